@@ -1,0 +1,1 @@
+"""HTTP: accept, validate, store, answer. The HTTP client and the command line."""

@@ -1,0 +1,1 @@
+"""A trained Keras model becomes a versioned SavedModel that describes itself."""

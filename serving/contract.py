@@ -1,0 +1,69 @@
+"""A model's contract: everything a client must know to use it, carried by the model itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from serving.errors import ContractError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Label(_Frozen):
+    """One class: the id that the model answers with, its name, and its category path (empty where there is none)."""
+
+    id: int = Field(ge=0)
+    name: str = Field(min_length=1)
+    root: str = ""
+
+
+class Contract(_Frozen):
+    """What a model takes, what it answers, and what its answers mean.
+
+    `input_height` and `input_width` are in pixels. Boxes that the model answers with are (ymin, xmin, ymax, xmax),
+    normalised to the model's input.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    input_height: int = Field(gt=0, le=8192)
+    input_width: int = Field(gt=0, le=8192)
+    resize: Literal["bilinear", "nearest"] = "bilinear"
+    score_threshold: Fraction
+    nms_iou: Fraction
+    max_detections: int = Field(gt=0, le=10_000)
+    max_batch_rows: int = Field(default=16, gt=0, le=1024)
+    labels: tuple[Label, ...] = Field(min_length=1)
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    provenance: str = ""
+
+    @model_validator(mode="after")
+    def _labels_are_distinct(self) -> Self:
+        ids = [label.id for label in self.labels]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two labels have the same id: give each class its own")
+        return self
+
+    @property
+    def label_by_id(self) -> dict[int, Label]:
+        """The labels by the class id that the model answers with."""
+        return {label.id: label for label in self.labels}
+
+    def to_json(self) -> str:
+        """The contract as the `describe` signature answers it."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a contract; raises ContractError, with the first wrong field, where it is not one."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "contract"
+            raise ContractError(f"The model's contract is not valid: {where}: {first['msg']}") from error

@@ -1,0 +1,39 @@
+"""The project's one error root, and what can go wrong between a worker and a model."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ShelflineError(Exception):
+    """Root of every error the project raises for its users; `str(error)` says what to do."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+
+class ModelError(ShelflineError):
+    """Raised when a model could not answer."""
+
+    code: ClassVar[str] = "model_error"
+
+
+class ModelUnavailableError(ModelError):
+    """Raised when the model server cannot be reached, is overloaded or is set up wrong: no image is at fault."""
+
+    code: ClassVar[str] = "model_unavailable"
+    retryable: ClassVar[bool] = True
+
+
+class VersionGoneError(ModelUnavailableError):
+    """Raised when the server no longer (or not yet) has the model or the pinned version."""
+
+
+class RowsRejectedError(ModelError):
+    """Raised when the model refused a batch for a reason that can be one row's fault."""
+
+
+class ContractError(ModelError):
+    """Raised when a model does not describe itself, or describes itself in a way that cannot be served."""
+
+    code: ClassVar[str] = "contract_invalid"
