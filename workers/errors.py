@@ -1,0 +1,94 @@
+"""What can go wrong with a job or with one of its images."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from serving.errors import ShelflineError
+
+
+class SettingsError(ShelflineError):
+    """Raised when the settings cannot be used."""
+
+    code: ClassVar[str] = "settings_invalid"
+
+
+class StoreUnavailableError(ShelflineError):
+    """Raised when Redis or the blob store cannot be reached."""
+
+    code: ClassVar[str] = "store_unavailable"
+    retryable: ClassVar[bool] = True
+
+
+class JobError(ShelflineError):
+    """Base of what can be wrong with a job as a whole."""
+
+
+class JobNotFoundError(JobError):
+    """Raised when there is no job of that id."""
+
+    code: ClassVar[str] = "job_not_found"
+
+
+class NoImagesError(JobError):
+    """Raised when a job would have no image."""
+
+    code: ClassVar[str] = "no_images"
+
+
+class TooManyImagesError(JobError):
+    """Raised when a job would have more images than the setting allows."""
+
+    code: ClassVar[str] = "too_many_images"
+
+
+class FolderNotAllowedError(JobError):
+    """Raised when a folder is not under one of the allowed roots."""
+
+    code: ClassVar[str] = "folder_not_allowed"
+
+
+class FolderNotFoundError(JobError):
+    """Raised when a folder under an allowed root is missing, or is not a folder."""
+
+    code: ClassVar[str] = "folder_not_found"
+
+
+class UnknownModelError(JobError):
+    """Raised when a job names a model that no worker has seen."""
+
+    code: ClassVar[str] = "unknown_model"
+
+
+class ImageError(ShelflineError):
+    """Base of what can be wrong with one image; it fails that image alone."""
+
+
+class ImageDecodeError(ImageError):
+    """Raised when an image's bytes are damaged."""
+
+    code: ClassVar[str] = "image_decode_failed"
+
+
+class ImageTooLargeError(ImageError):
+    """Raised when an image has more bytes or pixels than the settings allow."""
+
+    code: ClassVar[str] = "image_too_large"
+
+
+class UnsupportedFormatError(ImageError):
+    """Raised when bytes are not an image in a format that is read here."""
+
+    code: ClassVar[str] = "unsupported_format"
+
+
+class ImageMissingError(ImageError):
+    """Raised when an image cannot be read where its job says it is."""
+
+    code: ClassVar[str] = "image_missing"
+
+
+class WorkerCrashedError(ImageError):
+    """Raised for an image whose processing killed the worker three times."""
+
+    code: ClassVar[str] = "crashed_worker"

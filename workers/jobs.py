@@ -1,0 +1,139 @@
+"""What a job is: its states, its counts, its options, its items."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+Lane = Literal["interactive", "bulk"]
+LANES: tuple[Lane, ...] = ("interactive", "bulk")
+INTERACTIVE_IMAGES = 8  # a job of at most so many images goes to the interactive lane
+
+
+class JobState(StrEnum):
+    """Where a job stands; only the terminal ones are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHING = "finishing"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job will never change again."""
+        return self in {JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED}
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What the caller asked for. `min_score` in 0..1 and `max_detections` only narrow what the model answers."""
+
+    model: str
+    min_score: float | None = None
+    max_detections: int | None = None
+
+    def to_json(self) -> str:
+        """The options as they are stored with the job."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One image of a job: its name to the caller, and where its bytes are.
+
+    `ref` is `blob:<path in the blob store>` or `file:<absolute path under an allowed root>`.
+    """
+
+    name: str
+    ref: str
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job about to be created, whose manifest is in the blob store already."""
+
+    id: str
+    options: JobOptions
+    total: int
+    upload: str = ""  # the upload id whose blobs now belong to the job
+
+    @property
+    def lane(self) -> Lane:
+        """The lane its images wait in."""
+        return "interactive" if self.total <= INTERACTIVE_IMAGES else "bulk"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as one atomic read found it. Times are seconds since the epoch, None where not reached yet."""
+
+    id: str
+    options: JobOptions
+    state: JobState
+    lane: Lane
+    total: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    model_versions: tuple[int, ...] = field(default=())
+
+    @property
+    def progress(self) -> float:
+        """The part of the images that is settled, 0..1."""
+        return (self.succeeded + self.failed + self.canceled) / self.total
+
+    @classmethod
+    def from_hash(cls, job_id: str, stored: Mapping[str, str]) -> Self:
+        """Read the Redis hash of a job."""
+        return cls(
+            id=job_id,
+            options=JobOptions.from_json(stored["options"]),
+            state=JobState(stored["state"]),
+            lane=stored["lane"],  # type: ignore[arg-type]  # written from a Lane
+            total=int(stored["total"]),
+            queued=int(stored["queued"]),
+            running=int(stored["running"]),
+            succeeded=int(stored["succeeded"]),
+            failed=int(stored["failed"]),
+            canceled=int(stored["canceled"]),
+            created_at=int(stored["created_at"]) / 1000,
+            started_at=_seconds(stored.get("started_at")),
+            finished_at=_seconds(stored.get("finished_at")),
+            model_versions=tuple(sorted(int(key[8:]) for key in stored if key.startswith("version:"))),
+        )
+
+
+def _seconds(stored_ms: str | None) -> float | None:
+    return int(stored_ms) / 1000 if stored_ms else None
+
+
+def new_id(kind: str) -> str:
+    """An id that sorts by time and cannot be guessed: `<kind>_<48 bits of ms><80 random bits>`."""
+    return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def failed_result(index: int, name: str, *, code: str, detail: str, retryable: bool) -> dict[str, Any]:
+    """The result of an image that failed, as it is stored and shown."""
+    return {
+        "index": index,
+        "name": name,
+        "state": "failed",
+        "error": {"code": code, "detail": detail, "retryable": retryable},
+    }

@@ -1,0 +1,87 @@
+"""Every setting of Shelfline, read once from the environment into one typed object."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from workers.errors import SettingsError
+
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
+
+
+class Settings(BaseSettings):
+    """The settings; each is read from `SHELFLINE_<NAME>`, a few also from the name that platforms give them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SHELFLINE_", frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=()
+    )
+
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        validation_alias=AliasChoices("REDIS_URL", "SHELFLINE_REDIS_URL"),
+        description="Where jobs, the queue and open results are kept. Needs appendonly and noeviction.",
+        repr=False,
+    )
+    blob_url: str = Field(
+        default="var/blobs",
+        validation_alias=AliasChoices("BLOB_URL", "SHELFLINE_BLOB_URL"),
+        description="Where images and manifests are kept: a folder, or any fsspec URL.",
+        repr=False,
+    )
+    model_server: str = Field(default="127.0.0.1:8500", description="gRPC address of TensorFlow Serving.")
+    model: str = Field(default="default", description="The model of jobs that name none.")
+    host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(
+        default=5000,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("PORT", "SHELFLINE_PORT"),
+        description="Port that the API listens on.",
+    )
+    folder_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="Folders of the server that jobs may read, separated as in PATH. None: no folder jobs."
+    )
+    batch_rows: int = Field(default=8, ge=1, le=16, description="Most rows of one Predict call.")
+    decode_threads: int = Field(default=2, ge=1, le=64, description="Threads of a worker process that decode images.")
+    lease_seconds: float = Field(
+        default=30.0, ge=0.5, description="After this long without a sign of life, a worker's images are taken over."
+    )
+    slice_seconds: float = Field(default=2.0, gt=0, description="How long a worker stays with one model if others wait.")
+    predict_timeout_seconds: float = Field(default=60.0, gt=0, description="Deadline of one Predict call.")
+    max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
+    max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
+    max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
+    max_wait_seconds: float = Field(default=60.0, ge=0, description="Longest long-poll.")
+    upload_grace_seconds: float = Field(
+        default=3600.0, gt=0, description="An upload that never became a job is deleted after this long."
+    )
+
+    @field_validator("folder_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: Any) -> Any:  # noqa: ANN401  what the environment holds, before it is checked
+        if isinstance(value, str):
+            return tuple(Path(part).resolve() for part in value.split(os.pathsep) if part)
+        return value
+
+    @property
+    def redis_url_masked(self) -> str:
+        """The Redis address without its password, for logs."""
+        return _PASSWORD.sub(r"\1:***@", self.redis_url)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; raises SettingsError, with one line a wrong setting, where they cannot be used."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        lines = [
+            f"Setting {'.'.join(str(part) for part in wrong['loc']) or '?'} is wrong: {wrong['msg']}."
+            for wrong in error.errors()
+        ]
+        raise SettingsError("\n".join(lines)) from error
