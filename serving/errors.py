@@ -37,3 +37,7 @@ class ContractError(ModelError):
     """Raised when a model does not describe itself, or describes itself in a way that cannot be served."""
 
     code: ClassVar[str] = "contract_invalid"
+
+
+class TensorError(ModelError):
+    """Raised when a tensor on the wire is malformed, or an array cannot become one."""
