@@ -1,0 +1,32 @@
+"""The parts that a front end needs, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.bell import CeleryBell
+from workers.blobs import FsspecBlobs
+from workers.celery_app import create_celery
+from workers.health import Health
+from workers.intake import Intake
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+from workers.store import JobStore
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The job store, the intake and the health checks, connected at first use."""
+
+    store: JobStore
+    intake: Intake
+    health: Health
+
+
+def open_backend(settings: Settings) -> Backend:
+    """Put a front end's parts together; nothing is connected yet, so it may be called before a fork."""
+    link = RedisLink(settings.redis_url)
+    blobs = FsspecBlobs(settings.blob_url)
+    store = JobStore(link)
+    bell = CeleryBell(link, create_celery(settings))
+    return Backend(store, Intake(link, store, blobs, bell, settings), Health(link, blobs, settings))

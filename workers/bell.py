@@ -1,0 +1,62 @@
+"""The doorbell: Celery messages that carry no work, only wake a worker. Losing or doubling one is harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from celery import Celery
+
+from workers.redis_link import RedisLink, translated
+
+DETECT_TASK, DETECT_QUEUE = "shelfline.detect", "detect"
+DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
+UPKEEP_QUEUE = "upkeep"
+RING_SECONDS = 2  # how long a ring may be under way; then the key is gone, and the next addition rings again
+_MOST_WAITING = 64  # rings in the Celery queue: where no worker runs they would pile up
+
+
+class Bell(Protocol):
+    """What rings for work."""
+
+    def ring(self, model: str) -> None:
+        """Wake a worker for a model's lanes, unless a ring for it is under way."""
+
+
+class CeleryBell:
+    """Rings by task name, so that whoever rings imports no task."""
+
+    def __init__(self, link: RedisLink, celery: Celery) -> None:
+        self._link = link
+        self._celery = celery
+
+    def ring(self, model: str) -> None:
+        """Wake a worker for a model's lanes; raises StoreUnavailableError."""
+        with translated():
+            if not self._link.client.set(_ring_key(model), "1", nx=True, px=RING_SECONDS * 1000):
+                return
+            if self.waiting(DETECT_QUEUE) < _MOST_WAITING:
+                self._send(DETECT_TASK, DETECT_QUEUE, [model])
+
+    def answered(self, model: str) -> None:
+        """A worker is about to claim: what is added from now on rings again."""
+        with translated():
+            self._link.client.delete(_ring_key(model))
+
+    def ring_upkeep(self, task: str, *, once_in: float) -> None:
+        """Have a worker run an upkeep task, once in so many seconds among all workers."""
+        with translated():
+            if self._link.client.set(f"sl:upkeep:{task}", "1", nx=True, px=int(once_in * 1000)):
+                self._send(task, UPKEEP_QUEUE, [])
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a Celery queue."""
+        with translated():
+            return int(self._link.client.llen(queue))
+
+    def _send(self, task: str, queue: str, args: Sequence[str]) -> None:
+        self._celery.send_task(task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False)
+
+
+def _ring_key(model: str) -> str:
+    return f"sl:ring:{model}"

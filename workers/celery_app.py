@@ -1,0 +1,41 @@
+"""The Celery application: JSON only, no results, explicit names. It only ever carries doorbells."""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Queue
+
+from workers.bell import DETECT_QUEUE, UPKEEP_QUEUE
+from workers.settings import Settings
+
+
+def create_celery(settings: Settings) -> Celery:
+    """A Celery application on the settings' Redis, with nothing global about it."""
+    app = Celery("shelfline", set_as_current=False)
+    app.conf.update(
+        broker_url=settings.redis_url,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_timeout": 5.0,
+            "socket_connect_timeout": 2.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_queues=[Queue(DETECT_QUEUE), Queue(UPKEEP_QUEUE)],
+        task_default_queue=UPKEEP_QUEUE,
+        task_create_missing_queues=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # a ring that waits must be seen to wait: see Sweep
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        enable_utc=True,
+    )
+    return app

@@ -1,0 +1,71 @@
+"""Waiting for jobs to finish: one Redis subscription a process, however many wait."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from workers.redis_link import RedisLink
+
+_CHANNEL = "sl:finished"
+
+
+class FinishedListener:
+    """Wakes those who wait for a job. A message that is lost costs a waiter its whole wait, never the answer."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._waiting: dict[str, set[threading.Event]] = defaultdict(set)
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def waiting_for(self, job_id: str) -> Iterator[threading.Event]:
+        """An event that is set when the job finishes. Look at the job after entering, so that no end is missed."""
+        event = threading.Event()
+        with self._lock:
+            self._waiting[job_id].add(event)
+            listening = self._ensure_listening()
+        listening.wait(1.0)
+        try:
+            yield event
+        finally:
+            with self._lock:
+                self._waiting[job_id].discard(event)
+                if not self._waiting[job_id]:
+                    del self._waiting[job_id]
+
+    def _ensure_listening(self) -> threading.Event:
+        if self._thread is None or not self._thread.is_alive():
+            self._listening = threading.Event()
+            self._thread = threading.Thread(target=self._listen, name="finished-listener", daemon=True)
+            self._thread.start()
+        return self._listening
+
+    def _wake(self, job_id: str | None) -> None:
+        with self._lock:
+            jobs = [job_id] if job_id is not None else list(self._waiting)
+            for job in jobs:
+                for event in self._waiting.get(job, ()):
+                    event.set()
+
+    def _listen(self) -> None:
+        try:
+            with self._link.client.pubsub() as channel:
+                channel.subscribe(_CHANNEL)
+                while True:
+                    message = channel.get_message(timeout=1.0)
+                    if message is None:
+                        continue
+                    if message["type"] == "subscribe":
+                        self._listening.set()
+                    elif message["type"] == "message":
+                        self._wake(message["data"])
+        except (redis.RedisError, OSError):
+            # The next waiter starts a new thread; those who wait now look again at once, and see the store's error.
+            self._listening.set()
+            self._wake(None)

@@ -1,0 +1,42 @@
+"""Whether work can be done: what a readiness check looks at."""
+
+from __future__ import annotations
+
+from workers.blobs import BlobStore
+from workers.errors import StoreUnavailableError
+from workers.models import published_key
+from workers.redis_link import RedisLink, translated
+from workers.settings import Settings
+
+OK = "ok"
+WORKER_SEEN_KEY = "sl:worker-seen"  # set, with a time to live, by every worker that answers a ring
+WORKER_SEEN_SECONDS = 60
+
+
+class Health:
+    """Looks at what Shelfline needs: Redis, the blob store, a model that is available, a worker that consumes."""
+
+    def __init__(self, link: RedisLink, blobs: BlobStore, settings: Settings) -> None:
+        self._link = link
+        self._blobs = blobs
+        self._settings = settings
+
+    def checks(self) -> dict[str, str]:
+        """What was looked at, each "ok" or what is wrong."""
+        found = dict.fromkeys(("redis", "blob_store", "model", "worker"), OK)
+        try:
+            self._blobs.check()
+        except StoreUnavailableError as error:
+            found["blob_store"] = str(error)
+        model = self._settings.model
+        try:
+            with translated():
+                published = self._link.client.hgetall(published_key(model))
+                seen = self._link.client.exists(WORKER_SEEN_KEY)
+        except StoreUnavailableError as error:
+            return found | {"redis": str(error), "model": "unknown", "worker": "unknown"}
+        if published.get("state") != "available":
+            found["model"] = published.get("error") or f"No worker has seen model {model!r} yet."
+        if not seen:
+            found["worker"] = "No worker has taken up work lately: start one."
+        return found

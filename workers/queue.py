@@ -1,0 +1,96 @@
+"""The work queue: Redis Streams hold the work. See the design, "Work queue"."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from workers.jobs import JobOptions
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+
+MOST_STARTS = 3  # an image that was being processed at so many deaths of its worker is what kills it
+WINDOW_BATCHES = 4  # so many batches' images of a job wait in a lane at most
+
+
+def window(settings: Settings) -> int:
+    """How many unclaimed images of one job may wait in a lane."""
+    return WINDOW_BATCHES * settings.batch_rows
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One image in this worker's hands: the entry that names it, and what processing it needs."""
+
+    stream: str
+    entry: str
+    job: str
+    index: int
+    attempt: str
+    faults: int
+    starts: int
+    name: str
+    ref: str
+    options: JobOptions
+
+    @property
+    def held(self) -> tuple[str, str]:
+        """What identifies the delivery to Redis."""
+        return self.stream, self.entry
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one claim brought: deliveries, whether a duty is due now, whether unclaimed work may be left."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    duty_due: bool = False
+    more: bool = False
+
+
+class WorkQueue:
+    """One consumer's view of the queue. Every method raises StoreUnavailableError where Redis is down."""
+
+    def __init__(self, link: RedisLink, settings: Settings, consumer: str) -> None:
+        self._link = link
+        self._window = window(settings)
+        self._lease_ms = int(settings.lease_seconds * 1000)
+        self.consumer = consumer
+
+    def claim(self, model: str, most: int) -> Claim:
+        """Take up to `most` waiting images of a model, whatever their jobs, interactive lane first."""
+        answer = json.loads(self._link.run("claim", model, self.consumer, most, self._window))
+        return Claim([_delivery(item) for item in answer["items"]], answer["due"], answer["more"])
+
+    def take_over(self, model: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
+        """Take images whose worker gave no sign of life for a lease; one that was started before comes alone."""
+        mine = [f"{stream} {entry}" for stream, entry in held]
+        return [
+            _delivery(item)
+            for item in json.loads(
+                self._link.run("takeover", model, self.consumer, self._lease_ms, most, *mine),
+            )
+        ]
+
+    def start(self, deliveries: Sequence[Delivery]) -> None:
+        """Count that the processing of these images begins: the third death of a worker meanwhile is the image's."""
+        self._link.run("start", *(part for one in deliveries for part in (one.job, one.index)))
+
+    def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Extend the lease of what is still this consumer's; returns what is not."""
+        lost = self._link.run("renew", self.consumer, *(part for one in held for part in one))
+        return {tuple(one.split(" ", 1)) for one in lost}
+
+    def hand_back(self, deliveries: Sequence[Delivery], *, started: bool = True, fault: bool = False) -> None:
+        """Put images back at the end of their lane, for whoever comes next. `fault` counts against the image's
+        retry budget, an outage does not.
+        """
+        if deliveries:
+            flat = [part for one in deliveries for part in (*one.held, int(started), int(fault))]
+            self._link.run("handback", self.consumer, *flat)
+
+
+def _delivery(item: dict[str, object]) -> Delivery:
+    options = JobOptions.from_json(str(item.pop("options")))
+    return Delivery(options=options, **item)  # type: ignore[arg-type]  # written by scripts/common.lua

@@ -1,0 +1,2 @@
+-- ARGV: duty, lease.
+end_duty(ARGV[1], ARGV[2])

@@ -1,0 +1,27 @@
+-- ARGV: consumer, then stream, entry, started (0|1), fault (0|1), ... Puts images back at the end of their lane.
+-- The attempt goes up, so that whoever still works on the old delivery changes nothing. A start that was handed back
+-- is not a death and is taken off again.
+local consumer = ARGV[1]
+local count = 0
+for i = 2, #ARGV, 4 do
+  local stream, entry_id, started, fault = unpack(ARGV, i, i + 3)
+  local row = redis.call('XPENDING', stream, GROUP, entry_id, entry_id, 1)[1]
+  local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
+  if row and row[2] == consumer and found then
+    local entry = as_table(found[2])
+    local mine = live(entry)
+    drop_entry(stream, entry_id)
+    if mine then
+      local key, items = job_key(entry.job), items_key(entry.job)
+      local attempt = redis.call('HINCRBY', items, 'attempt:' .. entry.index, 1)
+      if started == '1' then redis.call('HINCRBY', items, 'starts:' .. entry.index, -1) end
+      redis.call('HINCRBY', key, 'running', -1)
+      redis.call('HINCRBY', key, 'queued', 1)
+      redis.call('HINCRBY', key, 'waiting', 1)
+      add_entry(stream, entry.job, entry.index, fmt(attempt), fmt(tonumber(entry.faults) + tonumber(fault)),
+        entry.name, entry.ref)
+      count = count + 1
+    end
+  end
+end
+return count

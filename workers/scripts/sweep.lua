@@ -1,0 +1,18 @@
+-- ARGV: lease in ms. Answers the models with work that nobody holds, and whether a duty is overdue.
+local models = {}
+for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
+  for _, lane in ipairs({ 'interactive', 'bulk' }) do
+    local stream = stream_key(model, lane)
+    if redis.call('EXISTS', stream) == 1 then
+      local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
+      -- not the group's `lag`: it is unknown as soon as an entry in between was deleted
+      local unclaimed = redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)
+      if #unclaimed > 0 or #redis.call('XPENDING', stream, GROUP, 'IDLE', ARGV[1], '-', '+', 1) > 0 then
+        models[#models + 1] = model
+        break
+      end
+    end
+  end
+end
+local overdue = redis.call('ZRANGEBYSCORE', 'sl:due', '-inf', fmt(now_ms()), 'LIMIT', 0, 1)
+return { models, #overdue }

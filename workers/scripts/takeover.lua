@@ -1,0 +1,35 @@
+-- ARGV: model, consumer, lease in ms, most images, then the entries that the caller itself holds ("stream entry").
+-- Takes what nobody renewed for a lease. What was started before is taken one at a time: it may be what killed them.
+local model, consumer, lease, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+-- A Redis that has just come back saw no renewals while it was away: everyone gets one whole lease first.
+local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+if uptime * 1000 < lease then return '[]' end
+local held = {}
+for i = 5, #ARGV do held[ARGV[i]] = true end
+local items, alone = {}, false
+for _, lane in ipairs({ 'interactive', 'bulk' }) do
+  local stream = stream_key(model, lane)
+  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', 64)
+  if pending.err then pending = {} end
+  for _, row in ipairs(pending) do
+    if alone or #items >= most then break end
+    local entry_id = row[1]
+    local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
+    if not found then
+      redis.call('XACK', stream, GROUP, entry_id)
+    elseif not held[stream .. ' ' .. entry_id] then
+      local entry = as_table(found[2])
+      if not live(entry) then
+        drop_entry(stream, entry_id)
+      else
+        local item = describe(stream, entry_id, entry)
+        if item.starts == 0 or #items == 0 then
+          redis.call('XCLAIM', stream, GROUP, consumer, 0, entry_id, 'JUSTID')
+          items[#items + 1] = item
+          alone = item.starts > 0
+        end
+      end
+    end
+  end
+end
+return as_json(items)

@@ -1,0 +1,14 @@
+-- ARGV: duty, lease, job, the fed that was read, window, offset, then name, ref, name, ref, ...
+-- Compare-and-set on `fed`: two that top up at once add each image once. The need is looked at again before the
+-- duty's record goes, because a claim that came between finds the record there and adds none.
+local duty, lease, id, expected, window, offset = unpack(ARGV, 1, 6)
+local job = as_table(redis.call('HGETALL', job_key(id)))
+if active(job.state) and job.fed == expected then
+  feed(id, job.model, job.lane, tonumber(expected), offset, 7)
+  job = as_table(redis.call('HGETALL', job_key(id)))
+end
+if active(job.state) and tonumber(job.fed) < tonumber(job.total) and tonumber(job.waiting) < tonumber(window) / 2 then
+  redis.call('ZADD', 'sl:due', fmt(now_ms()), duty)
+else
+  end_duty(duty, lease)
+end

@@ -1,0 +1,99 @@
+"""Which images a job has: folders walked, manifests written and read, bytes fetched by reference."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from workers.blobs import BlobStore, bounded
+from workers.errors import FolderNotAllowedError, FolderNotFoundError, ImageMissingError
+from workers.jobs import ImageSource
+from workers.settings import Settings
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name says that it is an image; hidden files never are."""
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def walk_images(folder: Path) -> Iterator[Path]:
+    """The image files below a folder, in the order of their relative names; hidden folders and links to folders
+    are left out.
+    """
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if is_image_name(name):
+                yield Path(where, name)
+
+
+def printable(name: str) -> str:
+    """A file's name as text that any JSON reader takes: what is not UTF-8 is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def within_roots(path: Path, roots: Iterable[Path]) -> bool:
+    """Whether a path, its links resolved, lies under one of the roots."""
+    resolved = path.resolve()
+    return any(resolved.is_relative_to(root.resolve()) for root in roots)
+
+
+def allowed_folder(folder: str, roots: tuple[Path, ...]) -> Path:
+    """The folder, if jobs may read it; raises FolderNotAllowedError, FolderNotFoundError."""
+    if not roots:
+        raise FolderNotAllowedError("This server reads no folders: set SHELFLINE_FOLDER_ROOTS, or upload the images.")
+    path = Path(folder)
+    # Outside the roots the answer is the same whether the folder exists: nobody is told what lies there.
+    if "\0" in folder or not path.is_absolute() or not within_roots(path, roots):
+        raise FolderNotAllowedError(
+            "The folder is not an absolute path under an allowed root: see SHELFLINE_FOLDER_ROOTS."
+        )
+    if not path.is_dir():
+        raise FolderNotFoundError("There is no such folder on the server.")
+    return path
+
+
+def manifest_path(job_id: str) -> str:
+    """Where a job's manifest is in the blob store."""
+    return f"jobs/{job_id}/manifest.jsonl"
+
+
+def manifest_line(source: ImageSource) -> bytes:
+    """One line of a manifest."""
+    return json.dumps([source.name, source.ref], ensure_ascii=False).encode() + b"\n"
+
+
+def read_window(blobs: BlobStore, job_id: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
+    """The next `count` images of a job's manifest from a byte offset, and the offset behind them."""
+    lines, behind = blobs.read_lines(manifest_path(job_id), offset, count)
+    return [ImageSource(*json.loads(line)) for line in lines], behind
+
+
+def file_ref(path: Path) -> str:
+    """The reference of a file of the server; quoted, since a name need not be UTF-8."""
+    return "file:" + quote_from_bytes(os.fsencode(path))
+
+
+def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
+    """The bytes of an image; raises ImageMissingError, ImageTooLargeError, StoreUnavailableError."""
+    kind, _, where = ref.partition(":")
+    if kind == "blob":
+        return blobs.read(where, settings.max_image_bytes)
+    # Looked at again where it is read: the file may have become a link to elsewhere since the folder was walked.
+    path = Path(os.fsdecode(unquote_to_bytes(where)))
+    if not within_roots(path, settings.folder_roots):
+        raise ImageMissingError("The file no longer lies under an allowed root of the worker.")
+    try:
+        if not path.is_file():
+            raise ImageMissingError("The file is gone, or is no plain file.")
+        with path.open("rb") as found:
+            return bounded(found, settings.max_image_bytes)
+    except OSError as error:
+        raise ImageMissingError(f"The file cannot be read: {error.strerror}.") from error
