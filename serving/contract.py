@@ -54,6 +54,14 @@ class Contract(_Frozen):
         """The labels by the class id that the model answers with."""
         return {label.id: label for label in self.labels}
 
+    def takes_same_pixels(self, other: Contract) -> bool:
+        """Whether an image prepared for the other contract is prepared for this one."""
+        return (self.input_height, self.input_width, self.resize) == (
+            other.input_height,
+            other.input_width,
+            other.resize,
+        )
+
     def to_json(self) -> str:
         """The contract as the `describe` signature answers it."""
         return self.model_dump_json()

@@ -55,7 +55,9 @@ class CeleryBell:
             return int(self._link.client.llen(queue))
 
     def _send(self, task: str, queue: str, args: Sequence[str]) -> None:
-        self._celery.send_task(task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False)
+        self._celery.send_task(
+            task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False
+        )
 
 
 def _ring_key(model: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from workers.bell import DETECT_QUEUE, UPKEEP_QUEUE
 from workers.settings import Settings

@@ -26,14 +26,15 @@ _UPRIGHT = {  # not ImageOps.exif_transpose: it also rewrites the EXIF block, an
 }
 _ORIENTATION = 0x0112
 
-# The limit is ours, per image, looked at before anything is decompressed; Pillow's own only warns up to twice its value.
+# The limit is ours, looked at before anything is decompressed; Pillow's own only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row for the model. `pixels` uint8 (H, W, 3) RGB at the model's input size; `width` and `height` in pixels of
-    the upright original.
+    """A row for the model: `pixels` uint8 (H, W, 3) RGB at the model's input size.
+
+    `width` and `height` are in pixels of the upright original.
     """
 
     pixels: NDArray[np.uint8]
@@ -50,9 +51,7 @@ def prepare(content: bytes, contract: Contract, max_pixels: int) -> Prepared:
     return Prepared(resize_to_input(image, contract), width, height)
 
 
-def decode(
-    content: bytes, max_pixels: int, wanted: tuple[int, int] | None = None
-) -> tuple[Image.Image, int, int]:
+def decode(content: bytes, max_pixels: int, wanted: tuple[int, int] | None = None) -> tuple[Image.Image, int, int]:
     """Decode an image; returns it upright and in RGB, with the width and height of the upright original in pixels.
 
     With `wanted` (width, height) a JPEG may come smaller than it is, but at least twice as large as wanted on both
@@ -64,10 +63,7 @@ def decode(
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > max_pixels:
-                raise ImageTooLargeError(
-                    f"The image has {width} x {height} pixels, more than {max_pixels} in all: make it smaller."
-                )
+            _check_size(width, height, max_pixels)
             orientation = _orientation(image)
             if orientation in _TURNED:
                 width, height = height, width
@@ -87,6 +83,13 @@ def decode(
         raise ImageDecodeError(f"The image is damaged: {str(error)[:200]}.") from error
 
 
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"The image has {width} x {height} pixels, more than {max_pixels} in all: make it smaller."
+        )
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
@@ -95,8 +98,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to RGB: 16 bits are scaled (`convert` would clip them), transparency is laid over
-    white; raises UnsupportedFormatError for floating-point images, whose range is not known.
+    """Bring any of Pillow's modes to RGB.
+
+    16 bits are scaled (`convert` would clip them), transparency is laid over white. Raises UnsupportedFormatError for
+    floating-point images, whose range is not known.
     """
     if image.mode == "RGB":
         return image

@@ -64,7 +64,7 @@ class Intake:
         job_id = new_id("job")
         total = 0
         with tempfile.SpooledTemporaryFile(_MANIFEST_IN_MEMORY) as manifest:
-            for total, source in enumerate(sources, 1):  # noqa: B007  the last number is the total
+            for total, source in enumerate(sources, 1):
                 if total > self._settings.max_job_images:
                     raise TooManyImagesError(
                         f"The job has more than {self._settings.max_job_images} images: make several jobs of it."

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 Lane = Literal["interactive", "bulk"]
 LANES: tuple[Lane, ...] = ("interactive", "bulk")
@@ -127,13 +127,3 @@ def _seconds(stored_ms: str | None) -> float | None:
 def new_id(kind: str) -> str:
     """An id that sorts by time and cannot be guessed: `<kind>_<48 bits of ms><80 random bits>`."""
     return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-
-
-def failed_result(index: int, name: str, *, code: str, detail: str, retryable: bool) -> dict[str, Any]:
-    """The result of an image that failed, as it is stored and shown."""
-    return {
-        "index": index,
-        "name": name,
-        "state": "failed",
-        "error": {"code": code, "detail": detail, "retryable": retryable},
-    }

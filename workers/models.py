@@ -16,7 +16,6 @@ log = structlog.get_logger(__name__)
 
 PUBLISHED_SECONDS = 60  # what was published is not believed for longer
 _REFRESH_SECONDS = 2.0  # how soon a new version is noticed by a worker that is busy with the old one
-_DESCRIBE_TIMEOUT = 5.0
 
 
 def published_key(model: str) -> str:
@@ -44,7 +43,7 @@ class Models:
         if held is not None and not fresh and self._clock() - held[0] < _REFRESH_SECONDS:
             return held[1]
         try:
-            served = self._client.describe(model, timeout=_DESCRIBE_TIMEOUT)
+            served = self._client.describe(model)
         except (ModelUnavailableError, ContractError) as error:
             with self._lock:
                 self._held.pop(model, None)

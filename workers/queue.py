@@ -83,8 +83,9 @@ class WorkQueue:
         return {tuple(one.split(" ", 1)) for one in lost}
 
     def hand_back(self, deliveries: Sequence[Delivery], *, started: bool = True, fault: bool = False) -> None:
-        """Put images back at the end of their lane, for whoever comes next. `fault` counts against the image's
-        retry budget, an outage does not.
+        """Put images back at the end of their lane, for whoever comes next.
+
+        `fault` counts against the image's retry budget; an outage does not.
         """
         if deliveries:
             flat = [part for one in deliveries for part in (*one.held, int(started), int(fault))]

@@ -40,7 +40,8 @@ class RedisLink:
 
     def __init__(self, url: str, *, patience: float = 0.0, socket_timeout: float = 5.0) -> None:
         retries = int(patience / 0.5) + 1 if patience else 1
-        self.client = redis.Redis.from_url(
+        # Any: redis-py types each answer as bytes or str, and here they are always str
+        self.client: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
             socket_timeout=socket_timeout,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -52,8 +52,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         default=30.0, ge=0.5, description="After this long without a sign of life, a worker's images are taken over."
     )
-    slice_seconds: float = Field(default=2.0, gt=0, description="How long a worker stays with one model if others wait.")
+    slice_seconds: float = Field(default=2.0, gt=0, description="How long a worker stays with one model.")
     predict_timeout_seconds: float = Field(default=60.0, gt=0, description="Deadline of one Predict call.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="What is logged.")
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
     max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")

@@ -24,9 +24,7 @@ def is_image_name(name: str) -> bool:
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """The image files below a folder, in the order of their relative names; hidden folders and links to folders
-    are left out.
-    """
+    """The image files below a folder, in a stable order; hidden folders and links to folders are left out."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

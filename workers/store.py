@@ -67,8 +67,9 @@ class JobStore:
         return job
 
     def results(self, job_id: str, start: int = 0) -> Iterator[str]:
-        """The finished prefix of the results from index `start` on, one JSON object a result; raises
-        JobNotFoundError.
+        """The finished prefix of the results from index `start` on, one JSON object a result.
+
+        Raises JobNotFoundError, at once.
         """
         return self._results(job_id, start, self.get(job_id).total)
 

@@ -1,0 +1,73 @@
+"""The worker's composition root: `celery --app workers.main:app worker`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from functools import cache
+from types import FrameType
+
+from celery import signals
+
+from serving.errors import ShelflineError
+from workers.bell import CeleryBell
+from workers.celery_app import create_celery
+from workers.logs import configure_logs
+from workers.redis_link import RedisLink
+from workers.runtime import Runtime
+from workers.settings import load_settings
+from workers.sweep import Sweep
+from workers.tasks import register_tasks
+
+try:
+    settings = load_settings()
+except ShelflineError as error:
+    sys.exit(str(error))
+
+configure_logs(settings.log_level)
+app = create_celery(settings)
+
+
+@cache
+def runtime() -> Runtime:
+    """This process's runtime, opened at first use: in a pool process that is after the fork."""
+    return Runtime(settings)
+
+
+register_tasks(app, runtime)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _drain_on_sigterm(**_: object) -> None:
+    """Process managers signal the whole group, and Celery's pool processes would die of it at once, batch in hand."""
+
+    def drain(_number: int, _frame: FrameType | None) -> None:
+        runtime().stop()
+
+    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the pool
+    runtime()  # connections now, so that the first image does not wait for them
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _drain_threads(**_: object) -> None:
+    """In a threads pool the tasks run in this process; in a prefork pool nobody asks this runtime for anything."""
+    if runtime.cache_info().currsize:
+        runtime().stop()
+
+
+@signals.worker_init.connect(weak=False)
+def _check_redis(**_: object) -> None:
+    link = RedisLink(settings.redis_url, patience=10)
+    try:
+        link.check_policy()
+    except ShelflineError as error:
+        sys.exit(str(error))
+    finally:
+        link.close()
+
+
+@signals.worker_ready.connect(weak=False)
+def _start_sweep(**_: object) -> None:
+    link = RedisLink(settings.redis_url)
+    Sweep(link, CeleryBell(link, app), settings.lease_seconds).start()

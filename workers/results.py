@@ -1,0 +1,70 @@
+"""Results as they are stored and shown: what was found, in pixels of the upright original."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from serving.client import ServedModel
+from serving.detections import Detections
+from serving.errors import ShelflineError
+from workers.queue import Delivery
+from workers.store import Outcome
+
+_SIDES = ("ymin", "xmin", "ymax", "xmax")
+
+
+def succeeded(delivery: Delivery, served: ServedModel, found: Detections, width: int, height: int) -> Outcome:
+    """The outcome of an image that went through the model; the job's own limits are applied here.
+
+    `width` and `height` are in pixels of the upright original; boxes come normalised to it, and are given both ways.
+    """
+    options, labels = delivery.options, served.contract.label_by_id
+    detections: list[dict[str, Any]] = []
+    for box, score, label_id in zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
+        if options.min_score is not None and score < options.min_score:
+            break  # best first
+        if len(detections) == options.max_detections:
+            break
+        label = labels.get(label_id)
+        sides = [min(1.0, max(0.0, side)) for side in box]
+        pixels = [round(side * size, 2) for side, size in zip(sides, (height, width, height, width), strict=True)]
+        detections.append(
+            {
+                "label": label.name if label else f"class {label_id}",
+                "score": round(score, 6),
+                "box": dict(zip(_SIDES, pixels, strict=True)),
+                "box_normalized": dict(zip(_SIDES, (round(side, 6) for side in sides), strict=True)),
+            }
+        )
+    result = {
+        "index": delivery.index,
+        "name": delivery.name,
+        "state": "succeeded",
+        "width": width,
+        "height": height,
+        "model": served.name,
+        "model_version": served.version,
+        "detections": detections,
+    }
+    return _outcome(delivery, "succeeded", result, served.version)
+
+
+def failed(delivery: Delivery, error: ShelflineError) -> Outcome:
+    """The outcome of an image that failed."""
+    problem = {"code": error.code, "detail": str(error), "retryable": error.retryable}
+    result = {"index": delivery.index, "name": delivery.name, "state": "failed", "error": problem}
+    return _outcome(delivery, "failed", result, None)
+
+
+def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: int | None) -> Outcome:
+    return Outcome(
+        stream=delivery.stream,
+        entry=delivery.entry,
+        job=delivery.job,
+        index=delivery.index,
+        attempt=delivery.attempt,
+        state=state,
+        model_version=version,
+        result=json.dumps(result, ensure_ascii=False, separators=(",", ":")),
+    )

@@ -1,0 +1,105 @@
+"""One worker process: its connections, opened after the fork, and what it does when a bell rings."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from serving.client import ModelClient
+from serving.errors import ContractError, ModelUnavailableError
+from workers.bell import CeleryBell
+from workers.blobs import FsspecBlobs
+from workers.celery_app import create_celery
+from workers.duties import Duties
+from workers.errors import StoreUnavailableError
+from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
+from workers.leases import Leases
+from workers.models import Models
+from workers.pipeline import Parts, Pipeline
+from workers.queue import WorkQueue
+from workers.redis_link import RedisLink, translated
+from workers.settings import Settings
+from workers.store import JobStore
+
+log = structlog.get_logger(__name__)
+
+_PREDICTOR_THREADS = 4  # tasks of a threads pool share the process; each has one Predict under way
+
+
+class Runtime:
+    """What a process of the worker pool holds. `stop` makes it settle the batch in flight and hand back the rest."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        # A worker that holds images waits for Redis to come back, for as long as anyone would wait for it.
+        self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
+        self._bell = CeleryBell(self._link, create_celery(settings))
+        consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        queue = WorkQueue(self._link, settings, consumer)
+        blobs = FsspecBlobs(settings.blob_url)
+        client = ModelClient(settings.model_server)
+        self._models = Models(client, self._link)
+        self._parts = Parts(
+            settings=settings,
+            queue=queue,
+            store=JobStore(self._link),
+            blobs=blobs,
+            duties=Duties(self._link, blobs, settings, self._bell.ring),
+            leases=Leases(queue, settings.lease_seconds),
+            models=self._models,
+            client=client,
+            decoders=ThreadPoolExecutor(settings.decode_threads, "decode"),
+            predictor=ThreadPoolExecutor(_PREDICTOR_THREADS, "predict"),
+            upkeep=ThreadPoolExecutor(1, "upkeep"),
+            ring=self._bell.ring,
+            draining=self._stopping.is_set,
+        )
+
+    def stop(self) -> None:
+        """From now on nothing is claimed; safe to call from a signal handler."""
+        self._stopping.set()
+
+    def detect(self, model: str) -> None:
+        """Work off a model's lanes for a time slice; ring again if work is left."""
+        if self._stopping.is_set():
+            return
+        try:
+            self._seen()
+            self._bell.answered(model)
+            if Pipeline(self._parts, self._models.current(model)).run():
+                self._bell.ring(model)
+        except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
+            # What was claimed was handed back; the sweep rings until it can be done.
+            log.warning("work waits", model=model, code=error.code, error=str(error))
+
+    def do_duties(self) -> None:
+        """Do what is due."""
+        try:
+            self._parts.duties.run_due()
+        except StoreUnavailableError as error:
+            log.warning("duties wait", error=str(error))
+
+    def probe(self) -> None:
+        """Look at the models that jobs may ask for, and publish what is found."""
+        try:
+            self._seen()
+            with translated():
+                models = {self._settings.model, *self._link.client.smembers("sl:models")}
+        except StoreUnavailableError as error:
+            log.warning("probe failed", error=str(error))
+            return
+        for model in sorted(models):
+            try:
+                self._models.current(model, fresh=True)
+            except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
+                log.warning("model not available", model=model, code=error.code, error=str(error))
+
+    def _seen(self) -> None:
+        with translated():
+            self._link.client.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
