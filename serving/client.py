@@ -1,0 +1,182 @@
+"""The Predict client: one model server, its versions, its contracts, its detections."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from serving.answers import DETECT_OUTPUTS, parse_response, to_contract, to_detections
+from serving.contract import Contract
+from serving.detections import Detections
+from serving.errors import ContractError, ModelUnavailableError
+from serving.protos import (
+    MODEL_SERVICE,
+    PREDICTION_SERVICE,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelVersionStatus,
+)
+from serving.status import translate
+from serving.tensors import encode_request
+
+_PREDICT: Final = f"/{PREDICTION_SERVICE}/Predict"
+_STATUS: Final = f"/{MODEL_SERVICE}/GetModelStatus"
+
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),  # the default of 4 MiB is less than 8 raw SSD300 outputs
+    # After a 75 s outage the default channel came back 31.6 s late, with these at once.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # in truth how long one attempt to connect may take; 20 s by default
+    # A server allows a ping per 5 minutes; an unanswered one, or unacknowledged data, closes the connection.
+    ("grpc.keepalive_time_ms", 330_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.enable_retries", 0),  # whoever calls decides what is worth another try
+)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A version of a model on a server, and what it says of itself."""
+
+    name: str
+    version: int
+    contract: Contract
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """Where a version is in its life: START, LOADING, AVAILABLE, UNLOADING or END; `error` is empty if all is well."""
+
+    version: int
+    state: str
+    error: str
+
+
+class ModelClient:
+    """Calls one model server at `target`, `host:port` or `unix:/path`; threads may share it.
+
+    The connection is opened by the first call, so a client may be made before a fork and used after it. Every call
+    waits at most `timeout` seconds. Errors are those of `serving.errors`, assigned in `serving.status`.
+    """
+
+    def __init__(self, target: str, *, timeout: float = 10.0) -> None:
+        self.target = target
+        self.timeout = timeout
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+
+    def __repr__(self) -> str:
+        return f"ModelClient({self.target!r})"
+
+    def status(self, model: str) -> list[VersionStatus]:
+        """The model's versions, newest first; raises VersionGoneError where the server knows none."""
+        request = GetModelStatusRequest()
+        request.model_spec.name = model
+        doing = f"asking {self.target} for the versions of {model}"
+        content = self._call(_STATUS, request.SerializeToString(), self.timeout, doing)
+        try:
+            response = GetModelStatusResponse.FromString(content)
+        except DecodeError as error:
+            raise ModelUnavailableError(f"The answer while {doing} is not a GetModelStatusResponse.") from error
+        return [
+            VersionStatus(item.version, _state_name(item.state), item.status.error_message)
+            for item in response.model_version_status
+        ]
+
+    def describe(self, model: str, version: int | None = None) -> ServedModel:
+        """The contract of a version (the one the server prefers, if none is given) and which version that is.
+
+        Raises ContractError where the model does not describe itself, VersionGoneError where it is not served.
+        """
+        doing = f"asking {model} on {self.target} to describe itself"
+        request = encode_request(model, "describe", {"query": np.zeros(1, np.int32)}, version=version)
+        try:
+            content = self._call(_PREDICT, request, self.timeout, doing)
+        except _NoSignatureError as error:
+            raise ContractError(
+                f"The model {model} on {self.target} has no signature `describe`: export it with Shelfline's exporter, "
+                "or describe it in a TOML file."
+            ) from error
+        spec, outputs = parse_response(content)
+        answered = spec.version.value if spec.HasField("version") else version
+        if answered is None:
+            raise ContractError(f"The answer of {model} on {self.target} does not name its version.")
+        return ServedModel(model, answered, to_contract(outputs))
+
+    def detect(
+        self, served: ServedModel, images: NDArray[np.uint8], *, timeout: float | None = None
+    ) -> list[Detections]:
+        """What the pinned version finds in each row of `images`, best first; boxes are normalised to the row.
+
+        `images` is uint8 (N, H, W, 3), RGB, of the contract's input size; ValueError otherwise. Raises
+        ModelUnavailableError where nobody answers in time, VersionGoneError where the version is not served (any
+        more), RowsRejectedError where a row may be at fault or the answer is not what the design says.
+        """
+        contract = served.contract
+        wanted = (contract.input_height, contract.input_width, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != wanted:
+            raise ValueError(f"{served.name} takes uint8 (N, {wanted}), not {images.dtype} {images.shape}")
+        if not len(images):
+            return []
+        request = encode_request(
+            served.name, "detect", {"images": images}, version=served.version, outputs=DETECT_OUTPUTS
+        )
+        doing = f"asking {served.name} version {served.version} on {self.target} for {len(images)} rows"
+        try:
+            content = self._call(_PREDICT, request, self.timeout if timeout is None else timeout, doing)
+        except _NoSignatureError as error:
+            raise ContractError(
+                f"The model {served.name} on {self.target} has no signature `detect`: "
+                "export it with Shelfline's exporter."
+            ) from error
+        _, outputs = parse_response(content)
+        return to_detections(outputs, len(images))
+
+    def close(self) -> None:
+        """Close the connection, ending its calls; a later call opens another."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _open(self) -> grpc.Channel:
+        with self._lock:
+            if self._channel is None:
+                self._channel = grpc.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
+            return self._channel
+
+    def _call(self, method: str, request: bytes, timeout: float, doing: str) -> bytes:
+        """One call, bytes to bytes: no serializer, so that a batch is not copied once more."""
+        try:
+            content: bytes = self._open().unary_unary(method, None, None)(request, timeout=timeout)
+        except grpc.RpcError as error:
+            code, details = _status_of(error)
+            if code is grpc.StatusCode.FAILED_PRECONDITION and "signature key" in details:
+                raise _NoSignatureError(details) from error
+            raise translate(code, details, doing=doing) from error
+        except ValueError as error:  # grpc's for a channel that another thread closed meanwhile
+            raise ModelUnavailableError(f"The connection was closed while {doing}.") from error
+        return content
+
+
+class _NoSignatureError(ContractError):
+    """Raised when the model has no signature of the name asked for."""
+
+
+def _status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, grpc.Call):
+        return error.code(), error.details() or ""
+    return grpc.StatusCode.UNKNOWN, str(error)
+
+
+def _state_name(number: int) -> str:
+    value = ModelVersionStatus.DESCRIPTOR.enum_types_by_name["State"].values_by_number.get(number)
+    return str(value.name) if value else "UNKNOWN"

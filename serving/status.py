@@ -1,0 +1,45 @@
+"""What each gRPC status means to a caller of the model server: one table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from serving.errors import ModelError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+
+_Code = grpc.StatusCode
+
+ERROR_OF: Final[dict[grpc.StatusCode, type[ModelError]]] = {
+    # The server cannot be reached or is overloaded: the same call may succeed later.
+    _Code.UNAVAILABLE: ModelUnavailableError,
+    _Code.DEADLINE_EXCEEDED: ModelUnavailableError,
+    _Code.RESOURCE_EXHAUSTED: ModelUnavailableError,
+    _Code.ABORTED: ModelUnavailableError,
+    _Code.CANCELLED: ModelUnavailableError,
+    # The server is set up wrong: no image is at fault, and it may be put right.
+    _Code.UNIMPLEMENTED: ModelUnavailableError,
+    _Code.UNAUTHENTICATED: ModelUnavailableError,
+    _Code.PERMISSION_DENIED: ModelUnavailableError,
+    _Code.NOT_FOUND: VersionGoneError,
+    # One row of the batch can be the cause.
+    _Code.INVALID_ARGUMENT: RowsRejectedError,
+    _Code.INTERNAL: RowsRejectedError,
+    _Code.UNKNOWN: RowsRejectedError,
+    _Code.OUT_OF_RANGE: RowsRejectedError,
+    _Code.FAILED_PRECONDITION: RowsRejectedError,
+    _Code.DATA_LOSS: RowsRejectedError,
+    _Code.ALREADY_EXISTS: RowsRejectedError,
+}
+
+_SETUP_ADVICE: Final = {
+    _Code.UNIMPLEMENTED: " Is this the gRPC port of a TensorFlow Serving?",
+    _Code.UNAUTHENTICATED: " The server wants credentials: is a proxy in between?",
+    _Code.PERMISSION_DENIED: " The server refuses this client: is a proxy in between?",
+}
+
+
+def translate(code: grpc.StatusCode, details: str, *, doing: str) -> ModelError:
+    """The project's error for a failed call; `doing` says what was asked of whom, as in `asking x for y`."""
+    text = f"{code.name} while {doing}: {details or 'no details'}.".replace("..", ".")
+    return ERROR_OF.get(code, RowsRejectedError)(text + _SETUP_ADVICE.get(code, ""))

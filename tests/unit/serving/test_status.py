@@ -1,0 +1,47 @@
+import grpc
+import pytest
+
+from serving.errors import ModelError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.status import ERROR_OF, translate
+
+ALL_BUT_OK = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+
+
+@pytest.mark.parametrize("code", ALL_BUT_OK)
+def test_every_status_code_is_assigned(code: grpc.StatusCode) -> None:
+    """A code that a later gRPC adds must be put in the table by someone who thinks about it."""
+    error = translate(code, "it broke", doing="asking x")
+
+    assert code in ERROR_OF
+    assert isinstance(error, ModelError)
+    assert str(error).startswith(f"{code.name} while asking x: it broke.")
+
+
+def test_the_table_says_who_is_at_fault() -> None:
+    """Isolation rests on it: what can be a row's fault splits the batch, what cannot is retried."""
+    by_error: dict[type[ModelError], set[str]] = {}
+    for code, error in ERROR_OF.items():
+        by_error.setdefault(error, set()).add(code.name)
+
+    assert {
+        ModelUnavailableError: {
+            "UNAVAILABLE",
+            "DEADLINE_EXCEEDED",
+            "RESOURCE_EXHAUSTED",
+            "ABORTED",
+            "CANCELLED",
+            "UNIMPLEMENTED",
+            "UNAUTHENTICATED",
+            "PERMISSION_DENIED",
+        },
+        VersionGoneError: {"NOT_FOUND"},
+        RowsRejectedError: {
+            "INVALID_ARGUMENT",
+            "INTERNAL",
+            "UNKNOWN",
+            "OUT_OF_RANGE",
+            "FAILED_PRECONDITION",
+            "DATA_LOSS",
+            "ALREADY_EXISTS",
+        },
+    } == by_error
