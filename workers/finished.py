@@ -22,6 +22,7 @@ class FinishedListener:
         self._lock = threading.Lock()
         self._waiting: dict[str, set[threading.Event]] = defaultdict(set)
         self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
 
     @contextmanager
     def waiting_for(self, job_id: str) -> Iterator[threading.Event]:
@@ -38,6 +39,13 @@ class FinishedListener:
                 self._waiting[job_id].discard(event)
                 if not self._waiting[job_id]:
                     del self._waiting[job_id]
+
+    def close(self) -> None:
+        """End the subscription; whoever waits looks again at once."""
+        self._closing.set()
+        self._wake(None)
+        if self._thread is not None:
+            self._thread.join()
 
     def _ensure_listening(self) -> threading.Event:
         if self._thread is None or not self._thread.is_alive():
@@ -57,8 +65,8 @@ class FinishedListener:
         try:
             with self._link.client.pubsub() as channel:
                 channel.subscribe(_CHANNEL)
-                while True:
-                    message = channel.get_message(timeout=1.0)
+                while not self._closing.is_set():
+                    message = channel.get_message(timeout=0.25)
                     if message is None:
                         continue
                     if message["type"] == "subscribe":

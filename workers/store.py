@@ -35,6 +35,10 @@ class JobStore:
         self._link = link
         self._finished = FinishedListener(link)
 
+    def close(self) -> None:
+        """End the subscription for finished jobs."""
+        self._finished.close()
+
     def create(self, job: NewJob, first: Sequence[ImageSource], offset: int) -> Job:
         """Create a job whose manifest is stored, with its first window of work; then it is accepted.
 

@@ -27,8 +27,7 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
           local waiting = redis.call('HINCRBY', job_key(entry.job), 'waiting', -1)
           local job = redis.call('HMGET', job_key(entry.job), 'fed', 'total')
           if waiting < window / 2 and tonumber(job[1]) < tonumber(job[2]) then
-            add_due('topup:' .. entry.job, now_ms())
-            due = true
+            due = add_due('topup:' .. entry.job, now_ms()) or due
           end
         end
       end

@@ -17,7 +17,8 @@ local function stream_key(model, lane) return 'sl:lane:' .. model .. ':' .. lane
 
 local function active(state) return state == 'queued' or state == 'running' end
 
-local function add_due(member, at) redis.call('ZADD', 'sl:due', 'NX', fmt(at), member) end
+-- Says whether the duty is new: one that is due or under way already stays as it is.
+local function add_due(member, at) return redis.call('ZADD', 'sl:due', 'NX', fmt(at), member) == 1 end
 
 -- A duty's record goes only if nobody renewed the need meanwhile: then its score is no longer the lease's.
 local function end_duty(member, lease)

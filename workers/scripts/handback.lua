@@ -14,7 +14,8 @@ for i = 2, #ARGV, 4 do
     if mine then
       local key, items = job_key(entry.job), items_key(entry.job)
       local attempt = redis.call('HINCRBY', items, 'attempt:' .. entry.index, 1)
-      if started == '1' then redis.call('HINCRBY', items, 'starts:' .. entry.index, -1) end
+      local starts = tonumber(redis.call('HGET', items, 'starts:' .. entry.index) or '0')
+      if started == '1' and starts > 0 then redis.call('HINCRBY', items, 'starts:' .. entry.index, -1) end
       redis.call('HINCRBY', key, 'running', -1)
       redis.call('HINCRBY', key, 'queued', 1)
       redis.call('HINCRBY', key, 'waiting', 1)

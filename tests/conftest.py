@@ -1,0 +1,43 @@
+"""Fixtures that tests of every kind share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from tests.support import RedisServer
+
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the whole session; tests that kill it make their own."""
+    folder = tmp_path_factory.mktemp("redis")
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
+    """Settings on the session's Redis, emptied, with short leases."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return Settings(
+        redis_url=redis_server.url, blob_url=str(tmp_path / "blobs"), lease_seconds=0.6, folder_roots=(tmp_path,)
+    )
+
+
+@pytest.fixture
+def link(settings: Settings) -> Iterator[RedisLink]:
+    """A connection to the emptied Redis."""
+    found = RedisLink(settings.redis_url)
+    yield found
+    found.close()

@@ -1,0 +1,247 @@
+"""The queue and the store on a real Redis: claim, settle, hand-back, takeover, poison."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.support import wait_until
+
+from workers.blobs import FsspecBlobs
+from workers.duties import Duties
+from workers.errors import JobNotFoundError
+from workers.intake import Intake
+from workers.jobs import Job, JobOptions, JobState
+from workers.queue import Delivery, WorkQueue, window
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+from workers.store import JobStore, Outcome
+
+
+class Bench:
+    """A front end and two workers' queues on one Redis, with no process between."""
+
+    def __init__(self, link: RedisLink, settings: Settings) -> None:
+        self.link, self.settings, self.rung = link, settings, []
+        self.store = JobStore(link)
+        self.blobs = FsspecBlobs(settings.blob_url)
+        self.intake = Intake(link, self.store, self.blobs, self, settings)
+        self.duties = Duties(link, self.blobs, settings, self.ring)
+        self.one = WorkQueue(link, settings, "one")
+        self.two = WorkQueue(link, settings, "two")
+
+    def ring(self, model: str) -> None:
+        self.rung.append(model)
+
+    def submit(self, count: int) -> Job:
+        files = [(f"{i}.jpg", io.BytesIO(b"%d" % i)) for i in range(count)]
+        return self.intake.submit_files(files, JobOptions("default"))
+
+    def settle(self, deliveries: list[Delivery], text: str = "{}") -> None:
+        self.store.settle([outcome(one, text) for one in deliveries])
+
+    def check(self, job: str) -> Job:
+        """The job, its counts adding up."""
+        found = self.store.get(job)
+        assert found.queued + found.running + found.succeeded + found.failed + found.canceled == found.total
+        return found
+
+
+def outcome(one: Delivery, text: str, state: str = "succeeded") -> Outcome:
+    return Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)
+
+
+@pytest.fixture
+def bench(link: RedisLink, settings: Settings) -> Iterator[Bench]:
+    found = Bench(link, settings)
+    yield found
+    found.store.close()
+
+
+def test_a_job_goes_from_accepted_to_succeeded(bench: Bench) -> None:
+    """Claimed images run, settled ones count, the last one makes the finish due, and then the job is over."""
+    job = bench.submit(3)
+    assert (job.state, job.queued, bench.rung) == (JobState.QUEUED, 3, ["default"])
+    deliveries = bench.one.claim("default", 8).deliveries
+    assert [one.index for one in deliveries] == [0, 1, 2]
+    assert bench.check(job.id).running == 3
+    assert bench.check(job.id).state is JobState.RUNNING
+    bench.store.settle([outcome(one, json.dumps({"index": one.index})) for one in reversed(deliveries)])
+    assert bench.check(job.id).state is JobState.FINISHING
+    bench.duties.run_due()
+    done = bench.check(job.id)
+    assert (done.state, done.succeeded, done.model_versions) == (JobState.SUCCEEDED, 3, (1,))
+    assert [json.loads(line)["index"] for line in bench.store.results(job.id)] == [0, 1, 2]
+    assert bench.link.client.xlen("sl:lane:default:interactive") == 0
+
+
+def test_a_batch_is_formed_across_jobs_interactive_first(bench: Bench) -> None:
+    """One claim takes images of several jobs; a small job's come before a large one's that was there first."""
+    large, small, other = bench.submit(20), bench.submit(2), bench.submit(1)
+    got = bench.one.claim("default", 8).deliveries
+    assert [one.job for one in got] == [small.id, small.id, other.id] + [large.id] * 5
+
+
+def test_the_lane_holds_a_window_and_is_topped_up(bench: Bench) -> None:
+    """A large job never has more than a window in its lane, and all of it comes through."""
+    wide = window(bench.settings)
+    job = bench.submit(5 * wide + 3)
+    seen: list[int] = []
+    while claim := bench.one.claim("default", 8):
+        if not claim.deliveries:
+            break
+        assert bench.link.client.xlen("sl:lane:default:bulk") <= wide + 8
+        seen += [one.index for one in claim.deliveries]
+        bench.settle(claim.deliveries)
+        bench.duties.run_due()
+    assert seen == list(range(5 * wide + 3))
+    assert bench.check(job.id).state is JobState.SUCCEEDED
+
+
+def test_two_that_top_up_at_once_add_each_image_once(bench: Bench) -> None:
+    """Top-up is compare-and-set: a doer whose lease ran out, and who goes on, adds nothing twice."""
+    bench.submit(100)
+    first = bench.one.claim("default", 24).deliveries
+    assert bench.one.claim("default", 1).duty_due is False  # it is due already
+    bench.duties.run_due()
+    late = bench.link.client.hget(f"sl:job:{first[0].job}", "fed")
+    bench.link.run("topup", f"topup:{first[0].job}", "0", first[0].job, int(late) - 24, 32, 0, "x", "blob:x")
+    rest = bench.one.claim("default", 99).deliveries
+    assert len({one.index for one in rest}) == len(rest)
+    assert all(one.name != "x" for one in rest)
+
+
+def test_a_result_is_written_once(bench: Bench) -> None:
+    """A second settle, a settle after a hand-back, and a settle of a job that is gone change nothing."""
+    job = bench.submit(2)
+    first, second = bench.one.claim("default", 8).deliveries
+    bench.settle([first], '"one"')
+    bench.settle([first], '"again"')
+    bench.one.hand_back([second])
+    bench.settle([second], '"late"')
+    now = bench.check(job.id)
+    assert (now.succeeded, now.queued) == (1, 1)
+    assert list(bench.store.results(job.id)) == ['"one"']
+    (again,) = bench.two.claim("default", 8).deliveries
+    assert (again.index, again.attempt, again.starts) == (1, "1", -1 + 1)
+    bench.link.client.delete(f"sl:job:{job.id}")
+    bench.settle([again])
+    with pytest.raises(JobNotFoundError):
+        bench.store.get(job.id)
+    assert bench.link.client.exists(f"sl:job:{job.id}", f"sl:job:{job.id}:items") == 0
+
+
+def test_a_dead_workers_images_are_taken_over_after_the_lease(bench: Bench) -> None:
+    """Nothing is taken before the lease is over, all of it after; what another took cannot be handed back."""
+    job = bench.submit(5)
+    old = bench.one.claim("default", 8).deliveries
+    assert bench.two.take_over("default", 8, []) == []
+    taken: list[Delivery] = []
+    wait_until(lambda: taken.extend(bench.two.take_over("default", 8, [])) or taken, 10)
+    assert [one.index for one in taken] == [0, 1, 2, 3, 4]
+    bench.one.hand_back(old)
+    assert bench.check(job.id).running == 5
+    bench.settle(taken)
+    bench.settle(old)
+    assert bench.check(job.id).succeeded == 5
+
+
+def test_a_renewed_lease_is_not_taken_over(bench: Bench) -> None:
+    """As long as a worker renews, its images stay its own; what was taken meanwhile is named as lost."""
+    bench.submit(2)
+    held = [one.held for one in bench.one.claim("default", 8).deliveries]
+    end = time.monotonic() + 3 * bench.settings.lease_seconds
+    while time.monotonic() < end:
+        assert bench.one.renew(held) == set()
+        assert bench.two.take_over("default", 8, []) == []
+    wait_until(lambda: bench.two.take_over("default", 8, []), 10)
+    assert bench.one.renew(held) == set(held)
+
+
+def test_an_image_that_was_started_is_taken_over_alone(bench: Bench) -> None:
+    """Started images come one at a time, the others together; three starts are told."""
+    bench.submit(4)
+    got = bench.one.claim("default", 8).deliveries
+    bench.one.start(got[:2])
+    bench.one.start(got[:1])
+    bench.one.start(got[:1])
+    rounds: list[list[tuple[int, int]]] = []
+
+    def look() -> bool:
+        taken = bench.two.take_over("default", 8, [])
+        if taken:
+            rounds.append([(one.index, one.starts) for one in taken])
+        return sum(len(one) for one in rounds) == 4
+
+    wait_until(look, 10)
+    assert sorted(rounds) == [[(0, 3)], [(1, 1)], [(2, 0), (3, 0)]]
+
+
+def test_a_hand_back_is_not_a_death(bench: Bench) -> None:
+    """A start that was handed back is taken off; a fault is counted where it is one."""
+    bench.submit(1)
+    for faults in (0, 1):
+        (one,) = bench.one.claim("default", 8).deliveries
+        assert (one.starts, one.faults) == (0, faults)
+        bench.one.start([one])
+        bench.one.hand_back([one], fault=True)
+
+
+def test_what_the_caller_holds_itself_is_not_taken_over(bench: Bench) -> None:
+    """A worker that was paused does not take its own images from itself."""
+    bench.submit(1)
+    (mine,) = bench.one.claim("default", 8).deliveries
+    wait_until(lambda: bench.one.take_over("default", 8, []), 10)
+    end = time.monotonic() + 2 * bench.settings.lease_seconds
+    while time.monotonic() < end:
+        assert bench.one.take_over("default", 8, [mine.held]) == []
+
+
+def test_a_restarted_redis_gives_everyone_one_lease(bench: Bench) -> None:
+    """Right after a restart of Redis all leases look old, and nothing may be taken: the uptime tells."""
+    slow = WorkQueue(bench.link, bench.settings.model_copy(update={"lease_seconds": 3600.0}), "slow")
+    bench.submit(1)
+    (one,) = bench.one.claim("default", 8).deliveries
+    bench.link.client.xclaim(one.stream, "workers", "one", 0, [one.entry], idle=7_200_000)
+    assert slow.take_over("default", 8, []) == []
+
+
+def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
+    """Its blobs go after the grace; from then on it cannot become a job, and one that became a job stays."""
+    kept = bench.submit(1)
+    bench.link.client.zadd("sl:due", {"upload:upload_x": 1})
+    bench.blobs.write("uploads/upload_x/0", io.BytesIO(b"x"))
+    bench.duties.run_due()
+    assert not bench.blobs._files.exists(bench.blobs._path("uploads/upload_x"))
+    assert bench.link.run("create", "job_x", "{}", "default", "bulk", 1, "upload_x", 0, "n", "r") == -1
+    assert bench.blobs.read(bench.one.claim("default", 1).deliveries[0].ref[5:], 9) == b"0"
+    assert bench.check(kept.id).total == 1
+
+
+def test_the_sweep_sees_unclaimed_and_abandoned_work(bench: Bench) -> None:
+    """Work that waits or was abandoned is seen; work that somebody holds is not."""
+    lease = int(bench.settings.lease_seconds * 1000)
+    assert bench.link.run("sweep", lease) == [[], 0]
+    bench.submit(3)
+    assert bench.link.run("sweep", lease)[0] == ["default"]
+    first = bench.one.claim("default", 2).deliveries
+    bench.settle(first[:1])  # a deleted entry in between must not hide the rest
+    assert bench.link.run("sweep", lease)[0] == ["default"]
+    bench.one.claim("default", 2)
+    assert bench.link.run("sweep", lease)[0] == []
+    wait_until(lambda: bench.link.run("sweep", lease)[0], 10)
+
+
+def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
+    """A waiter is woken by the finish, and gets the job as it stands where the time is over first."""
+    job = bench.submit(1)
+    assert bench.store.wait(job.id, 0.05).state is JobState.QUEUED
+    deliveries = bench.one.claim("default", 1).deliveries
+    with bench.store._finished.waiting_for(job.id) as finished:
+        bench.settle(deliveries)
+        bench.duties.run_due()
+        assert finished.wait(10)
+    assert bench.store.wait(job.id, 60).state is JobState.SUCCEEDED

