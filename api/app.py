@@ -1,0 +1,36 @@
+"""The Flask application, made of its settings and its backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from api.health import health_routes
+from api.jobs import job_routes
+from api.problems import register_problems
+from api.request_ids import register_request_ids
+from api.spool import UploadRequest
+from api.uploads import OTHER_PARTS
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+_OPTION_BYTES = 100_000
+
+
+def create_app(settings: Settings, backend: Backend) -> Flask:
+    """The API. Nothing is connected before the first request that needs it."""
+    app = Flask("shelfline", static_folder=None)
+    app.request_class = UploadRequest
+    app.config.update(
+        MAX_FORM_PARTS=settings.max_job_images + OTHER_PARTS,
+        MAX_FORM_MEMORY_SIZE=_OPTION_BYTES,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
+    register_request_ids(app)
+    register_problems(app)
+    app.register_blueprint(health_routes(backend))
+    app.register_blueprint(job_routes(settings, backend))
+    return app

@@ -1,0 +1,75 @@
+"""What can go wrong between a caller and the API, on either side of it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from serving.errors import ShelflineError
+
+
+class InvalidRequestError(ShelflineError):
+    """Raised when a request cannot be understood, or a field of it has a wrong value."""
+
+    code: ClassVar[str] = "invalid_request"
+
+
+class UnknownFieldError(InvalidRequestError):
+    """Raised when a request has a field that the API does not know: a misspelt option must not be ignored."""
+
+    code: ClassVar[str] = "unknown_field"
+
+
+class UnsupportedMediaTypeError(InvalidRequestError):
+    """Raised when the body of a request is of a kind that the route does not take."""
+
+    code: ClassVar[str] = "unsupported_media_type"
+
+
+class SpoolFullError(ShelflineError):
+    """Raised when an upload cannot be written to the API's temporary folder."""
+
+    code: ClassVar[str] = "upload_storage_full"
+    retryable: ClassVar[bool] = True
+
+
+class BindError(ShelflineError):
+    """Raised when the API may not, or cannot, listen where its settings say."""
+
+    code: ClassVar[str] = "bind_failed"
+
+
+class ConnectionFailedError(ShelflineError):
+    """Raised by the client when the API cannot be reached, or the connection breaks."""
+
+    code: ClassVar[str] = "connection_failed"
+    retryable: ClassVar[bool] = True
+
+
+class ApiError(ShelflineError):
+    """Raised by the client when the API answers with a problem; `code`, `detail` and `status` are the API's own."""
+
+    def __init__(self, status: int, code: str, detail: str, *, retryable: bool = False, request_id: str = "") -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code  # type: ignore[misc]  # a class's code elsewhere, the server's word here
+        self.detail = detail
+        self.retryable = retryable  # type: ignore[misc]  # likewise
+        self.request_id = request_id
+
+
+class StackError(ShelflineError):
+    """Raised when the embedded stack cannot be started, or dies."""
+
+    code: ClassVar[str] = "stack_failed"
+
+
+class StackRunningError(StackError):
+    """Raised when a stack is to be started where one runs already."""
+
+    code: ClassVar[str] = "stack_running"
+
+
+class UsageError(ShelflineError):
+    """Raised when a command cannot do what it was told, before anything was started."""
+
+    code: ClassVar[str] = "usage"

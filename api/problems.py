@@ -1,0 +1,113 @@
+"""Every error as RFC 9457 problem+json, and the one table from error codes to HTTP statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+
+import structlog
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from api.request_ids import request_id
+from serving.errors import ShelflineError
+
+RETRY_AFTER_SECONDS = 1
+
+STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
+    {
+        "bind_failed": 500,
+        "connection_failed": 502,
+        "contract_invalid": 502,
+        "crashed_worker": 500,
+        "folder_not_allowed": 403,
+        "folder_not_found": 422,
+        "image_decode_failed": 422,
+        "image_missing": 422,
+        "image_too_large": 422,
+        "internal_error": 500,
+        "invalid_request": 400,
+        "job_not_found": 404,
+        "method_not_allowed": 405,
+        "model_error": 502,
+        "model_unavailable": 503,
+        "no_images": 422,
+        "not_found": 404,
+        "not_ready": 503,
+        "request_too_large": 413,
+        "settings_invalid": 500,
+        "stack_failed": 500,
+        "stack_running": 500,
+        "store_unavailable": 503,
+        "too_many_images": 413,
+        "unknown_field": 400,
+        "unknown_model": 422,
+        "unsupported_format": 422,
+        "unsupported_media_type": 415,
+        "upload_storage_full": 503,
+        "usage": 500,
+    }
+)
+
+_CODE_BY_STATUS = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+def problem(code: str, detail: str, *, status: int | None = None, retryable: bool = False, **more: object) -> Response:
+    """A problem+json response (RFC 9457); `more` are extension members. A 503 says when to come back."""
+    status = status or STATUS_BY_CODE[code]
+    document = {
+        "type": f"urn:shelfline:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id(),
+        "retryable": retryable,
+        **more,
+    }
+    response = Response(json.dumps(document) + "\n", status, mimetype="application/problem+json")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def register_problems(app: Flask) -> None:
+    """Make every error of an application a problem, Flask's own included."""
+    app.register_error_handler(ShelflineError, _of_project)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _of_project(error: ShelflineError) -> Response:
+    status = STATUS_BY_CODE[error.code]
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _unexpected(error)
+    if status > HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request failed", code=error.code, detail=str(error))
+    return problem(error.code, str(error), retryable=error.retryable)
+
+
+def _of_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    code = _CODE_BY_STATUS.get(
+        status, "invalid_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal_error"
+    )
+    response = problem(code, error.description or HTTPStatus(status).phrase, status=status)
+    for name, value in error.get_headers():
+        if name.lower() not in {"content-type", "content-length"}:  # 405 carries Allow
+            response.headers.add(name, value)
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    _log.error("request failed", exc_info=error)
+    return problem("internal_error", "The server failed to answer; its log has the request id and the cause.")

@@ -1,0 +1,36 @@
+"""An id for every request: the caller's where it is sane, else a new one; in the answer and in every log line."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+import structlog
+from flask import Flask, Response, g, request
+
+HEADER = "X-Request-ID"
+_SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+
+
+def register_request_ids(app: Flask) -> None:
+    """Give every request of an application an id."""
+    app.before_request(_bind)
+    app.after_request(_answer)
+
+
+def request_id() -> str:
+    """The id of the request being answered."""
+    if "request_id" not in g:  # an error that comes before `before_request`
+        offered = request.headers.get(HEADER, "")
+        g.request_id = offered if _SANE.fullmatch(offered) else f"req_{secrets.token_hex(12)}"
+    return str(g.request_id)
+
+
+def _bind() -> None:
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id())
+
+
+def _answer(response: Response) -> Response:
+    response.headers[HEADER] = request_id()
+    return response

@@ -1,0 +1,59 @@
+"""A multipart upload as the files and fields of a job."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, cast
+
+from flask import Request
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from api.errors import InvalidRequestError, UnknownFieldError
+from api.options import checked_name
+from workers.errors import NoImagesError, TooManyImagesError
+
+IMAGE_FIELDS = ("images", "images[]", "file", "files")
+OTHER_PARTS = 64  # form fields beside the images
+
+Upload = tuple[str, BinaryIO]
+
+
+def read_upload(request: Request, most: int) -> tuple[list[Upload], dict[str, str]]:
+    """The files of a multipart request, (name, content) each in the order they came, and the other fields.
+
+    Raises InvalidRequestError, UnknownFieldError, NoImagesError, and TooManyImagesError above `most` files.
+    """
+    try:
+        form, files = request.form, request.files
+    except RequestEntityTooLarge as error:
+        raise TooManyImagesError(
+            f"The request has more than {most} files, or an option that is too long: make several jobs of it."
+        ) from error
+    except ValueError as error:
+        raise InvalidRequestError(f"The multipart body is broken: {error}.") from error
+    return _images(files, most), _fields(form)
+
+
+def _images(files: MultiDict[str, FileStorage], most: int) -> list[Upload]:
+    for name in files:
+        if name not in IMAGE_FIELDS:
+            raise UnknownFieldError(f"Unknown file field {name!r}: send the files in the field `images`.")
+    # A browser sends one empty part without a name where no file was chosen.
+    sent = [part for _, part in files.items(multi=True) if part.filename or part.stream.read(1)]
+    if not sent:
+        raise NoImagesError("No image came with the request: send at least one, in the field `images`.")
+    if len(sent) > most:
+        raise TooManyImagesError(f"The request has {len(sent)} files, a job takes {most}: make several jobs of it.")
+    return [
+        (checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
+        for number, part in enumerate(sent, 1)
+    ]
+
+
+def _fields(form: MultiDict[str, str]) -> dict[str, str]:
+    for name, values in form.lists():
+        if name in IMAGE_FIELDS:
+            raise InvalidRequestError(f"A part {name!r} has no filename: without one it is not taken for a file.")
+        if len(values) > 1:
+            raise InvalidRequestError(f"The field {name!r} came more than once.")
+    return form.to_dict()

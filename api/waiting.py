@@ -1,0 +1,53 @@
+"""How long a caller wants a poll to wait, and how many may wait at once."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.errors import InvalidRequestError
+
+THREADS = 32  # of a web process
+LONG_POLLS = THREADS - 8  # the rest stays free for short requests, so that waiting callers never keep others out
+
+_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+def asked_wait(query: str | None, prefer: str | None) -> tuple[float, bool]:
+    """The seconds asked for by `?wait=` or else by `Prefer: wait=` (RFC 7240), and whether it was the latter.
+
+    Raises InvalidRequestError for a `?wait=` that is no number of seconds; a Prefer that is not understood is ignored,
+    as its RFC wants.
+    """
+    if query is not None:
+        try:
+            seconds = float(query)
+        except ValueError:
+            seconds = math.nan
+        if not math.isfinite(seconds) or seconds < 0:
+            raise InvalidRequestError("wait: give a number of seconds, 0 or more.")
+        return seconds, False
+    if prefer and (found := _PREFER_WAIT.search(prefer)):
+        return float(found[1]), True
+    return 0.0, False
+
+
+class WaitingRoom:
+    """Bounds the callers that wait at once; one too many is answered at once."""
+
+    def __init__(self, places: int = LONG_POLLS) -> None:
+        self._places = threading.BoundedSemaphore(places)
+
+    @contextmanager
+    def place(self, seconds: float) -> Iterator[float]:
+        """How long the caller may wait: what was asked for, or 0 where the room is full."""
+        if seconds <= 0 or not self._places.acquire(blocking=False):
+            yield 0.0
+            return
+        try:
+            yield seconds
+        finally:
+            self._places.release()

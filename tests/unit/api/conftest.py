@@ -1,0 +1,163 @@
+"""The API on a backend that lives in memory."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from workers.errors import (
+    FolderNotAllowedError,
+    FolderNotFoundError,
+    JobNotFoundError,
+    NoImagesError,
+    UnknownModelError,
+)
+from workers.jobs import Job, JobOptions, JobState, NewJob, new_id
+from workers.settings import Settings
+
+
+@dataclass
+class MemoryStore:
+    """A job store in memory; `error`, where set, is raised by every method."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    error: Exception | None = None
+    error_after: int | None = None  # results before `error` comes in the middle of a stream
+    waits: list[float] = field(default_factory=list)
+
+    def get(self, job_id: str) -> Job:
+        """The job."""
+        if self.error and self.error_after is None:
+            raise self.error
+        if job_id not in self.jobs:
+            raise JobNotFoundError(f"There is no job {job_id!r}.")
+        return self.jobs[job_id]
+
+    def wait(self, job_id: str, timeout: float) -> Job:
+        """The job once it is terminal, or after the timeout."""
+        self.waits.append(timeout)
+        with self.changed:
+            self.changed.wait_for(lambda: self.get(job_id).state.terminal, timeout)
+        return self.get(job_id)
+
+    def results(self, job_id: str, start: int = 0) -> Iterator[str]:
+        """The stored lines."""
+        self.get(job_id)
+        for number, line in enumerate(self.lines[job_id][start:]):
+            if self.error and number == self.error_after:
+                raise self.error
+            yield line
+
+    def finish(self, job_id: str, lines: Iterable[dict[str, Any]]) -> None:
+        """End a job with these results."""
+        self.lines[job_id] = [json.dumps(line) for line in lines]
+        failed = sum(json.loads(line)["state"] == "failed" for line in self.lines[job_id])
+        with self.changed:
+            job = self.jobs[job_id]
+            state = JobState.SUCCEEDED if not failed else JobState.PARTIAL
+            self.jobs[job_id] = replace(
+                job, state=state, queued=0, succeeded=job.total - failed, failed=failed, finished_at=1_700_000_002.5
+            )
+            self.changed.notify_all()
+
+
+@dataclass
+class MemoryIntake:
+    """An intake that keeps what was uploaded."""
+
+    store: MemoryStore
+    root: Path
+    uploads: list[tuple[str, bytes]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def submit_folder(self, folder: str, options: JobOptions) -> Job:
+        """A job of the files of a folder."""
+        if not Path(folder).is_relative_to(self.root):
+            raise FolderNotAllowedError("not under a root")
+        if not Path(folder).is_dir():
+            raise FolderNotFoundError("no such folder")
+        return self._create(len(list(Path(folder).iterdir())), options)
+
+    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions) -> Job:
+        """A job of uploads, which are kept."""
+        self.uploads = [(name, content.read()) for name, content in files]
+        return self._create(len(self.uploads), options)
+
+    def _create(self, total: int, options: JobOptions) -> Job:
+        if self.error:
+            raise self.error
+        if options.model not in {"default", "other-1.0"}:
+            raise UnknownModelError(f"no model {options.model}")
+        if not total:
+            raise NoImagesError("no images")
+        new = NewJob(new_id("job"), options, total)
+        job = Job(new.id, options, JobState.QUEUED, new.lane, total, total, 0, 0, 0, 0, 1_700_000_000.25)
+        self.store.jobs[job.id] = job
+        self.store.lines[job.id] = []
+        return job
+
+
+@dataclass
+class MemoryHealth:
+    """Checks that say what they are told to."""
+
+    found: dict[str, str] = field(
+        default_factory=lambda: dict.fromkeys(("redis", "blob_store", "model", "worker"), "ok")
+    )
+
+    def checks(self) -> dict[str, str]:
+        """What it was told."""
+        return self.found
+
+
+@dataclass
+class MemoryBackend:
+    """What `workers.backend.Backend` has."""
+
+    store: MemoryStore
+    intake: MemoryIntake
+    health: MemoryHealth
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The folder that jobs may read."""
+    path = tmp_path / "root"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def settings(root: Path) -> Settings:
+    """Settings with small limits."""
+    return Settings(folder_roots=(root,), max_job_images=20, max_wait_seconds=5.0)
+
+
+@pytest.fixture
+def backend(root: Path) -> MemoryBackend:
+    """A backend in memory."""
+    store = MemoryStore()
+    return MemoryBackend(store, MemoryIntake(store, root), MemoryHealth())
+
+
+@pytest.fixture
+def app(settings: Settings, backend: MemoryBackend) -> Flask:
+    """The application; its errors are answered, not raised."""
+    return create_app(settings, backend)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def http(app: Flask) -> FlaskClient:
+    """A test client of the application."""
+    return app.test_client()

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Flask, abort
+from flask.testing import FlaskClient
+
+from api.problems import STATUS_BY_CODE
+from serving.errors import ModelUnavailableError, ShelflineError
+
+if TYPE_CHECKING:
+    from tests.unit.api.conftest import MemoryBackend
+
+
+def _kinds(root: type[ShelflineError]) -> set[type[ShelflineError]]:
+    return {root}.union(*(_kinds(child) for child in root.__subclasses__()))
+
+
+def test_every_error_has_a_status() -> None:
+    """An error that is added without a status would be a 500 by a KeyError."""
+    for module in ("api.errors", "workers.errors", "serving.errors"):
+        importlib.import_module(module)
+    ours = {
+        kind.code for kind in _kinds(ShelflineError) if kind.__module__.startswith(("api.", "workers.", "serving."))
+    }
+
+    assert set() == ours - set(STATUS_BY_CODE)
+
+
+def test_a_path_that_does_not_exist(http: FlaskClient) -> None:
+    """Flask's own errors are problems too."""
+    response = http.get("/v2/nothing")
+
+    assert (
+        response.status_code,
+        response.get_json()["code"],
+        response.content_type,
+    ) == (404, "not_found", "application/problem+json")
+
+
+def test_a_method_that_is_not_allowed(http: FlaskClient) -> None:
+    """A 405 still says which methods there are."""
+    response = http.delete("/v1/jobs")
+
+    assert (response.status_code, response.get_json()["code"]) == (405, "method_not_allowed")
+    assert "POST" in response.headers["Allow"]
+
+
+def test_an_unexpected_error(app: Flask, http: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bug is a 500 that shows nothing of its inside; the log has it, with the request's id."""
+
+    @app.get("/bug")
+    def bug() -> str:
+        raise RuntimeError("a secret detail")
+
+    response = http.get("/bug", headers={"X-Request-ID": "abc-1"})
+
+    assert (
+        response.status_code,
+        response.get_json()["code"],
+        response.get_json()["request_id"],
+    ) == (500, "internal_error", "abc-1")
+    assert "secret" not in response.text
+    logged = capsys.readouterr().out
+    assert "a secret detail" in logged
+    assert "abc-1" in logged
+
+
+def test_a_model_that_is_away(app: Flask, http: FlaskClient) -> None:
+    """Whatever is temporary says so, and when to come back."""
+
+    @app.get("/away")
+    def away() -> str:
+        raise ModelUnavailableError("The model server does not answer.")
+
+    response = http.get("/away")
+
+    assert (response.status_code, response.headers["Retry-After"], response.get_json()["retryable"]) == (503, "1", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(418, "invalid_request"), (415, "unsupported_media_type"), (501, "internal_error")]
+)
+def test_any_http_error(app: Flask, http: FlaskClient, status: int, code: str) -> None:
+    """A status that Flask raises keeps its number, under the nearest code."""
+    app.add_url_rule("/raised", "raised", lambda: abort(status))
+
+    response = http.get("/raised")
+
+    assert (status, code) == (response.status_code, response.get_json()["code"])
+
+
+@pytest.mark.parametrize("offered", ["a b", "a" * 129, "", 'a"b', "\xe9"])
+def test_a_request_id_that_is_not_sane(http: FlaskClient, offered: str) -> None:
+    """What could break a log or a header is replaced."""
+    response = http.get("/healthz", headers={"X-Request-ID": offered})
+
+    assert response.headers["X-Request-ID"].startswith("req_")
+
+
+def test_a_request_id_is_kept(http: FlaskClient) -> None:
+    """The caller's id comes back, so that both logs can be joined."""
+    assert http.get("/healthz", headers={"X-Request-ID": "trace/1:2"}).headers["X-Request-ID"] == "trace/1:2"
+    assert http.get("/v2", headers={"X-Request-ID": "a" * 128}).get_json()["request_id"] == "a" * 128
+
+
+def test_ready(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Ready means that every part of the chain is; else the problem says which is not."""
+    assert (http.get("/readyz").status_code, http.get("/readyz").get_json()["checks"]["worker"]) == (200, "ok")
+    backend.health.found["model"] = "not loaded yet"
+
+    response = http.get("/readyz")
+
+    assert (
+        response.status_code,
+        response.get_json()["code"],
+        response.headers["Retry-After"],
+    ) == (503, "not_ready", "1")
+    assert response.get_json()["detail"] == "model: not loaded yet"
+    assert response.get_json()["checks"]["redis"] == "ok"
+    assert http.get("/healthz").status_code == 200
