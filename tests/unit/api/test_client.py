@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from flask import Flask
+
+from api.client import ShelflineClient
+from api.errors import ApiError, ConnectionFailedError
+from workers.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+    from tests.unit.api.conftest import MemoryBackend
+
+
+@pytest.fixture
+def client(app: Flask) -> Iterator[ShelflineClient]:
+    """A client of the application, without a network between them; chunked bodies end as gunicorn ends them."""
+
+    def terminated(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        return app(environ | {"wsgi.input_terminated": True}, start)
+
+    with ShelflineClient("http://127.0.0.1:5000/", transport=httpx.WSGITransport(terminated)) as made:
+        yield made
+
+
+def _answering(*answers: httpx.Response | Exception) -> ShelflineClient:
+    left = iter(answers)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        found = next(left)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return ShelflineClient("http://127.0.0.1:5000", transport=httpx.MockTransport(answer))
+
+
+def test_files_are_uploaded_under_their_names(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+    """Every name that a file system can have arrives as it is, and every byte."""
+    names = ["a.jpg", "sub/b c.jpg", 'quo"te.jpg', "back\\slash.jpg", "%22.jpg", "日本;=.jpg", "CR%0D.jpg", "'*.jpg"]
+    files = []
+    for number, name in enumerate(names):
+        path = tmp_path / str(number)
+        path.write_bytes(bytes(range(256)) * number * 500 + b"\r\n--")
+        files.append((name, path))
+
+    job = client.submit_files(files, model="other-1.0", min_score=0.5, max_detections=9)
+
+    assert backend.intake.uploads == [(name, path.read_bytes()) for name, path in files]
+    assert job["options"] == {"model": "other-1.0", "min_score": 0.5, "max_detections": 9}
+
+
+def test_a_name_that_is_not_unicode(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+    """A file name in another encoding is escaped, not an error."""
+    (tmp_path / "a").write_bytes(b"x")
+
+    client.submit_files([("b\udce9.jpg", tmp_path / "a")])
+
+    assert backend.intake.uploads == [("b\\udce9.jpg", b"x")]
+
+
+def test_a_folder_is_submitted(client: ShelflineClient, root: Path) -> None:
+    """A folder of the server's goes by its path, with the options given."""
+    (root / "a.jpg").touch()
+
+    assert client.submit_folder(root, min_score=0.5)["options"]["min_score"] == 0.5
+
+
+def test_what_the_api_refuses(client: ShelflineClient, root: Path) -> None:
+    """The API's own words reach the caller, with its code, status and request id."""
+    with pytest.raises(ApiError) as caught:
+        client.submit_folder(root.parent)
+
+    assert (caught.value.code, caught.value.status, caught.value.retryable) == ("folder_not_allowed", 403, False)
+    assert str(caught.value) == caught.value.detail == "not under a root"
+    assert caught.value.request_id.startswith("req_")
+
+
+def test_a_job_is_waited_for_and_read(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+    """Its states come until the last, then its results, from any of them on; U+2028 is no end of a line."""
+    (tmp_path / "a").write_bytes(b"x")
+    job = client.submit_files([("a.jpg", tmp_path / "a")] * 2)
+    states = client.wait(job["id"], every=0.01)
+    assert next(states)["state"] == "queued"
+    lines = [{"index": index, "state": "succeeded", "name": "\u2028"} for index in range(2)]
+    backend.store.finish(job["id"], lines)
+    backend.store.lines[job["id"]] = [json.dumps(line, ensure_ascii=False) for line in lines]
+
+    assert [one["state"] for one in states] == ["succeeded"]
+    assert list(client.results(job["id"])) == lines
+    assert list(client.results(job["id"], start=1)) == lines[1:]
+
+
+def test_results_of_an_unknown_job(client: ShelflineClient) -> None:
+    """An error in place of a stream is read as one."""
+    with pytest.raises(ApiError) as caught:
+        list(client.results("job_x"))
+
+    assert caught.value.code == "job_not_found"
+
+
+def test_results_that_break_off(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+    """Half a result is an error, never a result."""
+    (tmp_path / "a").write_bytes(b"x")
+    job = client.submit_files([("a.jpg", tmp_path / "a")])
+    backend.store.lines[job["id"]] = ['{"index": 0, "na']
+
+    with pytest.raises(ConnectionFailedError, match="not JSON"):
+        list(client.results(job["id"]))
+
+
+def test_ready(client: ShelflineClient, backend: MemoryBackend) -> None:
+    """Ready or not, the checks are told."""
+    assert set(client.ready().values()) == {"ok"}
+    backend.health.found["redis"] = "away"
+    assert client.ready()["redis"] == "away"
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(200, text="<html>"), httpx.Response(404), httpx.Response(503, json=[])]
+)
+def test_something_else_at_that_address(answer: httpx.Response) -> None:
+    """An answer that is not Shelfline's says so."""
+    with _answering(answer) as client, pytest.raises(ApiError, match="not as Shelfline"):
+        client.ready()
+
+
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (httpx.ConnectError("refused"), "Nothing answers"),
+        (httpx.ReadTimeout("slow"), "in time"),
+        (httpx.ReadError("reset"), "broke"),
+        (httpx.RemoteProtocolError("cut"), "broke"),
+        (httpx.UnsupportedProtocol("ftp"), "broke"),
+    ],
+)
+def test_a_connection_that_fails(raised: Exception, says: str) -> None:
+    """Every way for a connection to fail is one error with one clear line."""
+    with _answering(raised) as client, pytest.raises(ConnectionFailedError, match=says):
+        client.job("job_x")
+
+
+def test_a_short_outage_is_waited_out(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+    """While a job runs the API may be away for a moment; what cannot come right is raised at once."""
+    (tmp_path / "a").write_bytes(b"x")
+    job = client.submit_files([("a.jpg", tmp_path / "a")])
+    backend.store.finish(job["id"], [])
+    backend.store.error = StoreUnavailableError("away")
+    asked = []
+
+    def alive() -> None:
+        asked.append(1)
+        backend.store.error = None
+
+    assert [one["state"] for one in client.wait(job["id"], alive=alive)] == ["succeeded"]
+    assert asked == [1]
+    with pytest.raises(ApiError, match="job_x"):
+        next(client.wait("job_x"))
+    backend.store.error = StoreUnavailableError("away")
+    with pytest.raises(ApiError, match="away"):
+        next(client.wait(job["id"], patience=-1))
+
+
+def test_a_loopback_address_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment is for the world outside."""
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+
+    with ShelflineClient("http://127.0.0.1:1") as here, ShelflineClient("http://shelf.example") as there:
+        assert (here._http._mounts, len(there._http._mounts) > 0) == ({}, True)
