@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.support import RedisServer
 
+from tests.support import RedisServer
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 

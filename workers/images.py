@@ -13,7 +13,7 @@ from serving.contract import Contract
 from serving.preprocess import resize_to_input
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED = {5, 6, 7, 8}  # EXIF orientations whose upright picture has width and height exchanged
 _UPRIGHT = {  # not ImageOps.exif_transpose: it also rewrites the EXIF block, and fails on a damaged one
     2: Image.Transpose.FLIP_LEFT_RIGHT,

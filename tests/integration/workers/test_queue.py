@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.support import wait_until
 
+from tests.support import wait_until
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.errors import JobNotFoundError

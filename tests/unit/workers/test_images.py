@@ -1,0 +1,162 @@
+"""Decoding: every mode upright and in RGB, every kind of damage its own error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
+from workers.images import decode
+
+LIMIT = 1_000_000
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def scene(width: int = 60, height: int = 40) -> Image.Image:
+    """Red in the upper left quarter, on a blue ground."""
+    image = Image.new("RGB", (width, height), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, width // 2, height // 2))
+    return image
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    """However a camera was held, red is in the upper left of what is decoded, and the size is the upright one."""
+    upright = scene()
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(turns[orientation]) if orientation in turns else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(stored, "JPEG", exif=exif, quality=95)
+    for wanted in (None, (30, 20)):
+        image, width, height = decode(content, LIMIT, wanted)
+        assert (width, height) == (60, 40)
+        red = np.asarray(image.resize((60, 40)).crop((5, 5, 20, 12)))
+        assert red[..., 0].mean() > 200
+        assert red[..., 2].mean() < 60
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_damaged_exif_block_is_no_orientation() -> None:
+    """A picture that can be seen is decoded, whatever its EXIF block holds."""
+    content = encoded(scene(), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\xff\xff")
+    assert decode(content, LIMIT)[1:] == (60, 40)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    """The middle of a 16-bit range is the middle of 8 bits."""
+    grey = Image.fromarray(np.full((4, 4), 0x8000, np.uint16))
+    image, _, _ = decode(encoded(grey, "PNG"), LIMIT)
+    assert np.asarray(image).tolist() == [[[128, 128, 128]] * 4] * 4
+    tiff, _, _ = decode(encoded(grey, "TIFF"), LIMIT)
+    assert np.asarray(tiff)[0, 0].tolist() == [128, 128, 128]
+
+
+def test_transparency_lies_over_white() -> None:
+    """What is fully transparent is white, in RGBA, grey with alpha, and palettes with a transparent entry."""
+    for mode, colour in (("RGBA", (200, 0, 0, 0)), ("LA", (10, 0))):
+        image, _, _ = decode(encoded(Image.new(mode, (3, 3), colour), "PNG"), LIMIT)
+        assert np.asarray(image).min() == 255
+    palette = Image.new("P", (3, 3), 1)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    image, _, _ = decode(encoded(palette, "PNG", transparency=1), LIMIT)
+    assert np.asarray(image).min() == 255
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("P", "PNG"), ("1", "PNG"), ("L", "JPEG"), ("P", "GIF")])
+def test_other_modes_become_rgb(mode: str, kind: str) -> None:
+    """CMYK, palettes, grey and bilevel keep their colours as far as the mode has them."""
+    image, width, height = decode(encoded(scene().convert(mode), kind), LIMIT)
+    assert (image.mode, width, height) == ("RGB", 60, 40)
+    if mode in {"CMYK", "P"}:
+        red, blue = np.asarray(image)[5, 5], np.asarray(image)[35, 50]
+        assert red[0] > red[2] + 90
+        assert blue[2] > blue[0] + 90
+
+
+def test_a_draft_is_at_least_twice_what_is_wanted() -> None:
+    """Draft decoding may shrink, never below twice the model's input, and the reported size is the original's."""
+    image, width, height = decode(encoded(scene(1600, 1200), "JPEG"), 10_000_000, (300, 300))
+    assert (width, height) == (1600, 1200)
+    assert image.size == (800, 600)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, and holds next to nothing."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    """A bomb costs its header only."""
+    with pytest.raises(ImageTooLargeError, match="9000 x 9000"):
+        decode(png_of_size(9000, 9000), 50_000_000)
+
+
+@pytest.mark.parametrize("content", [b"not an image", b"<html></html>" * 99, b"\0" * 4096])
+def test_what_is_no_image_is_unsupported(content: bytes) -> None:
+    """Text and zeros are told apart from damaged pictures."""
+    with pytest.raises(UnsupportedFormatError):
+        decode(content, LIMIT)
+
+
+def test_floating_point_is_unsupported() -> None:
+    """Nobody knows what its values mean."""
+    with pytest.raises(UnsupportedFormatError, match="floating"):
+        decode(encoded(Image.new("F", (3, 3), 0.5), "TIFF"), LIMIT)
+
+
+def test_an_empty_file_is_damaged() -> None:
+    """An upload that broke off at once."""
+    with pytest.raises(ImageDecodeError, match="empty"):
+        decode(b"", LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
+def test_truncation_anywhere_is_one_of_our_errors(kind: str) -> None:
+    """Cut at any point, an image decodes or fails with an image error, never with Pillow's."""
+    rng = np.random.default_rng(7)
+    content = encoded(Image.fromarray(rng.integers(0, 255, (40, 60, 3), np.uint8)), kind)
+    failures = 0
+    for end in range(1, len(content), max(1, len(content) // 60)):
+        try:
+            decode(content[:end], LIMIT)
+        except ImageError:
+            failures += 1
+    assert failures > 30
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
+def test_flipped_bytes_are_at_worst_one_of_our_errors(kind: str) -> None:
+    """Random damage never raises anything but an image error."""
+    rng = np.random.default_rng(11)
+    content = encoded(scene(), kind)
+    for _ in range(200):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(damaged), 4):
+            damaged[place] = rng.integers(0, 256)
+        with contextlib.suppress(ImageError):
+            decode(bytes(damaged), LIMIT)
