@@ -1,0 +1,53 @@
+"""What the server answers instead of a result: a status code and a message, as TF Serving words it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+_MESSAGE_LIMIT: Final = 1024
+_CODE_BY_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class StatusError(Exception):
+    """Raised when a call ends with a status other than OK."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class LoadError(Exception):
+    """Raised when a version's folder cannot be served; `code` is TensorFlow's number of the kind of error."""
+
+    def __init__(self, message: str, code: int = grpc.StatusCode.UNKNOWN.value[0]) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def invalid_argument(message: str) -> StatusError:
+    """The request is wrong."""
+    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def failed_precondition(message: str) -> StatusError:
+    """The request asks for what the model does not have."""
+    return StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
+def not_found(message: str) -> StatusError:
+    """The model or the version is not served."""
+    return StatusError(grpc.StatusCode.NOT_FOUND, message)
+
+
+def from_number(number: int, message: str) -> StatusError:
+    """The error of TensorFlow's runtime, whose codes are gRPC's by number; a number it does not have is UNKNOWN."""
+    code = _CODE_BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
+    return StatusError(grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code, message)
+
+
+def truncated(message: str) -> str:
+    """A message as it goes out: a header's size is bounded (grpc_status_util.cc)."""
+    return message if len(message) <= _MESSAGE_LIMIT else message[:_MESSAGE_LIMIT] + "...TRUNCATED"
