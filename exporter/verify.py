@@ -1,0 +1,65 @@
+"""Loads a SavedModel as TF Serving does and runs it, so that a version that cannot be served is never published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from exporter.errors import ExportError
+from serving.contract import Contract
+
+_DETECT_OUTPUTS = {"detection_boxes", "detection_scores", "detection_classes", "num_detections"}
+
+
+class SessionModel:
+    """A SavedModel in a TF1 session: the loader of TF Serving, which refuses models that Python's TF2 loader accepts.
+
+    `predict` is safe to call from several threads. Use it in a `with` statement.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            meta = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(folder))
+        self.signatures = {name: definition for name, definition in meta.signature_def.items() if definition.inputs}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def predict(self, signature: str, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The outputs, by name, of a signature with one input."""
+        definition = self.signatures[signature]
+        (entry,) = definition.inputs.values()
+        outputs = {name: output.name for name, output in definition.outputs.items()}
+        answer: dict[str, NDArray[Any]] = self._session.run(outputs, {entry.name: inputs})
+        return answer
+
+
+def verify(folder: Path, contract: Contract) -> None:
+    """Load a SavedModel as TF Serving does, compare what it says of itself, and detect in two grey images.
+
+    Raises ExportError where the model cannot be served or is not what `contract` says.
+    """
+    try:
+        with SessionModel(folder) as model:
+            described = [
+                Contract.from_json(text) for text in model.predict("describe", np.zeros(2, np.int32))["contract"]
+            ]
+            images = np.full((2, contract.input_height, contract.input_width, 3), 128, np.uint8)
+            answer = model.predict("detect", images)
+    except ExportError:
+        raise
+    except Exception as error:  # TensorFlow raises what it likes
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"The exported model does not load as TF Serving loads it: {first[:300]}") from error
+    if described != [contract] * 2:
+        raise ExportError("The exported model describes itself with another contract than the one it was given.")
+    if set(answer) != _DETECT_OUTPUTS or answer["detection_boxes"].shape != (2, contract.max_detections, 4):
+        raise ExportError(f"The exported model's `detect` answers {sorted(answer)} in an unexpected shape.")

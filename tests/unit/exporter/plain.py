@@ -1,0 +1,46 @@
+"""Slow and plain answers to hold the real ones against, written from the documents and not from the code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One detection: where it came from, and what it says."""
+
+    prior: int
+    class_column: int
+    score: float
+    box: tuple[float, float, float, float]
+
+
+def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Intersection over union of two boxes (ymin, xmin, ymax, xmax); 0 where one has no area."""
+    area_a, area_b = [max(box[2] - box[0], np.float32(0)) * max(box[3] - box[1], np.float32(0)) for box in (a, b)]
+    if area_a <= 0 or area_b <= 0:
+        return 0.0
+    height = max(min(a[2], b[2]) - max(a[0], b[0]), np.float32(0))
+    width = max(min(a[3], b[3]) - max(a[1], b[1]), np.float32(0))
+    return float(height * width / (area_a + area_b - height * width))
+
+
+def suppress(boxes: NDArray[Any], scores: NDArray[Any], *, threshold: float, nms_iou: float, limit: int) -> list[Kept]:
+    """Per-class NMS of one image: boxes (P, 4), scores (P, C). Class by class, then the best of all."""
+    found: list[Kept] = []
+    finite = np.isfinite(boxes).all(-1) & np.isfinite(scores).all(-1)
+    clipped = np.clip(np.where(finite[:, None], boxes, 0), 0, 1).astype(np.float32)
+    for column in range(scores.shape[1]):
+        candidates = [p for p in range(len(boxes)) if finite[p] and scores[p, column] > np.float32(threshold)]
+        candidates.sort(key=lambda p: (-scores[p, column], p))
+        kept: list[int] = []
+        for prior in candidates:
+            if all(iou(clipped[prior], clipped[other]) <= np.float32(nms_iou) for other in kept):
+                kept.append(prior)
+        found += [Kept(p, column, float(scores[p, column]), tuple(clipped[p].tolist())) for p in kept]
+    found.sort(key=lambda kept: (-kept.score, kept.prior, kept.class_column))
+    return found[:limit]

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from exporter import runtime
+from tests.unit.exporter import plain
+
+runtime.prepare()
+
+import tensorflow as tf  # noqa: E402 - prepared first
+
+from exporter.suppression import Limits, suppress  # noqa: E402
+
+LIMITS = Limits(score_threshold=0.3, nms_iou=0.5, max_detections=20)
+GRAPH = tf.function(lambda boxes, scores: suppress(boxes, scores, LIMITS), reduce_retracing=True)
+
+
+def batch(rng: np.random.Generator, *, rows: int, priors: int, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Boxes that often overlap and reach over the edge, with scores of which many are equal."""
+    corner = rng.uniform(-0.2, 0.9, (rows, priors, 2)).round(1)
+    size = rng.uniform(0, 0.6, (rows, priors, 2)).round(1)
+    scores = rng.uniform(0, 1, (rows, priors, classes)).round(1)
+    return np.concatenate([corner, corner + size], -1).astype(np.float32), scores.astype(np.float32)
+
+
+def kept(answer: dict[str, tf.Tensor], row: int) -> list[tuple[int, float, list[float]]]:
+    """What the graph kept of one row."""
+    n = int(answer["num_detections"][row])
+    values = [answer[f"detection_{key}"][row, :n].numpy().tolist() for key in ("classes", "scores", "boxes")]
+    return list(zip(*values, strict=True))
+
+
+def expected(boxes: NDArray[Any], scores: NDArray[Any]) -> list[tuple[int, float, list[float]]]:
+    """What the plain one keeps of one row."""
+    found = plain.suppress(boxes, scores, threshold=0.3, nms_iou=0.5, limit=20)
+    return [(one.class_column, one.score, list(one.box)) for one in found]
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 3), priors=st.integers(1, 40), classes=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_it_keeps_what_plain_nms_keeps(seed: int, rows: int, priors: int, classes: int) -> None:
+    """Order, ties and limits included, for every image of the batch."""
+    boxes, scores = batch(np.random.default_rng(seed), rows=rows, priors=priors, classes=classes)
+
+    answer = GRAPH(boxes, scores)
+
+    assert [expected(b, s) for b, s in zip(boxes, scores, strict=True)] == [kept(answer, n) for n in range(rows)]
+
+
+@given(seed=st.integers(0, 2**32 - 1), broken=st.sampled_from([np.nan, np.inf, -np.inf]))
+@settings(max_examples=30, deadline=None)
+def test_a_row_that_is_not_finite_is_left_out(seed: int, broken: float) -> None:
+    """TensorFlow's own operation would keep it; nothing else may change by its absence."""
+    rng = np.random.default_rng(seed)
+    boxes, scores = batch(rng, rows=2, priors=12, classes=3)
+    boxes[0, rng.integers(12), rng.integers(4)] = broken
+    scores[1, rng.integers(12), rng.integers(3)] = broken
+
+    answer = GRAPH(boxes, scores)
+
+    assert [expected(b, s) for b, s in zip(boxes, scores, strict=True)] == [kept(answer, n) for n in range(2)]
+
+
+def test_it_is_idempotent() -> None:
+    """What was kept once is kept whole when it is suppressed again."""
+    boxes, scores = batch(np.random.default_rng(1), rows=1, priors=60, classes=1)
+    once = kept(GRAPH(boxes, scores), 0)
+
+    again = GRAPH(
+        np.array([[box for _, _, box in once]], np.float32), np.array([[[score] for _, score, _ in once]], np.float32)
+    )
+
+    assert once == kept(again, 0)
+
+
+def test_nothing_above_the_threshold_is_no_detections() -> None:
+    """And the padding is zeros, so that no reader mistakes it for a box."""
+    answer = GRAPH(np.ones((2, 5, 4), np.float32), np.full((2, 5, 3), 0.3, np.float32))
+
+    assert answer["num_detections"].numpy().tolist() == [0, 0]
+    assert all(not value.numpy().any() for value in answer.values())
+    assert answer["detection_boxes"].shape == (2, 20, 4)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_an_empty_batch_and_no_priors(rows: int) -> None:
+    """Neither fails: the shapes stay what the signature promises."""
+    answer = GRAPH(np.zeros((rows, 3, 4), np.float32), np.zeros((rows, 3, 2), np.float32))
+
+    assert (rows, 20) == answer["detection_scores"].shape
