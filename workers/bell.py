@@ -54,6 +54,10 @@ class CeleryBell:
         with translated():
             return int(self._link.client.llen(queue))
 
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._celery.close()
+
     def _send(self, task: str, queue: str, args: Sequence[str]) -> None:
         self._celery.send_task(
             task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False

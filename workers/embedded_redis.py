@@ -97,7 +97,7 @@ def run(server: Path, port: int, folder: Path) -> int:
     child = subprocess.Popen(  # noqa: S603  a server that was found
         server_command(server, port, folder),
         start_new_session=True,
-        preexec_fn=die_with_parent(),  # noqa: PLW1509  no threads here
+        preexec_fn=die_with_parent(),  # noqa: PLW1509  this process has no threads
     )
     while not asked_to_stop:
         try:

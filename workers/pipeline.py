@@ -153,7 +153,7 @@ class Pipeline:
 
     def _send(self) -> None:
         """Send the next batch if the model is free: a full one, or all there is once nothing more is on its way."""
-        if self._predicting is not None:
+        if self._predicting is not None or self._parts.draining():
             return
         if self._suspects and not (self._ready or self._preparing):
             self._alone = self._suspects.popleft()

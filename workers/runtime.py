@@ -65,6 +65,16 @@ class Runtime:
         """From now on nothing is claimed; safe to call from a signal handler."""
         self._stopping.set()
 
+    def close(self) -> None:
+        """End the process's threads and connections; nothing is under way any more."""
+        parts = self._parts
+        for threads in (parts.decoders, parts.predictor, parts.upkeep):
+            threads.shutdown()
+        parts.leases.stop()
+        parts.client.close()
+        self._bell.close()
+        self._link.close()
+
     def detect(self, model: str) -> None:
         """Work off a model's lanes for a time slice; ring again if work is left."""
         if self._stopping.is_set():

@@ -1,0 +1,100 @@
+"""A whole worker without Celery: the runtime of a pool process, on a real Redis and a scripted model server."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.scripted_server import ScriptedServer
+from workers.blobs import FsspecBlobs
+from workers.intake import Intake
+from workers.jobs import Job, JobOptions
+from workers.redis_link import RedisLink
+from workers.runtime import Runtime
+from workers.settings import Settings
+from workers.store import JobStore
+
+
+def photo(seed: int) -> bytes:
+    """A small PNG of its own colour, lossless, so that the model sees what was sent."""
+    colour = tuple(int(value) for value in np.random.default_rng(seed).integers(0, 255, 3))
+    out = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+class NoBell:
+    """Nobody is rung for: the tests call the runtime themselves."""
+
+    def ring(self, model: str) -> None:
+        """Do nothing."""
+
+
+class Worker:
+    """What a test does with a worker: submit, detect, look."""
+
+    def __init__(self, settings: Settings, link: RedisLink) -> None:
+        self.link, self.settings = link, settings
+        self.store = JobStore(link)
+        self.blobs = FsspecBlobs(settings.blob_url)
+        self.intake = Intake(link, self.store, self.blobs, NoBell(), settings)
+        self._runtimes: list[Runtime] = []
+        self.runtime = self.another()
+
+    def another(self) -> Runtime:
+        """One more worker process's runtime."""
+        self._runtimes.append(Runtime(self.settings))
+        return self._runtimes[-1]
+
+    def submit(self, *contents: bytes, **options: Any) -> Job:
+        files = [(f"{number}.png", io.BytesIO(content)) for number, content in enumerate(contents)]
+        return self.intake.submit_files(files, JobOptions("default", **options))
+
+    def detect(self) -> None:
+        """What one ring makes a worker do, and the duties that follow."""
+        self.runtime.detect("default")
+        self.runtime.do_duties()
+
+    def results(self, job: Job) -> list[dict[str, Any]]:
+        """The results so far, each image once, the job's counts adding up."""
+        found = self.store.get(job.id)
+        assert found.queued + found.running + found.succeeded + found.failed + found.canceled == found.total
+        return [json.loads(line) for line in self.store.results(job.id)]
+
+    def close(self) -> None:
+        for runtime in self._runtimes:
+            runtime.close()
+        self.store.close()
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    found = ScriptedServer()
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def make_worker(settings: Settings, link: RedisLink, server: ScriptedServer) -> Iterator[Callable[..., Worker]]:
+    """Makes workers; keyword arguments are settings."""
+    made: list[Worker] = []
+
+    def make(**overrides: Any) -> Worker:
+        made.append(Worker(settings.model_copy(update={"model_server": server.target, **overrides}), link))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.close()
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., Worker]) -> Worker:
+    return make_worker()
