@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from serving.server.errors import from_number, truncated
+from serving.server.flags import NOT_YET, parse
+
+
+def test_the_flags_are_tensorflow_model_servers(tmp_path: Path) -> None:
+    """With an equals sign or without, as on its command line."""
+    flags = parse(
+        [
+            "--port=9000",
+            "--model_name",
+            "shelf",
+            f"--model_base_path={tmp_path}",
+            "--enable_serialization_as_tensor_content",
+            "--prefer_tflite_model=true",
+            "--grpc_channel_arguments=grpc.max_connection_age_ms=5,grpc.x=y",
+            "--enable_batching=false",
+        ]
+    )
+
+    assert (9000, "shelf", tmp_path, True) == (
+        flags.port,
+        flags.model_name,
+        flags.model_base_path,
+        flags.enable_serialization_as_tensor_content,
+    )
+    assert flags.grpc_channel_arguments == (("grpc.max_connection_age_ms", 5), ("grpc.x", "y"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *([f"--{name}=1"] for name in NOT_YET),
+        ["--enable_batching"],
+        ["--port=0"],
+        ["--port=x"],
+        ["--model_name="],
+        ["--model_base_path=/nowhere/at/all"],
+        ["--file_system_poll_wait_seconds=-1"],
+        ["--enable_serialization_as_tensor_content=maybe"],
+        ["--grpc_channel_arguments=x"],
+        ["--unheard_of"],
+    ],
+)
+def test_a_flag_that_cannot_be_followed_is_refused(
+    wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with status 2: a server that ignores a flag does something else than it was told."""
+    with pytest.raises(SystemExit) as exit_:
+        parse([f"--model_base_path={tmp_path}", *wrong])
+
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_base_path_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no default that could be right."""
+    with pytest.raises(SystemExit):
+        parse([])
+    assert "--model_base_path is missing" in capsys.readouterr().err
+
+
+def test_long_messages_are_cut() -> None:
+    """At 1024 characters, as TF Serving cuts them."""
+    assert truncated("x" * 1024) == "x" * 1024
+    assert truncated("x" * 1025) == "x" * 1024 + "...TRUNCATED"
+
+
+@pytest.mark.parametrize(("number", "name"), [(3, "INVALID_ARGUMENT"), (0, "UNKNOWN"), (99, "UNKNOWN")])
+def test_tensorflows_codes_are_grpcs(number: int, name: str) -> None:
+    """An error is never OK."""
+    assert name == from_number(number, "").code.name

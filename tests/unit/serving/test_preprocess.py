@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.contract import Contract
+from serving.preprocess import resize_to_input
+from tests.models import tiny_contract
+
+
+def contract(resize: str) -> Contract:
+    """A model that takes 4 rows of 6 pixels."""
+    return tiny_contract(height=4, width=6).model_copy(update={"resize": resize})
+
+
+@pytest.mark.parametrize(("resize", "resample"), [("bilinear", Image.Resampling.BILINEAR), ("nearest", 0)])
+def test_the_image_is_stretched_with_the_contracts_filter(resize: str, resample: int) -> None:
+    """Height and width are not confused, and the values are Pillow's."""
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 10, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+
+    array = resize_to_input(image, contract(resize))
+
+    assert ((4, 6, 3), np.uint8) == (array.shape, array.dtype)
+    assert np.array_equal(np.asarray(image.resize((6, 4), Image.Resampling(resample))), array)
+
+
+def test_an_image_of_the_right_size_is_untouched() -> None:
+    """Resampling would blur it for nothing."""
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+
+    assert np.array_equal(pixels, resize_to_input(Image.fromarray(pixels), contract("bilinear")))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_any_other_mode_is_the_callers_mistake(mode: str) -> None:
+    """Decoding makes images RGB, once."""
+    with pytest.raises(ValueError, match="not RGB"):
+        resize_to_input(Image.new(mode, (2, 2)), contract("bilinear"))
