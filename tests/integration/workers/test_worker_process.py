@@ -1,0 +1,214 @@
+"""The real Celery worker as processes, killed and stopped in the middle of a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.scripted_server import ScriptedServer
+from tests.support import RedisServer, wait_until
+from workers.bell import CeleryBell
+from workers.celery_app import create_celery
+from workers.intake import Intake
+from workers.jobs import Job, JobState
+from workers.settings import Settings
+
+from .conftest import Worker, photo
+
+POOLS = ["prefork", "threads"]
+LEASE = 2.0
+ROOT = Path(__file__).parents[3]
+
+
+class CeleryWorker:
+    """One `celery worker` in a process group of its own."""
+
+    def __init__(self, settings: Settings, pool: str, log: Path) -> None:
+        self.log = log
+        environment = os.environ | {
+            "REDIS_URL": settings.redis_url,
+            "BLOB_URL": settings.blob_url,
+            "SHELFLINE_MODEL_SERVER": settings.model_server,
+            "SHELFLINE_LEASE_SECONDS": str(settings.lease_seconds),
+        }
+        options = ["--pool", pool, "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        command = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.main:app", "worker", *options]
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True
+            )
+
+    @property
+    def pool_process(self) -> psutil.Process:
+        """The process that does the work: the pool's child, or the worker itself with a threads pool."""
+        main = psutil.Process(self.process.pid)
+        return next(iter(main.children()), main)
+
+    def signal_group(self, number: int) -> None:
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End the whole group, whatever it does."""
+        if self.process.poll() is None:
+            self.signal_group(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def front(make_worker: Callable[..., Worker]) -> Worker:
+    """A front end that rings the bell; no worker of its own is asked for anything."""
+    front = make_worker(lease_seconds=LEASE)
+    bell = CeleryBell(front.link, create_celery(front.settings))
+    front.intake = Intake(front.link, front.store, front.blobs, bell, front.settings)
+    return front
+
+
+@pytest.fixture
+def start(front: Worker, tmp_path: Path) -> Iterator[Callable[[str], CeleryWorker]]:
+    started: list[CeleryWorker] = []
+
+    def begin(pool: str) -> CeleryWorker:
+        started.append(CeleryWorker(front.settings, pool, tmp_path / "worker.log"))
+        return started[-1]
+
+    yield begin
+    for worker in started:
+        worker.kill()
+
+
+def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:
+    """Each Predict takes a while, so that there is a middle of the job to do harm in."""
+
+    def slow(_images: object) -> None:
+        time.sleep(seconds)
+
+    server.fault = slow
+
+
+def complete(front: Worker, job: Job, seconds: float) -> None:
+    """The job ends complete in time: each image has one result, in order."""
+    wait_until(lambda: front.store.get(job.id).state.terminal, seconds, "the end of the job")
+    found = front.store.get(job.id)
+    assert (found.state, found.succeeded) == (JobState.SUCCEEDED, job.total)
+    assert [one["index"] for one in front.results(job)] == list(range(job.total))
+
+
+def under_way(front: Worker, job: Job, images: int) -> None:
+    wait_until(lambda: front.store.get(job.id).succeeded >= images, 30, "the job's beginning")
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_job_through_the_real_worker(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str
+) -> None:
+    """Submitted before the worker is there, a job waits and is done; a second one is done by the idle worker."""
+    early = front.submit(*[photo(number) for number in range(100)])
+    start(pool)
+    complete(front, early, 30)
+    late = front.submit(photo(1))
+    complete(front, late, 10)
+    assert sum(server.batches) == 101
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_worker_killed_in_the_middle_of_a_job(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str
+) -> None:
+    """Kill -9 of the group; another worker takes its images over after the lease and ends the job."""
+    slowly(server)
+    job = front.submit(*[photo(number) for number in range(120)])
+    first = start(pool)
+    under_way(front, job, 16)
+    first.signal_group(signal.SIGKILL)
+    first.process.wait()
+    start(pool)
+    complete(front, job, 30)
+
+
+def test_a_pool_process_killed_in_the_middle_of_a_job(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer
+) -> None:
+    """Kill -9 of the process that does the work: Celery starts another, which ends the job by itself."""
+    slowly(server)
+    job = front.submit(*[photo(number) for number in range(120)])
+    worker = start("prefork")
+    under_way(front, job, 16)
+    worker.pool_process.kill()
+    complete(front, job, 30)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_sigterm_to_the_group_hands_back_at_once(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str
+) -> None:
+    """The batch in flight is settled and the rest is handed back: nobody has to wait for a lease."""
+    slowly(server, 0.3)
+    job = front.submit(*[photo(number) for number in range(120)])
+    worker = start(pool)
+    under_way(front, job, 8)
+    worker.signal_group(signal.SIGTERM)
+    assert worker.process.wait(15) == 0
+    now = front.store.get(job.id)
+    assert now.running == 0
+    assert now.queued + now.succeeded == 120
+    slowly(server, 0.0)
+    start(pool)
+    complete(front, job, 30)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_model_server_that_goes_and_comes(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str
+) -> None:
+    """Images go back while it is away, nothing fails, and the job goes on by itself."""
+    slowly(server)
+    job = front.submit(*[photo(number) for number in range(120)])
+    start(pool)
+    under_way(front, job, 16)
+    server.stop()
+    wait_until(lambda: front.store.get(job.id).running == 0, 20, "the hand-back")
+    server.start()
+    complete(front, job, 30)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_redis_killed_in_the_middle_of_a_job(tmp_path: Path, server: ScriptedServer, pool: str) -> None:
+    """Kill -9 of Redis and a restart: nothing that was accepted or settled is lost, and the job goes on by itself."""
+    from workers.redis_link import RedisLink
+
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    redis_server = RedisServer(folder)
+    redis_server.start()
+    settings = Settings(
+        redis_url=redis_server.url,
+        blob_url=str(tmp_path / "blobs"),
+        model_server=server.target,
+        lease_seconds=LEASE,
+    )
+    link = RedisLink(settings.redis_url, patience=10)
+    front = Worker(settings, link)
+    slowly(server)
+    worker = CeleryWorker(settings, pool, tmp_path / "worker.log")
+    try:
+        bell = CeleryBell(link, create_celery(settings))
+        front.intake = Intake(link, front.store, front.blobs, bell, settings)
+        job = front.submit(*[photo(number) for number in range(160)])
+        under_way(front, job, 16)
+        redis_server.kill()
+        time.sleep(1.0)  # an outage takes its time
+        redis_server.start()
+        complete(front, job, 30)
+    finally:
+        worker.kill()
+        front.close()
+        link.close()
+        redis_server.kill()
