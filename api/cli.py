@@ -1,0 +1,134 @@
+"""The command line: `shelfline detect`, `up`, `show`, `results`, `export`, `models`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from api.client import ShelflineClient
+from api.detect import DetectRequest, run_detect
+from api.errors import UsageError
+from api.plan import PROJECT
+from api.state import StackState
+from api.up import run_stack
+from serving.errors import ShelflineError
+
+CANNOT = 2
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Url = Annotated[str | None, typer.Option(envvar="SHELFLINE_URL", help="A running API, as in http://127.0.0.1:5000.")]
+Var = Annotated[Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")]
+Models = Annotated[Path, typer.Option(envvar="SHELFLINE_MODELS", help="The folder of the models.")]
+
+
+@app.callback()
+def _shelfline() -> None:
+    """Detect products in photos, in bulk and on demand."""
+
+
+@app.command()
+def detect(
+    paths: Annotated[list[Path], typer.Argument(metavar="FOLDER_OR_FILES...", help="Folders and files of photos.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Where results.jsonl and annotated/ are written.")] = Path("out"),
+    model: Annotated[str | None, typer.Option(help="The model; the server's default where left out.")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
+    max_detections: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most detections an image.")] = None,
+    url: Url = None,
+    var: Var = Path("var"),
+    models: Models = Path("models"),
+) -> None:
+    """Detect the objects in photos; starts the stack for the time of the run where none is running."""
+    asked = DetectRequest(paths, out, var, models, url, model, min_score, max_detections)
+    raise typer.Exit(run_detect(asked, console=Console(), status=Console(stderr=True)))
+
+
+@app.command()
+def up(
+    *,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 for a free one.")] = None,
+    root: Annotated[list[Path] | None, typer.Option(help="A folder that jobs may read; here, where left out.")] = None,
+    var: Var = Path("var"),
+    models: Models = Path("models"),
+    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+) -> None:
+    """Run the whole stack in the foreground: Redis, the model server, a worker, the API. Ctrl-C ends it."""
+    roots = [path.resolve() for path in root or ([] if until_stdin_closes else [Path()])]
+    raise typer.Exit(
+        run_stack(state_folder=var, models=models, port=port, roots=roots, until_stdin_closes=until_stdin_closes)
+    )
+
+
+@app.command()
+def show(job: str, *, url: Url = None, var: Var = Path("var")) -> None:
+    """Show a job."""
+    with _client(url, var) as client:
+        typer.echo(json.dumps(client.job(job), indent=2))
+
+
+@app.command()
+def results(
+    job: str, *, start: Annotated[int, typer.Option(min=0)] = 0, url: Url = None, var: Var = Path("var")
+) -> None:
+    """Write a job's finished results to stdout, a line of JSON each."""
+    with _client(url, var) as client:
+        for line in client.result_lines(job, start=start):
+            typer.echo(line)
+
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASSED_ON)
+def export(context: typer.Context) -> None:
+    """Turn a Keras detector into a model that is served: `shelfline export --help`."""
+    _exec_exporter(context.args)
+
+
+@app.command(context_settings=_PASSED_ON)
+def models(context: typer.Context) -> None:
+    """Look after the exported models: `shelfline models --help`."""
+    _exec_exporter(["models", *context.args])
+
+
+def main() -> None:
+    """Run a command; what is wrong is one line on stderr and exit status 2."""
+    signal.signal(signal.SIGTERM, _end_in_order)
+    try:
+        app()
+    except ShelflineError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(CANNOT)
+
+
+def _client(url: str | None, var: Path) -> ShelflineClient:
+    if url:
+        return ShelflineClient(url)
+    state = StackState(var)
+    record = state.read() if state.running() else None
+    if record is None:
+        raise UsageError("No stack is running here: start one with `shelfline up`, or say where one is with --url.")
+    return ShelflineClient(record.url)
+
+
+def _exec_exporter(arguments: list[str]) -> None:
+    """Become the exporter: it needs TensorFlow, which nothing of the API's imports."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "exporter", *arguments])  # noqa: S606  the project's own
+
+
+def _end_in_order(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Honcho's process manager, made so that nothing outlives it: not even where it is killed with -9."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from honcho.manager import Manager
+from honcho.process import Popen, Process
+
+from workers.parent_death import die_with_parent
+
+
+class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
+    """Runs commands until one ends or a signal comes, then ends all of them.
+
+    Honcho starts a runner process for each command: runner and command are bound to the life of whoever started them.
+    """
+
+    def __init__(self, started: Callable[[], None]) -> None:
+        """`started` is called once every runner was forked: only then may threads be made."""
+        multiprocessing.set_start_method("fork", force=True)  # a fork server would be the runners' parent
+        super().__init__()
+        self._process_ctor = _BoundProcess
+        self._started = started
+        self._stop_wanted = False
+        self.died: tuple[str, ...] = ()
+
+    def add(self, commands: Mapping[str, str], env: Mapping[str, str], cwd: Path) -> None:
+        """Add shell commands by name, with their environment and working directory."""
+        for name, command in commands.items():
+            self.add_process(name, command, env=dict(env), cwd=str(cwd))
+
+    def terminate(self) -> None:
+        """End every process. Before the last of them has started, honcho could not: then it waits for that."""
+        if not super()._all_started():
+            self._stop_wanted = True
+            return
+        if not self._terminating and self.returncode not in {130, 143}:
+            self.died = tuple(name for name, process in self._processes.items() if "returncode" in process)
+        super().terminate()
+
+    def _start(self) -> None:
+        super()._start()
+        self._started()
+
+    def _all_started(self) -> bool:
+        started = bool(super()._all_started())
+        if started and self._stop_wanted:
+            self._stop_wanted = False
+            self.terminate()
+        return started
+
+
+class _BoundProcess(Process):  # type: ignore[misc]  # likewise
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  honcho's
+        super().__init__(*args, **kwargs)
+        self._bind = die_with_parent()
+        self._child_ctor = _bound_popen
+
+    def run(self, events: Any = None, ignore_signals: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002  honcho's
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._bind()
+        super().run(events, ignore_signals)
+
+
+def _bound_popen(command: str, **kwargs: Any) -> Any:  # noqa: ANN401  honcho's
+    bind = die_with_parent()
+
+    def first() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what the runner ignores, its command must not
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        bind()
+
+    return Popen(command, preexec_fn=first, **kwargs)

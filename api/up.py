@@ -1,0 +1,166 @@
+"""Running the whole stack in the foreground."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from api.binding import checked_binding
+from api.client import ShelflineClient
+from api.errors import StackError, StackRunningError
+from api.plan import PROJECT, StackPlan, plan_stack
+from api.processes import ProcessGroup
+from api.state import StackRecord, StackState
+from serving.errors import ShelflineError
+from workers.health import WORKER_SEEN_KEY
+from workers.parent_death import die_with_parent
+from workers.redis_link import RedisLink, translated
+from workers.settings import load_settings
+
+DEFAULT_MODEL = "default"
+_POLL_SECONDS = 0.1
+_NEWS_SECONDS = 15.0
+
+
+def run_stack(
+    *, state_folder: Path, models: Path, port: int | None, roots: Sequence[Path], until_stdin_closes: bool = False
+) -> int:
+    """Run the stack until a signal, its stdin's end (where asked for) or the death of one of its processes.
+
+    Returns the exit status. Raises StackRunningError, StackError, BindError, SettingsError before anything is started.
+    """
+    settings = load_settings()
+    state = StackState(state_folder)
+    with state.owned() as got:
+        if not got:
+            record = state.read()
+            where = f"at {record.url} (process {record.pid})" if record else "and about to be ready"
+            raise StackRunningError(f"A stack is running already, {where}: stop it first, or use it.")
+        state.forget()
+        if until_stdin_closes:
+            sys.stdout.flush()
+            os.ftruncate(sys.stdout.fileno(), 0)  # the log begins with this stack
+        chosen = settings.port if port is None else port
+        if chosen:
+            checked_binding(settings.model_copy(update={"port": chosen}))
+        plan = plan_stack(settings, os.environ, state=state.folder, models=models, port=chosen, roots=roots)
+        if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
+            return 0
+        try:
+            return _Stack(plan, state, until_stdin_closes=until_stdin_closes).run()
+        finally:
+            state.forget()
+
+
+class _Stack:
+    """One run of a stack's processes."""
+
+    def __init__(self, plan: StackPlan, state: StackState, *, until_stdin_closes: bool) -> None:
+        self._plan = plan
+        self._state = state
+        self._until_stdin_closes = until_stdin_closes
+        self._stopping = threading.Event()
+        self._stdin_closed = False
+
+    def run(self) -> int:
+        group = ProcessGroup(self._started)
+        group.add(self._plan.commands, self._plan.env, PROJECT)
+        group.loop()
+        self._stopping.set()
+        if group.died:
+            _say(f"Shelfline stopped: {', '.join(group.died)} ended by itself, see above.")
+            return 1
+        return 0 if self._stdin_closed else int(group.returncode or 0)
+
+    def _started(self) -> None:
+        threading.Thread(target=self._announce, daemon=True).start()
+        if self._until_stdin_closes:
+            threading.Thread(target=self._wait_for_stdin, daemon=True).start()
+
+    def _wait_for_stdin(self) -> None:
+        while not _stdin_closed(None):
+            continue
+        self._state.wait_for_users()  # held until this process ends
+        self._stdin_closed = True
+        self._state.forget()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _announce(self) -> None:
+        if self._plan.own_redis:
+            self._forget_workers()
+        news = time.monotonic() + _NEWS_SECONDS
+        with ShelflineClient(self._plan.url) as client:
+            while not self._stopping.is_set():
+                found = _checks(client)
+                if not found:
+                    log = str(self._state.log) if self._until_stdin_closes else None
+                    self._state.write(StackRecord(self._plan.url, os.getpid(), log))
+                    _say(f"Shelfline is ready at {self._plan.url}")
+                    return
+                if time.monotonic() > news:
+                    _say(f"Shelfline is not ready yet: {found}")
+                    news += _NEWS_SECONDS
+                time.sleep(_POLL_SECONDS)
+
+    def _forget_workers(self) -> None:
+        """Redis remembers the workers of the last run for a while: without this the stack would seem ready at once."""
+        link = RedisLink(self._plan.env["REDIS_URL"])
+        while not self._stopping.is_set():
+            try:
+                with translated():
+                    link.client.delete(WORKER_SEEN_KEY)
+                break
+            except ShelflineError:
+                time.sleep(0.02)
+        link.close()
+
+
+def _checks(client: ShelflineClient) -> str:
+    """What is not ready, empty where everything is."""
+    try:
+        return "; ".join(f"{name}: {found}" for name, found in client.ready().items() if found != "ok")
+    except ShelflineError as error:
+        return str(error)
+
+
+def _export(models: Path, model: str, plan: StackPlan, *, until_stdin_closes: bool) -> bool:
+    """Export the default model where it is missing; False where stdin closed meanwhile. Raises StackError."""
+    folder = models.absolute() / model
+    if folder.is_dir() and any(one.name.isdigit() for one in folder.iterdir()):
+        return True
+    if model != DEFAULT_MODEL:
+        raise StackError(f"There is no version of the model {model!r} in {folder}: export one first.")
+    _say(f"Exporting the default model to {folder}, once; this takes about a minute.")
+    command = [sys.executable, "-m", "exporter", "demo", "--if-missing"]
+    exporter = subprocess.Popen(  # noqa: S603  the project's own command
+        [*command, "--models", str(models.absolute()), "--name", model],
+        cwd=PROJECT,
+        env=dict(plan.env),
+        stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent(),  # noqa: PLW1509  no threads yet
+    )
+    while exporter.poll() is None:
+        if until_stdin_closes and _stdin_closed(_POLL_SECONDS):
+            exporter.kill()
+            exporter.wait()
+            return False
+        time.sleep(_POLL_SECONDS)
+    if exporter.returncode:
+        raise StackError(f"The default model could not be exported (exit status {exporter.returncode}): see above.")
+    return True
+
+
+def _stdin_closed(seconds: float | None) -> bool:
+    ready, _, _ = select.select([0], [], [], seconds)
+    return bool(ready) and not os.read(0, 4096)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  a foreground command talks to its terminal
