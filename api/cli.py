@@ -22,6 +22,7 @@ from api.up import run_stack
 from serving.errors import ShelflineError
 
 CANNOT = 2
+_FILE_COLUMNS = 120
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -49,7 +50,7 @@ def detect(
 ) -> None:
     """Detect the objects in photos; starts the stack for the time of the run where none is running."""
     asked = DetectRequest(paths, out, var, models, url, model, min_score, max_detections)
-    raise typer.Exit(run_detect(asked, console=Console(), status=Console(stderr=True)))
+    raise typer.Exit(run_detect(asked, console=_console(), status=Console(stderr=True)))
 
 
 @app.command()
@@ -124,6 +125,12 @@ def _exec_exporter(arguments: list[str]) -> None:
     """Become the exporter: it needs TensorFlow, which nothing of the API's imports."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "exporter", *arguments])  # noqa: S606  the project's own
+
+
+def _console() -> Console:
+    """The report's console; what is no terminal is wide enough for a line of the table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_COLUMNS)
 
 
 def _end_in_order(_number: int, _frame: FrameType | None) -> None:

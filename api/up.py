@@ -20,6 +20,7 @@ from api.processes import ProcessGroup
 from api.state import StackRecord, StackState
 from serving.errors import ShelflineError
 from workers.health import WORKER_SEEN_KEY
+from workers.models import published_key
 from workers.parent_death import die_with_parent
 from workers.redis_link import RedisLink, translated
 from workers.settings import load_settings
@@ -94,7 +95,7 @@ class _Stack:
 
     def _announce(self) -> None:
         if self._plan.own_redis:
-            self._forget_workers()
+            self._forget_last_run()
         news = time.monotonic() + _NEWS_SECONDS
         with ShelflineClient(self._plan.url) as client:
             while not self._stopping.is_set():
@@ -109,13 +110,13 @@ class _Stack:
                     news += _NEWS_SECONDS
                 time.sleep(_POLL_SECONDS)
 
-    def _forget_workers(self) -> None:
-        """Redis remembers the workers of the last run for a while: without this the stack would seem ready at once."""
+    def _forget_last_run(self) -> None:
+        """Redis remembers the last run's worker and model: without this the stack would seem ready at once."""
         link = RedisLink(self._plan.env["REDIS_URL"])
         while not self._stopping.is_set():
             try:
                 with translated():
-                    link.client.delete(WORKER_SEEN_KEY)
+                    link.client.delete(WORKER_SEEN_KEY, published_key(self._plan.env["SHELFLINE_MODEL"]))
                 break
             except ShelflineError:
                 time.sleep(0.02)

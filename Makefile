@@ -1,0 +1,60 @@
+# Everything a newcomer needs: `make detect IMAGES=folder`. `make help` lists the rest.
+
+PYTHON ?= python3
+IMAGES ?= samples/
+OUT ?= out
+export IMAGES OUT
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help detect up test lint types bench requirements protos clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+detect: .venv/.installed ## Detect the objects in IMAGES (default samples/), into OUT (default out/)
+	@.venv/bin/shelfline detect --out "$$OUT" -- "$$IMAGES"
+
+up: .venv/.installed ## Run the whole stack in the foreground; Ctrl-C ends it
+	@.venv/bin/shelfline up || { status=$$?; [ $$status -eq 130 ] || exit $$status; }
+
+test: .venv/.installed-dev ## Run every test
+	@$(PY) -m pytest
+
+lint: .venv/.installed-dev ## Check style and format
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+types: .venv/.installed-dev ## Check types
+	@.venv/bin/mypy
+
+bench: .venv/.installed-dev ## Measure the whole chain against the model in process
+	@$(PY) tests/bench/run.py
+
+requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for
+	@.venv/bin/uv pip compile -q --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt
+	@.venv/bin/uv pip compile -q --no-emit-index-url --no-annotate --no-header requirements-dev.in -o requirements-dev.txt
+
+protos: .venv/.installed-dev ## Write serving/protos.binpb from the installed tensorflow-serving-api
+	@$(PY) -m serving.make_protos
+
+clean: ## Remove what was built and written here: .venv, models, state, results
+	rm -rf .venv models var out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Shelfline needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "This Python cannot make virtual environments: install its venv package (apt-get install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+.venv/.installed: requirements.txt pyproject.toml | .venv/bin/python
+	@echo "Installing what Shelfline runs on into .venv: this takes about two minutes, once."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	@echo "Installing what the tests and checks need into .venv."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
