@@ -7,7 +7,7 @@ import pytest
 
 from serving.client import ModelClient
 from tests.integration.serving.model_server import MARKER, ServerProcess
-from tests.models import write_tiny_model
+from tests.models import tiny_contract, write_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,7 @@ def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(base, 1, fail_on=MARKER)
     write_tiny_model(base, 2, fail_on=MARKER, salt=12345)
     write_tiny_model(base, 3, raw_values=1_500_000, delay_ms=400, describes_itself=False)
+    write_tiny_model(base, 4, contract=tiny_contract(max_detections=10_000))
     return base
 
 

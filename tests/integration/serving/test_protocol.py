@@ -91,8 +91,10 @@ ONE = np.zeros(1, np.int32)
         (
             predict(a=ONE, b=ONE),
             "INVALID_ARGUMENT",
-            "input size does not match signature: 2!=1 len({a,b}) != len({query}). Sent extra: {a,b}. "
-            "Missing but required: {query}.",
+            (
+                "input size does not match signature: 2!=1 len({a,b}) != len({query}). Sent extra: {a,b}. "
+                "Missing but required: {query}."
+            ),
         ),
         (
             predict({"signature_name": "serving_default"}, images=np.zeros((1, 32, 32, 3), bool)),

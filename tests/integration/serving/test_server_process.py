@@ -1,8 +1,8 @@
+import ctypes
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import grpc
@@ -12,11 +12,13 @@ import pytest
 from serving.answers import parse_response
 from serving.client import ModelClient
 from serving.errors import ModelUnavailableError
-from serving.protos import PredictResponse
+from serving.protos import GetModelStatusRequest, PredictResponse
 from serving.tensors import encode_request
 from tests.integration.serving.model_server import ServerProcess, publish, random_images, until
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+STATUS_REQUEST = GetModelStatusRequest(model_spec={"name": "default"}).SerializeToString()
 ANY_SIZE = (("grpc.max_receive_message_length", -1),)
 
 
@@ -40,11 +42,9 @@ def test_sigterm_lets_calls_end(prototypes: Path, own: ServerProcess, flags: tup
             assert outputs["raw"].shape == (1, 1_500_000)
             assert bool(tensor.tensor_content) == bool(flags)
             assert bool(tensor.float_val) != bool(flags)
-        started = threading.Event()
         last = channel.unary_unary(PREDICT, None, None).future(raw_request(1), timeout=60)
-        last.add_done_callback(lambda _: started.set())
-        # The server took the call before the next one's answer, which is small, came back.
-        ModelClient(own.target).status("default")
+        # The next call on the same connection is answered, so the server has the one before it.
+        channel.unary_unary(STATUS, None, None)(STATUS_REQUEST, timeout=60)
         own.signal(signal.SIGTERM)
 
         assert len(last.result()) > 5_000_000
@@ -52,6 +52,18 @@ def test_sigterm_lets_calls_end(prototypes: Path, own: ServerProcess, flags: tup
     assert own.process.wait(60) == 0
     assert "stopping" in own.text()
     assert "Traceback" not in own.text()
+
+
+def test_a_signal_that_another_thread_receives_is_heeded(prototypes: Path, own: ServerProcess) -> None:
+    """The kernel chooses the thread, and TensorFlow and gRPC have many."""
+    publish(prototypes / "1", own.base, 1)
+    own.start()
+    assert own.process is not None
+    pid = own.process.pid
+    other = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if task.name != str(pid))
+    ctypes.CDLL(None).tgkill(pid, other, int(signal.SIGTERM))
+
+    assert own.process.wait(60) == 0
 
 
 def test_a_server_waits_for_its_first_version(prototypes: Path, own: ServerProcess) -> None:
