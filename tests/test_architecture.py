@@ -1,0 +1,129 @@
+"""The folders are the architecture: who imports whom, and that every queue has someone who works it off."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.plan import read_procfile
+from workers import bell
+
+PROJECT = Path(__file__).resolve().parent.parent
+FOLDERS = ("api", "workers", "serving", "exporter")
+
+# What `api` may know of `workers`: accepting jobs and looking at them, never doing them.
+OF_WORKERS_FOR_API = {
+    "annotate",
+    "backend",
+    "errors",
+    "health",
+    "images",
+    "intake",
+    "jobs",
+    "logs",
+    "models",
+    "parent_death",
+    "queue",
+    "redis_link",
+    "settings",
+    "sources",
+    "store",
+}
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for folder in FOLDERS:
+        for path in sorted((PROJECT / folder).rglob("*.py")):
+            parts = path.relative_to(PROJECT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; `from a import b` counts as a.b where that is a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative imports hide who imports whom"
+            base = node.module or ""
+            submodules = [f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in MODULES]
+            yield from submodules or [base]
+
+
+def _allowed(importer: str, imported: str) -> bool:
+    """Whether one module of the project may import another."""
+    own, other = importer.split(".", maxsplit=1)[0], imported.split(".", maxsplit=1)[0]
+    if other == own:
+        # The worker knows nothing of the embedded server, a stand-in; so neither do the parts of serving it uses.
+        return (
+            not imported.startswith("serving.server")
+            or importer.startswith("serving.server")
+            or importer == "serving.__main__"
+        )
+    if own == "api":
+        if other == "workers":
+            return imported.removeprefix("workers.").split(".")[0] in OF_WORKERS_FOR_API
+        return imported in {"serving.errors", "serving.contract"}
+    if own == "workers":
+        return other == "serving" and not imported.startswith("serving.server")
+    if own == "exporter":
+        return imported in {"serving.contract", "serving.errors"}
+    return False
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    """Api -> workers -> serving <- exporter, and only what each may know of the next."""
+    inside = {one for one in _imports(MODULES[module]) if one.split(".")[0] in FOLDERS}
+
+    assert sorted(one for one in inside if not _allowed(module, one)) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_foreign_packages_stay_where_they_belong(module: str) -> None:
+    """TensorFlow only where models run, Flask only in the API, Celery only in the workers."""
+    used = {one.split(".")[0] for one in _imports(MODULES[module])}
+    top = module.split(".", maxsplit=1)[0]
+    heavy = {"tensorflow", "tensorflow_serving", "keras", "h5py"}
+    if not (module.startswith(("exporter", "serving.server")) or module == "serving.make_protos"):
+        assert used & heavy == set()
+    if top != "api":
+        assert used & {"flask", "gunicorn", "werkzeug", "httpx", "honcho", "rich"} == set()
+    if top != "workers":
+        assert used & {"celery", "kombu", "redis"} == set()
+
+
+def test_there_is_no_drawer_for_everything() -> None:
+    """What belongs nowhere belongs somewhere: no common, no utils."""
+    assert [name for name in MODULES if {"common", "utils", "util", "helpers"} & set(name.split("."))] == []
+
+
+def test_the_api_starts_light() -> None:
+    """Importing the API brings in neither TensorFlow nor a Celery task."""
+    script = "import sys, api.wsgi; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    loaded = set(done.stdout.split())
+    assert (
+        loaded & {"tensorflow", "keras", "workers.tasks", "workers.main", "workers.pipeline", "celery.app.trace"}
+        == set()
+    )
+
+
+def test_every_queue_has_a_consumer() -> None:
+    """A ring on a queue that no process of the Procfile works off would never be heard."""
+    command = shlex.split(read_procfile(PROJECT / "Procfile")["worker"])
+    consumed = set(command[command.index("--queues") + 1].split(","))
+
+    assert consumed == {getattr(bell, name) for name in dir(bell) if name.endswith("_QUEUE")}

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from api.errors import StackError
+from api.plan import PROJECT, free_ports, plan_stack, read_procfile
+from workers.settings import Settings
+
+
+def test_a_machine_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything runs here, on free ports, with absolute paths."""
+    monkeypatch.chdir(tmp_path)
+
+    plan = plan_stack(Settings(), {"HOME": "/h"}, state=tmp_path / "var", models=Path("m"), port=0, roots=[tmp_path])
+
+    assert set(plan.commands) == {"redis", "model", "web", "worker"}
+    env = plan.env
+    assert plan.url == f"http://127.0.0.1:{env['PORT']}"
+    assert env["REDIS_URL"] == f"redis://127.0.0.1:{env['REDIS_PORT']}/0"
+    assert env["SHELFLINE_MODEL_SERVER"] == f"127.0.0.1:{env['MODEL_PORT']}"
+    assert (env["SHELFLINE_MODELS"], env["BLOB_URL"]) == (str(tmp_path / "m"), str(tmp_path / "var" / "blobs"))
+    assert (env["HOME"], env["SHELFLINE_FOLDER_ROOTS"]) == ("/h", str(tmp_path))
+    assert len({env["PORT"], env["REDIS_PORT"], env["MODEL_PORT"]}) == 3
+
+
+def test_what_the_environment_names_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis and a model server of the user's are not started again."""
+    given = {"REDIS_URL": "redis://r/0", "SHELFLINE_MODEL_SERVER": "m:8500", "BLOB_URL": "s3://b"}
+    given["SHELFLINE_FOLDER_ROOTS"] = f"/x{os.pathsep}/y"
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    plan = plan_stack(Settings(), given, state=tmp_path, models=tmp_path, port=5001, roots=[Path("/z")])
+
+    assert (set(plan.commands), plan.own_redis, plan.own_model) == ({"web", "worker"}, False, False)
+    assert {name: plan.env[name] for name in list(given)[:3]} == dict(list(given.items())[:3])
+    assert (plan.url, plan.env["SHELFLINE_FOLDER_ROOTS"]) == (
+        "http://127.0.0.1:5001",
+        os.pathsep.join(("/x", "/y", "/z")),
+    )
+
+
+def test_a_relative_blob_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is where the user is, not where the stack runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLOB_URL", "b")
+
+    assert plan_stack(Settings(), {}, state=tmp_path, models=tmp_path, port=0, roots=[]).env["BLOB_URL"] == str(
+        tmp_path / "b"
+    )
+
+
+def test_free_ports_are_different() -> None:
+    """No two processes are given the same port."""
+    assert len(set(free_ports(50))) == 50
+
+
+def test_the_procfiles(tmp_path: Path) -> None:
+    """Each command replaces its shell, so that a signal reaches it and not a shell that dies of it."""
+    both = read_procfile(PROJECT / "Procfile") | read_procfile(PROJECT / "Procfile.local")
+
+    assert set(both) == {"redis", "model", "web", "worker"}
+    assert [name for name, command in both.items() if not command.startswith("exec ")] == []
+    with pytest.raises(StackError, match="checkout"):
+        read_procfile(tmp_path / "Procfile")
