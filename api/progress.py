@@ -78,7 +78,13 @@ class Waiting:
 @contextmanager
 def waiting(console: Console) -> Iterator[Waiting]:
     """A line with a spinner, gone afterwards."""
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
         yield Waiting(progress)
 
 
@@ -86,6 +92,6 @@ def waiting(console: Console) -> Iterator[Waiting]:
 def drawing_progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
     """A bar for the pictures that are drawn, gone when they are; yields what to call after each."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Drawing", total=total)
         yield lambda: progress.advance(task)

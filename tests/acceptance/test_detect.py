@@ -1,0 +1,337 @@
+"""The main job, end to end, as a user runs it: real processes, the real model, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from PIL import Image, ImageChops
+
+from api.state import StackState
+
+PROJECT = Path(__file__).resolve().parents[2]
+SAMPLES = PROJECT / "samples"
+NAMES = ["photo-astronaut.jpg", "photo-chelsea.jpg", "photo-coffee.jpg", "photo-grace-hopper.jpg"]
+MARK = "SHELFLINE_ACCEPTANCE"  # in the environment of every process that a test's commands start
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def _eventually(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not in {seconds} s"
+        time.sleep(0.05)
+
+
+@dataclass
+class Shell:
+    """A user's working directory, with the models that all tests share."""
+
+    folder: Path
+    models: Path
+    begun: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def var(self) -> Path:
+        """Where the stack keeps its state."""
+        return self.folder / "var"
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start a command of `shelfline`, its output in pipes."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("SHELFLINE_", "REDIS_"))}
+        env |= {"SHELFLINE_MODELS": str(self.models), "PYTHONPATH": str(PROJECT), MARK: str(self.folder)}
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "api.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.begun.append(process)
+        return process
+
+    def run(self, *arguments: object) -> tuple[int, str, str]:
+        """Run a command to its end: exit status, stdout, stderr."""
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        return process.returncode, out, err
+
+    def results(self) -> list[dict[str, Any]]:
+        """The results that were written."""
+        return [json.loads(line) for line in (self.folder / "out" / "results.jsonl").read_text().splitlines()]
+
+    def pictures(self) -> list[str]:
+        """The drawn pictures."""
+        annotated = self.folder / "out" / "annotated"
+        return sorted(str(path.relative_to(annotated)) for path in annotated.rglob("*.jpg"))
+
+    def processes(self) -> dict[psutil.Process, str]:
+        """Every process alive that was started from here, by whatever process, with its command line."""
+        found = {}
+        for process in psutil.process_iter():
+            try:
+                # Redis writes over its environment, but works in a folder of ours.
+                ours = process.environ().get(MARK) == str(self.folder) or self.var in Path(process.cwd()).parents
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process] = " ".join(process.cmdline())
+            except psutil.Error:  # it has ended meanwhile
+                continue
+        return found
+
+    def end(self) -> None:
+        """End whatever a failed test left."""
+        for process in self.processes():
+            process.kill()
+        for begun in self.begun:
+            begun.communicate()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model, exported once: by the project's own checkout if it has been already."""
+    if any((PROJECT / "models" / "default").glob("[0-9]*/saved_model.pb")):
+        return PROJECT / "models"
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, "-m", "exporter", "demo", "--models", folder], cwd=PROJECT, check=True)
+    return folder
+
+
+@pytest.fixture
+def shell(tmp_path: Path, models: Path) -> Iterator[Shell]:
+    """A fresh working directory; what is left running at the end is an error, and ended."""
+    folder = tmp_path / "a user's folder"
+    folder.mkdir()
+    made = Shell(folder, models)
+    try:
+        yield made
+        assert made.processes() == {}
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def up(shell: Shell) -> Iterator[str]:
+    """A stack of `shelfline up`; yields its address. Ctrl-C ends it."""
+    process = shell.start("up", "--port", "0")
+    state = StackState(shell.var)
+    _eventually(lambda: state.read() or process.poll() is not None)
+    record = state.read()
+    assert record is not None
+    yield record.url
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert f"Shelfline is ready at {record.url}\n" in out
+
+
+def _labels(result: dict[str, Any]) -> set[str]:
+    return {one["label"] for one in result["detections"]}
+
+
+def test_the_samples_twice(shell: Shell) -> None:
+    """One command: results in order, the right things found, pictures drawn; and the same again."""
+    for _ in range(2):
+        status, out, err = shell.run("detect", SAMPLES)
+
+        assert status == 0, out + err
+        results = shell.results()
+        assert [(one["index"], one["name"], one["state"]) for one in results] == [
+            (index, name, "succeeded") for index, name in enumerate(NAMES)
+        ]
+        by_name = {one["name"]: one for one in results}
+        assert "person" in _labels(by_name["photo-astronaut.jpg"])
+        assert "person" in _labels(by_name["photo-grace-hopper.jpg"])
+        assert "cup" in _labels(by_name["photo-coffee.jpg"])
+        assert shell.pictures() == NAMES
+        for name, result in by_name.items():
+            _check_boxes(result)
+            _check_drawn(SAMPLES / name, shell.folder / "out" / "annotated" / name, result)
+        last = out.splitlines()[-1]
+        found = sum(len(one["detections"]) for one in results)
+        assert re.fullmatch(
+            rf"4 images: 4 succeeded, 0 failed, 1 other file skipped, {found} detections in \d+\.\d s "
+            r"\(\d+\.\d images/s\) -> out/results\.jsonl, out/annotated/",
+            last,
+        ), last
+        assert shell.processes() == {}
+
+
+def _check_boxes(result: dict[str, Any]) -> None:
+    """Best first; pixels and normalised boxes are the same boxes, inside the image."""
+    scores = [one["score"] for one in result["detections"]]
+    assert scores == sorted(scores, reverse=True)
+    for one in result["detections"]:
+        for name, side in (("ymin", "height"), ("ymax", "height"), ("xmin", "width"), ("xmax", "width")):
+            assert one["box"][name] == pytest.approx(one["box_normalized"][name] * result[side], abs=0.01)
+            assert 0 <= one["box_normalized"][name] <= 1
+
+
+def _check_drawn(original: Path, drawn: Path, result: dict[str, Any]) -> None:
+    with Image.open(original) as before, Image.open(drawn) as after:
+        assert before.size == after.size == (result["width"], result["height"])
+        changed = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).convert("L")
+        assert changed.point(lambda value: 255 * (value > 64)).getbbox() is not None
+
+
+def test_a_folder_as_people_have_them(shell: Shell) -> None:
+    """Nested, with other files; a text that calls itself an image and half a photo fail alone, with a code."""
+    photos = shell.folder / "my photos"
+    (photos / "deep" / "er").mkdir(parents=True)
+    (photos / "notes.txt").write_text("no image")
+    (photos / ".hidden.jpg").write_text("no image")
+    (photos / "b.jpg").write_text("no image either")
+    whole = (SAMPLES / "photo-coffee.jpg").read_bytes()
+    (photos / "c.jpg").write_bytes(whole[: len(whole) // 2])
+    shutil.copy(SAMPLES / "photo-astronaut.jpg", photos / "a.jpg")
+    shutil.copy(SAMPLES / "photo-coffee.jpg", photos / "deep" / "er" / "ü d.JPG")
+
+    status, out, err = shell.run("detect", "my photos")
+
+    assert status == 1, out + err
+    results = shell.results()
+    assert [(one["name"], one["state"]) for one in results] == [
+        ("a.jpg", "succeeded"),
+        ("b.jpg", "failed"),
+        ("c.jpg", "failed"),
+        ("deep/er/ü d.JPG", "succeeded"),
+    ]
+    assert [one["error"]["code"] for one in results if "error" in one] == ["unsupported_format", "image_decode_failed"]
+    assert shell.pictures() == ["a.jpg", "deep/er/ü d.jpg"]
+    assert "b.jpg  unsupported_format: " in out
+    assert "c.jpg  image_decode_failed: " in out
+    assert out.splitlines()[-1].startswith("4 images: 2 succeeded, 2 failed, 2 other files skipped, ")
+
+
+def test_nothing_to_detect(shell: Shell) -> None:
+    """An empty and a missing folder, and a wrong option: one clear line, and nothing was started."""
+    (shell.folder / "empty").mkdir()
+    for arguments, says in (
+        (["empty"], "there are no images"),
+        (["missing"], "there is no such file or folder"),
+        (["--url", "http://127.0.0.1:9", SAMPLES], "Nothing answers at http://127.0.0.1:9"),
+    ):
+        status, out, err = shell.run("detect", *arguments)
+
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+        assert says in err
+    assert shell.run("detect", SAMPLES, "--min-score", "2")[0] == 2
+    assert not shell.var.exists()
+
+
+def test_a_stack_that_is_up_is_used(shell: Shell, up: str) -> None:
+    """`detect` works with the stack of `up`, by name for its folders, by upload for others, and leaves it running."""
+    before = {process.pid for process in shell.processes()}
+    inside = shell.folder / "inside"
+    shutil.copytree(SAMPLES, inside)
+
+    for folder in (inside, SAMPLES):
+        status, out, err = shell.run("detect", folder)
+        assert (status, out.splitlines()[-1][:32]) == (0, "4 images: 4 succeeded, 0 failed,"), err
+        assert [one["name"] for one in shell.results()] == NAMES
+
+    status, out, _ = shell.run("detect", inside / NAMES[2], SAMPLES / NAMES[0], "--min-score", "0.6", "--url", up)
+    assert status == 0
+    assert [len(one["detections"]) for one in shell.results()] == [0, 1]
+    assert httpx.get(f"{up}/readyz").status_code == 200
+    assert before <= {process.pid for process in shell.processes()}
+    assert shell.run("up")[0] == 2
+    assert up in shell.run("up")[2]
+
+
+def test_what_the_api_refuses(shell: Shell, up: str) -> None:
+    """Folders outside the roots, missing ones, empty ones, jobs that do not exist: a problem each."""
+    (shell.folder / "empty").mkdir()
+    for folder, status, code in (
+        ("/etc", 403, "folder_not_allowed"),
+        (f"{shell.folder}/../../x", 403, "folder_not_allowed"),
+        ("relative", 403, "folder_not_allowed"),
+        (f"{shell.folder}/missing", 422, "folder_not_found"),
+        (f"{shell.folder}/empty", 422, "no_images"),
+    ):
+        answer = httpx.post(f"{up}/v1/jobs", json={"folder": folder})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers["Content-Type"] == "application/problem+json"
+    assert httpx.get(f"{up}/v1/jobs/job_x").json()["code"] == "job_not_found"
+    assert shell.run("show", "job_x") == (2, "", "Error: " + httpx.get(f"{up}/v1/jobs/job_x").json()["detail"] + "\n")
+
+
+def test_a_detect_that_is_killed(shell: Shell) -> None:
+    """`kill -9` of the command takes its whole stack with it, at any time."""
+    for ready in (lambda state: state.running(), lambda state: state.read()):
+        process = shell.start("detect", SAMPLES)
+        state = StackState(shell.var)
+        _eventually(lambda state=state, ready=ready: ready(state))
+        process.kill()
+
+        _eventually(lambda: shell.processes() == {})
+
+
+def test_a_stack_that_is_killed(shell: Shell) -> None:
+    """`kill -9` of the stack's own process leaves none of its children."""
+    process = shell.start("up", "--port", "0")
+    _eventually(lambda: StackState(shell.var).read())
+    assert len(shell.processes()) > 4
+    process.kill()
+
+    _eventually(lambda: shell.processes() == {})
+
+
+def test_an_interrupted_detect(shell: Shell) -> None:
+    """Ctrl-C ends the run and its stack in order, with the status that shells expect."""
+    process = shell.start("detect", SAMPLES)
+    _eventually(lambda: StackState(shell.var).running())
+    process.send_signal(signal.SIGINT)
+
+    _, err = process.communicate()
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert shell.processes() == {}
+
+
+def _commands(shell: Shell) -> list[str]:
+    return list(shell.processes().values())
+
+
+def test_a_process_of_the_stack_that_dies(shell: Shell) -> None:
+    """Where a part of the stack dies the rest ends, and the command says so in one line with the log's path."""
+    process = shell.start("detect", SAMPLES)
+    _eventually(lambda: any("valkey-server" in command and "--version" not in command for command in _commands(shell)))
+    for one, command in shell.processes().items():
+        if "-m workers.embedded_redis" in command and not command.startswith("/bin/sh"):
+            one.kill()
+
+    _, err = process.communicate()
+
+    assert process.returncode == 2
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert str(shell.var / "stack.log") in lines[-1]
+    assert "Traceback" not in err
+    assert shell.processes() == {}
+
+
+def test_two_at_once(shell: Shell) -> None:
+    """Two commands share one stack, whoever started it, and the last one takes it down."""
+    first = shell.start("detect", SAMPLES, "--out", "out1")
+    second = shell.start("detect", SAMPLES, "--out", "out2")
+
+    for process in (first, second):
+        out, err = process.communicate()
+        assert process.returncode == 0, out + err
+    _eventually(lambda: shell.processes() == {})
