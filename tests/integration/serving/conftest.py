@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serving.client import ModelClient
-from tests.integration.serving.model_server import MARKER, ServerProcess
+from tests.model_server import MARKER, ServerProcess
 from tests.models import tiny_contract, write_tiny_model
 
 

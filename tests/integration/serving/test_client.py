@@ -9,7 +9,7 @@ import pytest
 
 from serving.client import ModelClient, VersionStatus
 from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
-from tests.integration.serving.model_server import (
+from tests.model_server import (
     MARKER,
     ServerProcess,
     free_port,

@@ -20,7 +20,7 @@ from serving.protos import (
     TensorProto,
 )
 from serving.tensors import decode, encode_tensor
-from tests.integration.serving.model_server import ServerProcess, random_images
+from tests.model_server import ServerProcess, random_images
 
 PREDICT = "PredictionService/Predict"
 METADATA = "PredictionService/GetModelMetadata"

@@ -14,7 +14,7 @@ from serving.client import ModelClient
 from serving.errors import ModelUnavailableError
 from serving.protos import GetModelStatusRequest, PredictResponse
 from serving.tensors import encode_request
-from tests.integration.serving.model_server import ServerProcess, publish, random_images, until
+from tests.model_server import ServerProcess, publish, random_images, until
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"

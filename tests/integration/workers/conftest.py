@@ -5,20 +5,27 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
+from tests.support import wait_until
+from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
+from workers.celery_app import create_celery
 from workers.intake import Intake
-from workers.jobs import Job, JobOptions
+from workers.jobs import Job, JobOptions, JobState
 from workers.redis_link import RedisLink
 from workers.runtime import Runtime
 from workers.settings import Settings
 from workers.store import JobStore
+
+LEASE = 2.0  # seconds, of the workers that run as processes
 
 
 def photo(seed: int) -> bytes:
@@ -98,3 +105,33 @@ def make_worker(settings: Settings, link: RedisLink, server: ScriptedServer) -> 
 @pytest.fixture
 def worker(make_worker: Callable[..., Worker]) -> Worker:
     return make_worker()
+
+
+@pytest.fixture
+def front(make_worker: Callable[..., Worker]) -> Worker:
+    """A front end that rings the bell; no worker of its own is asked for anything."""
+    front = make_worker(lease_seconds=LEASE)
+    bell = CeleryBell(front.link, create_celery(front.settings))
+    front.intake = Intake(front.link, front.store, front.blobs, bell, front.settings)
+    return front
+
+
+@pytest.fixture
+def start(front: Worker, tmp_path: Path) -> Iterator[Callable[[str], CeleryWorker]]:
+    started: list[CeleryWorker] = []
+
+    def begin(pool: str) -> CeleryWorker:
+        started.append(CeleryWorker(front.settings, pool, tmp_path / "worker.log"))
+        return started[-1]
+
+    yield begin
+    for worker in started:
+        worker.kill()
+
+
+def complete(front: Worker, job: Job, seconds: float) -> None:
+    """The job ends complete in time: each image has one result, in order."""
+    wait_until(lambda: front.store.get(job.id).state.terminal, seconds, "the end of the job")
+    found = front.store.get(job.id)
+    assert (found.state, found.succeeded) == (JobState.SUCCEEDED, job.total)
+    assert [one["index"] for one in front.results(job)] == list(range(job.total))

@@ -2,86 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer, wait_until
 from workers.bell import CeleryBell
 from workers.celery_app import create_celery
 from workers.intake import Intake
-from workers.jobs import Job, JobState
+from workers.jobs import Job
 from workers.settings import Settings
 
-from .conftest import Worker, photo
+from .conftest import LEASE, Worker, complete, photo
 
 POOLS = ["prefork", "threads"]
-LEASE = 2.0
-ROOT = Path(__file__).parents[3]
-
-
-class CeleryWorker:
-    """One `celery worker` in a process group of its own."""
-
-    def __init__(self, settings: Settings, pool: str, log: Path) -> None:
-        self.log = log
-        environment = os.environ | {
-            "REDIS_URL": settings.redis_url,
-            "BLOB_URL": settings.blob_url,
-            "SHELFLINE_MODEL_SERVER": settings.model_server,
-            "SHELFLINE_LEASE_SECONDS": str(settings.lease_seconds),
-        }
-        options = ["--pool", pool, "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-        command = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.main:app", "worker", *options]
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True
-            )
-
-    @property
-    def pool_process(self) -> psutil.Process:
-        """The process that does the work: the pool's child, or the worker itself with a threads pool."""
-        main = psutil.Process(self.process.pid)
-        return next(iter(main.children()), main)
-
-    def signal_group(self, number: int) -> None:
-        os.killpg(self.process.pid, number)
-
-    def kill(self) -> None:
-        """End the whole group, whatever it does."""
-        if self.process.poll() is None:
-            self.signal_group(signal.SIGKILL)
-        self.process.wait()
-
-
-@pytest.fixture
-def front(make_worker: Callable[..., Worker]) -> Worker:
-    """A front end that rings the bell; no worker of its own is asked for anything."""
-    front = make_worker(lease_seconds=LEASE)
-    bell = CeleryBell(front.link, create_celery(front.settings))
-    front.intake = Intake(front.link, front.store, front.blobs, bell, front.settings)
-    return front
-
-
-@pytest.fixture
-def start(front: Worker, tmp_path: Path) -> Iterator[Callable[[str], CeleryWorker]]:
-    started: list[CeleryWorker] = []
-
-    def begin(pool: str) -> CeleryWorker:
-        started.append(CeleryWorker(front.settings, pool, tmp_path / "worker.log"))
-        return started[-1]
-
-    yield begin
-    for worker in started:
-        worker.kill()
 
 
 def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:
@@ -91,14 +30,6 @@ def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:
         time.sleep(seconds)
 
     server.fault = slow
-
-
-def complete(front: Worker, job: Job, seconds: float) -> None:
-    """The job ends complete in time: each image has one result, in order."""
-    wait_until(lambda: front.store.get(job.id).state.terminal, seconds, "the end of the job")
-    found = front.store.get(job.id)
-    assert (found.state, found.succeeded) == (JobState.SUCCEEDED, job.total)
-    assert [one["index"] for one in front.results(job)] == list(range(job.total))
 
 
 def under_way(front: Worker, job: Job, images: int) -> None:

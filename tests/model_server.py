@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from serving.client import ModelClient
 from serving.errors import ModelUnavailableError
+from tests.support import free_port, wait_until
 
 MARKER = (255, 0, 255)
 PATIENCE_SECONDS = 90  # for what takes 5 s on an idle machine
@@ -25,17 +24,7 @@ PATIENCE_SECONDS = 90  # for what takes 5 s on an idle machine
 
 def until(condition: Callable[[], object], what: str) -> None:
     """Poll until the condition is true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port that nobody listens on, at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    wait_until(condition, PATIENCE_SECONDS, what)
 
 
 def random_images(rows: int, seed: int = 0) -> NDArray[np.uint8]:
