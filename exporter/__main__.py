@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from exporter import runtime
-from exporter.errors import ExportError
-from exporter.versions import complete_versions
+from exporter.ssd300_export import Ssd300Options, export_ssd300
+from exporter.versions import complete_versions, model_folder
+from serving.errors import ShelflineError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Models = Annotated[Path, typer.Option(help="The folder that the model server serves from.")]
+Version = Annotated[int | None, typer.Option(min=1, help="The version's number; by default the next free one.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do all but write the version.")]
+
+
+class Resize(StrEnum):
+    """Pillow's filters."""
+
+    BILINEAR = "bilinear"
+    NEAREST = "nearest"
 
 
 @app.callback()
@@ -30,7 +41,7 @@ def demo(
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where a version exists.")] = False,
 ) -> None:
     """Export the default model: NanoDet-g, trained on COCO."""
-    model = models / name
+    model = model_folder(models, name)
     if if_missing and (versions := complete_versions(model)):
         typer.echo(versions[max(versions)])
         return
@@ -40,11 +51,39 @@ def demo(
     typer.echo(export_demo(model))
 
 
+@app.command("ssd300")
+def ssd300(
+    weights: Annotated[Path, typer.Argument(help="A weight file: .hdf5, .h5, .weights.h5 or .keras.")],
+    *,
+    name: Annotated[str, typer.Option(help="The name that the model is served by.")],
+    labels: Annotated[Path, typer.Option(help="A name a line, the first for the background.")],
+    classes: Annotated[int | None, typer.Option(help="Classes, background included; told from the file.")] = None,
+    score_threshold: Annotated[float, typer.Option(help="A detection's score is above it.")] = 0.01,
+    nms_iou: Annotated[float, typer.Option(help="Of two boxes of a class that overlap more, one stays.")] = 0.45,
+    top_k: Annotated[int, typer.Option(help="The most detections of an image.")] = 200,
+    resize: Annotated[Resize, typer.Option(help="The filter that clients resize with.")] = Resize.BILINEAR,
+    legacy_cy_width: Annotated[
+        bool, typer.Option("--legacy-cy-width", help="For weights trained against ssd_keras' decoding defect.")
+    ] = False,
+    models: Models = Path("models"),
+    version: Version = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Export SSD300 with trained weights."""
+    options = Ssd300Options(labels, classes, score_threshold, nms_iou, top_k, resize.value, legacy_cy_width)
+    model = model_folder(models, name)
+    _show(export_ssd300(weights, model, options, version=version, dry_run=dry_run), dry_run=dry_run)
+
+
+def _show(path: Path, *, dry_run: bool) -> None:
+    typer.echo(f"{path} (dry run: nothing was written)" if dry_run else path)
+
+
 def main() -> None:
     """Run a command; an error that is the user's to mend is one line and exit status 2."""
     try:
         app()
-    except ExportError as error:
+    except ShelflineError as error:
         sys.exit(_complain(str(error)))
 
 

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from exporter import nanodet
 from exporter.contracts import make_contract
-from exporter.frozen import Signature, write_frozen
+from exporter.frozen import write_frozen
+from exporter.publication import publish_model
+from exporter.signatures import Signature, describe_signature
 from exporter.suppression import Limits, suppress
-from exporter.verify import verify
-from exporter.versions import publish
 from serving.contract import Contract, Label
 
 _PROVENANCE = (
@@ -30,11 +30,7 @@ def export_demo(model: Path) -> Path:
     """
     contract = demo_contract(model.name)
 
-    def write(folder: Path) -> None:
-        write_frozen(folder, signatures(contract))
-        verify(folder, contract)
-
-    return publish(model, write)
+    return publish_model(model, contract, lambda folder: write_frozen(folder, signatures(contract)))
 
 
 def demo_contract(name: str) -> Contract:
@@ -76,17 +72,7 @@ def signatures(contract: Contract) -> list[Signature]:
         return suppress(boxes, scores, limits)
 
     return [
-        Signature("serving_default", "images", tf.TensorSpec(shape, tf.float32, "raw_images"), raw),
-        Signature("detect", "images", tf.TensorSpec(shape, tf.uint8, "images"), detect),
+        Signature("serving_default", "images", shape, tf.float32, raw),
+        Signature("detect", "images", shape, tf.uint8, detect),
         describe_signature(contract),
     ]
-
-
-def describe_signature(contract: Contract) -> Signature:
-    """`describe`: `query` int32 (N), whatever its values -> `contract` string (N), the contract as JSON in each row."""
-    text = contract.to_json()
-
-    def describe(query: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"contract": tf.fill(tf.shape(query), text)}
-
-    return Signature("describe", "query", tf.TensorSpec((None,), tf.int32, "query"), describe)

@@ -6,24 +6,15 @@ cannot do with variables: the faster form for a small model. A session runs only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from exporter.signatures import Signature
+
 _SCOPE = "shelfline"
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One way to call a model: `function` takes the one input and answers its outputs by name."""
-
-    name: str
-    input_name: str
-    input_spec: tf.TensorSpec
-    function: Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
@@ -34,7 +25,7 @@ def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
             signature.name: signature.function(tensor) for signature, tensor in zip(signatures, inputs, strict=True)
         }
 
-    traced = tf.function(every).get_concrete_function(*(signature.input_spec for signature in signatures))
+    traced = tf.function(every).get_concrete_function(*(signature.spec() for signature in signatures))
     frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
     outputs = iter(frozen.outputs)
     with tf.Graph().as_default() as graph:

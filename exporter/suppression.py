@@ -22,7 +22,8 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, t
     Args:
         boxes: float32 (N, P, 4), (ymin, xmin, ymax, xmax) normalised; they are clipped to [0, 1] before they are
             compared.
-        scores: float32 (N, P, C), a column a class. A prior with a box edge or a score that is not finite is left out.
+        scores: float32 (N, P, C), a column a class. A prior with a box edge or a score that is not finite,
+            or with an edge beyond its opposite one, is left out.
         limits: the thresholds and K.
 
     Returns:
@@ -30,9 +31,10 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, t
         (column numbers) and `num_detections` int32 (N); rows past `num_detections` are zero. Of equal scores the
         lower prior comes first, then the lower class.
     """
-    finite = tf.reduce_all(tf.math.is_finite(boxes), -1) & tf.reduce_all(tf.math.is_finite(scores), -1)
-    boxes = tf.clip_by_value(tf.where(finite[..., None], boxes, 0.0), 0.0, 1.0)
-    scores = tf.where(finite[..., None] & (scores > limits.score_threshold), scores, 0.0)
+    valid = tf.reduce_all(tf.math.is_finite(boxes), -1) & tf.reduce_all(tf.math.is_finite(scores), -1)
+    valid &= tf.reduce_all(boxes[..., 2:] >= boxes[..., :2], -1)
+    boxes = tf.clip_by_value(tf.where(valid[..., None], boxes, 0.0), 0.0, 1.0)
+    scores = tf.where(valid[..., None] & (scores > limits.score_threshold), scores, 0.0)
     boxes, scores = _priors_above(boxes, scores)
     classes = tf.shape(scores)[2]
     values, places = _best_first(scores)

@@ -12,9 +12,17 @@ from pathlib import Path
 
 from exporter.errors import ExportError, VersionExistsError
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NUMBER = re.compile(r"[0-9]+")
 _USED = re.compile(r"([0-9]+)(?:\.disabled)?")
 _MODEL_FILE = "saved_model.pb"
+
+
+def model_folder(models: Path, name: str) -> Path:
+    """The folder of a model's versions; raises ExportError for a name that would lead out of `models`."""
+    if not _NAME.fullmatch(name):
+        raise ExportError(f"name: {name!r} must begin with a letter or digit and hold only those, '.', '_' and '-'.")
+    return models / name
 
 
 def complete_versions(model: Path) -> dict[int, Path]:

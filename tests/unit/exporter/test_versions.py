@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ExportError, VersionExistsError
-from exporter.versions import complete_versions, next_free, publish, used_numbers
+from exporter.versions import complete_versions, model_folder, next_free, publish, used_numbers
+
+
+@pytest.mark.parametrize("name", ["", "..", "../shop", "a/b", "/shop", ".shop", "a b", "shop\n"])
+def test_a_model_s_folder_lies_in_the_models_folder(name: str) -> None:
+    """A name is no path."""
+    assert Path("models/shop-2.x") == model_folder(Path("models"), "shop-2.x")
+    with pytest.raises(ExportError, match=r"^name: "):
+        model_folder(Path("models"), name)
 
 
 def write(folder: Path) -> None:

@@ -1,0 +1,55 @@
+"""Fills a model with stored weights: by name, and all of them or none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from exporter.errors import ExportError
+from exporter.stored_weights import StoredWeights
+
+Shapes = Mapping[str, tuple[tuple[int, ...], ...]]
+
+_SHOWN = 4
+_SCORES = re.compile(r"pool6_mbox_conf_flat(?:_[0-9]+)?")
+
+
+def fill(model: Any, stored: StoredWeights) -> None:  # noqa: ANN401 - Keras has no types
+    """Set every weight of a Keras model; raises ExportError that names what is missing, unexpected or wrong-shaped."""
+    wanted = {
+        layer.name: tuple(tuple(weight.shape) for weight in layer.weights) for layer in model.layers if layer.weights
+    }
+    complain(wanted, stored.shapes())
+    for name in wanted:
+        model.get_layer(name).set_weights(stored.read(name))
+
+
+def complain(wanted: Shapes, found: Shapes) -> None:
+    """Raise ExportError, in one line, unless both have the same layers with the same shapes."""
+    wrong = [f"{name} {found[name]} instead of {wanted[name]}" for name in wanted if name in found]
+    wrong = [
+        text for text, name in zip(wrong, [n for n in wanted if n in found], strict=True) if found[name] != wanted[name]
+    ]
+    parts = [
+        f"{kind}: {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
+        for kind, names in (
+            ("missing", [name for name in wanted if name not in found]),
+            ("unexpected", [name for name in found if name not in wanted]),
+            ("of another shape", wrong),
+        )
+        if names
+    ]
+    if parts:
+        raise ExportError(f"The weights are not this network's. Layers {'; '.join(parts)}.")
+
+
+def ssd300_classes(stored: StoredWeights) -> int:
+    """The class count, background included, of SSD300 weights; raises ExportError where they are another network's."""
+    shapes = [shapes for name, shapes in stored.shapes().items() if _SCORES.fullmatch(name)]
+    if len(shapes) != 1 or len(shapes[0][0]) != 2 or shapes[0][0][1] % 6 or shapes[0][0][1] < 12:
+        raise ExportError(
+            f"The weights are not SSD300's: of their {len(stored.layers)} layers, none or several score its last map "
+            "(pool6_mbox_conf_flat); name the class count with --classes to see what differs."
+        )
+    return shapes[0][0][1] // 6

@@ -1,0 +1,133 @@
+"""SSD300 on VGG16 in Keras 3, with the original's layer names, so that the original's weights load by name.
+
+Source: Liu et al., "SSD: Single Shot MultiBox Detector" (2016), as built by rykov8/ssd_keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+from numpy.typing import NDArray
+
+from exporter.priors import MAPS, SIZE, PriorMap, map_priors
+
+VOC_CLASSES = 21
+
+
+class L2Normalize(layers.Layer):  # type: ignore[misc] # Keras has no types
+    """Each cell's vector of channels, made one long and times a learned `gamma` (channels,)."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Make `gamma`, initially 20."""
+        initial = keras.initializers.Constant(20.0)
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer=initial, name="gamma")
+
+    def call(self, x: Any) -> Any:  # noqa: ANN401 - Keras has no types
+        """Normalise (N, H, W, channels)."""
+        squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
+        return x * ops.rsqrt(ops.maximum(squares, 1e-12)) * self.gamma
+
+
+class PriorBox(layers.Layer):  # type: ignore[misc] # Keras has no types
+    """The priors of map `number` of `priors.MAPS` (see `map_priors`), once for each image of the batch."""
+
+    def __init__(self, number: int, **kwargs: Any) -> None:  # noqa: ANN401 - Keras' own arguments
+        super().__init__(**kwargs)
+        self._priors: NDArray[np.float32] = map_priors(MAPS[number])
+
+    def call(self, x: Any) -> Any:  # noqa: ANN401 - Keras has no types
+        """Float32 (N, count, 8), whatever `x` holds."""
+        return ops.tile(ops.convert_to_tensor(self._priors)[None], (ops.shape(x)[0], 1, 1))
+
+
+@dataclass(frozen=True)
+class SSD300:
+    """The network, to be called in two ways that share every weight.
+
+    `model` takes images float32 (N, 300, 300, 3) BGR minus the mean, `rgb()` the same images as RGB minus the mean.
+    Both answer (N, 7308, 4 + C + 8) float32: offsets of centre and size, scores after softmax (column 0 is
+    background), prior and variances.
+    """
+
+    model: Any
+    classes: int
+
+    def rgb(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """The network on RGB: turning the kernel's channels costs nothing, turning the images' 4 ms each."""
+        first = self.model.get_layer("conv1_1")
+        rest = keras.Model(first.output, self.model.output)
+
+        def call(images: tf.Tensor) -> tf.Tensor:
+            kernel = tf.reverse(tf.convert_to_tensor(first.kernel), [2])
+            return rest(tf.nn.relu(tf.nn.conv2d(images, kernel, 1, "SAME") + tf.convert_to_tensor(first.bias)))
+
+        return call
+
+
+def build(classes: int) -> SSD300:
+    """The network with random weights; `classes` counts the background.
+
+    Where it is not 21 the layers that score are renamed, as the original's are, so that other weights do not fit them.
+    """
+    suffix = "" if classes == VOC_CLASSES else f"_{classes}"
+    images = keras.Input((SIZE, SIZE, 3), name="images")
+    features = _features(images)
+    heads = [_head(prior_map, features[prior_map.layer], classes, suffix) for prior_map in MAPS]
+    offsets, scores, priors = (
+        layers.Concatenate(axis=1, name=name)(parts)
+        for name, parts in zip(("mbox_loc", "mbox_conf", "mbox_priorbox"), zip(*heads, strict=True), strict=True)
+    )
+    offsets = layers.Reshape((-1, 4), name="mbox_loc_final")(offsets)
+    scores = layers.Reshape((-1, classes), name="mbox_conf_logits")(scores)
+    scores = layers.Softmax(name="mbox_conf_final")(scores)
+    outputs = layers.Concatenate(axis=2, name="predictions")([offsets, scores, priors])
+    return SSD300(keras.Model(images, outputs, name="ssd300"), classes)
+
+
+def _conv(name: str, filters: int, size: int, x: Any, **options: Any) -> Any:  # noqa: ANN401 - Keras has no types
+    options = {"activation": "relu", "padding": "same", **options}
+    return layers.Conv2D(filters, size, name=name, **options)(x)
+
+
+def _features(images: Any) -> dict[str, Any]:  # noqa: ANN401 - Keras has no types
+    """The six maps that are looked at, by layer name."""
+    x, found = images, {}
+    for block, (filters, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), start=1):
+        for number in range(1, depth + 1):
+            x = _conv(f"conv{block}_{number}", filters, 3, x)
+        if block == 4:
+            found["conv4_3_norm"] = L2Normalize(name="conv4_3_norm")(x)
+        size, stride = (3, 1) if block == 5 else (2, 2)
+        x = layers.MaxPooling2D(size, stride, padding="same", name=f"pool{block}")(x)
+    x = _conv("fc6", 1024, 3, x, dilation_rate=6)
+    found["fc7"] = x = _conv("fc7", 1024, 1, x)
+    x = _conv("conv6_1", 256, 1, x)
+    found["conv6_2"] = x = _conv("conv6_2", 512, 3, x, strides=2)
+    x = layers.ZeroPadding2D(1)(_conv("conv7_1", 128, 1, x))
+    found["conv7_2"] = x = _conv("conv7_2", 256, 3, x, strides=2, padding="valid")
+    x = _conv("conv8_1", 128, 1, x)
+    found["conv8_2"] = x = _conv("conv8_2", 256, 3, x, strides=2)
+    found["pool6"] = layers.GlobalAveragePooling2D(name="pool6")(x)
+    return found
+
+
+def _head(prior_map: PriorMap, x: Any, classes: int, suffix: str) -> tuple[Any, Any, Any]:  # noqa: ANN401 - Keras has no types
+    """One map's offsets (N, 4 * priors), logits (N, C * priors) and priors (N, priors, 8)."""
+    name, per_cell = prior_map.layer, prior_map.per_cell
+    priors = PriorBox(MAPS.index(prior_map), name=f"{name}_mbox_priorbox")(x)
+    if prior_map.cells == 1:
+        offsets = layers.Dense(4 * per_cell, name=f"{name}_mbox_loc_flat")(x)
+        return offsets, layers.Dense(classes * per_cell, name=f"{name}_mbox_conf_flat{suffix}")(x), priors
+    offsets = _conv(f"{name}_mbox_loc", 4 * per_cell, 3, x, activation=None)
+    logits = _conv(f"{name}_mbox_conf{suffix}", classes * per_cell, 3, x, activation=None)
+    return (
+        layers.Flatten(name=f"{name}_mbox_loc_flat")(offsets),
+        layers.Flatten(name=f"{name}_mbox_conf_flat")(logits),
+        priors,
+    )

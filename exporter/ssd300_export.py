@@ -1,0 +1,105 @@
+"""Exports SSD300 with trained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from exporter.contracts import make_contract
+from exporter.errors import ExportError
+from exporter.labels import read_labels
+from exporter.loading import fill, ssd300_classes
+from exporter.stored_weights import digest, open_weights
+from serving.contract import Contract
+from serving.description import Description, RawInput, SsdRaw
+
+if TYPE_CHECKING:
+    from exporter.signatures import Signature
+    from exporter.ssd300 import SSD300
+
+OUTPUT = "concat_3:0"
+SIZE = 300
+MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Ssd300Options:
+    """What the weights do not say; the defaults are the original's."""
+
+    labels: Path
+    classes: int | None = None
+    score_threshold: float = 0.01
+    nms_iou: float = 0.45
+    top_k: int = 200
+    resize: Literal["bilinear", "nearest"] = "bilinear"
+    legacy_cy_width: bool = False
+
+
+def export_ssd300(
+    weights: Path, model: Path, options: Ssd300Options, *, version: int | None = None, dry_run: bool = False
+) -> Path:
+    """Write SSD300 as a version of the folder `model`, named by it; returns the version's path.
+
+    Everything that needs no TensorFlow is checked first. Raises ExportError; then nothing is left behind.
+    """
+    with open_weights(weights) as stored:
+        classes = ssd300_classes(stored)
+        if options.classes not in {None, classes}:
+            raise ExportError(f"{weights} has {classes} classes, background included, not {options.classes}.")
+        contract = make_contract(
+            name=model.name,
+            input_height=SIZE,
+            input_width=SIZE,
+            resize=options.resize,
+            score_threshold=options.score_threshold,
+            nms_iou=options.nms_iou,
+            max_detections=options.top_k,
+            labels=read_labels(options.labels, classes=classes),
+            weights_sha256=digest(weights),
+            provenance=f"SSD300 (Liu et al. 2016) with the weights {weights.name}.",
+        )
+        from exporter import runtime  # noqa: PLC0415 - TensorFlow takes seconds, wrong labels should not
+
+        runtime.prepare()
+        from exporter import ssd300  # noqa: PLC0415
+        from exporter.archive import write_archive  # noqa: PLC0415
+        from exporter.publication import publish_model  # noqa: PLC0415
+
+        network = ssd300.build(classes)
+        fill(network.model, stored)
+    every = signatures(network, contract, legacy_cy_width=options.legacy_cy_width)
+    return publish_model(model, contract, lambda folder: write_archive(folder, every), version=version, dry_run=dry_run)
+
+
+def description(contract: Contract, *, legacy_cy_width: bool = False) -> Description:
+    """How the signature `serving_default` of an exported SSD300 is called and read: the course's contract."""
+    return Description(
+        contract=contract,
+        input=RawInput(channels="bgr", mean=MEAN_BGR),
+        output=SsdRaw(convention="ssd_raw", tensor=OUTPUT, legacy_cy_width=legacy_cy_width),
+    )
+
+
+def signatures(network: SSD300, contract: Contract, *, legacy_cy_width: bool = False) -> list[Signature]:
+    """`serving_default` as the course's `simple_save` made it, `detect` and `describe`."""
+    import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
+
+    from exporter.detection import detections  # noqa: PLC0415
+    from exporter.signatures import Signature, describe_signature  # noqa: PLC0415
+
+    described = description(contract, legacy_cy_width=legacy_cy_width)
+    rgb = network.rgb()
+
+    def raw(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT: network.model(images)}
+
+    def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return detections({OUTPUT: rgb(tf.cast(images, tf.float32) - MEAN_BGR[::-1])}, described)
+
+    shape = (None, SIZE, SIZE, 3)
+    return [
+        Signature("serving_default", "images", shape, tf.float32, raw),
+        Signature("detect", "images", shape, tf.uint8, detect),
+        describe_signature(contract),
+    ]

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+from tensorflow_serving.apis import prediction_log_pb2
+
+from exporter.errors import ExportError, VersionExistsError
+from exporter.ssd300 import SSD300
+from exporter.ssd300_export import OUTPUT, Ssd300Options, description, export_ssd300
+from exporter.verify import SessionModel
+from exporter.warmup import WARMUP_FILE
+from serving.contract import Contract
+from serving.decode import NumpyArrays, decode, prepare
+from tests.unit.exporter import weight_files
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def images() -> NDArray[np.uint8]:
+    """Two photos, as a client sends them."""
+    opened = [Image.open(ROOT / "samples" / f"photo-{name}.jpg").convert("RGB") for name in ("astronaut", "coffee")]
+    return np.stack([np.asarray(image.resize((300, 300), Image.Resampling.BILINEAR)) for image in opened])
+
+
+@pytest.fixture(scope="module")
+def contract(ssd300_model: SessionModel) -> Contract:
+    """What the exported model says of itself."""
+    return Contract.from_json(ssd300_model.predict("describe", np.zeros(1, np.int32))["contract"][0])
+
+
+@pytest.fixture(scope="module")
+def raw(ssd300_model: SessionModel, contract: Contract, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Its raw output for the photos, preprocessed by the client."""
+    prepared = prepare(images, description(contract).input, NumpyArrays())
+    answer: NDArray[np.float32] = ssd300_model.predict("serving_default", prepared)[OUTPUT]
+    return answer
+
+
+def assert_same(expected: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]]) -> None:
+    """The same detections in the same order, boxes and scores within 1e-4."""
+    np.testing.assert_array_equal(expected["num_detections"], found["num_detections"])
+    np.testing.assert_array_equal(expected["detection_classes"], found["detection_classes"])
+    np.testing.assert_allclose(expected["detection_scores"], found["detection_scores"], atol=1e-4)
+    np.testing.assert_allclose(expected["detection_boxes"], found["detection_boxes"], atol=1e-4)
+
+
+def test_the_saved_model_answers_as_the_keras_model(
+    ssd300_network: SSD300, contract: Contract, raw: NDArray[np.float32], images: NDArray[np.uint8]
+) -> None:
+    """So every weight came through the file, by its name, into its place."""
+    prepared = prepare(images, description(contract).input, NumpyArrays())
+
+    assert raw.shape == (2, 7308, 21)
+    np.testing.assert_allclose(ssd300_network.model(prepared).numpy(), raw, atol=1e-4)
+
+
+def test_detect_is_numpy_s_decoding_of_the_raw_output(
+    ssd300_model: SessionModel, contract: Contract, raw: NDArray[np.float32], images: NDArray[np.uint8]
+) -> None:
+    """The two ways to use the model keep the same boxes."""
+    answer = ssd300_model.predict("detect", images)
+
+    assert answer["num_detections"].tolist() == [200, 200]
+    for row, one in enumerate(decode({OUTPUT: raw}, description(contract))):
+        assert len(set(one.classes.tolist())) > 1
+        np.testing.assert_array_equal(one.classes, answer["detection_classes"][row])
+        np.testing.assert_allclose(one.scores, answer["detection_scores"][row], atol=1e-5)
+        np.testing.assert_allclose(one.boxes, answer["detection_boxes"][row], atol=1e-5)
+
+
+def test_a_batch_finds_what_each_image_alone_does(ssd300_model: SessionModel, images: NDArray[np.uint8]) -> None:
+    """Within the rounding of float32 sums."""
+    together = ssd300_model.predict("detect", images)
+    alone = [ssd300_model.predict("detect", image[None]) for image in images]
+
+    assert_same(together, {name: np.concatenate([one[name] for one in alone]) for name in together})
+
+
+def test_the_contract_is_what_was_asked_for(contract: Contract, ssd300_weights: Path) -> None:
+    """Eight labels from 1, the original's thresholds, the digest of the weight file."""
+    assert (
+        contract.name,
+        contract.input_height,
+        contract.score_threshold,
+        contract.nms_iou,
+        contract.max_detections,
+    ) == ("commodity", 300, 0.5, 0.45, 200)
+    assert (
+        contract.labels[0].id,
+        contract.labels[0].name,
+        contract.labels[-1].id,
+        contract.labels[-1].name,
+    ) == (1, "clothes", 8, "books")
+    assert hashlib.sha256(ssd300_weights.read_bytes()).hexdigest() == contract.weights_sha256
+
+
+def test_the_signatures_are_those_that_the_course_made(ssd300_model: SessionModel) -> None:
+    """`simple_save(inputs={'images': ...}, outputs={t.name: t})`, so its client finds both."""
+    served = ssd300_model.signatures["serving_default"]
+
+    assert (list(served.inputs), list(served.outputs)) == (["images"], ["concat_3:0"])
+    assert [d.size for d in served.inputs["images"].tensor_shape.dim] == [-1, 300, 300, 3]
+    assert {"serving_default", "detect", "describe"} == set(ssd300_model.signatures)
+
+
+def test_the_warm_up_records_can_be_run(ssd300_folder: Path, ssd300_model: SessionModel) -> None:
+    """Each names a signature and holds an input that it takes; all of them together are small."""
+    path = ssd300_folder / WARMUP_FILE
+    signatures = []
+    for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        (tensor,) = request.inputs.values()
+        ssd300_model.predict(request.model_spec.signature_name, tf.make_ndarray(tensor))
+        signatures.append((request.model_spec.name, request.model_spec.signature_name))
+
+    assert signatures == [("commodity", "detect"), ("commodity", "detect"), ("commodity", "describe")]
+    assert path.stat().st_size < 1000
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command as a user starts it."""
+    command = [sys.executable, "-m", "exporter", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_dry_run_says_what_it_would_write(tmp_path: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
+    """And writes nothing, though it does all the rest."""
+    options = ("--name", "shop", "--labels", commodity_labels, "--models", tmp_path / "models", "--dry-run")
+
+    done = run("ssd300", ssd300_weights, *options)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{tmp_path / 'models' / 'shop' / '1'} (dry run: nothing was written)\n" == done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--classes", "21"], "has 9 classes, background included, not 21"),
+        (["--nms-iou", "1.5"], "nms_iou: "),
+        (["--top-k", "0"], "max_detections: "),
+        (["--name", "../b"], "name: "),
+    ],
+)
+def test_wrong_options_are_one_line_and_status_2(
+    tmp_path: Path, ssd300_weights: Path, commodity_labels: Path, options: list[str], complaint: str
+) -> None:
+    """Nothing is written."""
+    models = tmp_path / "models"
+
+    done = run("ssd300", ssd300_weights, "--name", "shop", "--labels", commodity_labels, "--models", models, *options)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert complaint in done.stderr
+    assert not models.exists()
+
+
+def test_another_network_s_weights_are_refused(tmp_path: Path, commodity_labels: Path) -> None:
+    """Even where the layer that tells the class count is there; nothing is written."""
+    path = tmp_path / "other.h5"
+    weight_files.keras2(
+        path, {"pool6_mbox_conf_flat_9": [np.ones((256, 54)), np.ones(54)], "x": [np.ones((1, 1)), np.ones(1)]}
+    )
+
+    with pytest.raises(ExportError, match=r"missing: conv1_1, .* and 29 more; unexpected: x\.$"):
+        export_ssd300(path, tmp_path / "models" / "shop", Ssd300Options(labels=commodity_labels))
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_version_is_never_overwritten(ssd300_folder: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
+    """A used number is refused before any of the slow work."""
+    before = {path: path.stat().st_mtime_ns for path in ssd300_folder.rglob("*")}
+
+    with pytest.raises(VersionExistsError):
+        export_ssd300(ssd300_weights, ssd300_folder.parent, Ssd300Options(labels=commodity_labels), version=1)
+    assert before == {path: path.stat().st_mtime_ns for path in ssd300_folder.rglob("*")}

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from serving.contract import Contract, Label
+from serving.decode import NumpyArrays, decode, prepare, ssd_boxes
+from serving.description import BoxesScoresLabels, Description, Output, RawInput, SsdRaw, TfObjectDetection, YoloRaw
+from serving.errors import RowsRejectedError
+from tests.unit.exporter import plain
+
+CONTRACT = Contract(
+    name="shop",
+    input_height=200,
+    input_width=400,
+    score_threshold=0.3,
+    nms_iou=0.5,
+    max_detections=20,
+    labels=(Label(id=1, name="tea"), Label(id=2, name="rice"), Label(id=4, name="salt")),
+    weights_sha256="0" * 64,
+)
+BOX = [0.1, 0.2, 0.5, 0.4]  # ymin, xmin, ymax, xmax
+
+
+def described(output: Output) -> Description:
+    """A model that answers so."""
+    return Description(contract=CONTRACT, output=output)
+
+
+def found(outputs: dict[str, Any], output: Output) -> list[list[tuple[int, float, list[float]]]]:
+    """Class id, score and box of each detection of each row."""
+    answer = decode({name: np.array(value, np.float32) for name, value in outputs.items()}, described(output))
+    return [
+        [
+            (int(c), round(float(s), 5), np.round(b.astype(float), 5).tolist())
+            for c, s, b in zip(one.classes, one.scores, one.boxes, strict=True)
+        ]
+        for one in answer
+    ]
+
+
+def ssd_raw(rng: np.random.Generator, *, rows: int, priors: int) -> NDArray[np.float32]:
+    """A raw SSD output of five classes, background included."""
+    corner = rng.uniform(0, 0.7, (priors, 2))
+    prior = np.concatenate([corner, corner + rng.uniform(0.05, 0.3, (priors, 2))], -1)
+    prior = np.broadcast_to(np.concatenate([prior, np.full((priors, 4), [0.1, 0.1, 0.2, 0.2])], -1), (rows, priors, 8))
+    offsets, logits = rng.normal(size=(rows, priors, 4)), rng.normal(size=(rows, priors, 5)) * 3
+    scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return np.concatenate([offsets, scores, prior], -1).astype(np.float32)
+
+
+@given(seed=st.integers(0, 2**32 - 1), legacy=st.booleans(), broken=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_an_ssd_is_decoded_as_the_document_says(seed: int, *, legacy: bool, broken: bool) -> None:
+    """By a slow decoder written plainly from it: the same boxes, and scores within 1e-5."""
+    rng = np.random.default_rng(seed)
+    raw = ssd_raw(rng, rows=2, priors=30)
+    if broken:
+        raw[0, 3, 2], raw[0, 4, 6], raw[1, 5, 3] = np.nan, np.inf, 1e9
+
+    answer = decode({"x": raw}, described(SsdRaw(convention="ssd_raw", tensor="x", legacy_cy_width=legacy)))
+
+    for row, one in zip(raw, answer, strict=True):
+        boxes = np.array([plain.ssd_box(prior, legacy_cy_width=legacy) for prior in row])
+        kept = plain.suppress(boxes, row[:, [5, 6, 8]], threshold=0.3, nms_iou=0.5, limit=20)
+        assert [[1, 2, 4][k.class_column] for k in kept] == one.classes.tolist()
+        np.testing.assert_allclose(one.scores, [k.score for k in kept], atol=1e-5)
+        np.testing.assert_allclose(one.boxes, np.array([k.box for k in kept]).reshape(-1, 4), atol=1e-5)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_encoding_is_undone(seed: int) -> None:
+    """Offsets that a trainer makes of a box, by the paper's formula, decode to that box."""
+    rng = np.random.default_rng(seed)
+    raw = ssd_raw(rng, rows=1, priors=20).astype(np.float64)
+    corner = rng.uniform(0, 0.7, (20, 2))
+    box = np.concatenate([corner, corner + rng.uniform(0.05, 0.3, (20, 2))], -1)  # xmin, ymin, xmax, ymax
+    prior, variance = raw[0, :, -8:-4], raw[0, :, -4:]
+    size, prior_size = box[:, 2:] - box[:, :2], prior[:, 2:] - prior[:, :2]
+    centre = (box[:, :2] + box[:, 2:] - prior[:, :2] - prior[:, 2:]) / 2 / prior_size
+    raw[0, :, :4] = np.concatenate([centre, np.log(size / prior_size)], -1) / variance
+
+    decoded = np.stack(ssd_boxes(raw, NumpyArrays()), -1)[0]
+
+    np.testing.assert_allclose(decoded, box[:, [1, 0, 3, 2]], atol=1e-9)
+
+
+def test_the_legacy_defect_moves_only_the_centre_s_y() -> None:
+    """By the prior's width instead of its height: 0.1 * (0.4 - 0.2) for an offset of 1 on this prior."""
+    raw = np.array([[[1, 1, 0, 0, 0, 0, 0, 0, 0, 0.2, 0.3, 0.6, 0.5, 0.1, 0.1, 0.2, 0.2]]])
+
+    right, legacy = (
+        np.stack(ssd_boxes(raw, NumpyArrays(), legacy_cy_width=legacy), -1)[0, 0] for legacy in (False, True)
+    )
+
+    np.testing.assert_allclose(right, [0.32, 0.24, 0.52, 0.64])
+    np.testing.assert_allclose(legacy - right, [0.02, 0, 0.02, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("order", "units", "box"),
+    [
+        ("yxyx", "normalised", BOX),
+        ("xyxy", "normalised", [0.2, 0.1, 0.4, 0.5]),
+        ("cxcywh", "normalised", [0.3, 0.3, 0.2, 0.4]),
+        ("xywh", "normalised", [0.2, 0.1, 0.2, 0.4]),
+        ("yxyx", "pixels", [20, 80, 100, 160]),
+        ("cxcywh", "pixels", [120, 60, 80, 80]),
+    ],
+)
+def test_every_order_and_unit_of_boxes(order: Any, units: Any, box: list[float]) -> None:
+    """One box, said in many ways, by both conventions that leave it open."""
+    listed = BoxesScoresLabels(convention="boxes_scores_labels", box_order=order, box_units=units)
+    yolo = YoloRaw(convention="yolo_raw", tensor="x", box_order=order, box_units=units, label_offset=1)
+
+    by_list = found({"boxes": [[box]], "scores": [[0.75]], "labels": [[2]]}, listed)
+    by_yolo = found({"x": [[[*box, 0.75, 0.1, 1, 0, 0]]]}, yolo)
+
+    assert [[(2, 0.75, BOX)]] == by_list == by_yolo
+
+
+def test_padding_and_strange_labels_are_left_out() -> None:
+    """Labels that the contract has not (-1 is keras-retinanet's padding), and scores of nothing."""
+    listed = BoxesScoresLabels(convention="boxes_scores_labels", label_offset=1)
+    far = [[BOX, [0.6, 0.6, 0.9, 0.9], BOX, BOX]]
+
+    answer = found({"boxes": far, "scores": [[0.5, 0.9, -1, 0.8]], "labels": [[0, 3, -1, 2]]}, listed)
+
+    assert answer == [[(4, 0.9, [0.6, 0.6, 0.9, 0.9]), (1, 0.5, BOX)]]
+
+
+def test_object_detection_counts_its_detections() -> None:
+    """What stands past `num_detections` is padding, whatever it looks like."""
+    outputs = {
+        "detection_boxes": [[BOX, BOX], [BOX, BOX]],
+        "detection_scores": [[0.5, 0.9], [0.5, 0.9]],
+        "detection_classes": [[1, 2], [1, 2]],
+        "num_detections": [1, 2],
+    }
+
+    expected = [[(1, 0.5, BOX)], [(2, 0.9, BOX), (1, 0.5, BOX)]]
+    assert expected == found(outputs, TfObjectDetection(convention="tf_object_detection"))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "complaint"),
+    [
+        ({"y": np.zeros((1, 2, 17))}, "answers no x, only y"),
+        ({"x": np.zeros((1, 2, 16))}, "the last of them of 17"),
+        ({"x": np.zeros((2, 17))}, "3 dimensions"),
+    ],
+)
+def test_another_model_s_output_is_refused(outputs: dict[str, NDArray[Any]], complaint: str) -> None:
+    """By name and by shape: a class more or less would shift every label."""
+    with pytest.raises(RowsRejectedError, match=complaint):
+        decode(outputs, described(SsdRaw(convention="ssd_raw", tensor="x")))
+
+
+def test_images_are_prepared_as_the_course_does() -> None:
+    """RGB to BGR, minus the mean, no scaling; or left as they are; or scaled."""
+    images = np.array([[[[10, 20, 30]]]], np.uint8)
+
+    caffe = prepare(images, RawInput(channels="bgr", mean=(103.939, 116.779, 123.68)), NumpyArrays())
+    plain_bytes = prepare(images, RawInput(dtype="uint8"), NumpyArrays())
+    scaled = prepare(images, RawInput(mean=(10, 10, 10), scale=(2, 2, 5)), NumpyArrays())
+
+    np.testing.assert_allclose(caffe[0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6)
+    assert plain_bytes is images
+    assert scaled[0, 0, 0].tolist() == [0, 5, 4]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.contract import Label
+from serving.description import SsdRaw, read_description
+from serving.errors import ContractError
+
+TEXT = """
+name = "commodity"
+input_height = 300
+input_width = 300
+score_threshold = 0.01
+nms_iou = 0.45
+max_detections = 200
+labels = "labels.txt"
+
+[input]
+channels = "bgr"
+mean = [103.939, 116.779, 123.68]
+
+[output]
+convention = "ssd_raw"
+tensor = "concat_3:0"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    """The file and the labels that it names."""
+    (folder / "labels.txt").write_text("Background\ntea\nrice\n", "utf-8")
+    (folder / "contract.toml").write_text(text, "utf-8")
+    return folder / "contract.toml"
+
+
+def test_the_course_s_model_is_described(tmp_path: Path) -> None:
+    """Its background is no label; the labels' file is found beside the TOML file."""
+    described = read_description(write(tmp_path, TEXT))
+
+    assert (Label(id=1, name="tea"), Label(id=2, name="rice")) == described.contract.labels
+    assert SsdRaw(convention="ssd_raw", tensor="concat_3:0") == described.output
+    assert (described.input.channels, described.signature) == ("bgr", "serving_default")
+
+
+def test_labels_may_stand_in_the_file_itself(tmp_path: Path) -> None:
+    """As names from 0, or as tables with ids of their own."""
+    other = TEXT.replace("ssd_raw", "yolo_raw")
+    names = read_description(write(tmp_path, other.replace('"labels.txt"', '["tea", "rice"]')))
+    tables = read_description(
+        write(tmp_path, other.replace('"labels.txt"', '[{ id = 7, name = "tea", root = "a/b" }]'))
+    )
+
+    assert [(label.id, label.name) for label in names.contract.labels] == [(0, "tea"), (1, "rice")]
+    assert (Label(id=7, name="tea", root="a/b"),) == tables.contract.labels
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("300", "0", "input_height: "),
+        ("ssd_raw", "ssd", "output: "),
+        ('tensor = "concat_3:0"', "", "output.ssd_raw.tensor: Field required"),
+        ("103.939, ", "", "input.mean"),
+        ("labels.txt", "none.txt", "none.txt: No such file"),
+        ('name = "commodity"', "name = ", "not a TOML file"),
+        ("[input]", "surprise = 1\n[input]", "surprise: "),
+        ('"labels.txt"', '["background", ""]', "labels.0.name: "),
+        ('"labels.txt"', '["background"]', "labels: "),
+        ('channels = "bgr"', 'dtype = "uint8"', "input: "),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, before: str, after: str, complaint: str) -> None:
+    """In one line, with the file."""
+    with pytest.raises(ContractError) as refused:
+        read_description(write(tmp_path, TEXT.replace(before, after)))
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """As any other."""
+    with pytest.raises(ContractError, match=r"Cannot read .*none\.toml"):
+        read_description(tmp_path / "none.toml")
