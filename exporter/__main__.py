@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from exporter import runtime
+from exporter.keras_export import export_keras
+from exporter.savedmodel_export import export_savedmodel
 from exporter.ssd300_export import Ssd300Options, export_ssd300
 from exporter.versions import complete_versions, model_folder
 from serving.errors import ShelflineError
@@ -19,6 +21,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Models = Annotated[Path, typer.Option(help="The folder that the model server serves from.")]
 Version = Annotated[int | None, typer.Option(min=1, help="The version's number; by default the next free one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Do all but write the version.")]
+ContractFile = Annotated[Path, typer.Option(help="A TOML file: what the model takes and what its answers mean.")]
+OtherName = Annotated[str | None, typer.Option(help="The name it is served by, in place of the contract's.")]
+TrustModelCode = Annotated[bool, typer.Option("--trust-model-code", help="Run code that the model file holds.")]
 
 
 class Resize(StrEnum):
@@ -73,6 +78,42 @@ def ssd300(
     options = Ssd300Options(labels, classes, score_threshold, nms_iou, top_k, resize.value, legacy_cy_width)
     model = model_folder(models, name)
     _show(export_ssd300(weights, model, options, version=version, dry_run=dry_run), dry_run=dry_run)
+
+
+@app.command()
+def keras(
+    source: Annotated[Path, typer.Argument(metavar="MODEL", help="A whole model: .keras, or .h5 of model.save.")],
+    *,
+    contract: ContractFile,
+    name: OtherName = None,
+    models: Models = Path("models"),
+    version: Version = None,
+    dry_run: DryRun = False,
+    trust_model_code: TrustModelCode = False,
+) -> None:
+    """Export any Keras detector whose outputs a contract describes."""
+    path = export_keras(
+        source, contract, models, name=name, version=version, dry_run=dry_run, trust_model_code=trust_model_code
+    )
+    _show(path, dry_run=dry_run)
+
+
+@app.command()
+def savedmodel(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with saved_model.pb.")],
+    *,
+    contract: ContractFile,
+    name: OtherName = None,
+    models: Models = Path("models"),
+    version: Version = None,
+    dry_run: DryRun = False,
+    trust_model_code: TrustModelCode = False,
+) -> None:
+    """Describe and wrap an existing SavedModel."""
+    path = export_savedmodel(
+        source, contract, models, name=name, version=version, dry_run=dry_run, trust_model_code=trust_model_code
+    )
+    _show(path, dry_run=dry_run)
 
 
 def _show(path: Path, *, dry_run: bool) -> None:

@@ -6,47 +6,43 @@ cannot do with variables: the faster form for a small model. A session runs only
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from exporter.signatures import Signature
 
-_SCOPE = "shelfline"
+_SHARED_FROM_BYTES = 1024
 
 
 def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
     """Write a SavedModel with `signatures` into `folder`, which must not exist yet; the first dimension stays open."""
-
-    def every(*inputs: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-        return {
-            signature.name: signature.function(tensor) for signature, tensor in zip(signatures, inputs, strict=True)
-        }
-
-    traced = tf.function(every).get_concrete_function(*(signature.spec() for signature in signatures))
-    frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
-    outputs = iter(frozen.outputs)
+    # Each is traced alone: in one trace, a stateful call of one would have to wait for the stateful calls of another.
+    merged = graph_pb2.GraphDef()
+    shared: set[str] = set()
+    frozen = []
+    for signature in signatures:
+        function, keys = _freeze(signature)
+        _merge(merged, function.graph.as_graph_def(), signature.name, shared)
+        frozen.append((signature, function, keys))
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(frozen.graph.as_graph_def(), name=_SCOPE)
+        tf.import_graph_def(merged, name="")
 
-        def describe(tensor: tf.Tensor) -> tf.compat.v1.TensorInfo:
-            return tf.compat.v1.saved_model.build_tensor_info(graph.get_tensor_by_name(f"{_SCOPE}/{tensor.name}"))
+        def describe(scope: str, tensor: tf.Tensor) -> tf.compat.v1.TensorInfo:
+            return tf.compat.v1.saved_model.build_tensor_info(graph.get_tensor_by_name(f"{scope}/{tensor.name}"))
 
-        # Nested dictionaries are flattened in the order of their sorted keys.
-        names = {
-            signature.name: sorted(traced.structured_outputs[signature.name])
-            for signature in sorted(signatures, key=lambda signature: signature.name)
-        }
-        answers = {name: {key: describe(next(outputs)) for key in keys} for name, keys in names.items()}
         definitions = {
             signature.name: tf.compat.v1.saved_model.build_signature_def(
-                {signature.input_name: describe(tensor)},
-                answers[signature.name],
+                {signature.input_name: describe(signature.name, function.inputs[0])},
+                {key: describe(signature.name, one) for key, one in zip(keys, function.outputs, strict=True)},
                 tf.compat.v1.saved_model.signature_constants.PREDICT_METHOD_NAME,
             )
-            for signature, tensor in zip(signatures, frozen.inputs, strict=True)
+            for signature, function, keys in frozen
         }
         with tf.compat.v1.Session(graph=graph) as session:
             builder = tf.compat.v1.saved_model.Builder(str(folder))
@@ -54,3 +50,56 @@ def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
                 session, [tf.saved_model.SERVING], definitions, strip_default_attrs=True
             )
             builder.save()
+
+
+def _freeze(signature: Signature) -> tuple[Any, list[str]]:
+    """The traced function with constants for variables, and the names of its outputs in their order."""
+
+    def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        # An output that is an input, or that stands twice, would be no tensor of its own.
+        return {key: tf.identity(tensor) for key, tensor in signature.function(images).items()}
+
+    traced = tf.function(named).get_concrete_function(signature.spec())
+    # A dictionary is flattened in the order of its sorted keys.
+    return convert_variables_to_constants_v2(traced, lower_control_flow=False), sorted(traced.structured_outputs)
+
+
+def _merge(into: graph_pb2.GraphDef, graph: graph_pb2.GraphDef, scope: str, shared: set[str]) -> None:
+    """Add a graph under a scope; a large constant that a graph before it holds as well is taken from there."""
+    names = {node.name: f"{scope}/{node.name}" for node in graph.node}
+    for node in graph.node:
+        if key := _shared_name(node):
+            names[node.name] = key
+    for node in graph.node:
+        name = names[node.name]
+        if name in shared:
+            continue
+        if not name.startswith(f"{scope}/"):
+            shared.add(name)
+        copy = into.node.add()
+        copy.CopyFrom(node)
+        copy.name = name
+        del copy.input[:]
+        copy.input.extend(_renamed(one, names) for one in node.input)
+        copy.attr.pop("_class", None)  # it names other nodes, only to place them on the same device
+    known = {function.signature.name for function in into.library.function}
+    into.library.function.extend(f for f in graph.library.function if f.signature.name not in known)
+    into.versions.CopyFrom(graph.versions)
+
+
+def _shared_name(node: node_def_pb2.NodeDef) -> str | None:
+    """A name that is the same for equal constants; None for what is not shared.
+
+    A constant with a control input belongs to one frame of a loop; small ones are not worth the trouble.
+    """
+    if node.op != "Const" or node.input or node.attr["value"].ByteSize() < _SHARED_FROM_BYTES:
+        return None
+    value = node.attr["value"].SerializeToString(deterministic=True)
+    return f"weights/{hashlib.sha256(value).hexdigest()[:32]}"
+
+
+def _renamed(reference: str, names: dict[str, str]) -> str:
+    """A node's input `name`, `name:1` or `^name` under its new name."""
+    mark = "^" if reference.startswith("^") else ""
+    name, colon, number = reference.removeprefix("^").partition(":")
+    return f"{mark}{names[name]}{colon}{number}"

@@ -1,0 +1,59 @@
+"""Exports any Keras detector whose outputs a contract describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter import runtime
+from exporter.contracts import read_contract
+from exporter.errors import ExportError
+from exporter.model_code import refuse_config_code
+from exporter.stored_weights import digest
+
+
+def export_keras(
+    source: Path,
+    contract_file: Path,
+    models: Path,
+    *,
+    name: str | None = None,
+    version: int | None = None,
+    dry_run: bool = False,
+    trust_model_code: bool = False,
+) -> Path:
+    """Write a whole Keras model (`.keras` or `.h5`) as a version below `models`, with the signatures of the design.
+
+    `contract_file` is a TOML file, see `serving.description.read_description`; `name` replaces its name. A model that
+    brings code of its own is refused unless `trust_model_code`. Raises ExportError; then nothing is left behind.
+    """
+    description, model = read_contract(contract_file, models, name=name, weights_sha256=digest(source))
+    if not trust_model_code:
+        refuse_config_code(source)
+    runtime.prepare()
+    import keras  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
+    import tensorflow as tf  # noqa: PLC0415
+
+    from exporter.wrapping import RawModel, export_wrapped  # noqa: PLC0415
+
+    try:
+        network = keras.saving.load_model(str(source), compile=False, safe_mode=not trust_model_code)
+    except Exception as error:  # Keras raises what it likes
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ExportError(f"{source} does not load: {reason[:300]}") from error
+    if len(network.inputs) != 1:
+        raise ExportError(f"{source} takes {len(network.inputs)} inputs: a detector takes one, the images.")
+
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = network(images, training=False)
+        if isinstance(outputs, dict):
+            return outputs
+        listed = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return dict(zip(network.output_names, listed, strict=True))
+
+    raw_model = RawModel(
+        call=call,
+        shape=tuple(network.inputs[0].shape),
+        dtype=tf.as_dtype(network.inputs[0].dtype),
+        weight_bytes=sum(4 * weight.value.shape.num_elements() for weight in network.weights),
+    )
+    return export_wrapped(raw_model, description, model, version=version, dry_run=dry_run)

@@ -1,0 +1,71 @@
+"""Finds code in model files before anything loads them: none is ever run unless the user says so."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from exporter.errors import ExportError
+
+_ADVICE = "it is not run; --trust-model-code is for those who know who made the file"
+_CODE_CLASSES = frozenset({"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda"})
+_FILE_OPERATIONS = frozenset({"PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "LoadLibrary"})
+
+
+def refuse_config_code(path: Path) -> None:
+    """Raise ExportError where a whole Keras model's config holds a Lambda or names a class outside Keras.
+
+    Keras imports whatever module a config names. Raises ExportError as well where the file is no whole Keras model.
+    """
+    for node in _nodes(_config(path)):
+        if node.get("class_name") in _CODE_CLASSES:
+            raise ExportError(f"{path} holds code (a {node['class_name']} layer): {_ADVICE}.")
+        module = node.get("module")
+        if "class_name" in node and module is not None and str(module).partition(".")[0] != "keras":
+            raise ExportError(f"{path} names code outside Keras ({module}.{node['class_name']}): {_ADVICE}.")
+
+
+def refuse_graph_code(folder: Path) -> None:
+    """Raise ExportError where a SavedModel's graph calls Python or reads or writes files."""
+    from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415 - the other check needs no TensorFlow
+
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except Exception as error:  # protobuf's own error type differs between its implementations
+        raise ExportError(f"{folder} is no SavedModel: its saved_model.pb is damaged.") from error
+    for meta in saved.meta_graphs:
+        functions = [node.op for function in meta.graph_def.library.function for node in function.node_def]
+        found = _FILE_OPERATIONS & {*functions, *(node.op for node in meta.graph_def.node)}
+        if found:
+            raise ExportError(f"{folder} calls Python or touches files ({', '.join(sorted(found))}): {_ADVICE}.")
+
+
+def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs["model_config"])
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ExportError(
+            f"{path} is no whole Keras model, neither a .keras file nor an .h5 file of model.save."
+        ) from error
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - whatever JSON holds
+    """Every object in a JSON value, without recursion: a config may be nested deeper than Python allows."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield one
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)

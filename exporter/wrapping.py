@@ -1,0 +1,89 @@
+"""Gives a model with raw outputs the signatures of the design, as its description says how to call and read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from exporter.archive import write_archive
+from exporter.detection import TfArrays, detections
+from exporter.errors import ExportError
+from exporter.frozen import write_frozen
+from exporter.publication import publish_model
+from exporter.signatures import Signature, describe_signature
+from serving.decode import prepare
+from serving.description import Description
+from serving.errors import RowsRejectedError
+
+_FREEZE_BELOW = 64 << 20
+
+
+@dataclass(frozen=True)
+class RawModel:
+    """A model that was loaded to be wrapped.
+
+    `call` takes the prepared images and answers the raw outputs by name; `shape` and `dtype` are its input's;
+    `weight_bytes` is the size of all variables; `resources` holds what `call` uses and must be saved along.
+    """
+
+    call: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+    shape: tuple[int | None, ...]
+    dtype: tf.DType
+    weight_bytes: int
+    resources: Sequence[Any] = ()
+
+
+def export_wrapped(
+    raw_model: RawModel, description: Description, model: Path, *, version: int | None = None, dry_run: bool = False
+) -> Path:
+    """Write a model, with `serving_default` (the raw one), `detect` and `describe`, as a version of the folder `model`.
+
+    Raises ExportError where the model is not what its description says; then nothing is left behind.
+    """
+    _check_input(raw_model, description)
+    every = _signatures(raw_model, description)
+
+    def write(folder: Path) -> None:
+        try:
+            if raw_model.weight_bytes < _FREEZE_BELOW:
+                write_frozen(folder, every)
+            else:
+                write_archive(folder, every, resources=raw_model.resources)
+        except RowsRejectedError as error:
+            raise ExportError(f"The model is not what its description says: {error}") from error
+
+    return publish_model(model, description.contract, write, version=version, dry_run=dry_run)
+
+
+def _signatures(raw_model: RawModel, description: Description) -> list[Signature]:
+    contract, entry = description.contract, description.input
+    shape = (None, contract.input_height, contract.input_width, 3)
+
+    def raw(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(raw_model.call(images))
+
+    def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return detections(raw_model.call(prepare(images, entry, TfArrays())), description)
+
+    return [
+        Signature("serving_default", entry.tensor, shape, tf.as_dtype(entry.dtype), raw),
+        Signature("detect", "images", shape, tf.uint8, detect),
+        describe_signature(contract),
+    ]
+
+
+def _check_input(raw_model: RawModel, description: Description) -> None:
+    contract = description.contract
+    wanted = (None, contract.input_height, contract.input_width, 3)
+    shape = raw_model.shape
+    fits = len(shape) == 4 and all(size in {None, want} for size, want in zip(shape[1:], wanted[1:], strict=True))
+    if not fits:
+        raise ExportError(f"The model takes images of the shape {shape}, its description says {wanted}.")
+    if shape[0] is not None:
+        raise ExportError(f"The model takes batches of {shape[0]} only: export it with an open first dimension.")
+    if raw_model.dtype != tf.as_dtype(description.input.dtype):
+        raise ExportError(f"The model takes {raw_model.dtype.name}, its description says {description.input.dtype}.")

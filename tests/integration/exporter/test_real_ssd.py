@@ -1,0 +1,143 @@
+"""A real trained SSD in the course's wire contract, made by other code; its answers by its own runtime beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from exporter.savedmodel_export import export_savedmodel
+from exporter.verify import SessionModel
+from serving.decode import NumpyArrays, decode, prepare
+from serving.description import read_description
+from serving.detections import Detections
+
+SHARED = Path(__file__).parents[4] / "shared"
+SOURCE = SHARED / "models" / "ssd-mobilenet-v1-coco"
+CONTRACT = """
+name = "mobilenet"
+input_height = 300
+input_width = 300
+score_threshold = 0.3
+nms_iou = 0.6
+max_detections = 100
+labels = "{labels}"
+
+[input]
+channels = "bgr"
+mean = [103.939, 116.779, 123.68]
+
+[output]
+convention = "ssd_raw"
+tensor = "concat_3:0"
+"""
+
+pytestmark = pytest.mark.skipif(not SOURCE.is_dir(), reason="the model is not beside the project")
+
+
+@pytest.fixture(scope="module")
+def contract_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user writes to describe the model."""
+    path = tmp_path_factory.mktemp("contract") / "contract.toml"
+    path.write_text(CONTRACT.format(labels=SOURCE / "labels.txt"), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wrapped(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionModel]:
+    """The model with a signature `detect`."""
+    folder = export_savedmodel(SOURCE / "1", contract_file, tmp_path_factory.mktemp("models"))
+    assert (folder.parent.name, folder.name) == ("mobilenet", "1")
+    with SessionModel(folder) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, Any]:
+    """For each photo what the original found."""
+    found: dict[str, Any] = json.loads((SOURCE / "reference-detections.json").read_text("utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def photos(reference: dict[str, Any]) -> NDArray[np.uint8]:
+    """The photos in the order of the reference, as a client sends them."""
+    opened = [Image.open(SHARED / "images" / name).convert("RGB") for name in reference]
+    return np.stack([np.asarray(image.resize((300, 300), Image.Resampling.BILINEAR)) for image in opened])
+
+
+@pytest.fixture(scope="module")
+def in_graph(wrapped: SessionModel, photos: NDArray[np.uint8]) -> list[Detections]:
+    """What `detect` of the wrapped model answers."""
+    found = []
+    for start in range(0, len(photos), 8):
+        answer = wrapped.predict("detect", photos[start : start + 8])
+        for row, count in enumerate(answer["num_detections"]):
+            values = [answer[f"detection_{name}"][row, :count] for name in ("boxes", "scores", "classes")]
+            found.append(Detections(*values))
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_numpy(contract_file: Path, photos: NDArray[np.uint8]) -> list[Detections]:
+    """What the original's `serving_default` answers, preprocessed and decoded by the client."""
+    description = read_description(contract_file)
+    found = []
+    with SessionModel(SOURCE / "1") as model:
+        for start in range(0, len(photos), 8):
+            images = prepare(photos[start : start + 8], description.input, NumpyArrays())
+            found += decode(model.predict("serving_default", images), description)
+    return found
+
+
+def sure(wanted: list[dict[str, Any]]) -> list[tuple[NDArray[np.float64], str, float]]:
+    """Box, label and score of those with a score of 0.5 and more."""
+    return [
+        (np.array(one["box_ymin_xmin_ymax_xmax"]), one["label"], one["score"]) for one in wanted if one["score"] >= 0.5
+    ]
+
+
+@pytest.mark.parametrize("way", ["in_graph", "in_numpy"])
+def test_it_finds_what_the_original_found(way: str, reference: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    """All 160 with a score of 0.5 and more; 95 % of the box edges within 0.015, of the scores within 0.02."""
+    found: list[Detections] = request.getfixturevalue(way)
+    edges, scores = [], []
+    ids = {label: number for number, label in enumerate((SOURCE / "labels.txt").read_text("utf-8").splitlines())}
+    for one, wanted in zip(found, reference.values(), strict=True):
+        for box, label, score in sure(wanted):
+            same = one.classes == ids[label]
+            apart = np.abs(one.boxes[same] - box).max(1)
+            assert len(apart), "a label is missing"
+            nearest = int(apart.argmin())
+            assert apart[nearest] < 0.1
+            edges += np.abs(one.boxes[same][nearest] - box).tolist()
+            scores.append(abs(float(one.scores[same][nearest]) - score))
+
+    assert len(scores) == 160
+    assert np.quantile(edges, 0.95) <= 0.015
+    assert np.quantile(scores, 0.95) <= 0.02
+
+
+def test_the_two_ways_find_the_same(in_graph: list[Detections], in_numpy: list[Detections]) -> None:
+    """On every photo, within float32's rounding."""
+    for one, other in zip(in_graph, in_numpy, strict=True):
+        np.testing.assert_array_equal(one.classes, other.classes)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-4)
+
+
+def test_the_raw_signature_is_left_as_it_was(wrapped: SessionModel, photos: NDArray[np.uint8]) -> None:
+    """Name for name and, within float32's rounding, number for number."""
+    images = photos[:2].astype(np.float32) - 110
+    with SessionModel(SOURCE / "1") as model:
+        before = model.predict("serving_default", images)
+    after = wrapped.predict("serving_default", images)
+
+    assert ["concat_3:0"] == list(before) == list(after)
+    np.testing.assert_allclose(before["concat_3:0"], after["concat_3:0"], atol=1e-4)

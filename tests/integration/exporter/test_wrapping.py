@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from exporter.errors import ExportError
+from exporter.keras_export import export_keras
+from exporter.savedmodel_export import export_savedmodel
+from exporter.verify import SessionModel
+from serving.contract import Contract
+from serving.decode import NumpyArrays, decode, prepare
+from serving.description import read_description
+from serving.errors import ContractError
+
+ROOT = Path(__file__).parents[3]
+CONTRACT = """
+name = "yolo"
+input_height = 32
+input_width = 64
+score_threshold = 0.25
+nms_iou = 0.5
+max_detections = 10
+labels = ["tea", "rice"]
+
+[input]
+scale = [255, 255, 255]
+
+[output]
+convention = "yolo_raw"
+tensor = "boxes"
+"""
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras saving on NumPy 2
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """A detector of 32 priors with seeded random weights."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((32, 64, 3), name="images")
+    x = layers.Conv2D(14, 8, strides=8, activation="sigmoid")(images)
+    x = layers.BatchNormalization()(x)
+    return keras.Model(images, layers.Activation("sigmoid", name="boxes")(layers.Reshape((64, 7))(x)))
+
+
+@pytest.fixture(scope="module")
+def files(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model in three forms, and its contract."""
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "contract.toml").write_text(CONTRACT, "utf-8")
+    model.save(folder / "model.keras")
+    model.save(folder / "model.h5")
+    model.export(folder / "saved", verbose=False)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["model.keras", "model.h5"])
+def test_a_keras_model_gets_the_signatures(model: Any, files: Path, tmp_path: Path, form: str) -> None:
+    """Its raw output stays what it was, and `detect` is NumPy's decoding of it."""
+    folder = export_keras(files / form, files / "contract.toml", tmp_path, name="shop")
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), np.uint8)
+    description = read_description(files / "contract.toml")
+    prepared = prepare(images, description.input, NumpyArrays())
+
+    assert tmp_path / "shop" / "1" == folder
+    with SessionModel(folder) as exported:
+        raw = exported.predict("serving_default", prepared)
+        answer = exported.predict("detect", images)
+        contract = Contract.from_json(exported.predict("describe", np.zeros(1, np.int32))["contract"][0])
+
+    np.testing.assert_allclose(model(prepared).numpy(), raw["boxes"], atol=1e-5)
+    assert (contract.name, contract.labels[1].name) == ("shop", "rice")
+    assert answer["num_detections"].all()
+    for row, one in enumerate(decode(raw, description)):
+        count = answer["num_detections"][row]
+        np.testing.assert_array_equal(one.classes, answer["detection_classes"][row, :count])
+        np.testing.assert_allclose(one.scores, answer["detection_scores"][row, :count], atol=1e-4)
+        np.testing.assert_allclose(one.boxes, answer["detection_boxes"][row, :count], atol=1e-4)
+
+
+def test_a_large_model_keeps_its_variables(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrapped without freezing, it answers the same."""
+    monkeypatch.setattr("exporter.wrapping._FREEZE_BELOW", 0)
+    contract = files / "contract.toml"
+    (files / "saved.toml").write_text(CONTRACT.replace('"boxes"', '"output_0"'), "utf-8")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
+
+    folders = [
+        export_keras(files / "model.keras", contract, tmp_path),
+        export_savedmodel(files / "saved", files / "saved.toml", tmp_path),
+    ]
+    monkeypatch.undo()
+    folders.append(export_keras(files / "model.keras", contract, tmp_path))
+
+    assert [int(folder.name) for folder in folders] == [1, 2, 3]
+    assert [(folder / "variables" / "variables.index").exists() for folder in folders] == [True, True, False]
+    answers = []
+    for folder in folders:
+        with SessionModel(folder) as exported:
+            answers.append(exported.predict("detect", images))
+    for name, array in answers[2].items():
+        np.testing.assert_allclose(answers[0][name], array, atol=1e-4)
+        np.testing.assert_allclose(answers[1][name], array, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("input_width = 64", "input_width = 32", "takes images of the shape"),
+        ('tensor = "boxes"', 'tensor = "other"', "answers no other, only boxes"),
+        ('["tea", "rice"]', '["tea", "rice", "salt"]', "the last of them of 8"),
+        ("scale = [255, 255, 255]", 'dtype = "uint8"', "takes float32, its description says uint8"),
+    ],
+)
+def test_a_wrong_description_is_refused(files: Path, tmp_path: Path, before: str, after: str, complaint: str) -> None:
+    """In one line; nothing is written."""
+    (tmp_path / "contract.toml").write_text(CONTRACT.replace(before, after), "utf-8")
+
+    with pytest.raises(ExportError, match=complaint):
+        export_keras(files / "model.keras", tmp_path / "contract.toml", tmp_path / "models")
+    assert [tmp_path / "contract.toml"] == list(tmp_path.iterdir())
+
+
+def test_a_savedmodel_of_another_kind_is_refused(files: Path, tmp_path: Path) -> None:
+    """No SavedModel, no such signature, another input."""
+    (tmp_path / "a.toml").write_text('signature = "detect"\n' + CONTRACT, "utf-8")
+    (tmp_path / "b.toml").write_text(CONTRACT.replace("[input]", '[input]\ntensor = "photos"'), "utf-8")
+
+    with pytest.raises(ExportError, match=r"no saved_model\.pb"):
+        export_savedmodel(tmp_path, tmp_path / "a.toml", tmp_path / "models")
+    with pytest.raises(ExportError, match="has no signature detect, only"):
+        export_savedmodel(files / "saved", tmp_path / "a.toml", tmp_path / "models")
+    with pytest.raises(ExportError, match="its description says photos"):
+        export_savedmodel(files / "saved", tmp_path / "b.toml", tmp_path / "models")
+    with pytest.raises(ContractError, match="No such file"):
+        export_savedmodel(files / "saved", tmp_path / "c.toml", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_lambda_is_not_run(files: Path, tmp_path: Path) -> None:
+    """Refused with status 2, unless the user vouches for it: then it is loaded."""
+    images = keras.Input((32, 64, 3))
+    x = layers.Lambda(lambda x: x * 1.0, output_shape=(32, 64, 3))(images)
+    x = layers.Activation("sigmoid", name="boxes")(layers.Reshape((64, 7))(layers.Conv2D(14, 8, strides=8)(x)))
+    keras.Model(images, x).save(tmp_path / "model.keras")
+    command = [
+        sys.executable,
+        "-m",
+        "exporter",
+        "keras",
+        str(tmp_path / "model.keras"),
+        "--models",
+        str(tmp_path / "m"),
+    ]
+    command += ["--contract", str(files / "contract.toml"), "--dry-run"]
+
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    trusted = subprocess.run([*command, "--trust-model-code"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "holds code (a Lambda layer)" in refused.stderr
+    assert (trusted.returncode, trusted.stderr) == (0, "")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_graph_that_reads_files_is_not_run(files: Path, tmp_path: Path) -> None:
+    """A SavedModel can hold such operations without any code of Python's."""
+    module = tf.Module()
+    read = tf.function(
+        lambda images: {
+            "boxes": tf.zeros((tf.shape(images)[0], 64, 7))
+            + tf.cast(tf.strings.length(tf.io.read_file("x")), tf.float32)
+        }
+    ).get_concrete_function(tf.TensorSpec((None, 32, 64, 3), tf.float32, "images"))
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": read})
+
+    with pytest.raises(ExportError, match=r"touches files \(ReadFile\)"):
+        export_savedmodel(tmp_path / "saved", files / "contract.toml", tmp_path / "models")
