@@ -29,7 +29,7 @@ types: .venv/.installed-dev ## Check types
 	@.venv/bin/mypy
 
 bench: .venv/.installed-dev ## Measure the whole chain against the model in process
-	@$(PY) tests/bench/throughput.py
+	@$(PY) -m tests.bench.throughput
 
 requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for
 	@.venv/bin/uv pip compile -q --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt

@@ -19,8 +19,8 @@ from api.plan import PROJECT, StackPlan, plan_stack
 from api.processes import ProcessGroup
 from api.state import StackRecord, StackState
 from serving.errors import ShelflineError
+from workers.catalog import Catalog
 from workers.health import WORKER_SEEN_KEY
-from workers.models import published_key
 from workers.parent_death import die_with_parent
 from workers.redis_link import RedisLink, translated
 from workers.settings import load_settings
@@ -116,7 +116,8 @@ class _Stack:
         while not self._stopping.is_set():
             try:
                 with translated():
-                    link.client.delete(WORKER_SEEN_KEY, published_key(self._plan.env["SHELFLINE_MODEL"]))
+                    link.client.delete(WORKER_SEEN_KEY)
+                Catalog(link).forget(self._plan.env["SHELFLINE_MODEL"])
                 break
             except ShelflineError:
                 time.sleep(0.02)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from workers.blobs import BlobStore
+from workers.catalog import Catalog
 from workers.errors import StoreUnavailableError
-from workers.models import published_key
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 
@@ -30,13 +30,15 @@ class Health:
             found["blob_store"] = str(error)
         model = self._settings.model
         try:
+            published = Catalog(self._link).look_up(model)
             with translated():
-                published = self._link.client.hgetall(published_key(model))
                 seen = self._link.client.exists(WORKER_SEEN_KEY)
         except StoreUnavailableError as error:
             return found | {"redis": str(error), "model": "unknown", "worker": "unknown"}
-        if published.get("state") != "available":
-            found["model"] = published.get("error") or f"No worker has seen model {model!r} yet."
+        if published is None:
+            found["model"] = f"No worker has looked for model {model!r} lately."
+        elif not published.available:
+            found["model"] = published.error
         if not seen:
             found["worker"] = "No worker has taken up work lately: start one."
         return found

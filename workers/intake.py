@@ -10,7 +10,6 @@ from workers.bell import Bell
 from workers.blobs import BlobStore
 from workers.errors import NoImagesError, TooManyImagesError, UnknownModelError
 from workers.jobs import ImageSource, Job, JobOptions, NewJob, new_id
-from workers.models import published_key
 from workers.queue import window
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
@@ -80,9 +79,7 @@ class Intake:
         return job
 
     def _check_model(self, model: str) -> None:
-        """The default model is accepted before any worker has seen it: the job waits for its server."""
-        if model != self._settings.model:
-            with translated():
-                known = self._link.client.exists(published_key(model))
-            if not known:
-                raise UnknownModelError(f"No worker serves a model {model!r}: see /v1/models, or leave `model` out.")
+        """A model of the settings is accepted whether or not its server is up: the job waits for it."""
+        if model not in self._settings.served_models:
+            known = ", ".join(self._settings.served_models)
+            raise UnknownModelError(f"There is no model {model!r} here; there is {known}. See SHELFLINE_MORE_MODELS.")

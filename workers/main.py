@@ -70,4 +70,4 @@ def _check_redis(**_: object) -> None:
 @signals.worker_ready.connect(weak=False)
 def _start_sweep(**_: object) -> None:
     link = RedisLink(settings.redis_url)
-    Sweep(link, CeleryBell(link, app), settings.lease_seconds).start()
+    Sweep(link, CeleryBell(link, app), settings).start()

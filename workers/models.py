@@ -1,4 +1,4 @@
-"""What workers know about models, and publish for the API to read."""
+"""The contracts that a worker process holds, each pinned to its version."""
 
 from __future__ import annotations
 
@@ -10,25 +10,19 @@ import structlog
 
 from serving.client import ModelClient, ServedModel
 from serving.errors import ContractError, ModelUnavailableError
-from workers.redis_link import RedisLink, translated
+from workers.catalog import Catalog, Published
 
 log = structlog.get_logger(__name__)
 
-PUBLISHED_SECONDS = 60  # what was published is not believed for longer
 _REFRESH_SECONDS = 2.0  # how soon a new version is noticed by a worker that is busy with the old one
-
-
-def published_key(model: str) -> str:
-    """Where what workers know about a model is published: a hash of `state`, `version`, `contract`, `error`."""
-    return f"sl:served:{model}"
 
 
 class Models:
     """The contracts that this process holds; each is pinned to the version that answered with it."""
 
-    def __init__(self, client: ModelClient, link: RedisLink, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: ModelClient, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._link = link
+        self._catalog = catalog
         self._clock = clock
         self._held: dict[str, tuple[float, ServedModel]] = {}
         self._lock = threading.Lock()
@@ -47,19 +41,11 @@ class Models:
         except (ModelUnavailableError, ContractError) as error:
             with self._lock:
                 self._held.pop(model, None)
-            self._publish(model, {"state": "unavailable", "error": str(error)})
+            self._catalog.publish(Published(model, str(error) or error.code))
             raise
         with self._lock:
             self._held[model] = (self._clock(), served)
         if held is None or held[1].version != served.version:
             log.info("model version", model=model, version=served.version)
-        self._publish(
-            model, {"state": "available", "version": served.version, "contract": served.contract.to_json(), "error": ""}
-        )
+        self._catalog.publish(Published(model, "", served.version, served.contract.to_json()))
         return served
-
-    def _publish(self, model: str, what: dict[str, str | int]) -> None:
-        with translated(), self._link.client.pipeline(transaction=True) as pipe:
-            pipe.hset(published_key(model), mapping=what)
-            pipe.expire(published_key(model), PUBLISHED_SECONDS)
-            pipe.execute()

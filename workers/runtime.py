@@ -14,6 +14,7 @@ from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
 from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
+from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.duties import Duties
 from workers.errors import StoreUnavailableError
@@ -37,6 +38,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = threading.Event()
+        self._said: dict[str, str] = {}  # what the last look at a model failed with
         # A worker that holds images waits for Redis to come back, for as long as anyone would wait for it.
         self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
         self._bell = CeleryBell(self._link, create_celery(settings))
@@ -44,7 +46,7 @@ class Runtime:
         queue = WorkQueue(self._link, settings, consumer)
         blobs = FsspecBlobs(settings.blob_url)
         client = ModelClient(settings.model_server)
-        self._models = Models(client, self._link)
+        self._models = Models(client, Catalog(self._link))
         self._parts = Parts(
             settings=settings,
             queue=queue,
@@ -99,16 +101,17 @@ class Runtime:
         """Look at the models that jobs may ask for, and publish what is found."""
         try:
             self._seen()
-            with translated():
-                models = {self._settings.model, *self._link.client.smembers("sl:models")}
         except StoreUnavailableError as error:
             log.warning("probe failed", error=str(error))
             return
-        for model in sorted(models):
+        for model in self._settings.served_models:
             try:
                 self._models.current(model, fresh=True)
+                self._said.pop(model, None)
             except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
-                log.warning("model not available", model=model, code=error.code, error=str(error))
+                if self._said.get(model) != error.code:  # once, not at every look
+                    log.warning("model not available", model=model, code=error.code, error=str(error))
+                self._said[model] = error.code
 
     def _seen(self) -> None:
         with translated():

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     )
     model_server: str = Field(default="127.0.0.1:8500", description="gRPC address of TensorFlow Serving.")
     model: str = Field(default="default", description="The model of jobs that name none.")
+    more_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Further models of the server that jobs may ask for, separated by commas."
+    )
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     port: int = Field(
         default=5000,
@@ -69,6 +72,18 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(Path(part).resolve() for part in value.split(os.pathsep) if part)
         return value
+
+    @field_validator("more_models", mode="before")
+    @classmethod
+    def _split_models(cls, value: Any) -> Any:  # noqa: ANN401  likewise
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """The models that jobs may ask for, the default one first."""
+        return (self.model, *(name for name in self.more_models if name != self.model))
 
     @property
     def redis_url_masked(self) -> str:

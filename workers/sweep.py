@@ -8,12 +8,15 @@ import structlog
 
 from serving.errors import ShelflineError
 from workers.bell import DETECT_QUEUE, DUTIES_TASK, PROBE_TASK, CeleryBell
+from workers.catalog import Catalog
 from workers.redis_link import RedisLink
+from workers.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _EVERY = 1.0  # seconds
 _PROBE_EVERY = 5.0  # seconds between looks at the model server where no work makes a worker look anyway
+_PROBE_SOON = 0.5  # the same while the default model is not available: somebody waits for it
 
 
 class Sweep:
@@ -22,10 +25,12 @@ class Sweep:
     A thread of its own and not Celery's timer, which a broker reconnect clears.
     """
 
-    def __init__(self, link: RedisLink, bell: CeleryBell, lease_seconds: float) -> None:
+    def __init__(self, link: RedisLink, bell: CeleryBell, settings: Settings) -> None:
         self._link = link
         self._bell = bell
-        self._lease_ms = int(lease_seconds * 1000)
+        self._catalog = Catalog(link)
+        self._model = settings.model
+        self._lease_ms = int(settings.lease_seconds * 1000)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -37,20 +42,28 @@ class Sweep:
         """End soon."""
         self._stopping.set()
 
-    def once(self) -> None:
-        """Ring for every model with work that nobody holds, and for duties that nobody does."""
+    def once(self) -> float:
+        """Ring for every model with work that nobody holds, and for duties that nobody does.
+
+        Returns after how many seconds to look again.
+        """
         models, overdue = self._link.run("sweep", self._lease_ms)
         if models and not self._bell.waiting(DETECT_QUEUE):
             for model in models:
                 self._bell.ring(model)
         if overdue:
             self._bell.ring_upkeep(DUTIES_TASK, once_in=_EVERY)
-        self._bell.ring_upkeep(PROBE_TASK, once_in=_PROBE_EVERY)
+        published = self._catalog.look_up(self._model)
+        available = published is not None and published.available
+        self._bell.ring_upkeep(PROBE_TASK, once_in=_PROBE_EVERY if available else _PROBE_SOON)
+        return _EVERY if available else _PROBE_SOON
 
     def _run(self) -> None:
-        while not self._stopping.wait(_EVERY):
+        pause = _PROBE_SOON
+        while not self._stopping.wait(pause):
+            pause = _EVERY
             try:
-                self.once()
+                pause = self.once()
             except ShelflineError as error:
                 log.warning("sweep failed", error=str(error))
             except Exception:

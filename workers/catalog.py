@@ -1,0 +1,56 @@
+"""What workers publish about models, for the API to read: it never asks a model server itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.redis_link import RedisLink, translated
+
+_PUBLISHED_SECONDS = 60  # what was published is not believed for longer
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a worker last found: `error` is empty and the rest is given where the model is available."""
+
+    model: str
+    error: str
+    version: int | None = None
+    contract: str = ""  # JSON
+
+    @property
+    def available(self) -> bool:
+        """Whether a worker reached the model within the last minute."""
+        return not self.error
+
+
+class Catalog:
+    """The published models. Every method raises StoreUnavailableError where Redis is down."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def publish(self, found: Published) -> None:
+        """Tell everyone what was found."""
+        stored = {"error": found.error, "version": found.version or "", "contract": found.contract}
+        with translated(), self._link.client.pipeline(transaction=True) as pipe:
+            pipe.hset(_key(found.model), mapping=stored)
+            pipe.expire(_key(found.model), _PUBLISHED_SECONDS)
+            pipe.execute()
+
+    def look_up(self, model: str) -> Published | None:
+        """What workers know about a model; None where none has looked lately."""
+        with translated():
+            stored = self._link.client.hgetall(_key(model))
+        if not stored:
+            return None
+        return Published(model, stored["error"], int(stored["version"] or 0) or None, stored["contract"])
+
+    def forget(self, model: str) -> None:
+        """Believe nothing about a model until a worker has looked again."""
+        with translated():
+            self._link.client.delete(_key(model))
+
+
+def _key(model: str) -> str:
+    return f"sl:served:{model}"
