@@ -14,7 +14,9 @@ from exporter import nanodet
 from exporter.demo import demo_contract
 from exporter.verify import SessionModel
 from serving.contract import Contract
+from serving.detections import Detections
 from tests.unit.exporter import plain
+from tests.unit.exporter.compare import assert_same, rows
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("astronaut", "coffee", "chelsea", "grace-hopper")
@@ -54,24 +56,21 @@ def test_detect_is_plain_nms_of_the_raw_output(
     images = photos.astype(np.float32)[..., ::-1] - np.array(nanodet.MEAN_BGR, np.float32)
     raw = demo_model.predict("serving_default", images / np.array(nanodet.STD_BGR, np.float32))
 
-    for row in range(len(photos)):
-        kept = plain.suppress(raw["boxes"][row], raw["scores"][row], threshold=0.35, nms_iou=0.6, limit=100)
-        count = found["num_detections"][row]
-        assert [one.class_column for one in kept] == found["detection_classes"][row, :count].tolist()
-        np.testing.assert_allclose(found["detection_scores"][row, :count], [k.score for k in kept], atol=1e-4)
-        np.testing.assert_allclose(found["detection_boxes"][row, :count], [k.box for k in kept], atol=1e-4)
+    expected = []
+    for boxes, scores in zip(raw["boxes"], raw["scores"], strict=True):
+        kept = plain.suppress(boxes, scores, threshold=0.35, nms_iou=0.6, limit=100)
+        classes = np.array([one.class_column for one in kept])
+        expected.append(Detections(np.array([k.box for k in kept]), np.array([k.score for k in kept]), classes))
+    assert_same(expected, rows(found), threshold=0.35)
 
 
 def test_a_batch_finds_what_each_image_alone_does(
     demo_model: SessionModel, photos: NDArray[np.uint8], found: dict[str, NDArray[Any]]
 ) -> None:
     """Within the rounding of float32 sums, whose order depends on the batch."""
-    for row, photo in enumerate(photos):
-        alone = demo_model.predict("detect", photo[None])
-        assert found["num_detections"][row] == alone["num_detections"][0]
-        np.testing.assert_array_equal(found["detection_classes"][row], alone["detection_classes"][0])
-        np.testing.assert_allclose(found["detection_scores"][row], alone["detection_scores"][0], atol=1e-4)
-        np.testing.assert_allclose(found["detection_boxes"][row], alone["detection_boxes"][0], atol=1e-4)
+    alone = [rows(demo_model.predict("detect", photo[None]))[0] for photo in photos]
+
+    assert_same(rows(found), alone, threshold=0.35)
 
 
 def test_it_describes_itself_in_every_row(demo_model: SessionModel) -> None:
