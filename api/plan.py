@@ -54,6 +54,7 @@ def plan_stack(
         "SHELFLINE_VAR": str(state),
         "SHELFLINE_MODELS": str(models.absolute()),
         "SHELFLINE_MODEL": settings.model,
+        "SHELFLINE_CONTRACTS": str(settings.contracts or models.absolute()),
         "BLOB_URL": _absolute(settings.blob_url) if "blob_url" in given else str(state / "blobs"),
         "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(str(root) for root in (*settings.folder_roots, *roots)),
     }

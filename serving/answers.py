@@ -10,12 +10,13 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from serving.contract import Contract
+from serving.description import TF_OBJECT_DETECTION
 from serving.detections import Detections
 from serving.errors import ContractError, RowsRejectedError, TensorError
 from serving.protos import PredictResponse, ProtoMessage
 from serving.tensors import decode
 
-DETECT_OUTPUTS: Final = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+DETECT_OUTPUTS: Final[tuple[str, ...]] = TF_OBJECT_DETECTION
 
 _SCORE_SLACK: Final = 1e-3
 """A sigmoid in float32 may pass 1 by rounding; a logit taken for a score passes it by far more."""

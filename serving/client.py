@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from serving.answers import DETECT_OUTPUTS, parse_response, to_contract, to_detections
 from serving.contract import Contract
+from serving.decode import NumpyArrays, decode, prepare
+from serving.description import Description
 from serving.detections import Detections
-from serving.errors import ContractError, ModelUnavailableError
+from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
 from serving.protos import (
     MODEL_SERVICE,
     PREDICTION_SERVICE,
@@ -44,11 +46,12 @@ _CHANNEL_OPTIONS: Final = (
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A version of a model on a server, and what it says of itself."""
+    """A version of a model on a server, and what it says of itself, or what a description says in its place."""
 
     name: str
     version: int
     contract: Contract
+    description: Description | None = None
 
 
 @dataclass(frozen=True)
@@ -91,16 +94,20 @@ class ModelClient:
             for item in response.model_version_status
         ]
 
-    def describe(self, model: str, version: int | None = None) -> ServedModel:
+    def describe(self, model: str, version: int | None = None, *, instead: Description | None = None) -> ServedModel:
         """The contract of a version (the one the server prefers, if none is given) and which version that is.
 
-        Raises ContractError where the model does not describe itself, VersionGoneError where it is not served.
+        `instead` describes a model that does not do so itself; without it ContractError is raised for such a model.
+        Raises VersionGoneError where the model is not served.
         """
         doing = f"asking {model} on {self.target} to describe itself"
         request = encode_request(model, "describe", {"query": np.zeros(1, np.int32)}, version=version)
         try:
             content = self._call(_PREDICT, request, self.timeout, doing)
         except _NoSignatureError as error:
+            if instead is not None:
+                chosen = self._newest(model) if version is None else version
+                return ServedModel(model, chosen, instead.contract, instead)
             raise ContractError(
                 f"The model {model} on {self.target} has no signature `describe`: export it with Shelfline's exporter, "
                 "or describe it in a TOML file."
@@ -126,19 +133,35 @@ class ModelClient:
             raise ValueError(f"{served.name} takes uint8 (N, {wanted}), not {images.dtype} {images.shape}")
         if not len(images):
             return []
-        request = encode_request(
-            served.name, "detect", {"images": images}, version=served.version, outputs=DETECT_OUTPUTS
-        )
+        described = served.description
+        if described is None:
+            signature, inputs, outputs = "detect", {"images": images}, DETECT_OUTPUTS
+        else:
+            prepared = prepare(images, described.input, NumpyArrays())
+            signature, inputs, outputs = described.signature, {described.input.tensor: prepared}, described.outputs
+        request = encode_request(served.name, signature, inputs, version=served.version, outputs=outputs)
         doing = f"asking {served.name} version {served.version} on {self.target} for {len(images)} rows"
         try:
             content = self._call(_PREDICT, request, self.timeout if timeout is None else timeout, doing)
         except _NoSignatureError as error:
             raise ContractError(
-                f"The model {served.name} on {self.target} has no signature `detect`: "
-                "export it with Shelfline's exporter."
+                f"The model {served.name} on {self.target} has no signature `{signature}`: "
+                "export it with Shelfline's exporter, or mend its TOML file."
             ) from error
-        _, outputs = parse_response(content)
-        return to_detections(outputs, len(images))
+        _, answered = parse_response(content)
+        if described is None:
+            return to_detections(answered, len(images))
+        found = decode(answered, described)
+        if len(found) != len(images):
+            raise RowsRejectedError(f"The model answered {len(found)} rows; {len(images)} were asked for.")
+        return found
+
+    def _newest(self, model: str) -> int:
+        """The newest version that can be called; raises VersionGoneError where none can."""
+        versions = [one.version for one in self.status(model) if one.state == "AVAILABLE"]
+        if not versions:
+            raise VersionGoneError(f"{self.target} has no version of {model} that is available.")
+        return max(versions)
 
     def close(self) -> None:
         """Close the connection, ending its calls; a later call opens another."""

@@ -48,6 +48,9 @@ class SsdRaw(_Frozen):
     legacy_cy_width: bool = False
 
 
+TF_OBJECT_DETECTION = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+
+
 class TfObjectDetection(_Frozen):
     """The TF Object Detection API's four outputs; a class is a label's id minus `label_offset`."""
 
@@ -93,6 +96,15 @@ class Description(_Frozen):
     signature: str = "serving_default"
     input: RawInput = RawInput()
     output: Output
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The tensors that are read of the model's answer."""
+        if isinstance(self.output, SsdRaw | YoloRaw):
+            return (self.output.tensor,)
+        if isinstance(self.output, BoxesScoresLabels):
+            return (self.output.boxes, self.output.scores, self.output.labels)
+        return TF_OBJECT_DETECTION
 
 
 def read_description(path: Path) -> Description:

@@ -25,6 +25,8 @@ class CeleryWorker:
             "BLOB_URL": settings.blob_url,
             "SHELFLINE_MODEL_SERVER": settings.model_server,
             "SHELFLINE_LEASE_SECONDS": str(settings.lease_seconds),
+            "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(map(str, settings.folder_roots)),
+            **({"SHELFLINE_CONTRACTS": str(settings.contracts)} if settings.contracts else {}),
         }
         options = ["--pool", pool, "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         command = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.main:app", "worker", *options]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
 from serving.client import ModelClient, ServedModel
+from serving.description import Description, read_description
 from serving.errors import ContractError, ModelUnavailableError
 from workers.catalog import Catalog, Published
 
@@ -20,12 +22,24 @@ _REFRESH_SECONDS = 2.0  # how soon a new version is noticed by a worker that is 
 class Models:
     """The contracts that this process holds; each is pinned to the version that answered with it."""
 
-    def __init__(self, client: ModelClient, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client: ModelClient,
+        catalog: Catalog,
+        contracts: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._catalog = catalog
+        self._contracts = contracts
         self._clock = clock
         self._held: dict[str, tuple[float, ServedModel]] = {}
         self._lock = threading.Lock()
+
+    def _description(self, model: str) -> Description | None:
+        """What the operator wrote about a model, read anew each time: it may change with the model's versions."""
+        path = self._contracts / model / "contract.toml" if self._contracts else None
+        return read_description(path) if path and path.is_file() else None
 
     def current(self, model: str, *, fresh: bool = False) -> ServedModel:
         """The newest version of a model and its contract, at most two seconds old, or just asked for with `fresh`.
@@ -37,7 +51,7 @@ class Models:
         if held is not None and not fresh and self._clock() - held[0] < _REFRESH_SECONDS:
             return held[1]
         try:
-            served = self._client.describe(model)
+            served = self._client.describe(model, instead=self._description(model))
         except (ModelUnavailableError, ContractError) as error:
             with self._lock:
                 self._held.pop(model, None)

@@ -46,7 +46,7 @@ class Runtime:
         queue = WorkQueue(self._link, settings, consumer)
         blobs = FsspecBlobs(settings.blob_url)
         client = ModelClient(settings.model_server)
-        self._models = Models(client, Catalog(self._link))
+        self._models = Models(client, Catalog(self._link), settings.contracts)
         self._parts = Parts(
             settings=settings,
             queue=queue,

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     )
     model_server: str = Field(default="127.0.0.1:8500", description="gRPC address of TensorFlow Serving.")
     model: str = Field(default="default", description="The model of jobs that name none.")
+    contracts: Path | None = Field(
+        default=None, description="Folder with a `<model>/contract.toml` for each model that does not describe itself."
+    )
     more_models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Further models of the server that jobs may ask for, separated by commas."
     )

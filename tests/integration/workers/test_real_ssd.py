@@ -1,0 +1,85 @@
+"""A real trained SSD in the course's wire contract, described by a TOML file, through the real chain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.celery_worker import CeleryWorker
+from tests.model_server import ServerProcess
+from workers.jobs import JobOptions, JobState
+
+from .conftest import Worker
+
+SHARED = Path(__file__).parents[4] / "shared"
+MODEL = SHARED / "models" / "ssd-mobilenet-v1-coco"
+CONTRACT = f"""
+name = "default"
+input_height = 300
+input_width = 300
+score_threshold = 0.3
+nms_iou = 0.6
+max_detections = 100
+labels = "{MODEL / "labels.txt"}"
+
+[input]
+channels = "bgr"
+mean = [103.939, 116.779, 123.68]
+
+[output]
+convention = "ssd_raw"
+tensor = "concat_3:0"
+"""
+
+pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the real SSD is not at hand")
+
+
+@pytest.fixture
+def ssd(tmp_path: Path, front: Worker) -> Iterator[Worker]:
+    """A front end whose workers find the SSD, which does not describe itself, and the file that does."""
+    (tmp_path / "default").mkdir()
+    (tmp_path / "default" / "contract.toml").write_text(CONTRACT)
+    process = ServerProcess(MODEL, tmp_path / "server.log")
+    process.start()
+    front.settings = front.settings.model_copy(
+        update={"model_server": process.target, "contracts": tmp_path, "folder_roots": (SHARED / "images",)}
+    )
+    front.intake._settings = front.settings
+    yield front
+    process.end()
+
+
+def nearest(wanted: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The detection of the same label whose box is nearest, None where all are further than 0.1 at some edge."""
+    box = np.array(wanted["box_ymin_xmin_ymax_xmax"])
+    same = [one for one in found if one["label"] == wanted["label"]]
+    apart = [float(np.abs(np.array(list(one["box_normalized"].values())) - box).max()) for one in same]
+    return same[int(np.argmin(apart))] if apart and min(apart) < 0.1 else None
+
+
+def test_the_independent_reference_is_found(ssd: Worker, start: Callable[[str], CeleryWorker]) -> None:
+    """Of what the original network found with score >= 0.5 all is found; 95 % of edges and scores are close."""
+    start("prefork")
+    job = ssd.intake.submit_folder(str(SHARED / "images"), JobOptions("default"))
+    assert ssd.store.wait(job.id, 120).state is JobState.SUCCEEDED
+    reference = json.loads((MODEL / "reference-detections.json").read_text())
+    results = {one["name"]: one["detections"] for one in ssd.results(job)}
+    edges: list[float] = []
+    scores: list[float] = []
+    for name, wanted_all in reference.items():
+        for wanted in wanted_all:
+            if wanted["score"] < 0.5:
+                continue
+            found = nearest(wanted, results[name])
+            assert found is not None, (name, wanted)
+            box = np.array(wanted["box_ymin_xmin_ymax_xmax"])
+            edges += list(np.abs(np.array(list(found["box_normalized"].values())) - box))
+            scores.append(abs(found["score"] - wanted["score"]))
+    assert len(scores) == 160
+    assert np.quantile(edges, 0.95) < 0.015
+    assert np.quantile(scores, 0.95) < 0.02
