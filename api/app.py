@@ -8,6 +8,7 @@ from flask import Flask
 
 from api.health import health_routes
 from api.jobs import job_routes
+from api.models import model_routes
 from api.problems import register_problems
 from api.request_ids import register_request_ids
 from api.spool import UploadRequest
@@ -33,4 +34,5 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_problems(app)
     app.register_blueprint(health_routes(backend))
     app.register_blueprint(job_routes(settings, backend))
+    app.register_blueprint(model_routes(settings, backend))
     return app

@@ -25,6 +25,12 @@ class UnsupportedMediaTypeError(InvalidRequestError):
     code: ClassVar[str] = "unsupported_media_type"
 
 
+class ModelNotFoundError(ShelflineError):
+    """Raised when there is no model of that name."""
+
+    code: ClassVar[str] = "model_not_found"
+
+
 class SpoolFullError(ShelflineError):
     """Raised when an upload cannot be written to the API's temporary folder."""
 

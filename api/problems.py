@@ -32,6 +32,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "job_not_found": 404,
         "method_not_allowed": 405,
         "model_error": 502,
+        "model_not_found": 404,
         "model_unavailable": 503,
         "no_images": 422,
         "not_found": 404,

@@ -17,6 +17,7 @@ from serving.decode import NumpyArrays, decode, prepare
 from serving.description import Description
 from serving.detections import Detections
 from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.life import VersionStatus
 from serving.protos import (
     MODEL_SERVICE,
     PREDICTION_SERVICE,
@@ -52,15 +53,6 @@ class ServedModel:
     version: int
     contract: Contract
     description: Description | None = None
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """Where a version is in its life: START, LOADING, AVAILABLE, UNLOADING or END; `error` is empty if all is well."""
-
-    version: int
-    state: str
-    error: str
 
 
 class ModelClient:

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.contract import Contract
-from serving.protos import PREDICTION_SERVICE, PredictRequest, PredictResponse
+from serving.protos import (
+    MODEL_SERVICE,
+    PREDICTION_SERVICE,
+    GetModelStatusResponse,
+    PredictRequest,
+    PredictResponse,
+)
 from serving.tensors import decode, encode_response
 from tests.models import tiny_contract
 from tests.support import free_port
@@ -40,11 +46,15 @@ class ScriptedServer:
 
     def start(self) -> None:
         """Listen, always on the same port."""
-        handler = grpc.method_handlers_generic_handler(
-            PREDICTION_SERVICE, {"Predict": grpc.unary_unary_rpc_method_handler(self._predict)}
-        )
+        handlers = [
+            grpc.method_handlers_generic_handler(service, {name: grpc.unary_unary_rpc_method_handler(method)})
+            for service, name, method in (
+                (PREDICTION_SERVICE, "Predict", self._predict),
+                (MODEL_SERVICE, "GetModelStatus", self._status),
+            )
+        ]
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
-        self.server = grpc.server(ThreadPoolExecutor(4), handlers=[handler], options=options)
+        self.server = grpc.server(ThreadPoolExecutor(4), handlers=handlers, options=options)
         assert self.server.add_insecure_port(self.target) == self.port
         self.server.start()
 
@@ -54,6 +64,11 @@ class ScriptedServer:
             self.go.set()
             self.server.stop(None).wait()
             self.server = None
+
+    def _status(self, _content: bytes, _context: grpc.ServicerContext) -> bytes:
+        response = GetModelStatusResponse()
+        response.model_version_status.add(version=self.version, state=30)
+        return bytes(response.SerializeToString())
 
     def _predict(self, content: bytes, context: grpc.ServicerContext) -> bytes:
         request = PredictRequest.FromString(content)

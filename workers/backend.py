@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
+from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.health import Health
 from workers.intake import Intake
@@ -16,11 +17,12 @@ from workers.store import JobStore
 
 @dataclass(frozen=True)
 class Backend:
-    """The job store, the intake and the health checks, connected at first use."""
+    """The job store, the intake, the health checks and the models' catalog, connected at first use."""
 
     store: JobStore
     intake: Intake
     health: Health
+    catalog: Catalog
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -29,4 +31,4 @@ def open_backend(settings: Settings) -> Backend:
     blobs = FsspecBlobs(settings.blob_url)
     store = JobStore(link)
     bell = CeleryBell(link, create_celery(settings))
-    return Backend(store, Intake(link, store, blobs, bell, settings), Health(link, blobs, settings))
+    return Backend(store, Intake(link, store, blobs, bell, settings), Health(link, blobs, settings), Catalog(link))

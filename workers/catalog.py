@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
+from serving.life import VersionStatus
 from workers.redis_link import RedisLink, translated
 
 _PUBLISHED_SECONDS = 60  # what was published is not believed for longer
@@ -17,6 +19,7 @@ class Published:
     error: str
     version: int | None = None
     contract: str = ""  # JSON
+    versions: tuple[VersionStatus, ...] = ()  # all that the server tells of, newest first
 
     @property
     def available(self) -> bool:
@@ -32,7 +35,13 @@ class Catalog:
 
     def publish(self, found: Published) -> None:
         """Tell everyone what was found."""
-        stored = {"error": found.error, "version": found.version or "", "contract": found.contract}
+        versions = json.dumps([[one.version, one.state, one.error] for one in found.versions])
+        stored = {
+            "error": found.error,
+            "version": found.version or "",
+            "contract": found.contract,
+            "versions": versions,
+        }
         with translated(), self._link.client.pipeline(transaction=True) as pipe:
             pipe.hset(_key(found.model), mapping=stored)
             pipe.expire(_key(found.model), _PUBLISHED_SECONDS)
@@ -44,7 +53,8 @@ class Catalog:
             stored = self._link.client.hgetall(_key(model))
         if not stored:
             return None
-        return Published(model, stored["error"], int(stored["version"] or 0) or None, stored["contract"])
+        versions = tuple(VersionStatus(*one) for one in json.loads(stored["versions"]))
+        return Published(model, stored["error"], int(stored["version"] or 0) or None, stored["contract"], versions)
 
     def forget(self, model: str) -> None:
         """Believe nothing about a model until a worker has looked again."""

@@ -12,6 +12,7 @@ import structlog
 from serving.client import ModelClient, ServedModel
 from serving.description import Description, read_description
 from serving.errors import ContractError, ModelUnavailableError
+from serving.life import VersionStatus
 from workers.catalog import Catalog, Published
 
 log = structlog.get_logger(__name__)
@@ -50,16 +51,18 @@ class Models:
             held = self._held.get(model)
         if held is not None and not fresh and self._clock() - held[0] < _REFRESH_SECONDS:
             return held[1]
+        versions: tuple[VersionStatus, ...] = ()
         try:
+            versions = tuple(self._client.status(model))
             served = self._client.describe(model, instead=self._description(model))
         except (ModelUnavailableError, ContractError) as error:
             with self._lock:
                 self._held.pop(model, None)
-            self._catalog.publish(Published(model, str(error) or error.code))
+            self._catalog.publish(Published(model, str(error) or error.code, versions=versions))
             raise
         with self._lock:
             self._held[model] = (self._clock(), served)
         if held is None or held[1].version != served.version:
             log.info("model version", model=model, version=served.version)
-        self._catalog.publish(Published(model, "", served.version, served.contract.to_json()))
+        self._catalog.publish(Published(model, "", served.version, served.contract.to_json(), versions))
         return served

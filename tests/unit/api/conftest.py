@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from workers.catalog import Published
 from workers.errors import (
     FolderNotAllowedError,
     FolderNotFoundError,
@@ -122,12 +123,24 @@ class MemoryHealth:
 
 
 @dataclass
+class MemoryCatalog:
+    """Models that were published."""
+
+    published: dict[str, Published] = field(default_factory=dict)
+
+    def look_up(self, model: str) -> Published | None:
+        """What was published."""
+        return self.published.get(model)
+
+
+@dataclass
 class MemoryBackend:
     """What `workers.backend.Backend` has."""
 
     store: MemoryStore
     intake: MemoryIntake
     health: MemoryHealth
+    catalog: MemoryCatalog
 
 
 @pytest.fixture
@@ -141,14 +154,14 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(root: Path) -> Settings:
     """Settings with small limits."""
-    return Settings(folder_roots=(root,), max_job_images=20, max_wait_seconds=5.0)
+    return Settings(folder_roots=(root,), max_job_images=20, max_wait_seconds=5.0, more_models=("other-1.0",))
 
 
 @pytest.fixture
 def backend(root: Path) -> MemoryBackend:
     """A backend in memory."""
     store = MemoryStore()
-    return MemoryBackend(store, MemoryIntake(store, root), MemoryHealth())
+    return MemoryBackend(store, MemoryIntake(store, root), MemoryHealth(), MemoryCatalog())
 
 
 @pytest.fixture
