@@ -11,12 +11,15 @@ import typer
 
 from exporter import runtime
 from exporter.keras_export import export_keras
+from exporter.models_command import app as models_app
+from exporter.models_command import with_default_command
 from exporter.savedmodel_export import export_savedmodel
 from exporter.ssd300_export import Ssd300Options, export_ssd300
 from exporter.versions import complete_versions, model_folder
 from serving.errors import ShelflineError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(models_app, name="models")
 
 Models = Annotated[Path, typer.Option(help="The folder that the model server serves from.")]
 Version = Annotated[int | None, typer.Option(min=1, help="The version's number; by default the next free one.")]
@@ -123,7 +126,7 @@ def _show(path: Path, *, dry_run: bool) -> None:
 def main() -> None:
     """Run a command; an error that is the user's to mend is one line and exit status 2."""
     try:
-        app()
+        app(with_default_command(sys.argv[1:]))
     except ShelflineError as error:
         sys.exit(_complain(str(error)))
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from exporter.catalogue import write_contract
 from exporter.verify import verify
 from exporter.versions import next_free, publish
 from exporter.warmup import write_warmup
@@ -28,6 +29,7 @@ def publish_model(
 
     def complete(folder: Path) -> None:
         write(folder)
+        write_contract(folder, contract)
         write_warmup(folder, contract)
         verify(folder, contract)
 

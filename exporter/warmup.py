@@ -16,7 +16,7 @@ _ROWS = (1, 8)
 def write_warmup(folder: Path, contract: Contract) -> None:
     """Add records for `detect`, of one row and of the default batch, and for `describe` to a SavedModel's folder."""
     path = folder / WARMUP_FILE
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for rows in _ROWS:
             shape = (rows, contract.input_height, contract.input_width, 3)

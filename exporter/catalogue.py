@@ -1,0 +1,119 @@
+"""The exported versions as a user sees and manages them. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import ExportError
+from exporter.versions import complete_versions, used_numbers
+from serving.contract import Contract
+from serving.errors import ContractError
+
+CONTRACT_FILE = "assets.extra/contract.json"
+_DISABLED = re.compile(r"([0-9]+)\.disabled")
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """One version: its folder, whether a server may load it, its size in bytes, and its contract if it has one."""
+
+    model: str
+    number: int
+    path: Path
+    enabled: bool
+    size: int
+    contract: Contract | None
+
+
+def write_contract(folder: Path, contract: Contract) -> None:
+    """Keep a copy of the contract in a SavedModel's folder, which can be read without running the model."""
+    path = folder / CONTRACT_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(contract.to_json(), "utf-8")
+
+
+def list_versions(models: Path, name: str | None = None) -> list[VersionRecord]:
+    """The versions of one model or of all, by name, the newest first; raises ExportError where there are none."""
+    folders = [models / name] if name else sorted(path for path in models.glob("*") if path.is_dir())
+    records = [record for folder in folders for record in _versions(folder)]
+    if not records:
+        raise ExportError(f"There is no exported model in {models / name if name else models}.")
+    return records
+
+
+def roll_back(model: Path, number: int) -> list[int]:
+    """Make a version the newest that a server may load; returns the numbers that were disabled.
+
+    Newer ones become `N.disabled`, and their numbers are never given again. A disabled version is enabled. Raises
+    ExportError where there is no such version.
+    """
+    enabled, disabled = complete_versions(model), _disabled(model)
+    try:
+        if number not in enabled:
+            if number not in disabled:
+                raise ExportError(f"{model} has no version {number}, only {_listed({*enabled, *disabled})}.")
+            disabled[number].rename(model / str(number))
+        # Ascending: a server that looks in between goes straight to the version wanted, and loads none on the way.
+        newer = sorted(other for other in enabled if other > number)
+        for other in newer:
+            enabled[other].rename(model / f"{other}.disabled")
+    except OSError as error:
+        raise ExportError(f"Cannot rename a version of {model}: {error.strerror}.") from error
+    return newer
+
+
+def remove(model: Path, number: int) -> None:
+    """Delete a version's files; raises ExportError for the one that is served, or where there is no such version.
+
+    Its number is not given again: where no higher one would keep it from that, an empty `N.disabled` stays.
+    """
+    enabled, disabled = complete_versions(model), _disabled(model)
+    if number not in enabled and number not in disabled:
+        raise ExportError(f"{model} has no version {number}, only {_listed({*enabled, *disabled})}.")
+    if number == max(enabled, default=0):
+        raise ExportError(f"Version {number} of {model} is the newest, which is served: roll back first.")
+    try:
+        # A server must not find a folder with a number and half of its files.
+        doomed = model / f".removing-{secrets.token_hex(6)}"
+        (enabled.get(number) or disabled[number]).rename(doomed)
+        if number > max(used_numbers(model), default=0):
+            (model / f"{number}.disabled").mkdir()
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise ExportError(f"Cannot remove version {number} of {model}: {error.strerror}.") from error
+
+
+def _versions(model: Path) -> list[VersionRecord]:
+    found = [(number, path, True) for number, path in complete_versions(model).items()]
+    found += [(number, path, False) for number, path in _disabled(model).items()]
+    return [
+        VersionRecord(model.name, number, path, enabled, _size(path), _contract(path))
+        for number, path, enabled in sorted(found, reverse=True)
+    ]
+
+
+def _disabled(model: Path) -> dict[int, Path]:
+    """Disabled versions that still have their files."""
+    if not model.is_dir():
+        return {}
+    found = {int(match[1]): path for path in model.iterdir() if (match := _DISABLED.fullmatch(path.name))}
+    return {number: path for number, path in found.items() if (path / "saved_model.pb").is_file()}
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _contract(path: Path) -> Contract | None:
+    try:
+        return Contract.from_json((path / CONTRACT_FILE).read_bytes())
+    except (OSError, ContractError):
+        return None
+
+
+def _listed(numbers: set[int]) -> str:
+    return ", ".join(map(str, sorted(numbers))) or "none"

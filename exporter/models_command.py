@@ -1,0 +1,111 @@
+"""`python -m exporter models`: list, verify, roll back and remove versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter import runtime
+from exporter.catalogue import list_versions, remove, roll_back
+from exporter.errors import ExportError
+from exporter.versions import model_folder
+
+COMMANDS = ("list", "verify", "rollback", "remove")
+LARGEST_DIFFERENCE = 1e-4
+
+app = typer.Typer(no_args_is_help=True, help="Look after the exported versions; without a command, list them.")
+
+Models = Annotated[Path, typer.Option(help="The folder that the model server serves from.")]
+Name = Annotated[str, typer.Argument(help="The model's name.")]
+Number = Annotated[int, typer.Argument(help="The version's number.", metavar="VERSION")]
+Server = Annotated[str | None, typer.Option(help="A model server's gRPC address, HOST:PORT.")]
+
+
+def with_default_command(arguments: list[str]) -> list[str]:
+    """`models [NAME]` lists: put the command's name in where none is given."""
+    if arguments[:1] != ["models"] or arguments[1:2] == ["--help"] or (arguments[1:2] and arguments[1] in COMMANDS):
+        return arguments
+    return ["models", "list", *arguments[1:]]
+
+
+@app.command("list")
+def list_command(
+    name: Annotated[str | None, typer.Argument(help="A model's name; all of them where it is left out.")] = None,
+    *,
+    models: Models = Path("models"),
+    server: Server = None,
+) -> None:
+    """List the versions, the newest first: size, contract, digest of the weights, and the state on a server."""
+    if name is not None:
+        model_folder(models, name)
+    records = list_versions(models, name)
+    states: dict[str, dict[int, str]] = {}
+    if server is not None:
+        runtime.prepare()
+        from exporter.comparison import served_versions  # noqa: PLC0415 - it imports TensorFlow
+
+        states = {model: served_versions(server, model) for model in {record.model for record in records}}
+    for record in records:
+        contract = record.contract
+        state = states.get(record.model, {}).get(record.number, "")
+        parts = [
+            f"{record.model} {record.number}",
+            "" if record.enabled else "disabled",
+            state and f"{state} on {server}",
+            f"{record.size / 1e6:.1f} MB",
+            f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
+            f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
+            if contract
+            else "does not describe itself",
+            f"sha256 {contract.weights_sha256}" if contract else "",
+        ]
+        typer.echo("; ".join(part for part in parts if part))
+
+
+@app.command()
+def verify(
+    name: Name,
+    *,
+    server: Server = None,
+    images: Annotated[Path | None, typer.Option(help="A folder of photos; without it, noise.")] = None,
+    version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    models: Models = Path("models"),
+) -> None:
+    """Load a version as TF Serving does, and with --server compare what both find in the same images."""
+    model_folder(models, name)
+    records = [one for one in list_versions(models, name) if one.enabled and version in {None, one.number}]
+    if not records or records[0].contract is None:
+        raise ExportError(f"{models / name} has no such version that describes itself.")
+    record, contract = records[0], records[0].contract
+    runtime.prepare()
+    from exporter import comparison  # noqa: PLC0415 - it imports TensorFlow
+    from exporter.verify import verify as load  # noqa: PLC0415
+
+    load(record.path, contract)
+    if server is None:
+        typer.echo(f"{record.path} loads and detects.")
+        return
+    found = comparison.compare(record.path, contract, server, comparison.photos(contract, images))
+    typer.echo(
+        f"{found.images} images, {found.detections} detections; "
+        f"largest difference of a box edge {found.largest_box:.1e}, of a score {found.largest_score:.1e}; "
+        f"other labels in {found.other_labels} images"
+    )
+    if found.other_labels or max(found.largest_box, found.largest_score) > LARGEST_DIFFERENCE:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rollback(name: Name, version: Number, *, models: Models = Path("models")) -> None:
+    """Make a version the newest: newer ones become N.disabled, and their numbers are never given again."""
+    disabled = roll_back(model_folder(models, name), version)
+    typer.echo(f"{name} {version} is the newest; disabled: {', '.join(map(str, disabled)) or 'none'}")
+
+
+@app.command("remove")
+def remove_command(name: Name, version: Number, *, models: Models = Path("models")) -> None:
+    """Delete a version that is not the newest."""
+    remove(model_folder(models, name), version)
+    typer.echo(f"{name} {version} is removed")

@@ -1,0 +1,97 @@
+"""Exported models on the model server, over gRPC."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from exporter.ssd300 import SSD300
+from tests.model_server import ServerProcess
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def server(ssd300_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The embedded model server with the exported SSD300."""
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    server = ServerProcess(ssd300_folder.parent, log, flags=("--model_name=commodity",))
+    try:
+        yield server.start(ready=False)
+    finally:
+        server.end()
+
+
+@pytest.fixture(scope="module")
+def stub(server: ServerProcess) -> Iterator[prediction_service_pb2_grpc.PredictionServiceStub]:
+    """The course's way to call it: a plain stub. A message of 600 kB fits the defaults."""
+    with grpc.insecure_channel(server.target) as channel:
+        grpc.channel_ready_future(channel).result(timeout=120)
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def test_the_course_s_client_runs_unchanged(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub, ssd300_network: SSD300
+) -> None:
+    """Pillow's resize, caffe's preprocessing, `make_tensor_proto`; and it gets what the Keras model answers."""
+    img = Image.open(ROOT / "samples" / "photo-coffee.jpg").resize((300, 300))
+    img = np.asarray(img, dtype="float32")[:, :, ::-1] - np.array([103.939, 116.779, 123.68], dtype="float32")
+    inputs = img.reshape(-1, *img.shape)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "commodity"
+    request.model_spec.signature_name = "serving_default"
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(inputs, shape=[1, 300, 300, 3]))
+
+    result = stub.Predict(request, 60.0)
+    outputs = result.outputs["concat_3:0"]
+
+    answer = np.array(outputs.float_val).reshape([dim.size for dim in outputs.tensor_shape.dim])
+    assert answer.shape == (1, 7308, 21)
+    np.testing.assert_allclose(ssd300_network.model(inputs).numpy(), answer, atol=1e-4)
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command as a user starts it."""
+    command = [sys.executable, "-m", "exporter", "models", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("stub")
+def test_verify_compares_with_the_server(ssd300_folder: Path, server: ServerProcess) -> None:
+    """On the sample photos; the server runs the same file, so nothing but rounding may differ."""
+    options = ("--models", ssd300_folder.parents[1], "--server", server.target)
+
+    done = run("verify", "commodity", *options, "--images", ROOT / "samples")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("4 images, 800 detections; largest difference of a box edge ")
+    assert done.stdout.endswith("other labels in 0 images\n")
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_list_says_who_serves_it(ssd300_folder: Path, server: ServerProcess) -> None:
+    """Version, state on the server, contract and digest in a line."""
+    done = run("--models", ssd300_folder.parents[1], "--server", server.target)
+
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert done.stdout.startswith(f"commodity 1; AVAILABLE on {server.target}; ")
+    assert "300x300 bilinear, 8 labels, score > 0.5, NMS 0.45, at most 200; sha256 " in done.stdout
+
+
+def test_a_server_that_is_not_there_is_one_line(ssd300_folder: Path) -> None:
+    """With status 2."""
+    options = ("--models", ssd300_folder.parents[1], "--server", "127.0.0.1:1")
+
+    done = run("verify", "commodity", *options)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "refused version 1: UNAVAILABLE" in done.stderr
