@@ -58,7 +58,7 @@ def list_command(
             f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
             f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
             if contract
-            else "does not describe itself",
+            else "no contract beside it",
             f"sha256 {contract.weights_sha256}" if contract else "",
         ]
         typer.echo("; ".join(part for part in parts if part))
@@ -77,7 +77,7 @@ def verify(
     model_folder(models, name)
     records = [one for one in list_versions(models, name) if one.enabled and version in {None, one.number}]
     if not records or records[0].contract is None:
-        raise ExportError(f"{models / name} has no such version that describes itself.")
+        raise ExportError(f"{models / name} has no such version with its contract beside it: export it anew.")
     record, contract = records[0], records[0].contract
     runtime.prepare()
     from exporter import comparison  # noqa: PLC0415 - it imports TensorFlow
