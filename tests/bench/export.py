@@ -1,0 +1,133 @@
+"""What the signature `detect` saves over `serving_default`, and how soon a new version answers.
+
+On the real SSD MobileNet of `../shared`, wrapped by the exporter: it has both signatures.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from api.client import ShelflineClient
+from api.stack import local_stack
+from api.state import StackState
+from serving.answers import DETECT_OUTPUTS
+from serving.client import ModelClient, ServedModel
+from serving.decode import NumpyArrays, prepare
+from serving.description import Description, read_description
+from serving.tensors import encode_request
+from tests.bench.throughput import ROOT, make_photos, say
+from workers.images import prepare as decode_photo
+
+SSD = ROOT.parent / "shared" / "models" / "ssd-mobilenet-v1-coco"
+BATCH = 16
+ROUNDS = 7
+CONTRACT = f"""
+name = "default"
+input_height = 300
+input_width = 300
+score_threshold = 0.3
+nms_iou = 0.6
+max_detections = 100
+labels = "{SSD / "labels.txt"}"
+[input]
+channels = "bgr"
+mean = [103.939, 116.779, 123.68]
+[output]
+convention = "ssd_raw"
+tensor = "concat_3:0"
+"""
+
+
+def wire_bytes(target: str, served: ServedModel, described: Description, images: np.ndarray) -> None:
+    """Bytes of the request and of the answer an image, of both signatures."""
+    raw = prepare(images, described.input, NumpyArrays())
+    requests = {
+        "serving_default": encode_request("default", "serving_default", {"images": raw}, version=served.version),
+        "detect": encode_request(
+            "default", "detect", {"images": images}, version=served.version, outputs=DETECT_OUTPUTS
+        ),
+    }
+    with grpc.insecure_channel(target, [("grpc.max_receive_message_length", -1)]) as channel:
+        call = channel.unary_unary(
+            "/tensorflow.serving.PredictionService/Predict", request_serializer=None, response_deserializer=None
+        )
+        for name, request in requests.items():
+            answer = call(request, timeout=120)
+            say(
+                f"{name}: {len(request) / len(images):,.0f} bytes in, {len(answer) / len(images):,.0f} bytes out an image"
+            )
+
+
+def speeds(client: ModelClient, ways: dict[str, ServedModel], images: np.ndarray) -> None:
+    """Images per second of both ways, in turns: boxes to boxes, client-side work included."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, served in ways.items():
+            began = time.monotonic()
+            client.detect(served, images, timeout=120)
+            found[name].append(len(images) / (time.monotonic() - began))
+    ratios = sorted(a / b for a, b in zip(found["detect"][1:], found["serving_default"][1:], strict=True))
+    for name, values in found.items():
+        say(f"{name} at batch {BATCH}: {statistics.median(values[1:]):.1f} images/s")
+    say(f"detect over serving_default: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+def first_result(url: str, models: Path, photo: Path) -> float:
+    """Seconds from the rename of version 2 to the end of the first job that it answered."""
+    shutil.copytree(models / "default" / "1", models / "default" / "copying")
+    with ShelflineClient(url) as client:
+        (models / "default" / "copying").rename(models / "default" / "2")
+        began = time.monotonic()
+        while True:
+            *_, job = client.wait(client.submit_folder(str(photo))["id"])
+            if job["model_versions"] == [2]:
+                return time.monotonic() - began
+
+
+def main() -> None:
+    """Measure, and print."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        contract = work / "contract.toml"
+        contract.write_text(CONTRACT)
+        models = work / "models"
+        models.mkdir()
+        command = [sys.executable, "-m", "exporter", "savedmodel", str(SSD / "1"), "--contract", str(contract)]
+        subprocess.run([*command, "--models", str(models)], cwd=ROOT, check=True)
+        (work / "one").mkdir()
+        make_photos(work / "one", 1)
+        (work / "photos").mkdir()
+        make_photos(work / "photos", BATCH)
+        described = read_description(contract)
+        photos = sorted((work / "photos").iterdir())
+        images = np.stack([decode_photo(one.read_bytes(), described.contract, 10**8).pixels for one in photos])
+        with local_stack(StackState(work / "var"), models, [work / "one"], say) as stack:
+            target = _model_server(work / "var")
+            client = ModelClient(target, timeout=120)
+            served = client.describe("default")
+            ways = {"detect": served, "serving_default": ServedModel("default", 1, described.contract, described)}
+            wire_bytes(target, served, described, images)
+            speeds(client, ways, images)
+            client.close()
+            say(
+                f"from the rename of version 2 to its first result: {first_result(stack.url, models, work / 'one'):.1f} s"
+            )
+
+
+def _model_server(var: Path) -> str:
+    """Where the stack's model server listens: it says so in the log."""
+    (line,) = [one for one in (var / "stack.log").read_text().splitlines() if "serving gRPC on" in one]
+    return line.rpartition(" ")[2]
+
+
+if __name__ == "__main__":
+    main()
