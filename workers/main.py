@@ -37,16 +37,24 @@ def runtime() -> Runtime:
 register_tasks(app, runtime)
 
 
+def _drain(_number: int, _frame: FrameType | None) -> None:
+    runtime().stop()
+
+
 @signals.worker_process_init.connect(weak=False)
-def _drain_on_sigterm(**_: object) -> None:
-    """Process managers signal the whole group, and Celery's pool processes would die of it at once, batch in hand."""
-
-    def drain(_number: int, _frame: FrameType | None) -> None:
-        runtime().stop()
-
-    signal.signal(signal.SIGTERM, drain)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the pool
+def _prepare_pool_process(**_: object) -> None:
+    """In a process of a prefork pool, whose tasks run in its main thread."""
+    signals.task_prerun.connect(_drain_on_sigterm, weak=False)
     runtime()  # connections now, so that the first image does not wait for them
+
+
+def _drain_on_sigterm(**_: object) -> None:
+    """Process managers signal the whole group, and Celery's pool processes would die of it at once, batch in hand.
+
+    Installed when a task begins: the pool sets its own handler after worker_process_init.
+    """
+    if signal.getsignal(signal.SIGTERM) is not _drain:
+        signal.signal(signal.SIGTERM, _drain)
 
 
 @signals.worker_shutting_down.connect(weak=False)
