@@ -104,7 +104,12 @@ class ModelClient:
                 f"The model {model} on {self.target} has no signature `describe`: export it with Shelfline's exporter, "
                 "or describe it in a TOML file."
             ) from error
-        spec, outputs = parse_response(content)
+        except RowsRejectedError as error:
+            raise ContractError(f"The model {model} cannot describe itself: {error}") from error
+        try:
+            spec, outputs = parse_response(content)
+        except RowsRejectedError as error:
+            raise ContractError(str(error)) from error
         answered = spec.version.value if spec.HasField("version") else version
         if answered is None:
             raise ContractError(f"The answer of {model} on {self.target} does not name its version.")

@@ -34,6 +34,7 @@ class ScriptedServer:
         self.contract = contract or tiny_contract()
         self.version = 1
         self.fault: Callable[[NDArray[np.uint8]], grpc.StatusCode | None] = lambda _images: None
+        self.describe_fault: grpc.StatusCode | None = None
         self.batches: list[int] = []  # rows of each `detect` call
         self.go = threading.Event()  # cleared: `detect` waits
         self.go.set()
@@ -77,6 +78,8 @@ class ScriptedServer:
         if request.model_spec.HasField("version") and request.model_spec.version.value != self.version:
             context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(default, 1)")
         if request.model_spec.signature_name == "describe":
+            if self.describe_fault is not None:
+                context.abort(self.describe_fault, "scripted")
             texts = np.array([self.contract.to_json().encode()], object)
             return encode_response(spec, {"contract": texts})
         images = decode(request.inputs["images"])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import structlog
 from celery import Celery
 
 from workers.redis_link import RedisLink, translated
+
+log = structlog.get_logger(__name__)
 
 DETECT_TASK, DETECT_QUEUE = "shelfline.detect", "detect"
 DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
@@ -31,12 +34,14 @@ class CeleryBell:
         self._celery = celery
 
     def ring(self, model: str) -> None:
-        """Wake a worker for a model's lanes; raises StoreUnavailableError."""
-        with translated():
+        """Wake a worker for a model's lanes. It never fails: what is rung for is stored, and the sweep rings again."""
+        try:
             if not self._link.client.set(_ring_key(model), "1", nx=True, px=RING_SECONDS * 1000):
                 return
             if self.waiting(DETECT_QUEUE) < _MOST_WAITING:
                 self._send(DETECT_TASK, DETECT_QUEUE, [model])
+        except Exception as error:  # noqa: BLE001  Redis', kombu's and the socket's
+            log.warning("ring lost", model=model, error=str(error))
 
     def answered(self, model: str) -> None:
         """A worker is about to claim: what is added from now on rings again."""

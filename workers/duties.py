@@ -62,7 +62,9 @@ class Duties:
             return
         sources, behind = read_window(self._blobs, job, int(offset), max(0, self._window - int(waiting)))
         flat = [part for source in sources for part in (source.name, source.ref)]
-        self._link.run("topup", duty, lease, job, fed, self._window, behind, *flat)
+        if not self._link.run("topup", duty, lease, job, fed, self._window, behind, *flat):
+            log.error("the manifest ends before its job", job=job, images=fed)
+            return
         self._ring(model)
 
     def _finish(self, duty: str, lease: str, job: str) -> None:

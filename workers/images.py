@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +27,7 @@ _UPRIGHT = {  # not ImageOps.exif_transpose: it also rewrites the EXIF block, an
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+_MAX_SIDE = 65_535  # a JPEG's; the cost of resizing grows with the side, and 1 x 49,000,000 took 1.8 GB
 
 # The limit is ours, looked at before anything is decompressed; Pillow's own only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
@@ -48,7 +51,8 @@ def prepare(content: bytes, contract: Contract, max_pixels: int) -> Prepared:
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     image, width, height = decode(content, max_pixels, (contract.input_width, contract.input_height))
-    return Prepared(resize_to_input(image, contract), width, height)
+    with _image_errors():
+        return Prepared(resize_to_input(image, contract), width, height)
 
 
 def decode(content: bytes, max_pixels: int, wanted: tuple[int, int] | None = None) -> tuple[Image.Image, int, int]:
@@ -60,19 +64,25 @@ def decode(content: bytes, max_pixels: int, wanted: tuple[int, int] | None = Non
     """
     if not content:
         raise ImageDecodeError("The file is empty.")
+    with _image_errors(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        width, height = image.size
+        _check_size(width, height, max_pixels)
+        orientation = _orientation(image)
+        if orientation in _TURNED:
+            width, height = height, width
+        if wanted is not None and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
+            sides = (2 * wanted[1], 2 * wanted[0]) if orientation in _TURNED else (2 * wanted[0], 2 * wanted[1])
+            image.draft(None, sides)
+        image.load()
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        return to_rgb(upright), width, height
+
+
+@contextmanager
+def _image_errors() -> Iterator[None]:
+    """Translate whatever Pillow raises."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            _check_size(width, height, max_pixels)
-            orientation = _orientation(image)
-            if orientation in _TURNED:
-                width, height = height, width
-            if wanted is not None and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
-                sides = (2 * wanted[1], 2 * wanted[0]) if orientation in _TURNED else (2 * wanted[0], 2 * wanted[1])
-                image.draft(None, sides)
-            image.load()
-            upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-            return to_rgb(upright), width, height
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -84,6 +94,8 @@ def decode(content: bytes, max_pixels: int, wanted: tuple[int, int] | None = Non
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if max(width, height) > _MAX_SIDE:
+        raise ImageTooLargeError(f"The image has {width} x {height} pixels: no side may have more than {_MAX_SIDE}.")
     if width * height > max_pixels:
         raise ImageTooLargeError(
             f"The image has {width} x {height} pixels, more than {max_pixels} in all: make it smaller."
@@ -103,7 +115,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     16 bits are scaled (`convert` would clip them), transparency is laid over white. Raises UnsupportedFormatError for
     floating-point images, whose range is not known.
     """
-    if image.mode == "RGB":
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")

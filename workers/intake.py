@@ -46,10 +46,7 @@ class Intake:
         """
         self._check_model(options.model)
         upload = new_id("upload")
-        grace = self._settings.upload_grace_seconds
-        with translated():
-            now = int(self._link.client.time()[0])
-            self._link.client.zadd("sl:due", {f"upload:{upload}": int((now + grace) * 1000)})
+        self._due_later(f"upload:{upload}")
         stored = self._stored(files, upload)
         return self._submit(stored, options, upload=upload, empty="No image came with the request: send at least one.")
 
@@ -61,6 +58,7 @@ class Intake:
 
     def _submit(self, sources: Iterable[ImageSource], options: JobOptions, *, empty: str, upload: str = "") -> Job:
         job_id = new_id("job")
+        self._due_later(f"purge:jobs/{job_id}")  # the script that creates the job takes it off
         total = 0
         with tempfile.SpooledTemporaryFile(_MANIFEST_IN_MEMORY) as manifest:
             for total, source in enumerate(sources, 1):
@@ -77,6 +75,12 @@ class Intake:
         job = self._store.create(NewJob(job_id, options, total, upload), first, offset)
         self._bell.ring(options.model)
         return job
+
+    def _due_later(self, duty: str) -> None:
+        """Have something deleted if no job was made of it in time."""
+        with translated():
+            now = int(self._link.client.time()[0])
+            self._link.client.zadd("sl:due", {duty: int((now + self._settings.upload_grace_seconds) * 1000)})
 
     def _check_model(self, model: str) -> None:
         """A model of the settings is accepted whether or not its server is up: the job waits for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -127,3 +128,8 @@ def _seconds(stored_ms: str | None) -> float | None:
 def new_id(kind: str) -> str:
     """An id that sorts by time and cannot be guessed: `<kind>_<48 bits of ms><80 random bits>`."""
     return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def is_id(kind: str, text: str) -> bool:
+    """Whether a text has the form of an id of that kind."""
+    return re.fullmatch(rf"{kind}_[0-9a-f]{{32}}", text) is not None

@@ -40,11 +40,6 @@ class Leases:
             for one in deliveries:
                 self._held.pop(one.held, None)
 
-    def still_held(self, delivery: Delivery) -> bool:
-        """Whether no other worker is known to have taken the image over."""
-        with self._lock:
-            return delivery.held in self._held
-
     @property
     def held(self) -> list[tuple[str, str]]:
         """What is held now."""
@@ -65,6 +60,9 @@ class Leases:
                 lost = self._queue.renew(held)
             except StoreUnavailableError as error:
                 log.warning("leases not renewed", images=len(held), error=str(error))
+                continue
+            except Exception:  # without this thread every slow batch would look like a death
+                log.exception("leases not renewed", images=len(held))
                 continue
             with self._lock:
                 for one in lost:

@@ -18,7 +18,7 @@ from serving.errors import RowsRejectedError, VersionGoneError
 from workers import results
 from workers.blobs import BlobStore
 from workers.duties import Duties
-from workers.errors import ImageError, WorkerCrashedError
+from workers.errors import ImageDecodeError, ImageError, ImageMissingError, StoreUnavailableError, WorkerCrashedError
 from workers.images import Prepared, prepare
 from workers.isolation import predict_isolated
 from workers.leases import Leases
@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _TAKEOVER_EVERY = 1.0  # seconds between looks for images whose worker died
 _MOST_FAULTS = 3  # deliveries in which the model rejected every row alike before that is the image's result
 _CRASHED = f"The worker died {MOST_STARTS} times while it processed this image: the file is probably malformed."
+_UNEXPECTED = "The image could not be processed; the worker's log says why."
 
 Answer = list[Detections | RowsRejectedError]
 
@@ -141,9 +142,12 @@ class Pipeline:
         self._settle()
 
     def _start(self, deliveries: Sequence[Delivery]) -> None:
-        if deliveries:
-            self._parts.queue.start(deliveries)
-            for one in deliveries:
+        if not deliveries:
+            return
+        lost = self._parts.queue.start(deliveries)
+        self._release([one for one in deliveries if one.held in lost])
+        for one in deliveries:
+            if one.held not in lost:
                 self._preparing[self._parts.decoders.submit(self._prepare, one)] = one
 
     def _prepare(self, delivery: Delivery) -> Prepared:
@@ -156,8 +160,10 @@ class Pipeline:
         if self._predicting is not None or self._parts.draining():
             return
         if self._suspects and not (self._ready or self._preparing):
-            self._alone = self._suspects.popleft()
-            self._start([self._alone])
+            suspect = self._suspects[0]
+            self._start([suspect])
+            self._suspects.popleft()
+            self._alone = suspect if suspect.held in self._mine else None
         elif len(self._ready) >= self._batch_rows or (self._ready and not self._preparing):
             self._batch = [self._ready.popleft() for _ in range(min(self._batch_rows, len(self._ready)))]
             self._predicting = self._parts.predictor.submit(predict_isolated, self._predict, self._batch)
@@ -179,6 +185,11 @@ class Pipeline:
                 self._ready.append(Row(delivery, future.result()))
             except ImageError as error:
                 self._outcomes.append((delivery, results.failed(delivery, error)))
+            except StoreUnavailableError as error:
+                self._unreadable(delivery, error)
+            except Exception:  # whatever an image makes a library do, it harms only itself
+                log.exception("image failed", job=delivery.job, index=delivery.index)
+                self._outcomes.append((delivery, results.failed(delivery, ImageDecodeError(_UNEXPECTED))))
         if self._predicting is not None and self._predicting.done():
             answer, batch = self._predicting, self._batch
             self._predicting, self._batch = None, []
@@ -215,6 +226,28 @@ class Pipeline:
             self._hand_back_rest()
             self._closed = self._work_left = True
 
+    def _unreadable(self, delivery: Delivery, error: StoreUnavailableError) -> None:
+        """The blob store did not give an image: an outage, unless the rest of it can be read time after time."""
+        fault = True
+        if delivery.faults + 1 >= _MOST_FAULTS:
+            try:
+                self._parts.blobs.check()
+            except StoreUnavailableError:
+                fault = False
+            else:
+                self._outcomes.append((delivery, results.failed(delivery, ImageMissingError(str(error)))))
+                return
+        log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
+        self._wait_with([delivery], fault=fault)
+
+    def _wait_with(self, deliveries: Sequence[Delivery], *, fault: bool) -> None:
+        """Hand images back and open the breaker, longer each time, so that their retry budget lasts a while."""
+        self._release(deliveries)
+        self._parts.queue.hand_back(deliveries, fault=fault)
+        self._parts.queue.pause(self._served.name, 2.0 ** min(one.faults for one in deliveries))
+        self._closed = True
+        self._work_left = False  # no ring: the sweep rings once the breaker is closed
+
     def _rejected_alike(self, batch: Sequence[Row], found: Answer) -> None:
         """If every row fails alike it is the model: the images wait, and are the model's failures only after that."""
         again: list[Delivery] = []
@@ -225,10 +258,8 @@ class Pipeline:
                 assert isinstance(error, RowsRejectedError)
                 self._outcomes.append((row.delivery, results.failed(row.delivery, error)))
         log.warning("the model rejects every row", model=self._served.name, rows=len(batch), error=str(found[0]))
-        self._release(again)
-        self._parts.queue.hand_back(again, fault=True)
-        self._closed = bool(again)
-        self._work_left = False  # no ring: the sweep's pace is the breaker
+        if again:
+            self._wait_with(again, fault=True)
 
     def _settle(self) -> None:
         if not self._outcomes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from workers.jobs import JobOptions
-from workers.redis_link import RedisLink
+from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 
 MOST_STARTS = 3  # an image that was being processed at so many deaths of its worker is what kills it
@@ -73,14 +73,27 @@ class WorkQueue:
             )
         ]
 
-    def start(self, deliveries: Sequence[Delivery]) -> None:
-        """Count that the processing of these images begins: the third death of a worker meanwhile is the image's."""
-        self._link.run("start", *(part for one in deliveries for part in (one.job, one.index)))
+    def start(self, deliveries: Sequence[Delivery]) -> set[tuple[str, str]]:
+        """Count that the processing of these images begins: the third death of a worker meanwhile is the image's.
+
+        Returns those that are no longer this consumer's, or whose result nobody waits for any more.
+        """
+        flat = [part for one in deliveries for part in (*one.held, one.job, one.index, one.attempt, one.starts)]
+        return _held(self._link.run("start", self.consumer, *flat))
 
     def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Extend the lease of what is still this consumer's; returns what is not."""
-        lost = self._link.run("renew", self.consumer, *(part for one in held for part in one))
-        return {tuple(one.split(" ", 1)) for one in lost}
+        return _held(self._link.run("renew", self.consumer, *(part for one in held for part in one)))
+
+    def pause(self, model: str, seconds: float) -> None:
+        """Open the breaker: for so long nobody claims images of the model."""
+        with translated():
+            self._link.client.set(_breaker_key(model), "1", px=int(seconds * 1000))
+
+    def paused(self, model: str) -> bool:
+        """Whether the breaker is open."""
+        with translated():
+            return bool(self._link.client.exists(_breaker_key(model)))
 
     def hand_back(self, deliveries: Sequence[Delivery], *, started: bool = True, fault: bool = False) -> None:
         """Put images back at the end of their lane, for whoever comes next.
@@ -90,6 +103,15 @@ class WorkQueue:
         if deliveries:
             flat = [part for one in deliveries for part in (*one.held, int(started), int(fault))]
             self._link.run("handback", self.consumer, *flat)
+
+
+def _breaker_key(model: str) -> str:
+    return f"sl:breaker:{model}"
+
+
+def _held(answer: Iterable[str]) -> set[tuple[str, str]]:
+    """What scripts name as "stream entry"."""
+    return {(stream, entry) for stream, _, entry in (one.partition(" ") for one in answer)}
 
 
 def _delivery(item: dict[str, object]) -> Delivery:

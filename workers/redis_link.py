@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from workers.errors import SettingsError, StoreUnavailableError
 
+_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP")
+_RETRY_EVERY = 0.1  # seconds
 _SCRIPTS = Path(__file__).parent / "scripts"
 
 
@@ -22,8 +25,12 @@ def translated() -> Iterator[None]:
     """Raise StoreUnavailableError where Redis cannot be reached or refuses to write."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError) as error:
+    except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreUnavailableError(f"Redis does not answer ({error}): check that it runs, and REDIS_URL.") from error
+    except redis.RedisError as error:
+        if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError) or str(error).startswith(_REFUSALS):
+            raise StoreUnavailableError(f"Redis refuses to write ({error}): see its log.") from error
+        raise
 
 
 @cache
@@ -34,21 +41,20 @@ def _source(name: str) -> str:
 class RedisLink:
     """A lazily opened connection pool, and the project's scripts by name.
 
-    `patience` is for how many seconds a command is tried again while Redis is away: an API answers 503 soon, a worker
-    that holds images waits for Redis to come back. Every script may run twice because of that; each is written so.
+    `patience` is for how many seconds a script is tried again while Redis is away: an API answers 503 soon, a worker
+    that holds images waits for Redis to come back. A script may run twice because of that; each is written so.
     """
 
-    def __init__(self, url: str, *, patience: float = 0.0, socket_timeout: float = 5.0) -> None:
-        retries = int(patience / 0.5) + 1 if patience else 1
+    def __init__(self, url: str, *, patience: float = 0.0) -> None:
         # Any: redis-py types each answer as bytes or str, and here they are always str
         self.client: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=socket_timeout,
+            socket_timeout=5.0,
             socket_connect_timeout=2.0,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
-            retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+            retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while it was idle
         )
+        self._patience = patience
         self._registered: dict[str, Any] = {}
 
     def run(self, name: str, *args: object) -> Any:  # noqa: ANN401  each script has its own answer
@@ -56,13 +62,19 @@ class RedisLink:
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self.client.register_script(_source(name))
-        with translated():
-            return script(args=args)
+        gives_up = time.monotonic() + self._patience
+        while True:
+            try:
+                with translated():
+                    return script(args=args)
+            except StoreUnavailableError:
+                if time.monotonic() >= gives_up:
+                    raise
+                time.sleep(_RETRY_EVERY)
 
     def check_policy(self) -> None:
         """Raise SettingsError where Redis may throw away keys when its memory is full."""
-        with translated():
-            policy = self.client.info("memory").get("maxmemory_policy", "noeviction")
+        policy = self.run("policy")
         if policy != "noeviction":
             raise SettingsError(
                 f"Redis evicts keys when it is full (maxmemory-policy {policy}), and accepted images with them: "

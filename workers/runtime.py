@@ -84,6 +84,8 @@ class Runtime:
         try:
             self._seen()
             self._bell.answered(model)
+            if self._parts.queue.paused(model):
+                return
             if Pipeline(self._parts, self._models.current(model)).run():
                 self._bell.ring(model)
         except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:

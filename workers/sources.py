@@ -24,12 +24,19 @@ def is_image_name(name: str) -> bool:
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """The image files below a folder, in a stable order; hidden folders and links to folders are left out."""
-    for where, folders, files in os.walk(folder):
+    """The image files below a folder, in a stable order; hidden folders and links to folders are left out.
+
+    Raises FolderNotFoundError where a folder cannot be read: its images must not be missed without a word.
+    """
+    for where, folders, files in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if is_image_name(name):
                 yield Path(where, name)
+
+
+def _unreadable(error: OSError) -> None:
+    raise FolderNotFoundError(f"A folder cannot be read: {error}.") from error
 
 
 def printable(name: str) -> str:
@@ -48,12 +55,17 @@ def allowed_folder(folder: str, roots: tuple[Path, ...]) -> Path:
     if not roots:
         raise FolderNotAllowedError("This server reads no folders: set SHELFLINE_FOLDER_ROOTS, or upload the images.")
     path = Path(folder)
+    try:
+        allowed = "\0" not in folder and path.is_absolute() and within_roots(path, roots)
+        found = allowed and path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, links that lead in a circle, no permission
+        raise FolderNotFoundError(f"The folder cannot be looked at: {error}.") from error
     # Outside the roots the answer is the same whether the folder exists: nobody is told what lies there.
-    if "\0" in folder or not path.is_absolute() or not within_roots(path, roots):
+    if not allowed:
         raise FolderNotAllowedError(
             "The folder is not an absolute path under an allowed root: see SHELFLINE_FOLDER_ROOTS."
         )
-    if not path.is_dir():
+    if not found:
         raise FolderNotFoundError("There is no such folder on the server.")
     return path
 
@@ -86,12 +98,12 @@ def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
         return blobs.read(where, settings.max_image_bytes)
     # Looked at again where it is read: the file may have become a link to elsewhere since the folder was walked.
     path = Path(os.fsdecode(unquote_to_bytes(where)))
-    if not within_roots(path, settings.folder_roots):
-        raise ImageMissingError("The file no longer lies under an allowed root of the worker.")
     try:
+        if not within_roots(path, settings.folder_roots):
+            raise ImageMissingError("The file does not lie under an allowed root of the worker.")
         if not path.is_file():
             raise ImageMissingError("The file is gone, or is no plain file.")
         with path.open("rb") as found:
             return bounded(found, settings.max_image_bytes)
-    except OSError as error:
-        raise ImageMissingError(f"The file cannot be read: {error.strerror}.") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        raise ImageMissingError(f"The file cannot be read: {error}.") from error

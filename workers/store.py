@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from workers.errors import JobNotFoundError, StoreUnavailableError
 from workers.finished import FinishedListener
-from workers.jobs import ImageSource, Job, NewJob
+from workers.jobs import ImageSource, Job, NewJob, is_id
 from workers.redis_link import RedisLink, translated
 
 SEGMENT = 1000  # images; also in scripts/common.lua
@@ -49,14 +49,16 @@ class JobStore:
         created = self._link.run(
             "create", job.id, options.to_json(), options.model, job.lane, job.total, job.upload, offset, *flat
         )
-        if created < 0:
+        if created is None:
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
-        return self.get(job.id)
+        return Job.from_hash(job.id, dict(zip(created[::2], created[1::2], strict=True)))
 
     def get(self, job_id: str) -> Job:
         """The job as one atomic read finds it; raises JobNotFoundError."""
-        with translated():
-            stored = self._link.client.hgetall(f"sl:job:{job_id}")
+        stored: dict[str, str] = {}
+        if is_id("job", job_id):  # the job's other keys begin alike
+            with translated():
+                stored = self._link.client.hgetall(f"sl:job:{job_id}")
         if not stored:
             raise JobNotFoundError(f"There is no job {job_id!r}: check the id; jobs are kept for a limited time.")
         return Job.from_hash(job_id, stored)

@@ -1,6 +1,14 @@
--- ARGV: job, index, job, index, ... Counts that the processing of each image begins; see "poison" in the design.
-for i = 1, #ARGV, 2 do
-  if redis.call('EXISTS', job_key(ARGV[i])) == 1 then
-    redis.call('HINCRBY', items_key(ARGV[i]), 'starts:' .. ARGV[i + 1], 1)
+-- ARGV: consumer, then stream, entry, job, index, attempt, starts that the claim told, ... Counts that the processing of
+-- each image begins; see "poison" in the design. Set, not incremented: sent twice it counts once. Answers "stream entry"
+-- of those that are no longer the consumer's, or not to be done any more: a late caller must not raise another's count.
+local lost = {}
+for i = 2, #ARGV, 6 do
+  local stream, entry_id, id, index, attempt, starts = unpack(ARGV, i, i + 5)
+  local row = redis.call('XPENDING', stream, GROUP, entry_id, entry_id, 1)[1]
+  if row and row[2] == ARGV[1] and live({ job = id, index = index, attempt = attempt }) then
+    redis.call('HSET', items_key(id), 'starts:' .. index, fmt(tonumber(starts) + 1))
+  else
+    lost[#lost + 1] = stream .. ' ' .. entry_id
   end
 end
+return lost

@@ -1,9 +1,18 @@
 -- ARGV: lease in ms. Answers the models with work that nobody holds, and whether a duty is overdue.
+-- Once a minute it also forgets the consumers of processes that ended. One with pending entries stays: without its
+-- consumer an entry can never be claimed again.
+local tidy = redis.call('SET', 'sl:tidied', '1', 'NX', 'PX', 60000)
 local models = {}
 for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
   for _, lane in ipairs({ 'interactive', 'bulk' }) do
     local stream = stream_key(model, lane)
     if redis.call('EXISTS', stream) == 1 then
+      for _, consumer in ipairs(tidy and redis.call('XINFO', 'CONSUMERS', stream, GROUP) or {}) do
+        consumer = as_table(consumer)
+        if consumer.pending == 0 and consumer.idle > 10 * tonumber(ARGV[1]) then
+          redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, consumer.name)
+        end
+      end
       local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
       -- not the group's `lag`: it is unknown as soon as an entry in between was deleted
       local unclaimed = redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)

@@ -7,8 +7,12 @@ if active(job.state) and job.fed == expected then
   feed(id, job.model, job.lane, tonumber(expected), offset, 7)
   job = as_table(redis.call('HGETALL', job_key(id)))
 end
-if active(job.state) and tonumber(job.fed) < tonumber(job.total) and tonumber(job.waiting) < tonumber(window) / 2 then
+local need = active(job.state) and tonumber(job.fed) < tonumber(job.total)
+  and tonumber(job.waiting) < tonumber(window) / 2
+if need and #ARGV < 7 then return 0 end -- nothing came of the manifest: tried again after the lease, not at once
+if need then
   redis.call('ZADD', 'sl:due', fmt(now_ms()), duty)
 else
   end_duty(duty, lease)
 end
+return 1

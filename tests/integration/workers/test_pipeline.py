@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -20,7 +21,9 @@ import tests.models
 from tests.models import tiny_contract
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
-from workers.jobs import JobState
+from workers import images, pipeline
+from workers.catalog import Catalog
+from workers.jobs import JobOptions, JobState
 
 from .conftest import Worker, photo
 
@@ -120,15 +123,79 @@ def test_a_server_that_is_down_at_submit(worker: Worker, server: ScriptedServer)
 
 
 def test_a_model_that_rejects_everything_is_tried_three_times(worker: Worker, server: ScriptedServer) -> None:
-    """If all rows fail alike it is the model: only after the retry budget are the images failed."""
+    """If all rows fail alike it is the model: the breaker opens, longer each time, before the images are failed."""
     server.fault = lambda _images: grpc.StatusCode.INTERNAL
+    began = time.monotonic()
     job = worker.submit(photo(1), photo(2))
-    for _ in range(2):
-        worker.detect()
-        assert worker.store.get(job.id).queued == 2
-    worker.detect()
+    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal, 30)
     assert labels(worker.results(job)) == ["model_error", "model_error"]
     assert worker.store.get(job.id).state is JobState.FAILED
+    assert time.monotonic() - began > 2.9  # two openings, of one and of two seconds
+    assert server.batches == [2, 1, 1] * 3
+
+
+def test_a_file_that_cannot_be_read_fails_alone(worker: Worker, tmp_path: Path) -> None:
+    """Links in a circle, a folder, a file that is gone: an error each, and the neighbours are done."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("1.png", "5.png"):
+        (folder / name).write_bytes(photo(1))
+    (folder / "2.png").symlink_to("2.png")
+    (folder / "3.png").symlink_to("/etc/passwd")
+    (folder / "4.png").write_bytes(b"x")
+    job = worker.intake.submit_folder(str(folder), JobOptions("default"))
+    (folder / "4.png").unlink()
+    worker.detect()
+    found = labels(worker.results(job))
+    assert found[1:4] == ["image_missing"] * 3
+    assert str(found[0]).startswith("product")
+    assert found[0] == found[4]
+
+
+def test_a_blob_that_cannot_be_read_fails_alone(worker: Worker) -> None:
+    """An outage is waited for; where only this blob cannot be read, time after time, the image fails."""
+    job = worker.submit(photo(1), photo(2))
+    other = worker.submit(photo(3))
+    ref = worker.link.client.xrange("sl:lane:default:interactive")[0][1]["ref"]
+    path = Path(worker.blobs._path(ref.removeprefix("blob:")))
+    path.unlink()
+    path.mkdir()
+    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal, 30)
+    wait_until(lambda: worker.detect() or worker.store.get(other.id).state.terminal, 30)
+    assert labels(worker.results(job))[0] == "image_missing"
+    assert worker.store.get(job.id).state is JobState.PARTIAL
+    assert worker.store.get(other.id).state is JobState.SUCCEEDED
+
+
+def test_what_nobody_foresaw_fails_alone(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any exception of one image's processing is that image's."""
+
+    def odd(content: bytes, *rest: object) -> object:
+        if content == photo(2):
+            raise KeyError("nobody foresaw this")
+        return images.prepare(content, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "prepare", odd)
+    job = worker.submit(photo(1), photo(2), photo(3))
+    worker.detect()
+    found = labels(worker.results(job))
+    assert found[1] == "image_decode_failed"
+    assert worker.store.get(job.id).succeeded == 2
+
+
+def test_a_model_that_cannot_describe_itself(worker: Worker, server: ScriptedServer) -> None:
+    """It is said, and the images wait."""
+    job = worker.submit(photo(1))
+    server.describe_fault = grpc.StatusCode.INTERNAL
+    worker.detect()
+    worker.runtime.probe()
+    assert worker.store.get(job.id).state is JobState.QUEUED
+    published = Catalog(worker.link).look_up("default")
+    assert published is not None
+    assert "cannot describe itself" in published.error
+    server.describe_fault = None
+    worker.detect()
+    assert worker.store.get(job.id).state is JobState.SUCCEEDED
 
 
 def test_a_version_that_goes_away_is_replaced(worker: Worker, server: ScriptedServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import time
@@ -9,12 +10,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import wait_until
+from tests.support import free_port, wait_until
+from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
+from workers.celery_app import create_celery
 from workers.duties import Duties
 from workers.errors import JobNotFoundError
 from workers.intake import Intake
 from workers.jobs import Job, JobOptions, JobState
+from workers.leases import Leases
 from workers.queue import Delivery, WorkQueue, window
 from workers.redis_link import RedisLink
 from workers.settings import Settings
@@ -166,8 +170,7 @@ def test_an_image_that_was_started_is_taken_over_alone(bench: Bench) -> None:
     bench.submit(4)
     got = bench.one.claim("default", 8).deliveries
     bench.one.start(got[:2])
-    bench.one.start(got[:1])
-    bench.one.start(got[:1])
+    bench.one.start([dataclasses.replace(got[0], starts=2)])
     rounds: list[list[tuple[int, int]]] = []
 
     def look() -> bool:
@@ -216,7 +219,7 @@ def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
     bench.blobs.write("uploads/upload_x/0", io.BytesIO(b"x"))
     bench.duties.run_due()
     assert not bench.blobs._files.exists(bench.blobs._path("uploads/upload_x"))
-    assert bench.link.run("create", "job_x", "{}", "default", "bulk", 1, "upload_x", 0, "n", "r") == -1
+    assert bench.link.run("create", "job_x", "{}", "default", "bulk", 1, "upload_x", 0, "n", "r") is None
     assert bench.blobs.read(bench.one.claim("default", 1).deliveries[0].ref[5:], 9) == b"0"
     assert bench.check(kept.id).total == 1
 
@@ -245,3 +248,78 @@ def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
         bench.duties.run_due()
         assert finished.wait(10)
     assert bench.store.wait(job.id, 60).state is JobState.SUCCEEDED
+
+
+def test_a_start_counts_once_and_only_for_its_holder(bench: Bench) -> None:
+    """Sent twice it counts once; sent late, by one whose image was taken over or is done, it changes nothing."""
+    job = bench.submit(2)
+    first, second = bench.one.claim("default", 8).deliveries
+    assert bench.one.start([first]) == bench.one.start([first]) == set()
+    bench.settle([second])
+    assert bench.one.start([second]) == {second.held}
+    taken: list[Delivery] = []
+    wait_until(lambda: taken.extend(bench.two.take_over("default", 8, [])) or taken, 10)
+    assert [one.starts for one in taken] == [1]
+    assert bench.one.start([first]) == {first.held}
+    bench.settle(taken)
+    bench.duties.run_due()
+    assert bench.one.start([first]) == {first.held}
+    assert bench.link.client.exists(f"sl:job:{job.id}:items") == 0
+
+
+def test_renewal_outlives_a_redis_that_refuses(bench: Bench) -> None:
+    """A refusal that is no lost connection does not end the renewals: the image is not taken over afterwards."""
+    settings = bench.settings.model_copy(update={"lease_seconds": 3.0})
+    mine, other = (WorkQueue(bench.link, settings, name) for name in ("mine", "other"))
+    bench.submit(1)
+    leases = Leases(mine, settings.lease_seconds)
+    leases.hold(mine.claim("default", 1).deliveries)
+    bench.link.client.config_set("min-replicas-to-write", 1)
+    time.sleep(1.2)  # at least one renewal, and far less than a lease
+    bench.link.client.config_set("min-replicas-to-write", 0)
+    end = time.monotonic() + 2 * settings.lease_seconds
+    while time.monotonic() < end:
+        assert other.take_over("default", 8, []) == []
+    leases.stop()
+
+
+def test_only_ids_are_looked_up(bench: Bench) -> None:
+    """The job's other keys are no jobs."""
+    job = bench.submit(1)
+    bench.settle(bench.one.claim("default", 1).deliveries)
+    for other in (f"{job.id}:seg:0", f"{job.id}:items", "", "*", job.id.upper()):
+        with pytest.raises(JobNotFoundError):
+            bench.store.get(other)
+
+
+def test_consumers_of_ended_processes_are_forgotten(bench: Bench) -> None:
+    """But never one that holds an entry: nobody could claim it again."""
+    bench.submit(1)
+    bench.two.claim("default", 1)
+    bench.one.claim("default", 1)
+    bench.link.client.xgroup_createconsumer("sl:lane:default:interactive", "workers", "gone")
+    bench.submit(20)
+
+    def names() -> set[str]:
+        bench.link.client.delete("sl:tidied")
+        bench.link.run("sweep", 20)
+        return {one["name"] for one in bench.link.client.xinfo_consumers("sl:lane:default:interactive", "workers")}
+
+    wait_until(lambda: names() == {"two"}, 10)
+
+
+def test_a_ring_never_fails(settings: Settings) -> None:
+    """Where nobody listens it is lost, and said; what is rung for is stored already."""
+    nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
+    bell = CeleryBell(RedisLink(nowhere.redis_url), create_celery(nowhere))
+    bell.ring("default")
+
+
+def test_a_manifest_that_is_cut_short_is_not_retried_at_once(bench: Bench) -> None:
+    """The duty stays, for after its lease; it does not spin."""
+    job = bench.submit(100)
+    path = bench.blobs._path(f"jobs/{job.id}/manifest.jsonl")
+    bench.blobs._files.pipe_file(path, b"".join(bench.blobs._files.cat_file(path).splitlines(keepends=True)[:32]))
+    bench.one.claim("default", 24)
+    assert bench.duties.run_due() == 1
+    assert bench.duties.run_due() == 0

@@ -160,3 +160,16 @@ def test_flipped_bytes_are_at_worst_one_of_our_errors(kind: str) -> None:
             damaged[place] = rng.integers(0, 256)
         with contextlib.suppress(ImageError):
             decode(bytes(damaged), LIMIT)
+
+
+def test_a_side_that_no_camera_makes_is_refused() -> None:
+    """Few pixels, but the cost of resizing grows with the side."""
+    with pytest.raises(ImageTooLargeError, match="no side"):
+        decode(png_of_size(1, 49_000_000), 50_000_000)
+
+
+def test_a_transparent_colour_of_an_rgb_png_lies_over_white() -> None:
+    """The tRNS chunk of a PNG without alpha."""
+    content = encoded(Image.new("RGB", (3, 3), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
+    image, _, _ = decode(content, LIMIT)
+    assert np.asarray(image).min() == 255
