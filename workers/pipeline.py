@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
 
-from serving.client import ModelClient, ServedModel
+from serving.client import ServedModel
 from serving.detections import Detections
 from serving.errors import RowsRejectedError, VersionGoneError
 from workers import results
-from workers.blobs import BlobStore
-from workers.duties import Duties
 from workers.errors import ImageDecodeError, ImageError, ImageMissingError, StoreUnavailableError, WorkerCrashedError
+from workers.holding import Holding
 from workers.images import Prepared, prepare
 from workers.isolation import predict_isolated
-from workers.leases import Leases
-from workers.models import Models
-from workers.queue import MOST_STARTS, Delivery, WorkQueue
-from workers.settings import Settings
+from workers.parts import Parts
+from workers.queue import MOST_STARTS, Delivery
 from workers.sources import fetch
-from workers.store import JobStore, Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -46,25 +42,6 @@ class Row:
     prepared: Prepared
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the pipelines of a process work with. `decoders`, `predictor` and `upkeep` are its threads."""
-
-    settings: Settings
-    queue: WorkQueue
-    store: JobStore
-    blobs: BlobStore
-    duties: Duties
-    leases: Leases
-    models: Models
-    client: ModelClient
-    decoders: ThreadPoolExecutor
-    predictor: ThreadPoolExecutor
-    upkeep: ThreadPoolExecutor
-    ring: Callable[[str], None]
-    draining: Callable[[], bool]
-
-
 class Pipeline:
     """Works off one model's lanes for a time slice. Not for use by several threads."""
 
@@ -74,14 +51,13 @@ class Pipeline:
         self._batch_rows = min(parts.settings.batch_rows, served.contract.max_batch_rows)
         self._ends_at = time.monotonic() + parts.settings.slice_seconds
         self._next_takeover = 0.0
-        self._mine: dict[tuple[str, str], Delivery] = {}  # all that was claimed and neither settled nor handed back
+        self._holding = Holding(parts.queue, parts.store, parts.leases)
         self._preparing: dict[Future[Prepared], Delivery] = {}
         self._ready: deque[Row] = deque()
         self._predicting: Future[Answer] | None = None
         self._batch: list[Row] = []
         self._suspects: deque[Delivery] = deque()  # being processed when a worker died: each runs alone
         self._alone: Delivery | None = None  # the suspect that is running
-        self._outcomes: list[tuple[Delivery, Outcome]] = []
         self._closed = False  # nothing more is claimed
         self._work_left = False
 
@@ -92,10 +68,10 @@ class Pipeline:
         """
         try:
             self._claim()
-            while self._mine and not self._parts.draining():
+            while self._holding and not self._parts.draining():
                 self._send()
                 self._collect()
-                if not self._mine:
+                if not self._holding:
                     self._claim()
             if self._predicting is not None:  # told to stop: the batch in flight is settled
                 wait([self._predicting])
@@ -131,24 +107,18 @@ class Pipeline:
         self._work_left = bool(claim is None or claim.more)
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        self._parts.leases.hold(deliveries)
-        self._mine.update((one.held, one) for one in deliveries)
+        self._holding.take(deliveries)
         for one in deliveries:
             if one.starts >= MOST_STARTS:
-                self._outcomes.append((one, results.failed(one, WorkerCrashedError(_CRASHED))))
+                self._holding.done(one, results.failed(one, WorkerCrashedError(_CRASHED)))
             elif one.starts:
                 self._suspects.append(one)
         self._start([one for one in deliveries if not one.starts])
         self._settle()
 
     def _start(self, deliveries: Sequence[Delivery]) -> None:
-        if not deliveries:
-            return
-        lost = self._parts.queue.start(deliveries)
-        self._release([one for one in deliveries if one.held in lost])
-        for one in deliveries:
-            if one.held not in lost:
-                self._preparing[self._parts.decoders.submit(self._prepare, one)] = one
+        for one in self._holding.start(deliveries) if deliveries else ():
+            self._preparing[self._parts.decoders.submit(self._prepare, one)] = one
 
     def _prepare(self, delivery: Delivery) -> Prepared:
         settings = self._parts.settings
@@ -163,7 +133,7 @@ class Pipeline:
             suspect = self._suspects[0]
             self._start([suspect])
             self._suspects.popleft()
-            self._alone = suspect if suspect.held in self._mine else None
+            self._alone = suspect if self._preparing else None  # or it is no longer this worker's
         elif len(self._ready) >= self._batch_rows or (self._ready and not self._preparing):
             self._batch = [self._ready.popleft() for _ in range(min(self._batch_rows, len(self._ready)))]
             self._predicting = self._parts.predictor.submit(predict_isolated, self._predict, self._batch)
@@ -184,12 +154,12 @@ class Pipeline:
             try:
                 self._ready.append(Row(delivery, future.result()))
             except ImageError as error:
-                self._outcomes.append((delivery, results.failed(delivery, error)))
+                self._holding.done(delivery, results.failed(delivery, error))
             except StoreUnavailableError as error:
                 self._unreadable(delivery, error)
             except Exception:  # whatever an image makes a library do, it harms only itself
                 log.exception("image failed", job=delivery.job, index=delivery.index)
-                self._outcomes.append((delivery, results.failed(delivery, ImageDecodeError(_UNEXPECTED))))
+                self._holding.done(delivery, results.failed(delivery, ImageDecodeError(_UNEXPECTED)))
         if self._predicting is not None and self._predicting.done():
             answer, batch = self._predicting, self._batch
             self._predicting, self._batch = None, []
@@ -212,7 +182,7 @@ class Pipeline:
                 outcome = results.failed(row.delivery, one)
             else:
                 outcome = results.succeeded(row.delivery, self._served, one, row.prepared.width, row.prepared.height)
-            self._outcomes.append((row.delivery, outcome))
+            self._holding.done(row.delivery, outcome)
         log.info("batch", model=self._served.name, version=self._served.version, rows=len(batch))
 
     def _change_version(self) -> None:
@@ -235,15 +205,14 @@ class Pipeline:
             except StoreUnavailableError:
                 fault = False
             else:
-                self._outcomes.append((delivery, results.failed(delivery, ImageMissingError(str(error)))))
+                self._holding.done(delivery, results.failed(delivery, ImageMissingError(str(error))))
                 return
         log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
         self._wait_with([delivery], fault=fault)
 
     def _wait_with(self, deliveries: Sequence[Delivery], *, fault: bool) -> None:
         """Hand images back and open the breaker, longer each time, so that their retry budget lasts a while."""
-        self._release(deliveries)
-        self._parts.queue.hand_back(deliveries, fault=fault)
+        self._holding.hand_back(deliveries, fault=fault)
         self._parts.queue.pause(self._served.name, 2.0 ** min(one.faults for one in deliveries))
         self._closed = True
         self._work_left = False  # no ring: the sweep rings once the breaker is closed
@@ -256,38 +225,22 @@ class Pipeline:
                 again.append(row.delivery)
             else:
                 assert isinstance(error, RowsRejectedError)
-                self._outcomes.append((row.delivery, results.failed(row.delivery, error)))
+                self._holding.done(row.delivery, results.failed(row.delivery, error))
         log.warning("the model rejects every row", model=self._served.name, rows=len(batch), error=str(found[0]))
         if again:
             self._wait_with(again, fault=True)
 
     def _settle(self) -> None:
-        if not self._outcomes:
-            return
-        duty_due = self._parts.store.settle([outcome for _, outcome in self._outcomes])
-        settled = [delivery for delivery, _ in self._outcomes]
-        self._outcomes = []
-        self._release(settled)
+        settled, duty_due = self._holding.settle()
         if self._alone in settled:
             self._alone = None
         if duty_due:
             self._parts.upkeep.submit(self._parts.duties.run_due)
 
-    def _release(self, deliveries: Sequence[Delivery]) -> None:
-        self._parts.leases.release(deliveries)
-        for one in deliveries:
-            self._mine.pop(one.held, None)
-
     def _hand_back_rest(self) -> None:
-        """Everything that was claimed and not settled goes back to its lane."""
-        rest = list(self._mine.values())
-        waiting = set(self._suspects)
-        self._release(rest)  # even where Redis is away: then it is taken over after a lease
+        suspects = list(self._suspects)
         self._preparing.clear()
         self._ready.clear()
         self._suspects.clear()
         self._alone = None
-        if rest:
-            self._work_left = True
-            self._parts.queue.hand_back([one for one in rest if one not in waiting])
-            self._parts.queue.hand_back([one for one in rest if one in waiting], started=False)
+        self._work_left = self._holding.hand_back_all(suspects) or self._work_left

@@ -21,7 +21,8 @@ from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
 from workers.leases import Leases
 from workers.models import Models
-from workers.pipeline import Parts, Pipeline
+from workers.parts import Parts
+from workers.pipeline import Pipeline
 from workers.queue import WorkQueue
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings

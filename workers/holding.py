@@ -1,0 +1,71 @@
+"""What a worker process has in hand: everything claimed that is neither settled nor handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from workers.leases import Leases
+from workers.queue import Delivery, WorkQueue
+from workers.store import JobStore, Outcome
+
+
+class Holding:
+    """Deliveries under lease, and the outcomes of those that are done. Each leaves by a settle or a hand-back."""
+
+    def __init__(self, queue: WorkQueue, store: JobStore, leases: Leases) -> None:
+        self._queue = queue
+        self._store = store
+        self._leases = leases
+        self._mine: dict[tuple[str, str], Delivery] = {}
+        self._outcomes: list[tuple[Delivery, Outcome]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._mine)
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """From now on these are in hand, and their leases renewed."""
+        self._leases.hold(deliveries)
+        self._mine.update((one.held, one) for one in deliveries)
+
+    def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Count that their processing begins; returns those that are still to be processed by this worker."""
+        lost = self._queue.start(deliveries)
+        self._release([one for one in deliveries if one.held in lost])
+        return [one for one in deliveries if one.held not in lost]
+
+    def done(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Note what became of an image; it is settled with the next `settle`."""
+        self._outcomes.append((delivery, outcome))
+
+    def settle(self) -> tuple[list[Delivery], bool]:
+        """Settle what is done, in one script; returns it, and whether a duty is due now."""
+        if not self._outcomes:
+            return [], False
+        duty_due = self._store.settle([outcome for _, outcome in self._outcomes])
+        settled = [delivery for delivery, _ in self._outcomes]
+        self._outcomes = []
+        self._release(settled)
+        return settled, duty_due
+
+    def hand_back(self, deliveries: Sequence[Delivery], *, fault: bool) -> None:
+        """Put some back into their lanes; `fault` counts against their retry budget."""
+        self._release(deliveries)
+        self._queue.hand_back(deliveries, fault=fault)
+
+    def hand_back_all(self, not_started: Collection[Delivery]) -> bool:
+        """Put all that is left back into its lanes; says whether there was any.
+
+        Where Redis is away it is released all the same: then it is taken over after a lease.
+        """
+        rest = list(self._mine.values())
+        self._release(rest)
+        self._outcomes = []
+        if rest:
+            self._queue.hand_back([one for one in rest if one not in not_started])
+            self._queue.hand_back([one for one in rest if one in not_started], started=False)
+        return bool(rest)
+
+    def _release(self, deliveries: Sequence[Delivery]) -> None:
+        self._leases.release(deliveries)
+        for one in deliveries:
+            self._mine.pop(one.held, None)

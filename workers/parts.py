@@ -1,0 +1,35 @@
+"""What a worker process is put together of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from serving.client import ModelClient
+from workers.blobs import BlobStore
+from workers.duties import Duties
+from workers.leases import Leases
+from workers.models import Models
+from workers.queue import WorkQueue
+from workers.settings import Settings
+from workers.store import JobStore
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the pipelines of a process work with. `decoders`, `predictor` and `upkeep` are its threads."""
+
+    settings: Settings
+    queue: WorkQueue
+    store: JobStore
+    blobs: BlobStore
+    duties: Duties
+    leases: Leases
+    models: Models
+    client: ModelClient
+    decoders: ThreadPoolExecutor
+    predictor: ThreadPoolExecutor
+    upkeep: ThreadPoolExecutor
+    ring: Callable[[str], None]
+    draining: Callable[[], bool]
