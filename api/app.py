@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from api.callers import check_caller
 from api.health import health_routes
 from api.jobs import job_routes
 from api.models import model_routes
@@ -32,6 +33,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     register_request_ids(app)
     register_problems(app)
+    app.before_request(check_caller)
     app.register_blueprint(health_routes(backend))
     app.register_blueprint(job_routes(settings, backend))
     app.register_blueprint(model_routes(settings, backend))

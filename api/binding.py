@@ -16,7 +16,7 @@ def checked_binding(settings: Settings) -> str:
     if not is_loopback(host):
         raise BindError(
             f"The API does not listen on {host}: it has no keys yet, so anyone who can reach it could use it. "
-            "Set SHELFLINE_HOST=127.0.0.1, and put a proxy that asks who is there in front."
+            "Set SHELFLINE_HOST=127.0.0.1, and put a proxy in front that asks who is there and sends Host: 127.0.0.1."
         )
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0]

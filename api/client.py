@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
 from api.binding import is_loopback
 from api.documents import JobDocument
-from api.errors import ApiError, ConnectionFailedError
+from api.errors import ApiError, ConnectionFailedError, InvalidUrlError
 from api.multipart import MultipartUpload
 from serving.errors import ShelflineError
 
@@ -29,12 +29,16 @@ class ShelflineClient:
     def __init__(self, base_url: str, *, timeout: float = 30.0, transport: httpx.BaseTransport | None = None) -> None:
         """`base_url` as in http://127.0.0.1:5000; `timeout` in seconds, for each read and write."""
         self.base_url = base_url.rstrip("/")
+        try:
+            host = urlsplit(self.base_url).hostname or ""
+        except ValueError as error:
+            raise InvalidUrlError(f"{base_url!r} is no URL: {error}.") from error
         self._http = httpx.Client(
             base_url=self.base_url,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
             # A proxy of the environment cannot reach this machine's own loopback.
-            trust_env=not is_loopback(urlsplit(self.base_url).hostname or ""),
+            trust_env=not is_loopback(host),
         )
 
     def __enter__(self) -> Self:
@@ -85,12 +89,15 @@ class ShelflineClient:
         fields = {name: str(value) for name, value in _given(model, min_score, max_detections).items()}
         body = MultipartUpload(files, fields)
         headers = {"Content-Type": body.content_type}
-        return cast("JobDocument", self._call("POST", "/v1/jobs", content=body, headers=headers).json())
+        # Behind the last byte the server stores every image before it answers: as long as that takes.
+        patient = httpx.Timeout(self._http.timeout.write, connect=5.0, read=None)
+        answer = self._call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient)
+        return cast("JobDocument", answer.json())
 
     def job(self, job_id: str, *, wait: float = 0.0) -> JobDocument:
         """A job as it stands, or up to `wait` seconds later if it has not ended."""
         params = {"wait": wait} if wait else None
-        return cast("JobDocument", self._call("GET", f"/v1/jobs/{job_id}", params=params).json())
+        return cast("JobDocument", self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}", params=params).json())
 
     def wait(
         self,
@@ -138,7 +145,7 @@ class ShelflineClient:
         """The same as text, a JSON object each, without its end of line."""
         with (
             self._translated(),
-            self._http.stream("GET", f"/v1/jobs/{job_id}/results", params={"start": start}) as response,
+            self._http.stream("GET", f"/v1/jobs/{quote(job_id, safe='')}/results", params={"start": start}) as response,
         ):
             if response.is_error:
                 response.read()

@@ -51,6 +51,18 @@ class ConnectionFailedError(ShelflineError):
     retryable: ClassVar[bool] = True
 
 
+class InvalidUrlError(ShelflineError):
+    """Raised by the client when the address it is given is none."""
+
+    code: ClassVar[str] = "invalid_url"
+
+
+class HostNotAllowedError(ShelflineError):
+    """Raised when a page of another site, or another name for this machine, calls an API that asks for no key."""
+
+    code: ClassVar[str] = "host_not_allowed"
+
+
 class ApiError(ShelflineError):
     """Raised by the client when the API answers with a problem; `code`, `detail` and `status` are the API's own."""
 

@@ -33,10 +33,13 @@ class Output:
             self.annotated.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.annotated} cannot be made: {error.strerror}.") from error
+        for path in (self.results, self._written):  # looked at now, not when the work is done
+            if path.is_dir() or not os.access(path.parent, os.W_OK):
+                raise UsageError(f"{path} cannot be written: move what is there, or choose another --out.")
 
     def write_results(self, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Write result lines as they come and yield each; the file appears once it is whole."""
-        beside = self.results.with_suffix(".jsonl.part")
+        beside = self.results.with_suffix(f".jsonl.{os.getpid()}.part")  # two commands may have the same folder
         try:
             with beside.open("w", encoding="utf-8") as file:
                 for line in lines:

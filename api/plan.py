@@ -33,12 +33,12 @@ def plan_stack(
     settings: Settings,
     environ: Mapping[str, str],
     *,
-    state: Path,
+    data: Path,
     models: Path,
     port: int,
     roots: Sequence[Path],
 ) -> StackPlan:
-    """Plan a stack; `port` 0 takes a free one.
+    """Plan a stack that keeps its Redis and blobs in `data`; `port` 0 takes a free one.
 
     What the environment names already (Redis, a model server) is used instead of one of the stack's own. Raises
     StackError where a Procfile is missing.
@@ -51,12 +51,15 @@ def plan_stack(
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
         "PORT": str(port or web_port),
-        "SHELFLINE_VAR": str(state),
+        "SHELFLINE_VAR": str(data),
         "SHELFLINE_MODELS": str(models.absolute()),
         "SHELFLINE_MODEL": settings.model,
         "SHELFLINE_CONTRACTS": str(settings.contracts or models.absolute()),
-        "BLOB_URL": _absolute(settings.blob_url) if "blob_url" in given else str(state / "blobs"),
-        "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(str(root) for root in (*settings.folder_roots, *roots)),
+        "BLOB_URL": _absolute(settings.blob_url) if "blob_url" in given else str(data / "blobs"),
+        # A root whose name has a `:` would read as two others; its images are uploaded instead.
+        "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(
+            str(root) for root in (*settings.folder_roots, *roots) if os.pathsep not in str(root)
+        ),
     }
     commands = read_procfile(PROJECT / "Procfile")
     local = read_procfile(PROJECT / "Procfile.local")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from honcho import manager
 from honcho.manager import Manager
 from honcho.process import Popen, Process
 
@@ -20,8 +21,13 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
     Honcho starts a runner process for each command: runner and command are bound to the life of whoever started them.
     """
 
-    def __init__(self, started: Callable[[], None]) -> None:
-        """`started` is called once every runner was forked: only then may threads be made."""
+    def __init__(self, started: Callable[[], None], patience: float | None = None) -> None:
+        """`started` is called once every runner was forked: only then may threads be made.
+
+        Processes that were told to end are killed after `patience` seconds; by default after honcho's five.
+        """
+        if patience is not None:
+            manager.KILL_WAIT = patience  # honcho reads its constant in the loop, and has no other way
         multiprocessing.set_start_method("fork", force=True)  # a fork server would be the runners' parent
         super().__init__()
         self._process_ctor = _BoundProcess

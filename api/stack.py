@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.client import ShelflineClient
 from api.errors import StackError
 from api.plan import PROJECT
 from api.state import StackRecord, StackState
+from serving.errors import ShelflineError
 
 START_SECONDS = 300.0
 _STOP_SECONDS = 30.0
@@ -53,12 +56,12 @@ def local_stack(
             while True:
                 if state.running():
                     notify("Waiting for the stack that is being started")
-                    record = _record(state, lambda: not state.running())
+                    record = _record(state, lambda: not state.running(), None)
                     if record:
                         break
                 notify("Starting the stack")
                 own = _start(state, models, roots)
-                record = _record(state, _ended(own))
+                record = _record(state, _ended(own), own.pid)
                 if record:
                     break
                 if not state.running():
@@ -104,10 +107,14 @@ def _stop(own: subprocess.Popen[bytes], *, wait: bool) -> None:
         own.wait()
 
 
-def _record(state: StackState, gone: Callable[[], bool]) -> StackRecord | None:
-    """Where the stack is once it is ready, None where it went; raises StackError where it takes too long."""
+def _record(state: StackState, gone: Callable[[], bool], pid: int | None) -> StackRecord | None:
+    """Where the stack (of process `pid`, if that is known) is once it is ready, None where it went.
+
+    A record may be one that a killed stack left behind, and its process number another's by now: so it must be of the
+    process that was started, or of a stack that answers. Raises StackError where it takes too long.
+    """
     end = time.monotonic() + START_SECONDS
-    while not ((record := state.read()) and _exists(record.pid)):
+    while not ((record := state.read()) and (record.pid == pid if pid else _answers(record))):
         if gone():
             return None
         if time.monotonic() > end:
@@ -136,10 +143,21 @@ def _exists(pid: int) -> bool:
     return True
 
 
+def _answers(record: StackRecord) -> bool:
+    if not _exists(record.pid):
+        return False
+    with ShelflineClient(record.url) as client:
+        try:
+            client.ready()
+        except ShelflineError:
+            return False
+    return True
+
+
 def _last_words(log: Path) -> str:
     """The last line of a log, and where the others are."""
     try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if re.search("[a-z]{3}", line)]
     except OSError:
         lines = []
     last = lines[-1][:300] if lines else "it said nothing"

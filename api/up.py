@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from workers.settings import load_settings
 
 DEFAULT_MODEL = "default"
 _POLL_SECONDS = 0.1
+_NO_PATIENCE = 0.3  # seconds for processes whose state is thrown away
 _NEWS_SECONDS = 15.0
 
 
@@ -51,27 +53,35 @@ def run_stack(
         chosen = settings.port if port is None else port
         if chosen:
             checked_binding(settings.model_copy(update={"port": chosen}))
-        plan = plan_stack(settings, os.environ, state=state.folder, models=models, port=chosen, roots=roots)
+        # A command's own stack inherits no jobs and leaves none: nobody waits for those of an interrupted command.
+        passing = until_stdin_closes and "redis_url" not in settings.model_fields_set
+        data = state.folder / "run" if passing else state.folder
+        if passing:
+            shutil.rmtree(data, ignore_errors=True)  # of one that was killed
+        plan = plan_stack(settings, os.environ, data=data, models=models, port=chosen, roots=roots)
         if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
             return 0
         try:
-            return _Stack(plan, state, until_stdin_closes=until_stdin_closes).run()
+            return _Stack(plan, state, until_stdin_closes=until_stdin_closes, passing=passing).run()
         finally:
             state.forget()
+            if passing:
+                shutil.rmtree(data, ignore_errors=True)
 
 
 class _Stack:
     """One run of a stack's processes."""
 
-    def __init__(self, plan: StackPlan, state: StackState, *, until_stdin_closes: bool) -> None:
+    def __init__(self, plan: StackPlan, state: StackState, *, until_stdin_closes: bool, passing: bool) -> None:
         self._plan = plan
         self._state = state
         self._until_stdin_closes = until_stdin_closes
+        self._patience = _NO_PATIENCE if passing else None
         self._stopping = threading.Event()
         self._stdin_closed = False
 
     def run(self) -> int:
-        group = ProcessGroup(self._started)
+        group = ProcessGroup(self._started, self._patience)
         group.add(self._plan.commands, self._plan.env, PROJECT)
         group.loop()
         self._stopping.set()

@@ -13,6 +13,7 @@ from api.errors import InvalidRequestError
 THREADS = 32  # of a web process
 LONG_POLLS = THREADS - 8  # the rest stays free for short requests, so that waiting callers never keep others out
 
+_SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
@@ -23,10 +24,7 @@ def asked_wait(query: str | None, prefer: str | None) -> tuple[float, bool]:
     as its RFC wants.
     """
     if query is not None:
-        try:
-            seconds = float(query)
-        except ValueError:
-            seconds = math.nan
+        seconds = float(query) if _SECONDS.fullmatch(query) else math.nan
         if not math.isfinite(seconds) or seconds < 0:
             raise InvalidRequestError("wait: give a number of seconds, 0 or more.")
         return seconds, False

@@ -231,6 +231,11 @@ def test_nothing_to_detect(shell: Shell) -> None:
         assert (status, out, len(err.splitlines())) == (2, "", 1)
         assert says in err
     assert shell.run("detect", SAMPLES, "--min-score", "2")[0] == 2
+    (shell.folder / "circle").symlink_to("circle")
+    for odd in ("x" * 300, "circle"):
+        status, _, err = shell.run("detect", odd)
+        assert (status, len(err.splitlines())) == (2, 1)
+    assert shell.run("detect", "--url", "http://[::1", SAMPLES)[0] == 2
     assert not shell.var.exists()
 
 
@@ -292,8 +297,35 @@ def test_a_stack_that_is_killed(shell: Shell) -> None:
     _eventually(lambda: shell.processes() == {})
 
 
+def test_what_a_killed_stack_leaves_is_not_believed(shell: Shell) -> None:
+    """Its record may name a process that is another one by now; its jobs are nobody's."""
+    shell.var.mkdir()
+    (shell.var / "stack.json").write_text('{"url": "http://127.0.0.1:9", "pid": 1, "log": null}')
+    leftover = shell.var / "run" / "redis"
+    leftover.mkdir(parents=True)
+    (leftover / "rubbish").write_text("of a run that was killed")
+
+    status, out, err = shell.run("detect", SAMPLES)
+
+    assert status == 0, out + err
+    assert not (shell.var / "run").exists()
+
+
+def test_links_out_of_the_folder_are_followed(shell: Shell) -> None:
+    """The user's own links are the user's own photos; one that leads in a circle fails alone."""
+    photos = shell.folder / "photos"
+    photos.mkdir()
+    (photos / "coffee.jpg").symlink_to(SAMPLES / "photo-coffee.jpg")
+    shutil.copy(SAMPLES / "photo-astronaut.jpg", photos / "a.jpg")
+
+    status, out, err = shell.run("detect", "photos")
+
+    assert status == 0, out + err
+    assert [one["name"] for one in shell.results()] == ["a.jpg", "coffee.jpg"]
+
+
 def test_an_interrupted_detect(shell: Shell) -> None:
-    """Ctrl-C ends the run and its stack in order, with the status that shells expect."""
+    """Ctrl-C ends the run and its stack in order, with the status that shells expect; no job is left behind."""
     process = shell.start("detect", SAMPLES)
     _eventually(lambda: StackState(shell.var).running())
     process.send_signal(signal.SIGINT)
@@ -303,6 +335,7 @@ def test_an_interrupted_detect(shell: Shell) -> None:
     assert process.returncode == 130
     assert "Traceback" not in err
     assert shell.processes() == {}
+    assert not (shell.var / "run").exists()
 
 
 def _commands(shell: Shell) -> list[str]:

@@ -52,3 +52,28 @@ def test_nothing_to_do(tmp_path: Path) -> None:
     _touch(tmp_path / "a.txt")
     with pytest.raises(UsageError, match=r"no images .*only 1 other file"):
         collect([tmp_path])
+
+
+def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    """The folder cannot be given by name then: a server reads no images that lie elsewhere."""
+    _touch(tmp_path / "elsewhere.jpg", tmp_path / "photos" / "a.jpg")
+    assert collect([tmp_path / "photos"]).folder == tmp_path / "photos"
+    (tmp_path / "photos" / "b.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+
+    found = collect([tmp_path / "photos"])
+
+    assert ([name for name, _ in found.images], found.folder) == (["a.jpg", "b.jpg"], None)
+
+
+def test_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
+    """It is an image that fails by itself, not the end of the command."""
+    _touch(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("b.jpg")
+
+    assert len(collect([tmp_path]).images) == 2
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    """One line, whatever the system says of it."""
+    with pytest.raises(UsageError):
+        collect([tmp_path / ("x" * 300)])

@@ -120,3 +120,12 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(UsageError, match="cannot be made"):
         Output(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "annotated/.shelfline.json"])
+def test_a_file_that_cannot_be_replaced(tmp_path: Path, name: str) -> None:
+    """It is said before the work, not after it."""
+    (tmp_path / name).mkdir(parents=True)
+
+    with pytest.raises(UsageError, match="cannot be written"):
+        Output(tmp_path)

@@ -14,7 +14,7 @@ def test_a_machine_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Everything runs here, on free ports, with absolute paths."""
     monkeypatch.chdir(tmp_path)
 
-    plan = plan_stack(Settings(), {"HOME": "/h"}, state=tmp_path / "var", models=Path("m"), port=0, roots=[tmp_path])
+    plan = plan_stack(Settings(), {"HOME": "/h"}, data=tmp_path / "var", models=Path("m"), port=0, roots=[tmp_path])
 
     assert set(plan.commands) == {"redis", "model", "web", "worker"}
     env = plan.env
@@ -33,7 +33,7 @@ def test_what_the_environment_names_is_used(tmp_path: Path, monkeypatch: pytest.
     for name, value in given.items():
         monkeypatch.setenv(name, value)
 
-    plan = plan_stack(Settings(), given, state=tmp_path, models=tmp_path, port=5001, roots=[Path("/z")])
+    plan = plan_stack(Settings(), given, data=tmp_path, models=tmp_path, port=5001, roots=[Path("/z")])
 
     assert (set(plan.commands), plan.own_redis, plan.own_model) == ({"web", "worker"}, False, False)
     assert {name: plan.env[name] for name in list(given)[:3]} == dict(list(given.items())[:3])
@@ -48,7 +48,7 @@ def test_a_relative_blob_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BLOB_URL", "b")
 
-    assert plan_stack(Settings(), {}, state=tmp_path, models=tmp_path, port=0, roots=[]).env["BLOB_URL"] == str(
+    assert plan_stack(Settings(), {}, data=tmp_path, models=tmp_path, port=0, roots=[]).env["BLOB_URL"] == str(
         tmp_path / "b"
     )
 
@@ -66,3 +66,12 @@ def test_the_procfiles(tmp_path: Path) -> None:
     assert [name for name, command in both.items() if not command.startswith("exec ")] == []
     with pytest.raises(StackError, match="checkout"):
         read_procfile(tmp_path / "Procfile")
+
+
+def test_a_root_that_would_read_as_two_is_left_out(tmp_path: Path) -> None:
+    """The images of such a folder are uploaded instead."""
+    odd = tmp_path / f"a{os.pathsep}b"
+
+    plan = plan_stack(Settings(), {}, data=tmp_path, models=tmp_path, port=0, roots=[odd, tmp_path])
+
+    assert plan.env["SHELFLINE_FOLDER_ROOTS"] == str(tmp_path)
