@@ -129,7 +129,7 @@ def test_it_answers_without_redis() -> None:
         with ShelflineClient(url) as client:
             assert client.ready()["redis"] != "ok"
             with pytest.raises(ApiError) as caught:
-                client.job("job_x")
+                client.job(f"job_{0:032x}")
 
     assert (caught.value.status, caught.value.code, caught.value.retryable) == (503, "store_unavailable", True)
 
