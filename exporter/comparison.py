@@ -1,81 +1,46 @@
-"""Runs the same images through a version in process and through a model server, and compares what they find."""
+"""Runs the same images through a version's source or the version in process, and through a server, and compares."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import grpc
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
+from exporter.differences import Comparison, Found, compare, rows
 from exporter.errors import ExportError
+from exporter.served import ServedVersion
+from exporter.source import SourceModel
 from exporter.verify import SessionModel
 from serving.contract import Contract
 
-_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-_DETECT = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 _ROWS = 8
-_TIMEOUT = 120
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What differed: the largest differences of normalised box edges and of scores, and images with other labels."""
+def compare_version(
+    folder: Path, contract: Contract, images: NDArray[np.uint8], *, target: str | None, source: SourceModel | None
+) -> Comparison:
+    """Hold a version against its source, or without one against itself in process.
 
-    images: int
-    detections: int
-    largest_box: float
-    largest_score: float
-    other_labels: int
-
-
-def compare(folder: Path, contract: Contract, target: str, images: NDArray[np.uint8]) -> Comparison:
-    """Compare a version's `detect` in process with a server's; raises ExportError where the server does not answer.
-
-    `images` are uint8 (M, H, W, 3) RGB of the contract's size.
+    The version is called on the server at `target`, or in process where that is None. `images` are uint8
+    (M, H, W, 3) RGB of the contract's size. Raises ExportError where the server does not answer, and where nothing was
+    found: that would compare nothing.
     """
-    with SessionModel(folder) as model, grpc.insecure_channel(target, _OPTIONS) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        batches = [images[start : start + _ROWS] for start in range(0, len(images), _ROWS)]
-        pairs = [
-            (model.predict("detect", batch), _served(stub, contract.name, int(folder.name), batch)) for batch in batches
-        ]
-    boxes = scores = 0.0
-    others = found = 0
-    for one, other in pairs:
-        for row, count in enumerate(one["num_detections"]):
-            found += int(count)
-            if not np.array_equal(one["detection_classes"][row], other["detection_classes"][row]):
-                others += 1
-                continue
-            boxes = max(boxes, float(np.abs(one["detection_boxes"][row] - other["detection_boxes"][row]).max()))
-            scores = max(scores, float(np.abs(one["detection_scores"][row] - other["detection_scores"][row]).max()))
-    return Comparison(len(images), found, boxes, scores, others)
-
-
-def served_versions(target: str, model: str) -> dict[int, str]:
-    """The state of each version that a server knows; none where it does not know the model. Raises ExportError."""
-    request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = model
-    with grpc.insecure_channel(target) as channel:
-        try:
-            answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=5)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return {}
-            raise ExportError(f"The model server at {target} does not answer: {error.code().name}.") from error
-    states = get_model_status_pb2.ModelVersionStatus.State
-    return {one.version: states.Name(one.state) for one in answer.model_version_status}
+    if target is None:
+        with SessionModel(folder) as model:
+            tried = [found for batch in _batches(images) for found in rows(model.predict("detect", batch))]
+    else:
+        with ServedVersion(target, contract.name, int(folder.name)) as served:
+            tried = [found for batch in _batches(images) for found in rows(served.detect(batch))]
+    found = compare(_reference(folder, images, source), tried, contract)
+    if not found.detections and not found.others:
+        raise ExportError(
+            f"Nothing was found in the {found.images} images, so there was nothing to compare: "
+            "name with --images a folder of photos in which the model finds something."
+        )
+    return found
 
 
 def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
@@ -100,16 +65,12 @@ def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
     return np.stack(images)
 
 
-def _served(stub: Any, model: str, version: int, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:  # noqa: ANN401
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    request.model_spec.version.value = version
-    request.model_spec.signature_name = "detect"
-    request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
-    try:
-        outputs = stub.Predict(request, timeout=_TIMEOUT).outputs
-    except grpc.RpcError as error:
-        raise ExportError(
-            f"The model server refused version {version}: {error.code().name}: {error.details()}"
-        ) from error
-    return {name: tf.make_ndarray(outputs[name]) for name in _DETECT}
+def _reference(folder: Path, images: NDArray[np.uint8], source: SourceModel | None) -> list[Found]:
+    if source is not None:
+        return [found for batch in _batches(images) for found in source.detect(batch)]
+    with SessionModel(folder) as model:
+        return [found for batch in _batches(images) for found in rows(model.predict("detect", batch))]
+
+
+def _batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    return (images[start : start + _ROWS] for start in range(0, len(images), _ROWS))

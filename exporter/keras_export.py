@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter import runtime
 from exporter.contracts import read_contract
 from exporter.errors import ExportError
 from exporter.model_code import refuse_config_code
+from exporter.origin import Origin
 from exporter.stored_weights import digest
+
+if TYPE_CHECKING:
+    from exporter.wrapping import RawModel
 
 
 def export_keras(
@@ -27,13 +32,22 @@ def export_keras(
     brings code of its own is refused unless `trust_model_code`. Raises ExportError; then nothing is left behind.
     """
     description, model = read_contract(contract_file, models, name=name, weights_sha256=digest(source))
+    raw_model = load_keras(source, trust_model_code=trust_model_code)
+    from exporter.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
+
+    origin = Origin(kind="keras", description=description)
+    return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run)
+
+
+def load_keras(source: Path, *, trust_model_code: bool = False) -> RawModel:
+    """A whole Keras model; raises ExportError where it holds code that is not trusted, or is no detector."""
     if not trust_model_code:
         refuse_config_code(source)
     runtime.prepare()
-    import keras  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
+    import keras  # noqa: PLC0415 - see export_keras
     import tensorflow as tf  # noqa: PLC0415
 
-    from exporter.wrapping import RawModel, export_wrapped  # noqa: PLC0415
+    from exporter.wrapping import RawModel  # noqa: PLC0415
 
     try:
         network = keras.saving.load_model(str(source), compile=False, safe_mode=not trust_model_code)
@@ -50,10 +64,9 @@ def export_keras(
         listed = outputs if isinstance(outputs, list | tuple) else [outputs]
         return dict(zip(network.output_names, listed, strict=True))
 
-    raw_model = RawModel(
+    return RawModel(
         call=call,
         shape=tuple(network.inputs[0].shape),
         dtype=tf.as_dtype(network.inputs[0].dtype),
         weight_bytes=sum(4 * weight.value.shape.num_elements() for weight in network.weights),
     )
-    return export_wrapped(raw_model, description, model, version=version, dry_run=dry_run)

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from exporter import runtime
-from exporter.catalogue import list_versions, remove, roll_back
+from exporter.catalogue import VersionRecord, list_versions, remove, roll_back
 from exporter.errors import ExportError
+from exporter.origin import read_origin
+from exporter.source import SourceModel
 from exporter.versions import model_folder
 
 COMMANDS = ("list", "verify", "rollback", "remove")
@@ -41,27 +43,37 @@ def list_command(
     if name is not None:
         model_folder(models, name)
     records = list_versions(models, name)
-    states: dict[str, dict[int, str]] = {}
+    states: dict[str, dict[int, str]] | None = None
+    trouble: ExportError | None = None
     if server is not None:
         runtime.prepare()
-        from exporter.comparison import served_versions  # noqa: PLC0415 - it imports TensorFlow
+        from exporter.served import served_versions  # noqa: PLC0415 - it imports TensorFlow
 
-        states = {model: served_versions(server, model) for model in {record.model for record in records}}
+        try:
+            states = {model: served_versions(server, model) for model in {record.model for record in records}}
+        except ExportError as error:
+            trouble = error
     for record in records:
-        contract = record.contract
-        state = states.get(record.model, {}).get(record.number, "")
-        parts = [
-            f"{record.model} {record.number}",
-            "" if record.enabled else "disabled",
-            state and f"{state} on {server}",
-            f"{record.size / 1e6:.1f} MB",
-            f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
-            f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
-            if contract
-            else "no contract beside it",
-            f"sha256 {contract.weights_sha256}" if contract else "",
-        ]
-        typer.echo("; ".join(part for part in parts if part))
+        served = "" if states is None else f"{states[record.model].get(record.number, 'not')} on {server}"
+        typer.echo(_line(record, served))
+    if trouble is not None:  # the files can be listed all the same
+        raise trouble
+
+
+def _line(record: VersionRecord, served: str) -> str:
+    contract = record.contract
+    parts = [
+        f"{record.model} {record.number}",
+        "" if record.enabled else "disabled",
+        served,
+        f"{record.size / 1e6:.1f} MB",
+        f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
+        f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
+        if contract
+        else "no contract beside it",
+        f"sha256 {contract.weights_sha256}" if contract else "",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 @app.command()
@@ -70,30 +82,41 @@ def verify(
     *,
     server: Server = None,
     images: Annotated[Path | None, typer.Option(help="A folder of photos; without it, noise.")] = None,
+    source: Annotated[Path | None, typer.Option(metavar="FILE", help="What the version was exported from.")] = None,
     version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
     models: Models = Path("models"),
+    trust_model_code: Annotated[
+        bool, typer.Option("--trust-model-code", help="Run code that the source holds.")
+    ] = False,
 ) -> None:
-    """Load a version as TF Serving does, and with --server compare what both find in the same images."""
+    """Load a version as TF Serving does, and compare what is found in the same images.
+
+    With --source the trained model, run in process with NumPy before and after it, is held against the version; with
+    --server the version is the one that the server has, otherwise the files' own. Exit status 1 where boxes or scores
+    differ by more than 1e-4, or a detection is missing.
+    """
     model_folder(models, name)
     records = [one for one in list_versions(models, name) if one.enabled and version in {None, one.number}]
     if not records or records[0].contract is None:
         raise ExportError(f"{models / name} has no such version with its contract beside it: export it anew.")
     record, contract = records[0], records[0].contract
+    trained = SourceModel(source, read_origin(record.path), trust_model_code=trust_model_code) if source else None
     runtime.prepare()
     from exporter import comparison  # noqa: PLC0415 - it imports TensorFlow
     from exporter.verify import verify as load  # noqa: PLC0415
 
     load(record.path, contract)
-    if server is None:
+    if server is None and trained is None:
         typer.echo(f"{record.path} loads and detects.")
         return
-    found = comparison.compare(record.path, contract, server, comparison.photos(contract, images))
+    given = comparison.photos(contract, images)
+    found = comparison.compare_version(record.path, contract, given, target=server, source=trained)
     typer.echo(
         f"{found.images} images, {found.detections} detections; "
         f"largest difference of a box edge {found.largest_box:.1e}, of a score {found.largest_score:.1e}; "
-        f"other labels in {found.other_labels} images"
+        f"other detections in {found.others} images"
     )
-    if found.other_labels or max(found.largest_box, found.largest_score) > LARGEST_DIFFERENCE:
+    if not found.within(LARGEST_DIFFERENCE):
         raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exporter.catalogue import write_contract
+from exporter.origin import Origin, write_origin
 from exporter.verify import verify
 from exporter.versions import next_free, publish
 from exporter.warmup import write_warmup
@@ -18,18 +19,21 @@ def publish_model(
     contract: Contract,
     write: Callable[[Path], None],
     *,
+    origin: Origin | None = None,
     version: int | None = None,
     dry_run: bool = False,
 ) -> Path:
     """Publish what `write` writes as a version of the folder `model`; returns its path (see `versions.publish`).
 
-    With `dry_run` all is done in a temporary folder that is then removed, and the path is where it would have gone.
-    Raises ExportError; then nothing is left behind.
+    `origin` is kept beside it where it has a source of its own. With `dry_run` all is done in a temporary folder that
+    is then removed, and the path is where it would have gone. Raises ExportError; then nothing is left behind.
     """
 
     def complete(folder: Path) -> None:
         write(folder)
         write_contract(folder, contract)
+        if origin is not None:
+            write_origin(folder, origin)
         write_warmup(folder, contract)
         verify(folder, contract)
 

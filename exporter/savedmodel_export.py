@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter import runtime
 from exporter.contracts import read_contract
 from exporter.errors import ExportError
 from exporter.model_code import refuse_graph_code
+from exporter.origin import Origin
+from serving.description import Description
+
+if TYPE_CHECKING:
+    from exporter.wrapping import RawModel
 
 
 def export_savedmodel(
@@ -26,13 +32,23 @@ def export_savedmodel(
     `contract_file` is a TOML file, see `serving.description.read_description`; `name` replaces its name. Raises
     ExportError; then nothing is left behind.
     """
-    if not (source / "saved_model.pb").is_file():
-        raise ExportError(f"{source} is no SavedModel: it has no saved_model.pb.")
-    description, model = read_contract(contract_file, models, name=name, weights_sha256=_digest(source))
-    runtime.prepare()
-    import tensorflow as tf  # noqa: PLC0415 - it takes seconds, a wrong contract should not
+    description, model = read_contract(contract_file, models, name=name, weights_sha256=savedmodel_digest(source))
+    raw_model = load_savedmodel(source, description, trust_model_code=trust_model_code)
+    from exporter.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
 
-    from exporter.wrapping import RawModel, export_wrapped  # noqa: PLC0415
+    origin = Origin(kind="savedmodel", description=description)
+    return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run)
+
+
+def load_savedmodel(source: Path, description: Description, *, trust_model_code: bool = False) -> RawModel:
+    """The signature of a SavedModel that `description` names.
+
+    Raises ExportError where it holds code that is not trusted, or is not what the description says.
+    """
+    runtime.prepare()
+    import tensorflow as tf  # noqa: PLC0415 - see export_savedmodel
+
+    from exporter.wrapping import RawModel  # noqa: PLC0415
 
     if not trust_model_code:
         refuse_graph_code(source)
@@ -48,19 +64,23 @@ def export_savedmodel(
     if list(entries) != [description.input.tensor]:
         raise ExportError(f"{source} takes {', '.join(entries)}, its description says {description.input.tensor}.")
     entry = entries[description.input.tensor]
-    raw_model = RawModel(
+    return RawModel(
         call=lambda images: function(**{description.input.tensor: images}),
         shape=tuple(entry.shape),
         dtype=entry.dtype,
         weight_bytes=sum(v.shape.num_elements() * v.dtype.size for v in function.graph.variables),
         resources=[loaded],
     )
-    return export_wrapped(raw_model, description, model, version=version, dry_run=dry_run)
 
 
-def _digest(source: Path) -> str:
-    """The sha256 over the graph and the variables, in the order of their names."""
+def savedmodel_digest(source: Path) -> str:
+    """The sha256 over the graph and the variables, in the order of their names; raises ExportError."""
+    if not (source / "saved_model.pb").is_file():
+        raise ExportError(f"{source} is no SavedModel: it has no saved_model.pb.")
     digest = hashlib.sha256()
-    for path in [source / "saved_model.pb", *sorted((source / "variables").glob("variables.*"))]:
-        digest.update(path.read_bytes())
+    try:
+        for path in [source / "saved_model.pb", *sorted((source / "variables").glob("variables.*"))]:
+            digest.update(path.read_bytes())
+    except OSError as error:
+        raise ExportError(f"Cannot read {error.filename}: {error.strerror}.") from error
     return digest.hexdigest()

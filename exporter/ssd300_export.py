@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from exporter import runtime
 from exporter.contracts import make_contract
 from exporter.errors import ExportError
 from exporter.labels import read_labels
 from exporter.loading import fill, ssd300_classes
-from exporter.stored_weights import digest, open_weights
+from exporter.origin import Origin
+from exporter.stored_weights import StoredWeights, digest, open_weights
 from serving.contract import Contract
 from serving.description import Description, RawInput, SsdRaw
 
 if TYPE_CHECKING:
     from exporter.signatures import Signature
     from exporter.ssd300 import SSD300
+    from exporter.wrapping import RawModel
 
 OUTPUT = "concat_3:0"
 SIZE = 300
@@ -59,17 +62,46 @@ def export_ssd300(
             weights_sha256=digest(weights),
             provenance=f"SSD300 (Liu et al. 2016) with the weights {weights.name}.",
         )
-        from exporter import runtime  # noqa: PLC0415 - TensorFlow takes seconds, wrong labels should not
+        network = _build(stored, classes)
+    from exporter.archive import write_archive  # noqa: PLC0415 - TensorFlow takes seconds, wrong labels should not
+    from exporter.publication import publish_model  # noqa: PLC0415
 
-        runtime.prepare()
-        from exporter import ssd300  # noqa: PLC0415
-        from exporter.archive import write_archive  # noqa: PLC0415
-        from exporter.publication import publish_model  # noqa: PLC0415
-
-        network = ssd300.build(classes)
-        fill(network.model, stored)
     every = signatures(network, contract, legacy_cy_width=options.legacy_cy_width)
-    return publish_model(model, contract, lambda folder: write_archive(folder, every), version=version, dry_run=dry_run)
+    described = description(contract, legacy_cy_width=options.legacy_cy_width)
+
+    return publish_model(
+        model,
+        contract,
+        lambda folder: write_archive(folder, every),
+        origin=Origin(kind="ssd300", description=described),
+        version=version,
+        dry_run=dry_run,
+    )
+
+
+def load_ssd300(weights: Path) -> RawModel:
+    """SSD300 with trained weights, as `serving_default` calls it; raises ExportError where they do not fit."""
+    with open_weights(weights) as stored:
+        network = _build(stored, ssd300_classes(stored))
+    import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
+
+    from exporter.wrapping import RawModel  # noqa: PLC0415
+
+    return RawModel(
+        call=lambda images: {OUTPUT: network.model(images)},
+        shape=(None, SIZE, SIZE, 3),
+        dtype=tf.float32,
+        weight_bytes=4 * network.model.count_params(),
+    )
+
+
+def _build(stored: StoredWeights, classes: int) -> SSD300:
+    runtime.prepare()
+    from exporter import ssd300  # noqa: PLC0415 - see export_ssd300
+
+    network = ssd300.build(classes)
+    fill(network.model, stored)
+    return network
 
 
 def description(contract: Contract, *, legacy_cy_width: bool = False) -> Description:

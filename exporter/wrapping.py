@@ -13,6 +13,7 @@ from exporter.archive import write_archive
 from exporter.detection import TfArrays, detections
 from exporter.errors import ExportError
 from exporter.frozen import write_frozen
+from exporter.origin import Origin
 from exporter.publication import publish_model
 from exporter.signatures import Signature, describe_signature
 from serving.decode import prepare
@@ -38,12 +39,13 @@ class RawModel:
 
 
 def export_wrapped(
-    raw_model: RawModel, description: Description, model: Path, *, version: int | None = None, dry_run: bool = False
+    raw_model: RawModel, origin: Origin, model: Path, *, version: int | None = None, dry_run: bool = False
 ) -> Path:
     """Write a model, with `serving_default` (the raw one), `detect` and `describe`, as a version of the folder `model`.
 
     Raises ExportError where the model is not what its description says; then nothing is left behind.
     """
+    description = origin.description
     _check_input(raw_model, description)
     every = _signatures(raw_model, description)
 
@@ -56,7 +58,7 @@ def export_wrapped(
         except RowsRejectedError as error:
             raise ExportError(f"The model is not what its description says: {error}") from error
 
-    return publish_model(model, description.contract, write, version=version, dry_run=dry_run)
+    return publish_model(model, description.contract, write, origin=origin, version=version, dry_run=dry_run)
 
 
 def _signatures(raw_model: RawModel, description: Description) -> list[Signature]:

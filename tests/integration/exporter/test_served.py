@@ -74,13 +74,33 @@ def test_verify_compares_with_the_server(ssd300_folder: Path, server: ServerProc
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("4 images, 800 detections; largest difference of a box edge ")
-    assert done.stdout.endswith("other labels in 0 images\n")
+    assert done.stdout.endswith("other detections in 0 images\n")
 
 
 @pytest.mark.usefixtures("stub")
-def test_the_list_says_who_serves_it(ssd300_folder: Path, server: ServerProcess) -> None:
-    """Version, state on the server, contract and digest in a line."""
+def test_the_weights_are_held_against_the_server(
+    ssd300_folder: Path, ssd300_weights: Path, server: ServerProcess
+) -> None:
+    """The trained network in process, NumPy around it, and `detect` of the server find the same to 1e-4."""
+    options = ("--models", ssd300_folder.parents[1], "--server", server.target, "--source", ssd300_weights)
+
+    done = run("verify", "commodity", *options, "--images", ROOT / "samples")
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.startswith("4 images, 800 detections; largest difference of a box edge ")
+    assert done.stdout.endswith("other detections in 0 images\n")
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_list_says_who_serves_it(ssd300_folder: Path, server: ServerProcess, tmp_path: Path) -> None:
+    """Version, state on the server, contract and digest in a line; a model that the server has not is said so."""
+    other = tmp_path / "other" / "7"
+    other.mkdir(parents=True)
+    (other / "saved_model.pb").touch()
+    elsewhere = run("--models", tmp_path, "--server", server.target)
     done = run("--models", ssd300_folder.parents[1], "--server", server.target)
+
+    assert elsewhere.stdout.startswith(f"other 7; not on {server.target}; ")
 
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
     assert done.stdout.startswith(f"commodity 1; AVAILABLE on {server.target}; ")
@@ -88,10 +108,13 @@ def test_the_list_says_who_serves_it(ssd300_folder: Path, server: ServerProcess)
 
 
 def test_a_server_that_is_not_there_is_one_line(ssd300_folder: Path) -> None:
-    """With status 2."""
+    """With status 2; what is in the folder is listed all the same."""
     options = ("--models", ssd300_folder.parents[1], "--server", "127.0.0.1:1")
 
-    done = run("verify", "commodity", *options)
+    verified, listed = run("verify", "commodity", *options), run("commodity", *options)
 
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "refused version 1: UNAVAILABLE" in done.stderr
+    assert (verified.returncode, verified.stdout, verified.stderr.count("\n")) == (2, "", 1)
+    assert (listed.returncode, listed.stdout.count("\n"), listed.stderr.count("\n")) == (2, 1, 1)
+    assert listed.stdout.startswith("commodity 1; ")
+    assert verified.stderr == listed.stderr
+    assert "model server at 127.0.0.1:1 does not answer (UNAVAILABLE)" in verified.stderr

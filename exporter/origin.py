@@ -1,0 +1,40 @@
+"""What a version was made of, kept beside it so that it can be held against its source. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exporter.errors import ExportError
+from serving.description import Description
+
+ORIGIN_FILE = "assets.extra/source.json"
+
+
+class Origin(BaseModel):
+    """The kind of the source, and how its raw outputs are called and read: the contract alone does not say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["ssd300", "keras", "savedmodel"]
+    description: Description
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Keep the origin in a SavedModel's folder."""
+    path = folder / ORIGIN_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(origin.model_dump_json(), "utf-8")
+
+
+def read_origin(folder: Path) -> Origin:
+    """The origin of a version; raises ExportError where none stands beside it."""
+    try:
+        return Origin.model_validate_json((folder / ORIGIN_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ExportError(
+            f"{folder} does not say how its source is read: the default model has no source file, "
+            "any other has to be exported anew."
+        ) from error

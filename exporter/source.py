@@ -1,0 +1,55 @@
+"""The model that a version was made of, run in process: NumPy before it and after it, none of the exporter's graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.differences import Found
+from exporter.errors import ExportError
+from exporter.keras_export import load_keras
+from exporter.origin import Origin
+from exporter.savedmodel_export import load_savedmodel, savedmodel_digest
+from exporter.ssd300_export import load_ssd300
+from exporter.stored_weights import digest
+from serving.decode import NumpyArrays, decode, prepare
+
+if TYPE_CHECKING:
+    from exporter.wrapping import RawModel
+
+
+class SourceModel:
+    """A trained model as it was before its export. Raises ExportError where `path` is not what the version holds."""
+
+    def __init__(self, path: Path, origin: Origin, *, trust_model_code: bool = False) -> None:
+        self._description = origin.description
+        _require_same_file(path, origin)
+        self._model = _load(path, origin, trust_model_code=trust_model_code)
+
+    def detect(self, images: NDArray[np.uint8]) -> list[Found]:
+        """What is found in each of the images, uint8 (N, H, W, 3) RGB of the contract's size."""
+        prepared = prepare(images, self._description.input, NumpyArrays())
+        outputs = {name: np.asarray(tensor) for name, tensor in self._model.call(prepared).items()}
+        return [Found(one.boxes, one.scores, one.classes) for one in decode(outputs, self._description)]
+
+
+def _require_same_file(path: Path, origin: Origin) -> None:
+    """Another file's differences would say nothing about the export."""
+    found = savedmodel_digest(path) if origin.kind == "savedmodel" else digest(path)
+    wanted = origin.description.contract.weights_sha256
+    if found != wanted:
+        raise ExportError(
+            f"{path} is not what the version was made of: its sha256 is {found[:12]}..., "
+            f"the contract's {wanted[:12]}...; name the file that was exported, or export this one."
+        )
+
+
+def _load(path: Path, origin: Origin, *, trust_model_code: bool) -> RawModel:
+    if origin.kind == "ssd300":
+        return load_ssd300(path)
+    if origin.kind == "keras":
+        return load_keras(path, trust_model_code=trust_model_code)
+    return load_savedmodel(path, origin.description, trust_model_code=trust_model_code)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from exporter.differences import Comparison, Found, compare
+from serving.contract import Contract, Label
+
+CONTRACT = Contract(
+    name="shop",
+    input_height=32,
+    input_width=32,
+    score_threshold=0.3,
+    nms_iou=0.5,
+    max_detections=3,
+    labels=(Label(id=1, name="tea"), Label(id=2, name="rice")),
+    weights_sha256="0" * 64,
+)
+BOX = (0.1, 0.1, 0.4, 0.5)
+OTHER_BOX = (0.5, 0.5, 0.9, 0.9)
+
+
+def found(*detections: tuple[tuple[float, ...], float, int]) -> Found:
+    """Detections of one image: box, score, label id."""
+    boxes, scores, classes = ([one[place] for one in detections] for place in range(3))
+    return Found(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int64))
+
+
+def test_the_order_of_near_equal_scores_does_not_matter() -> None:
+    """Rounding swaps them; each is held against its own counterpart."""
+    one = found((BOX, 0.80002, 1), (OTHER_BOX, 0.8, 2))
+    other = found((OTHER_BOX, 0.80002, 2), (BOX, 0.8, 1))
+
+    result = compare([one], [other], CONTRACT)
+
+    assert result.largest_score == pytest.approx(2e-5, rel=0.01)
+    assert (result.images, result.detections, result.largest_box, result.others) == (1, 2, 0.0, 0)
+    assert result.within(1e-4)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        found((BOX, 0.8, 2)),  # another label
+        found((OTHER_BOX, 0.8, 1)),  # elsewhere
+        found((BOX, 0.7, 1)),  # another score
+        found(),  # missing
+        found((BOX, 0.8, 1), (OTHER_BOX, 0.5, 1)),  # one too many
+        found(((float("nan"), 0.1, 0.4, 0.5), 0.8, 1)),
+    ],
+)
+def test_a_detection_without_its_like_is_counted(other: Found) -> None:
+    """In either direction, once an image."""
+    one = found((BOX, 0.8, 1))
+
+    for pair in ((one, other), (other, one)):
+        result = compare([pair[0], one], [pair[1], one], CONTRACT)
+        assert (result.images, result.others) == (2, 1)
+        assert not result.within(1.0)
+
+
+def test_small_differences_are_measured() -> None:
+    """The largest of a box edge and of a score."""
+    moved = found((BOX, 0.8, 1)), found(((0.1, 0.1005, 0.4, 0.5), 0.799, 1))
+
+    result = compare([moved[0]], [moved[1]], CONTRACT)
+
+    assert (result.largest_box, result.largest_score) == pytest.approx((5e-4, 1e-3), rel=0.01)
+    assert (result.within(2e-3), result.within(6e-4)) == (True, False)
+
+
+def test_what_a_threshold_cuts_off_is_left_aside() -> None:
+    """Near the score threshold, and near the last score where the limit is reached, rounding decides."""
+    nearly = found((BOX, 0.8, 1)), found((BOX, 0.8, 1), (OTHER_BOX, 0.3005, 1))
+    full = (
+        found((BOX, 0.8, 1), (BOX, 0.7, 2), (OTHER_BOX, 0.6002, 1)),
+        found((BOX, 0.8, 1), (BOX, 0.7, 2), (OTHER_BOX, 0.6003, 2)),
+    )
+
+    assert compare([nearly[0]], [nearly[1]], CONTRACT).others == 0
+    assert compare([full[0]], [full[1]], CONTRACT).others == 0
+
+
+def test_nothing_against_nothing_is_the_same() -> None:
+    """An image in which neither finds anything."""
+    assert compare([found()], [found()], CONTRACT) == Comparison(1, 0, 0.0, 0.0, 0)
