@@ -14,6 +14,7 @@ from api.errors import InvalidRequestError, UnsupportedMediaTypeError
 from api.options import FolderJob, OptionFields, checked
 from api.uploads import read_upload
 from api.waiting import WaitingRoom, asked_wait
+from workers.intake import Terms
 from workers.jobs import Job
 from workers.settings import Settings
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_JSON_BYTES = 1_000_000
 _CHUNK_CHARS = 65_536
+_MOST_KEY_CHARS = 255
 
 
 def job_routes(settings: Settings, backend: Backend) -> Blueprint:
@@ -39,17 +41,14 @@ def job_routes(settings: Settings, backend: Backend) -> Blueprint:
             raise UnsupportedMediaTypeError(
                 "Send multipart/form-data with files in the field `images`, or application/json with a `folder`."
             )
-        response = _shown(job, 202)
-        response.headers["Location"] = _urls(job.id)["self"]
-        response.headers["Retry-After"] = "1"
-        return response
+        return accepted(job)
 
     @routes.get("/<job_id>")
     def show(job_id: str) -> Response:
         asked, preferred = asked_wait(request.args.get("wait"), request.headers.get("Prefer"))
         with room.place(min(asked, settings.max_wait_seconds)) as seconds:
             job = backend.store.wait(job_id, seconds) if seconds else backend.store.get(job_id)
-        response = _shown(job, 200)
+        response = shown(job, 200)
         if preferred and seconds == asked:
             response.headers["Preference-Applied"] = f"wait={asked:.0f}"
         return response
@@ -63,6 +62,29 @@ def job_routes(settings: Settings, backend: Backend) -> Blueprint:
         everything = () if first is None else itertools.chain((first,), lines)
         return Response(_chunks(everything), mimetype="application/x-ndjson")
 
+    @routes.post("/<job_id>/cancel")
+    def cancel(job_id: str) -> Response:
+        return shown(backend.store.cancel(job_id), 200)
+
+    @routes.post("/<job_id>/retry")
+    def retry(job_id: str) -> Response:
+        return accepted(backend.intake.retry(job_id))
+
+    @routes.delete("/<job_id>")
+    def delete(job_id: str) -> Response:
+        backend.store.delete(job_id)
+        return Response(status=204)
+
+    def accepted(job: Job) -> Response:
+        response = shown(job, 202)
+        response.headers["Location"] = _urls(job.id)["self"]
+        response.headers["Retry-After"] = "1"
+        return response
+
+    def shown(job: Job, status: int) -> Response:
+        document = job_document(job, _urls(job.id), backend.load.estimate(job))
+        return Response(json.dumps(document) + "\n", status, mimetype="application/json")
+
     return routes
 
 
@@ -75,13 +97,20 @@ def _submit_folder(settings: Settings, backend: Backend) -> Job:
     if not isinstance(body, dict):
         raise InvalidRequestError("The body must be a JSON object.")
     asked = checked(FolderJob, body, strict=True)
-    return backend.intake.submit_folder(asked.folder, asked.job_options(settings.model))
+    return backend.intake.submit_folder(asked.folder, asked.job_options(settings.model), _terms(asked))
 
 
 def _submit_files(settings: Settings, backend: Backend) -> Job:
     files, fields = read_upload(request, settings.max_job_images)
-    options = checked(OptionFields, fields, strict=False).job_options(settings.model)
-    return backend.intake.submit_files(files, options)
+    asked = checked(OptionFields, fields, strict=False)
+    return backend.intake.submit_files(files, asked.job_options(settings.model), _terms(asked))
+
+
+def _terms(asked: OptionFields) -> Terms:
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > _MOST_KEY_CHARS:
+        raise InvalidRequestError(f"Idempotency-Key: give at most {_MOST_KEY_CHARS} characters.")
+    return Terms(deadline_seconds=asked.deadline_seconds, idempotency_key=key)
 
 
 def _start(text: str | None, total: int) -> int:
@@ -106,12 +135,10 @@ def _chunks(lines: Iterable[str]) -> Iterator[str]:
         yield "".join(piece)
 
 
-def _shown(job: Job, status: int) -> Response:
-    return Response(json.dumps(job_document(job, _urls(job.id))) + "\n", status, mimetype="application/json")
-
-
 def _urls(job_id: str) -> UrlsDocument:
     return {
         "self": url_for("jobs.show", job_id=job_id, _external=True),
         "results": url_for("jobs.results", job_id=job_id, _external=True),
+        "cancel": url_for("jobs.cancel", job_id=job_id, _external=True),
+        "retry": url_for("jobs.retry", job_id=job_id, _external=True),
     }

@@ -24,6 +24,8 @@ class OptionFields(BaseModel):
     min_score: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
+    deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86400)] | None = None
+
     def job_options(self, default_model: str) -> JobOptions:
         """The options as a job keeps them."""
         return JobOptions(self.model or default_model, self.min_score, self.max_detections)

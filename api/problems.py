@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.request_ids import request_id
 from serving.errors import ShelflineError
+from workers.errors import QueueFullError
 
 RETRY_AFTER_SECONDS = 1
 
@@ -25,13 +26,18 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "folder_not_allowed": 403,
         "folder_not_found": 422,
         "host_not_allowed": 403,
+        "deadline_exceeded": 504,
+        "idempotency_in_flight": 409,
+        "idempotency_mismatch": 422,
         "image_decode_failed": 422,
         "image_missing": 422,
         "image_too_large": 422,
         "internal_error": 500,
         "invalid_request": 400,
         "invalid_url": 500,
+        "job_gone": 410,
         "job_not_found": 404,
+        "job_state": 409,
         "method_not_allowed": 405,
         "model_error": 502,
         "model_not_found": 404,
@@ -39,6 +45,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "no_images": 422,
         "not_found": 404,
         "not_ready": 503,
+        "queue_full": 503,
         "request_too_large": 413,
         "settings_invalid": 500,
         "stack_failed": 500,
@@ -96,7 +103,10 @@ def _of_project(error: ShelflineError) -> Response:
         return _unexpected(error)
     if status > HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", code=error.code, detail=str(error))
-    return problem(error.code, str(error), retryable=error.retryable)
+    response = problem(error.code, str(error), retryable=error.retryable)
+    if isinstance(error, QueueFullError):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _of_http(error: HTTPException) -> Response:

@@ -10,6 +10,7 @@ from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.health import Health
 from workers.intake import Intake
+from workers.load import Load
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
@@ -17,18 +18,25 @@ from workers.store import JobStore
 
 @dataclass(frozen=True)
 class Backend:
-    """The job store, the intake, the health checks and the models' catalog, connected at first use."""
+    """The job store, the intake, the health checks, the models' catalog and the estimates, connected at first use."""
 
     store: JobStore
     intake: Intake
     health: Health
     catalog: Catalog
+    load: Load
 
 
 def open_backend(settings: Settings) -> Backend:
     """Put a front end's parts together; nothing is connected yet, so it may be called before a fork."""
     link = RedisLink(settings.redis_url)
     blobs = FsspecBlobs(settings.blob_url)
-    store = JobStore(link)
+    store = JobStore(link, blobs, settings)
     bell = CeleryBell(link, create_celery(settings))
-    return Backend(store, Intake(link, store, blobs, bell, settings), Health(link, blobs, settings), Catalog(link))
+    return Backend(
+        store,
+        Intake(link, store, blobs, bell, settings),
+        Health(link, blobs, settings),
+        Catalog(link),
+        Load(link),
+    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from workers.errors import ImageMissingError, ImageTooLargeError, StoreUnavailableError
 
@@ -13,8 +16,8 @@ from workers.errors import ImageMissingError, ImageTooLargeError, StoreUnavailab
 class BlobStore(Protocol):
     """Bytes by path. Paths are relative, of the project's own making."""
 
-    def write(self, path: str, content: BinaryIO) -> None:
-        """Store all of `content`; raises StoreUnavailableError."""
+    def write(self, path: str, content: BinaryIO) -> int:
+        """Store all of `content`, whole or not at all; returns its bytes; raises StoreUnavailableError."""
 
     def read(self, path: str, most: int) -> bytes:
         """Read at most `most` bytes; raises ImageMissingError, ImageTooLargeError, StoreUnavailableError."""
@@ -35,19 +38,26 @@ class FsspecBlobs:
     def __init__(self, url: str) -> None:
         self._files, root = fsspec.core.url_to_fs(url)
         self._root = root.rstrip("/")
+        self._local = isinstance(self._files, LocalFileSystem)
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
 
-    def write(self, path: str, content: BinaryIO) -> None:
-        """Store all of `content`, in pieces; raises StoreUnavailableError."""
+    def write(self, path: str, content: BinaryIO) -> int:
+        """Store all of `content`, in pieces, whole or not at all; returns its bytes; raises StoreUnavailableError."""
         full = self._path(path)
+        # Object stores show an object when it is complete; a local file would show what is written so far.
+        written = f"{full}.{secrets.token_hex(4)}.part" if self._local else full
         try:
             self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
-            with self._files.open(full, "wb") as out:
+            with self._files.open(written, "wb") as out:
                 shutil.copyfileobj(content, out, 1 << 20)
+                size = int(out.tell())
+            if self._local:
+                Path(written).replace(full)
         except OSError as error:
             raise StoreUnavailableError(f"The blob store cannot be written ({error}): check BLOB_URL.") from error
+        return size
 
     def read(self, path: str, most: int) -> bytes:
         """Read at most `most` bytes; raises ImageMissingError, ImageTooLargeError, StoreUnavailableError."""

@@ -12,10 +12,13 @@ import structlog
 
 from workers.blobs import BlobStore
 from workers.errors import StoreUnavailableError
+from workers.jobs import Job, JobState
 from workers.queue import window
 from workers.redis_link import RedisLink, translated
+from workers.segments import Segments
 from workers.settings import Settings
 from workers.sources import read_window
+from workers.store import REMEMBERED_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +31,15 @@ class Duties:
         self._blobs = blobs
         self._window = window(settings)
         self._lease_ms = int(settings.lease_seconds * 1000)
+        self._segments = Segments(link, blobs)
+        self._retention_ms = int(settings.retention_seconds * 1000)
         self._ring = ring
         self._handlers: dict[str, Callable[[str, str, str], None]] = {
             "topup": self._top_up,
             "finish": self._finish,
+            "seal": self._seal,
+            "expire": self._expire,
+            "retire": self._retire,
             "upload": self._give_up_upload,
             "purge": self._purge,
         }
@@ -67,8 +75,25 @@ class Duties:
             return
         self._ring(model)
 
-    def _finish(self, duty: str, lease: str, job: str) -> None:
-        self._link.run("finish", duty, lease, job)
+    def _seal(self, duty: str, lease: str, what: str) -> None:
+        job, _, number = what.partition(":")
+        self._segments.seal(job, int(number))
+        self._link.run("end_duty", duty, lease)
+
+    def _finish(self, duty: str, lease: str, job_id: str) -> None:
+        with translated():
+            stored = self._link.client.hgetall(f"sl:job:{job_id}")
+        if stored and stored["state"] == JobState.FINISHING:
+            self._segments.close(Job.from_hash(job_id, stored))
+        self._link.run("finish", duty, lease, job_id, self._retention_ms)
+
+    def _expire(self, duty: str, lease: str, job: str) -> None:
+        self._link.run("cancel", job, JobState.EXPIRED.value)
+        self._link.run("end_duty", duty, lease)
+
+    def _retire(self, duty: str, lease: str, job: str) -> None:
+        self._link.run("delete", job, REMEMBERED_SECONDS * 1000, "any")
+        self._link.run("end_duty", duty, lease)
 
     def _give_up_upload(self, duty: str, lease: str, upload: str) -> None:
         self._link.run("give_up_upload", duty, lease, upload)

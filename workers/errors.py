@@ -30,6 +30,42 @@ class JobNotFoundError(JobError):
     code: ClassVar[str] = "job_not_found"
 
 
+class JobGoneError(JobError):
+    """Raised when a job was there and was deleted, by its owner or after its retention."""
+
+    code: ClassVar[str] = "job_gone"
+
+
+class JobStateError(JobError):
+    """Raised when a job's state does not allow what is asked of it."""
+
+    code: ClassVar[str] = "job_state"
+
+
+class QueueFullError(JobError):
+    """Raised when a job would exceed what may wait; `retry_after` is in seconds, from the measured rate."""
+
+    code: ClassVar[str] = "queue_full"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class IdempotencyInFlightError(JobError):
+    """Raised when the first request with the same idempotency key is still being accepted."""
+
+    code: ClassVar[str] = "idempotency_in_flight"
+    retryable: ClassVar[bool] = True
+
+
+class IdempotencyMismatchError(JobError):
+    """Raised when an idempotency key comes again with another request."""
+
+    code: ClassVar[str] = "idempotency_mismatch"
+
+
 class NoImagesError(JobError):
     """Raised when a job would have no image."""
 
@@ -86,6 +122,13 @@ class ImageMissingError(ImageError):
     """Raised when an image cannot be read where its job says it is."""
 
     code: ClassVar[str] = "image_missing"
+
+
+class DeadlineExceededError(ImageError):
+    """Raised for an image that was not done when its job's time was over."""
+
+    code: ClassVar[str] = "deadline_exceeded"
+    retryable: ClassVar[bool] = True
 
 
 class WorkerCrashedError(ImageError):

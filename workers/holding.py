@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from workers.jobs import Outcome
 from workers.leases import Leases
 from workers.queue import Delivery, WorkQueue
-from workers.store import JobStore, Outcome
+from workers.store import JobStore
 
 
 class Holding:

@@ -22,14 +22,25 @@ class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     FINISHING = "finishing"
+    CANCELING = "canceling"
     SUCCEEDED = "succeeded"
     PARTIAL = "partial"
     FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
 
     @property
     def terminal(self) -> bool:
         """Whether the job will never change again."""
-        return self in {JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED}
+        return self in _TERMINAL
+
+    @property
+    def waits(self) -> bool:
+        """Whether images of the job are yet to be claimed."""
+        return self in {JobState.QUEUED, JobState.RUNNING}
+
+
+_TERMINAL = {JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED}
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,31 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of one delivery of an image: its result, ready to be stored and shown."""
+
+    stream: str
+    entry: str
+    job: str
+    index: int
+    attempt: str
+    state: str
+    model_version: int | None
+    result: str
+
+
+@dataclass(frozen=True)
 class NewJob:
     """A job about to be created, whose manifest is in the blob store already."""
 
     id: str
     options: JobOptions
     total: int
+    deadline_seconds: float  # from its creation; then what is unfinished fails
     upload: str = ""  # the upload id whose blobs now belong to the job
+    bytes: int = 0  # of that upload
+    owner: str = ""
+    retry_of: str = ""  # the job whose failed images these are
 
     @property
     def lane(self) -> Lane:
@@ -78,7 +107,10 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as one atomic read found it. Times are seconds since the epoch, None where not reached yet."""
+    """A job as one atomic read found it. Times are seconds since the epoch, None where not reached yet.
+
+    At `deadline_at` what is unfinished fails; at `expires_at` everything of the job goes.
+    """
 
     id: str
     options: JobOptions
@@ -93,7 +125,14 @@ class Job:
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
+    deadline_at: float | None = None
+    expires_at: float | None = None
     model_versions: tuple[int, ...] = field(default=())
+    owner: str = ""
+    retry_of: str = ""
+    retried_as: str = ""
+    ending: str = ""  # canceled or expired, where it is, or was, about to end as that
+    given_up: int = 0  # images that were not processed because of it
 
     @property
     def progress(self) -> float:
@@ -117,6 +156,13 @@ class Job:
             created_at=int(stored["created_at"]) / 1000,
             started_at=_seconds(stored.get("started_at")),
             finished_at=_seconds(stored.get("finished_at")),
+            deadline_at=_seconds(stored.get("deadline_at")),
+            expires_at=_seconds(stored.get("expires_at")),
+            owner=stored["owner"],
+            retry_of=stored["retry_of"],
+            retried_as=stored.get("retried_as", ""),
+            ending=stored.get("ending", ""),
+            given_up=int(stored.get("given_up", 0)),
             model_versions=tuple(sorted(int(key[8:]) for key in stored if key.startswith("version:"))),
         )
 

@@ -8,8 +8,9 @@ from typing import Any
 from serving.client import ServedModel
 from serving.detections import Detections
 from serving.errors import ShelflineError
+from workers.errors import DeadlineExceededError
+from workers.jobs import Outcome
 from workers.queue import Delivery
-from workers.store import Outcome
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
@@ -52,9 +53,19 @@ def succeeded(delivery: Delivery, served: ServedModel, found: Detections, width:
 
 def failed(delivery: Delivery, error: ShelflineError) -> Outcome:
     """The outcome of an image that failed."""
+    return _outcome(delivery, "failed", _failure(delivery.index, delivery.name, error), None)
+
+
+def given_up(index: int, name: str, *, expired: bool) -> str:
+    """The result of an image that was not processed, since its job was canceled or its time was over."""
+    if expired:
+        return _text(_failure(index, name, DeadlineExceededError("The job's time was over before this image's turn.")))
+    return _text({"index": index, "name": name, "state": "canceled"})
+
+
+def _failure(index: int, name: str, error: ShelflineError) -> dict[str, Any]:
     problem = {"code": error.code, "detail": str(error), "retryable": error.retryable}
-    result = {"index": delivery.index, "name": delivery.name, "state": "failed", "error": problem}
-    return _outcome(delivery, "failed", result, None)
+    return {"index": index, "name": name, "state": "failed", "error": problem}
 
 
 def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: int | None) -> Outcome:
@@ -66,5 +77,9 @@ def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: in
         attempt=delivery.attempt,
         state=state,
         model_version=version,
-        result=json.dumps(result, ensure_ascii=False, separators=(",", ":")),
+        result=_text(result),
     )
+
+
+def _text(result: dict[str, Any]) -> str:
+    return json.dumps(result, ensure_ascii=False, separators=(",", ":"))

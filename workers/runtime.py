@@ -51,7 +51,7 @@ class Runtime:
         self._parts = Parts(
             settings=settings,
             queue=queue,
-            store=JobStore(self._link),
+            store=JobStore(self._link, blobs, settings),
             blobs=blobs,
             duties=Duties(self._link, blobs, settings, self._bell.ring),
             leases=Leases(queue, settings.lease_seconds),

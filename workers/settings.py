@@ -64,6 +64,20 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
     max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
+    max_waiting_images: int = Field(
+        default=1_000_000, gt=0, description="Most accepted images without a result; beyond, jobs are refused."
+    )
+    max_waiting_images_per_key: int = Field(default=1_000_000, gt=0, description="The same, of one API key.")
+    max_blob_bytes: int = Field(
+        default=100_000_000_000, gt=0, description="Most bytes of uploaded images; beyond, uploads are refused."
+    )
+    max_blob_bytes_per_key: int = Field(default=100_000_000_000, gt=0, description="The same, of one API key.")
+    deadline_seconds: float = Field(
+        default=7 * 86400.0, gt=0, description="What a job has not finished after this long fails."
+    )
+    retention_seconds: float = Field(
+        default=86400.0, gt=0, description="Everything of a job is deleted this long after its end."
+    )
     max_wait_seconds: float = Field(default=60.0, ge=0, description="Longest long-poll.")
     upload_grace_seconds: float = Field(
         default=3600.0, gt=0, description="An upload that never became a job is deleted after this long."

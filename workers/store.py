@@ -1,66 +1,106 @@
-"""The job store: jobs, their counts and their results, in Redis."""
+"""The job store: jobs, their counts and their results."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from workers.errors import JobNotFoundError, StoreUnavailableError
+from serving.errors import ShelflineError
+from workers.blobs import BlobStore
+from workers.errors import (
+    IdempotencyInFlightError,
+    JobGoneError,
+    JobNotFoundError,
+    JobStateError,
+    QueueFullError,
+    StoreUnavailableError,
+    TooManyImagesError,
+)
 from workers.finished import FinishedListener
-from workers.jobs import ImageSource, Job, NewJob, is_id
+from workers.jobs import ImageSource, Job, NewJob, Outcome, is_id
+from workers.load import Load
 from workers.redis_link import RedisLink, translated
+from workers.reservations import Reservation
+from workers.segments import Segments
+from workers.settings import Settings
 
-SEGMENT = 1000  # images; also in scripts/common.lua
-_PAGE = 100  # results of one read
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one delivery of an image: its result, ready to be stored and shown."""
-
-    stream: str
-    entry: str
-    job: str
-    index: int
-    attempt: str
-    state: str
-    model_version: int | None
-    result: str
+_RETRY_AFTER, _MOST_RETRY_AFTER = 60, 3600  # seconds: where nothing is measured, and at most
+REMEMBERED_SECONDS = 7 * 86400  # that there was a job which is deleted now
 
 
 class JobStore:
     """Jobs by id. Every method raises StoreUnavailableError where Redis is down."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, blobs: BlobStore, settings: Settings) -> None:
         self._link = link
+        self._settings = settings
+        self._segments = Segments(link, blobs)
+        self._load = Load(link)
         self._finished = FinishedListener(link)
 
     def close(self) -> None:
         """End the subscription for finished jobs."""
         self._finished.close()
 
-    def create(self, job: NewJob, first: Sequence[ImageSource], offset: int) -> Job:
+    def create(
+        self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None = None
+    ) -> Job:
         """Create a job whose manifest is stored, with its first window of work; then it is accepted.
 
-        `offset` is where in the manifest, in bytes, the window ends.
+        `offset` is where in the manifest, in bytes, the window ends. The job may be another than the one that was
+        given: the one that a retry was made to before. Raises QueueFullError, JobNotFoundError,
+        IdempotencyInFlightError.
         """
+        document = {
+            "id": job.id,
+            "options": job.options.to_json(),
+            "model": job.options.model,
+            "lane": job.lane,
+            "total": job.total,
+            "upload": job.upload,
+            "bytes": job.bytes,
+            "owner": job.owner,
+            "retry_of": job.retry_of,
+            "deadline_ms": int(job.deadline_seconds * 1000),
+            "offset": offset,
+            "limits": [[str(part) for part in limit] for limit in self._limits(job.total, job.bytes, job.owner)],
+            "reservation": reservation.key if reservation else "",
+            "token": reservation.token if reservation else "",
+            "fingerprint": reservation.fingerprint if reservation else "",
+            "replay_ms": int(self._settings.retention_seconds * 1000),
+        }
         flat = [part for source in first for part in (source.name, source.ref)]
-        options = job.options
-        created = self._link.run(
-            "create", job.id, options.to_json(), options.model, job.lane, job.total, job.upload, offset, *flat
-        )
-        if created is None:
+        # Numbers as text: Lua would write them as floats.
+        texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
+        verdict, *details = self._link.run("create", json.dumps(texts), *flat)
+        if verdict == "full":
+            field, there, more, most = details
+            raise self._full(job.options.model, field, int(there), int(more), int(most))
+        if verdict == "parent_gone":
+            raise JobNotFoundError(f"There is no job {job.retry_of!r} any more: it was deleted meanwhile.")
+        if verdict == "not_reserved":
+            raise IdempotencyInFlightError("Another request with this Idempotency-Key was faster: ask for its job.")
+        if verdict == "upload_gone":
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
-        return Job.from_hash(job.id, dict(zip(created[::2], created[1::2], strict=True)))
+        return self.get(details[0])
+
+    def check_room(self, model: str, owner: str) -> None:
+        """Raise QueueFullError where not one image more may wait: before an upload is stored, not only after."""
+        limits = self._limits(1, 1, owner)
+        with translated():
+            there = self._link.client.hmget("sl:open", [field for field, _, _ in limits])
+        for (field, more, most), now in zip(limits, there, strict=True):
+            if int(now or 0) + more > most:
+                raise self._full(model, field, int(now), more, most)
 
     def get(self, job_id: str) -> Job:
-        """The job as one atomic read finds it; raises JobNotFoundError."""
+        """The job as one atomic read finds it; raises JobNotFoundError, or JobGoneError where it was deleted."""
         stored: dict[str, str] = {}
         if is_id("job", job_id):  # the job's other keys begin alike
             with translated():
                 stored = self._link.client.hgetall(f"sl:job:{job_id}")
         if not stored:
-            raise JobNotFoundError(f"There is no job {job_id!r}: check the id; jobs are kept for a limited time.")
+            raise self._missing(job_id)
         return Job.from_hash(job_id, stored)
 
     def wait(self, job_id: str, timeout: float) -> Job:
@@ -77,24 +117,77 @@ class JobStore:
 
         Raises JobNotFoundError, at once.
         """
-        return self._results(job_id, start, self.get(job_id).total)
+        return self._segments.read(job_id, start, self.get(job_id).total)
 
-    def _results(self, job_id: str, start: int, total: int) -> Iterator[str]:
-        index = start
-        while index < total:
-            segment, end = index // SEGMENT, min(total, index + _PAGE, (index // SEGMENT + 1) * SEGMENT)
-            with translated():
-                page = self._link.client.hmget(f"sl:job:{job_id}:seg:{segment}", [str(i) for i in range(index, end)])
-            for result in page:
-                if result is None:
-                    return
-                yield result
-            index = end
+    def settle(self, outcomes: Sequence[Outcome], busy_seconds: float = 0.0) -> bool:
+        """Write results, once each, with the counts and what follows from them; says whether a duty is due now.
 
-    def settle(self, outcomes: Sequence[Outcome]) -> bool:
-        """Write results, once each, with the counts and what follows from them; says whether a duty is due now."""
-        flat: list[object] = []
+        All are of one model. `busy_seconds` is how long their worker worked for them: estimates are made of it.
+        """
+        flat: list[object] = [int(busy_seconds * 1000)]
         for one in outcomes:
             version = "" if one.model_version is None else one.model_version
             flat += [one.stream, one.entry, one.job, one.index, one.attempt, one.state, version, one.result]
         return bool(self._link.run("settle", *flat)[1])
+
+    def cancel(self, job_id: str) -> Job:
+        """Give up what is unfinished; what is being processed may still come to its result.
+
+        Does nothing to a job that is being canceled or was. Raises JobNotFoundError; JobStateError where it is over.
+        """
+        state = self._link.run("cancel", job_id, "canceled") if is_id("job", job_id) else None
+        if state is None:
+            raise self._missing(job_id)
+        job = self.get(job_id)
+        if job.state.terminal and job.state != "canceled":
+            raise JobStateError(f"The job is {job.state.value}: there is nothing left to cancel.")
+        return job
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, with all that belongs to it; nothing happens where it was deleted before.
+
+        Raises JobNotFoundError where it never was; JobStateError where it is not over.
+        """
+        state = None
+        if is_id("job", job_id):
+            state = self._link.run("delete", job_id, REMEMBERED_SECONDS * 1000, "over")
+        if state is None:
+            missing = self._missing(job_id)
+            if isinstance(missing, JobGoneError):
+                return
+            raise missing
+        if state in {"queued", "running", "canceling", "finishing"}:
+            raise JobStateError(f"The job is {state}: cancel it, and delete it when that is done.")
+
+    def _missing(self, job_id: str) -> JobNotFoundError | JobGoneError:
+        if is_id("job", job_id):
+            with translated():
+                gone = self._link.client.exists(f"sl:gone:{job_id}")
+            if gone:
+                return JobGoneError(f"The job {job_id} was deleted, with its results.")
+        return JobNotFoundError(f"There is no job {job_id!r}: check the id; jobs are kept for a limited time.")
+
+    def _limits(self, images: int, byte_count: int, owner: str) -> list[tuple[str, int, int]]:
+        """Of each limit: the field of `sl:open` that it bounds, what a job adds there, and how much there may be."""
+        settings = self._settings
+        limits = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
+        if owner:
+            limits += [
+                (f"images:{owner}", images, settings.max_waiting_images_per_key),
+                (f"bytes:{owner}", byte_count, settings.max_blob_bytes_per_key),
+            ]
+        return limits
+
+    def _full(self, model: str, field: str, there: int, more: int, most: int) -> ShelflineError:
+        kind = field.partition(":")[0]
+        if more > most:
+            return TooManyImagesError(
+                f"The job has {more} {kind}, and at most {most} may wait: make several jobs of it."
+            )
+        what = "images wait" if kind == "images" else "bytes of images are stored"
+        again = self._load.seconds_for(model, there + more - most) if kind == "images" else None
+        retry_after = round(min(max(again or _RETRY_AFTER, 1), _MOST_RETRY_AFTER))
+        return QueueFullError(
+            f"The queue is full: {there} {what}, at most {most} may. Send the job again in {retry_after} s.",
+            retry_after,
+        )

@@ -2,6 +2,7 @@
 -- Numbers that become strings go through fmt: Lua would write 1.7e+12 for a time in milliseconds.
 local GROUP = 'workers'
 local SEGMENT = 1000
+local RATE_HALF_MS = 30000
 
 local function fmt(number) return string.format('%.0f', number) end
 
@@ -15,7 +16,12 @@ local function items_key(id) return 'sl:job:' .. id .. ':items' end
 local function segment_key(id, index) return 'sl:job:' .. id .. ':seg:' .. fmt(math.floor(index / SEGMENT)) end
 local function stream_key(model, lane) return 'sl:lane:' .. model .. ':' .. lane end
 
+local function gone_key(id) return 'sl:gone:' .. id end
+local function active_key(model, lane) return 'sl:active:' .. model .. ':' .. lane end
+
+-- Whether images of the job may still be claimed; and whether results of those that were claimed still count.
 local function active(state) return state == 'queued' or state == 'running' end
+local function open(state) return active(state) or state == 'canceling' end
 
 -- Says whether the duty is new: one that is due or under way already stays as it is.
 local function add_due(member, at) return redis.call('ZADD', 'sl:due', 'NX', fmt(at), member) == 1 end
@@ -55,12 +61,59 @@ local function feed(id, model, lane, fed, offset, from)
   redis.call('HINCRBY', job_key(id), 'waiting', count)
 end
 
--- Whether this delivery may still change its image: the job is active, the attempt is the latest, no result stands.
-local function live(entry)
-  if not active(redis.call('HGET', job_key(entry.job), 'state')) then return false end
-  local attempt = redis.call('HGET', items_key(entry.job), 'attempt:' .. entry.index) or '0'
-  return attempt == entry.attempt
+-- Whether an image still waits for its result, and for that of this attempt.
+local function unsettled(entry)
+  local marks = redis.call('HMGET', items_key(entry.job), 'attempt:' .. entry.index,
+    'sealed:' .. fmt(math.floor(tonumber(entry.index) / SEGMENT)))
+  return (marks[1] or '0') == entry.attempt and not marks[2]
     and redis.call('HEXISTS', segment_key(entry.job, tonumber(entry.index)), entry.index) == 0
+end
+
+-- Whether this delivery may be processed; and whether it may still change its image.
+local function live(entry) return active(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
+local function counts(entry) return open(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
+
+-- Keeps account of accepted images without a result, in all, by owner and by lane: limits and estimates need it.
+local function account(id, delta)
+  local job = redis.call('HMGET', job_key(id), 'model', 'lane', 'owner')
+  redis.call('HINCRBY', 'sl:open', 'images', delta)
+  redis.call('HINCRBY', 'sl:open', 'lane:' .. job[1] .. ':' .. job[2], delta)
+  if job[3] ~= '' then redis.call('HINCRBY', 'sl:open', 'images:' .. job[3], delta) end
+end
+
+-- Notes how many images were settled, and in how much time that was spent on them. Several workers' times overlap,
+-- hence at most the time since the last note. What is old counts half for every RATE_HALF_MS of work since.
+local function measure(model, images, busy)
+  local key, now = 'sl:rate:' .. model, now_ms()
+  local rate = redis.call('HMGET', key, 'images', 'ms', 'at')
+  local ms = math.min(tonumber(busy), now - tonumber(rate[3] or '0'))
+  local weight = 0.5 ^ (ms / RATE_HALF_MS)
+  redis.call('HSET', key, 'images', string.format('%.3f', weight * tonumber(rate[1] or '0') + images),
+    'ms', string.format('%.3f', weight * tonumber(rate[2] or '0') + ms), 'at', fmt(now))
+end
+
+-- Begins the end of a job whose every image is settled; says whether it did.
+local function finish_if_done(id)
+  local key = job_key(id)
+  local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane')
+  if not open(job[3]) or tonumber(job[1]) + tonumber(job[2]) > 0 then return false end
+  redis.call('HSET', key, 'state', 'finishing')
+  redis.call('ZREM', active_key(job[4], job[5]), id)
+  redis.call('ZREM', 'sl:due', 'expire:' .. id, 'topup:' .. id)
+  add_due('finish:' .. id, now_ms())
+  return true
+end
+
+-- Ends a claimed image of a job that was canceled or whose time is over. The attempt goes up, so that whoever still
+-- works on it changes nothing.
+local function give_up(entry)
+  local key = job_key(entry.job)
+  redis.call('HINCRBY', items_key(entry.job), 'attempt:' .. entry.index, 1)
+  redis.call('HINCRBY', key, 'running', -1)
+  redis.call('HINCRBY', key, redis.call('HGET', key, 'given_up_as'), 1)
+  redis.call('HINCRBY', key, 'given_up', 1)
+  account(entry.job, -1)
+  return finish_if_done(entry.job)
 end
 
 -- What a claimer gets of an entry.

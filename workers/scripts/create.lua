@@ -1,14 +1,41 @@
--- ARGV: job, options, model, lane, total, upload, offset, then the first window's name, ref, name, ref, ...
--- Answers the job (also where it exists already: the script was sent twice), or nothing where its upload was given up.
-local id, options, model, lane, total, upload, offset = unpack(ARGV, 1, 7)
-if redis.call('EXISTS', job_key(id)) == 1 then return redis.call('HGETALL', job_key(id)) end
-if upload ~= '' and redis.call('ZREM', 'sl:due', 'upload:' .. upload) == 0 then return nil end
+-- ARGV: the job as JSON, then the first window's name, ref, name, ref, ...
+-- Answers 'ok' and the job's id (another's where this was asked before), or why there is none: 'upload_gone',
+-- 'parent_gone', 'not_reserved', or 'full' and what of: images, bytes, each with the owner's limit or everyone's.
+local new = cjson.decode(ARGV[1])
+local id, key = new.id, job_key(new.id)
+if redis.call('EXISTS', key) == 1 then return { 'ok', id } end
+if new.retry_of ~= '' then
+  local parent = redis.call('HMGET', job_key(new.retry_of), 'state', 'retried_as')
+  if not parent[1] then return { 'parent_gone' } end
+  if parent[2] then return { 'ok', parent[2] } end
+end
+local reservation = redis.call('HMGET', new.reservation, 'job', 'token')
+if new.reservation ~= '' and reservation[2] ~= new.token then return { 'not_reserved' } end
+for _, limit in ipairs(new.limits) do -- { field of sl:open, what this job adds, how much there may be }
+  local there = tonumber(redis.call('HGET', 'sl:open', limit[1]) or '0')
+  if there + tonumber(limit[2]) > tonumber(limit[3]) then
+    return { 'full', limit[1], fmt(there), limit[2], limit[3] }
+  end
+end
+if new.upload ~= '' and redis.call('ZREM', 'sl:due', 'upload:' .. new.upload) == 0 then return { 'upload_gone' } end
 local now = now_ms()
-redis.call('HSET', job_key(id), 'options', options, 'model', model, 'lane', lane, 'state', 'queued',
-  'total', total, 'queued', total, 'running', 0, 'succeeded', 0, 'failed', 0, 'canceled', 0,
-  'waiting', 0, 'fed', 0, 'fed_offset', 0, 'upload', upload, 'created_at', fmt(now))
+redis.call('HSET', key, 'options', new.options, 'model', new.model, 'lane', new.lane, 'state', 'queued',
+  'total', new.total, 'queued', new.total, 'running', 0, 'succeeded', 0, 'failed', 0, 'canceled', 0,
+  'waiting', 0, 'fed', 0, 'fed_offset', 0, 'upload', new.upload, 'bytes', new.bytes, 'owner', new.owner,
+  'retry_of', new.retry_of, 'created_at', fmt(now), 'deadline_at', fmt(now + tonumber(new.deadline_ms)))
+account(id, new.total)
+redis.call('HINCRBY', 'sl:open', 'bytes', new.bytes)
+if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, new.bytes) end
 redis.call('ZADD', 'sl:jobs', fmt(now), id)
-redis.call('SADD', 'sl:models', model)
+redis.call('ZADD', active_key(new.model, new.lane), fmt(now), id)
+redis.call('SADD', 'sl:models', new.model)
+add_due('expire:' .. id, now + tonumber(new.deadline_ms))
 redis.call('ZREM', 'sl:due', 'purge:jobs/' .. id)
-feed(id, model, lane, 0, offset, 8)
-return redis.call('HGETALL', job_key(id))
+if new.retry_of ~= '' then redis.call('HSET', job_key(new.retry_of), 'retried_as', id) end
+if new.reservation ~= '' then
+  redis.call('HSET', new.reservation, 'job', id, 'fingerprint', new.fingerprint)
+  redis.call('HDEL', new.reservation, 'token')
+  redis.call('PEXPIRE', new.reservation, new.replay_ms)
+end
+feed(id, new.model, new.lane, 0, new.offset, 2)
+return { 'ok', id }

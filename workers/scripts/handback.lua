@@ -9,9 +9,10 @@ for i = 2, #ARGV, 4 do
   local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
   if row and row[2] == consumer and found then
     local entry = as_table(found[2])
-    local mine = live(entry)
+    local again = live(entry)
+    if not again and counts(entry) then give_up(entry) end
     drop_entry(stream, entry_id)
-    if mine then
+    if again then
       local key, items = job_key(entry.job), items_key(entry.job)
       local attempt = redis.call('HINCRBY', items, 'attempt:' .. entry.index, 1)
       local starts = tonumber(redis.call('HGET', items, 'starts:' .. entry.index) or '0')

@@ -1,24 +1,35 @@
--- ARGV: stream, entry, job, index, attempt, outcome (succeeded|failed), model version or '', result, ...
+-- ARGV: milliseconds of work since the last settle, then stream, entry, job, index, attempt, outcome
+-- (succeeded|failed), model version or '', result, ...
 -- A result is written once: nothing happens to an image whose job is gone or over, whose attempt is not the latest,
 -- or that has a result. Answers how many images were settled, and whether a duty became due.
-local settled, due = 0, 0
-for i = 1, #ARGV, 8 do
+local settled, due = {}, 0
+for i = 2, #ARGV, 8 do
   local stream, entry_id, id, index, attempt, outcome, version, result = unpack(ARGV, i, i + 7)
-  if live({ job = id, index = index, attempt = attempt }) then
-    local key = job_key(id)
-    redis.call('HSET', segment_key(id, tonumber(index)), index, result)
+  if counts({ job = id, index = index, attempt = attempt }) then
+    local key, segment = job_key(id), segment_key(id, tonumber(index))
+    redis.call('HSET', segment, index, result)
     redis.call('HDEL', items_key(id), 'starts:' .. index, 'attempt:' .. index)
     redis.call('HINCRBY', key, 'running', -1)
     redis.call('HINCRBY', key, outcome, 1)
     if version ~= '' then redis.call('HINCRBY', key, 'version:' .. version, 1) end
-    local job = redis.call('HMGET', key, 'total', 'succeeded', 'failed', 'canceled')
-    if tonumber(job[2]) + tonumber(job[3]) + tonumber(job[4]) == tonumber(job[1]) then
-      redis.call('HSET', key, 'state', 'finishing')
-      add_due('finish:' .. id, now_ms())
+    local total = tonumber(redis.call('HGET', key, 'total'))
+    local number = math.floor(tonumber(index) / SEGMENT)
+    if total > SEGMENT and redis.call('HLEN', segment) == math.min(SEGMENT, total - number * SEGMENT) then
+      add_due('seal:' .. id .. ':' .. fmt(number), now_ms())
       due = 1
     end
-    settled = settled + 1
+    if finish_if_done(id) then due = 1 end
+    settled[id] = (settled[id] or 0) + 1
   end
   drop_entry(stream, entry_id)
 end
-return { settled, due }
+local count = 0
+for id, images in pairs(settled) do
+  account(id, -images)
+  count = count + images
+end
+if count > 0 then
+  local model = redis.call('HGET', job_key(next(settled)), 'model') -- of one model: a pipeline has one
+  measure(model, count, ARGV[1])
+end
+return { count, due }

@@ -20,6 +20,7 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
     elseif not held[stream .. ' ' .. entry_id] then
       local entry = as_table(found[2])
       if not live(entry) then
+        if counts(entry) then give_up(entry) end
         drop_entry(stream, entry_id)
       else
         local item = describe(stream, entry_id, entry)

@@ -48,8 +48,8 @@ class Worker:
 
     def __init__(self, settings: Settings, link: RedisLink) -> None:
         self.link, self.settings = link, settings
-        self.store = JobStore(link)
         self.blobs = FsspecBlobs(settings.blob_url)
+        self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, NoBell(), settings)
         self._runtimes: list[Runtime] = []
         self.runtime = self.another()

@@ -15,14 +15,14 @@ from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
 from workers.duties import Duties
-from workers.errors import JobNotFoundError
+from workers.errors import JobNotFoundError, StoreUnavailableError
 from workers.intake import Intake
-from workers.jobs import Job, JobOptions, JobState
+from workers.jobs import Job, JobOptions, JobState, NewJob, Outcome, new_id
 from workers.leases import Leases
 from workers.queue import Delivery, WorkQueue, window
 from workers.redis_link import RedisLink
 from workers.settings import Settings
-from workers.store import JobStore, Outcome
+from workers.store import JobStore
 
 
 class Bench:
@@ -30,8 +30,8 @@ class Bench:
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self.link, self.settings, self.rung = link, settings, []
-        self.store = JobStore(link)
         self.blobs = FsspecBlobs(settings.blob_url)
+        self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, self, settings)
         self.duties = Duties(link, self.blobs, settings, self.ring)
         self.one = WorkQueue(link, settings, "one")
@@ -219,7 +219,8 @@ def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
     bench.blobs.write("uploads/upload_x/0", io.BytesIO(b"x"))
     bench.duties.run_due()
     assert not bench.blobs._files.exists(bench.blobs._path("uploads/upload_x"))
-    assert bench.link.run("create", "job_x", "{}", "default", "bulk", 1, "upload_x", 0, "n", "r") is None
+    with pytest.raises(StoreUnavailableError, match="given up"):
+        bench.store.create(NewJob(new_id("job"), JobOptions("default"), 1, 60.0, "upload_x"), [], 0)
     assert bench.blobs.read(bench.one.claim("default", 1).deliveries[0].ref[5:], 9) == b"0"
     assert bench.check(kept.id).total == 1
 

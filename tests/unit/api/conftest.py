@@ -22,7 +22,9 @@ from workers.errors import (
     NoImagesError,
     UnknownModelError,
 )
+from workers.intake import Terms
 from workers.jobs import Job, JobOptions, JobState, NewJob, new_id
+from workers.load import Estimate
 from workers.settings import Settings
 
 
@@ -81,8 +83,9 @@ class MemoryIntake:
     root: Path
     uploads: list[tuple[str, bytes]] = field(default_factory=list)
     error: Exception | None = None
+    terms: Terms = Terms()
 
-    def submit_folder(self, folder: str, options: JobOptions) -> Job:
+    def submit_folder(self, folder: str, options: JobOptions, terms: Terms) -> Job:
         """A job of the files of a folder."""
         if not Path(folder).is_relative_to(self.root):
             raise FolderNotAllowedError("not under a root")
@@ -90,8 +93,9 @@ class MemoryIntake:
             raise FolderNotFoundError("no such folder")
         return self._create(len(list(Path(folder).iterdir())), options)
 
-    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions) -> Job:
+    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Terms) -> Job:
         """A job of uploads, which are kept."""
+        self.terms = terms
         self.uploads = [(name, content.read()) for name, content in files]
         return self._create(len(self.uploads), options)
 
@@ -102,7 +106,7 @@ class MemoryIntake:
             raise UnknownModelError(f"no model {options.model}")
         if not total:
             raise NoImagesError("no images")
-        new = NewJob(new_id("job"), options, total)
+        new = NewJob(new_id("job"), options, total, 60.0)
         job = Job(new.id, options, JobState.QUEUED, new.lane, total, total, 0, 0, 0, 0, 1_700_000_000.25)
         self.store.jobs[job.id] = job
         self.store.lines[job.id] = []
@@ -134,6 +138,17 @@ class MemoryCatalog:
 
 
 @dataclass
+class MemoryLoad:
+    """An estimate that is always the same."""
+
+    found: Estimate = Estimate(3, 12.34)
+
+    def estimate(self, job: Job) -> Estimate:
+        """What it was told."""
+        return self.found if job.state.waits else Estimate(None, 0.0)
+
+
+@dataclass
 class MemoryBackend:
     """What `workers.backend.Backend` has."""
 
@@ -141,6 +156,7 @@ class MemoryBackend:
     intake: MemoryIntake
     health: MemoryHealth
     catalog: MemoryCatalog
+    load: MemoryLoad
 
 
 @pytest.fixture
@@ -161,7 +177,7 @@ def settings(root: Path) -> Settings:
 def backend(root: Path) -> MemoryBackend:
     """A backend in memory."""
     store = MemoryStore()
-    return MemoryBackend(store, MemoryIntake(store, root), MemoryHealth(), MemoryCatalog())
+    return MemoryBackend(store, MemoryIntake(store, root), MemoryHealth(), MemoryCatalog(), MemoryLoad())
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""How much waits, how fast it goes, and so how long it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.jobs import Job, Lane
+from workers.redis_link import RedisLink, translated
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Where a job stands.
+
+    `queue_position` is how many unfinished jobs of its lane were accepted before it, None where it no longer waits;
+    `eta_seconds` how long until it ends, None where nothing was measured yet.
+    """
+
+    queue_position: int | None
+    eta_seconds: float | None
+
+
+class Load:
+    """Estimates from what workers measured. Every method raises StoreUnavailableError where Redis is down."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def rate(self, model: str) -> float | None:
+        """Images a second, of all workers, while there is work; None where nothing was measured yet.
+
+        Recent work counts more: half as much after each 30 s of work.
+        """
+        with translated():
+            return _rate(*self._link.client.hmget(_rate_key(model), "images", "ms"))
+
+    def seconds_for(self, model: str, images: int) -> float | None:
+        """How long the workers need for so many images; None where nothing was measured yet."""
+        rate = self.rate(model)
+        return images / rate if rate else None
+
+    def wait_seconds(self, model: str, lane: Lane) -> float | None:
+        """How long an image that is accepted now waits for its turn; None where nothing was measured yet."""
+        with translated():
+            ahead = self._link.client.hmget("sl:open", f"lane:{model}:interactive", f"lane:{model}:bulk")
+        interactive, bulk = (int(count or 0) for count in ahead)
+        return self.seconds_for(model, interactive + (bulk if lane == "bulk" else 0))
+
+    def estimate(self, job: Job) -> Estimate:
+        """Where a job stands, at the same small cost whatever its size.
+
+        Jobs share their lane fairly: until this one is done, each other does as many images, or all that it has.
+        """
+        if not job.state.waits:
+            return Estimate(None, 0.0)
+        model, lane = job.options.model, job.lane
+        with translated(), self._link.client.pipeline(transaction=False) as together:
+            together.zrank(f"sl:active:{model}:{lane}", job.id)
+            together.zcard(f"sl:active:{model}:{lane}")
+            together.hmget("sl:open", f"lane:{model}:{lane}", f"lane:{model}:interactive")
+            together.hmget(_rate_key(model), "images", "ms")
+            rank, jobs, (in_lane, interactive), measured = together.execute()
+        images = min(int(in_lane or 0), (job.queued + job.running) * max(jobs, 1))
+        if lane == "bulk":
+            images += int(interactive or 0)
+        rate = _rate(*measured)
+        return Estimate(rank, images / rate if rate else None)
+
+
+def _rate_key(model: str) -> str:
+    return f"sl:rate:{model}"
+
+
+def _rate(images: str | None, ms: str | None) -> float | None:
+    return 1000 * float(images) / float(ms) if images and ms and float(ms) else None

@@ -1,0 +1,20 @@
+-- ARGV: job, for how many ms its end is remembered, 'any' or 'over'. Takes a job out of Redis, whole, and makes it due
+-- that its blobs go. 'over': only where it is terminal. Answers the state that it had, or nothing where there is none.
+local id, remembered, which = unpack(ARGV)
+local key = job_key(id)
+local job = as_table(redis.call('HGETALL', key))
+if not job.state then return nil end
+if which == 'over' and (open(job.state) or job.state == 'finishing') then return job.state end
+account(id, -tonumber(job.queued) - tonumber(job.running))
+redis.call('HINCRBY', 'sl:open', 'bytes', -tonumber(job.bytes))
+if job.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. job.owner, -tonumber(job.bytes)) end
+redis.call('ZREM', 'sl:jobs', id)
+redis.call('ZREM', active_key(job.model, job.lane), id)
+redis.call('ZREM', 'sl:due', 'topup:' .. id, 'finish:' .. id, 'expire:' .. id, 'retire:' .. id)
+for index = 0, tonumber(job.total) - 1, SEGMENT do redis.call('UNLINK', segment_key(id, index)) end
+redis.call('UNLINK', key, items_key(id))
+redis.call('SET', gone_key(id), job.state, 'PX', remembered)
+add_due('purge:jobs/' .. id, now_ms())
+if job.upload ~= '' then add_due('purge:uploads/' .. job.upload, now_ms()) end
+redis.call('PUBLISH', 'sl:finished', id)
+return job.state

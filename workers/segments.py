@@ -1,0 +1,109 @@
+"""A job's results, in segments of consecutive images: open ones in Redis, sealed ones in the blob store."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterator, Mapping
+
+from workers.blobs import BlobStore
+from workers.errors import ImageMissingError, JobGoneError
+from workers.jobs import Job, JobState
+from workers.redis_link import RedisLink, translated
+from workers.results import given_up
+from workers.sources import read_window
+
+SEGMENT = 1000  # images; also in scripts/common.lua
+_PAGE = 100  # results of one read from Redis
+_MOST_BYTES = 1 << 30  # of a sealed segment
+
+
+class Segments:
+    """Sealed segments never change. Every method raises StoreUnavailableError where Redis or the blob store is down."""
+
+    def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
+        self._link = link
+        self._blobs = blobs
+
+    def read(self, job_id: str, start: int, total: int) -> Iterator[str]:
+        """The finished prefix of the results from index `start` on; raises JobGoneError where the job is deleted."""
+        index = start
+        while index < total:
+            number = index // SEGMENT
+            end = min(total, index + _PAGE, (number + 1) * SEGMENT)
+            with translated():
+                page = self._link.client.hmget(_open_key(job_id, number), [str(i) for i in range(index, end)])
+            if page[0] is None and self._is_sealed(job_id, number, total):
+                page = self._sealed(job_id, number)[index - number * SEGMENT :]
+            for result in page:
+                if result is None:
+                    return
+                yield result
+            index += len(page)
+
+    def seal(self, job_id: str, number: int) -> None:
+        """Move a full segment to the blob store; nothing happens where that was done, or the job is gone."""
+        results = self._open(job_id, number)
+        if results:
+            self._seal(job_id, number, results)
+
+    def close(self, job: Job) -> None:
+        """Bring all results of a job that is finishing to where they stay; images that were given up get theirs."""
+        offset = 0
+        for number, first in enumerate(range(0, job.total, SEGMENT)):
+            names: list[str] = []
+            if job.given_up:
+                sources, offset = read_window(self._blobs, job.id, offset, min(SEGMENT, job.total - first))
+                names = [source.name for source in sources]
+            results = self._open(job.id, number)
+            if results is None:
+                continue
+            missing = {
+                str(index): given_up(index, name, expired=job.ending == JobState.EXPIRED)
+                for index, name in enumerate(names, first)
+                if str(index) not in results
+            }
+            if job.total > SEGMENT:
+                self._seal(job.id, number, results | missing)
+            elif missing:
+                self._link.run("fill", job.id, *(part for line in missing.items() for part in line))
+
+    def _open(self, job_id: str, number: int) -> dict[str, str] | None:
+        """The results of a segment that is not sealed; None where it is, or where the job is over or gone."""
+        with translated(), self._link.client.pipeline() as together:  # one atomic look
+            together.hget(f"sl:job:{job_id}", "state")
+            together.hexists(f"sl:job:{job_id}:items", f"sealed:{number}")
+            together.hgetall(_open_key(job_id, number))
+            state, sealed, results = together.execute()
+        found: dict[str, str] = results
+        return None if state is None or JobState(state).terminal or sealed else found
+
+    def _seal(self, job_id: str, number: int, results: Mapping[str, str]) -> None:
+        lines = "".join(f"{results[index]}\n" for index in sorted(results, key=int))
+        content = gzip.compress(lines.encode("utf-8", "surrogatepass"), compresslevel=6, mtime=0)
+        self._blobs.write(_sealed_path(job_id, number), io.BytesIO(content))
+        self._link.run("seal", job_id, number)
+
+    def _sealed(self, job_id: str, number: int) -> list[str]:
+        try:
+            content = self._blobs.read(_sealed_path(job_id, number), _MOST_BYTES)
+        except ImageMissingError as error:
+            raise JobGoneError(f"The job {job_id} was deleted, with its results.") from error
+        return gzip.decompress(content).decode("utf-8", "surrogatepass").split("\n")[:-1]
+
+    def _is_sealed(self, job_id: str, number: int, total: int) -> bool:
+        with translated(), self._link.client.pipeline() as together:
+            together.hexists(f"sl:job:{job_id}:items", f"sealed:{number}")
+            together.hget(f"sl:job:{job_id}", "state")
+            sealed, state = together.execute()
+        if state is None:
+            raise JobGoneError(f"The job {job_id} was deleted, with its results.")
+        return total > SEGMENT and (bool(sealed) or JobState(state).terminal)
+
+
+def _open_key(job_id: str, number: int) -> str:
+    return f"sl:job:{job_id}:seg:{number}"
+
+
+def _sealed_path(job_id: str, number: int) -> str:
+    return f"jobs/{job_id}/results/{number:06}.jsonl.gz"
