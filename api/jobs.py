@@ -41,14 +41,14 @@ def job_routes(settings: Settings, backend: Backend) -> Blueprint:
             raise UnsupportedMediaTypeError(
                 "Send multipart/form-data with files in the field `images`, or application/json with a `folder`."
             )
-        return accepted(job)
+        return _accepted(backend, job)
 
     @routes.get("/<job_id>")
     def show(job_id: str) -> Response:
         asked, preferred = asked_wait(request.args.get("wait"), request.headers.get("Prefer"))
         with room.place(min(asked, settings.max_wait_seconds)) as seconds:
             job = backend.store.wait(job_id, seconds) if seconds else backend.store.get(job_id)
-        response = shown(job, 200)
+        response = _shown(backend, job, 200)
         if preferred and seconds == asked:
             response.headers["Preference-Applied"] = f"wait={asked:.0f}"
         return response
@@ -62,30 +62,37 @@ def job_routes(settings: Settings, backend: Backend) -> Blueprint:
         everything = () if first is None else itertools.chain((first,), lines)
         return Response(_chunks(everything), mimetype="application/x-ndjson")
 
+    _add_changes(routes, backend)
+    return routes
+
+
+def _add_changes(routes: Blueprint, backend: Backend) -> None:
+    """What changes a job that there is. Each may be sent twice; a state that does not allow it is a 409."""
+
     @routes.post("/<job_id>/cancel")
     def cancel(job_id: str) -> Response:
-        return shown(backend.store.cancel(job_id), 200)
+        return _shown(backend, backend.store.cancel(job_id), 200)
 
     @routes.post("/<job_id>/retry")
     def retry(job_id: str) -> Response:
-        return accepted(backend.intake.retry(job_id))
+        return _accepted(backend, backend.intake.retry(job_id))
 
     @routes.delete("/<job_id>")
     def delete(job_id: str) -> Response:
         backend.store.delete(job_id)
         return Response(status=204)
 
-    def accepted(job: Job) -> Response:
-        response = shown(job, 202)
-        response.headers["Location"] = _urls(job.id)["self"]
-        response.headers["Retry-After"] = "1"
-        return response
 
-    def shown(job: Job, status: int) -> Response:
-        document = job_document(job, _urls(job.id), backend.load.estimate(job))
-        return Response(json.dumps(document) + "\n", status, mimetype="application/json")
+def _accepted(backend: Backend, job: Job) -> Response:
+    response = _shown(backend, job, 202)
+    response.headers["Location"] = _urls(job.id)["self"]
+    response.headers["Retry-After"] = "1"
+    return response
 
-    return routes
+
+def _shown(backend: Backend, job: Job, status: int) -> Response:
+    document = job_document(job, _urls(job.id), backend.load.estimate(job))
+    return Response(json.dumps(document) + "\n", status, mimetype="application/json")
 
 
 def _submit_folder(settings: Settings, backend: Backend) -> Job:

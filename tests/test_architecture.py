@@ -26,6 +26,7 @@ OF_WORKERS_FOR_API = {
     "images",
     "intake",
     "jobs",
+    "load",
     "logs",
     "catalog",
     "parent_death",

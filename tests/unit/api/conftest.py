@@ -22,7 +22,7 @@ from workers.errors import (
     NoImagesError,
     UnknownModelError,
 )
-from workers.intake import Terms
+from workers.intake import PLAIN, Terms
 from workers.jobs import Job, JobOptions, JobState, NewJob, new_id
 from workers.load import Estimate
 from workers.settings import Settings
@@ -83,10 +83,11 @@ class MemoryIntake:
     root: Path
     uploads: list[tuple[str, bytes]] = field(default_factory=list)
     error: Exception | None = None
-    terms: Terms = Terms()
+    terms: Terms = PLAIN
 
     def submit_folder(self, folder: str, options: JobOptions, terms: Terms) -> Job:
         """A job of the files of a folder."""
+        self.terms = terms
         if not Path(folder).is_relative_to(self.root):
             raise FolderNotAllowedError("not under a root")
         if not Path(folder).is_dir():
@@ -141,7 +142,7 @@ class MemoryCatalog:
 class MemoryLoad:
     """An estimate that is always the same."""
 
-    found: Estimate = Estimate(3, 12.34)
+    found: Estimate = field(default_factory=lambda: Estimate(3, 12.34))
 
     def estimate(self, job: Job) -> Estimate:
         """What it was told."""
