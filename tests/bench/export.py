@@ -25,27 +25,12 @@ from serving.decode import NumpyArrays, prepare
 from serving.description import Description, read_description
 from serving.tensors import encode_request
 from tests.bench.throughput import ROOT, make_photos, say
+from tests.real_ssd import MODEL, contract_toml
 from workers.images import prepare as decode_photo
 
-SSD = ROOT.parent / "shared" / "models" / "ssd-mobilenet-v1-coco"
 BATCH = 16
 ROUNDS = 7
 CALLS = 100
-CONTRACT = f"""
-name = "default"
-input_height = 300
-input_width = 300
-score_threshold = 0.3
-nms_iou = 0.6
-max_detections = 100
-labels = "{SSD / "labels.txt"}"
-[input]
-channels = "bgr"
-mean = [103.939, 116.779, 123.68]
-[output]
-convention = "ssd_raw"
-tensor = "concat_3:0"
-"""
 
 
 def wire_bytes(target: str, served: ServedModel, described: Description, images: np.ndarray) -> None:
@@ -110,10 +95,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         contract = work / "contract.toml"
-        contract.write_text(CONTRACT)
+        contract.write_text(contract_toml())
         models = work / "models"
         models.mkdir()
-        command = [sys.executable, "-m", "exporter", "savedmodel", str(SSD / "1"), "--contract", str(contract)]
+        command = [sys.executable, "-m", "exporter", "savedmodel", str(MODEL / "1"), "--contract", str(contract)]
         subprocess.run([*command, "--models", str(models)], cwd=ROOT, check=True)
         (work / "one").mkdir()
         make_photos(work / "one", 1)

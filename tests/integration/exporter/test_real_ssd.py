@@ -12,49 +12,39 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from exporter.comparison import compare_version
+from exporter.origin import read_origin
 from exporter.savedmodel_export import export_savedmodel
+from exporter.source import SourceModel
 from exporter.verify import SessionModel
 from serving.decode import NumpyArrays, decode, prepare
 from serving.description import read_description
 from serving.detections import Detections
+from tests.real_ssd import MODEL, PHOTOS, contract_toml
 from tests.unit.exporter.compare import assert_same, rows
 
-SHARED = Path(__file__).parents[4] / "shared"
-SOURCE = SHARED / "models" / "ssd-mobilenet-v1-coco"
-CONTRACT = """
-name = "mobilenet"
-input_height = 300
-input_width = 300
-score_threshold = 0.3
-nms_iou = 0.6
-max_detections = 100
-labels = "{labels}"
-
-[input]
-channels = "bgr"
-mean = [103.939, 116.779, 123.68]
-
-[output]
-convention = "ssd_raw"
-tensor = "concat_3:0"
-"""
-
-pytestmark = pytest.mark.skipif(not SOURCE.is_dir(), reason="the model is not beside the project")
+pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the model is not beside the project")
 
 
 @pytest.fixture(scope="module")
 def contract_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a user writes to describe the model."""
     path = tmp_path_factory.mktemp("contract") / "contract.toml"
-    path.write_text(CONTRACT.format(labels=SOURCE / "labels.txt"), "utf-8")
+    path.write_text(contract_toml("mobilenet"), "utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
-def wrapped(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionModel]:
+def folder(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model with a signature `detect`."""
-    folder = export_savedmodel(SOURCE / "1", contract_file, tmp_path_factory.mktemp("models"))
+    folder = export_savedmodel(MODEL / "1", contract_file, tmp_path_factory.mktemp("models"))
     assert (folder.parent.name, folder.name) == ("mobilenet", "1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wrapped(folder: Path) -> Iterator[SessionModel]:
+    """The same, loaded as TF Serving loads it."""
     with SessionModel(folder) as model:
         yield model
 
@@ -62,14 +52,14 @@ def wrapped(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="module")
 def reference() -> dict[str, Any]:
     """For each photo what the original found."""
-    found: dict[str, Any] = json.loads((SOURCE / "reference-detections.json").read_text("utf-8"))
+    found: dict[str, Any] = json.loads((MODEL / "reference-detections.json").read_text("utf-8"))
     return found
 
 
 @pytest.fixture(scope="module")
 def photos(reference: dict[str, Any]) -> NDArray[np.uint8]:
     """The photos in the order of the reference, as a client sends them."""
-    opened = [Image.open(SHARED / "images" / name).convert("RGB") for name in reference]
+    opened = [Image.open(PHOTOS / name).convert("RGB") for name in reference]
     return np.stack([np.asarray(image.resize((300, 300), Image.Resampling.BILINEAR)) for image in opened])
 
 
@@ -87,7 +77,7 @@ def in_numpy(contract_file: Path, photos: NDArray[np.uint8]) -> list[Detections]
     """What the original's `serving_default` answers, preprocessed and decoded by the client."""
     description = read_description(contract_file)
     found = []
-    with SessionModel(SOURCE / "1") as model:
+    with SessionModel(MODEL / "1") as model:
         for start in range(0, len(photos), 8):
             images = prepare(photos[start : start + 8], description.input, NumpyArrays())
             found += decode(model.predict("serving_default", images), description)
@@ -106,7 +96,7 @@ def test_it_finds_what_the_original_found(way: str, reference: dict[str, Any], r
     """All 160 with a score of 0.5 and more; 95 % of the box edges within 0.015, of the scores within 0.02."""
     found: list[Detections] = request.getfixturevalue(way)
     edges, scores = [], []
-    ids = {label: number for number, label in enumerate((SOURCE / "labels.txt").read_text("utf-8").splitlines())}
+    ids = {label: number for number, label in enumerate((MODEL / "labels.txt").read_text("utf-8").splitlines())}
     for one, wanted in zip(found, reference.values(), strict=True):
         for box, label, score in sure(wanted):
             same = one.classes == ids[label]
@@ -127,10 +117,22 @@ def test_the_two_ways_find_the_same(in_graph: list[Detections], in_numpy: list[D
     assert_same(in_graph, in_numpy, threshold=0.3)
 
 
+def test_verify_holds_it_against_its_source(folder: Path, photos: NDArray[np.uint8]) -> None:
+    """Every detection on real photos has its like within 1e-4."""
+    origin = read_origin(folder)
+
+    result = compare_version(
+        folder, origin.description.contract, photos, target=None, source=SourceModel(MODEL / "1", origin)
+    )
+
+    assert result.detections > 160
+    assert result.within(1e-4), result
+
+
 def test_the_raw_signature_is_left_as_it_was(wrapped: SessionModel, photos: NDArray[np.uint8]) -> None:
     """Name for name and, within float32's rounding, number for number."""
     images = photos[:2].astype(np.float32) - 110
-    with SessionModel(SOURCE / "1") as model:
+    with SessionModel(MODEL / "1") as model:
         before = model.predict("serving_default", images)
     after = wrapped.predict("serving_default", images)
 

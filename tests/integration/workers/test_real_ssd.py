@@ -12,29 +12,10 @@ import pytest
 
 from tests.celery_worker import CeleryWorker
 from tests.model_server import ServerProcess
+from tests.real_ssd import MODEL, PHOTOS, contract_toml
 from workers.jobs import JobOptions, JobState
 
 from .conftest import Worker
-
-SHARED = Path(__file__).parents[4] / "shared"
-MODEL = SHARED / "models" / "ssd-mobilenet-v1-coco"
-CONTRACT = f"""
-name = "default"
-input_height = 300
-input_width = 300
-score_threshold = 0.3
-nms_iou = 0.6
-max_detections = 100
-labels = "{MODEL / "labels.txt"}"
-
-[input]
-channels = "bgr"
-mean = [103.939, 116.779, 123.68]
-
-[output]
-convention = "ssd_raw"
-tensor = "concat_3:0"
-"""
 
 pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the real SSD is not at hand")
 
@@ -43,11 +24,11 @@ pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the real SSD is not 
 def ssd(tmp_path: Path, front: Worker) -> Iterator[Worker]:
     """A front end whose workers find the SSD, which does not describe itself, and the file that does."""
     (tmp_path / "default").mkdir()
-    (tmp_path / "default" / "contract.toml").write_text(CONTRACT)
+    (tmp_path / "default" / "contract.toml").write_text(contract_toml())
     process = ServerProcess(MODEL, tmp_path / "server.log")
     process.start()
     front.settings = front.settings.model_copy(
-        update={"model_server": process.target, "contracts": tmp_path, "folder_roots": (SHARED / "images",)}
+        update={"model_server": process.target, "contracts": tmp_path, "folder_roots": (PHOTOS,)}
     )
     front.intake._settings = front.settings
     yield front
@@ -65,7 +46,7 @@ def nearest(wanted: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, An
 def test_the_independent_reference_is_found(ssd: Worker, start: Callable[[str], CeleryWorker]) -> None:
     """Of what the original network found with score >= 0.5 all is found; 95 % of edges and scores are close."""
     start("prefork")
-    job = ssd.intake.submit_folder(str(SHARED / "images"), JobOptions("default"))
+    job = ssd.intake.submit_folder(str(PHOTOS), JobOptions("default"))
     assert ssd.store.wait(job.id, 120).state is JobState.SUCCEEDED
     reference = json.loads((MODEL / "reference-detections.json").read_text())
     results = {one["name"]: one["detections"] for one in ssd.results(job)}

@@ -7,24 +7,9 @@ import pytest
 from serving.contract import Label
 from serving.description import SsdRaw, read_description
 from serving.errors import ContractError
+from tests.real_ssd import contract_toml
 
-TEXT = """
-name = "commodity"
-input_height = 300
-input_width = 300
-score_threshold = 0.01
-nms_iou = 0.45
-max_detections = 200
-labels = "labels.txt"
-
-[input]
-channels = "bgr"
-mean = [103.939, 116.779, 123.68]
-
-[output]
-convention = "ssd_raw"
-tensor = "concat_3:0"
-"""
+TEXT = contract_toml("commodity", labels="labels.txt", score_threshold=0.01, nms_iou=0.45, max_detections=200)
 
 
 def write(folder: Path, text: str) -> Path:
