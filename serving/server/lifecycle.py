@@ -5,43 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
-from serving.protos import ProtoMessage
 from serving.server.errors import LoadError, not_found
-from serving.server.versions import Failure, State, aspired_of, gives_up, next_action, tries_again, version_number
+from serving.server.fitness import unfit
+from serving.server.folders import fingerprint, version_folders
+from serving.server.servable import Servable, VersionState
+from serving.server.versions import Failure, State, aspired_of, gives_up, next_action, tries_again
 
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
-
-
-class Servable(Protocol):
-    """A loaded version; `serving.server.loader.LoadedModel` is the real one."""
-
-    signatures: dict[str, ProtoMessage]
-
-    def run(self, feeds: Mapping[str, NDArray[Any]], fetches: list[str]) -> list[NDArray[Any]]:
-        """The tensors named `fetches`, given those of `feeds`."""
-
-    def close(self) -> None:
-        """Free the memory."""
-
-
-@dataclass(frozen=True)
-class VersionState:
-    """A version as GetModelStatus tells it: `error_code` is 0 and `error` empty where nothing went wrong."""
-
-    version: int
-    state: State
-    error_code: int
-    error: str
+_FAILED_PRECONDITION = 9
 
 
 @dataclass
@@ -59,7 +37,7 @@ class Lifecycle:
 
     `load` makes a Servable of a version's folder or raises LoadError. Source of the behaviour: TF Serving's
     file_system_storage_path_source.cc and basic_manager.cc. Unlike there, a version that fails to load holds up no
-    other, and is tried sooner if its folder changes.
+    other, and is tried sooner if its folder changes; and one that is not fit to replace the other fails to load.
     """
 
     def __init__(
@@ -168,12 +146,8 @@ class Lifecycle:
         return None
 
     def _poll(self) -> None:
-        found: dict[int, Path] = {}
         try:
-            for folder in sorted(self._base.iterdir()):
-                number = version_number(folder.name)
-                if number is not None and folder.is_dir():
-                    found.setdefault(number, folder)
+            found = version_folders(self._base)
         except OSError as error:  # as TF Serving does: what is loaded stays, while the folder is away
             _log.warning("cannot look for versions of %s: %s", self.name, error)
             return
@@ -196,7 +170,7 @@ class Lifecycle:
             failure = version.failure
             if failure is None or version.state not in {State.LOADING, State.END}:
                 continue
-            now_there = _fingerprint(version.folder)
+            now_there = fingerprint(version.folder)
             if tries_again(
                 failure,
                 retries=self._retries,
@@ -212,16 +186,16 @@ class Lifecycle:
         version = self._versions[number]
         with self._changed:
             version.state = State.LOADING
-        fingerprint = _fingerprint(version.folder)
+        held = fingerprint(version.folder)
         began = time.monotonic()
         try:
-            servable = self._load(version.folder)
+            servable = self._load_fit(number, version.folder)
         except LoadError as error:
-            self._note_failure(number, version, error, fingerprint)
+            self._note_failure(number, version, error, held)
             return
         except Exception as error:  # noqa: BLE001 - the version is told, and the thread must live on
             _log.exception("loading %s version %d broke", self.name, number)
-            self._note_failure(number, version, LoadError(f"{type(error).__name__}: {error}"), fingerprint)
+            self._note_failure(number, version, LoadError(f"{type(error).__name__}: {error}"), held)
             return
         with self._changed:
             version.servable, version.failure, version.error = servable, None, None
@@ -229,9 +203,20 @@ class Lifecycle:
             self._changed.notify_all()
         _log.info("%s version %d is available, loaded in %.1f s", self.name, number, time.monotonic() - began)
 
-    def _note_failure(self, number: int, version: _Version, error: LoadError, fingerprint: object) -> None:
+    def _load_fit(self, number: int, folder: Path) -> Servable:
+        servable = self._load(folder)
+        with self._changed:
+            served = self._available(None)
+            before = (served[0], list(served[2].signatures)) if served else None
+        reason = unfit(list(servable.signatures), base=self._base, number=number, served=before)
+        if reason:
+            servable.close()
+            raise LoadError(reason, _FAILED_PRECONDITION)
+        return servable
+
+    def _note_failure(self, number: int, version: _Version, error: LoadError, held: object) -> None:
         tries = version.failure.tries + 1 if version.failure else 1
-        failure = Failure(tries, time.monotonic(), fingerprint)
+        failure = Failure(tries, time.monotonic(), held)
         ends = gives_up(failure, retries=self._retries)
         with self._changed:
             version.failure, version.error = failure, error
@@ -254,15 +239,3 @@ class Lifecycle:
         with self._changed:
             version.state = State.END
         _log.info("%s version %d is unloaded", self.name, number)
-
-
-def _fingerprint(folder: Path) -> object:
-    """What the folder holds: names, sizes and times of change; another value means it was written to."""
-    seen = []
-    for path in sorted(folder.rglob("*")):
-        try:
-            facts = path.stat()
-        except OSError:
-            continue
-        seen.append((str(path), facts.st_size, facts.st_mtime_ns))
-    return tuple(seen)

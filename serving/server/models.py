@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 
 from serving.protos import ProtoMessage
 from serving.server.errors import invalid_argument, not_found
-from serving.server.lifecycle import Lifecycle, Servable
+from serving.server.lifecycle import Lifecycle
+from serving.server.servable import Servable
 
 
 class Models:

@@ -17,7 +17,8 @@ class FakeServable:
     def __init__(self, folder: Path) -> None:
         if not (folder / "saved_model.pb").exists():
             raise LoadError("no saved_model.pb", 5)
-        self.signatures: dict[str, ProtoMessage] = {}
+        names = (folder / "saved_model.pb").read_text().split()
+        self.signatures: dict[str, ProtoMessage] = dict.fromkeys(names)
         self.is_closed = False
 
     def run(self, feeds: Mapping[str, NDArray[Any]], fetches: list[str]) -> list[NDArray[Any]]:
@@ -29,10 +30,10 @@ class FakeServable:
         self.is_closed = True
 
 
-def publish(base: Path, name: str) -> Path:
+def publish(base: Path, name: str, *signatures: str) -> Path:
     """A complete version."""
     (base / name).mkdir()
-    (base / name / "saved_model.pb").touch()
+    (base / name / "saved_model.pb").write_text(" ".join(signatures))
     return base / name
 
 
@@ -182,3 +183,29 @@ def test_nothing_to_serve_is_not_found(tmp_path: Path) -> None:
     assert not model.is_hopeless
     with pytest.raises(StatusError, match=r"Servable not found for request: Latest\(m\)"), model.acquire(None):
         pass
+
+
+def test_a_version_without_what_clients_call_is_not_put_in_service(tmp_path: Path) -> None:
+    """The old one goes on, the new one is closed and its state says why; once it is mended it goes live."""
+    publish(tmp_path, "1", "detect", "describe")
+    made: list[FakeServable] = []
+
+    def load(folder: Path) -> FakeServable:
+        made.append(FakeServable(folder))
+        return made[-1]
+
+    model = Lifecycle("m", tmp_path, load, retry_seconds=3600)
+    model.run_once()
+    second = publish(tmp_path, "2", "serving_default")
+    model.run_once()
+
+    assert states(model) == [(2, "LOADING"), (1, "AVAILABLE")]
+    assert "no signature `detect` and no `describe`" in model.states()[0].error
+    assert model.states()[0].error_code == 9
+    assert [one.is_closed for one in made] == [False, True]
+    assert served(model) == 1
+
+    (second / "saved_model.pb").write_text("detect describe serving_default")
+    model.run_once()
+
+    assert states(model) == [(2, "AVAILABLE"), (1, "END")]
