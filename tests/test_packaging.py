@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def test_what_the_packages_read_is_packed() -> None:
+    """Each file of a package that is no Python is named, so that an installed copy has it; every pattern is needed."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name.partition(".")[0] for name in settings["packages"]}
+    there = {
+        path
+        for folder in folders
+        for path in (PROJECT / folder).rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+
+    packed = {
+        pattern: set((PROJECT / package).glob(pattern))
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+    }
+
+    assert all(packed.values()), packed
+    assert there == set().union(*packed.values())
+
+
+def test_every_package_is_packed() -> None:
+    """A folder with Python in it that is not listed would be missing from an installed copy."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name.partition(".")[0] for name in settings["packages"]}
+
+    found = {
+        ".".join(path.parent.relative_to(PROJECT).parts) for name in folders for path in (PROJECT / name).rglob("*.py")
+    }
+
+    assert found == set(settings["packages"])
