@@ -16,7 +16,6 @@ DETECT_TASK, DETECT_QUEUE = "shelfline.detect", "detect"
 DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
 UPKEEP_QUEUE = "upkeep"
 RING_SECONDS = 2  # how long a ring may be under way; then the key is gone, and the next addition rings again
-_MOST_WAITING = 64  # rings in the Celery queue: where no worker runs they would pile up
 
 
 class Bell(Protocol):
@@ -36,9 +35,7 @@ class CeleryBell:
     def ring(self, model: str) -> None:
         """Wake a worker for a model's lanes. It never fails: what is rung for is stored, and the sweep rings again."""
         try:
-            if not self._link.client.set(_ring_key(model), "1", nx=True, px=RING_SECONDS * 1000):
-                return
-            if self.waiting(DETECT_QUEUE) < _MOST_WAITING:
+            if self._link.run("ring", model, DETECT_QUEUE, RING_SECONDS * 1000):
                 self._send(DETECT_TASK, DETECT_QUEUE, [model])
         except Exception as error:  # noqa: BLE001  Redis', kombu's and the socket's
             log.warning("ring lost", model=model, error=str(error))
@@ -46,18 +43,13 @@ class CeleryBell:
     def answered(self, model: str) -> None:
         """A worker is about to claim: what is added from now on rings again."""
         with translated():
-            self._link.client.delete(_ring_key(model))
+            self._link.client.delete(f"sl:ring:{model}")
 
     def ring_upkeep(self, task: str, *, once_in: float) -> None:
         """Have a worker run an upkeep task, once in so many seconds among all workers."""
         with translated():
             if self._link.client.set(f"sl:upkeep:{task}", "1", nx=True, px=int(once_in * 1000)):
                 self._send(task, UPKEEP_QUEUE, [])
-
-    def waiting(self, queue: str) -> int:
-        """How many messages wait in a Celery queue."""
-        with translated():
-            return int(self._link.client.llen(queue))
 
     def close(self) -> None:
         """Close the connections to the broker."""
@@ -68,6 +60,3 @@ class CeleryBell:
             task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False
         )
 
-
-def _ring_key(model: str) -> str:
-    return f"sl:ring:{model}"

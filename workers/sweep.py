@@ -7,7 +7,7 @@ import threading
 import structlog
 
 from serving.errors import ShelflineError
-from workers.bell import DETECT_QUEUE, DUTIES_TASK, PROBE_TASK, CeleryBell
+from workers.bell import DUTIES_TASK, PROBE_TASK, CeleryBell
 from workers.catalog import Catalog
 from workers.redis_link import RedisLink
 from workers.settings import Settings
@@ -48,9 +48,8 @@ class Sweep:
         Returns after how many seconds to look again.
         """
         models, overdue = self._link.run("sweep", self._lease_ms)
-        if models and not self._bell.waiting(DETECT_QUEUE):
-            for model in models:
-                self._bell.ring(model)
+        for model in models:
+            self._bell.ring(model)
         if overdue:
             self._bell.ring_upkeep(DUTIES_TASK, once_in=_EVERY)
         published = self._catalog.look_up(self._model)

@@ -316,6 +316,22 @@ def test_a_ring_never_fails(settings: Settings) -> None:
     bell.ring("default")
 
 
+def test_rings_do_not_pile_up(settings: Settings, link: RedisLink) -> None:
+    """Where no worker takes them up, as many wait as there are models, whoever rings, and each model can have one."""
+    bell = CeleryBell(link, create_celery(settings))
+    link.client.sadd("sl:models", "default", "other")
+    for _ in range(50):
+        bell.ring("default")
+        link.client.delete("sl:ring:default")  # as its time to live does
+    bell.ring("other")
+    assert link.client.llen("detect") == 2
+    link.client.lpop("detect")
+    bell.ring("other")
+    bell.ring("other")
+    assert link.client.llen("detect") == 2
+    bell.close()
+
+
 def test_a_manifest_that_is_cut_short_is_not_retried_at_once(bench: Bench) -> None:
     """The duty stays, for after its lease; it does not spin."""
     job = bench.submit(100)
