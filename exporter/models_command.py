@@ -43,7 +43,7 @@ def list_command(
     if name is not None:
         model_folder(models, name)
     records = list_versions(models, name)
-    states: dict[str, dict[int, str]] | None = None
+    states: dict[str, dict[int, tuple[str, str]]] | None = None
     trouble: ExportError | None = None
     if server is not None:
         runtime.prepare()
@@ -54,8 +54,8 @@ def list_command(
         except ExportError as error:
             trouble = error
     for record in records:
-        served = "" if states is None else f"{states[record.model].get(record.number, 'not')} on {server}"
-        typer.echo(_line(record, served))
+        state, reason = states[record.model].get(record.number, ("not", "")) if states else ("", "")
+        typer.echo(_line(record, f"{state} on {server}{reason and f' ({reason})'}" if states else ""))
     if trouble is not None:  # the files can be listed all the same
         raise trouble
 

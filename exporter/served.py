@@ -23,8 +23,8 @@ _STATUS_SECONDS = 5
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
-def served_versions(target: str, model: str) -> dict[int, str]:
-    """The state of each version that a server knows, with what it says of a failure; none of a model it has not.
+def served_versions(target: str, model: str) -> dict[int, tuple[str, str]]:
+    """The state of each version that a server knows and what it says of a failure; none of a model it has not.
 
     Raises ExportError where the server does not answer.
     """
@@ -38,11 +38,10 @@ def served_versions(target: str, model: str) -> dict[int, str]:
                 return {}
             raise _away(target, error) from error
     states = get_model_status_pb2.ModelVersionStatus.State
-    found = {}
-    for one in answer.model_version_status:
-        reason = " ".join(one.status.error_message.split())
-        found[one.version] = f"{states.Name(one.state)}{f' ({reason})' if reason else ''}"
-    return found
+    return {
+        one.version: (states.Name(one.state), " ".join(one.status.error_message.split()))
+        for one in answer.model_version_status
+    }
 
 
 class ServedVersion:

@@ -47,9 +47,7 @@ def export_ssd300(
     Everything that needs no TensorFlow is checked first. Raises ExportError; then nothing is left behind.
     """
     with open_weights(weights) as stored:
-        classes = ssd300_classes(stored)
-        if options.classes not in {None, classes}:
-            raise ExportError(f"{weights} has {classes} classes, background included, not {options.classes}.")
+        classes = _classes(stored, options.classes, weights)
         contract = make_contract(
             name=model.name,
             input_height=SIZE,
@@ -93,6 +91,19 @@ def load_ssd300(weights: Path) -> RawModel:
         dtype=tf.float32,
         weight_bytes=4 * network.model.count_params(),
     )
+
+
+def _classes(stored: StoredWeights, asked: int | None, weights: Path) -> int:
+    """What the weights tell; what was asked for where they tell nothing: filling then names what differs."""
+    try:
+        found = ssd300_classes(stored)
+    except ExportError:
+        if asked is None:
+            raise
+        return asked
+    if asked not in {None, found}:
+        raise ExportError(f"{weights} has {found} classes, background included, not {asked}.")
+    return found
 
 
 def _build(stored: StoredWeights, classes: int) -> SSD300:

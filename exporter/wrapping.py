@@ -56,7 +56,9 @@ def export_wrapped(
             else:
                 write_archive(folder, every, resources=raw_model.resources)
         except RowsRejectedError as error:
-            raise ExportError(f"The model is not what its description says: {error}") from error
+            # While TensorFlow traces a function it puts the call stack in front of what was raised.
+            reason = str(error).strip().splitlines()[-1].strip().removeprefix(f"{type(error).__name__}: ")
+            raise ExportError(f"The model is not what its description says: {reason}") from error
 
     return publish_model(model, description.contract, write, origin=origin, version=version, dry_run=dry_run)
 

@@ -167,6 +167,18 @@ def test_another_network_s_weights_are_refused(tmp_path: Path, commodity_labels:
     assert [path] == list(tmp_path.iterdir())
 
 
+def test_what_tells_no_class_count_is_compared_where_one_is_given(tmp_path: Path, commodity_labels: Path) -> None:
+    """The first error asks for `--classes`; with it the second names what differs. Nothing is written."""
+    path = tmp_path / "other.h5"
+    weight_files.keras2(path, {"conv1_1": [np.ones((3, 3, 3, 64)), np.ones(64)]})
+
+    with pytest.raises(ExportError, match="name the class count with --classes to see what differs"):
+        export_ssd300(path, tmp_path / "models" / "shop", Ssd300Options(labels=commodity_labels))
+    with pytest.raises(ExportError, match=r"missing: conv1_2, .* and 29 more\.$"):
+        export_ssd300(path, tmp_path / "models" / "shop", Ssd300Options(labels=commodity_labels, classes=9))
+    assert [path] == list(tmp_path.iterdir())
+
+
 def test_a_version_is_never_overwritten(ssd300_folder: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
     """A used number is refused before any of the slow work."""
     before = {path: path.stat().st_mtime_ns for path in ssd300_folder.rglob("*")}

@@ -120,8 +120,10 @@ def test_a_wrong_description_is_refused(files: Path, tmp_path: Path, before: str
     """In one line; nothing is written."""
     (tmp_path / "contract.toml").write_text(CONTRACT.replace(before, after), "utf-8")
 
-    with pytest.raises(ExportError, match=complaint):
+    with pytest.raises(ExportError, match=complaint) as refused:
         export_keras(files / "model.keras", tmp_path / "contract.toml", tmp_path / "models")
+    assert "\n" not in str(refused.value)
+    assert "user code" not in str(refused.value)
     assert [tmp_path / "contract.toml"] == list(tmp_path.iterdir())
 
 
