@@ -1,0 +1,183 @@
+"""A process that stops after any one Redis command of a job: another ends the job, with nothing lost or doubled."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import wait_until
+from workers import redis_link, segments
+from workers.blobs import FsspecBlobs
+from workers.intake import Intake, Terms
+from workers.jobs import Job, JobOptions, JobState
+from workers.redis_link import RedisLink
+from workers.runtime import Runtime
+from workers.store import JobStore
+
+from .conftest import NoBell, Worker, photo
+
+IMAGES = 12  # of which one is no image; with B = 1 the window is 4, and a segment is 5 images here
+SMALL_SEGMENT = 5
+
+
+class StoppedError(BaseException):
+    """The process is no more. Not an Exception: nothing may handle it."""
+
+
+class Mortal:
+    """Makes a link's every command raise from the one after its `life`-th on, as if the process had been killed."""
+
+    def __init__(self, link: RedisLink, life: int) -> None:
+        self._left = life
+        self._lock = threading.Lock()
+        client = link.client
+        client.execute_command = self._wrapped(client.execute_command)
+        make_pipeline = client.pipeline
+
+        def pipeline(**options: Any) -> Any:
+            made = make_pipeline(**options)
+            made.execute = self._wrapped(made.execute)
+            return made
+
+        client.pipeline = pipeline
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it came to that."""
+        return self._left < 0
+
+    def _wrapped(self, command: Callable[..., Any]) -> Callable[..., Any]:
+        def execute(*args: Any, **options: Any) -> Any:
+            with self._lock:
+                self._left -= 1
+                if self._left < 0:
+                    raise StoppedError
+            return command(*args, **options)
+
+        return execute
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of a few images, so that a small job is sealed like a large one."""
+    source = redis_link._source
+
+    def smaller(name: str) -> str:
+        text = source(name)
+        assert "local SEGMENT = 1000" in text
+        return text.replace("local SEGMENT = 1000", f"local SEGMENT = {SMALL_SEGMENT}")
+
+    monkeypatch.setattr(redis_link, "_source", smaller)
+    monkeypatch.setattr(segments, "SEGMENT", SMALL_SEGMENT)
+
+
+def images() -> list[bytes]:
+    return [b"no image" if number == 3 else photo(number) for number in range(IMAGES)]
+
+
+def live(runtime: Runtime) -> None:
+    """Work until nothing is left, or the process is stopped."""
+    try:
+        for _ in range(2):
+            runtime.detect("default")
+            runtime.do_duties()
+    except StoppedError:
+        return
+
+
+def finish(worker: Worker, job: Job) -> None:
+    """Let another process end the job, woken by nothing but the sweep."""
+    other = worker.another()
+    lease = int(worker.settings.lease_seconds * 1000)
+
+    def step() -> bool:
+        models, overdue = worker.link.run("sweep", lease)
+        if models:
+            other.detect("default")
+        if overdue:
+            other.do_duties()
+        return worker.store.get(job.id).state.terminal and idle(worker)
+
+    wait_until(step, 20, "the end of the job")
+
+
+def check(worker: Worker, job: Job) -> None:
+    found = worker.store.get(job.id)
+    assert (found.state, found.succeeded, found.failed) == (JobState.PARTIAL, IMAGES - 1, 1)
+    lines = [json.loads(line) for line in worker.store.results(job.id)]
+    assert [(line["index"], line["state"]) for line in lines] == [
+        (number, "failed" if number == 3 else "succeeded") for number in range(IMAGES)
+    ]
+    client = worker.link.client
+    assert client.xlen("sl:lane:default:bulk") == 0
+    assert client.hgetall("sl:open")["images"] == "0"
+    assert client.keys(f"sl:job:{job.id}:*") == []  # sealed, all of it
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker]) -> None:
+    """Each in turn, until a worker lives long enough to end the job itself."""
+    worker = make_worker(batch_rows=1, lease_seconds=0.5)
+    life = 0
+    while True:
+        worker.link.client.flushall()
+        job = worker.submit(*images())
+        runtime = worker.another()
+        mortal = Mortal(runtime._link, life)
+        live(runtime)
+        if not mortal.stopped:
+            break
+        finish(worker, job)
+        check(worker, job)
+        life += 1
+    assert worker.store.get(job.id).state.terminal
+    assert life > 40  # it was a whole life
+
+
+def test_a_front_end_that_stops_after_any_command(make_worker: Callable[..., Worker]) -> None:
+    """Either the job is there and is done, or it is not, and then nothing of it stays."""
+    worker = make_worker(upload_grace_seconds=0.5)
+    folder = Path(worker.settings.blob_url)
+    upload = ("a.png", photo(1))
+    worker.submit(upload[1])  # Redis knows the script from here on
+    life, accepted, stopped = 0, 0, True
+    while stopped:
+        worker.link.client.flushall()
+        shutil.rmtree(folder, ignore_errors=True)
+        link = RedisLink(worker.settings.redis_url)
+        mortal = Mortal(link, life)
+        blobs = FsspecBlobs(worker.settings.blob_url)
+        intake = Intake(link, JobStore(link, blobs, worker.settings), blobs, NoBell(), worker.settings)
+        with suppress(StoppedError):
+            intake.submit_files(
+                [(upload[0], io.BytesIO(upload[1]))], JobOptions("default"), Terms(idempotency_key="key")
+            )
+        stopped = mortal.stopped
+        jobs = worker.link.client.zrange("sl:jobs", 0, -1)
+        wait_until(lambda: nothing_left(worker), 20, "the end of what the front end began")
+        assert [worker.store.get(job).state for job in jobs] == [JobState.SUCCEEDED] * len(jobs)
+        left = {path.name for path in folder.rglob("*") if path.is_file()} - {"check"}
+        assert left == ({"0", "manifest.jsonl"} if jobs else set())
+        accepted += len(jobs)
+        life += 1
+        link.close()
+    assert accepted == 2  # the last life, and the one that ended between the acceptance and the answer
+
+
+def nothing_left(worker: Worker) -> bool:
+    """Do what is to be done; says whether nothing is left but the retention of what is over."""
+    worker.detect()
+    return idle(worker)
+
+
+def idle(worker: Worker) -> bool:
+    """Whether nothing is due, now or later, but the retention of what is over."""
+    return all(duty.startswith("retire:") for duty in worker.link.client.zrange("sl:due", 0, -1))
