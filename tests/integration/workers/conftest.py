@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from workers.settings import Settings
 from workers.store import JobStore
 
 LEASE = 2.0  # seconds, of the workers that run as processes
+POOLS = ["prefork", "threads"]
 
 
 def photo(seed: int) -> bytes:
@@ -110,7 +112,11 @@ def worker(make_worker: Callable[..., Worker]) -> Worker:
 @pytest.fixture
 def front(make_worker: Callable[..., Worker]) -> Worker:
     """A front end that rings the bell; no worker of its own is asked for anything."""
-    front = make_worker(lease_seconds=LEASE)
+    return ringing(make_worker(lease_seconds=LEASE))
+
+
+def ringing(front: Worker) -> Worker:
+    """Make it ring."""
     bell = CeleryBell(front.link, create_celery(front.settings))
     front.intake = Intake(front.link, front.store, front.blobs, bell, front.settings)
     return front
@@ -135,3 +141,16 @@ def complete(front: Worker, job: Job, seconds: float) -> None:
     found = front.store.get(job.id)
     assert (found.state, found.succeeded) == (JobState.SUCCEEDED, job.total)
     assert [one["index"] for one in front.results(job)] == list(range(job.total))
+
+
+def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:
+    """Each Predict takes a while, so that there is a middle of the job to do harm in."""
+
+    def slow(_images: object) -> None:
+        time.sleep(seconds)
+
+    server.fault = slow
+
+
+def under_way(front: Worker, job: Job, images: int) -> None:
+    wait_until(lambda: front.store.get(job.id).succeeded >= images, 30, "the job's beginning")

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
-from tests.support import RedisServer, wait_until
-from workers.bell import CeleryBell
-from workers.celery_app import create_celery
-from workers.intake import Intake
-from workers.jobs import Job
-from workers.settings import Settings
+from tests.support import wait_until
 
-from .conftest import LEASE, Worker, complete, photo
-
-POOLS = ["prefork", "threads"]
-
-
-def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:
-    """Each Predict takes a while, so that there is a middle of the job to do harm in."""
-
-    def slow(_images: object) -> None:
-        time.sleep(seconds)
-
-    server.fault = slow
-
-
-def under_way(front: Worker, job: Job, images: int) -> None:
-    wait_until(lambda: front.store.get(job.id).succeeded >= images, 30, "the job's beginning")
+from .conftest import POOLS, Worker, complete, photo, slowly, under_way
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -110,38 +88,3 @@ def test_a_model_server_that_goes_and_comes(
     wait_until(lambda: front.store.get(job.id).running == 0, 20, "the hand-back")
     server.start()
     complete(front, job, 30)
-
-
-@pytest.mark.parametrize("pool", POOLS)
-def test_redis_killed_in_the_middle_of_a_job(tmp_path: Path, server: ScriptedServer, pool: str) -> None:
-    """Kill -9 of Redis and a restart: nothing that was accepted or settled is lost, and the job goes on by itself."""
-    from workers.redis_link import RedisLink
-
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    redis_server = RedisServer(folder)
-    redis_server.start()
-    settings = Settings(
-        redis_url=redis_server.url,
-        blob_url=str(tmp_path / "blobs"),
-        model_server=server.target,
-        lease_seconds=LEASE,
-    )
-    link = RedisLink(settings.redis_url, patience=10)
-    front = Worker(settings, link)
-    slowly(server)
-    worker = CeleryWorker(settings, pool, tmp_path / "worker.log")
-    try:
-        bell = CeleryBell(link, create_celery(settings))
-        front.intake = Intake(link, front.store, front.blobs, bell, settings)
-        job = front.submit(*[photo(number) for number in range(160)])
-        under_way(front, job, 16)
-        redis_server.kill()
-        time.sleep(1.0)  # an outage takes its time
-        redis_server.start()
-        complete(front, job, 30)
-    finally:
-        worker.kill()
-        front.close()
-        link.close()
-        redis_server.kill()
