@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final, NoReturn
 
 import grpc
@@ -21,6 +22,7 @@ from serving.server.model_service import ModelService
 from serving.server.models import Models
 from serving.server.prediction import PredictionService
 from serving.server.services import make_server
+from serving.server.warmup import warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ def _serve(flags: Flags) -> int:
     lifecycle = Lifecycle(
         flags.model_name,
         flags.model_base_path.absolute(),
-        LoadedModel,
+        _load,
         poll_seconds=flags.file_system_poll_wait_seconds,
         retries=flags.max_num_load_retries,
         retry_seconds=flags.load_retry_interval_micros / 1e6,
@@ -67,6 +69,17 @@ def _serve(flags: Flags) -> int:
     lifecycle.stop()
     server.stop(_DRAIN_SECONDS).wait(_DRAIN_SECONDS + 0.5)
     return 0
+
+
+def _load(folder: Path) -> LoadedModel:
+    """A version that is ready to be called; LoadError where it is not."""
+    loaded = LoadedModel(folder)
+    try:
+        warm_up(loaded, folder)
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
 
 
 class _Stop:

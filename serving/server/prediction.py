@@ -19,6 +19,7 @@ from serving.protos import (
 )
 from serving.server.errors import failed_precondition, invalid_argument
 from serving.server.models import Models
+from serving.server.servable import Servable
 from serving.tensors import decode, dtype_name, encode_response
 
 DEFAULT_SIGNATURE: Final = "serving_default"
@@ -39,16 +40,10 @@ class PredictionService:
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
         with self._models.acquire(spec) as (version, servable):
-            name = spec.signature_name or DEFAULT_SIGNATURE
-            signature = servable.signatures.get(name)
-            if signature is None:
-                raise failed_precondition(f'Serving signature key "{name}" not found.')
-            feeds = _feeds(signature, request.inputs)
-            aliases = _outputs(signature, list(request.output_filter))
-            results = servable.run(feeds, [signature.outputs[alias].name for alias in aliases])
-        answered = ModelSpec(name=spec.name, signature_name=name)
+            outputs = run_signature(servable, request)
+        answered = ModelSpec(name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE)
         answered.version.value = version
-        return encode_response(answered, dict(zip(aliases, results, strict=True)), as_content=self._as_content)
+        return encode_response(answered, outputs, as_content=self._as_content)
 
     def get_model_metadata(self, content: bytes) -> bytes:
         """The signatures of a version (get_model_metadata_impl.cc)."""
@@ -67,6 +62,18 @@ class PredictionService:
         response.model_spec.version.value = version
         response.metadata[_SIGNATURE_DEF].Pack(signatures)
         return bytes(response.SerializeToString())
+
+
+def run_signature(servable: Servable, request: ProtoMessage) -> dict[str, NDArray[Any]]:
+    """What the signature that a PredictRequest names answers, by alias; StatusError where it cannot be run."""
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    feeds = _feeds(signature, request.inputs)
+    aliases = _outputs(signature, list(request.output_filter))
+    results = servable.run(feeds, [signature.outputs[alias].name for alias in aliases])
+    return dict(zip(aliases, results, strict=True))
 
 
 def parse(message: ProtoMessage, content: bytes) -> ProtoMessage:

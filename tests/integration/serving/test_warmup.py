@@ -1,0 +1,109 @@
+"""A version's warm-up records, as the exporter writes them, on the server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numpy.typing import NDArray
+
+from serving.client import ModelClient
+from serving.server.errors import LoadError
+from serving.server.loader import LoadedModel
+from serving.server.warmup import WARMUP_FILE, warm_up
+from tests.model_server import ServerProcess, publish, random_images, until
+from tests.models import tiny_contract
+
+
+class Counting(LoadedModel):
+    """Remembers the rows of each run."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.rows: list[int] = []
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]) -> list[NDArray[Any]]:
+        self.rows += [len(array) for array in feeds.values()]
+        return super().run(feeds, fetches)
+
+
+@pytest.fixture(scope="module")
+def recorded(prototypes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version with the records that every export has."""
+    from exporter import runtime
+
+    runtime.prepare()
+    from exporter.warmup import write_warmup
+
+    folder = tmp_path_factory.mktemp("recorded") / "1"
+    shutil.copytree(prototypes / "1", folder)
+    write_warmup(folder, tiny_contract())
+    return folder
+
+
+def test_each_record_is_run(recorded: Path) -> None:
+    """`detect` with one row and with eight, `describe` with one."""
+    model = Counting(recorded)
+    warm_up(model, recorded)
+    model.close()
+
+    assert model.rows == [1, 8, 1]
+
+
+def test_a_version_without_records_is_left_alone(prototypes: Path) -> None:
+    """They are optional."""
+    model = Counting(prototypes / "1")
+    warm_up(model, prototypes / "1")
+    model.close()
+
+    assert model.rows == []
+
+
+def test_what_is_no_record_is_refused(recorded: Path, tmp_path: Path) -> None:
+    """As TF Serving refuses it: a file cut short, a record of another kind."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    model = Counting(recorded)
+    cut, other, rubbish = (tmp_path / name / WARMUP_FILE for name in ("cut", "other", "rubbish"))
+    for path in (cut, other, rubbish):
+        path.parent.mkdir(parents=True)
+    cut.write_bytes((recorded / WARMUP_FILE).read_bytes()[:-1])
+    log = prediction_log_pb2.PredictionLog()
+    log.classify_log.SetInParent()
+    for path, record in ((other, log.SerializeToString()), (rubbish, b"\xff")):
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(record)
+
+    with pytest.raises(LoadError, match="warm-up records cannot be read"):
+        warm_up(model, tmp_path / "cut")
+    with pytest.raises(LoadError, match="Unsupported log_type for warmup: classify_log"):
+        warm_up(model, tmp_path / "other")
+    with pytest.raises(LoadError, match="Failed to parse PredictionLog"):
+        warm_up(model, tmp_path / "rubbish")
+    model.close()
+
+
+def test_a_version_whose_records_fail_is_not_served(
+    recorded: Path, prototypes: Path, own: ServerProcess, tmp_path: Path
+) -> None:
+    """Records of another input size: so would clients' calls fail. The old version goes on."""
+    from exporter.warmup import write_warmup
+
+    publish(recorded, own.base, 1)
+    own.start()
+    client = ModelClient(own.target, timeout=30)
+    shutil.copytree(prototypes / "2", tmp_path / "2")
+    write_warmup(tmp_path / "2", tiny_contract(height=48, width=48))
+    (tmp_path / "2").rename(own.base / "2")
+    until(lambda: client.status("default")[0].error, "the refusal")
+
+    second, first = client.status("default")
+    assert (second.version, first.version, first.state) == (2, 1, "AVAILABLE")
+    assert "a warm-up record failed" in second.error
+    assert "version 2 failed to load" in own.text()
+    assert len(client.detect(client.describe("default"), random_images(1))) == 1
+    client.close()
