@@ -48,6 +48,9 @@ class SsdRaw(_Frozen):
     legacy_cy_width: bool = False
 
 
+PLACEHOLDER = "???"
+"""What label maps of the TF Object Detection API call the numbers that no class has."""
+
 TF_OBJECT_DETECTION = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
@@ -111,8 +114,8 @@ def read_description(path: Path) -> Description:
     """Read a TOML file: the contract's fields at the top, `[input]` and `[output]`.
 
     `labels` is a list of names, numbered from 0, or of tables (id, name, root), or a file of a name a line, relative
-    to the TOML file; `weights_sha256` may be left out. With `ssd_raw` name 0 is the background and no label. Raises
-    ContractError, in one line.
+    to the TOML file; `weights_sha256` may be left out. With `ssd_raw` name 0 is the background and no label. No name
+    stands twice but `PLACEHOLDER`. Raises ContractError, in one line.
     """
     try:
         fields = tomllib.loads(path.read_text("utf-8"))
@@ -122,7 +125,7 @@ def read_description(path: Path) -> Description:
             names = [line.strip() for line in (path.parent / names).read_text("utf-8").splitlines()]
         if isinstance(names, list):
             fields["labels"] = _labels(names, background=rest.get("output", {}).get("convention") == "ssd_raw")
-        return Description.model_validate({"contract": {"weights_sha256": "0" * 64, **fields}, **rest})
+        description = Description.model_validate({"contract": {"weights_sha256": "0" * 64, **fields}, **rest})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]).removeprefix("contract.")
@@ -131,6 +134,20 @@ def read_description(path: Path) -> Description:
         raise ContractError(f"{path} is not a TOML file as it should be: {error}.") from error
     except OSError as error:
         raise ContractError(f"Cannot read {error.filename or path}: {error.strerror}.") from error
+    _refuse_twins(description.contract, path)
+    return description
+
+
+def _refuse_twins(contract: Contract, path: Path) -> None:
+    """A name that stands twice is a line copied once too often, after which every label is its neighbour's."""
+    seen: dict[str, int] = {}
+    for label in contract.labels:
+        if label.name != PLACEHOLDER and label.name in seen:
+            raise ContractError(
+                f"{path}: labels: {label.name!r} stands for {seen[label.name]} and for {label.id}: "
+                f"name each class once, and {PLACEHOLDER!r} what the model never answers."
+            )
+        seen[label.name] = label.id
 
 
 def _labels(names: list[Any], *, background: bool) -> list[Any]:

@@ -40,6 +40,13 @@ def test_labels_may_stand_in_the_file_itself(tmp_path: Path) -> None:
     assert (Label(id=7, name="tea", root="a/b"),) == tables.contract.labels
 
 
+def test_numbers_that_no_class_has_share_a_name(tmp_path: Path) -> None:
+    """COCO's label map has ten of them."""
+    described = read_description(write(tmp_path, TEXT.replace('"labels.txt"', '["???", "tea", "???", "???"]')))
+
+    assert [(label.id, label.name) for label in described.contract.labels] == [(1, "tea"), (2, "???"), (3, "???")]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "complaint"),
     [
@@ -52,6 +59,7 @@ def test_labels_may_stand_in_the_file_itself(tmp_path: Path) -> None:
         ("[input]", "surprise = 1\n[input]", "surprise: "),
         ('"labels.txt"', '["background", ""]', "labels.0.name: "),
         ('"labels.txt"', '["background"]', "labels: "),
+        ('"labels.txt"', '["background", "tea", "rice", "tea"]', "labels: 'tea' stands for 1 and for 3: "),
         ('channels = "bgr"', 'dtype = "uint8"', "input: "),
     ],
 )
