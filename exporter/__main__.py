@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -124,11 +126,19 @@ def _show(path: Path, *, dry_run: bool) -> None:
 
 
 def main() -> None:
-    """Run a command; an error that is the user's to mend is one line and exit status 2."""
+    """Run a command; an error that is the user's to mend is one line and exit status 2.
+
+    SIGTERM ends it like an error, so that nothing half written is left behind.
+    """
+    signal.signal(signal.SIGTERM, _end_in_order)
     try:
         app(with_default_command(sys.argv[1:]))
     except ShelflineError as error:
         sys.exit(_complain(str(error)))
+
+
+def _end_in_order(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _complain(text: str) -> int:

@@ -11,6 +11,7 @@ from exporter.errors import ExportError
 from exporter.model_code import refuse_config_code
 from exporter.origin import Origin
 from exporter.stored_weights import digest
+from exporter.versions import require_free
 
 if TYPE_CHECKING:
     from exporter.wrapping import RawModel
@@ -32,6 +33,7 @@ def export_keras(
     brings code of its own is refused unless `trust_model_code`. Raises ExportError; then nothing is left behind.
     """
     description, model = read_contract(contract_file, models, name=name, weights_sha256=digest(source))
+    require_free(model, version)
     raw_model = load_keras(source, trust_model_code=trust_model_code)
     from exporter.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,12 @@ from exporter.errors import ExportError
 
 _ADVICE = "it is not run; --trust-model-code is for those who know who made the file"
 _CODE_CLASSES = frozenset({"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda"})
-_FILE_OPERATIONS = frozenset({"PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "LoadLibrary"})
+_PYTHON_OPERATION = re.compile(r"(?:Eager)?PyFunc(?:Stateless)?")
+_FILE_OPERATION = re.compile(
+    r"(?:ReadFile|WriteFile|MatchingFiles|ImmutableConst|DebugIdentity"
+    r"|(?:WholeFile|TextLine|TFRecord|FixedLengthRecord)(?:Reader|Dataset)"
+    r"|(?:Save|Load|Snapshot|Cache|Sql|LMDB|SSTable)(?:Dataset)|LMDBReader|CreateSummary(?:File|Db)Writer)(?:V\d)?"
+)
 
 
 def refuse_config_code(path: Path) -> None:
@@ -40,10 +46,17 @@ def refuse_graph_code(folder: Path) -> None:
     except Exception as error:  # protobuf's own error type differs between its implementations
         raise ExportError(f"{folder} is no SavedModel: its saved_model.pb is damaged.") from error
     for meta in saved.meta_graphs:
-        functions = [node.op for function in meta.graph_def.library.function for node in function.node_def]
-        found = _FILE_OPERATIONS & {*functions, *(node.op for node in meta.graph_def.node)}
+        nodes = [node for function in meta.graph_def.library.function for node in function.node_def]
+        found = {node.op for node in (*nodes, *meta.graph_def.node) if _reaches_out(node)}
         if found:
             raise ExportError(f"{folder} calls Python or touches files ({', '.join(sorted(found))}): {_ADVICE}.")
+
+
+def _reaches_out(node: Any) -> bool:  # noqa: ANN401 - TensorFlow's NodeDef
+    """Whether an operation calls Python or touches files; those that save and restore variables every model has."""
+    if node.op == "PrintV2":
+        return bool(node.attr["output_stream"].s.startswith(b"file:"))
+    return bool(_PYTHON_OPERATION.fullmatch(node.op) or _FILE_OPERATION.fullmatch(node.op))
 
 
 def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds

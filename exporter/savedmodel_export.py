@@ -11,6 +11,7 @@ from exporter.contracts import read_contract
 from exporter.errors import ExportError
 from exporter.model_code import refuse_graph_code
 from exporter.origin import Origin
+from exporter.versions import require_free
 from serving.description import Description
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def export_savedmodel(
     ExportError; then nothing is left behind.
     """
     description, model = read_contract(contract_file, models, name=name, weights_sha256=savedmodel_digest(source))
+    require_free(model, version)
     raw_model = load_savedmodel(source, description, trust_model_code=trust_model_code)
     from exporter.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
 

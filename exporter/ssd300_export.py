@@ -13,6 +13,7 @@ from exporter.labels import read_labels
 from exporter.loading import fill, ssd300_classes
 from exporter.origin import Origin
 from exporter.stored_weights import StoredWeights, digest, open_weights
+from exporter.versions import require_free
 from serving.contract import Contract
 from serving.description import Description, RawInput, SsdRaw
 
@@ -46,6 +47,7 @@ def export_ssd300(
 
     Everything that needs no TensorFlow is checked first. Raises ExportError; then nothing is left behind.
     """
+    require_free(model, version)
     with open_weights(weights) as stored:
         classes = _classes(stored, options.classes, weights)
         contract = make_contract(

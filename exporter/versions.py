@@ -48,6 +48,20 @@ def next_free(model: Path) -> int:
     return max(used_numbers(model), default=0) + 1
 
 
+def require_free(model: Path, version: int | None) -> None:
+    """Raise ExportError where a version could not be written: its number is used, or the folder is not writable.
+
+    Nothing is made; the slow work can wait until this has passed.
+    """
+    if version is not None and version in used_numbers(model):
+        raise VersionExistsError(f"Version {version} of {model} exists: leave the number out to get the next free one.")
+    there = next(path for path in (model, *model.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ExportError(f"Cannot make the folder {model}: {there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ExportError(f"Cannot write to {there}: permission denied.")
+
+
 def publish(model: Path, write: Callable[[Path], None], *, version: int | None = None) -> Path:
     """Write a version beside its place and rename it there, so that no reader ever sees a half version.
 
@@ -55,8 +69,7 @@ def publish(model: Path, write: Callable[[Path], None], *, version: int | None =
     is not given. Returns the version's folder. Raises VersionExistsError for a used number and ExportError where the
     folder cannot be written; then, as when `write` raises, nothing is left behind.
     """
-    if version is not None and version in used_numbers(model):
-        raise VersionExistsError(f"Version {version} of {model} exists: leave the number out to get the next free one.")
+    require_free(model, version)
     created = _make_folder(model)
     # TF Serving takes any folder with a numeric name as it finds it, so this name must not be one.
     draft = model / f".exporting-{secrets.token_hex(6)}"
@@ -95,8 +108,6 @@ def _make_folder(model: Path) -> list[Path]:
         model.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"Cannot make the folder {model}: {error.strerror or error}.") from error
-    if not os.access(model, os.W_OK | os.X_OK):
-        raise ExportError(f"Cannot write to {model}: permission denied.")
     return missing
 
 

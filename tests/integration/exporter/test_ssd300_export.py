@@ -19,6 +19,7 @@ from exporter.verify import SessionModel
 from exporter.warmup import WARMUP_FILE
 from serving.contract import Contract
 from serving.decode import NumpyArrays, decode, prepare
+from tests.support import wait_until
 from tests.unit.exporter import weight_files
 from tests.unit.exporter.compare import assert_same, rows
 
@@ -183,6 +184,23 @@ def test_a_version_is_never_overwritten(ssd300_folder: Path, ssd300_weights: Pat
     """A used number is refused before any of the slow work."""
     before = {path: path.stat().st_mtime_ns for path in ssd300_folder.rglob("*")}
 
-    with pytest.raises(VersionExistsError):
-        export_ssd300(ssd300_weights, ssd300_folder.parent, Ssd300Options(labels=commodity_labels), version=1)
+    for dry_run in (False, True):
+        with pytest.raises(VersionExistsError):
+            export_ssd300(
+                ssd300_weights, ssd300_folder.parent, Ssd300Options(labels=commodity_labels), version=1, dry_run=dry_run
+            )
     assert before == {path: path.stat().st_mtime_ns for path in ssd300_folder.rglob("*")}
+
+
+def test_an_export_that_is_ended_leaves_nothing(tmp_path: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
+    """A supervisor's SIGTERM in the middle of writing."""
+    models = tmp_path / "models"
+    command = [sys.executable, "-m", "exporter", "ssd300", str(ssd300_weights), "--name", "shop"]
+    command += ["--labels", str(commodity_labels), "--models", str(models)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    wait_until(lambda: list(models.glob("shop/.exporting-*")), 90, "the draft")
+    process.terminate()
+
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (143, b"")
+    assert not models.exists()

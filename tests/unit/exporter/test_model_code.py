@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 from exporter.errors import ExportError
-from exporter.model_code import refuse_config_code
+from exporter.model_code import refuse_config_code, refuse_graph_code
 
 HARMLESS = {"class_name": "Conv2D", "module": "keras.layers", "config": {"name": "conv", "module": "free text"}}
 CODE = [
@@ -80,3 +80,49 @@ def test_what_is_no_whole_model_is_refused(tmp_path: Path, write: Any) -> None:
 
     with pytest.raises(ExportError, match="no whole Keras model"):
         refuse_config_code(tmp_path / "model")
+
+
+def graph(folder: Path, operation: str, *, inside: bool, **attributes: bytes) -> None:
+    """A SavedModel with one operation, in its graph or in a function of it."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    graph_def = saved.meta_graphs.add().graph_def
+    node = (graph_def.library.function.add().node_def if inside else graph_def.node).add(name="x", op=operation)
+    for name, value in attributes.items():
+        node.attr[name].s = value
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    ("operation", "attributes"),
+    [
+        ("PyFunc", {}),
+        ("EagerPyFunc", {}),
+        ("ReadFile", {}),
+        ("WriteFile", {}),
+        ("MatchingFiles", {}),
+        ("TFRecordDatasetV2", {}),
+        ("WholeFileReaderV2", {}),
+        ("SaveDataset", {}),
+        ("CreateSummaryFileWriter", {}),
+        ("PrintV2", {"output_stream": b"file:///tmp/x"}),
+    ],
+)
+def test_a_graph_that_reaches_out_is_refused(
+    tmp_path: Path, operation: str, attributes: dict[str, bytes], *, inside: bool
+) -> None:
+    """Wherever the operation stands."""
+    graph(tmp_path, operation, inside=inside, **attributes)
+
+    with pytest.raises(ExportError, match=rf"touches files \({operation}\).*--trust-model-code"):
+        refuse_graph_code(tmp_path)
+
+
+@pytest.mark.parametrize("operation", ["Conv2D", "SaveV2", "RestoreV2", "PrintV2", "HashTableV2", "TensorDataset"])
+def test_a_graph_s_ordinary_operations_pass(tmp_path: Path, operation: str) -> None:
+    """What saves and restores variables stands in every model."""
+    graph(tmp_path, operation, inside=False, output_stream=b"stderr")
+
+    refuse_graph_code(tmp_path)

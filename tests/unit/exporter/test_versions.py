@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ExportError, VersionExistsError
-from exporter.versions import complete_versions, model_folder, next_free, publish, used_numbers
+from exporter.versions import complete_versions, model_folder, next_free, publish, require_free, used_numbers
 
 
 @pytest.mark.parametrize("name", ["", "..", "../shop", "a/b", "/shop", ".shop", "a b", "shop\n"])
@@ -50,6 +50,21 @@ def test_a_version_of_ones_own_choice(tmp_path: Path) -> None:
     with pytest.raises(VersionExistsError):
         publish(tmp_path, write, version=20)
     assert [tmp_path / "20"] == list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    """And nothing is made for the question."""
+    (tmp_path / "file").touch()
+    (tmp_path / "shop" / "2.disabled").mkdir(parents=True)
+
+    require_free(tmp_path / "new" / "deep", 1)
+    require_free(tmp_path / "shop", None)
+    require_free(tmp_path / "shop", 1)
+    with pytest.raises(VersionExistsError, match=r"Version 2 of .* leave the number out"):
+        require_free(tmp_path / "shop", 2)
+    with pytest.raises(ExportError, match=r"Cannot make the folder .* is a file"):
+        require_free(tmp_path / "file" / "shop", None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "shop"]
 
 
 def test_two_exports_at_once_get_two_numbers(tmp_path: Path) -> None:
