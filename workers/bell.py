@@ -59,4 +59,3 @@ class CeleryBell:
         self._celery.send_task(
             task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False
         )
-

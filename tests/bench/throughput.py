@@ -1,4 +1,4 @@
-"""Images per second of one job through the whole stack, over the in-process ceiling, in turns in one run."""
+"""Images per second of jobs through the whole stack, over the in-process ceiling, in turns in one run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from api.client import ShelflineClient
@@ -18,8 +20,9 @@ from api.state import StackState
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES = (1, 4, 8, 16)
-ROUNDS = 5
-PHOTOS = 500
+ROUNDS = 3
+PHOTOS = 1000
+CLIENTS = 4
 
 
 def make_photos(folder: Path, count: int = PHOTOS) -> None:
@@ -48,37 +51,66 @@ def ask(process: subprocess.Popen[str], batch: int) -> float:
     return float(process.stdout.readline())
 
 
-def through_the_stack(client: ShelflineClient, photos: Path) -> float:
-    """Images per second from the submit to the end of the job."""
-    began = time.monotonic()
-    *_, job = client.wait(client.submit_folder(str(photos))["id"])
-    assert job["counts"]["succeeded"] == PHOTOS, job
-    return PHOTOS / (time.monotonic() - began)
+@dataclass(frozen=True)
+class Shape:
+    """So many jobs of so many images each, uploaded by a few clients at once."""
+
+    jobs: int
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.jobs} x {self.images}"
+
+    def images_per_second(self, client: ShelflineClient, photos: Sequence[Path]) -> float:
+        """From the first submit to the end of the last job."""
+        parts = [photos[number * self.images : (number + 1) * self.images] for number in range(self.jobs)]
+        began = time.monotonic()
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            jobs = list(clients.map(lambda part: submit(client, part), parts))
+        for job in jobs:
+            *_, done = client.wait(job)
+            assert done["counts"]["succeeded"] == self.images, done
+        return self.jobs * self.images / (time.monotonic() - began)
+
+
+SHAPES = (Shape(1, 1000), Shape(50, 20), Shape(1000, 1))
+
+
+def submit(client: ShelflineClient, photos: Sequence[Path]) -> str:
+    with ExitStack() as opened:
+        files = [(photo.name, opened.enter_context(photo.open("rb"))) for photo in photos]
+        return client.submit_files(files)["id"]
 
 
 def main() -> None:
-    """Measure, and print the ratio."""
+    """Measure, and print the ratios."""
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        photos = work / "photos"
-        photos.mkdir()
-        make_photos(photos)
+        folder = work / "photos"
+        folder.mkdir()
+        make_photos(folder)
+        photos = sorted(folder.iterdir())
         models = ROOT / "models"
         state = StackState(work / "var")
-        with local_stack(state, models, [photos], say) as stack:
+        with local_stack(state, models, [folder], say) as stack:
             version = max((models / "default").iterdir(), key=lambda one: int(one.name) if one.name.isdigit() else -1)
-            with ceiling(version, photos) as process, ShelflineClient(stack.url) as client:
-                through_the_stack(client, photos)  # warm
+            with ceiling(version, folder) as process, ShelflineClient(stack.url) as client:
+                Shape(1, 100).images_per_second(client, photos)  # warm
                 speeds = {batch: statistics.median(ask(process, batch) for _ in range(2)) for batch in BATCHES}
                 batch = max(speeds, key=lambda one: speeds[one])
                 say(f"in process, images/s by batch size: {', '.join(f'{b}: {v:.1f}' for b, v in speeds.items())}")
-                pairs = [(through_the_stack(client, photos), ask(process, batch)) for _ in range(ROUNDS)]
-                for ours, other in pairs:
-                    say(f"through the stack {ours:.1f}, in process at batch {batch} {other:.1f} images/s")
+                for shape in SHAPES:
+                    compare(shape, client, photos, lambda: ask(process, batch))
+
+
+def compare(shape: Shape, client: ShelflineClient, photos: Sequence[Path], ceiling_speed: Callable[[], float]) -> None:
+    """Measure a shape and the ceiling in turns."""
+    pairs = [(shape.images_per_second(client, photos), ceiling_speed()) for _ in range(ROUNDS)]
     ratios = sorted(ours / other for ours, other in pairs)
+    speeds = ", ".join(f"{ours:.1f}/{other:.1f}" for ours, other in pairs)
     say(
-        f"one job of {PHOTOS} photos through the whole stack over the model in process at its best batch size: "
-        f"{statistics.median(ratios):.2f} (of {ROUNDS} pairs: lowest {ratios[0]:.2f}, highest {ratios[-1]:.2f})"
+        f"{shape} photos through the whole stack over the model in process at its best batch size: "
+        f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}; images/s {speeds})"
     )
 
 
