@@ -7,7 +7,7 @@ export IMAGES OUT
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help detect up test lint types bench requirements protos clean
+.PHONY: help detect up test lint types bench requirements protos openapi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-
 
 protos: .venv/.installed-dev ## Write serving/protos.binpb from the installed tensorflow-serving-api
 	@$(PY) -m serving.make_protos
+
+openapi: .venv/.installed-dev ## Write docs/openapi.json from the routes
+	@$(PY) -m api.make_openapi
 
 clean: ## Remove what was built and written here: .venv, models, state, results
 	rm -rf .venv models var out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from api.callers import check_caller
+from api.docs import docs_routes
 from api.health import health_routes
 from api.jobs import job_routes
 from api.models import model_routes
+from api.openapi import Api
 from api.problems import register_problems
 from api.request_ids import register_request_ids
 from api.spool import UploadRequest
@@ -34,7 +36,9 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_request_ids(app)
     register_problems(app)
     app.before_request(check_caller)
-    app.register_blueprint(health_routes(backend))
-    app.register_blueprint(job_routes(settings, backend))
-    app.register_blueprint(model_routes(settings, backend))
+    api = Api(settings)
+    app.register_blueprint(health_routes(backend, api))
+    app.register_blueprint(job_routes(settings, backend, api))
+    app.register_blueprint(model_routes(settings, backend, api))
+    app.register_blueprint(docs_routes(app, api))
     return app

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -19,7 +19,6 @@ from api.errors import ApiError, ConnectionFailedError, InvalidUrlError
 from api.multipart import MultipartUpload
 from serving.errors import ShelflineError
 
-TERMINAL = frozenset({"succeeded", "partial", "failed"})
 _RETRY_SECONDS = 0.25
 
 
@@ -72,7 +71,7 @@ class ShelflineClient:
     ) -> JobDocument:
         """Submit a folder of the server's, by its absolute path there."""
         body = {"folder": str(folder), **_given(model, min_score, max_detections)}
-        return cast("JobDocument", self._call("POST", "/v1/jobs", json=body).json())
+        return _job(self._call("POST", "/v1/jobs", json=body))
 
     def submit_files(
         self,
@@ -92,12 +91,12 @@ class ShelflineClient:
         # Behind the last byte the server stores every image before it answers: as long as that takes.
         patient = httpx.Timeout(self._http.timeout.write, connect=5.0, read=None)
         answer = self._call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient)
-        return cast("JobDocument", answer.json())
+        return _job(answer)
 
     def job(self, job_id: str, *, wait: float = 0.0) -> JobDocument:
         """A job as it stands, or up to `wait` seconds later if it has not ended."""
         params = {"wait": wait} if wait else None
-        return cast("JobDocument", self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}", params=params).json())
+        return _job(self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}", params=params))
 
     def wait(
         self,
@@ -125,7 +124,7 @@ class ShelflineClient:
                 continue
             away_since = None
             yield job
-            if job["state"] in TERMINAL:
+            if job.state.terminal:
                 return
 
     def results(self, job_id: str, *, start: int = 0) -> Iterator[dict[str, Any]]:
@@ -181,6 +180,13 @@ class ShelflineClient:
 def _given(model: str | None, min_score: float | None, max_detections: int | None) -> Mapping[str, Any]:
     options = {"model": model, "min_score": min_score, "max_detections": max_detections}
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _job(response: httpx.Response) -> JobDocument:
+    try:
+        return JobDocument.model_validate_json(response.content)
+    except ValueError as error:
+        raise _problem(response) from error
 
 
 def _problem(response: httpx.Response) -> ShelflineError:

@@ -96,17 +96,17 @@ def _detect(
     try:
         with ShelflineClient(stack.url) as client:
             job = _submit(client, asked, collection, stack)
-            with job_progress(status, job["counts"]["total"]) as bar:
-                for state in client.wait(job["id"], alive=stack.alive):
-                    bar.show(state["counts"])
+            with job_progress(status, job.counts.total) as bar:
+                for state in client.wait(job.id, alive=stack.alive):
+                    bar.show(state.counts)
             seconds = time.monotonic() - begin
-            for result in output.write_results(client.result_lines(job["id"])):
+            for result in output.write_results(client.result_lines(job.id)):
                 report.add(result)
     except ConnectionFailedError:
         stack.alive()  # a stack that has died says more than the connection to it
         raise
-    if report.total != job["counts"]["total"]:
-        raise ConnectionFailedError(f"{stack.url} sent {report.total} of {job['counts']['total']} results.")
+    if report.total != job.counts.total:
+        raise ConnectionFailedError(f"{stack.url} sent {report.total} of {job.counts.total} results.")
     return seconds
 
 

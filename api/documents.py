@@ -1,15 +1,29 @@
-"""How a job looks on the wire."""
+"""How a job looks on the wire: what the routes answer with, the client reads and the OpenAPI document says."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TypedDict, overload
+from typing import Annotated, Literal, overload
 
-from workers.jobs import Job
+from pydantic import BaseModel, ConfigDict, Field
+
+from workers.jobs import Job, JobState, Lane
 from workers.load import Estimate
 
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
-class CountsDocument(TypedDict):
+
+class Document(BaseModel):
+    """Base of what the API answers with. A client leaves fields aside that it does not know."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    def to_json(self) -> str:
+        """The document as it goes over the wire."""
+        return self.model_dump_json() + "\n"
+
+
+class CountsDocument(Document):
     """How many images of a job are in each state; the states add up to the total."""
 
     total: int
@@ -20,15 +34,15 @@ class CountsDocument(TypedDict):
     canceled: int
 
 
-class OptionsDocument(TypedDict):
-    """What the caller asked for."""
+class OptionsDocument(Document):
+    """What the caller asked for; null takes the model's own."""
 
     model: str
     min_score: float | None
     max_detections: int | None
 
 
-class UrlsDocument(TypedDict):
+class UrlsDocument(Document):
     """Where things about a job are, absolute."""
 
     self: str
@@ -37,66 +51,61 @@ class UrlsDocument(TypedDict):
     retry: str
 
 
-class JobDocument(TypedDict):
-    """A job. Times are RFC 3339 in UTC with milliseconds, None where not reached yet; `progress` is 0..1.
-
-    `queue_position` and `eta_seconds` are those of workers.load.Estimate. At `deadline_at` what is unfinished fails, at
-    `expires_at` the job is deleted with its results.
-    """
+class JobDocument(Document):
+    """A job. Times are RFC 3339 in UTC with milliseconds, null where not reached yet."""
 
     id: str
-    object: str
-    state: str
-    lane: str
+    object: Literal["job"] = "job"
+    state: JobState
+    lane: Lane
     counts: CountsDocument
-    progress: float
-    queue_position: int | None
-    eta_seconds: float | None
-    model_versions: list[int]
+    progress: float = Field(ge=0, le=1, description="The part of the images that is settled.")
+    queue_position: int | None = Field(
+        description="How many unfinished jobs of its lane were accepted before it; null where it no longer waits."
+    )
+    eta_seconds: float | None = Field(description="How long until it ends; null where nothing was measured yet.")
+    model_versions: list[int] = Field(description="The versions that made its results.")
     options: OptionsDocument
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    deadline_at: str | None
-    expires_at: str | None
-    retry_of: str | None
-    retried_as: str | None
+    created_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    deadline_at: Timestamp | None = Field(description="What is unfinished then fails.")
+    expires_at: Timestamp | None = Field(description="The job is deleted then, with its results.")
+    retry_of: str | None = Field(description="The job whose failed images these are.")
+    retried_as: str | None = Field(description="The job that tries its failed images again.")
     urls: UrlsDocument
 
 
 def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocument:
     """A job as the API shows it."""
-    return {
-        "id": job.id,
-        "object": "job",
-        "state": job.state.value,
-        "lane": job.lane,
-        "counts": {
-            "total": job.total,
-            "queued": job.queued,
-            "running": job.running,
-            "succeeded": job.succeeded,
-            "failed": job.failed,
-            "canceled": job.canceled,
-        },
-        "progress": round(job.progress, 4),
-        "queue_position": estimate.queue_position,
-        "eta_seconds": None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
-        "model_versions": list(job.model_versions),
-        "options": {
-            "model": job.options.model,
-            "min_score": job.options.min_score,
-            "max_detections": job.options.max_detections,
-        },
-        "created_at": rfc3339(job.created_at),
-        "started_at": rfc3339(job.started_at),
-        "finished_at": rfc3339(job.finished_at),
-        "deadline_at": rfc3339(job.deadline_at),
-        "expires_at": rfc3339(job.expires_at),
-        "retry_of": job.retry_of or None,
-        "retried_as": job.retried_as or None,
-        "urls": urls,
-    }
+    return JobDocument(
+        id=job.id,
+        state=job.state,
+        lane=job.lane,
+        counts=CountsDocument(
+            total=job.total,
+            queued=job.queued,
+            running=job.running,
+            succeeded=job.succeeded,
+            failed=job.failed,
+            canceled=job.canceled,
+        ),
+        progress=round(job.progress, 4),
+        queue_position=estimate.queue_position,
+        eta_seconds=None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
+        model_versions=list(job.model_versions),
+        options=OptionsDocument(
+            model=job.options.model, min_score=job.options.min_score, max_detections=job.options.max_detections
+        ),
+        created_at=rfc3339(job.created_at),
+        started_at=rfc3339(job.started_at),
+        finished_at=rfc3339(job.finished_at),
+        deadline_at=rfc3339(job.deadline_at),
+        expires_at=rfc3339(job.expires_at),
+        retry_of=job.retry_of or None,
+        retried_as=job.retried_as or None,
+        urls=urls,
+    )
 
 
 @overload

@@ -25,6 +25,19 @@ class UnsupportedMediaTypeError(InvalidRequestError):
     code: ClassVar[str] = "unsupported_media_type"
 
 
+class RequestTooLargeError(InvalidRequestError):
+    """Raised when the body of a request is longer than the route takes."""
+
+    code: ClassVar[str] = "request_too_large"
+
+
+class NotReadyError(ShelflineError):
+    """Raised when a part of the chain behind the API is missing; `checks` says of each part what is wrong, or ok."""
+
+    code: ClassVar[str] = "not_ready"
+    retryable: ClassVar[bool] = True
+
+
 class ModelNotFoundError(ShelflineError):
     """Raised when there is no model of that name."""
 

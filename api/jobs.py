@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, url_for
 
-from api.documents import UrlsDocument, job_document
-from api.errors import InvalidRequestError, UnsupportedMediaTypeError
-from api.options import FolderJob, OptionFields, checked
-from api.uploads import read_upload
+from api.answers import Answer, document_answer
+from api.documents import JobDocument, UrlsDocument, job_document
+from api.errors import InvalidRequestError, SpoolFullError
+from api.openapi import Api, Problems
+from api.options import FolderJob, ResultsQuery, ShowHeaders, ShowQuery, SubmitHeaders, UploadJob
 from api.waiting import WaitingRoom, asked_wait
+from workers.errors import (
+    FolderNotAllowedError,
+    FolderNotFoundError,
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
+    JobGoneError,
+    JobNotFoundError,
+    JobStateError,
+    NoImagesError,
+    QueueFullError,
+    StoreUnavailableError,
+    TooManyImagesError,
+    UnknownModelError,
+)
 from workers.intake import Terms
 from workers.jobs import Job
 from workers.settings import Settings
@@ -21,31 +35,58 @@ from workers.settings import Settings
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-MAX_JSON_BYTES = 1_000_000
+OF_A_JOB: Problems = (JobNotFoundError, JobGoneError, StoreUnavailableError)
+OF_A_SUBMISSION: Problems = (
+    FolderNotAllowedError,
+    FolderNotFoundError,
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
+    NoImagesError,
+    QueueFullError,
+    SpoolFullError,
+    StoreUnavailableError,
+    TooManyImagesError,
+    UnknownModelError,
+)
+_JOB = document_answer(JobDocument)
+_ACCEPTED = document_answer(JobDocument, 202, headers=("Location", "Retry-After"))
 _CHUNK_CHARS = 65_536
-_MOST_KEY_CHARS = 255
 
 
-def job_routes(settings: Settings, backend: Backend) -> Blueprint:
+def job_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
     """The routes below /v1/jobs."""
     routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
     room = WaitingRoom()
 
     @routes.post("")
-    def submit() -> Response:
-        if request.mimetype == "multipart/form-data":
-            job = _submit_files(settings, backend)
-        elif request.mimetype == "application/json":
-            job = _submit_folder(settings, backend)
-        else:
-            raise UnsupportedMediaTypeError(
-                "Send multipart/form-data with files in the field `images`, or application/json with a `folder`."
-            )
-        return _accepted(backend, job)
+    @api.describe(
+        _ACCEPTED, tag="jobs", headers=SubmitHeaders, json=FolderJob, form=UploadJob, problems=OF_A_SUBMISSION
+    )
+    def submit(headers: SubmitHeaders, json: FolderJob | None, form: UploadJob | None) -> Response:
+        """Submit a job.
+
+        The images are uploaded as multipart/form-data, or are those of a folder of the server.
+        """
+        asked = json or form
+        assert asked
+        options = asked.job_options(settings.model)
+        terms = Terms(deadline_seconds=asked.deadline_seconds, idempotency_key=headers.idempotency_key)
+        if form:
+            return _accepted(backend, backend.intake.submit_files(form.images, options, terms))
+        assert json
+        return _accepted(backend, backend.intake.submit_folder(json.folder, options, terms))
 
     @routes.get("/<job_id>")
-    def show(job_id: str) -> Response:
-        asked, preferred = asked_wait(request.args.get("wait"), request.headers.get("Prefer"))
+    @api.describe(
+        Answer({"application/json": JobDocument}, headers=("Preference-Applied",)),
+        tag="jobs",
+        query=ShowQuery,
+        headers=ShowHeaders,
+        problems=OF_A_JOB,
+    )
+    def show(job_id: str, query: ShowQuery, headers: ShowHeaders) -> Response:
+        """Show a job as it stands, or when it ends."""
+        asked, preferred = asked_wait(query.wait, headers.prefer)
         with room.place(min(asked, settings.max_wait_seconds)) as seconds:
             job = backend.store.wait(job_id, seconds) if seconds else backend.store.get(job_id)
         response = _shown(backend, job, 200)
@@ -54,78 +95,58 @@ def job_routes(settings: Settings, backend: Backend) -> Blueprint:
         return response
 
     @routes.get("/<job_id>/results")
-    def results(job_id: str) -> Response:
+    @api.describe(Answer({"application/x-ndjson": None}), tag="jobs", query=ResultsQuery, problems=OF_A_JOB)
+    def results(job_id: str, query: ResultsQuery) -> Response:
+        """Read a job's results, in input order, as JSON lines.
+
+        While the job runs these are the finished ones at its beginning.
+        """
         job = backend.store.get(job_id)
-        lines = backend.store.results(job_id, _start(request.args.get("start"), job.total))
+        if query.start > job.total:
+            raise InvalidRequestError(f"start: give the index of an image of the job, 0 to {job.total}.")
+        lines = backend.store.results(job_id, query.start)
         # The first line is fetched here, so that a store that is down is still a 503 and not a broken stream.
         first = next(lines, None)
         everything = () if first is None else itertools.chain((first,), lines)
         return Response(_chunks(everything), mimetype="application/x-ndjson")
 
-    _add_changes(routes, backend)
+    _add_changes(routes, backend, api)
     return routes
 
 
-def _add_changes(routes: Blueprint, backend: Backend) -> None:
+def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
     """What changes a job that there is. Each may be sent twice; a state that does not allow it is a 409."""
 
     @routes.post("/<job_id>/cancel")
+    @api.describe(_JOB, tag="jobs", problems=OF_A_JOB)
     def cancel(job_id: str) -> Response:
+        """Cancel a job: what is not processed yet will not be. Finished images keep their results."""
         return _shown(backend, backend.store.cancel(job_id), 200)
 
     @routes.post("/<job_id>/retry")
+    @api.describe(_ACCEPTED, tag="jobs", problems=(*OF_A_JOB, JobStateError, QueueFullError))
     def retry(job_id: str) -> Response:
+        """Try the failed images of a job that is over again, as a new job. Asked again, the answer is the same job."""
         return _accepted(backend, backend.intake.retry(job_id))
 
     @routes.delete("/<job_id>")
+    @api.describe(Answer(status=204), tag="jobs", problems=(JobNotFoundError, JobStateError, StoreUnavailableError))
     def delete(job_id: str) -> Response:
+        """Delete a job that is over, with its images and results."""
         backend.store.delete(job_id)
         return Response(status=204)
 
 
 def _accepted(backend: Backend, job: Job) -> Response:
     response = _shown(backend, job, 202)
-    response.headers["Location"] = _urls(job.id)["self"]
+    response.headers["Location"] = _urls(job.id).self
     response.headers["Retry-After"] = "1"
     return response
 
 
 def _shown(backend: Backend, job: Job, status: int) -> Response:
     document = job_document(job, _urls(job.id), backend.load.estimate(job))
-    return Response(json.dumps(document) + "\n", status, mimetype="application/json")
-
-
-def _submit_folder(settings: Settings, backend: Backend) -> Job:
-    request.max_content_length = MAX_JSON_BYTES
-    try:
-        body = json.loads(request.get_data())
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"The body is not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise InvalidRequestError("The body must be a JSON object.")
-    asked = checked(FolderJob, body, strict=True)
-    return backend.intake.submit_folder(asked.folder, asked.job_options(settings.model), _terms(asked))
-
-
-def _submit_files(settings: Settings, backend: Backend) -> Job:
-    files, fields = read_upload(request, settings.max_job_images)
-    asked = checked(OptionFields, fields, strict=False)
-    return backend.intake.submit_files(files, asked.job_options(settings.model), _terms(asked))
-
-
-def _terms(asked: OptionFields) -> Terms:
-    key = request.headers.get("Idempotency-Key", "")
-    if len(key) > _MOST_KEY_CHARS:
-        raise InvalidRequestError(f"Idempotency-Key: give at most {_MOST_KEY_CHARS} characters.")
-    return Terms(deadline_seconds=asked.deadline_seconds, idempotency_key=key)
-
-
-def _start(text: str | None, total: int) -> int:
-    if text is None:
-        return 0
-    if not (text.isascii() and text.isdigit() and len(text) <= 9) or int(text) > total:
-        raise InvalidRequestError(f"start: give the index of an image of the job, 0 to {total}.")
-    return int(text)
+    return Response(document.to_json(), status, mimetype="application/json")
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[str]:
@@ -143,9 +164,9 @@ def _chunks(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _urls(job_id: str) -> UrlsDocument:
-    return {
-        "self": url_for("jobs.show", job_id=job_id, _external=True),
-        "results": url_for("jobs.results", job_id=job_id, _external=True),
-        "cancel": url_for("jobs.cancel", job_id=job_id, _external=True),
-        "retry": url_for("jobs.retry", job_id=job_id, _external=True),
-    }
+    return UrlsDocument(
+        self=url_for("jobs.show", job_id=job_id, _external=True),
+        results=url_for("jobs.results", job_id=job_id, _external=True),
+        cancel=url_for("jobs.cancel", job_id=job_id, _external=True),
+        retry=url_for("jobs.retry", job_id=job_id, _external=True),
+    )

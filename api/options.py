@@ -1,30 +1,33 @@
-"""What a caller may ask of a job, checked: unknown fields and wrong values are named, never ignored."""
+"""What a caller may ask of a job."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
-from api.errors import InvalidRequestError, UnknownFieldError
+from api.checking import Asked
+from api.uploads import Upload
 from workers.jobs import JobOptions
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-MAX_NAME_CHARS = 1024
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
 
 
-class OptionFields(BaseModel):
+class OptionFields(Asked):
     """The options of every kind of job."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)] | None = None
-    min_score: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = None
-
-    deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86400)] | None = None
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)] | None = Field(
+        default=None, description="The model's name; null takes the default one."
+    )
+    min_score: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        default=None, description="Leave detections below this score out."
+    )
+    max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="Keep so many detections an image, the best ones."
+    )
+    deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86400)] | None = Field(
+        default=None, description="What is unfinished after this long fails."
+    )
 
     def job_options(self, default_model: str) -> JobOptions:
         """The options as a job keeps them."""
@@ -32,48 +35,52 @@ class OptionFields(BaseModel):
 
 
 class FolderJob(OptionFields):
-    """The JSON body of a job on a folder of the server."""
+    """A job on a folder of the server."""
 
-    folder: str = Field(min_length=1, max_length=4096)
-
-    @field_validator("folder")
-    @classmethod
-    def _printable(cls, folder: str) -> str:
-        if _CONTROL.search(folder):
-            raise ValueError("a folder's name has no control characters")
-        return folder
+    folder: str = Field(
+        min_length=1,
+        max_length=4096,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="An absolute path, under one of the roots that the server's settings allow.",
+    )
 
 
-Fields = TypeVar("Fields", bound=OptionFields)
+class UploadJob(OptionFields):
+    """A job on uploaded images."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILES)] = Field(
+        description="The image files, each with its filename. `file`, `files` and `images[]` are the same field."
+    )
 
 
-def checked(kind: type[Fields], given: Mapping[str, Any], *, strict: bool) -> Fields:
-    """Check what came; `strict` where the values have types (JSON), else they are text (a form).
+class SubmitHeaders(Asked):
+    """The headers of a submission."""
 
-    Raises UnknownFieldError, InvalidRequestError, with each wrong field by name.
-    """
-    try:
-        return kind.model_validate(dict(given), strict=strict)
-    except ValidationError as error:
-        wrong = error.errors()
-        unknown = [_where(one["loc"]) for one in wrong if one["type"] == "extra_forbidden"]
-        if unknown:
-            known = ", ".join(sorted(kind.model_fields))
-            raise UnknownFieldError(f"Unknown field {', '.join(unknown)}: this request takes {known}.") from error
-        detail = "; ".join(f"{_where(one['loc'])}: {one['msg']}" for one in wrong)
-        raise InvalidRequestError(f"{detail}.") from error
+    idempotency_key: str = Field(
+        default="",
+        alias="Idempotency-Key",
+        max_length=255,
+        description="Any text of your own. The same request sent again with it gives the first one's job.",
+    )
 
 
-def checked_name(name: str, number: int) -> str:
-    """The name of an upload, as its sender gave it: a relative path is kept. Raises InvalidRequestError."""
-    if not name:
-        raise InvalidRequestError(f"File {number} has no filename: give each part one.")
-    if len(name) > MAX_NAME_CHARS:
-        raise InvalidRequestError(f"The name of file {number} is longer than {MAX_NAME_CHARS} characters.")
-    if _CONTROL.search(name):
-        raise InvalidRequestError(f"The name of file {number} has control characters: {name!r}.")
-    return name
+class ShowQuery(Asked):
+    """How to look at a job."""
+
+    wait: float | None = Field(
+        default=None, ge=0, description="Answer when the job ends, after so many seconds at most."
+    )
 
 
-def _where(location: tuple[int | str, ...]) -> str:
-    return ".".join(repr(str(part))[1:-1][:100] for part in location) or "body"
+class ShowHeaders(Asked):
+    """The headers of a look at a job."""
+
+    prefer: str = Field(default="", alias="Prefer", description="`wait=<seconds>` is the other way to ask (RFC 7240).")
+
+
+class ResultsQuery(Asked):
+    """Which results."""
+
+    start: int = Field(default=0, ge=0, description="The index of the first image, 0 to the job's total.")

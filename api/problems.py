@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import structlog
 from flask import Flask, Response
+from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import HTTPException
 
 from api.request_ids import request_id
@@ -71,20 +72,36 @@ _CODE_BY_STATUS = {
 _log = structlog.get_logger(__name__)
 
 
+class ProblemDocument(BaseModel):
+    """An RFC 9457 problem. Further members are the code's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong, and what to do.")
+    code: str
+    request_id: str
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+
+
 def problem(code: str, detail: str, *, status: int | None = None, retryable: bool = False, **more: object) -> Response:
     """A problem+json response (RFC 9457); `more` are extension members. A 503 says when to come back."""
     status = status or STATUS_BY_CODE[code]
-    document = {
-        "type": f"urn:shelfline:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id(),
-        "retryable": retryable,
+    document = ProblemDocument(
+        type=f"urn:shelfline:problem:{code}",
+        title=code.replace("_", " ").capitalize(),
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request_id(),
+        retryable=retryable,
         **more,
-    }
-    response = Response(json.dumps(document) + "\n", status, mimetype="application/problem+json")
+    )
+    # ASCII, since a detail may quote what was sent, lone surrogates and all.
+    body = json.dumps(document.model_dump()) + "\n"
+    response = Response(body, status, mimetype="application/problem+json")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

@@ -39,9 +39,9 @@ class JobProgress:
 
     def show(self, counts: CountsDocument) -> None:
         """Show a job's counts."""
-        done = counts["succeeded"] + counts["failed"] + counts["canceled"]
-        failed = f"[red]{counts['failed']} failed[/red]" if counts["failed"] else ""
-        self._progress.update(self._task, completed=done, total=counts["total"], failed=failed)
+        done = counts.succeeded + counts.failed + counts.canceled
+        failed = f"[red]{counts.failed} failed[/red]" if counts.failed else ""
+        self._progress.update(self._task, completed=done, total=counts.total, failed=failed)
 
 
 @contextmanager

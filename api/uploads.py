@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO, cast
 
 from flask import Request
@@ -9,11 +10,13 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.errors import InvalidRequestError, UnknownFieldError
-from api.options import checked_name
 from workers.errors import NoImagesError, TooManyImagesError
 
 IMAGE_FIELDS = ("images", "images[]", "file", "files")
 OTHER_PARTS = 64  # form fields beside the images
+
+MAX_NAME_CHARS = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Upload = tuple[str, BinaryIO]
 
@@ -45,7 +48,7 @@ def _images(files: MultiDict[str, FileStorage], most: int) -> list[Upload]:
     if len(sent) > most:
         raise TooManyImagesError(f"The request has {len(sent)} files, a job takes {most}: make several jobs of it.")
     return [
-        (checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
+        (_checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
         for number, part in enumerate(sent, 1)
     ]
 
@@ -57,3 +60,13 @@ def _fields(form: MultiDict[str, str]) -> dict[str, str]:
         if len(values) > 1:
             raise InvalidRequestError(f"The field {name!r} came more than once.")
     return form.to_dict()
+
+
+def _checked_name(name: str, number: int) -> str:
+    if not name:
+        raise InvalidRequestError(f"File {number} has no filename: give each part one.")
+    if len(name) > MAX_NAME_CHARS:
+        raise InvalidRequestError(f"The name of file {number} is longer than {MAX_NAME_CHARS} characters.")
+    if _CONTROL.search(name):
+        raise InvalidRequestError(f"The name of file {number} has control characters: {name!r}.")
+    return name

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from api.errors import InvalidRequestError
-
 THREADS = 32  # of a web process
 LONG_POLLS = THREADS - 8  # the rest stays free for short requests, so that waiting callers never keep others out
 
-_SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def asked_wait(query: str | None, prefer: str | None) -> tuple[float, bool]:
+def asked_wait(query: float | None, prefer: str) -> tuple[float, bool]:
     """The seconds asked for by `?wait=` or else by `Prefer: wait=` (RFC 7240), and whether it was the latter.
 
-    Raises InvalidRequestError for a `?wait=` that is no number of seconds; a Prefer that is not understood is ignored,
-    as its RFC wants.
+    A Prefer that is not understood is ignored, as its RFC wants.
     """
     if query is not None:
-        seconds = float(query) if _SECONDS.fullmatch(query) else math.nan
-        if not math.isfinite(seconds) or seconds < 0:
-            raise InvalidRequestError("wait: give a number of seconds, 0 or more.")
-        return seconds, False
-    if prefer and (found := _PREFER_WAIT.search(prefer)):
+        return query, False
+    if found := _PREFER_WAIT.search(prefer):
         return float(found[1]), True
     return 0.0, False
 

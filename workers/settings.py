@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="What is logged.")
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
+    max_json_bytes: int = Field(default=64_000_000, gt=0, description="Largest JSON body of a request, in bytes.")
     max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
     max_waiting_images: int = Field(
         default=1_000_000, gt=0, description="Most accepted images without a result; beyond, jobs are refused."

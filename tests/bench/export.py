@@ -74,8 +74,8 @@ def swap(url: str, models: Path, photo: Path) -> None:
         def one() -> tuple[float, list[int]]:
             began = time.monotonic()
             *_, job = client.wait(client.submit_folder(str(photo))["id"])
-            assert job["state"] == "succeeded", job
-            return time.monotonic() - began, job["model_versions"]
+            assert job.state == "succeeded", job
+            return time.monotonic() - began, job.model_versions
 
         before = [one()[0] for _ in range(CALLS)]
         (models / "default" / "copying").rename(models / "default" / "2")

@@ -47,8 +47,8 @@ class Bench:
     def run(self, folder: Path) -> str:
         """Run a job on a folder; its id."""
         *_, job = self.client.wait(self.client.submit_folder(str(folder))["id"])
-        assert job["counts"]["succeeded"] == job["counts"]["total"], job
-        return str(job["id"])
+        assert job.counts.succeeded == job.counts.total, job
+        return str(job.id)
 
     def cpu_ms(self) -> dict[str, float]:
         """Processor time so far: of the worker, the API and Redis."""

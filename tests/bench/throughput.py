@@ -69,7 +69,7 @@ class Shape:
             jobs = list(clients.map(lambda part: submit(client, part), parts))
         for job in jobs:
             *_, done = client.wait(job)
-            assert done["counts"]["succeeded"] == self.images, done
+            assert done.counts.succeeded == self.images, done
         return self.jobs * self.images / (time.monotonic() - began)
 
 

@@ -141,10 +141,10 @@ def test_a_large_upload(url: str, tmp_path: Path) -> None:
     with ShelflineClient(url, timeout=120) as client:
         job = client.submit_files((f"sub/{number}.jpg", big) for number in range(400))
 
-        assert job["counts"]["total"] == 400
+        assert job.counts.total == 400
         assert [path.stat().st_size for path in (tmp_path / "blobs").rglob("uploads/*/399")] == [300_000]
-        assert client.job(job["id"])["state"] == "queued"
-        assert list(client.results(job["id"])) == []
+        assert client.job(job.id).state == "queued"
+        assert list(client.results(job.id)) == []
 
 
 def test_an_upload_that_breaks_off(url: str) -> None:
@@ -170,7 +170,7 @@ def test_waiting_callers_leave_others_room(url: str, tmp_path: Path) -> None:
 
     def poll() -> None:
         with ShelflineClient(url) as mine:
-            seen.append(mine.job(job["id"], wait=3.0)["state"])
+            seen.append(mine.job(job.id, wait=3.0).state)
 
     pollers = [threading.Thread(target=poll) for _ in range(60)]
     for poller in pollers:

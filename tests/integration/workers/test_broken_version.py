@@ -97,8 +97,8 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     client.close()
     assert (second.version, second.state, first.version, first.state) == (2, "LOADING", 1, "AVAILABLE")
     document = model_document("default", catalog.look_up("default"), default=True)
-    assert (document["state"], document["version"], document["error"]) == ("available", 1, None)
-    assert document["versions"][0] == {"version": 2, "state": "LOADING", "error": second.error}
+    assert (document.state, document.version, document.error) == ("available", 1, None)
+    assert document.versions[0].model_dump() == {"version": 2, "state": "LOADING", "error": second.error}
     assert second.error
     assert "ERROR" in line
     assert reason in line

@@ -171,7 +171,13 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(root: Path) -> Settings:
     """Settings with small limits."""
-    return Settings(folder_roots=(root,), max_job_images=20, max_wait_seconds=5.0, more_models=("other-1.0",))
+    return Settings(
+        folder_roots=(root,),
+        max_job_images=20,
+        max_json_bytes=10_000,
+        max_wait_seconds=5.0,
+        more_models=("other-1.0",),
+    )
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from api.client import ShelflineClient
+from api.documents import OptionsDocument
 from api.errors import ApiError, ConnectionFailedError
 from workers.errors import StoreUnavailableError
 
@@ -54,7 +55,7 @@ def test_files_are_uploaded_under_their_names(client: ShelflineClient, backend: 
     job = client.submit_files(files, model="other-1.0", min_score=0.5, max_detections=9)
 
     assert backend.intake.uploads == [(name, path.read_bytes()) for name, path in files]
-    assert job["options"] == {"model": "other-1.0", "min_score": 0.5, "max_detections": 9}
+    assert job.options == OptionsDocument(model="other-1.0", min_score=0.5, max_detections=9)
 
 
 def test_a_name_that_is_not_unicode(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_folder_is_submitted(client: ShelflineClient, root: Path) -> None:
     """A folder of the server's goes by its path, with the options given."""
     (root / "a.jpg").touch()
 
-    assert client.submit_folder(root, min_score=0.5)["options"]["min_score"] == 0.5
+    assert client.submit_folder(root, min_score=0.5).options.min_score == 0.5
 
 
 def test_what_the_api_refuses(client: ShelflineClient, root: Path) -> None:
@@ -87,15 +88,15 @@ def test_a_job_is_waited_for_and_read(client: ShelflineClient, backend: MemoryBa
     """Its states come until the last, then its results, from any of them on; U+2028 is no end of a line."""
     (tmp_path / "a").write_bytes(b"x")
     job = client.submit_files([("a.jpg", tmp_path / "a")] * 2)
-    states = client.wait(job["id"], every=0.01)
-    assert next(states)["state"] == "queued"
+    states = client.wait(job.id, every=0.01)
+    assert next(states).state == "queued"
     lines = [{"index": index, "state": "succeeded", "name": "\u2028"} for index in range(2)]
-    backend.store.finish(job["id"], lines)
-    backend.store.lines[job["id"]] = [json.dumps(line, ensure_ascii=False) for line in lines]
+    backend.store.finish(job.id, lines)
+    backend.store.lines[job.id] = [json.dumps(line, ensure_ascii=False) for line in lines]
 
-    assert [one["state"] for one in states] == ["succeeded"]
-    assert list(client.results(job["id"])) == lines
-    assert list(client.results(job["id"], start=1)) == lines[1:]
+    assert [one.state for one in states] == ["succeeded"]
+    assert list(client.results(job.id)) == lines
+    assert list(client.results(job.id, start=1)) == lines[1:]
 
 
 def test_results_of_an_unknown_job(client: ShelflineClient) -> None:
@@ -110,10 +111,10 @@ def test_results_that_break_off(client: ShelflineClient, backend: MemoryBackend,
     """Half a result is an error, never a result."""
     (tmp_path / "a").write_bytes(b"x")
     job = client.submit_files([("a.jpg", tmp_path / "a")])
-    backend.store.lines[job["id"]] = ['{"index": 0, "na']
+    backend.store.lines[job.id] = ['{"index": 0, "na']
 
     with pytest.raises(ConnectionFailedError, match="not JSON"):
-        list(client.results(job["id"]))
+        list(client.results(job.id))
 
 
 def test_ready(client: ShelflineClient, backend: MemoryBackend) -> None:
@@ -152,7 +153,7 @@ def test_a_short_outage_is_waited_out(client: ShelflineClient, backend: MemoryBa
     """While a job runs the API may be away for a moment; what cannot come right is raised at once."""
     (tmp_path / "a").write_bytes(b"x")
     job = client.submit_files([("a.jpg", tmp_path / "a")])
-    backend.store.finish(job["id"], [])
+    backend.store.finish(job.id, [])
     backend.store.error = StoreUnavailableError("away")
     asked = []
 
@@ -160,13 +161,13 @@ def test_a_short_outage_is_waited_out(client: ShelflineClient, backend: MemoryBa
         asked.append(1)
         backend.store.error = None
 
-    assert [one["state"] for one in client.wait(job["id"], alive=alive)] == ["succeeded"]
+    assert [one.state for one in client.wait(job.id, alive=alive)] == ["succeeded"]
     assert asked == [1]
     with pytest.raises(ApiError, match="job_x"):
         next(client.wait("job_x"))
     backend.store.error = StoreUnavailableError("away")
     with pytest.raises(ApiError, match="away"):
-        next(client.wait(job["id"], patience=-1))
+        next(client.wait(job.id, patience=-1))
 
 
 def test_a_loopback_address_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

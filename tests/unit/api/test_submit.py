@@ -92,15 +92,15 @@ def test_wrong_form_fields_are_named(http: FlaskClient, form: dict[str, str], co
     [
         ("{", "invalid_request", "not JSON"),
         ("\xff", "invalid_request", "not JSON"),
-        ("[" * 100_000, "invalid_request", "not JSON"),
+        ("[" * 10_000, "invalid_request", "not JSON"),
         ("[]", "invalid_request", "object"),
         ("{}", "invalid_request", "folder"),
         ('{"folder": 3}', "invalid_request", "folder"),
         ('{"folder": ""}', "invalid_request", "folder"),
-        ('{"folder": "/a\\u0000b"}', "invalid_request", "control"),
+        ('{"folder": "/a\\u0000b"}', "invalid_request", "folder"),
         ('{"folder": "\\ud800"}', "invalid_request", "folder"),
         ('{"folder": "/a", "min_score": "0.5"}', "invalid_request", "min_score"),
-        ('{"folder": "/a", "min_score": NaN}', "invalid_request", "min_score"),
+        ('{"folder": "/a", "min_score": NaN}', "invalid_request", "NaN"),
         ('{"folder": "/a", "max_detections": true}', "invalid_request", "max_detections"),
         ('{"folder": "/a", "webhook": "x"}', "unknown_field", "webhook"),
     ],
@@ -183,6 +183,6 @@ def test_another_kind_of_body(http: FlaskClient, kind: str | None) -> None:
 
 def test_a_json_body_that_is_too_long(http: FlaskClient) -> None:
     """A JSON body is read into memory, so it is bounded."""
-    response = http.post("/v1/jobs", data=json.dumps({"folder": "x" * 2_000_000}), content_type="application/json")
+    response = http.post("/v1/jobs", data=json.dumps({"folder": "x" * 10_000}), content_type="application/json")
 
     _assert_problem(response, 413, "request_too_large")

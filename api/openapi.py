@@ -1,0 +1,169 @@
+"""How a route is declared: one declaration is the check of what comes and the documentation of both ways.
+
+    @routes.get("/<job_id>")
+    @api.describe(document_answer(JobDocument), tag="jobs", query=ShowQuery, problems=OF_A_JOB)
+    def show(job_id: str, query: ShowQuery) -> Response:
+        \"\"\"A job as it stands.
+
+        With `wait`, the answer comes when the job ends.
+        \"\"\"
+
+The models of `query`, `headers`, `json` and `form` check the request before the function runs, which gets them by
+these names; of `json` and `form`, the one that did not come is None. The first paragraph of the docstring is the
+summary, the rest the description; a model's docstring and its fields' descriptions are in the document too. `problems`
+are the errors that the route itself may raise; what any route may raise is added. `make openapi` writes the document
+to docs/openapi.json.
+"""
+
+from __future__ import annotations
+
+import functools
+import json as json_format
+import re
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from flask import Flask, Response, request
+from pydantic import BaseModel
+from spectree import SpecTree, Tag
+from spectree.plugins.flask_plugin import FlaskPlugin
+
+from api.answers import Answer, Answers
+from api.checking import NoQuery, checked_body, checked_headers, checked_query
+from api.errors import (
+    HostNotAllowedError,
+    InvalidRequestError,
+    RequestTooLargeError,
+    UnknownFieldError,
+    UnsupportedMediaTypeError,
+)
+from serving.errors import ShelflineError
+from workers.settings import Settings
+
+Route = Callable[..., Response]
+Model = type[BaseModel]
+Problems = tuple[type[ShelflineError], ...]
+
+OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError)
+OF_EVERY_BODY: Problems = (RequestTooLargeError, UnsupportedMediaTypeError)
+
+_ABOUT = """Detects products in shelf photos, in bulk and on demand.
+
+Every error is an RFC 9457 problem (`application/problem+json`) with a `code` to act on, a `detail` to read, the
+`request_id` to ask about, and `retryable`: whether the same request may succeed later."""
+
+
+class Api(SpecTree):
+    """The routes of one application: what they take and answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            backend=_Plugin,
+            naming_strategy=_name,
+            nested_naming_strategy=lambda _parent, child: _public(child),
+            mode="strict",
+            annotations=False,
+            title="Shelfline",
+            version=metadata.version("shelfline"),
+            description=_ABOUT,
+        )
+        self.settings = settings
+        self._raw_bodies: dict[str, tuple[str, ...]] = {}
+
+    def describe(
+        self,
+        *answers: Answer,
+        tag: str,
+        problems: Problems = (),
+        query: Model = NoQuery,
+        headers: Model | None = None,
+        json: Model | None = None,
+        form: Model | None = None,
+        raw: tuple[str, ...] = (),
+    ) -> Callable[[Route], Route]:
+        """Declare a route, see above; `raw` are media types whose bodies the route reads itself."""
+
+        def decorate(route: Route) -> Route:
+            operation = f"{tag}_{route.__name__}"
+            assert operation not in self._raw_bodies, f"two routes are called {operation}"
+            self._raw_bodies[operation] = raw
+            expected = (*problems, *OF_EVERY_ROUTE, *(OF_EVERY_BODY if json or form or raw else ()))
+            declared: Route = self.validate(
+                query=query,
+                headers=headers,
+                json=json,
+                form=form,
+                resp=Answers(answers, expected),
+                tags=[Tag(name=tag)],
+                operation_id=operation,
+            )(_checked(route, self.settings, query, headers, json, form, raw))
+            return declared
+
+        return decorate
+
+    def document(self, app: Flask) -> dict[str, Any]:
+        """The OpenAPI document of an application."""
+        with app.app_context():
+            found = dict(self.spec)
+        for path in found["paths"].values():
+            for operation in path.values():
+                operation["parameters"] = [_parameter(one) for one in operation["parameters"]]
+                for media_type in self._raw_bodies[operation["operationId"]]:
+                    body = operation.setdefault("requestBody", {"required": True, "content": {}})
+                    body["content"][media_type] = {}
+        schemas = found["components"]["schemas"]
+        used = set(re.findall(r'"#/components/schemas/([^"]+)"', json_format.dumps(found)))
+        found["components"] = {**found["components"], "schemas": {name: schemas[name] for name in sorted(used)}}
+        return found
+
+
+class _Plugin(FlaskPlugin):
+    """Spectree's part is the document. It would hold every answer in memory to look at it, streams too."""
+
+    def validate(self, func: Route, *_declared: Any, **path: Any) -> Response:  # noqa: ANN401  spectree's signature
+        """Answer a request; `_checked` has wrapped the route already."""
+        return func(**path)
+
+
+def _checked(
+    route: Route,
+    settings: Settings,
+    query: Model,
+    headers: Model | None,
+    json: Model | None,
+    form: Model | None,
+    raw: tuple[str, ...],
+) -> Route:
+    @functools.wraps(route)
+    def check(**path: str) -> Response:
+        given: dict[str, BaseModel | None] = {}
+        asked = checked_query(query, request.args)
+        if query is not NoQuery:
+            given["query"] = asked
+        if headers:
+            given["headers"] = checked_headers(headers, request.headers)
+        if json or form or raw:
+            given |= checked_body(request, settings, json=json, form=form, raw=raw)
+        return route(**path, **given)
+
+    return check
+
+
+def _parameter(described: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that may be left out is not one that may be null."""
+    schema = {name: value for name, value in described["schema"].items() if name not in {"title", "description"}}
+    if schema.get("default", ...) in {None, ""}:
+        del schema["default"]
+    if "anyOf" in schema:
+        (only,) = [one for one in schema.pop("anyOf") if one != {"type": "null"}]
+        schema |= only
+    return {**described, "schema": schema}
+
+
+def _name(model: Any) -> str:  # noqa: ANN401  spectree's naming strategy takes what it can describe
+    return _public(model.__name__)
+
+
+def _public(class_name: str) -> str:
+    return class_name.removesuffix("Document")
