@@ -36,6 +36,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "internal_error": 500,
         "invalid_request": 400,
         "invalid_url": 500,
+        "item_not_found": 404,
         "job_gone": 410,
         "job_not_found": 404,
         "job_state": 409,

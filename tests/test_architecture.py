@@ -29,6 +29,7 @@ OF_WORKERS_FOR_API = {
     "load",
     "logs",
     "catalog",
+    "originals",
     "parent_death",
     "queue",
     "redis_link",

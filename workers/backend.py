@@ -11,6 +11,7 @@ from workers.celery_app import create_celery
 from workers.health import Health
 from workers.intake import Intake
 from workers.load import Load
+from workers.originals import Originals
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
@@ -18,13 +19,14 @@ from workers.store import JobStore
 
 @dataclass(frozen=True)
 class Backend:
-    """The job store, the intake, the health checks, the models' catalog and the estimates, connected at first use."""
+    """What answers a front end's requests, connected at first use."""
 
     store: JobStore
     intake: Intake
     health: Health
     catalog: Catalog
     load: Load
+    originals: Originals
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -39,4 +41,5 @@ def open_backend(settings: Settings) -> Backend:
         Health(link, blobs, settings),
         Catalog(link),
         Load(link),
+        Originals(store, blobs, settings),
     )

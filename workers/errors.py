@@ -36,6 +36,12 @@ class JobGoneError(JobError):
     code: ClassVar[str] = "job_gone"
 
 
+class ItemNotFoundError(JobError):
+    """Raised when a job has no image of that index."""
+
+    code: ClassVar[str] = "item_not_found"
+
+
 class JobStateError(JobError):
     """Raised when a job's state does not allow what is asked of it."""
 

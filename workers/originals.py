@@ -1,0 +1,69 @@
+"""The images of a job as they were sent: bytes, and what kind of picture they are."""
+
+from __future__ import annotations
+
+import re
+
+from workers.blobs import BlobStore
+from workers.errors import ImageMissingError, ItemNotFoundError
+from workers.jobs import ImageSource
+from workers.settings import Settings
+from workers.sources import fetch, read_window
+from workers.store import JobStore
+
+_WINDOW = 1000  # lines of a manifest that are read at once
+
+_STORED = ("blob", "file")
+_KINDS = tuple(
+    (f"image/{kind}", re.compile(begins, re.DOTALL))
+    for kind, begins in (
+        ("jpeg", rb"\xff\xd8\xff"),
+        ("png", rb"\x89PNG\r\n\x1a\n"),
+        ("webp", rb"RIFF....WEBP"),
+        ("gif", rb"GIF8[79]a"),
+        ("bmp", rb"BM"),
+        ("avif", rb"....ftypavi[fs]"),
+    )
+)
+
+
+class Originals:
+    """Reads images of jobs. Every method raises StoreUnavailableError where Redis or the blob store is down."""
+
+    def __init__(self, store: JobStore, blobs: BlobStore, settings: Settings) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._settings = settings
+
+    def source(self, job_id: str, index: int) -> ImageSource:
+        """Where an image of a job is; raises JobNotFoundError, JobGoneError, ItemNotFoundError."""
+        job = self._store.get(job_id)
+        if not 0 <= index < job.total:
+            raise ItemNotFoundError(f"The job has the images 0 to {job.total - 1}: there is no image {index}.")
+        offset = first = 0
+        while True:
+            sources, offset = read_window(self._blobs, job_id, offset, min(_WINDOW, index + 1 - first))
+            if index - first < len(sources):
+                return sources[index - first]
+            if not sources:
+                raise ImageMissingError("The job's list of images is no longer in the blob store.")
+            first += len(sources)
+
+    def read(self, job_id: str, index: int) -> bytes:
+        """The bytes of an image, as it was sent.
+
+        Raises JobNotFoundError, JobGoneError, ItemNotFoundError; ImageMissingError where the bytes are not kept here or
+        are gone; ImageTooLargeError.
+        """
+        source = self.source(job_id, index)
+        if source.ref.partition(":")[0] not in _STORED:
+            raise ImageMissingError("The image was read from elsewhere, and is not kept here.")
+        return fetch(source.ref, self._blobs, self._settings)
+
+
+def image_type(content: bytes) -> str | None:
+    """The media type of a picture that browsers show, by its first bytes; None for all else.
+
+    What is sent by others is never served as a type that a browser runs, or guesses: SVG and HTML have none here.
+    """
+    return next((kind for kind, begins in _KINDS if begins.match(content)), None)
