@@ -12,6 +12,7 @@ from api.health import health_routes
 from api.jobs import job_routes
 from api.models import model_routes
 from api.openapi import Api
+from api.pages import page_routes
 from api.problems import register_problems
 from api.request_ids import register_request_ids
 from api.spool import UploadRequest
@@ -37,6 +38,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_problems(app)
     app.before_request(check_caller)
     api = Api(settings)
+    app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))
     app.register_blueprint(job_routes(settings, backend, api))
     app.register_blueprint(model_routes(settings, backend, api))

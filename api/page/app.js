@@ -1,0 +1,195 @@
+// The page: choose photos, send them, watch the job, look at what was found. The job is named in the address (#job=…).
+
+import { chosen, dropped, size } from "./files.js";
+import { JobView } from "./job.js";
+import * as server from "./server.js";
+
+const $ = (id) => document.getElementById(id);
+const photos = (count) => `${count.toLocaleString()} photo${count === 1 ? "" : "s"}`;
+
+let files = [];
+let sendingKey = ""; // of these files with these options: sent again, they make no second job
+let upload = null;
+let models = [];
+const view = new JobView({ failed: report, opened: go });
+
+function report(error) {
+  if (error.name === "AbortError") return;
+  const asksForKey = error.status === 401;
+  if (asksForKey) {
+    $("key-form").hidden = false;
+    $("key").focus();
+  }
+  // Without a key so far, being asked for one is no error.
+  say(asksForKey && !server.apiKey() ? "" : error.message || String(error));
+}
+
+function say(text) {
+  $("error").textContent = text;
+  $("error").hidden = !text;
+}
+
+// --- where we are ---
+
+const jobInAddress = () => new URLSearchParams(location.hash.slice(1)).get("job");
+
+function go(id, sent = null) {
+  history.pushState(null, "", id ? `#job=${encodeURIComponent(id)}` : location.pathname + location.search);
+  route(sent);
+  $(id ? "job-title" : "start-title").focus({ preventScroll: true });
+  window.scrollTo(0, 0);
+}
+
+function route(sent = null) {
+  const id = jobInAddress();
+  say("");
+  $("start").hidden = Boolean(id);
+  $("job").hidden = !id;
+  document.title = "Shelfline";
+  if (id) view.open(id, sent, models);
+  else view.close();
+}
+
+// --- choosing ---
+
+function take(more) {
+  const before = new Set(files.map(({ file, name }) => `${name}\n${file.size}\n${file.lastModified}`));
+  files = [...files, ...more.filter(({ file, name }) => !before.has(`${name}\n${file.size}\n${file.lastModified}`))];
+  changed();
+}
+
+function changed() {
+  sendingKey = "";
+  const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
+  $("chosen").hidden = !files.length;
+  $("chosen-text").textContent = files.length ? `${photos(files.length)}, ${size(bytes)}` : "";
+  $("files-label").textContent = files.length ? "Add photos" : "Choose photos";
+  $("files-label").classList.toggle("primary", !files.length);
+  $("submit").textContent = files.length ? `Detect in ${photos(files.length)}` : "Detect";
+  $("submit").disabled = !files.length || upload !== null;
+  $("announcer").textContent = files.length ? `${photos(files.length)} chosen` : "";
+}
+
+$("files").addEventListener("change", () => {
+  take(chosen($("files")));
+  $("files").value = ""; // the same file may be chosen again after it was removed
+});
+$("clear").addEventListener("click", () => {
+  files = [];
+  changed();
+  $("files").focus();
+});
+$("model").addEventListener("change", () => {
+  sendingKey = "";
+  describeModel();
+});
+
+const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+let over = 0; // dragenter and dragleave come for every element on the way
+document.addEventListener("dragenter", (event) => carriesFiles(event) && $("drop").classList.toggle("over", ++over > 0));
+document.addEventListener("dragleave", (event) => carriesFiles(event) && $("drop").classList.toggle("over", --over > 0));
+document.addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+document.addEventListener("drop", async (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  over = 0;
+  $("drop").classList.remove("over");
+  if (upload) return;
+  try {
+    const found = await dropped(event.dataTransfer);
+    if (jobInAddress()) go("");
+    take(found);
+    say(found.length ? "" : "There is no photo among what you dropped.");
+  } catch {
+    say("What you dropped cannot be read.");
+  }
+});
+
+// --- sending ---
+
+$("submit-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (!files.length || upload) return;
+  say("");
+  upload = new AbortController();
+  sending(true);
+  sendingKey ||= Array.from(crypto.getRandomValues(new Uint32Array(4)), (one) => one.toString(16)).join("-");
+  try {
+    const options = $("model").value ? { model: $("model").value } : {};
+    const send = { idempotencyKey: sendingKey, progress: progressed, signal: upload.signal };
+    const job = await server.submit(files, options, send);
+    const sent = files;
+    files = [];
+    go(job.id, sent);
+  } catch (error) {
+    report(error);
+  } finally {
+    upload = null;
+    sending(false);
+    if (!files.length) changed();
+  }
+});
+
+function sending(on) {
+  $("upload").hidden = !on;
+  $("submit").disabled = on || !files.length;
+  for (const control of [$("files"), $("model"), $("clear")]) control.disabled = on;
+  if (!on) return;
+  progressed(0, 0);
+  $("announcer").textContent = `Sending ${photos(files.length)}`;
+}
+
+function progressed(sent, all) {
+  if (all) $("upload-bar").value = sent / all;
+  else $("upload-bar").value = 0;
+  $("upload-text").textContent =
+    all && sent >= all ? "Sent. The server is storing the photos …" : `Sending ${size(sent)}${all ? ` of ${size(all)}` : ""}`;
+}
+
+$("upload-stop").addEventListener("click", () => upload?.abort());
+window.addEventListener("beforeunload", (event) => upload && event.preventDefault());
+
+// --- the models, and the key ---
+
+async function loadModels() {
+  try {
+    models = await server.models();
+  } catch (error) {
+    report(error);
+    return;
+  }
+  $("key-form").hidden = true;
+  $("forget-key").hidden = !server.apiKey();
+  const choices = models.map(({ id, state }) => new Option(state === "available" ? id : `${id} (not available)`, id));
+  $("model").replaceChildren(...choices);
+  $("model").value = models.find((one) => one.default)?.id ?? "";
+  describeModel();
+}
+
+function describeModel() {
+  const model = models.find((one) => one.id === $("model").value);
+  if (!model) return;
+  const labels = model.contract?.labels.length;
+  const facts = [`version ${model.version}`, labels && `knows ${labels.toLocaleString()} label${labels === 1 ? "" : "s"}`];
+  $("model-hint").textContent =
+    model.state === "available" ? facts.filter(Boolean).join(", ") : "Not available now. A job waits until it is.";
+}
+
+$("key-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  server.setApiKey($("key").value.trim());
+  $("key").value = "";
+  say("");
+  await loadModels();
+  if ($("key-form").hidden) route();
+});
+$("forget-key").addEventListener("click", () => {
+  server.setApiKey("");
+  location.reload();
+});
+$("again").addEventListener("click", () => go(""));
+window.addEventListener("popstate", () => route());
+
+changed();
+await loadModels();
+if (!jobInAddress() || $("key-form").hidden) route();

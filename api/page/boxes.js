@@ -1,0 +1,76 @@
+// Boxes on a canvas: which are shown, how they look, and which one lies under a point.
+
+/** The detections of a result with at least that score, each with its place among all of them. */
+export const visible = (result, threshold) =>
+  (result.detections ?? []).map((one, index) => ({ ...one, index })).filter((one) => one.score >= threshold);
+
+/** A strong colour for a class name, the same in every photo. */
+export function colour(label) {
+  let hash = 2166136261; // FNV-1a
+  for (const character of label) hash = Math.imul(hash ^ character.codePointAt(0), 16777619);
+  return `hsl(${(hash >>> 8) % 360} 85% 48%)`;
+}
+
+/** Clears a canvas of that many CSS pixels and draws; `chosen` is the index of the detection that stands out. */
+export function draw(canvas, { width, height }, result, detections, chosen) {
+  const dense = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * dense);
+  canvas.height = Math.round(height * dense);
+  const pen = canvas.getContext("2d");
+  pen.scale(dense, dense);
+  const best = [...detections].reverse(); // the best come last, on top
+  const last = best.filter((one) => one.index === chosen);
+  for (const one of [...best.filter((each) => each.index !== chosen), ...last]) {
+    box(pen, place(one, result, width, height), one, chosen);
+  }
+}
+
+/** The detection under a point: of several the smallest, which could not be reached otherwise. */
+export function under(x, y, { width, height }, result, detections) {
+  const inside = detections.filter((one) => {
+    const at = place(one, result, width, height);
+    return x >= at.x && x <= at.x + at.width && y >= at.y && y <= at.y + at.height;
+  });
+  const area = ({ box: at }) => (at.xmax - at.xmin) * (at.ymax - at.ymin);
+  return inside.sort((one, other) => area(one) - area(other))[0];
+}
+
+function place({ box: at }, result, width, height) {
+  const [across, down] = [width / result.width, height / result.height];
+  return {
+    x: at.xmin * across,
+    y: at.ymin * down,
+    width: (at.xmax - at.xmin) * across,
+    height: (at.ymax - at.ymin) * down,
+  };
+}
+
+function box(pen, at, detection, chosen) {
+  const stands = detection.index === chosen;
+  const faded = chosen !== null && !stands;
+  pen.globalAlpha = faded ? 0.35 : 1;
+  pen.lineJoin = "round";
+  pen.strokeStyle = "rgb(0 0 0 / 65%)"; // a dark rim keeps the colour apart from a background like it
+  pen.lineWidth = stands ? 6 : 4;
+  pen.strokeRect(at.x, at.y, at.width, at.height);
+  pen.strokeStyle = colour(detection.label);
+  pen.lineWidth = stands ? 4 : 2;
+  pen.strokeRect(at.x, at.y, at.width, at.height);
+  if (!faded) plate(pen, at, detection);
+  pen.globalAlpha = 1;
+}
+
+function plate(pen, at, { label, score }) {
+  const text = `${label.length > 40 ? `${label.slice(0, 39)}…` : label} ${score.toFixed(2)}`;
+  pen.font = "600 12px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  const width = pen.measureText(text).width + 10;
+  const x = Math.max(0, Math.min(at.x - 1, pen.canvas.clientWidth - width));
+  const y = at.y >= 19 ? at.y - 19 : at.y;
+  pen.fillStyle = "rgb(0 0 0 / 78%)";
+  pen.fillRect(x, y, width, 18);
+  pen.fillStyle = colour(label);
+  pen.fillRect(x, y, 4, 18);
+  pen.fillStyle = "#fff";
+  pen.fillText(text, x + 7, y + 9.5);
+}
