@@ -9,6 +9,7 @@ from flask import Flask
 from api.callers import check_caller
 from api.docs import docs_routes
 from api.health import health_routes
+from api.images import image_routes
 from api.jobs import job_routes
 from api.models import model_routes
 from api.openapi import Api
@@ -41,6 +42,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))
     app.register_blueprint(job_routes(settings, backend, api))
+    app.register_blueprint(image_routes(backend, api))
     app.register_blueprint(model_routes(settings, backend, api))
     app.register_blueprint(docs_routes(app, api))
     return app

@@ -14,8 +14,8 @@ from workers.store import JobStore
 _WINDOW = 1000  # lines of a manifest that are read at once
 
 _STORED = ("blob", "file")
-_KINDS = tuple(
-    (f"image/{kind}", re.compile(begins, re.DOTALL))
+_KINDS = {
+    f"image/{kind}": re.compile(begins, re.DOTALL)
     for kind, begins in (
         ("jpeg", rb"\xff\xd8\xff"),
         ("png", rb"\x89PNG\r\n\x1a\n"),
@@ -24,7 +24,8 @@ _KINDS = tuple(
         ("bmp", rb"BM"),
         ("avif", rb"....ftypavi[fs]"),
     )
-)
+}
+PICTURE_TYPES = tuple(_KINDS)
 
 
 class Originals:
@@ -46,19 +47,22 @@ class Originals:
             if index - first < len(sources):
                 return sources[index - first]
             if not sources:
-                raise ImageMissingError("The job's list of images is no longer in the blob store.")
+                raise ItemNotFoundError("The job's list of images is no longer in the blob store.")
             first += len(sources)
 
     def read(self, job_id: str, index: int) -> bytes:
         """The bytes of an image, as it was sent.
 
-        Raises JobNotFoundError, JobGoneError, ItemNotFoundError; ImageMissingError where the bytes are not kept here or
-        are gone; ImageTooLargeError.
+        Raises JobNotFoundError, JobGoneError; ItemNotFoundError also where the bytes are not kept here, or are gone;
+        ImageTooLargeError.
         """
         source = self.source(job_id, index)
         if source.ref.partition(":")[0] not in _STORED:
-            raise ImageMissingError("The image was read from elsewhere, and is not kept here.")
-        return fetch(source.ref, self._blobs, self._settings)
+            raise ItemNotFoundError("The image was read from elsewhere: its bytes are not kept here.")
+        try:
+            return fetch(source.ref, self._blobs, self._settings)
+        except ImageMissingError as error:
+            raise ItemNotFoundError(str(error)) from error
 
 
 def image_type(content: bytes) -> str | None:
@@ -66,4 +70,4 @@ def image_type(content: bytes) -> str | None:
 
     What is sent by others is never served as a type that a browser runs, or guesses: SVG and HTML have none here.
     """
-    return next((kind for kind, begins in _KINDS if begins.match(content)), None)
+    return next((kind for kind, begins in _KINDS.items() if begins.match(content)), None)

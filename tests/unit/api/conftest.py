@@ -18,6 +18,7 @@ from workers.catalog import Published
 from workers.errors import (
     FolderNotAllowedError,
     FolderNotFoundError,
+    ItemNotFoundError,
     JobNotFoundError,
     NoImagesError,
     UnknownModelError,
@@ -150,6 +151,22 @@ class MemoryLoad:
 
 
 @dataclass
+class MemoryOriginals:
+    """Images by job and index."""
+
+    store: MemoryStore
+    contents: dict[tuple[str, int], bytes] = field(default_factory=dict)
+
+    def read(self, job_id: str, index: int) -> bytes:
+        """The bytes."""
+        if index >= self.store.get(job_id).total:
+            raise ItemNotFoundError("no such image")
+        if (job_id, index) not in self.contents:
+            raise ItemNotFoundError("gone")
+        return self.contents[job_id, index]
+
+
+@dataclass
 class MemoryBackend:
     """What `workers.backend.Backend` has."""
 
@@ -158,6 +175,7 @@ class MemoryBackend:
     health: MemoryHealth
     catalog: MemoryCatalog
     load: MemoryLoad
+    originals: MemoryOriginals
 
 
 @pytest.fixture
@@ -184,7 +202,9 @@ def settings(root: Path) -> Settings:
 def backend(root: Path) -> MemoryBackend:
     """A backend in memory."""
     store = MemoryStore()
-    return MemoryBackend(store, MemoryIntake(store, root), MemoryHealth(), MemoryCatalog(), MemoryLoad())
+    return MemoryBackend(
+        store, MemoryIntake(store, root), MemoryHealth(), MemoryCatalog(), MemoryLoad(), MemoryOriginals(store)
+    )
 
 
 @pytest.fixture

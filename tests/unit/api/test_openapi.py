@@ -14,7 +14,7 @@ from api.make_openapi import PATH, openapi_text
 from api.openapi import Api
 from workers.settings import Settings
 
-NOT_DESCRIBED = {"docs"}  # what shows the document is not in it
+NOT_DESCRIBED = {"docs", "pages"}  # what is for people
 
 
 @pytest.fixture
