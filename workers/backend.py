@@ -10,6 +10,7 @@ from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.health import Health
 from workers.intake import Intake
+from workers.listing import Listing
 from workers.load import Load
 from workers.originals import Originals
 from workers.redis_link import RedisLink
@@ -22,6 +23,7 @@ class Backend:
     """What answers a front end's requests, connected at first use."""
 
     store: JobStore
+    listing: Listing
     intake: Intake
     health: Health
     catalog: Catalog
@@ -37,6 +39,7 @@ def open_backend(settings: Settings) -> Backend:
     bell = CeleryBell(link, create_celery(settings))
     return Backend(
         store,
+        Listing(link),
         Intake(link, store, blobs, bell, settings),
         Health(link, blobs, settings),
         Catalog(link),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from serving.contract import Contract
 from serving.life import VersionStatus
 from workers.redis_link import RedisLink, translated
 
 _PUBLISHED_SECONDS = 60  # what was published is not believed for longer
+_CONTRACT_SECONDS = 30 * 86400  # results are read long after their version went
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Catalog:
         with translated(), self._link.client.pipeline(transaction=True) as pipe:
             pipe.hset(_key(found.model), mapping=stored)
             pipe.expire(_key(found.model), _PUBLISHED_SECONDS)
+            if found.contract:
+                pipe.set(_contract_key(found.model, found.version), found.contract, ex=_CONTRACT_SECONDS)
             pipe.execute()
 
     def look_up(self, model: str) -> Published | None:
@@ -56,10 +61,21 @@ class Catalog:
         versions = tuple(VersionStatus(*one) for one in json.loads(stored["versions"]))
         return Published(model, stored["error"], int(stored["version"] or 0) or None, stored["contract"], versions)
 
+    def contracts(self, model: str, versions: Iterable[int]) -> list[Contract]:
+        """The contracts of versions that workers used within the last 30 days, newest version first."""
+        keys = [_contract_key(model, version) for version in sorted(versions, reverse=True)]
+        with translated():
+            found = self._link.client.mget(keys) if keys else []
+        return [Contract.from_json(text) for text in found if text]
+
     def forget(self, model: str) -> None:
         """Believe nothing about a model until a worker has looked again."""
         with translated():
             self._link.client.delete(_key(model))
+
+
+def _contract_key(model: str, version: int | None) -> str:
+    return f"sl:contract:{model}:{version}"
 
 
 def _key(model: str) -> str:

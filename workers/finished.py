@@ -1,4 +1,4 @@
-"""Waiting for jobs to finish: one Redis subscription a process, however many wait."""
+"""Waiting for jobs to change or to finish: one Redis subscription a process, however many wait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import redis
 
 from workers.redis_link import RedisLink
 
-_CHANNEL = "sl:finished"
+_FINISHED, _CHANGED = "sl:finished", "sl:changed"
 
 
 class FinishedListener:
@@ -20,25 +20,31 @@ class FinishedListener:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._lock = threading.Lock()
-        self._waiting: dict[str, set[threading.Event]] = defaultdict(set)
+        self._waiting: dict[tuple[str, str], set[threading.Event]] = defaultdict(set)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
     @contextmanager
-    def waiting_for(self, job_id: str) -> Iterator[threading.Event]:
-        """An event that is set when the job finishes. Look at the job after entering, so that no end is missed."""
+    def waiting_for(self, job_id: str, *, changes: bool = False) -> Iterator[threading.Event]:
+        """An event that is set when the job finishes, with `changes` also whenever something of it changes.
+
+        Look at the job after entering, so that no end is missed.
+        """
         event = threading.Event()
+        keys = [(channel, job_id) for channel in ((_FINISHED, _CHANGED) if changes else (_FINISHED,))]
         with self._lock:
-            self._waiting[job_id].add(event)
+            for key in keys:
+                self._waiting[key].add(event)
             listening = self._ensure_listening()
         listening.wait(1.0)
         try:
             yield event
         finally:
             with self._lock:
-                self._waiting[job_id].discard(event)
-                if not self._waiting[job_id]:
-                    del self._waiting[job_id]
+                for key in keys:
+                    self._waiting[key].discard(event)
+                    if not self._waiting[key]:
+                        del self._waiting[key]
 
     def close(self) -> None:
         """End the subscription; whoever waits looks again at once."""
@@ -54,17 +60,16 @@ class FinishedListener:
             self._thread.start()
         return self._listening
 
-    def _wake(self, job_id: str | None) -> None:
+    def _wake(self, which: tuple[str, str] | None) -> None:
         with self._lock:
-            jobs = [job_id] if job_id is not None else list(self._waiting)
-            for job in jobs:
-                for event in self._waiting.get(job, ()):
+            for key in [which] if which else list(self._waiting):
+                for event in self._waiting.get(key, ()):
                     event.set()
 
     def _listen(self) -> None:
         try:
             with self._link.client.pubsub() as channel:
-                channel.subscribe(_CHANNEL)
+                channel.subscribe(_FINISHED, _CHANGED)
                 while not self._closing.is_set():
                     message = channel.get_message(timeout=0.25)
                     if message is None:
@@ -72,7 +77,7 @@ class FinishedListener:
                     if message["type"] == "subscribe":
                         self._listening.set()
                     elif message["type"] == "message":
-                        self._wake(message["data"])
+                        self._wake((message["channel"], message["data"]))
         except (redis.RedisError, OSError):
             # The next waiter starts a new thread; those who wait now look again at once, and see the store's error.
             self._listening.set()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from workers.blobs import BlobStore
 from workers.errors import ImageMissingError, JobGoneError
+from workers.indexes import Indexes, Range
 from workers.jobs import Job, JobState
 from workers.redis_link import RedisLink, translated
 from workers.results import given_up
@@ -16,6 +17,7 @@ from workers.sources import read_window
 SEGMENT = 1000  # images; also in scripts/common.lua
 _PAGE = 100  # results of one read from Redis
 _MOST_BYTES = 1 << 30  # of a sealed segment
+_MOST_LOOKS = 5000  # of one script: Redis does nothing else meanwhile
 
 
 class Segments:
@@ -25,21 +27,39 @@ class Segments:
         self._link = link
         self._blobs = blobs
 
-    def read(self, job_id: str, start: int, total: int) -> Iterator[str]:
-        """The finished prefix of the results from index `start` on; raises JobGoneError where the job is deleted."""
+    def read(self, job_id: str, start: int, end: int, total: int) -> Iterator[str]:
+        """The finished prefix of the results from `start` up to `end`; raises JobGoneError where the job is deleted."""
         index = start
-        while index < total:
+        while index < end:
             number = index // SEGMENT
-            end = min(total, index + _PAGE, (number + 1) * SEGMENT)
+            behind = min(end, index + _PAGE, (number + 1) * SEGMENT)
             with translated():
-                page = self._link.client.hmget(_open_key(job_id, number), [str(i) for i in range(index, end)])
+                page = self._link.client.hmget(_open_key(job_id, number), [str(i) for i in range(index, behind)])
             if page[0] is None and self._is_sealed(job_id, number, total):
-                page = self._sealed(job_id, number)[index - number * SEGMENT :]
+                page = self._sealed(job_id, number)[index - number * SEGMENT : end - number * SEGMENT]
             for result in page:
                 if result is None:
                     return
                 yield result
             index += len(page)
+
+    def finished(self, job_id: str, asked: Indexes, *, first: bool = False) -> Indexes:
+        """Which of the images have their result, at a cost that does not grow with those that a segment has whole.
+
+        With `first` only up to the first that has none. Raises JobGoneError where the job is deleted.
+        """
+        found: list[Range] = []
+        while asked.ranges:
+            flat = [edge for one in asked.ranges for edge in one]
+            answer = self._link.run("finished", job_id, "first" if first else "all", _MOST_LOOKS, *flat)
+            if answer is None:
+                raise JobGoneError(f"The job {job_id} was deleted, with its results.")
+            edges, behind = answer
+            found += zip(edges[::2], edges[1::2], strict=True)
+            if behind < 0:
+                break
+            asked = Indexes.of((max(one, behind), to) for one, to in asked.ranges)
+        return Indexes.of(found)
 
     def seal(self, job_id: str, number: int) -> None:
         """Move a full segment to the blob store; nothing happens where that was done, or the job is gone."""

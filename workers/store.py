@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from serving.errors import ShelflineError
 from workers.blobs import BlobStore
@@ -17,6 +19,7 @@ from workers.errors import (
     TooManyImagesError,
 )
 from workers.finished import FinishedListener
+from workers.indexes import Indexes
 from workers.jobs import ImageSource, Job, NewJob, Outcome, is_id
 from workers.load import Load
 from workers.redis_link import RedisLink, translated
@@ -112,12 +115,28 @@ class JobStore:
                 job = self.get(job_id)
         return job
 
-    def results(self, job_id: str, start: int = 0) -> Iterator[str]:
-        """The finished prefix of the results from index `start` on, one JSON object a result.
+    @contextmanager
+    def following(self, job_id: str) -> Iterator[threading.Event]:
+        """An event that is set whenever something of the job has changed; look at the job after entering."""
+        with self._finished.waiting_for(job_id, changes=True) as changed:
+            yield changed
+
+    def results(self, job_id: str, start: int = 0, end: int | None = None) -> Iterator[str]:
+        """The finished prefix of the results from index `start` up to `end`, one JSON object a result.
 
         Raises JobNotFoundError, at once.
         """
-        return self._segments.read(job_id, start, self.get(job_id).total)
+        total = self.get(job_id).total
+        return self._segments.read(job_id, start, total if end is None else min(end, total), total)
+
+    def finished(self, job_id: str, asked: Indexes) -> Indexes:
+        """Which of the images have their result; raises JobGoneError."""
+        return self._segments.finished(job_id, asked)
+
+    def finished_behind(self, job_id: str, start: int, end: int) -> int:
+        """Behind which index the finished prefix from `start` ends, at most `end`; raises JobGoneError."""
+        found = self._segments.finished(job_id, Indexes.of([(start, end)]), first=True).ranges
+        return found[0][1] if found and found[0][0] == start else start
 
     def settle(self, outcomes: Sequence[Outcome], busy_seconds: float = 0.0) -> bool:
         """Write results, once each, with the counts and what follows from them; says whether a duty is due now.

@@ -10,5 +10,6 @@ if active(job.state) then
   redis.call('HINCRBY', key, 'given_up', job.queued)
   account(id, -tonumber(job.queued))
   finish_if_done(id)
+  changed(id)
 end
 return redis.call('HGET', key, 'state')

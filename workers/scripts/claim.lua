@@ -18,6 +18,7 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
           redis.call('HINCRBY', key, 'running', 1)
           if redis.call('HGET', key, 'state') == 'queued' then
             redis.call('HSET', key, 'state', 'running', 'started_at', fmt(now_ms()))
+            changed(entry.job)
           end
           items[#items + 1] = describe(stream, found[1], entry)
         else

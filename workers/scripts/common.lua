@@ -18,6 +18,7 @@ local function stream_key(model, lane) return 'sl:lane:' .. model .. ':' .. lane
 
 local function gone_key(id) return 'sl:gone:' .. id end
 local function active_key(model, lane) return 'sl:active:' .. model .. ':' .. lane end
+local function owner_key(owner) return 'sl:jobs:' .. owner end
 
 -- Whether images of the job may still be claimed; and whether results of those that were claimed still count.
 local function active(state) return state == 'queued' or state == 'running' end
@@ -30,6 +31,9 @@ local function add_due(member, at) return redis.call('ZADD', 'sl:due', 'NX', fmt
 local function end_duty(member, lease)
   if redis.call('ZSCORE', 'sl:due', member) == lease then redis.call('ZREM', 'sl:due', member) end
 end
+
+-- Tells those who follow a job that there is something new: its state, its counts, a result.
+local function changed(id) redis.call('PUBLISH', 'sl:changed', id) end
 
 local function as_table(flat)
   local found = {}
@@ -113,6 +117,7 @@ local function give_up(entry)
   redis.call('HINCRBY', key, redis.call('HGET', key, 'given_up_as'), 1)
   redis.call('HINCRBY', key, 'given_up', 1)
   account(entry.job, -1)
+  changed(entry.job)
   return finish_if_done(entry.job)
 end
 

@@ -27,6 +27,7 @@ account(id, new.total)
 redis.call('HINCRBY', 'sl:open', 'bytes', new.bytes)
 if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, new.bytes) end
 redis.call('ZADD', 'sl:jobs', fmt(now), id)
+redis.call('ZADD', owner_key(new.owner), fmt(now), id)
 redis.call('ZADD', active_key(new.model, new.lane), fmt(now), id)
 redis.call('SADD', 'sl:models', new.model)
 add_due('expire:' .. id, now + tonumber(new.deadline_ms))

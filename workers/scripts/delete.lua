@@ -9,6 +9,7 @@ account(id, -tonumber(job.queued) - tonumber(job.running))
 redis.call('HINCRBY', 'sl:open', 'bytes', -tonumber(job.bytes))
 if job.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. job.owner, -tonumber(job.bytes)) end
 redis.call('ZREM', 'sl:jobs', id)
+redis.call('ZREM', owner_key(job.owner), id)
 redis.call('ZREM', active_key(job.model, job.lane), id)
 redis.call('ZREM', 'sl:due', 'topup:' .. id, 'finish:' .. id, 'expire:' .. id, 'retire:' .. id)
 for index = 0, tonumber(job.total) - 1, SEGMENT do redis.call('UNLINK', segment_key(id, index)) end

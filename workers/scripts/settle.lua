@@ -26,6 +26,7 @@ end
 local count = 0
 for id, images in pairs(settled) do
   account(id, -images)
+  changed(id)
   count = count + images
 end
 if count > 0 then

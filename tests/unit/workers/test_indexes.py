@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.indexes import Indexes
+
+SETS = st.sets(st.integers(0, 60), max_size=40)
+
+
+def _of(indexes: set[int]) -> Indexes:
+    return Indexes.of((index, index + 1) for index in indexes)
+
+
+@given(SETS, SETS)
+def test_it_is_a_set(one: set[int], other: set[int]) -> None:
+    """Ranges hold what a set would, in order, and none touches the next."""
+    found = _of(one) | _of(other)
+    assert list(found) == sorted(one | other)
+    assert len(found) == len(one | other)
+    assert all(first < behind for first, behind in found.ranges)
+    assert all(a[1] < b[0] for a, b in zip(found.ranges, found.ranges[1:], strict=False))
+
+
+@given(SETS, st.integers(0, 70))
+def test_what_is_missing(indexes: set[int], total: int) -> None:
+    """The complement, up to a total; nothing beyond it."""
+    assert set(_of(indexes).missing(total)) == set(range(total)) - indexes
+
+
+@given(SETS, st.integers(1, 9))
+def test_it_is_written_and_read(indexes: set[int], most: int) -> None:
+    """What is read back is the set, or where that would be too long its beginning: never more than it holds."""
+    found = _of(indexes)
+    assert Indexes.from_text(found.to_text()) == found
+    short = found.to_text(most)
+    assert len(short.split(".")) <= max(most, 1)
+    kept = set(Indexes.from_text(short))
+    assert kept == {index for index in indexes if index <= max(kept, default=-1)}
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.", "-1", "1..2", "1" * 10, "²", "1." * 5000 + "1", "1\n"])
+def test_what_is_no_set(text: str) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ValueError, match="no set of indexes"):
+        Indexes.from_text(text)
