@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 
 from workers.jobs import Outcome
@@ -19,12 +20,15 @@ class Holding:
         self._leases = leases
         self._mine: dict[tuple[str, str], Delivery] = {}
         self._outcomes: list[tuple[Delivery, Outcome]] = []
+        self._busy_since = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._mine)
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """From now on these are in hand, and their leases renewed."""
+        if not self._mine:
+            self._busy_since = time.monotonic()
         self._leases.hold(deliveries)
         self._mine.update((one.held, one) for one in deliveries)
 
@@ -42,7 +46,9 @@ class Holding:
         """Settle what is done, in one script; returns it, and whether a duty is due now."""
         if not self._outcomes:
             return [], False
-        duty_due = self._store.settle([outcome for _, outcome in self._outcomes])
+        now = time.monotonic()
+        duty_due = self._store.settle([outcome for _, outcome in self._outcomes], now - self._busy_since)
+        self._busy_since = now
         settled = [delivery for delivery, _ in self._outcomes]
         self._outcomes = []
         self._release(settled)

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from workers.bell import Bell
 from workers.blobs import BlobStore
+from workers.catalog import Catalog
 from workers.errors import ImageError, JobStateError, NoImagesError, TooManyImagesError, UnknownModelError
 from workers.jobs import ImageSource, Job, JobOptions, NewJob, new_id
 from workers.queue import window
@@ -52,20 +53,21 @@ class Intake:
         self._bell = bell
         self._settings = settings
         self._reservations = Reservations(link)
+        self._catalog = Catalog(link)
 
     def submit_folder(self, folder: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
         """A job of the image files below a folder of the server.
 
         Raises FolderNotAllowedError, FolderNotFoundError, NoImagesError, TooManyImagesError, UnknownModelError.
         """
-        self._check_model(options.model)
+        self._check_model(options)
         root = allowed_folder(folder, self._settings.folder_roots)
         with self._reserved(terms) as reservation:
             if reservation:
                 reservation.check(_fingerprint(options, terms, [folder]))
                 if reservation.job:
                     return self._store.get(reservation.job)
-            self._store.check_room(options.model, terms.owner)
+            self._store.check_room(options.target, terms.owner)
             found = (ImageSource(printable(str(path.relative_to(root))), file_ref(path)) for path in walk_images(root))
             job = self._new(options, terms)
             total = self._write_manifest(job.id, found, empty="The folder has no image files (jpg, png, webp, ...).")
@@ -76,14 +78,14 @@ class Intake:
 
         Raises NoImagesError, TooManyImagesError, UnknownModelError.
         """
-        self._check_model(options.model)
+        self._check_model(options)
         with self._reserved(terms) as reservation:
             if reservation and reservation.job:
                 reservation.check(
                     _fingerprint(options, terms, (part for name, file in files for part in (name, _sha256(file))))
                 )
                 return self._store.get(reservation.job)
-            self._store.check_room(options.model, terms.owner)
+            self._store.check_room(options.target, terms.owner)
             upload = self._new_upload()
             job = self._new(options, terms, upload=upload.id)
             stored = (upload.add(name, content, reservation) for name, content in files)
@@ -171,7 +173,7 @@ class Intake:
     def _create(self, job: NewJob, reservation: Reservation | None) -> Job:
         first, offset = read_window(self._blobs, job.id, 0, window(self._settings))
         created = self._store.create(job, first, offset, reservation)
-        self._bell.ring(job.options.model)
+        self._bell.ring(job.options.target)
         return created
 
     def _due_later(self, duty: str) -> None:
@@ -180,11 +182,22 @@ class Intake:
             now = int(self._link.client.time()[0])
             self._link.client.zadd("sl:due", {duty: int((now + self._settings.upload_grace_seconds) * 1000)})
 
-    def _check_model(self, model: str) -> None:
-        """A model of the settings is accepted whether or not its server is up: the job waits for it."""
+    def _check_model(self, options: JobOptions) -> None:
+        """A model of the settings is accepted whether or not its server is up: the job waits for it.
+
+        A version is refused only where workers lately found others.
+        """
+        model, version = options.model, options.model_version
         if model not in self._settings.served_models:
             known = ", ".join(self._settings.served_models)
             raise UnknownModelError(f"There is no model {model!r} here; there is {known}. See SHELFLINE_MORE_MODELS.")
+        published = self._catalog.look_up(model) if version is not None else None
+        if published is None or not published.available:
+            return
+        served = [one.version for one in published.versions if one.state == "AVAILABLE"]
+        if version not in served:
+            known = ", ".join(map(str, served))
+            raise UnknownModelError(f"Version {version} of model {model!r} is not served; there is {known}.")
 
 
 class _Upload:

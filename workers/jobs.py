@@ -45,11 +45,22 @@ _TERMINAL = {JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.CAN
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What the caller asked for. `min_score` in 0..1 and `max_detections` only narrow what the model answers."""
+    """What the caller asked for. `min_score` in 0..1 and `max_detections` only narrow what the model answers.
+
+    Without a `model_version` each image goes through the newest one there is at its turn. `priority` names the lane;
+    without it a small job is interactive.
+    """
 
     model: str
     min_score: float | None = None
     max_detections: int | None = None
+    model_version: int | None = None
+    priority: Lane | None = None
+
+    @property
+    def target(self) -> str:
+        """What its images queue for, since a batch is one version's: the model, or `model@version`."""
+        return self.model if self.model_version is None else f"{self.model}@{self.model_version}"
 
     def to_json(self) -> str:
         """The options as they are stored with the job."""
@@ -102,7 +113,7 @@ class NewJob:
     @property
     def lane(self) -> Lane:
         """The lane its images wait in."""
-        return "interactive" if self.total <= INTERACTIVE_IMAGES else "bulk"
+        return self.options.priority or ("interactive" if self.total <= INTERACTIVE_IMAGES else "bulk")
 
 
 @dataclass(frozen=True)
@@ -169,6 +180,12 @@ class Job:
 
 def _seconds(stored_ms: str | None) -> float | None:
     return int(stored_ms) / 1000 if stored_ms else None
+
+
+def parse_target(target: str) -> tuple[str, int | None]:
+    """The model and the version that a JobOptions.target names."""
+    model, _, version = target.partition("@")
+    return model, int(version) if version else None
 
 
 def new_id(kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.jobs import Job, Lane
+from workers.jobs import Job, Lane, parse_target
 from workers.redis_link import RedisLink, translated
 
 
@@ -26,25 +26,27 @@ class Load:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
-    def rate(self, model: str) -> float | None:
+    def rate(self, target: str) -> float | None:
         """Images a second, of all workers, while there is work; None where nothing was measured yet.
+
+        A target is a model or one version of it (JobOptions.target); the rate is that of all its versions.
 
         Recent work counts more: half as much after each 30 s of work.
         """
         with translated():
-            return _rate(*self._link.client.hmget(_rate_key(model), "images", "ms"))
+            return _rate(*self._link.client.hmget(_rate_key(target), "images", "ms"))
 
-    def seconds_for(self, model: str, images: int) -> float | None:
+    def seconds_for(self, target: str, images: int) -> float | None:
         """How long the workers need for so many images; None where nothing was measured yet."""
-        rate = self.rate(model)
+        rate = self.rate(target)
         return images / rate if rate else None
 
-    def wait_seconds(self, model: str, lane: Lane) -> float | None:
+    def wait_seconds(self, target: str, lane: Lane) -> float | None:
         """How long an image that is accepted now waits for its turn; None where nothing was measured yet."""
         with translated():
-            ahead = self._link.client.hmget("sl:open", f"lane:{model}:interactive", f"lane:{model}:bulk")
+            ahead = self._link.client.hmget("sl:open", f"lane:{target}:interactive", f"lane:{target}:bulk")
         interactive, bulk = (int(count or 0) for count in ahead)
-        return self.seconds_for(model, interactive + (bulk if lane == "bulk" else 0))
+        return self.seconds_for(target, interactive + (bulk if lane == "bulk" else 0))
 
     def estimate(self, job: Job) -> Estimate:
         """Where a job stands, at the same small cost whatever its size.
@@ -53,12 +55,12 @@ class Load:
         """
         if not job.state.waits:
             return Estimate(None, 0.0)
-        model, lane = job.options.model, job.lane
+        target, lane = job.options.target, job.lane
         with translated(), self._link.client.pipeline(transaction=False) as together:
-            together.zrank(f"sl:active:{model}:{lane}", job.id)
-            together.zcard(f"sl:active:{model}:{lane}")
-            together.hmget("sl:open", f"lane:{model}:{lane}", f"lane:{model}:interactive")
-            together.hmget(_rate_key(model), "images", "ms")
+            together.zrank(f"sl:active:{target}:{lane}", job.id)
+            together.zcard(f"sl:active:{target}:{lane}")
+            together.hmget("sl:open", f"lane:{target}:{lane}", f"lane:{target}:interactive")
+            together.hmget(_rate_key(target), "images", "ms")
             rank, jobs, (in_lane, interactive), measured = together.execute()
         images = min(int(in_lane or 0), (job.queued + job.running) * max(jobs, 1))
         if lane == "bulk":
@@ -67,8 +69,8 @@ class Load:
         return Estimate(rank, images / rate if rate else None)
 
 
-def _rate_key(model: str) -> str:
-    return f"sl:rate:{model}"
+def _rate_key(target: str) -> str:
+    return f"sl:rate:{parse_target(target)[0]}"
 
 
 def _rate(images: str | None, ms: str | None) -> float | None:

@@ -14,6 +14,7 @@ from serving.description import Description, read_description
 from serving.errors import ContractError, ModelUnavailableError
 from serving.life import VersionStatus
 from workers.catalog import Catalog, Published
+from workers.jobs import parse_target
 
 log = structlog.get_logger(__name__)
 
@@ -42,27 +43,39 @@ class Models:
         path = self._contracts / model / "contract.toml" if self._contracts else None
         return read_description(path) if path and path.is_file() else None
 
-    def current(self, model: str, *, fresh: bool = False) -> ServedModel:
-        """The newest version of a model and its contract, at most two seconds old, or just asked for with `fresh`.
+    def current(self, target: str, *, fresh: bool = False) -> ServedModel:
+        """What a target (JobOptions.target) means now, at most two seconds old, or just asked for with `fresh`.
 
-        Raises ModelUnavailableError, ContractError, StoreUnavailableError; what it finds is published either way.
+        That is the newest version of a model and its contract, or those of the version that the target names. What is
+        found of the newest is published. Raises ModelUnavailableError, ContractError, StoreUnavailableError.
         """
         with self._lock:
-            held = self._held.get(model)
+            held = self._held.get(target)
         if held is not None and not fresh and self._clock() - held[0] < _REFRESH_SECONDS:
             return held[1]
+        model, version = parse_target(target)
+        try:
+            served = self._newest(model) if version is None else self._described(model, version)
+        except (ModelUnavailableError, ContractError):
+            with self._lock:
+                self._held.pop(target, None)
+            raise
+        with self._lock:
+            self._held[target] = (self._clock(), served)
+        if held is None or held[1].version != served.version:
+            log.info("model version", model=model, version=served.version)
+        return served
+
+    def _newest(self, model: str) -> ServedModel:
         versions: tuple[VersionStatus, ...] = ()
         try:
             versions = tuple(self._client.status(model))
-            served = self._client.describe(model, instead=self._description(model))
+            served = self._described(model, None)
         except (ModelUnavailableError, ContractError) as error:
-            with self._lock:
-                self._held.pop(model, None)
             self._catalog.publish(Published(model, str(error) or error.code, versions=versions))
             raise
-        with self._lock:
-            self._held[model] = (self._clock(), served)
-        if held is None or held[1].version != served.version:
-            log.info("model version", model=model, version=served.version)
         self._catalog.publish(Published(model, "", served.version, served.contract.to_json(), versions))
         return served
+
+    def _described(self, model: str, version: int | None) -> ServedModel:
+        return self._client.describe(model, version, instead=self._description(model))

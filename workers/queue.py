@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from workers.jobs import JobOptions
+from workers.jobs import JobOptions, Lane
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 
@@ -35,6 +35,11 @@ class Delivery:
     options: JobOptions
 
     @property
+    def lane(self) -> Lane:
+        """The lane that it came from."""
+        return "interactive" if self.stream.endswith(":interactive") else "bulk"
+
+    @property
     def held(self) -> tuple[str, str]:
         """What identifies the delivery to Redis."""
         return self.stream, self.entry
@@ -58,18 +63,23 @@ class WorkQueue:
         self._lease_ms = int(settings.lease_seconds * 1000)
         self.consumer = consumer
 
-    def claim(self, model: str, most: int) -> Claim:
-        """Take up to `most` waiting images of a model, whatever their jobs, interactive lane first."""
-        answer = json.loads(self._link.run("claim", model, self.consumer, most, self._window))
+    def claim(self, target: str, most: int, *, interactive: int | None = None, kept: int = 0) -> Claim:
+        """Take up to `most` waiting images of a target, whatever their jobs, interactive lane first.
+
+        Of the interactive lane up to `interactive` are taken, even if these are more than `most`. Up to `kept` are
+        taken of the bulk lane before that.
+        """
+        late = most if interactive is None else interactive
+        answer = json.loads(self._link.run("claim", target, self.consumer, late, most, kept, self._window))
         return Claim([_delivery(item) for item in answer["items"]], answer["due"], answer["more"])
 
-    def take_over(self, model: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
+    def take_over(self, target: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
         """Take images whose worker gave no sign of life for a lease; one that was started before comes alone."""
         mine = [f"{stream} {entry}" for stream, entry in held]
         return [
             _delivery(item)
             for item in json.loads(
-                self._link.run("takeover", model, self.consumer, self._lease_ms, most, *mine),
+                self._link.run("takeover", target, self.consumer, self._lease_ms, most, *mine),
             )
         ]
 
@@ -85,15 +95,15 @@ class WorkQueue:
         """Extend the lease of what is still this consumer's; returns what is not."""
         return _held(self._link.run("renew", self.consumer, *(part for one in held for part in one)))
 
-    def pause(self, model: str, seconds: float) -> None:
-        """Open the breaker: for so long nobody claims images of the model."""
+    def pause(self, target: str, seconds: float) -> None:
+        """Open the breaker: for so long nobody claims images of the target."""
         with translated():
-            self._link.client.set(_breaker_key(model), "1", px=int(seconds * 1000))
+            self._link.client.set(_breaker_key(target), "1", px=int(seconds * 1000))
 
-    def paused(self, model: str) -> bool:
+    def paused(self, target: str) -> bool:
         """Whether the breaker is open."""
         with translated():
-            return bool(self._link.client.exists(_breaker_key(model)))
+            return bool(self._link.client.exists(_breaker_key(target)))
 
     def hand_back(self, deliveries: Sequence[Delivery], *, started: bool = True, fault: bool = False) -> None:
         """Put images back at the end of their lane, for whoever comes next.
@@ -105,8 +115,8 @@ class WorkQueue:
             self._link.run("handback", self.consumer, *flat)
 
 
-def _breaker_key(model: str) -> str:
-    return f"sl:breaker:{model}"
+def _breaker_key(target: str) -> str:
+    return f"sl:breaker:{target}"
 
 
 def _held(answer: Iterable[str]) -> set[tuple[str, str]]:

@@ -78,20 +78,20 @@ class Runtime:
         self._bell.close()
         self._link.close()
 
-    def detect(self, model: str) -> None:
-        """Work off a model's lanes for a time slice; ring again if work is left."""
+    def detect(self, target: str) -> None:
+        """Work off a target's lanes for a time slice; ring again if work is left."""
         if self._stopping.is_set():
             return
         try:
             self._seen()
-            self._bell.answered(model)
-            if self._parts.queue.paused(model):
+            self._bell.answered(target)
+            if self._parts.queue.paused(target):
                 return
-            if Pipeline(self._parts, self._models.current(model)).run():
-                self._bell.ring(model)
+            if Pipeline(self._parts, target, self._models.current(target)).run():
+                self._bell.ring(target)
         except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
             # What was claimed was handed back; the sweep rings until it can be done.
-            log.warning("work waits", model=model, code=error.code, error=str(error))
+            log.warning("work waits", target=target, code=error.code, error=str(error))
 
     def do_duties(self) -> None:
         """Do what is due."""

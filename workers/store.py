@@ -57,7 +57,7 @@ class JobStore:
         document = {
             "id": job.id,
             "options": job.options.to_json(),
-            "model": job.options.model,
+            "model": job.options.target,
             "lane": job.lane,
             "total": job.total,
             "upload": job.upload,
@@ -78,7 +78,7 @@ class JobStore:
         verdict, *details = self._link.run("create", json.dumps(texts), *flat)
         if verdict == "full":
             field, there, more, most = details
-            raise self._full(job.options.model, field, int(there), int(more), int(most))
+            raise self._full(job.options.target, field, int(there), int(more), int(most))
         if verdict == "parent_gone":
             raise JobNotFoundError(f"There is no job {job.retry_of!r} any more: it was deleted meanwhile.")
         if verdict == "not_reserved":
@@ -87,14 +87,14 @@ class JobStore:
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
         return self.get(details[0])
 
-    def check_room(self, model: str, owner: str) -> None:
+    def check_room(self, target: str, owner: str) -> None:
         """Raise QueueFullError where not one image more may wait: before an upload is stored, not only after."""
         limits = self._limits(1, 1, owner)
         with translated():
             there = self._link.client.hmget("sl:open", [field for field, _, _ in limits])
         for (field, more, most), now in zip(limits, there, strict=True):
             if int(now or 0) + more > most:
-                raise self._full(model, field, int(now), more, most)
+                raise self._full(target, field, int(now), more, most)
 
     def get(self, job_id: str) -> Job:
         """The job as one atomic read finds it; raises JobNotFoundError, or JobGoneError where it was deleted."""
@@ -138,7 +138,7 @@ class JobStore:
         found = self._segments.finished(job_id, Indexes.of([(start, end)]), first=True).ranges
         return found[0][1] if found and found[0][0] == start else start
 
-    def settle(self, outcomes: Sequence[Outcome], busy_seconds: float = 0.0) -> bool:
+    def settle(self, outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
         """Write results, once each, with the counts and what follows from them; says whether a duty is due now.
 
         All are of one model. `busy_seconds` is how long their worker worked for them: estimates are made of it.
@@ -197,14 +197,14 @@ class JobStore:
             ]
         return limits
 
-    def _full(self, model: str, field: str, there: int, more: int, most: int) -> ShelflineError:
+    def _full(self, target: str, field: str, there: int, more: int, most: int) -> ShelflineError:
         kind = field.partition(":")[0]
         if more > most:
             return TooManyImagesError(
                 f"The job has {more} {kind}, and at most {most} may wait: make several jobs of it."
             )
         what = "images wait" if kind == "images" else "bytes of images are stored"
-        again = self._load.seconds_for(model, there + more - most) if kind == "images" else None
+        again = self._load.seconds_for(target, there + more - most) if kind == "images" else None
         retry_after = round(min(max(again or _RETRY_AFTER, 1), _MOST_RETRY_AFTER))
         return QueueFullError(
             f"The queue is full: {there} {what}, at most {most} may. Send the job again in {retry_after} s.",

@@ -1,13 +1,23 @@
--- ARGV: model, consumer, most images, window. Interactive lane first.
--- Answers JSON: items, and whether a duty became due, and whether unclaimed work may be left.
-local model, consumer, most, window = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+-- ARGV: model, consumer, most images of the interactive lane, most of all, how many of these are the bulk lane's if it
+-- has them, window. Answers JSON: items, and whether a duty became due, and whether unclaimed work may be left.
+local model, consumer = ARGV[1], ARGV[2]
+local interactive, most, kept, window = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local items, due, more = {}, false, false
-for _, lane in ipairs({ 'interactive', 'bulk' }) do
-  local stream = stream_key(model, lane)
-  local got = most
-  while #items < most and got > 0 do
+
+-- Counts that an image of the job no longer waits in a lane; says whether the job's lane has to be filled up.
+local function taken_from(id)
+  if redis.call('EXISTS', job_key(id)) == 0 then return false end
+  local waiting = redis.call('HINCRBY', job_key(id), 'waiting', -1)
+  local job = redis.call('HMGET', job_key(id), 'fed', 'total')
+  return waiting < window / 2 and tonumber(job[1]) < tonumber(job[2]) and add_due('topup:' .. id, now_ms())
+end
+
+local function take(lane, count)
+  local stream, want = stream_key(model, lane), #items + count
+  local got = count
+  while #items < want and got > 0 do
     got = 0
-    local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', most - #items, 'STREAMS', stream, '>')
+    local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', want - #items, 'STREAMS', stream, '>')
     if reply and not reply.err and reply[1] then -- an error: no job ever used this lane
       for _, found in ipairs(reply[1][2]) do
         got = got + 1
@@ -24,16 +34,15 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
         else
           drop_entry(stream, found[1])
         end
-        if redis.call('EXISTS', job_key(entry.job)) == 1 then
-          local waiting = redis.call('HINCRBY', job_key(entry.job), 'waiting', -1)
-          local job = redis.call('HMGET', job_key(entry.job), 'fed', 'total')
-          if waiting < window / 2 and tonumber(job[1]) < tonumber(job[2]) then
-            due = add_due('topup:' .. entry.job, now_ms()) or due
-          end
-        end
+        due = taken_from(entry.job) or due
       end
-      more = more or #items == most
     end
   end
+  more = more or (count > 0 and #items == want)
 end
+
+take('bulk', kept)
+more = false
+take('interactive', interactive)
+take('bulk', math.max(0, most - #items))
 return '{"items":' .. as_json(items) .. ',"due":' .. tostring(due) .. ',"more":' .. tostring(more) .. '}'

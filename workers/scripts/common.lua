@@ -52,9 +52,10 @@ local function drop_entry(stream, entry)
   redis.call('XDEL', stream, entry)
 end
 
--- Puts further images of a job into its lane: ARGV[from], ARGV[from + 1], ... are name, ref, name, ref, ...
+-- Puts further images of a job into its lane, and has the sweep look there: ARGV[from], ARGV[from + 1], ... are name, ref, name, ref, ...
 local function feed(id, model, lane, fed, offset, from)
   local stream = stream_key(model, lane)
+  redis.call('SADD', 'sl:models', model)
   redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') -- BUSYGROUP where it is there already
   local count = 0
   for i = from, #ARGV, 2 do
@@ -88,7 +89,7 @@ end
 -- Notes how many images were settled, and in how much time that was spent on them. Several workers' times overlap,
 -- hence at most the time since the last note. What is old counts half for every RATE_HALF_MS of work since.
 local function measure(model, images, busy)
-  local key, now = 'sl:rate:' .. model, now_ms()
+  local key, now = 'sl:rate:' .. string.match(model, '^[^@]+'), now_ms() -- of all its versions
   local rate = redis.call('HMGET', key, 'images', 'ms', 'at')
   local ms = math.min(tonumber(busy), now - tonumber(rate[3] or '0'))
   local weight = 0.5 ^ (ms / RATE_HALF_MS)

@@ -29,7 +29,6 @@ if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, 
 redis.call('ZADD', 'sl:jobs', fmt(now), id)
 redis.call('ZADD', owner_key(new.owner), fmt(now), id)
 redis.call('ZADD', active_key(new.model, new.lane), fmt(now), id)
-redis.call('SADD', 'sl:models', new.model)
 add_due('expire:' .. id, now + tonumber(new.deadline_ms))
 redis.call('ZREM', 'sl:due', 'purge:jobs/' .. id)
 if new.retry_of ~= '' then redis.call('HSET', job_key(new.retry_of), 'retried_as', id) end

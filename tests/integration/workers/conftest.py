@@ -69,6 +69,7 @@ class Worker:
         """What one ring makes a worker do, and the duties that follow."""
         self.runtime.detect("default")
         self.runtime.do_duties()
+        self.runtime._parts.upkeep.submit(lambda: None).result()  # the duties that the pipeline itself had done
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """The results so far, each image once, the job's counts adding up."""

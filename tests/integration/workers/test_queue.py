@@ -45,7 +45,7 @@ class Bench:
         return self.intake.submit_files(files, JobOptions("default"))
 
     def settle(self, deliveries: list[Delivery], text: str = "{}") -> None:
-        self.store.settle([outcome(one, text) for one in deliveries])
+        self.store.settle([outcome(one, text) for one in deliveries], 0.01)
 
     def check(self, job: str) -> Job:
         """The job, its counts adding up."""
@@ -73,7 +73,7 @@ def test_a_job_goes_from_accepted_to_succeeded(bench: Bench) -> None:
     assert [one.index for one in deliveries] == [0, 1, 2]
     assert bench.check(job.id).running == 3
     assert bench.check(job.id).state is JobState.RUNNING
-    bench.store.settle([outcome(one, json.dumps({"index": one.index})) for one in reversed(deliveries)])
+    bench.store.settle([outcome(one, json.dumps({"index": one.index})) for one in reversed(deliveries)], 0.01)
     assert bench.check(job.id).state is JobState.FINISHING
     bench.duties.run_due()
     done = bench.check(job.id)

@@ -1,0 +1,81 @@
+"""The rows that are ready for the model, and which of them go next. Pure: no clock, no Redis."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from workers.jobs import Lane
+
+_TURN = 8  # of so many rows at least one is bulk's, if any waits
+
+
+class HasLane(Protocol):
+    """A row that knows the lane it came from."""
+
+    @property
+    def lane(self) -> Lane:
+        """The lane."""
+
+
+Row = TypeVar("Row", bound=HasLane)
+
+
+def kept_for_bulk(batch_rows: int) -> int:
+    """How many rows of each batch are bulk's if any waits; with batches of one row it is every 8th batch."""
+    return max(1, batch_rows // _TURN)
+
+
+class RowBuffer(Generic[Row]):
+    """Rows by lane, in the order in which they came. Interactive ones go first; bulk keeps its share."""
+
+    def __init__(self, batch_rows: int) -> None:
+        self._batch_rows = batch_rows
+        self._rows: dict[Lane, deque[Row]] = {"interactive": deque(), "bulk": deque()}
+        self._passed_over = 0  # batches of one row that went to others while bulk waited
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self._rows.values())
+
+    def count(self, lane: Lane) -> int:
+        """How many rows of a lane are ready."""
+        return len(self._rows[lane])
+
+    def counts(self) -> dict[Lane, int]:
+        """How many rows of each lane are ready."""
+        return {lane: len(rows) for lane, rows in self._rows.items()}
+
+    def add(self, row: Row) -> None:
+        """A row is ready."""
+        self._rows[row.lane].append(row)
+
+    def put_back(self, rows: Sequence[Row]) -> None:
+        """Rows that were taken are to be the next again."""
+        for row in reversed(rows):
+            self._rows[row.lane].appendleft(row)
+
+    def clear(self) -> None:
+        """Forget all."""
+        for rows in self._rows.values():
+            rows.clear()
+
+    def take_batch(self) -> list[Row]:
+        """The next batch: interactive rows, but for those that are kept for bulk, and bulk rows in the room left."""
+        parts = self._split(self._kept_now())
+        return [self._rows[lane].popleft() for lane, count in parts.items() for _ in range(count)]
+
+    def after_next(self) -> dict[Lane, int]:
+        """How many rows of each lane are ready beyond the next batch."""
+        return {lane: self.count(lane) - count for lane, count in self._split(kept_for_bulk(self._batch_rows)).items()}
+
+    def _split(self, kept: int) -> dict[Lane, int]:
+        interactive = min(self.count("interactive"), self._batch_rows - min(self.count("bulk"), kept))
+        return {"interactive": interactive, "bulk": min(self.count("bulk"), self._batch_rows - interactive)}
+
+    def _kept_now(self) -> int:
+        if self._batch_rows > 1:
+            return kept_for_bulk(self._batch_rows)
+        waits = self.count("interactive") > 0 and self.count("bulk") > 0
+        self._passed_over = (self._passed_over + 1) % _TURN if waits else 0
+        return int(waits and self._passed_over == 0)
