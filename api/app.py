@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from api.access import ANYONE, bind_caller
 from api.callers import check_caller
 from api.docs import docs_routes
 from api.health import health_routes
@@ -38,6 +39,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_request_ids(app)
     register_problems(app)
     app.before_request(check_caller)
+    app.before_request(lambda: bind_caller(ANYONE))
     api = Api(settings)
     app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))

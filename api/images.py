@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response
 
+from api.access import own_job
 from api.answers import Answer
 from api.openapi import Api
 from workers.errors import (
@@ -41,7 +42,7 @@ def image_routes(backend: Backend, api: Api) -> Blueprint:
     )
     def image(job_id: str, index: int) -> Response:
         """Get an image of a job as it was sent."""
-        content = backend.originals.read(job_id, index)
+        content = backend.originals.read(own_job(backend, job_id).id, index)
         kind = image_type(content)
         response = Response(content, mimetype=kind or _UNKNOWN)
         # Anyone may have sent it: a browser shows it as a picture, or saves it, and never runs it.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, url_for
 
+from api.access import caller, own_job
 from api.answers import Answer, document_answer
 from api.documents import JobDocument, UrlsDocument, job_document
 from api.errors import InvalidRequestError, SpoolFullError
@@ -70,7 +72,7 @@ def job_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
         asked = json or form
         assert asked
         options = asked.job_options(settings.model)
-        terms = Terms(deadline_seconds=asked.deadline_seconds, idempotency_key=headers.idempotency_key)
+        terms = Terms(caller().owner, asked.deadline_seconds, headers.idempotency_key)
         if form:
             return _accepted(backend, backend.intake.submit_files(form.images, options, terms))
         assert json
@@ -88,7 +90,9 @@ def job_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
         """Show a job as it stands, or when it ends."""
         asked, preferred = asked_wait(query.wait, headers.prefer)
         with room.place(min(asked, settings.max_wait_seconds)) as seconds:
-            job = backend.store.wait(job_id, seconds) if seconds else backend.store.get(job_id)
+            job = own_job(backend, job_id)
+            if seconds:
+                job = backend.store.wait(job_id, seconds)
         response = _shown(backend, job, 200)
         if preferred and seconds == asked:
             response.headers["Preference-Applied"] = f"wait={asked:.0f}"
@@ -101,7 +105,7 @@ def job_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
 
         While the job runs these are the finished ones at its beginning.
         """
-        job = backend.store.get(job_id)
+        job = own_job(backend, job_id)
         if query.start > job.total:
             raise InvalidRequestError(f"start: give the index of an image of the job, 0 to {job.total}.")
         lines = backend.store.results(job_id, query.start)
@@ -121,19 +125,20 @@ def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
     @api.describe(_JOB, tag="jobs", problems=OF_A_JOB)
     def cancel(job_id: str) -> Response:
         """Cancel a job: what is not processed yet will not be. Finished images keep their results."""
-        return _shown(backend, backend.store.cancel(job_id), 200)
+        return _shown(backend, backend.store.cancel(own_job(backend, job_id).id), 200)
 
     @routes.post("/<job_id>/retry")
     @api.describe(_ACCEPTED, tag="jobs", problems=(*OF_A_JOB, JobStateError, QueueFullError))
     def retry(job_id: str) -> Response:
         """Try the failed images of a job that is over again, as a new job. Asked again, the answer is the same job."""
-        return _accepted(backend, backend.intake.retry(job_id))
+        return _accepted(backend, backend.intake.retry(own_job(backend, job_id).id))
 
     @routes.delete("/<job_id>")
     @api.describe(Answer(status=204), tag="jobs", problems=(JobNotFoundError, JobStateError, StoreUnavailableError))
     def delete(job_id: str) -> Response:
         """Delete a job that is over, with its images and results."""
-        backend.store.delete(job_id)
+        with suppress(JobGoneError):
+            backend.store.delete(own_job(backend, job_id).id)
         return Response(status=204)
 
 

@@ -31,9 +31,16 @@ class JobNotFoundError(JobError):
 
 
 class JobGoneError(JobError):
-    """Raised when a job was there and was deleted, by its owner or after its retention."""
+    """Raised when a job was there and was deleted, by its owner or after its retention.
+
+    `owner` is whose it was.
+    """
 
     code: ClassVar[str] = "job_gone"
+
+    def __init__(self, detail: str, owner: str = "") -> None:
+        super().__init__(detail)
+        self.owner = owner
 
 
 class ItemNotFoundError(JobError):

@@ -31,6 +31,11 @@ _RETRY_AFTER, _MOST_RETRY_AFTER = 60, 3600  # seconds: where nothing is measured
 REMEMBERED_SECONDS = 7 * 86400  # that there was a job which is deleted now
 
 
+def unknown_job(job_id: str) -> JobNotFoundError:
+    """The error of a job that never was, or is another's: nobody learns which."""
+    return JobNotFoundError(f"There is no job {job_id!r}: check the id; jobs are kept for a limited time.")
+
+
 class JobStore:
     """Jobs by id. Every method raises StoreUnavailableError where Redis is down."""
 
@@ -181,10 +186,10 @@ class JobStore:
     def _missing(self, job_id: str) -> JobNotFoundError | JobGoneError:
         if is_id("job", job_id):
             with translated():
-                gone = self._link.client.exists(f"sl:gone:{job_id}")
-            if gone:
-                return JobGoneError(f"The job {job_id} was deleted, with its results.")
-        return JobNotFoundError(f"There is no job {job_id!r}: check the id; jobs are kept for a limited time.")
+                owner = self._link.client.get(f"sl:gone:{job_id}")
+            if owner is not None:
+                return JobGoneError(f"The job {job_id} was deleted, with its results.", owner)
+        return unknown_job(job_id)
 
     def _limits(self, images: int, byte_count: int, owner: str) -> list[tuple[str, int, int]]:
         """Of each limit: the field of `sl:open` that it bounds, what a job adds there, and how much there may be."""

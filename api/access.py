@@ -1,0 +1,57 @@
+"""Who calls, and what is theirs: another owner's job looks as one that there never was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flask import g
+
+from workers.errors import JobGoneError
+from workers.jobs import Job
+from workers.store import unknown_job
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request. `owner` is on whose account it works, "" where no keys are configured."""
+
+    owner: str = ""
+    sees_all: bool = False
+
+    def sees(self, owner: str) -> bool:
+        """Whether what belongs to an owner is shown to this caller."""
+        return self.sees_all or owner == self.owner
+
+
+ANYONE: Final = Caller()
+
+
+def caller() -> Caller:
+    """The caller of the request being answered."""
+    found: Caller = g.caller  # AttributeError rather than anybody, where nothing has bound one
+    return found
+
+
+def bind_caller(found: Caller) -> None:
+    """Say who sent the request being answered."""
+    g.caller = found
+
+
+def own_job(backend: Backend, job_id: str) -> Job:
+    """A job of the caller's.
+
+    Raises JobNotFoundError, in the same words whether it is another's or never was; JobGoneError, to its owner only.
+    """
+    try:
+        job = backend.store.get(job_id)
+    except JobGoneError as error:
+        if not caller().sees(error.owner):
+            raise unknown_job(job_id) from error
+        raise
+    if not caller().sees(job.owner):
+        raise unknown_job(job_id)
+    return job
