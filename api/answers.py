@@ -11,10 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 from spectree import Response as SpecResponse
 
-from api.problems import STATUS_BY_CODE, ProblemDocument
+from api.problems import PROBLEM_TYPE, STATUS_BY_CODE, ProblemDocument
 from serving.errors import ShelflineError
-
-PROBLEM_TYPE = "application/problem+json"
 
 HEADERS: Mapping[str, str] = {
     "Location": "The job's address.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from flask import Flask
+from flask import Flask, Response
 
 from api.access import ANYONE, bind_caller
 from api.callers import check_caller
 from api.docs import docs_routes
+from api.headers import register_headers
 from api.health import health_routes
 from api.images import image_routes
 from api.jobs import job_routes
@@ -19,6 +21,7 @@ from api.problems import register_problems
 from api.request_ids import register_request_ids
 from api.spool import UploadRequest
 from api.uploads import OTHER_PARTS
+from api.wire import register_wire
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,17 +30,32 @@ if TYPE_CHECKING:
 _OPTION_BYTES = 100_000
 
 
+class Application(Flask):
+    """Flask, with uploads that need no memory and OPTIONS without a body."""
+
+    request_class = UploadRequest
+
+    def make_default_options_response(self) -> Response:
+        """The methods of an address, in `Allow`."""
+        response = super().make_default_options_response()
+        response.status_code = HTTPStatus.NO_CONTENT
+        del response.headers["Content-Type"]
+        return response
+
+
 def create_app(settings: Settings, backend: Backend) -> Flask:
     """The API. Nothing is connected before the first request that needs it."""
-    app = Flask("shelfline", static_folder=None)
-    app.request_class = UploadRequest
+    app = Application("shelfline", static_folder=None)
     app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_json_bytes,
         MAX_FORM_PARTS=settings.max_job_images + OTHER_PARTS,
         MAX_FORM_MEMORY_SIZE=_OPTION_BYTES,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     register_request_ids(app)
     register_problems(app)
+    register_headers(app)
+    register_wire(app)
     app.before_request(check_caller)
     app.before_request(lambda: bind_caller(ANYONE))
     api = Api(settings)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from flask import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.datastructures import Headers, MultiDict
 
 from api.bodies import read_json
 from api.errors import InvalidRequestError, UnknownFieldError, UnsupportedMediaTypeError
+from api.spool import UploadRequest
 from api.uploads import read_upload
 from workers.settings import Settings
 
@@ -62,7 +62,7 @@ def checked_headers(kind: type[Checked], headers: Headers) -> Checked:
 
 
 def checked_body(
-    request: Request,
+    request: UploadRequest,
     settings: Settings,
     *,
     json: type[BaseModel] | None,
@@ -77,9 +77,11 @@ def checked_body(
     if json and request.mimetype == JSON_TYPE:
         found["json"] = checked(json, read_json(request, settings), strict=True)
     elif form and request.mimetype == FORM_TYPE:
-        files, fields = read_upload(request, settings.max_job_images)
+        files, fields = read_upload(request, settings)
         found["form"] = checked(form, {**fields, "images": files}, strict=False)
-    elif request.mimetype not in raw:
+    elif request.mimetype in raw:
+        request.max_content_length = settings.max_upload_bytes
+    else:
         kinds = [*((JSON_TYPE,) if json else ()), *((FORM_TYPE,) if form else ()), *raw]
         raise UnsupportedMediaTypeError(
             f"The body is {request.mimetype or 'of an unnamed kind'}: send {' or '.join(kinds)}."

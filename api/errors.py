@@ -31,6 +31,37 @@ class RequestTooLargeError(InvalidRequestError):
     code: ClassVar[str] = "request_too_large"
 
 
+class UrlTooLongError(InvalidRequestError):
+    """Raised when the request line is longer than the server reads."""
+
+    code: ClassVar[str] = "url_too_long"
+
+
+class HeadersTooLargeError(InvalidRequestError):
+    """Raised when a request has more headers, or longer ones, than the server reads."""
+
+    code: ClassVar[str] = "headers_too_large"
+
+
+class RequestTimeoutError(InvalidRequestError):
+    """Raised when a client takes too long to send the request that it began."""
+
+    code: ClassVar[str] = "request_timeout"
+    retryable: ClassVar[bool] = True
+
+
+class UnsupportedTransferCodingError(InvalidRequestError):
+    """Raised when a body is encoded for its transfer in a way that is not known."""
+
+    code: ClassVar[str] = "unsupported_transfer_coding"
+
+
+class ExpectationFailedError(InvalidRequestError):
+    """Raised when a request expects of the server what it cannot do."""
+
+    code: ClassVar[str] = "expectation_failed"
+
+
 class NotReadyError(ShelflineError):
     """Raised when a part of the chain behind the API is missing; `checks` says of each part what is wrong, or ok."""
 

@@ -6,20 +6,23 @@ import sys
 
 from api.binding import checked_binding
 from api.waiting import THREADS
+from api.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
 from workers.settings import load_settings
 
 try:
-    bind = checked_binding(load_settings())
+    settings = load_settings()
+    bind = checked_binding(settings)
 except ShelflineError as error:
     sys.exit(f"shelfline: {error}")
 
-worker_class = "gthread"
+worker_class = make_worker_class(settings.slow_client_seconds)
 threads = THREADS
 keepalive = 15
 timeout = 120  # a busy machine is not a hung worker: only the main thread has to show signs of life
 graceful_timeout = 4  # process managers kill after 5
 control_socket_disable = True  # a path in the home folder that every gunicorn of the user would share
+forwarder_headers = ""  # no header of a request moves the API to another path
 accesslog = None
 errorlog = "-"
 loglevel = "warning"

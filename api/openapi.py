@@ -22,7 +22,7 @@ import json as json_format
 import re
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, Response, request
 from pydantic import BaseModel
@@ -38,6 +38,7 @@ from api.errors import (
     UnknownFieldError,
     UnsupportedMediaTypeError,
 )
+from api.spool import UploadRequest
 from serving.errors import ShelflineError
 from workers.settings import Settings
 
@@ -144,7 +145,7 @@ def _checked(
         if headers:
             given["headers"] = checked_headers(headers, request.headers)
         if json or form or raw:
-            given |= checked_body(request, settings, json=json, form=form, raw=raw)
+            given |= checked_body(cast("UploadRequest", request), settings, json=json, form=form, raw=raw)
         return route(**path, **given)
 
     return check

@@ -16,6 +16,7 @@ from api.request_ids import request_id
 from serving.errors import ShelflineError
 from workers.errors import QueueFullError
 
+PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
 STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
@@ -59,6 +60,11 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "unsupported_format": 422,
         "unsupported_media_type": 415,
         "upload_storage_full": 503,
+        "url_too_long": 414,
+        "headers_too_large": 431,
+        "request_timeout": 408,
+        "unsupported_transfer_coding": 501,
+        "expectation_failed": 417,
         "usage": 500,
     }
 )
@@ -68,6 +74,12 @@ _CODE_BY_STATUS = {
     405: "method_not_allowed",
     413: "request_too_large",
     415: "unsupported_media_type",
+}
+
+_DETAIL_BY_STATUS = {
+    404: "There is nothing at this address: see /openapi.json.",
+    405: "This address does not take that method: see the header Allow.",
+    413: "The body is longer than this address takes.",
 }
 
 _log = structlog.get_logger(__name__)
@@ -90,22 +102,26 @@ class ProblemDocument(BaseModel):
 def problem(code: str, detail: str, *, status: int | None = None, retryable: bool = False, **more: object) -> Response:
     """A problem+json response (RFC 9457); `more` are extension members. A 503 says when to come back."""
     status = status or STATUS_BY_CODE[code]
+    body = problem_document(code, detail, status, request_id(), retryable=retryable, **more)
+    response = Response(body, status, mimetype=PROBLEM_TYPE)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def problem_document(code: str, detail: str, status: int, request_id: str, *, retryable: bool, **more: object) -> str:
+    """The body of a problem, in ASCII, since a detail may quote what was sent, lone surrogates and all."""
     document = ProblemDocument(
         type=f"urn:shelfline:problem:{code}",
         title=code.replace("_", " ").capitalize(),
         status=status,
         detail=detail,
         code=code,
-        request_id=request_id(),
+        request_id=request_id,
         retryable=retryable,
         **more,
     )
-    # ASCII, since a detail may quote what was sent, lone surrogates and all.
-    body = json.dumps(document.model_dump()) + "\n"
-    response = Response(body, status, mimetype="application/problem+json")
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+    return json.dumps(document.model_dump()) + "\n"
 
 
 def register_problems(app: Flask) -> None:
@@ -120,7 +136,7 @@ def _of_project(error: ShelflineError) -> Response:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unexpected(error)
     if status > HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.warning("request failed", code=error.code, detail=str(error))
+        _log.warning("request failed", code=error.code, detail=str(error), cause=str(error.__cause__ or ""))
     response = problem(error.code, str(error), retryable=error.retryable)
     if isinstance(error, QueueFullError):
         response.headers["Retry-After"] = str(error.retry_after)
@@ -132,7 +148,8 @@ def _of_http(error: HTTPException) -> Response:
     code = _CODE_BY_STATUS.get(
         status, "invalid_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal_error"
     )
-    response = problem(code, error.description or HTTPStatus(status).phrase, status=status)
+    detail = _DETAIL_BY_STATUS.get(status) or error.description or HTTPStatus(status).phrase
+    response = problem(code, detail, status=status)
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:  # 405 carries Allow
             response.headers.add(name, value)

@@ -21,9 +21,13 @@ def register_request_ids(app: Flask) -> None:
 def request_id() -> str:
     """The id of the request being answered."""
     if "request_id" not in g:  # an error that comes before `before_request`
-        offered = request.headers.get(HEADER, "")
-        g.request_id = offered if _SANE.fullmatch(offered) else f"req_{secrets.token_hex(12)}"
+        g.request_id = sane_request_id(request.headers.get(HEADER, ""))
     return str(g.request_id)
+
+
+def sane_request_id(offered: str) -> str:
+    """The caller's id where it can stand in a log and a header, else a new one."""
+    return offered if _SANE.fullmatch(offered) else f"req_{secrets.token_hex(12)}"
 
 
 def _bind() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, cast
 
 from flask import Request
@@ -100,6 +101,11 @@ class UploadRequest(Request):
     """A request whose uploads go into one spool, and whose broken uploads are errors instead of empty forms."""
 
     _spool: Spool | None = None
+    _at_close: Callable[[], None] | None = None
+
+    def at_close(self, action: Callable[[], None]) -> None:
+        """Do something when the request is over, however it ended."""
+        self._at_close = action
 
     def _get_file_stream(
         self,
@@ -121,5 +127,8 @@ class UploadRequest(Request):
     def close(self) -> None:
         """Give the spool's space back, however the request ended."""
         super().close()
+        if self._at_close is not None:
+            self._at_close()
+            self._at_close = None
         if self._spool is not None:
             self._spool.close()

@@ -9,8 +9,9 @@ from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from api.errors import InvalidRequestError, UnknownFieldError
+from api.errors import InvalidRequestError, RequestTooLargeError, UnknownFieldError
 from workers.errors import NoImagesError, TooManyImagesError
+from workers.settings import Settings
 
 IMAGE_FIELDS = ("images", "images[]", "file", "files")
 OTHER_PARTS = 64  # form fields beside the images
@@ -21,14 +22,20 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 Upload = tuple[str, BinaryIO]
 
 
-def read_upload(request: Request, most: int) -> tuple[list[Upload], dict[str, str]]:
+def read_upload(request: Request, settings: Settings) -> tuple[list[Upload], dict[str, str]]:
     """The files of a multipart request, (name, content) each in the order they came, and the other fields.
 
-    Raises InvalidRequestError, UnknownFieldError, NoImagesError, and TooManyImagesError above `most` files.
+    Raises InvalidRequestError, UnknownFieldError, NoImagesError, RequestTooLargeError, TooManyImagesError.
     """
+    most = settings.max_job_images
+    request.max_content_length = settings.max_upload_bytes
     try:
         form, files = request.form, request.files
     except RequestEntityTooLarge as error:
+        if request.content_length is not None and request.content_length > settings.max_upload_bytes:
+            raise RequestTooLargeError(
+                f"An upload has at most {settings.max_upload_bytes} bytes: make several jobs of it."
+            ) from error
         raise TooManyImagesError(
             f"The request has more than {most} files, or an option that is too long: make several jobs of it."
         ) from error

@@ -56,7 +56,9 @@ class FsspecBlobs:
             if self._local:
                 Path(written).replace(full)
         except OSError as error:
-            raise StoreUnavailableError(f"The blob store cannot be written ({error}): check BLOB_URL.") from error
+            raise StoreUnavailableError(
+                f"The blob store cannot be written ({_reason(error)}): check BLOB_URL."
+            ) from error
         return size
 
     def read(self, path: str, most: int) -> bytes:
@@ -67,7 +69,7 @@ class FsspecBlobs:
         except FileNotFoundError as error:
             raise ImageMissingError("The image's bytes are no longer in the blob store.") from error
         except OSError as error:
-            raise StoreUnavailableError(f"The blob store cannot be read ({error}): check BLOB_URL.") from error
+            raise StoreUnavailableError(f"The blob store cannot be read ({_reason(error)}): check BLOB_URL.") from error
 
     def read_lines(self, path: str, offset: int, count: int) -> tuple[list[bytes], int]:
         """Up to `count` lines from byte `offset`, and the offset behind them; raises StoreUnavailableError."""
@@ -79,7 +81,7 @@ class FsspecBlobs:
                     lines.append(line)
                     offset += len(line)
         except OSError as error:
-            raise StoreUnavailableError(f"The blob store cannot be read ({error}): check BLOB_URL.") from error
+            raise StoreUnavailableError(f"The blob store cannot be read ({_reason(error)}): check BLOB_URL.") from error
         return lines, offset
 
     def delete_tree(self, path: str) -> None:
@@ -89,7 +91,9 @@ class FsspecBlobs:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StoreUnavailableError(f"The blob store cannot be written ({error}): check BLOB_URL.") from error
+            raise StoreUnavailableError(
+                f"The blob store cannot be written ({_reason(error)}): check BLOB_URL."
+            ) from error
 
     def check(self) -> None:
         """Raise StoreUnavailableError where nothing can be written."""
@@ -97,7 +101,9 @@ class FsspecBlobs:
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(self._path("check"), b"ok")
         except OSError as error:
-            raise StoreUnavailableError(f"The blob store cannot be written ({error}): check BLOB_URL.") from error
+            raise StoreUnavailableError(
+                f"The blob store cannot be written ({_reason(error)}): check BLOB_URL."
+            ) from error
 
 
 def bounded(found: BinaryIO, most: int) -> bytes:
@@ -106,3 +112,8 @@ def bounded(found: BinaryIO, most: int) -> bytes:
     if len(content) > most:
         raise ImageTooLargeError(f"The image has more than {most} bytes: make it smaller, or raise the limit.")
     return content
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong, without the path that an answer must not show."""
+    return error.strerror or type(error).__name__

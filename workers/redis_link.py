@@ -26,7 +26,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailableError(f"Redis does not answer ({error}): check that it runs, and REDIS_URL.") from error
+        raise StoreUnavailableError("Redis does not answer: check that it runs, and REDIS_URL.") from error
     except redis.RedisError as error:
         if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError) or str(error).startswith(_REFUSALS):
             raise StoreUnavailableError(f"Redis refuses to write ({error}): see its log.") from error

@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
     max_json_bytes: int = Field(default=64_000_000, gt=0, description="Largest JSON body of a request, in bytes.")
+    max_json_depth: int = Field(default=32, ge=2, le=200, description="Most levels that a JSON body is nested.")
+    max_upload_bytes: int = Field(
+        default=10_000_000_000, gt=0, description="Largest body of an upload, in bytes; it never stands in memory."
+    )
     max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
     max_waiting_images: int = Field(
         default=1_000_000, gt=0, description="Most accepted images without a result; beyond, jobs are refused."
@@ -80,6 +84,11 @@ class Settings(BaseSettings):
         default=86400.0, gt=0, description="Everything of a job is deleted this long after its end."
     )
     max_wait_seconds: float = Field(default=60.0, ge=0, description="Longest long-poll.")
+    slow_client_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="How long the head of a request may take, and its body may pause (1 s more for each 1000 bytes).",
+    )
     upload_grace_seconds: float = Field(
         default=3600.0, gt=0, description="An upload that never became a job is deleted after this long."
     )

@@ -1,0 +1,104 @@
+"""JSON bodies: what is refused before anything looks at its meaning."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from api import bodies
+from api.app import create_app
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.api.conftest import MemoryBackend
+
+
+def _post(http: FlaskClient, body: str) -> tuple[int, str, str]:
+    answer = http.post("/v1/jobs", data=body.encode("utf-8", "surrogatepass"), content_type="application/json")
+    assert answer.content_type == "application/problem+json" or answer.status_code == 202
+    found = answer.get_json()
+    return answer.status_code, found.get("code", ""), found.get("detail", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ('{"folder": "/a", "folder": "/b"}', "twice"),
+        ('{"folder": "/a", "min_score": Infinity}', "Infinity"),
+        ('{"folder": "/a", "min_score": -Infinity}', "Infinity"),
+        ('{"folder": "/a", "min_score": 1e999}', "too large"),
+        ('{"folder": "/a", "max_detections": ' + "9" * 5000 + "}", "not JSON"),
+        ('{"folder": "/a", "x": "\\udc00\\ud800"}', "surrogate"),
+        ('{"folder": "/a", "\\ud800": 1}', "surrogate"),
+        ('{"folder": "\ud800"}', "not JSON"),  # its three bytes, as some encoders write it
+        ('{"folder": "/a\0"}', "not JSON"),
+        ('\ufeff{"folder": "/a"}', "BOM"),
+        ('{"folder": "/a"} {}', "not JSON"),
+        ('{"folder": "/a",}', "not JSON"),
+        ("{'folder': '/a'}", "not JSON"),
+        ("", "not JSON"),
+        ("null", "object"),
+        ('"text"', "object"),
+        ('{"folder": ' + "[" * 32 + "]" * 32 + "}", "deeper than 32"),
+        ('{"folder": ' + '{"a":' * 32 + "1" + "}" * 33, "deeper than 32"),
+    ],
+)
+def test_what_is_no_json_is_refused(http: FlaskClient, body: str, says: str) -> None:
+    """With a word of what is wrong; nothing that a reader downstream could take otherwise gets through."""
+    status, code, detail = _post(http, body)
+    assert (status, code) == (400, "invalid_request")
+    assert says in detail
+
+
+def test_nesting_that_no_parser_survives(settings: Settings, backend: MemoryBackend) -> None:
+    """100,000 levels are refused like 33, in objects and in lists."""
+    app = create_app(settings.model_copy(update={"max_json_bytes": 10**7, "max_job_images": 10**6}), backend)  # type: ignore[arg-type]
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        status, _, detail = _post(app.test_client(), opening * 100_000 + "1" + closing * 100_000)
+        assert (status, "deeper" in detail) == (400, True)
+        assert _post(app.test_client(), opening * 100_000)[0] == 400
+
+
+def test_the_deepest_body_that_is_taken(http: FlaskClient) -> None:
+    """One level less is not refused for its depth."""
+    _, _, detail = _post(http, '{"folder": ' + "[" * 31 + "]" * 31 + "}")
+    assert "folder" in detail
+
+
+def test_a_body_of_very_many_values_is_refused(settings: Settings, backend: MemoryBackend) -> None:
+    """A few bytes of JSON can need many of memory: `[],` 60 of them."""
+    app = create_app(settings.model_copy(update={"max_json_bytes": 10**6}), backend)  # type: ignore[arg-type]
+    status, code, detail = _post(app.test_client(), '{"folder": [' + "[]," * 20_000 + "[]]}")
+    assert (status, code) == (413, "request_too_large")
+    assert "values" in detail
+
+
+def test_characters_beyond_the_first_plane_are_taken(http: FlaskClient, root: Path) -> None:
+    """A whole surrogate pair is a character."""
+    (root / "\N{GRINNING FACE}").mkdir()
+    (root / "\N{GRINNING FACE}" / "a.jpg").touch()
+    assert _post(http, json.dumps({"folder": f"{root}/\N{GRINNING FACE}"}))[0] == 202
+
+
+def test_large_bodies_take_turns(settings: Settings, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few stand in memory at once, and each gives its place back, whatever became of it."""
+    monkeypatch.setattr(bodies, "_large", threading.BoundedSemaphore(1))
+    app = create_app(settings.model_copy(update={"max_json_bytes": 3 * 10**6}), backend)  # type: ignore[arg-type]
+    with app.test_client() as http:
+        for _ in range(3):
+            assert _post(http, json.dumps({"folder": "x" * 2_000_000}))[:2] == (400, "invalid_request")
+            assert _post(http, json.dumps({"folder": "x" * 4_000_000}))[:2] == (413, "request_too_large")
+    assert bodies._large.acquire(blocking=False)
+
+
+def test_a_body_that_nobody_asked_for(app: Flask) -> None:
+    """A route without a body does not read one."""
+    answer = app.test_client().get("/healthz", data=b"x" * 100)
+    assert answer.status_code == 200
