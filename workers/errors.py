@@ -20,6 +20,23 @@ class StoreUnavailableError(ShelflineError):
     retryable: ClassVar[bool] = True
 
 
+class OutboundError(ShelflineError):
+    """Base of what can be wrong with a request to an address that a caller named."""
+
+
+class OutboundBlockedError(OutboundError):
+    """Raised when the request may not be sent."""
+
+    code: ClassVar[str] = "request_blocked"
+
+
+class OutboundFailedError(OutboundError):
+    """Raised when the request was sent, or would have been, and brought no whole answer."""
+
+    code: ClassVar[str] = "request_failed"
+    retryable: ClassVar[bool] = True
+
+
 class JobError(ShelflineError):
     """Base of what can be wrong with a job as a whole."""
 
@@ -103,6 +120,42 @@ class FolderNotFoundError(JobError):
     code: ClassVar[str] = "folder_not_found"
 
 
+class SourceNotAllowedError(JobError):
+    """Raised when a location is not under one of the allowed prefixes."""
+
+    code: ClassVar[str] = "source_not_allowed"
+
+
+class SourceUnreadableError(JobError):
+    """Raised when a location under an allowed prefix cannot be listed or read."""
+
+    code: ClassVar[str] = "source_unreadable"
+
+
+class ManifestError(JobError):
+    """Raised when a manifest, or a row of it, cannot be understood."""
+
+    code: ClassVar[str] = "manifest_invalid"
+
+
+class ArchiveError(JobError):
+    """Raised when an archive cannot be read as a whole."""
+
+    code: ClassVar[str] = "archive_invalid"
+
+
+class ArchiveTooLargeError(JobError):
+    """Raised when an archive has more entries, or inflates to more bytes, than the settings allow."""
+
+    code: ClassVar[str] = "archive_too_large"
+
+
+class DuplicateIdError(JobError):
+    """Raised when two images of a job have the same custom_id."""
+
+    code: ClassVar[str] = "duplicate_custom_id"
+
+
 class UnknownModelError(JobError):
     """Raised when a job names a model that no worker has seen."""
 
@@ -135,6 +188,25 @@ class ImageMissingError(ImageError):
     """Raised when an image cannot be read where its job says it is."""
 
     code: ClassVar[str] = "image_missing"
+
+
+class FetchBlockedError(ImageError):
+    """Raised when an image's URL may not be fetched: not http(s), or not on the public internet."""
+
+    code: ClassVar[str] = "fetch_blocked"
+
+
+class FetchFailedError(ImageError):
+    """Raised when an image's URL gives no image: no connection, no answer in time, or an error's status."""
+
+    code: ClassVar[str] = "fetch_failed"
+    retryable: ClassVar[bool] = True
+
+
+class ArchiveEntryError(ImageError):
+    """Raised for an entry of an archive that is not taken: its name, its kind, its compression, or damage."""
+
+    code: ClassVar[str] = "archive_entry_refused"
 
 
 class DeadlineExceededError(ImageError):

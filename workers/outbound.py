@@ -1,0 +1,139 @@
+"""Sockets for guarded requests: to addresses that were judged before, each wait within one deadline."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+
+from workers.errors import OutboundFailedError
+
+_CONNECT_PART = 0.5  # of what is left of the deadline, for one of several addresses
+
+
+class Clock:
+    """What is left of a deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """The seconds that are left; raises httpcore.ReadTimeout where there are none."""
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the time is over")
+        return left
+
+
+Resolver = Callable[[str, int, Clock], list[str]]
+
+
+def system_resolver(host: str, port: int, clock: Clock) -> list[str]:
+    """Every IPv4 and IPv6 address of a host, as the system finds them; raises OutboundFailedError.
+
+    In a thread of its own, since a look-up cannot be given a deadline: one that comes too late is left behind.
+    """
+    answers: queue.SimpleQueue[list[str] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            answers.put(list(dict.fromkeys(str(one[4][0]) for one in found)))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    try:
+        answer = answers.get(timeout=clock.left())
+    except queue.Empty as error:
+        raise OutboundFailedError(f"The host {host} was not found in time.") from error
+    if isinstance(answer, Exception):
+        raise OutboundFailedError(f"The host {host} was not found.") from answer
+    return answer
+
+
+class Connector(httpcore.NetworkBackend):
+    """Connects to the first of some addresses that answers, whatever the name of their host."""
+
+    def __init__(self, addresses: Sequence[str], clock: Clock) -> None:
+        self._addresses = addresses
+        self._clock = clock
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        """A connection; raises httpcore.ConnectError, httpcore.ConnectTimeout."""
+        last: OSError | None = None
+        for number, address in enumerate(self._addresses, 1):
+            left = self._clock.left()
+            try:
+                timeout = left if number == len(self._addresses) else left * _CONNECT_PART
+                connected = socket.create_connection((address, port), timeout)
+            except OSError as error:
+                last = error
+                continue
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return _Stream(connected, self._clock)
+        if isinstance(last, TimeoutError):
+            raise httpcore.ConnectTimeout(f"no connection to {host}") from last
+        raise httpcore.ConnectError("the connection was refused") from last
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket each of whose waits ends at the deadline."""
+
+    def __init__(self, connected: socket.socket, clock: Clock) -> None:
+        self._socket = connected
+        self._clock = clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002  the deadline is the clock's
+        with self._waiting(httpcore.ReadTimeout, httpcore.ReadError):
+            return self._socket.recv(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002  likewise
+        left = memoryview(buffer)
+        while left:
+            with self._waiting(httpcore.WriteTimeout, httpcore.WriteError):
+                left = left[self._socket.send(left) :]
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002  likewise
+    ) -> httpcore.NetworkStream:
+        with self._waiting(httpcore.ConnectTimeout, httpcore.ConnectError):
+            try:
+                secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
+            except (OSError, ValueError):
+                self._socket.close()
+                raise
+        return _Stream(secured, self._clock)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  httpcore's signature
+        return self._socket if info == "socket" else None
+
+    @contextmanager
+    def _waiting(self, late: type[Exception], broken: type[Exception]) -> Iterator[None]:
+        self._socket.settimeout(self._clock.left())
+        try:
+            yield
+        except TimeoutError as error:
+            raise late("too late") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that TLS cannot ask for
+            raise broken(str(error)) from error

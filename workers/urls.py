@@ -1,0 +1,84 @@
+"""http and https URLs as they may be asked for: parsed once, and what is odd about them refused."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from workers.errors import OutboundBlockedError
+
+MAX_URL_CHARS = 8192
+_PORTS = {"http": 80, "https": 443}
+_ODD = re.compile(r"[\x00-\x20\x7f\\]")
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
+_KEPT = "/?:@!$&'()*+,;=-._~%[]|^"  # of a path and query; the rest is sent as %XX
+
+
+@dataclass(frozen=True)
+class HttpUrl:
+    """A URL's parts: `host` in lower case and ASCII, an IPv6 address without brackets; `target` is path and query."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def bracketed(self) -> str:
+        """The host as it stands in a URL."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"{self.bracketed}:{self.port}"
+
+    @property
+    def host_header(self) -> str:
+        """What the header Host says: the port only where it is not the scheme's own."""
+        return self.bracketed if self.port == _PORTS[self.scheme] else self.address
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the path, '' where there is none."""
+        return self.target.partition("?")[0].rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host_header}{self.target}"
+
+
+def parse_http_url(text: str) -> HttpUrl:
+    """Parse a URL; raises OutboundBlockedError, which says what is wrong with it and shows no part of its query."""
+    if len(text) > MAX_URL_CHARS:
+        raise OutboundBlockedError(f"The URL is longer than {MAX_URL_CHARS} characters.")
+    if _ODD.search(text):
+        raise OutboundBlockedError("The URL has spaces, backslashes or control characters: write them as %XX.")
+    try:
+        parts = urlsplit(text)
+        port, host, password = parts.port, parts.hostname or "", parts.username is not None
+    except ValueError as error:
+        raise OutboundBlockedError("The URL cannot be understood: it must be http(s)://host/path.") from error
+    if parts.scheme not in _PORTS:
+        raise OutboundBlockedError("The URL must begin with http:// or https://.")
+    if password or "@" in parts.netloc:
+        raise OutboundBlockedError("The URL carries a user name or a password: they are not sent.")
+    target = quote(parts.path or "/", safe=_KEPT)
+    if parts.query:
+        target += "?" + quote(parts.query, safe=_KEPT)
+    return HttpUrl(parts.scheme, _host(host), _PORTS[parts.scheme] if port is None else port, target)
+
+
+def _host(host: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(host))
+    except ValueError:
+        pass
+    try:
+        found = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        found = ""
+    if not _HOST.fullmatch(found) or len(found) > 253:
+        raise OutboundBlockedError("The URL's host is not one: it must be http(s)://host/path.")
+    return found.lower()
