@@ -32,12 +32,14 @@ OF_WORKERS_FOR_API = {
     "logs",
     "catalog",
     "originals",
+    "origins",
     "parent_death",
     "queue",
     "redis_link",
     "settings",
     "sources",
     "store",
+    "urls",
 }
 
 

@@ -69,7 +69,7 @@ class Duties:
             self._link.run("end_duty", duty, lease)
             return
         sources, behind = read_window(self._blobs, job, int(offset), max(0, self._window - int(waiting)))
-        flat = [part for source in sources for part in (source.name, source.ref)]
+        flat = [part for source in sources for part in source.fields]
         if not self._link.run("topup", duty, lease, job, fed, self._window, behind, *flat):
             log.error("the manifest ends before its job", job=job, images=fed)
             return

@@ -7,22 +7,35 @@ import io
 import itertools
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from workers.bell import Bell
 from workers.blobs import BlobStore
 from workers.catalog import Catalog
-from workers.errors import ImageError, JobStateError, NoImagesError, TooManyImagesError, UnknownModelError
+from workers.errors import (
+    DuplicateIdError,
+    ImageError,
+    JobError,
+    JobStateError,
+    NoImagesError,
+    TooManyImagesError,
+    UnknownModelError,
+)
 from workers.jobs import ImageSource, Job, JobOptions, NewJob, new_id
+from workers.origins import Origin, Part
+from workers.origins.archive import Archive
+from workers.origins.manifest import Manifest, open_manifest
+from workers.origins.simple import Files, Folder, Item, Items, Location
 from workers.queue import window
-from workers.redis_link import RedisLink, translated
+from workers.redis_link import RedisLink
 from workers.reservations import Reservation, Reservations
 from workers.settings import Settings
-from workers.sources import allowed_folder, file_ref, manifest_line, manifest_path, printable, read_window, walk_images
+from workers.sources import allowed_folder, manifest_line, manifest_path, read_window
 from workers.store import JobStore
+from workers.uploads import Upload, drop_upload, due_in
 
 _MANIFEST_IN_MEMORY = 1 << 20
 
@@ -34,6 +47,7 @@ class Terms:
     owner: str = ""
     deadline_seconds: float | None = None
     idempotency_key: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 PLAIN = Terms()
@@ -55,44 +69,56 @@ class Intake:
         self._reservations = Reservations(link)
         self._catalog = Catalog(link)
 
-    def submit_folder(self, folder: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the image files below a folder of the server.
+    def submit(self, origin: Origin, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the images of an origin.
 
-        Raises FolderNotAllowedError, FolderNotFoundError, NoImagesError, TooManyImagesError, UnknownModelError.
+        Raises NoImagesError, TooManyImagesError, UnknownModelError, DuplicateIdError, and what the origin raises.
         """
         self._check_model(options)
-        root = allowed_folder(folder, self._settings.folder_roots)
         with self._reserved(terms) as reservation:
             if reservation:
-                reservation.check(_fingerprint(options, terms, [folder]))
+                reservation.check(_fingerprint(options, terms, self._while_alive(origin.identity(), reservation)))
                 if reservation.job:
                     return self._store.get(reservation.job)
             self._store.check_room(options.target, terms.owner)
-            found = (ImageSource(printable(str(path.relative_to(root))), file_ref(path)) for path in walk_images(root))
+            upload = self._new_upload(reservation)
             job = self._new(options, terms)
-            total = self._write_manifest(job.id, found, empty="The folder has no image files (jpg, png, webp, ...).")
-            return self._create(replace(job, total=total), reservation)
+            return self._create(self._with_manifest(job, origin.parts(), upload, origin.empty), reservation)
+
+    def submit_folder(self, folder: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the image files below a folder of the server.
+
+        Raises FolderNotAllowedError, FolderNotFoundError.
+        """
+        return self.submit(Folder(allowed_folder(folder, self._settings.folder_roots)), options, terms)
 
     def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of uploaded files, (name, content) each.
+        """A job of uploaded files, (name, content) each."""
+        return self.submit(Files(files), options, terms)
 
-        Raises NoImagesError, TooManyImagesError, UnknownModelError.
+    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of single images; raises OutboundBlockedError for what is no URL."""
+        return self.submit(Items(items), options, terms)
+
+    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the images of a zip archive; raises ArchiveError, ArchiveTooLargeError."""
+        return self.submit(Archive(content, self._settings), options, terms)
+
+    def submit_location(self, url: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the image files below an fsspec location; raises SourceNotAllowedError, SourceUnreadableError."""
+        return self.submit(Location(url, self._settings.source_prefixes), options, terms)
+
+    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the rows of an uploaded manifest; raises ManifestError, SourceNotAllowedError."""
+        return self.submit(Manifest(content, self._settings), options, terms)
+
+    def submit_manifest_at(self, where: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the rows of a manifest that lies under an allowed root or prefix, given by its path or URL.
+
+        Raises ManifestError, FolderNotAllowedError, FolderNotFoundError, SourceNotAllowedError, SourceUnreadableError.
         """
-        self._check_model(options)
-        with self._reserved(terms) as reservation:
-            if reservation and reservation.job:
-                reservation.check(
-                    _fingerprint(options, terms, (part for name, file in files for part in (name, _sha256(file))))
-                )
-                return self._store.get(reservation.job)
-            self._store.check_room(options.target, terms.owner)
-            upload = self._new_upload()
-            job = self._new(options, terms, upload=upload.id)
-            stored = (upload.add(name, content, reservation) for name, content in files)
-            total = self._write_manifest(job.id, stored, empty="No image came with the request: send at least one.")
-            if reservation:
-                reservation.check(_fingerprint(options, terms, upload.parts))
-            return self._create(replace(job, total=total, bytes=upload.bytes), reservation)
+        with open_manifest(where, self._settings) as (content, base):
+            return self.submit(Manifest(content, self._settings, base), options, terms)
 
     def retry(self, job_id: str) -> Job:
         """A new job of the images of a job that failed; asked again, the same one.
@@ -106,11 +132,10 @@ class Intake:
             raise JobStateError(f"The job is {old.state.value}: its failed images can be tried again when it is over.")
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
-        upload = self._new_upload()
-        job = self._new(old.options, Terms(old.owner), upload=upload.id, retry_of=old.id)
-        failed = (self._copied(source, upload) for source in self._failed_images(old))
-        total = self._write_manifest(job.id, failed, empty="No image of the job failed.")
-        return self._create(replace(job, total=total, bytes=upload.bytes), None)
+        upload = self._new_upload(None)
+        job = self._new(old.options, Terms(old.owner, metadata=old.metadata), retry_of=old.id)
+        failed = (self._again(source) for source in self._failed_images(old))
+        return self._create(self._with_manifest(job, failed, upload, "No image of the job failed."), None)
 
     def _failed_images(self, job: Job) -> Iterator[ImageSource]:
         offset = 0
@@ -121,16 +146,15 @@ class Intake:
                 if json.loads(result)["state"] == "failed":
                     yield source
 
-    def _copied(self, source: ImageSource, upload: _Upload) -> ImageSource:
-        """An image of another job, its bytes copied: the jobs are deleted independently."""
+    def _again(self, source: ImageSource) -> Part:
+        """An image of another job; its bytes are copied: the jobs are deleted independently."""
         kind, _, where = source.ref.partition(":")
-        if kind != "blob":
-            return source
-        try:
-            content = self._blobs.read(where, self._settings.max_image_bytes)
-        except ImageError:  # it failed because of that, and will again, with the same words
-            return source
-        return upload.add(source.name, io.BytesIO(content))
+        content = None
+        if kind == "blob":
+            # It may have failed because of that, and will again, with the same words.
+            with suppress(ImageError):
+                content = io.BytesIO(self._blobs.read(where, self._settings.max_image_bytes))
+        return Part(source.name, content, source.ref, source.custom_id)
 
     @contextmanager
     def _reserved(self, terms: Terms) -> Iterator[Reservation | None]:
@@ -144,25 +168,46 @@ class Intake:
             self._reservations.release(reservation)
             raise
 
-    def _new(self, options: JobOptions, terms: Terms, *, upload: str = "", retry_of: str = "") -> NewJob:
+    def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "") -> NewJob:
         job_id = new_id("job")
-        self._due_later(f"purge:jobs/{job_id}")  # the script that creates the job takes it off
+        due_in(self._link, f"purge:jobs/{job_id}", self._settings.upload_grace_seconds)  # undone when there is a job
         deadline = terms.deadline_seconds or self._settings.deadline_seconds
-        return NewJob(job_id, options, 0, deadline, upload, owner=terms.owner, retry_of=retry_of)
+        return NewJob(job_id, options, 0, deadline, owner=terms.owner, retry_of=retry_of, metadata=terms.metadata)
 
-    def _new_upload(self) -> _Upload:
-        upload = new_id("upload")
-        self._due_later(f"upload:{upload}")
-        return _Upload(upload, self._blobs, self._reservations)
+    def _new_upload(self, reservation: Reservation | None) -> Upload:
+        def alive() -> None:
+            if reservation:
+                self._reservations.renew(reservation)
 
-    def _write_manifest(self, job_id: str, sources: Iterable[ImageSource], *, empty: str) -> int:
+        return Upload(self._link, self._blobs, self._settings.upload_grace_seconds, alive)
+
+    def _while_alive(self, parts: Iterator[str], reservation: Reservation) -> Iterator[str]:
+        for part in parts:
+            self._reservations.renew(reservation)
+            yield part
+
+    def _with_manifest(self, job: NewJob, parts: Iterator[Part], upload: Upload, empty: str) -> NewJob:
+        """Store the images and the manifest of a job; returns it with what is known then."""
+        try:
+            total = self._write_manifest(job.id, map(upload.add, parts), empty)
+        except BaseException:
+            drop_upload(self._link, upload.id)
+            raise
+        return replace(job, total=total, upload=upload.id, bytes=upload.bytes)
+
+    def _write_manifest(self, job_id: str, sources: Iterable[ImageSource], empty: str) -> int:
         total = 0
+        seen: set[str] = set()
         with tempfile.SpooledTemporaryFile(_MANIFEST_IN_MEMORY) as manifest:
             for total, source in enumerate(sources, 1):
                 if total > self._settings.max_job_images:
                     raise TooManyImagesError(
                         f"The job has more than {self._settings.max_job_images} images: make several jobs of it."
                     )
+                if source.custom_id in seen:
+                    raise DuplicateIdError(f"Two images of the job have the custom_id {source.custom_id!r}.")
+                if source.custom_id:
+                    seen.add(source.custom_id)
                 manifest.write(manifest_line(source))
             if not total:
                 raise NoImagesError(empty)
@@ -172,15 +217,13 @@ class Intake:
 
     def _create(self, job: NewJob, reservation: Reservation | None) -> Job:
         first, offset = read_window(self._blobs, job.id, 0, window(self._settings))
-        created = self._store.create(job, first, offset, reservation)
+        try:
+            created = self._store.create(job, first, offset, reservation)
+        except JobError:  # it was refused, and no job will come of what was stored
+            drop_upload(self._link, job.upload)
+            raise
         self._bell.ring(job.options.target)
         return created
-
-    def _due_later(self, duty: str) -> None:
-        """Have something deleted if no job was made of it in time."""
-        with translated():
-            now = int(self._link.client.time()[0])
-            self._link.client.zadd("sl:due", {duty: int((now + self._settings.upload_grace_seconds) * 1000)})
 
     def _check_model(self, options: JobOptions) -> None:
         """A model of the settings is accepted whether or not its server is up: the job waits for it.
@@ -200,40 +243,9 @@ class Intake:
             raise UnknownModelError(f"Version {version} of model {model!r} is not served; there is {known}.")
 
 
-class _Upload:
-    """Uploaded files on their way into the blob store, under an upload id."""
-
-    def __init__(self, upload: str, blobs: BlobStore, reservations: Reservations) -> None:
-        self.id = upload
-        self.bytes = 0
-        self.parts: list[str] = []  # name, sha256, name, sha256, ...
-        self._count = 0
-        self._blobs = blobs
-        self._reservations = reservations
-
-    def add(self, name: str, content: BinaryIO, reservation: Reservation | None = None) -> ImageSource:
-        """Store a file; says that the request is alive."""
-        if reservation:
-            self._reservations.renew(reservation)
-            self.parts += (name, _sha256(content))
-        path = f"uploads/{self.id}/{self._count}"
-        self._count += 1
-        self.bytes += self._blobs.write(path, content)
-        return ImageSource(printable(name), f"blob:{path}")
-
-
-def _sha256(content: BinaryIO) -> str:
-    content.seek(0)
-    digest = hashlib.sha256()
-    while piece := content.read(1 << 20):
-        digest.update(piece)
-    content.seek(0)
-    return digest.hexdigest()
-
-
 def _fingerprint(options: JobOptions, terms: Terms, parts: Iterable[str]) -> str:
     """What a request is recognised by: its options, and the name and sha256 of each part; not its raw body."""
-    digest = hashlib.sha256(f"{options.to_json()} {terms.deadline_seconds}".encode())
+    digest = hashlib.sha256(f"{options.to_json()} {terms.deadline_seconds} {json.dumps(dict(terms.metadata))}".encode())
     for part in parts:
         digest.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

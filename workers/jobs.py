@@ -74,13 +74,20 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """One image of a job: its name to the caller, and where its bytes are.
+    """One image of a job: its name to the caller, where its bytes are, and the caller's own id, '' without one.
 
-    `ref` is `blob:<path in the blob store>` or `file:<absolute path under an allowed root>`.
+    `ref` is `blob:<path in the blob store>`, `file:<absolute path under an allowed root>`, `fs:<fsspec URL under an
+    allowed prefix>`, `url:<http(s) URL>`, or, of an image that failed already, `failed:<why>`: see sources.fetch.
     """
 
     name: str
     ref: str
+    custom_id: str = ""
+
+    @property
+    def fields(self) -> tuple[str, str, str]:
+        """As it stands in manifests and scripts."""
+        return self.name, self.ref, self.custom_id
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class NewJob:
     bytes: int = 0  # of that upload
     owner: str = ""
     retry_of: str = ""  # the job whose failed images these are
+    metadata: Mapping[str, str] = field(default_factory=dict)  # the caller's own, shown with the job
 
     @property
     def lane(self) -> Lane:
@@ -144,6 +152,7 @@ class Job:
     retried_as: str = ""
     ending: str = ""  # canceled or expired, where it is, or was, about to end as that
     given_up: int = 0  # images that were not processed because of it
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def progress(self) -> float:
@@ -174,6 +183,7 @@ class Job:
             retried_as=stored.get("retried_as", ""),
             ending=stored.get("ending", ""),
             given_up=int(stored.get("given_up", 0)),
+            metadata=json.loads(stored.get("metadata", "{}")),
             model_versions=tuple(sorted(int(key[8:]) for key in stored if key.startswith("version:"))),
         )
 

@@ -7,13 +7,14 @@ import re
 from workers.blobs import BlobStore
 from workers.errors import ImageMissingError, ItemNotFoundError
 from workers.jobs import ImageSource
+from workers.references import fetch, fetched_path, is_remote
 from workers.settings import Settings
-from workers.sources import fetch, read_window
+from workers.sources import read_window
 from workers.store import JobStore
 
 _WINDOW = 1000  # lines of a manifest that are read at once
 
-_STORED = ("blob", "file")
+_STORED = ("blob", "file", "fs")
 _KINDS = {
     f"image/{kind}": re.compile(begins, re.DOTALL)
     for kind, begins in (
@@ -57,10 +58,11 @@ class Originals:
         ImageTooLargeError.
         """
         source = self.source(job_id, index)
-        if source.ref.partition(":")[0] not in _STORED:
-            raise ItemNotFoundError("The image was read from elsewhere: its bytes are not kept here.")
+        ref = f"blob:{fetched_path(job_id, index)}" if is_remote(source.ref) else source.ref
+        if ref.partition(":")[0] not in _STORED:
+            raise ItemNotFoundError("The image was refused when it came: its bytes are not kept here.")
         try:
-            return fetch(source.ref, self._blobs, self._settings)
+            return fetch(ref, self._blobs, self._settings)
         except ImageMissingError as error:
             raise ItemNotFoundError(str(error)) from error
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from serving.client import ModelClient
 from workers.blobs import BlobStore
 from workers.duties import Duties
+from workers.fetcher import Fetcher
 from workers.leases import Leases
 from workers.models import Models
 from workers.queue import WorkQueue
@@ -26,6 +27,7 @@ class Parts:
     blobs: BlobStore
     duties: Duties
     leases: Leases
+    fetcher: Fetcher
     models: Models
     client: ModelClient
     decoders: ThreadPoolExecutor

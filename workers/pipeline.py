@@ -26,9 +26,9 @@ from workers.isolation import predict_isolated
 from workers.jobs import Lane
 from workers.parts import Parts
 from workers.queue import MOST_STARTS, Delivery
+from workers.references import fetch
 from workers.retrying import patiently
 from workers.setbacks import Setbacks
-from workers.sources import fetch
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,7 @@ class Pipeline:
         self._late_until: float | None = None  # how long the next batch waits for late interactive images
         self._suspects: deque[Delivery] = deque()  # being processed when a worker died: each runs alone
         self._alone: Delivery | None = None  # the suspect that is running
+        self._parked = False  # the last claim brought nothing but images by URL for which the fetcher has no place
 
     def run(self) -> bool:
         """Work until nothing is left, the slice is over, or the process shall stop; says whether work is left.
@@ -91,14 +92,15 @@ class Pipeline:
                 self._collect()
         finally:
             handed_back = self._hand_back_rest()
-        return self._claiming.work_left or handed_back
+        return (self._claiming.work_left and not self._parked) or handed_back
 
     def _claim(self, ready: dict[Lane, int]) -> None:
         """Claim what there is room for beside the images that are being prepared and the rows that are `ready`."""
         if self._suspects or self._alone:
             return
         preparing = Counter(one.lane for one in self._preparing.values())
-        deliveries = self._claiming.claim({lane: count + preparing[lane] for lane, count in ready.items()})
+        claimed = self._claiming.claim({lane: count + preparing[lane] for lane, count in ready.items()})
+        deliveries, self._parked = self._parts.fetcher.divert(self._target, claimed)
         if not deliveries:
             return
         self._holding.take(deliveries)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from workers.jobs import JobOptions, Lane
+from workers.jobs import ImageSource, JobOptions, Lane
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 
@@ -32,12 +32,18 @@ class Delivery:
     starts: int
     name: str
     ref: str
+    custom_id: str
     options: JobOptions
 
     @property
     def lane(self) -> Lane:
         """The lane that it came from."""
         return "interactive" if self.stream.endswith(":interactive") else "bulk"
+
+    @property
+    def source(self) -> ImageSource:
+        """The image, as its job's manifest has it."""
+        return ImageSource(self.name, self.ref, self.custom_id)
 
     @property
     def held(self) -> tuple[str, str]:
@@ -111,8 +117,17 @@ class WorkQueue:
         `fault` counts against the image's retry budget; an outage does not.
         """
         if deliveries:
-            flat = [part for one in deliveries for part in (*one.held, int(started), int(fault))]
+            flat = [part for one in deliveries for part in (*one.held, int(started), int(fault), "")]
             self._link.run("handback", self.consumer, *flat)
+
+    def hand_on(self, delivery: Delivery, ref: str) -> bool:
+        """Put an image that was not started back into its lane with another reference; says whether it is there."""
+        return bool(self._link.run("handback", self.consumer, *delivery.held, 0, 0, ref))
+
+    def is_gone(self, delivery: Delivery) -> bool:
+        """Whether the image's job was deleted."""
+        with translated():
+            return not self._link.client.exists(f"sl:job:{delivery.job}")
 
 
 def _breaker_key(target: str) -> str:

@@ -9,7 +9,7 @@ from serving.client import ServedModel
 from serving.detections import Detections
 from serving.errors import ShelflineError
 from workers.errors import DeadlineExceededError
-from workers.jobs import Outcome
+from workers.jobs import ImageSource, Outcome
 from workers.queue import Delivery
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
@@ -39,8 +39,7 @@ def succeeded(delivery: Delivery, served: ServedModel, found: Detections, width:
             }
         )
     result = {
-        "index": delivery.index,
-        "name": delivery.name,
+        **_head(delivery.index, delivery.source),
         "state": "succeeded",
         "width": width,
         "height": height,
@@ -53,19 +52,27 @@ def succeeded(delivery: Delivery, served: ServedModel, found: Detections, width:
 
 def failed(delivery: Delivery, error: ShelflineError) -> Outcome:
     """The outcome of an image that failed."""
-    return _outcome(delivery, "failed", _failure(delivery.index, delivery.name, error), None)
+    return _outcome(delivery, "failed", _failure(delivery.index, delivery.source, error), None)
 
 
-def given_up(index: int, name: str, *, expired: bool) -> str:
+def given_up(index: int, source: ImageSource, *, expired: bool) -> str:
     """The result of an image that was not processed, since its job was canceled or its time was over."""
     if expired:
-        return _text(_failure(index, name, DeadlineExceededError("The job's time was over before this image's turn.")))
-    return _text({"index": index, "name": name, "state": "canceled"})
+        return _text(
+            _failure(index, source, DeadlineExceededError("The job's time was over before this image's turn."))
+        )
+    return _text({**_head(index, source), "state": "canceled"})
 
 
-def _failure(index: int, name: str, error: ShelflineError) -> dict[str, Any]:
+def _head(index: int, source: ImageSource) -> dict[str, Any]:
+    """What every result begins with; the caller's own id only where it gave one."""
+    own = {"custom_id": source.custom_id} if source.custom_id else {}
+    return {"index": index, "name": source.name, **own}
+
+
+def _failure(index: int, source: ImageSource, error: ShelflineError) -> dict[str, Any]:
     problem = {"code": error.code, "detail": str(error), "retryable": error.retryable}
-    return {"index": index, "name": name, "state": "failed", "error": problem}
+    return {**_head(index, source), "state": "failed", "error": problem}
 
 
 def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: int | None) -> Outcome:

@@ -18,6 +18,7 @@ from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.duties import Duties
 from workers.errors import StoreUnavailableError
+from workers.fetcher import Fetcher
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
 from workers.leases import Leases
 from workers.models import Models
@@ -48,13 +49,15 @@ class Runtime:
         blobs = FsspecBlobs(settings.blob_url)
         client = ModelClient(settings.model_server)
         self._models = Models(client, Catalog(self._link), settings.contracts)
+        leases = Leases(queue, settings.lease_seconds)
         self._parts = Parts(
             settings=settings,
             queue=queue,
             store=JobStore(self._link, blobs, settings),
             blobs=blobs,
             duties=Duties(self._link, blobs, settings, self._bell.ring),
-            leases=Leases(queue, settings.lease_seconds),
+            leases=leases,
+            fetcher=Fetcher(settings, queue, blobs, leases, self._bell.ring, self._stopping.is_set),
             models=self._models,
             client=client,
             decoders=ThreadPoolExecutor(settings.decode_threads, "decode"),
@@ -73,6 +76,7 @@ class Runtime:
         parts = self._parts
         for threads in (parts.decoders, parts.predictor, parts.upkeep):
             threads.shutdown()
+        parts.fetcher.close()
         parts.leases.stop()
         parts.client.close()
         self._bell.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from workers.blobs import BlobStore
 from workers.errors import ImageMissingError, JobGoneError
 from workers.indexes import Indexes, Range
-from workers.jobs import Job, JobState
+from workers.jobs import ImageSource, Job, JobState
 from workers.redis_link import RedisLink, translated
 from workers.results import given_up
 from workers.sources import read_window
@@ -71,16 +71,15 @@ class Segments:
         """Bring all results of a job that is finishing to where they stay; images that were given up get theirs."""
         offset = 0
         for number, first in enumerate(range(0, job.total, SEGMENT)):
-            names: list[str] = []
+            sources: list[ImageSource] = []
             if job.given_up:
                 sources, offset = read_window(self._blobs, job.id, offset, min(SEGMENT, job.total - first))
-                names = [source.name for source in sources]
             results = self._open(job.id, number)
             if results is None:
                 continue
             missing = {
-                str(index): given_up(index, name, expired=job.ending == JobState.EXPIRED)
-                for index, name in enumerate(names, first)
+                str(index): given_up(index, source, expired=job.ending == JobState.EXPIRED)
+                for index, source in enumerate(sources, first)
                 if str(index) not in results
             }
             if job.total > SEGMENT:

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
 
+ArchiveMethod = Literal["stored", "deflated", "bzip2"]
+
 _PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
 
 
@@ -53,6 +55,10 @@ class Settings(BaseSettings):
     folder_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="Folders of the server that jobs may read, separated as in PATH. None: no folder jobs."
     )
+    source_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="fsspec URLs (s3://bucket/photos) below which jobs may read, separated by commas. None: no such.",
+    )
     batch_rows: int = Field(default=8, ge=1, le=16, description="Most rows of one Predict call.")
     decode_threads: int = Field(default=2, ge=1, le=64, description="Threads of a worker process that decode images.")
     lease_seconds: float = Field(
@@ -68,6 +74,27 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=10_000_000_000, gt=0, description="Largest body of an upload, in bytes; it never stands in memory."
     )
+    max_manifest_bytes: int = Field(default=64_000_000, gt=0, description="Largest manifest, in bytes.")
+    max_archive_entries: int = Field(default=100_000, gt=0, description="Most entries of an archive, folders included.")
+    max_archive_bytes: int = Field(
+        default=10_000_000_000, gt=0, description="Most bytes of an archive's images, inflated, in all."
+    )
+    archive_methods: Annotated[tuple[ArchiveMethod, ...], NoDecode] = Field(
+        default=("stored", "deflated"),
+        description="How entries of an archive may be compressed, separated by commas: stored, deflated, bzip2.",
+    )
+    fetch_seconds: float = Field(default=15.0, gt=0, description="Deadline of fetching one image by URL, in all.")
+    fetch_redirects: int = Field(default=3, ge=0, le=20, description="Most redirects of one image's URL.")
+    fetch_ports: Annotated[frozenset[int], NoDecode] = Field(
+        default=frozenset((80, 443)), description="Ports that images are fetched from, separated by commas."
+    )
+    fetch_private_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        description="Hosts of private networks that images may be fetched from, `host` or `host:port`, separated by "
+        "commas. All others must be on the public internet.",
+    )
+    fetch_threads: int = Field(default=16, ge=1, le=256, description="Images that a worker process fetches at once.")
+    fetch_threads_per_host: int = Field(default=8, ge=1, le=256, description="The same, of one host.")
     max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
     max_waiting_images: int = Field(
         default=1_000_000, gt=0, description="Most accepted images without a result; beyond, jobs are refused."
@@ -100,12 +127,30 @@ class Settings(BaseSettings):
             return tuple(Path(part).resolve() for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("more_models", mode="before")
+    @field_validator(
+        "more_models", "source_prefixes", "archive_methods", "fetch_ports", "fetch_private_hosts", mode="before"
+    )
     @classmethod
-    def _split_models(cls, value: Any) -> Any:  # noqa: ANN401  likewise
+    def _split_commas(cls, value: Any) -> Any:  # noqa: ANN401  likewise
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("source_prefixes")
+    @classmethod
+    def _check_prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        for one in prefixes:
+            protocol, found, path = one.partition("://")
+            if not found or not path or "::" in one:
+                raise ValueError(f"{one!r} is no prefix such as s3://bucket/photos")
+            if protocol in {"file", "local", "http", "https"}:
+                raise ValueError(f"{one!r}: files of the server are read by folder_roots, http by the items' url")
+        return tuple(one.rstrip("/") for one in prefixes)
+
+    @field_validator("fetch_private_hosts")
+    @classmethod
+    def _lower_hosts(cls, hosts: frozenset[str]) -> frozenset[str]:
+        return frozenset(one.lower() for one in hosts)
 
     @property
     def served_models(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which images a job has: folders walked, manifests written and read, bytes fetched by reference."""
+"""Which images a job has: folders walked, manifests written and read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from workers.blobs import BlobStore, bounded
-from workers.errors import FolderNotAllowedError, FolderNotFoundError, ImageMissingError
+from workers.blobs import BlobStore
+from workers.errors import FolderNotAllowedError, FolderNotFoundError
 from workers.jobs import ImageSource
-from workers.settings import Settings
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -77,33 +75,10 @@ def manifest_path(job_id: str) -> str:
 
 def manifest_line(source: ImageSource) -> bytes:
     """One line of a manifest."""
-    return json.dumps([source.name, source.ref], ensure_ascii=False).encode() + b"\n"
+    return json.dumps(source.fields, ensure_ascii=False).encode() + b"\n"
 
 
 def read_window(blobs: BlobStore, job_id: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
     """The next `count` images of a job's manifest from a byte offset, and the offset behind them."""
     lines, behind = blobs.read_lines(manifest_path(job_id), offset, count)
     return [ImageSource(*json.loads(line)) for line in lines], behind
-
-
-def file_ref(path: Path) -> str:
-    """The reference of a file of the server; quoted, since a name need not be UTF-8."""
-    return "file:" + quote_from_bytes(os.fsencode(path))
-
-
-def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
-    """The bytes of an image; raises ImageMissingError, ImageTooLargeError, StoreUnavailableError."""
-    kind, _, where = ref.partition(":")
-    if kind == "blob":
-        return blobs.read(where, settings.max_image_bytes)
-    # Looked at again where it is read: the file may have become a link to elsewhere since the folder was walked.
-    path = Path(os.fsdecode(unquote_to_bytes(where)))
-    try:
-        if not within_roots(path, settings.folder_roots):
-            raise ImageMissingError("The file does not lie under an allowed root of the worker.")
-        if not path.is_file():
-            raise ImageMissingError("The file is gone, or is no plain file.")
-        with path.open("rb") as found:
-            return bounded(found, settings.max_image_bytes)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        raise ImageMissingError(f"The file cannot be read: {error}.") from error

@@ -69,6 +69,7 @@ class JobStore:
             "bytes": job.bytes,
             "owner": job.owner,
             "retry_of": job.retry_of,
+            "metadata": json.dumps(dict(job.metadata)),
             "deadline_ms": int(job.deadline_seconds * 1000),
             "offset": offset,
             "limits": [[str(part) for part in limit] for limit in self._limits(job.total, job.bytes, job.owner)],
@@ -77,7 +78,7 @@ class JobStore:
             "fingerprint": reservation.fingerprint if reservation else "",
             "replay_ms": int(self._settings.retention_seconds * 1000),
         }
-        flat = [part for source in first for part in (source.name, source.ref)]
+        flat = [part for source in first for part in source.fields]
         # Numbers as text: Lua would write them as floats.
         texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
         verdict, *details = self._link.run("create", json.dumps(texts), *flat)

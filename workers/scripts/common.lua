@@ -42,9 +42,9 @@ local function as_table(flat)
 end
 
 -- An entry names (job, index, attempt); where the bytes are goes with it, so that a claim needs no second look-up.
-local function add_entry(stream, job, index, attempt, faults, name, ref)
+local function add_entry(stream, job, index, attempt, faults, name, ref, custom_id)
   redis.call('XADD', stream, '*', 'job', job, 'index', index, 'attempt', attempt, 'faults', faults,
-    'name', name, 'ref', ref)
+    'name', name, 'ref', ref, 'custom_id', custom_id)
 end
 
 local function drop_entry(stream, entry)
@@ -52,14 +52,15 @@ local function drop_entry(stream, entry)
   redis.call('XDEL', stream, entry)
 end
 
--- Puts further images of a job into its lane, and has the sweep look there: ARGV[from], ARGV[from + 1], ... are name, ref, name, ref, ...
+-- Puts further images of a job into its lane, and has the sweep look there: ARGV[from], ARGV[from + 1], ... are name,
+-- ref, custom_id, name, ref, custom_id, ...
 local function feed(id, model, lane, fed, offset, from)
   local stream = stream_key(model, lane)
   redis.call('SADD', 'sl:models', model)
   redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') -- BUSYGROUP where it is there already
   local count = 0
-  for i = from, #ARGV, 2 do
-    add_entry(stream, id, fmt(fed + count), '0', '0', ARGV[i], ARGV[i + 1])
+  for i = from, #ARGV, 3 do
+    add_entry(stream, id, fmt(fed + count), '0', '0', ARGV[i], ARGV[i + 1], ARGV[i + 2])
     count = count + 1
   end
   redis.call('HSET', job_key(id), 'fed', fmt(fed + count), 'fed_offset', offset)
@@ -126,7 +127,7 @@ end
 local function describe(stream, entry_id, entry)
   return {
     stream = stream, entry = entry_id, job = entry.job, index = tonumber(entry.index), attempt = entry.attempt,
-    faults = tonumber(entry.faults), name = entry.name, ref = entry.ref,
+    faults = tonumber(entry.faults), name = entry.name, ref = entry.ref, custom_id = entry.custom_id,
     starts = tonumber(redis.call('HGET', items_key(entry.job), 'starts:' .. entry.index) or '0'),
     options = redis.call('HGET', job_key(entry.job), 'options'),
   }

@@ -1,4 +1,4 @@
--- ARGV: the job as JSON, then the first window's name, ref, name, ref, ...
+-- ARGV: the job as JSON, then the first window's name, ref, custom_id, name, ref, custom_id, ...
 -- Answers 'ok' and the job's id (another's where this was asked before), or why there is none: 'upload_gone',
 -- 'parent_gone', 'not_reserved', or 'full' and what of: images, bytes, each with the owner's limit or everyone's.
 local new = cjson.decode(ARGV[1])
@@ -22,7 +22,7 @@ local now = now_ms()
 redis.call('HSET', key, 'options', new.options, 'model', new.model, 'lane', new.lane, 'state', 'queued',
   'total', new.total, 'queued', new.total, 'running', 0, 'succeeded', 0, 'failed', 0, 'canceled', 0,
   'waiting', 0, 'fed', 0, 'fed_offset', 0, 'upload', new.upload, 'bytes', new.bytes, 'owner', new.owner,
-  'retry_of', new.retry_of, 'created_at', fmt(now), 'deadline_at', fmt(now + tonumber(new.deadline_ms)))
+  'retry_of', new.retry_of, 'metadata', new.metadata, 'created_at', fmt(now), 'deadline_at', fmt(now + tonumber(new.deadline_ms)))
 account(id, new.total)
 redis.call('HINCRBY', 'sl:open', 'bytes', new.bytes)
 if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, new.bytes) end

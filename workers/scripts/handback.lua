@@ -1,10 +1,11 @@
--- ARGV: consumer, then stream, entry, started (0|1), fault (0|1), ... Puts images back at the end of their lane.
+-- ARGV: consumer, then stream, entry, started (0|1), fault (0|1), ref, ... Puts images back at the end of their lane,
+-- with another reference where one is given. Answers how many.
 -- The attempt goes up, so that whoever still works on the old delivery changes nothing. A start that was handed back
 -- is not a death and is taken off again.
 local consumer = ARGV[1]
 local count = 0
-for i = 2, #ARGV, 4 do
-  local stream, entry_id, started, fault = unpack(ARGV, i, i + 3)
+for i = 2, #ARGV, 5 do
+  local stream, entry_id, started, fault, ref = unpack(ARGV, i, i + 4)
   local row = redis.call('XPENDING', stream, GROUP, entry_id, entry_id, 1)[1]
   local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
   if row and row[2] == consumer and found then
@@ -21,7 +22,7 @@ for i = 2, #ARGV, 4 do
       redis.call('HINCRBY', key, 'queued', 1)
       redis.call('HINCRBY', key, 'waiting', 1)
       add_entry(stream, entry.job, entry.index, fmt(attempt), fmt(tonumber(entry.faults) + tonumber(fault)),
-        entry.name, entry.ref)
+        entry.name, ref ~= '' and ref or entry.ref, entry.custom_id)
       count = count + 1
     end
   end

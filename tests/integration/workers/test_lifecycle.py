@@ -303,15 +303,17 @@ def test_a_reservation_that_was_lost_makes_no_job(bench: Bench) -> None:
     """A request that was paused longer than its lease finds that another has the key."""
     terms = Terms(idempotency_key="k")
 
-    def slow() -> Iterator[tuple[str, io.BytesIO]]:
-        yield "a.jpg", io.BytesIO(b"x")
-        (key,) = bench.link.client.keys("sl:idempotency:*")
-        bench.link.client.delete(key)
-        other.append(bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], OPTIONS, terms))
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if not other:
+                (key,) = bench.link.client.keys("sl:idempotency:*")
+                bench.link.client.delete(key)
+                other.append(bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], OPTIONS, terms))
+            return super().read(size)
 
     other: list[Job] = []
     with pytest.raises(IdempotencyInFlightError):
-        bench.intake.submit_files(slow(), OPTIONS, terms)
+        bench.intake.submit_files([("a.jpg", Slow(b"x"))], OPTIONS, terms)
     assert bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], OPTIONS, terms).id == other[0].id
     assert bench.link.client.zcard("sl:jobs") == 1
 

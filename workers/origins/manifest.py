@@ -1,0 +1,173 @@
+"""Manifests: a row an image, as JSON lines or CSV with a header.
+
+A row has `path` or `url`, and may have `custom_id`. A `url` is http(s), or an fsspec URL under an allowed prefix. A
+`path` is absolute under an allowed root of the server, or relative to the manifest, which then lies there itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, cast
+
+from workers.errors import (
+    FolderNotFoundError,
+    ManifestError,
+    OutboundBlockedError,
+    SourceNotAllowedError,
+    SourceUnreadableError,
+)
+from workers.locations import allowed_location, open_location
+from workers.origins import Part, sha256
+from workers.references import file_ref
+from workers.settings import Settings
+from workers.sources import allowed_folder, printable, within_roots
+from workers.urls import parse_http_url
+
+_Lines: TypeAlias = "io.BufferedReader[io.RawIOBase]"
+
+FIELDS = ("path", "url", "custom_id")
+MAX_CUSTOM_ID_CHARS = 256
+_MAX_LINE = 65_536
+_MAX_PATH = 4096
+
+
+class Manifest:
+    """The images of a manifest. `base` is the folder, or the fsspec location, that relative paths start from."""
+
+    empty = "The manifest has no rows."
+
+    def __init__(self, content: BinaryIO, settings: Settings, base: Path | str | None = None) -> None:
+        self._content = content
+        self._settings = settings
+        self._base = base
+
+    def identity(self) -> Iterator[str]:
+        """The manifest's hash, and where it lies."""
+        self._check_size()
+        yield from ("manifest", str(self._base or ""), sha256(self._content))
+
+    def parts(self) -> Iterator[Part]:
+        """The rows' images; raises ManifestError, with the number of the row, SourceNotAllowedError."""
+        self._check_size()
+        lines = io.BufferedReader(cast("io.RawIOBase", self._content))
+        rows = _json_rows(lines) if _begins_with_brace(lines) else _csv_rows(lines)
+        for number, row in rows:
+            try:
+                yield self._part(row)
+            except (ManifestError, OutboundBlockedError) as error:
+                raise ManifestError(f"Row {number} of the manifest: {error}") from error
+            except SourceNotAllowedError as error:
+                raise SourceNotAllowedError(f"Row {number} of the manifest: {error}") from error
+
+    def _check_size(self) -> None:
+        most = self._settings.max_manifest_bytes
+        if self._content.seek(0, io.SEEK_END) > most:
+            raise ManifestError(f"The manifest has more than {most} bytes: make several jobs of it.")
+        self._content.seek(0)
+
+    def _part(self, row: Mapping[str, Any]) -> Part:
+        unknown = sorted(str(name) for name in set(row) - set(FIELDS))
+        if unknown:
+            raise ManifestError(f"unknown field {unknown[0][:100]!r}: there are {', '.join(FIELDS)}.")
+        given = {name: value for name, value in row.items() if value not in {None, ""}}
+        for name, value in given.items():
+            if not isinstance(value, str) or not value.isprintable():
+                raise ManifestError(f"{name} is not text without control characters.")
+        if ("path" in given) == ("url" in given):
+            raise ManifestError("give either path or url.")
+        custom_id = given.get("custom_id", "")
+        if len(custom_id) > MAX_CUSTOM_ID_CHARS:
+            raise ManifestError(f"custom_id is longer than {MAX_CUSTOM_ID_CHARS} characters.")
+        name, ref = self._by_url(given["url"]) if "url" in given else self._by_path(given["path"])
+        return Part(printable(name), ref=ref, custom_id=custom_id)
+
+    def _by_url(self, url: str) -> tuple[str, str]:
+        if url.partition("://")[0].lower() in {"http", "https"}:
+            return parse_http_url(url).file_name or url.partition("?")[0], f"url:{url}"
+        where = allowed_location(url, self._settings.source_prefixes)
+        return where.rpartition("/")[2], f"fs:{where}"
+
+    def _by_path(self, path: str) -> tuple[str, str]:
+        if len(path) > _MAX_PATH:
+            raise ManifestError(f"path is longer than {_MAX_PATH} characters.")
+        if isinstance(self._base, str):
+            if path.startswith("/"):
+                raise ManifestError("path is absolute: make it relative to the manifest.")
+            return path, f"fs:{allowed_location(f'{self._base}/{path}', self._settings.source_prefixes)}"
+        full = Path(path) if self._base is None else self._base / path
+        # By name only; the worker looks where links lead when it reads the file.
+        allowed = ".." not in full.parts and any(full.is_relative_to(root) for root in self._settings.folder_roots)
+        if not full.is_absolute() or not allowed:
+            raise SourceNotAllowedError("path is not under an allowed root: see SHELFLINE_FOLDER_ROOTS.")
+        return path, file_ref(full)
+
+
+@contextmanager
+def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Path | str]]:
+    """A manifest by its path on the server, or its fsspec URL, and where its relative paths start from.
+
+    Raises FolderNotAllowedError, FolderNotFoundError, SourceNotAllowedError, SourceUnreadableError.
+    """
+    if "://" in where:
+        url = allowed_location(where, settings.source_prefixes)
+        try:
+            with open_location(url, settings.source_prefixes) as content:
+                yield content, url.rpartition("/")[0]
+        except FileNotFoundError as error:
+            raise SourceUnreadableError("There is no manifest at the location.") from error
+        return
+    path = Path(where)
+    folder = allowed_folder(str(path.parent), settings.folder_roots)
+    try:
+        # The file itself may be a link to elsewhere.
+        if not within_roots(path, settings.folder_roots) or not path.is_file():
+            raise FolderNotFoundError("There is no such manifest under an allowed root.")
+        opened = path.open("rb")
+    except (OSError, RuntimeError) as error:
+        raise FolderNotFoundError(f"The manifest cannot be read: {error}.") from error
+    with opened:
+        yield opened, folder
+
+
+def _begins_with_brace(lines: _Lines) -> bool:
+    start = lines.peek(4096)[:4096]
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+
+
+def _json_rows(lines: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(_lines(lines), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"Row {number} of the manifest is not JSON: {str(error)[:200]}.") from error
+        if not isinstance(row, dict):
+            raise ManifestError(f"Row {number} of the manifest is not a JSON object.")
+        yield number, row
+
+
+def _csv_rows(lines: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    rows = csv.DictReader(_lines(lines), restkey="more fields than the header", strict=True)
+    try:
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise ManifestError(f"Row {rows.line_num} of the manifest is no CSV: {error}.") from error
+
+
+def _lines(lines: _Lines) -> Iterator[str]:
+    number = 0
+    while line := lines.readline(_MAX_LINE + 1):
+        number += 1
+        if len(line) > _MAX_LINE:
+            raise ManifestError(f"Line {number} of the manifest is longer than {_MAX_LINE} bytes.")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ManifestError(f"Line {number} of the manifest is not UTF-8.") from error
