@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.integration.workers.conftest import photo
-from workers.errors import ItemNotFoundError, JobGoneError, JobNotFoundError
+from workers.errors import ArchiveEntryError, ItemNotFoundError, JobGoneError, JobNotFoundError
 from workers.jobs import JobOptions
 from workers.originals import Originals, image_type
+from workers.references import failed_ref
 from workers.sources import manifest_path
 
 if TYPE_CHECKING:
@@ -68,10 +69,13 @@ def test_images_that_are_not_there(worker: Worker, originals: Originals, tmp_pat
 
 
 def test_images_that_were_never_kept(worker: Worker, originals: Originals) -> None:
-    """An image that was fetched from elsewhere is not fetched again for whoever looks at the job."""
+    """What was refused is not there, nor is what was not fetched (yet): nobody fetches it to look."""
     job = worker.submit(photo(1))
     manifest = Path(worker.settings.blob_url) / manifest_path(job.id)
-    manifest.write_text(json.dumps(["a.png", "url:https://shop.example/a.png"]) + "\n")
+    manifest.write_text(json.dumps(["a.png", "url:https://shop.example/a.png", ""]) + "\n")
+    with pytest.raises(ItemNotFoundError, match="no longer"):
+        originals.read(job.id, 0)
+    manifest.write_text(json.dumps(["a.png", failed_ref(ArchiveEntryError("a link")), ""]) + "\n")
     with pytest.raises(match="not kept"):
         originals.read(job.id, 0)
     manifest.write_text("")
