@@ -15,6 +15,9 @@ from api.problems import PROBLEM_TYPE, STATUS_BY_CODE, ProblemDocument
 from serving.errors import ShelflineError
 
 HEADERS: Mapping[str, str] = {
+    "Content-Disposition": "A name for the file.",
+    "ETag": "What `If-None-Match` may name, for an answer without a body where nothing has changed.",
+    "Link": 'With `rel="next"`: where the next results are.',
     "Location": "The job's address.",
     "Retry-After": "In how many seconds to ask again.",
     "Preference-Applied": "What was granted of `Prefer`.",

@@ -10,17 +10,22 @@ from flask import Flask, Response
 from api.access import ANYONE, bind_caller
 from api.callers import check_caller
 from api.docs import docs_routes
+from api.events import event_routes
 from api.headers import register_headers
 from api.health import health_routes
 from api.images import image_routes
+from api.items import item_routes
 from api.jobs import job_routes
+from api.listing import list_routes
 from api.models import model_routes
 from api.openapi import Api
 from api.pages import page_routes
 from api.problems import register_problems
 from api.request_ids import register_request_ids
+from api.results import result_routes
 from api.spool import UploadRequest
 from api.uploads import OTHER_PARTS
+from api.waiting import WaitingRoom
 from api.wire import register_wire
 from workers.settings import Settings
 
@@ -61,7 +66,12 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     api = Api(settings)
     app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))
-    app.register_blueprint(job_routes(settings, backend, api))
+    room = WaitingRoom()
+    app.register_blueprint(job_routes(settings, backend, api, room))
+    app.register_blueprint(list_routes(backend, api))
+    app.register_blueprint(result_routes(backend, api))
+    app.register_blueprint(item_routes(settings, backend, api))
+    app.register_blueprint(event_routes(backend, api, room))
     app.register_blueprint(image_routes(backend, api))
     app.register_blueprint(model_routes(settings, backend, api))
     app.register_blueprint(docs_routes(app, api))

@@ -47,6 +47,7 @@ class UrlsDocument(Document):
 
     self: str
     results: str
+    events: str
     cancel: str
     retry: str
 

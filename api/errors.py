@@ -82,6 +82,26 @@ class SpoolFullError(ShelflineError):
     retryable: ClassVar[bool] = True
 
 
+class BusyError(ShelflineError):
+    """Raised when as much of a kind is under way as the server takes on at once."""
+
+    code: ClassVar[str] = "busy"
+    retryable: ClassVar[bool] = True
+
+
+class ItemNotFinishedError(ShelflineError):
+    """Raised when an image has no result yet."""
+
+    code: ClassVar[str] = "item_not_finished"
+    retryable: ClassVar[bool] = True
+
+
+class ItemFailedError(ShelflineError):
+    """Raised when an image has no detections to draw, since it failed or its job was canceled."""
+
+    code: ClassVar[str] = "item_failed"
+
+
 class BindError(ShelflineError):
     """Raised when the API may not, or cannot, listen where its settings say."""
 

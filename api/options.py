@@ -78,9 +78,3 @@ class ShowHeaders(Asked):
     """The headers of a look at a job."""
 
     prefer: str = Field(default="", alias="Prefer", description="`wait=<seconds>` is the other way to ask (RFC 7240).")
-
-
-class ResultsQuery(Asked):
-    """Which results."""
-
-    start: int = Field(default=0, ge=0, description="The index of the first image, 0 to the job's total.")

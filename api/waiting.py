@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-THREADS = 32  # of a web process
-LONG_POLLS = THREADS - 8  # the rest stays free for short requests, so that waiting callers never keep others out
+THREADS = 256  # of a web process; one that waits costs a stack of some 100 kB
+LONG_POLLS = THREADS - 32  # the rest stays free for short requests, so that waiting callers never keep others out
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
@@ -34,10 +34,18 @@ class WaitingRoom:
     @contextmanager
     def place(self, seconds: float) -> Iterator[float]:
         """How long the caller may wait: what was asked for, or 0 where the room is full."""
-        if seconds <= 0 or not self._places.acquire(blocking=False):
+        if seconds <= 0 or not self.enter():
             yield 0.0
             return
         try:
             yield seconds
         finally:
-            self._places.release()
+            self.leave()
+
+    def enter(self) -> bool:
+        """Take a place, to be left again; False where there is none."""
+        return self._places.acquire(blocking=False)
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()

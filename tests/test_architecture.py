@@ -21,6 +21,7 @@ FOLDERS = ("api", "workers", "serving", "exporter")
 OF_WORKERS_FOR_API = {
     "annotate",
     "backend",
+    "baidu",
     "errors",
     "health",
     "images",

@@ -45,15 +45,15 @@ class Listing:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
-    def page(self, owner: str, wanted: Wanted, limit: int, behind: Place | None = None) -> Page:
-        """At most `limit` jobs; raises StoreUnavailableError."""
+    def page(self, owner: str | None, wanted: Wanted, limit: int, behind: Place | None = None) -> Page:
+        """At most `limit` jobs of an owner, None: of all; raises StoreUnavailableError."""
         newest = "+inf" if wanted.until is None else f"({wanted.until * 1000:.0f}"
         if behind and (wanted.until is None or behind.created_ms < wanted.until * 1000):
             newest = str(behind.created_ms)
         oldest = "-inf" if wanted.since is None else f"{wanted.since * 1000:.0f}"
         found, *place = self._link.run(
             "list",
-            f"sl:jobs:{owner}",
+            "sl:jobs" if owner is None else f"sl:jobs:{owner}",
             newest,
             oldest,
             behind.id if behind else "",

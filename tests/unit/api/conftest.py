@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from serving.contract import Contract
 from workers.catalog import Published
 from workers.errors import (
     FolderNotAllowedError,
@@ -23,6 +25,7 @@ from workers.errors import (
     NoImagesError,
     UnknownModelError,
 )
+from workers.indexes import Indexes
 from workers.intake import PLAIN, Terms
 from workers.jobs import Job, JobOptions, JobState, NewJob, new_id
 from workers.load import Estimate
@@ -39,6 +42,7 @@ class MemoryStore:
     error: Exception | None = None
     error_after: int | None = None  # results before `error` comes in the middle of a stream
     waits: list[float] = field(default_factory=list)
+    followers: list[threading.Event] = field(default_factory=list)
 
     def get(self, job_id: str) -> Job:
         """The job."""
@@ -55,13 +59,30 @@ class MemoryStore:
             self.changed.wait_for(lambda: self.get(job_id).state.terminal, timeout)
         return self.get(job_id)
 
-    def results(self, job_id: str, start: int = 0) -> Iterator[str]:
+    def results(self, job_id: str, start: int = 0, end: int | None = None) -> Iterator[str]:
         """The stored lines."""
         self.get(job_id)
-        for number, line in enumerate(self.lines[job_id][start:]):
+        for number, line in enumerate(self.lines[job_id][start:end]):
             if self.error and number == self.error_after:
                 raise self.error
             yield line
+
+    def finished_behind(self, job_id: str, start: int, end: int) -> int:
+        """As many as there are lines."""
+        self.get(job_id)
+        return max(start, min(end, len(self.lines[job_id])))
+
+    def finished(self, job_id: str, asked: Indexes) -> Indexes:
+        """Likewise."""
+        return Indexes.of((first, min(behind, len(self.lines[job_id]))) for first, behind in asked.ranges)
+
+    @contextmanager
+    def following(self, job_id: str) -> Iterator[threading.Event]:
+        """An event that is set when the job ends."""
+        self.get(job_id)
+        ended = threading.Event()
+        self.followers.append(ended)
+        yield ended
 
     def finish(self, job_id: str, lines: Iterable[dict[str, Any]]) -> None:
         """End a job with these results."""
@@ -74,6 +95,8 @@ class MemoryStore:
                 job, state=state, queued=0, succeeded=job.total - failed, failed=failed, finished_at=1_700_000_002.5
             )
             self.changed.notify_all()
+        for follower in self.followers:
+            follower.set()
 
 
 @dataclass
@@ -137,6 +160,11 @@ class MemoryCatalog:
     def look_up(self, model: str) -> Published | None:
         """What was published."""
         return self.published.get(model)
+
+    def contracts(self, model: str, versions: Iterable[int]) -> list[Contract]:
+        """Those of the versions that were published."""
+        found = self.published.get(model)
+        return [Contract.from_json(found.contract)] if found and found.version in versions else []
 
 
 @dataclass

@@ -159,7 +159,7 @@ def test_a_store_that_goes_down_before_the_first_result(http: FlaskClient, backe
 def test_a_store_that_goes_down_in_the_middle_of_the_results(http: FlaskClient, backend: MemoryBackend) -> None:
     """A stream that cannot be finished breaks: a reader must never take a part for the whole."""
     job_id = _submit(http)
-    backend.store.finish(job_id, [_result(0), _result(1)])
+    backend.store.finish(job_id, [_result(0) | {"pad": "x" * 100_000}, _result(1)])
     backend.store.error, backend.store.error_after = StoreUnavailableError("Redis does not answer."), 1
 
     with pytest.raises(StoreUnavailableError):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.indexes import Indexes
@@ -13,6 +13,7 @@ def _of(indexes: set[int]) -> Indexes:
     return Indexes.of((index, index + 1) for index in indexes)
 
 
+@settings(deadline=None)
 @given(SETS, SETS)
 def test_it_is_a_set(one: set[int], other: set[int]) -> None:
     """Ranges hold what a set would, in order, and none touches the next."""
@@ -23,12 +24,14 @@ def test_it_is_a_set(one: set[int], other: set[int]) -> None:
     assert all(a[1] < b[0] for a, b in zip(found.ranges, found.ranges[1:], strict=False))
 
 
+@settings(deadline=None)
 @given(SETS, st.integers(0, 70))
 def test_what_is_missing(indexes: set[int], total: int) -> None:
     """The complement, up to a total; nothing beyond it."""
     assert set(_of(indexes).missing(total)) == set(range(total)) - indexes
 
 
+@settings(deadline=None)
 @given(SETS, st.integers(1, 9))
 def test_it_is_written_and_read(indexes: set[int], most: int) -> None:
     """What is read back is the set, or where that would be too long its beginning: never more than it holds."""

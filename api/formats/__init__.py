@@ -1,0 +1,1 @@
+"""The formats of results: a writer each, pure, fed with results one after the other."""

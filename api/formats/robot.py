@@ -1,0 +1,19 @@
+"""The Baidu robot's result bodies: one a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from api.formats.source import ResultSource
+from workers.baidu import baidu_body
+
+
+def write_baidu(source: ResultSource) -> Iterator[str]:
+    """A body for each image; `requestId` is its `custom_id`, or where it has none `<job>/<index>`."""
+    labels = source.labels
+    for line in source.lines():
+        result = json.loads(line)
+        request_id = result.get("custom_id") or f"{source.job}/{result['index']}"
+        body = baidu_body(result, request_id, labels.root, labels.score_threshold)
+        yield json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"

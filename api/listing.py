@@ -1,0 +1,98 @@
+"""The route that lists jobs."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from flask import Blueprint, Response, url_for
+from pydantic import AwareDatetime, Field
+
+from api.access import caller
+from api.answers import Answer
+from api.checking import Asked
+from api.documents import Document, JobDocument
+from api.errors import InvalidRequestError
+from api.openapi import Api
+from api.showing import answer, shown
+from workers.errors import StoreUnavailableError
+from workers.jobs import JobState, is_id
+from workers.listing import Place, Wanted
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+_PLACE = re.compile(r"([0-9]{1,15})\.(job_[0-9a-f]{32})")
+
+
+class ListQuery(Asked):
+    """Which jobs."""
+
+    state: JobState | None = Field(default=None, description="Only jobs in this state.")
+    model: Annotated[str, Field(max_length=128)] | None = Field(default=None, description="Only jobs of this model.")
+    created_after: AwareDatetime | None = Field(default=None, description="Only jobs created then or later.")
+    created_before: AwareDatetime | None = Field(default=None, description="Only jobs created earlier.")
+    limit: int = Field(default=20, ge=1, le=100, description="At most so many.")
+    cursor: str = Field(default="", max_length=100, description="Where to go on: from an earlier page's `next`.")
+
+
+class JobsDocument(Document):
+    """Jobs, newest first. A page with filters may have fewer than asked for, even none, and yet a `next`."""
+
+    object: Literal["list"] = "list"
+    data: list[JobDocument]
+    next: str | None = Field(description="Where the next page is, absolute; null at the end.")
+
+
+def list_routes(backend: Backend, api: Api) -> Blueprint:
+    """The route GET /v1/jobs."""
+    routes = Blueprint("listing", __name__, url_prefix="/v1/jobs")
+
+    @routes.get("")
+    @api.describe(
+        Answer({"application/json": JobsDocument}, headers=("ETag",)),
+        Answer(status=304),
+        tag="jobs",
+        query=ListQuery,
+        problems=(StoreUnavailableError,),
+    )
+    def listed(query: ListQuery) -> Response:
+        """List your jobs, newest first.
+
+        Jobs that come or go meanwhile shift no page: each job that is there all the time is seen once.
+        """
+        wanted = Wanted(
+            query.state or "", query.model or "", _seconds(query.created_after), _seconds(query.created_before)
+        )
+        owner = None if caller().sees_all else caller().owner
+        page = backend.listing.page(owner, wanted, query.limit, _place(query.cursor))
+        next_url = None
+        if page.behind:
+            given = query.model_dump(mode="json", exclude_none=True) | {"cursor": _cursor(page.behind)}
+            next_url = url_for("listing.listed", _external=True, **given)
+        return answer(JobsDocument(data=[shown(backend, job) for job in page.jobs], next=next_url))
+
+    return routes
+
+
+def _cursor(place: Place) -> str:
+    return base64.urlsafe_b64encode(f"{place.created_ms}.{place.id}".encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> Place | None:
+    """The place that a cursor stands for; raises InvalidRequestError for a text that is none."""
+    if not cursor:
+        return None
+    try:
+        found = _PLACE.fullmatch(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode())
+    except ValueError:
+        found = None
+    if not found or not is_id("job", found[2]):
+        raise InvalidRequestError("cursor: give one from the `next` of an earlier page, as it is.")
+    return Place(int(found[1]), found[2])
+
+
+def _seconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()

@@ -1,0 +1,48 @@
+"""A job as an answer: its document, its addresses, its ETag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Response, request, url_for
+
+from api.documents import Document, JobDocument, UrlsDocument, job_document
+from workers.jobs import Job
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+
+def shown(backend: Backend, job: Job) -> JobDocument:
+    """A job's document."""
+    return job_document(job, job_urls(job.id), backend.load.estimate(job))
+
+
+def answer(document: Document, status: int = 200) -> Response:
+    """A document as a response; to a GET with its ETag, or without its body for whoever has that already."""
+    response = Response(document.to_json(), status, mimetype="application/json")
+    if request.method in {"GET", "HEAD"}:
+        response.add_etag(weak=True)
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.make_conditional(request)
+    return response
+
+
+def accepted(backend: Backend, job: Job) -> Response:
+    """The answer to a submission: 202, where the job is and when to look."""
+    document = shown(backend, job)
+    response = answer(document, 202)
+    response.headers["Location"] = document.urls.self
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+def job_urls(job_id: str) -> UrlsDocument:
+    """The absolute addresses of a job."""
+    return UrlsDocument(
+        self=url_for("jobs.show", job_id=job_id, _external=True),
+        results=url_for("results.results", job_id=job_id, _external=True),
+        events=url_for("events.events", job_id=job_id, _external=True),
+        cancel=url_for("jobs.cancel", job_id=job_id, _external=True),
+        retry=url_for("jobs.retry", job_id=job_id, _external=True),
+    )

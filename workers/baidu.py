@@ -1,0 +1,43 @@
+"""The Baidu robot's result body, of one image: what it is answered, and what it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+UNAVAILABLE = (2, "Service temporarily unavailable")
+NOT_AN_IMAGE = (216201, "image format error")
+WRONG_SIZE = (216202, "image size error")
+INTERNAL = (282000, "internal error")
+
+_BY_CODE = {
+    "deadline_exceeded": UNAVAILABLE,
+    "image_decode_failed": NOT_AN_IMAGE,
+    "image_too_large": WRONG_SIZE,
+    "model_unavailable": UNAVAILABLE,
+    "unsupported_format": NOT_AN_IMAGE,
+}
+
+
+def baidu_body(
+    result: Mapping[str, Any], request_id: str, root: Callable[[str], str], score_threshold: float
+) -> dict[str, Any]:
+    """The body for a stored result, of detections or of an error; `root` gives the category path of a label."""
+    if result["state"] != "succeeded":
+        return baidu_error(_BY_CODE.get((result.get("error") or {}).get("code", ""), INTERNAL), request_id)
+    found = [
+        {"score": one["score"], "root": root(one["label"]), "keyword": one["label"]} for one in result["detections"]
+    ]
+    return {
+        "requestId": request_id,
+        "result": found,
+        "resultNum": len(found),
+        "filterThreshold": score_threshold,
+        "extInfos": {},
+    }
+
+
+def baidu_error(error: tuple[int, str], request_id: str) -> dict[str, Any]:
+    """The body for an error of Baidu's, (code, message)."""
+    code, message = error
+    return {"error_code": code, "error_msg": message, "requestId": request_id}
