@@ -24,6 +24,7 @@ from api.problems import register_problems
 from api.request_ids import register_request_ids
 from api.results import result_routes
 from api.spool import UploadRequest
+from api.submissions import submission_routes
 from api.uploads import OTHER_PARTS
 from api.waiting import WaitingRoom
 from api.wire import register_wire
@@ -67,6 +68,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))
     room = WaitingRoom()
+    app.register_blueprint(submission_routes(settings, backend, api, room))
     app.register_blueprint(job_routes(settings, backend, api, room))
     app.register_blueprint(list_routes(backend, api))
     app.register_blueprint(result_routes(backend, api))

@@ -17,7 +17,12 @@ from workers.settings import Settings
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
 
+FILE_FIELDS = frozenset(("archive", "manifest"))  # that hold one file each, where a form has them
+
 Checked = TypeVar("Checked", bound=BaseModel)
+
+
+_MOST_TOLD = 10  # of what is wrong with a request
 
 
 class Asked(BaseModel):
@@ -38,13 +43,16 @@ def checked(kind: type[Checked], given: Mapping[str, Any], *, strict: bool) -> C
     try:
         return kind.model_validate(dict(given), strict=strict)
     except ValidationError as error:
-        wrong = error.errors()
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
         unknown = [_where(one["loc"]) for one in wrong if one["type"] == "extra_forbidden"]
         if unknown:
             known = ", ".join(sorted(kind.model_fields)) or "no field"
-            raise UnknownFieldError(f"Unknown field {', '.join(unknown)}: this request takes {known}.") from error
-        detail = "; ".join(f"{_where(one['loc'])}: {one['msg']}" for one in wrong)
-        raise InvalidRequestError(f"{detail}.") from error
+            raise UnknownFieldError(
+                f"Unknown field {', '.join(unknown[:_MOST_TOLD])}: this request takes {known}."
+            ) from error
+        told = [f"{_where(one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in wrong[:_MOST_TOLD]]
+        more = f"; and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
+        raise InvalidRequestError(f"{'; '.join(told)}{more}.") from error
 
 
 def checked_query(kind: type[Checked], args: MultiDict[str, str]) -> Checked:
@@ -77,8 +85,8 @@ def checked_body(
     if json and request.mimetype == JSON_TYPE:
         found["json"] = checked(json, read_json(request, settings), strict=True)
     elif form and request.mimetype == FORM_TYPE:
-        files, fields = read_upload(request, settings)
-        found["form"] = checked(form, {**fields, "images": files}, strict=False)
+        files, fields = read_upload(request, settings, FILE_FIELDS & form.model_fields.keys())
+        found["form"] = checked(form, {**fields, **files}, strict=False)
     elif request.mimetype in raw:
         request.max_content_length = settings.max_upload_bytes
     else:

@@ -38,8 +38,10 @@ class OptionsDocument(Document):
     """What the caller asked for; null takes the model's own."""
 
     model: str
+    model_version: int | None = None
     min_score: float | None
     max_detections: int | None
+    priority: Lane | None = None
 
 
 class UrlsDocument(Document):
@@ -67,6 +69,7 @@ class JobDocument(Document):
     eta_seconds: float | None = Field(description="How long until it ends; null where nothing was measured yet.")
     model_versions: list[int] = Field(description="The versions that made its results.")
     options: OptionsDocument
+    metadata: dict[str, str] = Field(default_factory=dict, description="What its caller gave with it.")
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
@@ -96,8 +99,13 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
         eta_seconds=None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
         model_versions=list(job.model_versions),
         options=OptionsDocument(
-            model=job.options.model, min_score=job.options.min_score, max_detections=job.options.max_detections
+            model=job.options.model,
+            model_version=job.options.model_version,
+            min_score=job.options.min_score,
+            max_detections=job.options.max_detections,
+            priority=job.options.priority,
         ),
+        metadata=dict(job.metadata),
         created_at=rfc3339(job.created_at),
         started_at=rfc3339(job.started_at),
         finished_at=rfc3339(job.finished_at),

@@ -1,4 +1,4 @@
-"""The routes of jobs: submit, look, change."""
+"""The routes of jobs: look, change."""
 
 from __future__ import annotations
 
@@ -7,47 +7,26 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response
 
-from api.access import caller, own_job
+from api.access import own_job
 from api.answers import Answer, document_answer
 from api.documents import JobDocument
-from api.errors import SpoolFullError
 from api.openapi import Api, Problems
-from api.options import FolderJob, ShowHeaders, ShowQuery, SubmitHeaders, UploadJob
+from api.options import ShowHeaders, ShowQuery
 from api.showing import accepted, answer, shown
 from api.waiting import WaitingRoom, asked_wait
 from workers.errors import (
-    FolderNotAllowedError,
-    FolderNotFoundError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
     JobGoneError,
     JobNotFoundError,
     JobStateError,
-    NoImagesError,
     QueueFullError,
     StoreUnavailableError,
-    TooManyImagesError,
-    UnknownModelError,
 )
-from workers.intake import Terms
 from workers.settings import Settings
 
 if TYPE_CHECKING:
     from workers.backend import Backend
 
 OF_A_JOB: Problems = (JobNotFoundError, JobGoneError, StoreUnavailableError)
-OF_A_SUBMISSION: Problems = (
-    FolderNotAllowedError,
-    FolderNotFoundError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
-    NoImagesError,
-    QueueFullError,
-    SpoolFullError,
-    StoreUnavailableError,
-    TooManyImagesError,
-    UnknownModelError,
-)
 _JOB = document_answer(JobDocument)
 _ACCEPTED = document_answer(JobDocument, 202, headers=("Location", "Retry-After"))
 
@@ -55,24 +34,6 @@ _ACCEPTED = document_answer(JobDocument, 202, headers=("Location", "Retry-After"
 def job_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
     """The routes below /v1/jobs."""
     routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
-
-    @routes.post("")
-    @api.describe(
-        _ACCEPTED, tag="jobs", headers=SubmitHeaders, json=FolderJob, form=UploadJob, problems=OF_A_SUBMISSION
-    )
-    def submit(headers: SubmitHeaders, json: FolderJob | None, form: UploadJob | None) -> Response:
-        """Submit a job.
-
-        The images are uploaded as multipart/form-data, or are those of a folder of the server.
-        """
-        asked = json or form
-        assert asked
-        options = asked.job_options(settings.model)
-        terms = Terms(caller().owner, asked.deadline_seconds, headers.idempotency_key)
-        if form:
-            return accepted(backend, backend.intake.submit_files(form.images, options, terms))
-        assert json
-        return accepted(backend, backend.intake.submit_folder(json.folder, options, terms))
 
     @routes.get("/<job_id>")
     @api.describe(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
+from pydantic import Field
 
 from api.checking import Asked
-from api.uploads import Upload
 from workers.jobs import JobOptions
-
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
 
 
 class OptionFields(Asked):
@@ -18,6 +15,9 @@ class OptionFields(Asked):
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)] | None = Field(
         default=None, description="The model's name; null takes the default one."
+    )
+    model_version: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(
+        default=None, description="One version of the model; null takes the newest at each image's turn."
     )
     min_score: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
         default=None, description="Leave detections below this score out."
@@ -31,28 +31,9 @@ class OptionFields(Asked):
 
     def job_options(self, default_model: str) -> JobOptions:
         """The options as a job keeps them."""
-        return JobOptions(self.model or default_model, self.min_score, self.max_detections)
-
-
-class FolderJob(OptionFields):
-    """A job on a folder of the server."""
-
-    folder: str = Field(
-        min_length=1,
-        max_length=4096,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
-        description="An absolute path, under one of the roots that the server's settings allow.",
-    )
-
-
-class UploadJob(OptionFields):
-    """A job on uploaded images."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILES)] = Field(
-        description="The image files, each with its filename. `file`, `files` and `images[]` are the same field."
-    )
+        return JobOptions(
+            self.model or default_model, self.min_score, self.max_detections, model_version=self.model_version
+        )
 
 
 class SubmitHeaders(Asked):

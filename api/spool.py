@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from flask import Request
 from werkzeug.formparser import FormDataParser
@@ -19,6 +20,8 @@ from api.errors import SpoolFullError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
+
+_PIECE_BYTES = 1 << 18
 
 
 class Spool:
@@ -117,6 +120,14 @@ class UploadRequest(Request):
         if self._spool is None:
             self._spool = Spool()
         return cast("IO[bytes]", SpooledPart(self._spool))
+
+    def spooled_body(self) -> BinaryIO:
+        """The body, whatever it is, as a file in the spool; raises SpoolFullError, RequestEntityTooLarge."""
+        self._spool = Spool()
+        body = SpooledPart(self._spool)
+        shutil.copyfileobj(self.stream, body, _PIECE_BYTES)
+        body.seek(0)
+        return cast("BinaryIO", body)
 
     def make_form_data_parser(self) -> FormDataParser:
         """A parser that raises ValueError where a body is broken."""

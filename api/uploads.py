@@ -22,8 +22,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 Upload = tuple[str, BinaryIO]
 
 
-def read_upload(request: Request, settings: Settings) -> tuple[list[Upload], dict[str, str]]:
-    """The files of a multipart request, (name, content) each in the order they came, and the other fields.
+def read_upload(
+    request: Request, settings: Settings, single: frozenset[str] = frozenset()
+) -> tuple[dict[str, list[Upload]], dict[str, str]]:
+    """The files of a multipart request by field, (name, content) each in the order they came, and the other fields.
+
+    Files are taken in the field `images`, which has other names too, and in those of `single`.
 
     Raises InvalidRequestError, UnknownFieldError, NoImagesError, RequestTooLargeError, TooManyImagesError.
     """
@@ -37,27 +41,30 @@ def read_upload(request: Request, settings: Settings) -> tuple[list[Upload], dic
                 f"An upload has at most {settings.max_upload_bytes} bytes: make several jobs of it."
             ) from error
         raise TooManyImagesError(
-            f"The request has more than {most} files, or an option that is too long: make several jobs of it."
+            f"The request has more than {most} files, more than {settings.max_upload_bytes} bytes, or an option that "
+            "is too long: make several jobs of it."
         ) from error
     except ValueError as error:
         raise InvalidRequestError(f"The multipart body is broken: {error}.") from error
-    return _images(files, most), _fields(form)
+    return _files(files, single, most), _fields(form)
 
 
-def _images(files: MultiDict[str, FileStorage], most: int) -> list[Upload]:
+def _files(files: MultiDict[str, FileStorage], single: frozenset[str], most: int) -> dict[str, list[Upload]]:
     for name in files:
-        if name not in IMAGE_FIELDS:
-            raise UnknownFieldError(f"Unknown file field {name!r}: send the files in the field `images`.")
+        if name not in IMAGE_FIELDS and name not in single:
+            others = "".join(f", or in {one}" for one in sorted(single))
+            raise UnknownFieldError(f"Unknown file field {name!r}: send the files in the field `images`{others}.")
     # A browser sends one empty part without a name where no file was chosen.
-    sent = [part for _, part in files.items(multi=True) if part.filename or part.stream.read(1)]
+    sent = [(name, part) for name, part in files.items(multi=True) if part.filename or part.stream.read(1)]
     if not sent:
         raise NoImagesError("No image came with the request: send at least one, in the field `images`.")
     if len(sent) > most:
         raise TooManyImagesError(f"The request has {len(sent)} files, a job takes {most}: make several jobs of it.")
-    return [
-        (_checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
-        for number, part in enumerate(sent, 1)
-    ]
+    found: dict[str, list[Upload]] = {}
+    for number, (name, part) in enumerate(sent, 1):
+        upload = (_checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
+        found.setdefault("images" if name in IMAGE_FIELDS else name, []).append(upload)
+    return found
 
 
 def _fields(form: MultiDict[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from workers.indexes import Indexes
 from workers.intake import PLAIN, Terms
 from workers.jobs import Job, JobOptions, JobState, NewJob, new_id
 from workers.load import Estimate
+from workers.origins.simple import Item
 from workers.settings import Settings
 
 
@@ -106,6 +107,8 @@ class MemoryIntake:
     store: MemoryStore
     root: Path
     uploads: list[tuple[str, bytes]] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+    where: str = ""
     error: Exception | None = None
     terms: Terms = PLAIN
 
@@ -124,6 +127,28 @@ class MemoryIntake:
         self.uploads = [(name, content.read()) for name, content in files]
         return self._create(len(self.uploads), options)
 
+    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Terms) -> Job:
+        """A job of items, which are kept."""
+        self.terms, self.items = terms, list(items)
+        return self._create(len(self.items), options)
+
+    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Terms) -> Job:
+        """A job of one image; the archive is kept."""
+        self.terms, self.uploads = terms, [("archive", content.read())]
+        return self._create(1, options)
+
+    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Terms) -> Job:
+        """A job of one image; the manifest is kept."""
+        self.terms, self.uploads = terms, [("manifest", content.read())]
+        return self._create(1, options)
+
+    def submit_location(self, url: str, options: JobOptions, terms: Terms) -> Job:
+        """A job of one image; the location is kept."""
+        self.terms, self.where = terms, url
+        return self._create(1, options)
+
+    submit_manifest_at = submit_location
+
     def _create(self, total: int, options: JobOptions) -> Job:
         if self.error:
             raise self.error
@@ -133,6 +158,7 @@ class MemoryIntake:
             raise NoImagesError("no images")
         new = NewJob(new_id("job"), options, total, 60.0)
         job = Job(new.id, options, JobState.QUEUED, new.lane, total, total, 0, 0, 0, 0, 1_700_000_000.25)
+        job = replace(job, metadata=self.terms.metadata)
         self.store.jobs[job.id] = job
         self.store.lines[job.id] = []
         return job
@@ -219,6 +245,7 @@ def settings(root: Path) -> Settings:
     """Settings with small limits."""
     return Settings(
         folder_roots=(root,),
+        max_upload_bytes=5_000_000,
         max_job_images=20,
         max_json_bytes=10_000,
         max_wait_seconds=5.0,

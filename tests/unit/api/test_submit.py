@@ -12,6 +12,8 @@ from werkzeug.test import TestResponse
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend
 
+DEFAULTS = {"model": "default", "model_version": None, "min_score": None, "max_detections": None, "priority": None}
+
 
 def _send(http: FlaskClient, files: list[tuple[str, bytes]], field: str = "images", **form: str) -> TestResponse:
     data = {field: [(io.BytesIO(content), name) for name, content in files], **form}
@@ -39,7 +41,7 @@ def test_files_become_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
     assert files == backend.intake.uploads
     assert f"http://localhost/v1/jobs/{job['id']}" == response.headers["Location"] == job["urls"]["self"]
     assert response.headers["Retry-After"] == "1"
-    assert job["options"] == {"model": "other-1.0", "min_score": 0.25, "max_detections": 7}
+    assert job["options"] == DEFAULTS | {"model": "other-1.0", "min_score": 0.25, "max_detections": 7}
     assert job["counts"] == {"total": 3, "queued": 3, "running": 0, "succeeded": 0, "failed": 0, "canceled": 0}
     assert (job["object"], job["state"], job["created_at"]) == ("job", "queued", "2023-11-14T22:13:20.250Z")
 
@@ -63,7 +65,7 @@ def test_a_folder_becomes_a_job(http: FlaskClient, root: Path) -> None:
     response = http.post("/v1/jobs", json={"folder": str(root), "min_score": 1, "max_detections": 3})
 
     assert response.status_code == 202
-    assert response.get_json()["options"] == {"model": "default", "min_score": 1.0, "max_detections": 3}
+    assert response.get_json()["options"] == DEFAULTS | {"min_score": 1.0, "max_detections": 3}
 
 
 @pytest.mark.parametrize(

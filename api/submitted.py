@@ -1,0 +1,188 @@
+"""What a caller may submit: each form of a job, checked."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation, WithJsonSchema, model_validator
+
+from api.checking import Asked
+from api.options import OptionFields, ShowHeaders, SubmitHeaders
+from api.uploads import Upload
+from workers.errors import OutboundBlockedError
+from workers.jobs import JobOptions
+from workers.origins.manifest import MAX_CUSTOM_ID_CHARS
+from workers.origins.simple import Item
+from workers.urls import MAX_URL_CHARS, parse_http_url
+
+ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
+
+_FILE = {"type": "string", "format": "binary"}
+_FILES = {"type": "array", "items": _FILE, "minItems": 1}
+_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+
+
+def _decoded(value: Any) -> Any:  # noqa: ANN401  what came, before it is checked
+    """Base64, bare or as a data URL (RFC 2397), as the bytes that it stands for."""
+    if not isinstance(value, str):
+        return value
+    text = value
+    if value.startswith("data:"):
+        head, _, text = value.partition(",")
+        if not head.endswith(";base64"):
+            raise ValueError("a data URL must say `;base64,` before the data")
+    try:
+        found = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"this is no base64 (RFC 4648, section 4): {error}") from error
+    if not found:
+        raise ValueError("there is no data")
+    return found
+
+
+def _fetchable(url: str) -> str:
+    try:
+        parse_http_url(url)
+    except OutboundBlockedError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    return url
+
+
+def _from_text(value: Any) -> Any:  # noqa: ANN401  likewise
+    """A form's field is text: there an object is JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError("give a JSON object") from error
+    return value
+
+
+Base64Image = Annotated[
+    bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64"})
+]
+MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
+MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
+Metadata = Annotated[
+    Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)], BeforeValidator(_from_text)
+]
+
+
+class JobFields(OptionFields):
+    """The options of a job, as they may also stand in a query."""
+
+    priority: Literal["interactive", "bulk"] | None = Field(
+        default=None, description="The lane; null takes the interactive one for jobs of at most 8 images."
+    )
+
+    def job_options(self, default_model: str) -> JobOptions:
+        """The options as a job keeps them."""
+        return JobOptions(
+            self.model or default_model,
+            self.min_score,
+            self.max_detections,
+            model_version=self.model_version,
+            priority=self.priority,
+        )
+
+
+class SubmittedJob(JobFields):
+    """The options of a job, and what its caller wants to find with it again."""
+
+    metadata: Metadata = Field(
+        default_factory=dict,
+        description=f"Up to {MAX_METADATA_KEYS} texts of your own, shown with the job; in a form, a JSON object.",
+    )
+
+
+class ItemFields(Asked):
+    """One image: either `url` or `image`."""
+
+    url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(_fetchable)] | None = Field(
+        default=None, description="An http(s) URL, which a worker fetches; a URL that gives no image fails this image."
+    )
+    image: Base64Image | None = Field(
+        default=None, description="The image file in base64, bare or as a `data:` URL.", repr=False
+    )
+    custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=_PRINTABLE)] | None = Field(
+        default=None, description="An id of your own, unique within the job, which stands in the image's result."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> ItemFields:
+        if (self.url is None) == (self.image is None):
+            raise ValueError("give either url or image")
+        return self
+
+    @property
+    def item(self) -> Item:
+        """The item as the intake takes it."""
+        return Item(self.url or "", self.image or b"", self.custom_id or "")
+
+
+class JsonJob(SubmittedJob):
+    """A job on images that are named: exactly one of `items`, `folder`, `source`, `manifest`."""
+
+    items: Annotated[Sequence[ItemFields], Field(min_length=1)] | None = Field(
+        default=None, description="The images one by one."
+    )
+    folder: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+        default=None, description="A folder of the server: an absolute path under one of the roots that it allows."
+    )
+    source: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+        default=None,
+        description="A location in another store, such as `s3://bucket/photos`, under a prefix that the server allows.",
+    )
+    manifest: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+        default=None,
+        description="A file of the server or of another store, allowed likewise: JSON lines, or CSV with a header, a "
+        "row an image, with `path` or `url`, and `custom_id`.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> JsonJob:
+        _exactly_one(self, ("items", "folder", "source", "manifest"))
+        return self
+
+
+class UploadJob(SubmittedJob):
+    """A job on uploaded files: exactly one of `images`, `archive`, `manifest`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILES)] | None = Field(
+        default=None,
+        description="The image files, each with its filename. `file`, `files` and `images[]` are the same field.",
+    )
+    archive: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] | None = Field(
+        default=None, description="A zip archive of image files."
+    )
+    manifest: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] | None = Field(
+        default=None,
+        description="A manifest, as in the JSON form; its paths are absolute, on the server.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> UploadJob:
+        _exactly_one(self, ("images", "archive", "manifest"))
+        for name in ("archive", "manifest"):
+            if len(getattr(self, name) or ()) > 1:
+                raise ValueError(f"send one file in the field {name}")
+        return self
+
+
+class ArchiveQuery(JobFields):
+    """The options of a job whose body is a zip archive."""
+
+
+class JobHeaders(SubmitHeaders, ShowHeaders):
+    """The headers of a submission; with `Prefer: wait=<seconds>` the answer comes when the job ends."""
+
+
+def _exactly_one(asked: JobFields, names: tuple[str, ...]) -> None:
+    if sum(getattr(asked, name) is not None for name in names) != 1:
+        raise ValueError(f"give exactly one of {', '.join(names)}")
