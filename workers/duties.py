@@ -40,7 +40,7 @@ class Duties:
             "seal": self._seal,
             "expire": self._expire,
             "retire": self._retire,
-            "upload": self._give_up_upload,
+            "draft": self._give_up_draft,
             "purge": self._purge,
         }
 
@@ -95,8 +95,8 @@ class Duties:
         self._link.run("delete", job, REMEMBERED_SECONDS * 1000, "any")
         self._link.run("end_duty", duty, lease)
 
-    def _give_up_upload(self, duty: str, lease: str, upload: str) -> None:
-        self._link.run("give_up_upload", duty, lease, upload)
+    def _give_up_draft(self, duty: str, lease: str, path: str) -> None:
+        self._link.run("give_up_draft", duty, lease, path)
 
     def _purge(self, duty: str, lease: str, path: str) -> None:
         self._blobs.delete_tree(path)

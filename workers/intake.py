@@ -35,7 +35,7 @@ from workers.reservations import Reservation, Reservations
 from workers.settings import Settings
 from workers.sources import allowed_folder, manifest_line, manifest_path, read_window
 from workers.store import JobStore
-from workers.uploads import Upload, drop_upload, due_in
+from workers.uploads import Upload, draft, drop_upload, due_in
 
 _MANIFEST_IN_MEMORY = 1 << 20
 
@@ -170,7 +170,7 @@ class Intake:
 
     def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "") -> NewJob:
         job_id = new_id("job")
-        due_in(self._link, f"purge:jobs/{job_id}", self._settings.upload_grace_seconds)  # undone when there is a job
+        due_in(self._link, draft(f"jobs/{job_id}"), self._settings.upload_grace_seconds)  # undone when there is a job
         deadline = terms.deadline_seconds or self._settings.deadline_seconds
         return NewJob(job_id, options, 0, deadline, owner=terms.owner, retry_of=retry_of, metadata=terms.metadata)
 

@@ -35,7 +35,7 @@ class Upload:
             return ImageSource(part.name, part.ref, part.custom_id)
         if not self.id:
             self.id = new_id("upload")
-            due_in(self._link, f"upload:{self.id}", self._grace)
+            due_in(self._link, draft(f"uploads/{self.id}"), self._grace)
         path = f"uploads/{self.id}/{self._count}"
         self._count += 1
         try:
@@ -49,7 +49,12 @@ def drop_upload(link: RedisLink, upload: str) -> None:
     """Have an upload deleted soon, since no job will come of it."""
     if upload:
         with suppress(StoreUnavailableError):  # then it is deleted in time
-            due_in(link, f"upload:{upload}", 0)
+            due_in(link, draft(f"uploads/{upload}"), 0)
+
+
+def draft(path: str) -> str:
+    """The duty that gives up what is stored at a path; the script that makes a job of it takes it off."""
+    return f"draft:{path}"
 
 
 def due_in(link: RedisLink, duty: str, seconds: float) -> None:

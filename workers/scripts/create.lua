@@ -17,7 +17,15 @@ for _, limit in ipairs(new.limits) do -- { field of sl:open, what this job adds,
     return { 'full', limit[1], fmt(there), limit[2], limit[3] }
   end
 end
-if new.upload ~= '' and redis.call('ZREM', 'sl:due', 'upload:' .. new.upload) == 0 then return { 'upload_gone' } end
+local drafts, gone = { 'jobs/' .. id }, false
+if new.upload ~= '' then drafts[2] = 'uploads/' .. new.upload end
+for _, path in ipairs(drafts) do
+  if redis.call('ZREM', 'sl:due', 'draft:' .. path) == 0 then gone = true end
+end
+if gone then -- what was stored since then goes as well
+  for _, path in ipairs(drafts) do need_again('purge:' .. path) end
+  return { 'upload_gone' }
+end
 local now = now_ms()
 redis.call('HSET', key, 'options', new.options, 'model', new.model, 'lane', new.lane, 'state', 'queued',
   'total', new.total, 'queued', new.total, 'running', 0, 'succeeded', 0, 'failed', 0, 'canceled', 0,
@@ -30,7 +38,6 @@ redis.call('ZADD', 'sl:jobs', fmt(now), id)
 redis.call('ZADD', owner_key(new.owner), fmt(now), id)
 redis.call('ZADD', active_key(new.model, new.lane), fmt(now), id)
 add_due('expire:' .. id, now + tonumber(new.deadline_ms))
-redis.call('ZREM', 'sl:due', 'purge:jobs/' .. id)
 if new.retry_of ~= '' then redis.call('HSET', job_key(new.retry_of), 'retried_as', id) end
 if new.reservation ~= '' then
   redis.call('HSET', new.reservation, 'job', id, 'fingerprint', new.fingerprint)

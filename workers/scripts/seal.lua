@@ -3,7 +3,7 @@
 local id, number = unpack(ARGV)
 local state = redis.call('HGET', job_key(id), 'state')
 if not state then
-  add_due('purge:jobs/' .. id, now_ms())
+  need_again('purge:jobs/' .. id)
 elseif open(state) or state == 'finishing' then
   redis.call('HSET', items_key(id), 'sealed:' .. number, 1)
   redis.call('UNLINK', segment_key(id, tonumber(number) * SEGMENT))

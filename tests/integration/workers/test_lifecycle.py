@@ -264,7 +264,7 @@ def test_two_retries_at_once_make_one_job(bench: Bench) -> None:
     second = bench.intake._new(OPTIONS, Terms(), retry_of=job.id)
     bench.link.client.hset(f"sl:job:{job.id}", "retried_as", first.id)
     assert bench.store.create(second, [], 0).id == first.id
-    assert f"purge:jobs/{second.id}" in bench.link.client.zrange("sl:due", 0, -1)
+    assert f"draft:jobs/{second.id}" in bench.link.client.zrange("sl:due", 0, -1)
 
 
 def test_the_same_request_with_the_same_key_is_one_job(bench: Bench) -> None:

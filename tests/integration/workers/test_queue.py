@@ -215,7 +215,7 @@ def test_a_restarted_redis_gives_everyone_one_lease(bench: Bench) -> None:
 def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
     """Its blobs go after the grace; from then on it cannot become a job, and one that became a job stays."""
     kept = bench.submit(1)
-    bench.link.client.zadd("sl:due", {"upload:upload_x": 1})
+    bench.link.client.zadd("sl:due", {"draft:uploads/upload_x": 1})
     bench.blobs.write("uploads/upload_x/0", io.BytesIO(b"x"))
     bench.duties.run_due()
     assert not bench.blobs._files.exists(bench.blobs._path("uploads/upload_x"))

@@ -1,0 +1,253 @@
+"""The store and the queue in memory: what each script of workers/scripts must do and answer, in plain Python.
+
+Counts, accounts and what waits are never kept, always counted anew from the images: so they cannot be wrong here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+LANES = ("interactive", "bulk")
+ACTIVE = {"queued", "running"}
+OPEN = ACTIVE | {"canceling"}
+
+
+def name_of(index: int) -> str:
+    """The name of a job's image, by agreement with whoever submits it."""
+    return f"{index}.jpg"
+
+
+@dataclass
+class Item:
+    """One image of a job."""
+
+    state: str = "queued"
+    attempt: int = 0
+    starts: int = 0
+    result: str | None = None
+
+
+@dataclass
+class MemoryJob:
+    """A job with its images."""
+
+    document: dict[str, Any]
+    items: list[Item]
+    state: str = "queued"
+    fed: int = 0
+    ending: str = ""
+    retried_as: str = ""
+    given_up: int = 0
+    versions: set[int] = field(default_factory=set)
+    sealed: set[int] = field(default_factory=set)
+
+    def count(self, state: str) -> int:
+        return sum(item.state == state for item in self.items)
+
+    @property
+    def unfinished(self) -> int:
+        return self.count("queued") + self.count("running")
+
+
+@dataclass
+class Entry:
+    """One entry of a lane; `consumer` and `idle` ms are those of its delivery."""
+
+    stream: str
+    job: str
+    index: int
+    attempt: int
+    faults: int
+    name: str
+    ref: str
+    consumer: str = ""
+    idle: int = 0
+    entry: str = ""  # what Redis calls it, learned at its first delivery
+
+
+class MemoryJobs:
+    """`run` takes and answers what RedisLink.run does. `now` and `uptime` are in ms."""
+
+    def __init__(self, segment: int) -> None:
+        self.segment = segment
+        self.now, self.uptime = 0, 1 << 40
+        self.jobs: dict[str, MemoryJob] = {}
+        self.lanes: dict[str, list[Entry]] = {}
+        self.due: dict[str, int] = {}
+        self.gone: dict[str, str] = {}
+        self.keys: dict[str, dict[str, str]] = {}
+        self.models: set[str] = set()
+
+    def run(self, name: str, *args: object) -> Any:
+        method: Callable[..., Any] = getattr(self, name)
+        return method(*map(str, args))
+
+    def age(self, milliseconds: int) -> None:
+        """Time passes for everyone."""
+        self.now += milliseconds
+        self.uptime += milliseconds
+        for lane in self.lanes.values():
+            for entry in lane:
+                entry.idle += milliseconds
+
+    # What is counted
+
+    def open(self) -> Counter[str]:
+        """What `sl:open` must hold."""
+        found: Counter[str] = Counter()
+        for job in self.jobs.values():
+            document = job.document
+            owner, left = document["owner"], job.unfinished
+            found["images"] += left
+            found[f"lane:{document['model']}:{document['lane']}"] += left
+            found["bytes"] += int(document["bytes"])
+            if owner:
+                found[f"images:{owner}"] += left
+                found[f"bytes:{owner}"] += int(document["bytes"])
+        return +found
+
+    def waiting(self, job: str) -> int:
+        """Entries of a job that nobody has claimed."""
+        return sum(entry.job == job and not entry.consumer for lane in self.lanes.values() for entry in lane)
+
+    def finished_prefix(self, job: str) -> list[str]:
+        lines: list[str] = []
+        for item in self.jobs[job].items:
+            if item.result is None:
+                break
+            lines.append(item.result)
+        return lines
+
+    # Jobs
+
+    def create(self, text: str, *flat: str) -> list[str]:
+        new = json.loads(text)
+        answer = self._found(new) or self._refused(new)
+        if answer:
+            return answer
+        key = new["id"]
+        self.jobs[key] = MemoryJob(new, [Item() for _ in range(int(new["total"]))])
+        self.models.add(new["model"])
+        for draft in _drafts(new):
+            del self.due[draft]
+        self.add_due(f"expire:{key}", self.now + int(new["deadline_ms"]))
+        if new["retry_of"]:
+            self.jobs[new["retry_of"]].retried_as = key
+        if new["reservation"]:
+            self.keys[new["reservation"]] = {"job": key, "fingerprint": new["fingerprint"]}
+        self._feed(key, flat)
+        return ["ok", key]
+
+    def _found(self, new: dict[str, Any]) -> list[str] | None:
+        """The job that was made of this before."""
+        if new["id"] in self.jobs:
+            return ["ok", new["id"]]
+        parent = self.jobs.get(new["retry_of"])
+        return ["ok", parent.retried_as] if parent and parent.retried_as else None
+
+    def _refused(self, new: dict[str, Any]) -> list[str] | None:
+        if new["retry_of"] and new["retry_of"] not in self.jobs:
+            return ["parent_gone"]
+        if new["reservation"] and self.keys.get(new["reservation"], {}).get("token") != new["token"]:
+            return ["not_reserved"]
+        there = self.open()
+        for limited, more, most in new["limits"]:
+            if there[limited] + int(more) > int(most):
+                return ["full", limited, str(there[limited]), more, most]
+        drafts = _drafts(new)
+        if drafts <= self.due.keys():
+            return None
+        for draft in drafts:
+            self.due.pop(draft, None)
+            self.need_again(draft.replace("draft:", "purge:"))
+        return ["upload_gone"]
+
+    def _feed(self, key: str, flat: Sequence[str]) -> None:
+        job = self.jobs[key]
+        stream = f"sl:lane:{job.document['model']}:{job.document['lane']}"
+        lane = self.lanes.setdefault(stream, [])
+        for name, ref in zip(flat[::2], flat[1::2], strict=True):
+            lane.append(Entry(stream, key, job.fed, 0, 0, name, ref))
+            job.fed += 1
+
+    def cancel(self, key: str, ending: str) -> str | None:
+        job = self.jobs.get(key)
+        if job is None:
+            return None
+        if job.state in ACTIVE:
+            job.state, job.ending = "canceling", ending
+            for item in job.items:
+                if item.state == "queued":
+                    self._give_up_item(job, item)
+            self._finish_if_done(key)
+        return job.state
+
+    def delete(self, key: str, _remembered: str, which: str) -> str | None:
+        job = self.jobs.get(key)
+        if job is None:
+            return None
+        if which == "over" and job.state in OPEN | {"finishing"}:
+            return job.state
+        del self.jobs[key]
+        self.gone[key] = job.state
+        for duty in (f"topup:{key}", f"finish:{key}", f"expire:{key}", f"retire:{key}"):
+            self.due.pop(duty, None)
+        self.need_again(f"purge:jobs/{key}")
+        if job.document["upload"]:
+            self.need_again(f"purge:uploads/{job.document['upload']}")
+        return job.state
+
+    @staticmethod
+    def _give_up_item(job: MemoryJob, item: Item) -> None:
+        item.state = "failed" if job.ending == "expired" else "canceled"
+        job.given_up += 1
+
+    def _give_up(self, entry: Entry) -> None:
+        job = self.jobs[entry.job]
+        item = job.items[entry.index]
+        item.attempt += 1
+        self._give_up_item(job, item)
+        self._finish_if_done(entry.job)
+
+    def _finish_if_done(self, key: str) -> bool:
+        job = self.jobs[key]
+        if job.state not in OPEN or job.unfinished:
+            return False
+        job.state = "finishing"
+        self.due.pop(f"expire:{key}", None)
+        self.due.pop(f"topup:{key}", None)
+        self.add_due(f"finish:{key}", self.now)
+        return True
+
+    # What is due
+
+    def add_due(self, duty: str, at: int) -> bool:
+        """Says whether it is new."""
+        new = duty not in self.due
+        self.due.setdefault(duty, at)
+        return new
+
+    def need_again(self, duty: str) -> None:
+        """A need that may come while the duty is being done: its doer must not take it off."""
+        self.due[duty] = self.now
+
+    # Idempotency keys
+
+    def reserve(self, key: str, token: str, _lease: str) -> list[str]:
+        found = self.keys.setdefault(key, {"token": token})
+        if "job" in found:
+            return ["done", found["job"], found["fingerprint"]]
+        return ["reserved"] if found["token"] == token else ["in_flight"]
+
+    def release(self, key: str, token: str) -> None:
+        if self.keys.get(key, {}).get("token") == token:
+            del self.keys[key]
+
+
+def _drafts(new: dict[str, Any]) -> set[str]:
+    """The duties that would give up what a job is about to be made of."""
+    return {f"draft:jobs/{new['id']}"} | ({f"draft:uploads/{new['upload']}"} if new["upload"] else set())
