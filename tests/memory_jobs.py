@@ -80,7 +80,6 @@ class MemoryJobs:
         self.due: dict[str, int] = {}
         self.gone: dict[str, str] = {}
         self.keys: dict[str, dict[str, str]] = {}
-        self.models: set[str] = set()
 
     def run(self, name: str, *args: object) -> Any:
         method: Callable[..., Any] = getattr(self, name)
@@ -131,7 +130,6 @@ class MemoryJobs:
             return answer
         key = new["id"]
         self.jobs[key] = MemoryJob(new, [Item() for _ in range(int(new["total"]))])
-        self.models.add(new["model"])
         for draft in _drafts(new):
             del self.due[draft]
         self.add_due(f"expire:{key}", self.now + int(new["deadline_ms"]))

@@ -52,9 +52,7 @@ class MemoryQueue(MemoryJobs):
         for lane in LANES:
             yield self.lanes.get(f"sl:lane:{model}:{lane}", [])
 
-    def claim(self, model: str, consumer: str, *numbers: str) -> dict[str, Any]:
-        *most_of, window = map(int, numbers)
-        interactive, most, kept = most_of if len(most_of) == 3 else (*most_of, *most_of, 0)
+    def claim(self, model: str, consumer: str, interactive: str, most: str, kept: str, window: str) -> dict[str, Any]:
         items: list[dict[str, Any]] = []
         due = False
 
@@ -71,13 +69,13 @@ class MemoryQueue(MemoryJobs):
                     items.append(self._describe(entry))
                 else:
                     self._drop(entry)
-                if job and self.waiting(entry.job) < window / 2 and job.fed < len(job.items):
+                if job and self.waiting(entry.job) < int(window) / 2 and job.fed < len(job.items):
                     due = self.add_due(f"topup:{entry.job}", self.now) or due
             return count > 0 and len(items) == want
 
-        take("bulk", kept)
-        more = take("interactive", interactive)
-        more = take("bulk", max(0, most - len(items))) or more
+        take("bulk", int(kept))
+        more = take("interactive", int(interactive))
+        more = take("bulk", max(0, int(most) - len(items))) or more
         return {"items": items, "due": due, "more": more}
 
     def start(self, consumer: str, *flat: str) -> list[str]:
@@ -228,7 +226,7 @@ class MemoryQueue(MemoryJobs):
     def sweep(self, lease: str) -> list[Any]:
         models = [
             model
-            for model in sorted(self.models)
+            for model in sorted({stream.split(":")[2] for stream in self.lanes})
             if any(not one.consumer or one.idle >= int(lease) for lane in self._lanes_of(model) for one in lane)
         ]
         return [models, int(any(at <= self.now for at in self.due.values()))]

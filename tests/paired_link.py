@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.memory_queue import LANES, MemoryQueue
+from tests.memory_queue import MemoryQueue
 from workers import redis_link, segments
 from workers.redis_link import RedisLink
 
 SMALL_SEGMENT = 5
 _NOW, _UPTIME = "test:now", "test:uptime"
+_READS = {"finished", "list"}  # scripts that change nothing
 _REPLACED = {
     "local SEGMENT = 1000": f"local SEGMENT = {SMALL_SEGMENT}",
     "redis.call('TIME')": (
@@ -96,10 +97,9 @@ class PairedLink(RedisLink):
         self._tell_time()
 
     def streams(self) -> Iterator[str]:
-        for lane in LANES:
-            stream = f"sl:lane:default:{lane}"
-            if self.client.exists(stream):
-                yield stream
+        """The lanes that any job ever used."""
+        for key in self.memory.lanes:
+            yield str(key)
 
     def run(self, name: str, *args: object) -> Any:
         """Run a script here and there; the answers must be the same."""
@@ -109,11 +109,15 @@ class PairedLink(RedisLink):
                 raise StoppedError
             self.left -= 1
         answer = super().run(name, *args)
+        if name in _READS:
+            return answer
         expected = self.memory.run(name, *args)
         found = answer
         if name in {"claim", "takeover"}:
             found = json.loads(answer)
             expected = _learned(expected, found)
+        elif name == "sweep":
+            found = [sorted(answer[0]), answer[1]]
         assert expected == found, f"{name} {args}"
         return answer
 

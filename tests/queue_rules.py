@@ -28,6 +28,10 @@ LEASE = 1000  # seconds, as all times here: nothing runs out by itself
 TICK = 400
 GRACE, DEADLINE, RETENTION = 3000.0, 2000.0, 20_000.0
 CONSUMERS = ("one", "two", "three")
+PLAIN = JobOptions("default")
+URGENT = JobOptions("default", priority="interactive")
+PINNED = JobOptions("default", model_version=2)
+TARGETS = st.sampled_from([PLAIN.target, PLAIN.target, PLAIN.target, PINNED.target])
 PICK = st.integers(0, 1 << 16)
 
 
@@ -67,9 +71,9 @@ class QueueRules(RuleBasedStateMachine):
 
     # What a front end does
 
-    def _submit(self, files: Iterator[tuple[str, io.BytesIO]], terms: Terms) -> None:
+    def _submit(self, files: Iterator[tuple[str, io.BytesIO]], terms: Terms, options: JobOptions = PLAIN) -> None:
         with suppress(ShelflineError):
-            job = self.intake.submit_files(files, JobOptions("default"), terms)
+            job = self.intake.submit_files(files, options, terms)
             if job.id not in self.jobs:
                 self.jobs.append(job.id)
 
@@ -79,10 +83,13 @@ class QueueRules(RuleBasedStateMachine):
         key=st.sampled_from(["", "", "", "k", "l"]),
         body=st.sampled_from([b"x", b"x", b"y"]),
         deadline=st.sampled_from([None, None, DEADLINE]),
+        options=st.sampled_from([PLAIN, PLAIN, PLAIN, PINNED, URGENT]),
     )
-    def submit(self, total: int, owner: str, key: str, body: bytes, deadline: float | None) -> None:
+    def submit(
+        self, total: int, owner: str, key: str, body: bytes, deadline: float | None, options: JobOptions
+    ) -> None:
         files = ((name_of(index), io.BytesIO(body)) for index in range(total))
-        self._submit(files, Terms(owner, deadline, key))
+        self._submit(files, Terms(owner, deadline, key), options)
 
     @rule(ticks=st.sampled_from([1, 8]), done=st.integers(0, 3))
     def submit_slowly(self, ticks: int, done: int) -> None:
@@ -129,14 +136,21 @@ class QueueRules(RuleBasedStateMachine):
 
     # What workers do
 
-    @rule(who=st.sampled_from(CONSUMERS), most=st.integers(1, 9))
-    def claim(self, who: str, most: int) -> None:
-        self._hold(who, self.queues[who].claim("default", most).deliveries)
+    @rule(
+        who=st.sampled_from(CONSUMERS),
+        lanes=TARGETS,
+        most=st.integers(0, 9),
+        interactive=st.one_of(st.none(), st.integers(0, 9)),
+        kept=st.integers(0, 2),
+    )
+    def claim(self, who: str, lanes: str, most: int, interactive: int | None, kept: int) -> None:
+        claim = self.queues[who].claim(lanes, most, interactive=interactive, kept=min(kept, most))
+        self._hold(who, claim.deliveries)
 
-    @rule(who=st.sampled_from(CONSUMERS), most=st.integers(1, 9))
-    def take_over(self, who: str, most: int) -> None:
+    @rule(who=st.sampled_from(CONSUMERS), lanes=TARGETS, most=st.integers(1, 9))
+    def take_over(self, who: str, lanes: str, most: int) -> None:
         held = [one.held for one in self.hands[who]]
-        self._hold(who, self.queues[who].take_over("default", most, held))
+        self._hold(who, self.queues[who].take_over(lanes, most, held))
 
     def _hold(self, who: str, deliveries: list[Delivery]) -> None:
         self.hands[who] += deliveries
@@ -155,7 +169,7 @@ class QueueRules(RuleBasedStateMachine):
         self.hands[who] = [one for one in hand if one not in done]
 
     def _settle(self, deliveries: list[Delivery], state: str) -> None:
-        self.store.settle([self._outcome(one, state) for one in deliveries])
+        self.store.settle([self._outcome(one, state) for one in deliveries], 0.0)
 
     def _outcome(self, one: Delivery, state: str) -> Outcome:
         self.written += 1  # so that no two results are the same

@@ -19,7 +19,7 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from serving.errors import ShelflineError
 from tests.memory_jobs import ACTIVE, OPEN
 from tests.paired_link import PairedLink, replace_clock
-from tests.queue_rules import GRACE, LEASE, RETENTION, QueueRules
+from tests.queue_rules import GRACE, LEASE, PINNED, PLAIN, RETENTION, QueueRules
 from tests.support import RedisServer
 from workers.queue import window
 from workers.settings import Settings
@@ -68,9 +68,7 @@ class QueueMachine(QueueRules):
         assert dict(self.memory.open()) == stored
         assert self.memory.due == dict(client.zrange("sl:due", 0, -1, withscores=True))
         working = {key for key, job in self.memory.jobs.items() if job.state in OPEN}
-        assert working == {
-            key for lane in ("interactive", "bulk") for key in client.zrange(f"sl:active:default:{lane}", 0, -1)
-        }
+        assert working == {job for key in client.keys("sl:active:*") for job in client.zrange(key, 0, -1)}
         assert set(self.memory.jobs) == set(client.zrange("sl:jobs", 0, -1))
 
     @invariant()
@@ -127,12 +125,13 @@ class QueueMachine(QueueRules):
 
     def _work(self) -> None:
         queue = self.queues["one"]
-        while taken := queue.take_over("default", 8, []):
-            self._settle(taken, "succeeded")
-        while taken := queue.claim("default", 8).deliveries:
-            lost = queue.start(taken)
-            self._settle([one for one in taken if one.held not in lost], "succeeded")
-            self.duties.run_due()
+        for target in (PLAIN.target, PINNED.target):
+            while taken := queue.take_over(target, 8, []):
+                self._settle(taken, "succeeded")
+            while taken := queue.claim(target, 8).deliveries:
+                lost = queue.start(taken)
+                self._settle([one for one in taken if one.held not in lost], "succeeded")
+                self.duties.run_due()
         self.duties.run_due()
 
     def _lanes(self) -> int:
