@@ -122,6 +122,7 @@ def check(worker: Worker, job: Job) -> None:
     assert client.keys(f"sl:job:{job.id}:*") == []  # sealed, all of it
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its threads stop as well
 @pytest.mark.usefixtures("small_segments")
 def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker]) -> None:
     """Each in turn, until a worker lives long enough to end the job itself."""

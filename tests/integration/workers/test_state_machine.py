@@ -19,8 +19,9 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from serving.errors import ShelflineError
 from tests.memory_jobs import ACTIVE, OPEN
 from tests.paired_link import PairedLink, replace_clock
-from tests.queue_rules import GRACE, LEASE, PINNED, PLAIN, RETENTION, QueueRules
+from tests.queue_rules import GRACE, LEASE, PINNED, PLAIN, RETENTION
 from tests.support import RedisServer
+from tests.worker_rules import QueueRules
 from workers.queue import window
 from workers.settings import Settings
 
@@ -171,9 +172,9 @@ def test_the_queue_in_any_order(machine: Callable[[], QueueMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=hypothesis_settings(
-            max_examples=int(EXAMPLES or 60),
+            max_examples=int(EXAMPLES or 80),
             derandomize=not EXAMPLES,
-            stateful_step_count=40,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
