@@ -64,6 +64,7 @@ class Entry:
     faults: int
     name: str
     ref: str
+    custom_id: str
     consumer: str = ""
     idle: int = 0
     entry: str = ""  # what Redis calls it, learned at its first delivery
@@ -168,8 +169,8 @@ class MemoryJobs:
         job = self.jobs[key]
         stream = f"sl:lane:{job.document['model']}:{job.document['lane']}"
         lane = self.lanes.setdefault(stream, [])
-        for name, ref in zip(flat[::2], flat[1::2], strict=True):
-            lane.append(Entry(stream, key, job.fed, 0, 0, name, ref))
+        for name, ref, custom_id in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            lane.append(Entry(stream, key, job.fed, 0, 0, name, ref, custom_id))
             job.fed += 1
 
     def cancel(self, key: str, ending: str) -> str | None:

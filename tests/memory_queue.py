@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.memory_jobs import ACTIVE, LANES, OPEN, Entry, MemoryJobs, name_of
 from workers import results
+from workers.jobs import ImageSource
 
 
 class MemoryQueue(MemoryJobs):
@@ -44,6 +46,7 @@ class MemoryQueue(MemoryJobs):
             "faults": entry.faults,
             "name": entry.name,
             "ref": entry.ref,
+            "custom_id": entry.custom_id,
             "starts": job.items[entry.index].starts,
             "options": job.document["options"],
         }
@@ -115,7 +118,7 @@ class MemoryQueue(MemoryJobs):
 
     def handback(self, consumer: str, *flat: str) -> int:
         count = 0
-        for stream, entry_id, started, fault in _by(4, flat):
+        for stream, entry_id, started, fault, ref in _by(5, flat):
             entry = self._find(stream, entry_id)
             if entry is None or entry.consumer != consumer:
                 continue
@@ -128,9 +131,15 @@ class MemoryQueue(MemoryJobs):
                 item.attempt += 1
                 item.starts -= 1 if started == "1" and item.starts else 0
                 item.state = "queued"
-                faults = entry.faults + int(fault)
                 self.lanes[stream].append(
-                    Entry(stream, entry.job, entry.index, item.attempt, faults, entry.name, entry.ref)
+                    replace(
+                        entry,
+                        attempt=item.attempt,
+                        faults=entry.faults + int(fault),
+                        ref=ref or entry.ref,
+                        consumer="",
+                        entry="",
+                    )
                 )
                 count += 1
         return count
@@ -201,7 +210,9 @@ class MemoryQueue(MemoryJobs):
             first = int(number) * self.segment
             for index, item in enumerate(job.items[first : first + self.segment], first):
                 if item.result is None:
-                    item.result = results.given_up(index, name_of(index), expired=job.ending == "expired")
+                    item.result = results.given_up(
+                        index, ImageSource(name_of(index), ""), expired=job.ending == "expired"
+                    )
 
     def fill(self, key: str, *flat: str) -> None:
         job = self.jobs.get(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class FrontEndRules(RuleBasedStateMachine):
 
     # What a front end does
 
-    def _submit(self, files: Iterator[tuple[str, io.BytesIO]], terms: Terms, options: JobOptions = PLAIN) -> None:
+    def _submit(self, files: Iterable[tuple[str, io.BytesIO]], terms: Terms, options: JobOptions = PLAIN) -> None:
         with suppress(ShelflineError):
             job = self.intake.submit_files(files, options, terms)
             if job.id not in self.jobs:
@@ -88,7 +88,7 @@ class FrontEndRules(RuleBasedStateMachine):
     def submit(
         self, total: int, owner: str, key: str, body: bytes, deadline: float | None, options: JobOptions
     ) -> None:
-        files = ((name_of(index), io.BytesIO(body)) for index in range(total))
+        files = [(name_of(index), io.BytesIO(body)) for index in range(total)]
         self._submit(files, Terms(owner, deadline, key), options)
 
     @rule(ticks=st.sampled_from([1, 8]), done=st.integers(0, 3))

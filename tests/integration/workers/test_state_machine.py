@@ -172,9 +172,9 @@ def test_the_queue_in_any_order(machine: Callable[[], QueueMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=hypothesis_settings(
-            max_examples=int(EXAMPLES or 80),
+            max_examples=int(EXAMPLES or 40),
             derandomize=not EXAMPLES,
-            stateful_step_count=50,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
