@@ -73,7 +73,7 @@ def swap(url: str, models: Path, photo: Path) -> None:
 
         def one() -> tuple[float, list[int]]:
             began = time.monotonic()
-            *_, job = client.wait(client.submit_folder(str(photo))["id"])
+            *_, job = client.wait(client.submit_folder(str(photo)).id)
             assert job.state == "succeeded", job
             return time.monotonic() - began, job.model_versions
 

@@ -46,7 +46,7 @@ class Bench:
 
     def run(self, folder: Path) -> str:
         """Run a job on a folder; its id."""
-        *_, job = self.client.wait(self.client.submit_folder(str(folder))["id"])
+        *_, job = self.client.wait(self.client.submit_folder(str(folder)).id)
         assert job.counts.succeeded == job.counts.total, job
         return str(job.id)
 

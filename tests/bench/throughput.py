@@ -77,7 +77,7 @@ SHAPES = (Shape(1, 1000), Shape(50, 20), Shape(1000, 1))
 
 
 def submit(client: ShelflineClient, photos: Sequence[Path]) -> str:
-    return client.submit_files([(photo.name, photo) for photo in photos])["id"]
+    return client.submit_files([(photo.name, photo) for photo in photos]).id
 
 
 def main() -> None:
