@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flask import g
 
 from workers.errors import JobGoneError
-from workers.jobs import Job
+from workers.jobs import Job, Quota
 from workers.store import unknown_job
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class Caller:
 
     owner: str = ""
     sees_all: bool = False
+    quota: Quota = field(default_factory=Quota)
 
     def sees(self, owner: str) -> bool:
         """Whether what belongs to an owner is shown to this caller."""

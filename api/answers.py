@@ -20,8 +20,17 @@ HEADERS: Mapping[str, str] = {
     "Link": 'With `rel="next"`: where the next results are.',
     "Location": "The job's address.",
     "Retry-After": "In how many seconds to ask again.",
+    "RateLimit": "Of each rate of the key: how many requests are left (`r`), and in how many seconds more are (`t`).",
+    "RateLimit-Policy": "The rates of the key: so many requests (`q`) in so many seconds (`w`).",
+    "WWW-Authenticate": "How to say who calls (RFC 6750).",
     "Preference-Applied": "What was granted of `Prefer`.",
     "X-Request-ID": "The request's id: the caller's own if it sent one, else a new one.",
+}
+
+_FAILURE_HEADERS: Mapping[int, tuple[str, ...]] = {
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", "RateLimit", "RateLimit-Policy"),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
 
 
@@ -51,6 +60,10 @@ class Answers(SpecResponse):
         super().__init__()
         self.answers = tuple(answers)
         self.problems = tuple(dict.fromkeys(problems))
+
+    def expect(self, problems: Iterable[type[ShelflineError]]) -> None:
+        """Add problems that the route may answer with."""
+        self.problems = tuple(dict.fromkeys((*self.problems, *problems)))
 
     @property
     def models(self) -> list[Any]:
@@ -85,10 +98,10 @@ def _success(answer: Answer, name: Any) -> dict[str, Any]:  # noqa: ANN401  spec
 def _failure(problems: list[type[ShelflineError]], name: Any) -> dict[str, Any]:  # noqa: ANN401  likewise
     codes = {"properties": {"code": {"enum": [one.code for one in problems]}}}
     schema = {"allOf": [_reference(name(ProblemDocument)), codes]}
-    temporary = any(STATUS_BY_CODE[one.code] == HTTPStatus.SERVICE_UNAVAILABLE for one in problems)
+    status = STATUS_BY_CODE[problems[0].code]
     return {
         "description": "\n".join(f"- `{one.code}`: {meaning(one)}" for one in problems),
-        "headers": _headers(*(("Retry-After",) if temporary else ()), "X-Request-ID"),
+        "headers": _headers(*_FAILURE_HEADERS.get(status, ()), "X-Request-ID"),
         "content": {PROBLEM_TYPE: {"schema": schema}},
     }
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, Response
 
-from api.access import ANYONE, bind_caller
-from api.callers import check_caller
 from api.docs import docs_routes
 from api.events import event_routes
+from api.gate import Gate
 from api.headers import register_headers
 from api.health import health_routes
 from api.images import image_routes
@@ -62,8 +61,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_problems(app)
     register_headers(app)
     register_wire(app)
-    app.before_request(check_caller)
-    app.before_request(lambda: bind_caller(ANYONE))
+    Gate(settings, backend).register(app)
     api = Api(settings)
     app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))

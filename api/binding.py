@@ -5,18 +5,24 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from collections.abc import Callable
 
 from api.errors import BindError
+from workers.errors import StoreUnavailableError
 from workers.settings import Settings
 
 
-def checked_binding(settings: Settings) -> str:
-    """The address for gunicorn to bind; raises BindError where it is not a loopback one, or is in use."""
+def checked_binding(settings: Settings, keys_exist: Callable[[], bool]) -> str:
+    """The address for gunicorn to bind; raises BindError where it is in use.
+
+    Also where others can reach it and the API has no keys: the settings ask for none, and none was made.
+    """
     host = settings.host.strip("[]")
-    if not is_loopback(host):
+    if not is_loopback(host) and not settings.demands_keys and not _known(keys_exist, host):
         raise BindError(
-            f"The API does not listen on {host}: it has no keys yet, so anyone who can reach it could use it. "
-            "Set SHELFLINE_HOST=127.0.0.1, and put a proxy in front that asks who is there and sends Host: 127.0.0.1."
+            f"The API does not listen on {host}: it has no keys yet, so anyone who can reach it could use it. Make a "
+            "key with `shelfline keys create NAME`, or set SHELFLINE_REQUIRE_KEYS=1 and make one later, or set "
+            "SHELFLINE_HOST=127.0.0.1."
         )
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0]
@@ -30,6 +36,16 @@ def checked_binding(settings: Settings) -> str:
             ) from error
         raise BindError(f"The API cannot listen on {host}:{settings.port}: {error}.") from error
     return f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
+
+
+def _known(keys_exist: Callable[[], bool], host: str) -> bool:
+    try:
+        return keys_exist()
+    except StoreUnavailableError as error:
+        raise BindError(
+            f"The API does not listen on {host}: it must have keys for that, and whether it has is not known. {error} "
+            "SHELFLINE_REQUIRE_KEYS=1 needs no look."
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: `shelfline detect`, `up`, `show`, `results`, `export`, `models`."""
+"""The command line: `shelfline detect`, `up`, `show`, `results`, `export`, `models`, `keys`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from rich.console import Console
 from api.client import ShelflineClient
 from api.detect import DetectRequest, run_detect
 from api.errors import UsageError
+from api.keys_command import app as keys_app
 from api.plan import PROJECT
 from api.state import StackState
 from api.up import run_stack
 from serving.errors import ShelflineError
+from workers.settings import load_settings
 
 CANNOT = 2
 _FILE_COLUMNS = 120
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(keys_app, name="keys")
 
 Url = Annotated[str | None, typer.Option(envvar="SHELFLINE_URL", help="A running API, as in http://127.0.0.1:5000.")]
 Var = Annotated[Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")]
@@ -112,13 +115,15 @@ def main() -> None:
 
 
 def _client(url: str | None, var: Path) -> ShelflineClient:
+    key = load_settings().key
+    secret = key.get_secret_value() if key else None
     if url:
-        return ShelflineClient(url)
+        return ShelflineClient(url, key=secret)
     state = StackState(var)
     record = state.read() if state.running() else None
     if record is None:
         raise UsageError("No stack is running here: start one with `shelfline up`, or say where one is with --url.")
-    return ShelflineClient(record.url)
+    return ShelflineClient(record.url, key=secret)
 
 
 def _exec_exporter(arguments: list[str]) -> None:

@@ -25,8 +25,15 @@ _RETRY_SECONDS = 0.25
 class ShelflineClient:
     """A connection to one API. Every method raises ApiError for what the API refuses, and ConnectionFailedError."""
 
-    def __init__(self, base_url: str, *, timeout: float = 30.0, transport: httpx.BaseTransport | None = None) -> None:
-        """`base_url` as in http://127.0.0.1:5000; `timeout` in seconds, for each read and write."""
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        key: str | None = None,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`base_url` as in http://127.0.0.1:5000, `key` as in sl_...; `timeout` in seconds, for each read and write."""
         self.base_url = base_url.rstrip("/")
         try:
             host = urlsplit(self.base_url).hostname or ""
@@ -36,6 +43,7 @@ class ShelflineClient:
             base_url=self.base_url,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
             # A proxy of the environment cannot reach this machine's own loopback.
             trust_env=not is_loopback(host),
         )

@@ -51,7 +51,8 @@ def run_detect(asked: DetectRequest, *, console: Console, status: Console) -> in
     report = Report()
     with waiting(status) as line, _stack(asked, collection, line.say) as stack:
         line.stop()
-        seconds = _detect(asked, collection, stack, output, report, status)
+        client = ShelflineClient(stack.url, key=settings.key.get_secret_value() if settings.key else None)
+        seconds = _detect(client, asked, collection, stack, output, report, status)
 
     with drawing_progress(status, report.succeeded) as advance:
         undrawn = output.draw_pictures(_image_of(collection), settings.max_image_pixels, advance)
@@ -89,12 +90,18 @@ def _stack(
 
 
 def _detect(
-    asked: DetectRequest, collection: Collection, stack: Stack, output: Output, report: Report, status: Console
+    client: ShelflineClient,
+    asked: DetectRequest,
+    collection: Collection,
+    stack: Stack,
+    output: Output,
+    report: Report,
+    status: Console,
 ) -> float:
     """Run one job and write its results; returns the seconds from its submission to its end."""
     begin = time.monotonic()
     try:
-        with ShelflineClient(stack.url) as client:
+        with client:
             job = _submit(client, asked, collection, stack)
             with job_progress(status, job.counts.total) as bar:
                 for state in client.wait(job.id, alive=stack.alive):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 
 from api.binding import checked_binding
+from api.masking import MaskedLogger
 from api.waiting import THREADS
 from api.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
+from workers.keys import keys_exist
 from workers.settings import load_settings
 
 try:
     settings = load_settings()
-    bind = checked_binding(settings)
+    bind = checked_binding(settings, lambda: keys_exist(settings.redis_url))
 except ShelflineError as error:
     sys.exit(f"shelfline: {error}")
 
@@ -24,5 +26,6 @@ graceful_timeout = 4  # process managers kill after 5
 control_socket_disable = True  # a path in the home folder that every gunicorn of the user would share
 forwarder_headers = ""  # no header of a request moves the API to another path
 accesslog = None
+logger_class = MaskedLogger
 errorlog = "-"
 loglevel = "warning"

@@ -26,7 +26,8 @@ from typing import Any, cast
 
 from flask import Flask, Response, request
 from pydantic import BaseModel
-from spectree import SpecTree, Tag
+from spectree import SecurityScheme, SpecTree, Tag
+from spectree.models import SecureType, SecuritySchemeData
 from spectree.plugins.flask_plugin import FlaskPlugin
 
 from api.answers import Answer, Answers
@@ -38,8 +39,18 @@ from api.errors import (
     UnknownFieldError,
     UnsupportedMediaTypeError,
 )
+from api.refusals import (
+    ConcurrencyLimitedError,
+    KeyInvalidError,
+    KeyMissingError,
+    RateLimitedError,
+    ScopeMissingError,
+)
+from api.scopes import scope_of
 from api.spool import UploadRequest
 from serving.errors import ShelflineError
+from workers.errors import StoreUnavailableError
+from workers.keys import Scope
 from workers.settings import Settings
 
 Route = Callable[..., Response]
@@ -47,8 +58,28 @@ Model = type[BaseModel]
 Problems = tuple[type[ShelflineError], ...]
 
 OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError)
+OF_EVERY_KEY: Problems = (
+    KeyMissingError,
+    KeyInvalidError,
+    ScopeMissingError,
+    RateLimitedError,
+    ConcurrencyLimitedError,
+    StoreUnavailableError,
+)
 OF_EVERY_BODY: Problems = (RequestTooLargeError, UnsupportedMediaTypeError)
 
+_PARAMETER = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
+_SCHEME = SecurityScheme(
+    name="key",
+    data=SecuritySchemeData(
+        type=SecureType.HTTP,
+        scheme="bearer",
+        bearer_format="sl_ and 32 hexadecimal digits",
+        description="An API key, made by `shelfline keys create`. Each operation names the scope that the key needs; "
+        "`admin` includes the others. A server where no key was ever made asks for none, and answers its own machine "
+        "only.",
+    ),
+)
 _ABOUT = """Detects products in shelf photos, in bulk and on demand.
 
 Every error is an RFC 9457 problem (`application/problem+json`) with a `code` to act on, a `detail` to read, the
@@ -68,9 +99,11 @@ class Api(SpecTree):
             title="Shelfline",
             version=metadata.version("shelfline"),
             description=_ABOUT,
+            security_schemes=[_SCHEME],
         )
         self.settings = settings
         self._raw_bodies: dict[str, tuple[str, ...]] = {}
+        self._answers: dict[Route, Answers] = {}
 
     def describe(
         self,
@@ -89,26 +122,35 @@ class Api(SpecTree):
             operation = f"{tag}_{route.__name__}"
             assert operation not in self._raw_bodies, f"two routes are called {operation}"
             self._raw_bodies[operation] = raw
-            expected = (*problems, *OF_EVERY_ROUTE, *(OF_EVERY_BODY if json or form or raw else ()))
+            answered = Answers(answers, (*problems, *OF_EVERY_ROUTE, *(OF_EVERY_BODY if json or form or raw else ())))
             declared: Route = self.validate(
                 query=query,
                 headers=headers,
                 json=json,
                 form=form,
-                resp=Answers(answers, expected),
+                resp=answered,
                 tags=[Tag(name=tag)],
                 operation_id=operation,
             )(_checked(route, self.settings, query, headers, json, form, raw))
+            self._answers[declared] = answered
             return declared
 
         return decorate
 
     def document(self, app: Flask) -> dict[str, Any]:
         """The OpenAPI document of an application."""
+        keyed: dict[tuple[str, str], Scope] = {}
+        for rule in app.url_map.iter_rules():
+            route = app.view_functions[rule.endpoint]
+            if route in self._answers and (scope := scope_of(rule.endpoint)):
+                self._answers[route].expect(OF_EVERY_KEY)
+                keyed |= dict.fromkeys(((_PARAMETER.sub(r"{\1}", rule.rule), one) for one in rule.methods or ()), scope)
         with app.app_context():
             found = dict(self.spec)
-        for path in found["paths"].values():
-            for operation in path.values():
+        for path, operations in found["paths"].items():
+            for method, operation in operations.items():
+                scope = keyed.get((path, method.upper()))
+                operation["security"] = [{_SCHEME.name: [scope.value]}] if scope else []
                 operation["parameters"] = [_parameter(one) for one in operation["parameters"]]
                 for media_type in self._raw_bodies[operation["operationId"]]:
                     body = operation.setdefault("requestBody", {"required": True, "content": {}})

@@ -70,7 +70,8 @@ def plan_stack(
     if own_model:
         env |= {"SHELFLINE_MODEL_SERVER": f"127.0.0.1:{model_port}", "MODEL_PORT": str(model_port)}
         commands = {"model": local["model"], **commands}
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  where to ask, not bind
+    host = f"[{host}]" if ":" in host else host
     return StackPlan(f"http://{host}:{env['PORT']}", commands, env, own_redis, own_model)
 
 

@@ -12,9 +12,11 @@ from flask import Flask, Response
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import HTTPException
 
+from api.refusals import RefusedError
 from api.request_ids import request_id
 from serving.errors import ShelflineError
 from workers.errors import QueueFullError
+from workers.keys import mask_keys
 
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -26,6 +28,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "archive_too_large": 413,
         "bind_failed": 500,
         "busy": 503,
+        "concurrency_limited": 429,
         "connection_failed": 502,
         "contract_invalid": 502,
         "crashed_worker": 500,
@@ -51,6 +54,9 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "job_not_found": 404,
         "job_state": 409,
         "manifest_invalid": 422,
+        "key_invalid": 401,
+        "key_missing": 401,
+        "key_not_found": 404,
         "method_not_allowed": 405,
         "model_error": 502,
         "model_not_found": 404,
@@ -61,7 +67,9 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "queue_full": 503,
         "request_blocked": 422,
         "request_failed": 502,
+        "rate_limited": 429,
         "request_too_large": 413,
+        "scope_missing": 403,
         "settings_invalid": 500,
         "source_not_allowed": 403,
         "source_unreadable": 422,
@@ -129,7 +137,7 @@ def problem_document(code: str, detail: str, status: int, request_id: str, *, re
         type=f"urn:shelfline:problem:{code}",
         title=code.replace("_", " ").capitalize(),
         status=status,
-        detail=detail,
+        detail=mask_keys(detail),
         code=code,
         request_id=request_id,
         retryable=retryable,
@@ -154,6 +162,8 @@ def _of_project(error: ShelflineError) -> Response:
     response = problem(error.code, str(error), retryable=error.retryable)
     if isinstance(error, QueueFullError):
         response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, RefusedError):
+        response.headers.extend(error.headers)
     return response
 
 

@@ -8,6 +8,8 @@ import secrets
 import structlog
 from flask import Flask, Response, g, request
 
+from workers.keys import mask_keys
+
 HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
@@ -26,8 +28,9 @@ def request_id() -> str:
 
 
 def sane_request_id(offered: str) -> str:
-    """The caller's id where it can stand in a log and a header, else a new one."""
-    return offered if _SANE.fullmatch(offered) else f"req_{secrets.token_hex(12)}"
+    """The caller's id where it can stand in a log and a header, else a new one: a key must not."""
+    sane = _SANE.fullmatch(offered) and mask_keys(offered) == offered
+    return offered if sane else f"req_{secrets.token_hex(12)}"
 
 
 def _bind() -> None:

@@ -23,11 +23,12 @@ _PROBE_SECONDS = 0.5  # others look at the lock for an instant
 
 @dataclass(frozen=True)
 class StackRecord:
-    """Where a stack answers, and where it writes its log (None: to a terminal)."""
+    """Where a stack answers, where it writes its log (None: to a terminal), and its own Redis (None: it has none)."""
 
     url: str
     pid: int
     log: str | None
+    redis_url: str | None = None
 
 
 class StackState:

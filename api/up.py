@@ -22,11 +22,14 @@ from api.state import StackRecord, StackState
 from serving.errors import ShelflineError
 from workers.catalog import Catalog
 from workers.health import WORKER_SEEN_KEY
+from workers.keys import keys_exist
 from workers.parent_death import die_with_parent
 from workers.redis_link import RedisLink, translated
 from workers.settings import load_settings
 
 DEFAULT_MODEL = "default"
+LOOPBACK = "127.0.0.1"
+_OF_OTHERS = {"SHELFLINE_HOST", "SHELFLINE_REQUIRE_KEYS", "SHELFLINE_ADMIN_KEY"}
 _POLL_SECONDS = 0.1
 _NO_PATIENCE = 0.3  # seconds for processes whose state is thrown away
 _NEWS_SECONDS = 15.0
@@ -51,14 +54,21 @@ def run_stack(
             sys.stdout.flush()
             os.ftruncate(sys.stdout.fileno(), 0)  # the log begins with this stack
         chosen = settings.port if port is None else port
-        if chosen:
-            checked_binding(settings.model_copy(update={"port": chosen}))
+        own_redis = "redis_url" not in settings.model_fields_set
         # A command's own stack inherits no jobs and leaves none: nobody waits for those of an interrupted command.
-        passing = until_stdin_closes and "redis_url" not in settings.model_fields_set
+        passing = until_stdin_closes and own_redis
+        environ = dict(os.environ)
+        if passing:  # it answers that command alone, which has no key of a Redis that was just made
+            environ = {name: value for name, value in environ.items() if name not in _OF_OTHERS}
+            settings = settings.model_copy(update={"host": LOOPBACK})
+        if chosen:
+            # Its own Redis does not run yet: whether keys were made is not known.
+            exist = (lambda: False) if own_redis else (lambda: keys_exist(settings.redis_url))
+            checked_binding(settings.model_copy(update={"port": chosen}), exist)
         data = state.folder / "run" if passing else state.folder
         if passing:
             shutil.rmtree(data, ignore_errors=True)  # of one that was killed
-        plan = plan_stack(settings, os.environ, data=data, models=models, port=chosen, roots=roots)
+        plan = plan_stack(settings, environ, data=data, models=models, port=chosen, roots=roots)
         if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
             return 0
         try:
@@ -112,7 +122,8 @@ class _Stack:
                 found = _checks(client)
                 if not found:
                     log = str(self._state.log) if self._until_stdin_closes else None
-                    self._state.write(StackRecord(self._plan.url, os.getpid(), log))
+                    redis_url = self._plan.env["REDIS_URL"] if self._plan.own_redis else None
+                    self._state.write(StackRecord(self._plan.url, os.getpid(), log, redis_url))
                     _say(f"Shelfline is ready at {self._plan.url}")
                     return
                 if time.monotonic() > news:

@@ -8,6 +8,7 @@ import structlog
 
 from api.app import create_app
 from workers.backend import open_backend
+from workers.keys import mask_keys
 from workers.settings import load_settings
 
 structlog.configure(
@@ -17,6 +18,7 @@ structlog.configure(
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),
+        lambda _logger, _method, line: mask_keys(str(line)),
     ],
     logger_factory=structlog.PrintLoggerFactory(sys.stderr),
 )

@@ -10,9 +10,12 @@ from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.health import Health
 from workers.intake import Intake
+from workers.keyring import KeyRing
+from workers.keys import KeyStore
 from workers.listing import Listing
 from workers.load import Load
 from workers.originals import Originals
+from workers.rates import RateLimits
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
@@ -29,6 +32,8 @@ class Backend:
     catalog: Catalog
     load: Load
     originals: Originals
+    keys: KeyRing
+    rates: RateLimits
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -45,4 +50,6 @@ def open_backend(settings: Settings) -> Backend:
         Catalog(link),
         Load(link),
         Originals(store, blobs, settings),
+        KeyRing(KeyStore(link), settings),
+        RateLimits(link),
     )

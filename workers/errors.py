@@ -37,6 +37,12 @@ class OutboundFailedError(OutboundError):
     retryable: ClassVar[bool] = True
 
 
+class KeyNotFoundError(ShelflineError):
+    """Raised when there is no API key of that id."""
+
+    code: ClassVar[str] = "key_not_found"
+
+
 class JobError(ShelflineError):
     """Base of what can be wrong with a job as a whole."""
 

@@ -105,6 +105,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """How much an owner may have waiting and stored; None takes the setting's."""
+
+    max_waiting_images: int | None = None
+    max_blob_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class NewJob:
     """A job about to be created, whose manifest is in the blob store already."""
 

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
+_ADMIN_KEY = re.compile(r"sl_[0-9A-Za-z]{32,200}")
 _PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
 
 
@@ -51,6 +52,23 @@ class Settings(BaseSettings):
         le=65535,
         validation_alias=AliasChoices("PORT", "SHELFLINE_PORT"),
         description="Port that the API listens on.",
+    )
+    key: SecretStr | None = Field(default=None, description="The API key that commands send.")
+    require_keys: bool = Field(
+        default=False,
+        description="Answer only callers with an API key, also before one was made. Where one was made, and where "
+        "the API listens on an address that others can reach, it is so anyway.",
+    )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        description="An API key of scope admin that needs not be made: `sl_` and 32 or more random letters or digits.",
+    )
+    key_rate: str = Field(
+        default="",
+        description="Requests of an API key that names no rate itself, as in `10/second;1000/minute`. Empty: no bound.",
+    )
+    key_concurrency: int = Field(
+        default=0, ge=0, description="Requests of an API key that may be under way in one API process. 0: no bound."
     )
     folder_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="Folders of the server that jobs may read, separated as in PATH. None: no folder jobs."
@@ -151,6 +169,27 @@ class Settings(BaseSettings):
     @classmethod
     def _lower_hosts(cls, hosts: frozenset[str]) -> frozenset[str]:
         return frozenset(one.lower() for one in hosts)
+
+    @field_validator("admin_key")
+    @classmethod
+    def _check_admin_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not _ADMIN_KEY.fullmatch(value.get_secret_value()):
+            raise ValueError("write `sl_` and 32 or more random letters or digits, as in sl_$(openssl rand -hex 16)")
+        return value
+
+    @field_validator("key_rate")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if value:
+            from workers.rates import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
+
+            parsed_rates(value)
+        return value
+
+    @property
+    def demands_keys(self) -> bool:
+        """Whether callers need an API key, also before one was made."""
+        return self.require_keys or self.admin_key is not None
 
     @property
     def served_models(self) -> tuple[str, ...]:

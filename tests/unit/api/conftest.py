@@ -28,6 +28,7 @@ from workers.errors import (
 from workers.indexes import Indexes
 from workers.intake import PLAIN, Terms
 from workers.jobs import Job, JobOptions, JobState, NewJob, new_id
+from workers.keys import ApiKey
 from workers.load import Estimate
 from workers.origins.simple import Item
 from workers.settings import Settings
@@ -221,6 +222,24 @@ class MemoryOriginals:
 
 
 @dataclass
+class MemoryKeys:
+    """Keys by their secrets; None were made."""
+
+    known: dict[str, ApiKey] = field(default_factory=dict)
+    error: Exception | None = None
+
+    def required(self) -> bool:
+        """Whether a key was made."""
+        if self.error:
+            raise self.error
+        return bool(self.known)
+
+    def find(self, secret: str) -> ApiKey | None:
+        """The key."""
+        return self.known.get(secret)
+
+
+@dataclass
 class MemoryBackend:
     """What `workers.backend.Backend` has."""
 
@@ -230,6 +249,8 @@ class MemoryBackend:
     catalog: MemoryCatalog
     load: MemoryLoad
     originals: MemoryOriginals
+    keys: MemoryKeys = field(default_factory=MemoryKeys)
+    rates: None = None
 
 
 @pytest.fixture

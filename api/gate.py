@@ -1,0 +1,123 @@
+"""The gate before every route: a key that is for what is asked, within its limits, unless no key was ever made."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Flask, Response, g, request
+
+from api.access import ANYONE, Caller, bind_caller
+from api.binding import is_loopback
+from api.callers import check_caller
+from api.errors import HostNotAllowedError
+from api.refusals import (
+    ConcurrencyLimitedError,
+    KeyInvalidError,
+    KeyMissingError,
+    RateLimitedError,
+    ScopeMissingError,
+)
+from api.scopes import scope_of
+from workers.keys import ApiKey, Scope
+from workers.rates import Standing
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+
+class Gate:
+    """Lets requests of one application in, each with its caller bound."""
+
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self._settings = settings
+        self._keys = backend.keys
+        self._rates = backend.rates
+        # What others can reach asks for keys whatever Redis says: one that was emptied must open nothing.
+        self._demanded = settings.demands_keys or not is_loopback(settings.host)
+        self._under_way = UnderWay()
+
+    def register(self, app: Flask) -> None:
+        """Stand before every route of an application."""
+        app.before_request(self._enter)
+        app.after_request(_leave)
+
+    def _enter(self) -> None:
+        """Raise what turns the caller away; StoreUnavailableError where it cannot be known."""
+        bind_caller(ANYONE)
+        # What matches no route is a 404 or 405 to everyone: that tells no more than /openapi.json does.
+        needed = scope_of(request.endpoint) if request.endpoint else None
+        if needed is None:
+            try:
+                check_caller()
+            except HostNotAllowedError:
+                if not self._required():
+                    raise
+        elif self._required():
+            self._admit(self._key(), needed)
+        else:
+            check_caller()
+
+    def _required(self) -> bool:
+        return self._demanded or self._keys.required()
+
+    def _key(self) -> ApiKey:
+        scheme, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
+        if not scheme:
+            raise KeyMissingError
+        key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            raise KeyInvalidError
+        return key
+
+    def _admit(self, key: ApiKey, needed: Scope) -> None:
+        structlog.contextvars.bind_contextvars(key=key.id)
+        if rates := self._settings.key_rate if key.rate is None else key.rate:
+            g.standings = self._rates.hit(key.id, rates)
+            last = g.standings[-1]
+            if last.exceeded:
+                raise RateLimitedError(last.quota, last.window, last.reset)
+        if not key.allows(needed):
+            raise ScopeMissingError(needed)
+        if most := self._settings.key_concurrency if key.concurrency is None else key.concurrency:
+            g.when_answered = self._under_way.enter(key.id, most)
+        bind_caller(Caller(key.owner, sees_all=key.allows(Scope.ADMIN), quota=key.quota))
+
+
+class UnderWay:
+    """Counts the requests of each key that this process has not answered to the last byte."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, key_id: str, most: int) -> Callable[[], None]:
+        """Count one more, and return what takes it off again; raises ConcurrencyLimitedError."""
+        with self._lock:
+            if self._counts[key_id] >= most:
+                raise ConcurrencyLimitedError(most)
+            self._counts[key_id] += 1
+
+        def leave() -> None:
+            with self._lock:
+                self._counts[key_id] -= 1
+                if not self._counts[key_id]:
+                    del self._counts[key_id]
+
+        return leave
+
+
+def _leave(response: Response) -> Response:
+    if when_answered := g.pop("when_answered", None):
+        response.call_on_close(when_answered)
+    standings: Sequence[Standing] = g.pop("standings", ())
+    if standings:  # draft-ietf-httpapi-ratelimit-headers-10
+        response.headers["RateLimit-Policy"] = ", ".join(
+            f'"{one.name}";q={one.quota};w={one.window}' for one in standings
+        )
+        response.headers["RateLimit"] = ", ".join(f'"{one.name}";r={one.left};t={one.reset}' for one in standings)
+    return response

@@ -1,0 +1,44 @@
+"""Which route needs a key for what. A route that is in neither table needs one of scope `admin`; a test finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from workers.keys import Scope
+
+# They show nothing of anyone's: the page and the documents are the same for all, and who looks whether the API lives
+# (load balancers, process managers, the page itself) has no key.
+PUBLIC: Final = frozenset(
+    {
+        "docs.file",
+        "docs.openapi",
+        "docs.page",
+        "docs.start",
+        "health.healthz",
+        "health.readyz",
+        "pages.file",
+        "pages.show",
+    }
+)
+
+# `submit` makes work and ends it, `read` looks at it.
+SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
+    {
+        "images.image": Scope.READ,
+        "jobs.cancel": Scope.SUBMIT,
+        "jobs.delete": Scope.SUBMIT,
+        "jobs.results": Scope.READ,
+        "jobs.retry": Scope.SUBMIT,
+        "jobs.show": Scope.READ,
+        "jobs.submit": Scope.SUBMIT,
+        "models.listed": Scope.READ,
+        "models.show": Scope.READ,
+    }
+)
+
+
+def scope_of(endpoint: str) -> Scope | None:
+    """What a key has to be for at a route, by its endpoint in Flask; None where none is needed."""
+    return None if endpoint in PUBLIC else SCOPES.get(endpoint, Scope.ADMIN)
