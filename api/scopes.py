@@ -26,15 +26,19 @@ PUBLIC: Final = frozenset(
 # `submit` makes work and ends it, `read` looks at it.
 SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
     {
+        "events.events": Scope.READ,
         "images.image": Scope.READ,
+        "items.annotated": Scope.READ,
+        "items.item": Scope.READ,
         "jobs.cancel": Scope.SUBMIT,
         "jobs.delete": Scope.SUBMIT,
-        "jobs.results": Scope.READ,
         "jobs.retry": Scope.SUBMIT,
         "jobs.show": Scope.READ,
-        "jobs.submit": Scope.SUBMIT,
+        "listing.listed": Scope.READ,
         "models.listed": Scope.READ,
         "models.show": Scope.READ,
+        "results.results": Scope.READ,
+        "submissions.submit": Scope.SUBMIT,
     }
 )
 
