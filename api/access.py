@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flask import g
 
 from workers.errors import JobGoneError
-from workers.jobs import Job, Quota
+from workers.intake import Terms
+from workers.jobs import NO_QUOTA, Job, Quota
 from workers.store import unknown_job
 
 if TYPE_CHECKING:
@@ -21,11 +23,15 @@ class Caller:
 
     owner: str = ""
     sees_all: bool = False
-    quota: Quota = field(default_factory=Quota)
+    quota: Quota = NO_QUOTA
 
     def sees(self, owner: str) -> bool:
         """Whether what belongs to an owner is shown to this caller."""
         return self.sees_all or owner == self.owner
+
+    def quota_of(self, owner: str) -> Quota:
+        """What bounds a job of an owner that this caller makes: the key's own quota is for its own owner."""
+        return self.quota if owner == self.owner else NO_QUOTA
 
 
 ANYONE: Final = Caller()
@@ -40,6 +46,14 @@ def caller() -> Caller:
 def bind_caller(found: Caller) -> None:
     """Say who sent the request being answered."""
     g.caller = found
+
+
+def terms_of_caller(
+    deadline_seconds: float | None = None, idempotency_key: str = "", metadata: Mapping[str, str] | None = None
+) -> Terms:
+    """The terms of a job that the caller makes: on its account, within its quota."""
+    mine = caller()
+    return Terms(mine.owner, deadline_seconds, idempotency_key, metadata or {}, mine.quota)
 
 
 def own_job(backend: Backend, job_id: str) -> Job:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response
 
-from api.access import own_job
+from api.access import caller, own_job
 from api.answers import Answer, document_answer
 from api.documents import JobDocument
 from api.openapi import Api, Problems
@@ -75,7 +75,8 @@ def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
     @api.describe(_ACCEPTED, tag="jobs", problems=(*OF_A_JOB, JobStateError, QueueFullError))
     def retry(job_id: str) -> Response:
         """Try the failed images of a job that is over again, as a new job. Asked again, the answer is the same job."""
-        return accepted(backend, backend.intake.retry(own_job(backend, job_id).id))
+        job = own_job(backend, job_id)
+        return accepted(backend, backend.intake.retry(job.id, caller().quota_of(job.owner)))
 
     @routes.delete("/<job_id>")
     @api.describe(Answer(status=204), tag="jobs", problems=(JobNotFoundError, JobStateError, StoreUnavailableError))

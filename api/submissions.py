@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, request
 
-from api.access import caller
+from api.access import terms_of_caller
 from api.answers import document_answer
 from api.documents import JobDocument
 from api.errors import InvalidRequestError, SpoolFullError
@@ -87,11 +87,10 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         if asked is not query and query.model_fields_set:
             raise InvalidRequestError("Options in the query are for a zip archive as the body: put them into the body.")
         options = asked.job_options(settings.model)
-        terms = Terms(
-            caller().owner,
+        terms = terms_of_caller(
             asked.deadline_seconds,
             headers.idempotency_key,
-            metadata={} if isinstance(asked, ArchiveQuery) else asked.metadata,
+            {} if isinstance(asked, ArchiveQuery) else asked.metadata,
         )
         if json:
             job = _submit_named(backend.intake, json, options, terms)

@@ -24,7 +24,7 @@ from workers.errors import (
     TooManyImagesError,
     UnknownModelError,
 )
-from workers.jobs import ImageSource, Job, JobOptions, NewJob, new_id
+from workers.jobs import NO_QUOTA, ImageSource, Job, JobOptions, NewJob, Quota, new_id
 from workers.origins import Origin, Part
 from workers.origins.archive import Archive
 from workers.origins.manifest import Manifest, open_manifest
@@ -48,6 +48,7 @@ class Terms:
     deadline_seconds: float | None = None
     idempotency_key: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    quota: Quota = NO_QUOTA
 
 
 PLAIN = Terms()
@@ -80,7 +81,7 @@ class Intake:
                 reservation.check(_fingerprint(options, terms, self._while_alive(origin.identity(), reservation)))
                 if reservation.job:
                     return self._store.get(reservation.job)
-            self._store.check_room(options.target, terms.owner)
+            self._store.check_room(options.target, terms.owner, terms.quota)
             upload = self._new_upload(reservation)
             job = self._new(options, terms)
             return self._create(self._with_manifest(job, origin.parts(), upload, origin.empty), reservation)
@@ -120,8 +121,8 @@ class Intake:
         with open_manifest(where, self._settings) as (content, base):
             return self.submit(Manifest(content, self._settings, base), options, terms)
 
-    def retry(self, job_id: str) -> Job:
-        """A new job of the images of a job that failed; asked again, the same one.
+    def retry(self, job_id: str, quota: Quota = NO_QUOTA) -> Job:
+        """A new job of the images of a job that failed, on the account of its owner; asked again, the same one.
 
         Raises JobNotFoundError; JobStateError where the job is not over, or no image failed.
         """
@@ -133,7 +134,7 @@ class Intake:
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
         upload = self._new_upload(None)
-        job = self._new(old.options, Terms(old.owner, metadata=old.metadata), retry_of=old.id)
+        job = self._new(old.options, Terms(old.owner, metadata=old.metadata, quota=quota), retry_of=old.id)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._create(self._with_manifest(job, failed, upload, "No image of the job failed."), None)
 
@@ -172,7 +173,8 @@ class Intake:
         job_id = new_id("job")
         due_in(self._link, draft(f"jobs/{job_id}"), self._settings.upload_grace_seconds)  # undone when there is a job
         deadline = terms.deadline_seconds or self._settings.deadline_seconds
-        return NewJob(job_id, options, 0, deadline, owner=terms.owner, retry_of=retry_of, metadata=terms.metadata)
+        mine = NewJob(job_id, options, 0, deadline, owner=terms.owner, metadata=terms.metadata, quota=terms.quota)
+        return replace(mine, retry_of=retry_of)
 
     def _new_upload(self, reservation: Reservation | None) -> Upload:
         def alive() -> None:

@@ -112,6 +112,9 @@ class Quota:
     max_blob_bytes: int | None = None
 
 
+NO_QUOTA = Quota()
+
+
 @dataclass(frozen=True)
 class NewJob:
     """A job about to be created, whose manifest is in the blob store already."""
@@ -125,6 +128,7 @@ class NewJob:
     owner: str = ""
     retry_of: str = ""  # the job whose failed images these are
     metadata: Mapping[str, str] = field(default_factory=dict)  # the caller's own, shown with the job
+    quota: Quota = NO_QUOTA
 
     @property
     def lane(self) -> Lane:

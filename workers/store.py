@@ -20,7 +20,7 @@ from workers.errors import (
 )
 from workers.finished import FinishedListener
 from workers.indexes import Indexes
-from workers.jobs import ImageSource, Job, NewJob, Outcome, is_id
+from workers.jobs import NO_QUOTA, ImageSource, Job, NewJob, Outcome, Quota, is_id
 from workers.load import Load
 from workers.redis_link import RedisLink, translated
 from workers.reservations import Reservation
@@ -59,6 +59,7 @@ class JobStore:
         given: the one that a retry was made to before. Raises QueueFullError, JobNotFoundError,
         IdempotencyInFlightError.
         """
+        limits = self._limits(job.total, job.bytes, job.owner, job.quota)
         document = {
             "id": job.id,
             "options": job.options.to_json(),
@@ -72,7 +73,7 @@ class JobStore:
             "metadata": json.dumps(dict(job.metadata)),
             "deadline_ms": int(job.deadline_seconds * 1000),
             "offset": offset,
-            "limits": [[str(part) for part in limit] for limit in self._limits(job.total, job.bytes, job.owner)],
+            "limits": [[str(part) for part in limit] for limit in limits],
             "reservation": reservation.key if reservation else "",
             "token": reservation.token if reservation else "",
             "fingerprint": reservation.fingerprint if reservation else "",
@@ -93,9 +94,9 @@ class JobStore:
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
         return self.get(details[0])
 
-    def check_room(self, target: str, owner: str) -> None:
+    def check_room(self, target: str, owner: str, quota: Quota = NO_QUOTA) -> None:
         """Raise QueueFullError where not one image more may wait: before an upload is stored, not only after."""
-        limits = self._limits(1, 1, owner)
+        limits = self._limits(1, 1, owner, quota)
         with translated():
             there = self._link.client.hmget("sl:open", [field for field, _, _ in limits])
         for (field, more, most), now in zip(limits, there, strict=True):
@@ -192,14 +193,14 @@ class JobStore:
                 return JobGoneError(f"The job {job_id} was deleted, with its results.", owner)
         return unknown_job(job_id)
 
-    def _limits(self, images: int, byte_count: int, owner: str) -> list[tuple[str, int, int]]:
+    def _limits(self, images: int, byte_count: int, owner: str, quota: Quota) -> list[tuple[str, int, int]]:
         """Of each limit: the field of `sl:open` that it bounds, what a job adds there, and how much there may be."""
         settings = self._settings
         limits = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
         if owner:
             limits += [
-                (f"images:{owner}", images, settings.max_waiting_images_per_key),
-                (f"bytes:{owner}", byte_count, settings.max_blob_bytes_per_key),
+                (f"images:{owner}", images, quota.max_waiting_images or settings.max_waiting_images_per_key),
+                (f"bytes:{owner}", byte_count, quota.max_blob_bytes or settings.max_blob_bytes_per_key),
             ]
         return limits
 
