@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import fsspec
 
@@ -26,16 +26,20 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
     return url.rstrip("/")
 
 
-def open_location(url: str, prefixes: tuple[str, ...]) -> BinaryIO:
-    """Open a file of another store; raises SourceNotAllowedError, SourceUnreadableError, FileNotFoundError."""
+def read_location(url: str, prefixes: tuple[str, ...], most: int) -> bytes:
+    """Up to `most` bytes of a file of another store.
+
+    Raises SourceNotAllowedError, SourceUnreadableError, FileNotFoundError.
+    """
     files, path = _files(allowed_location(url, prefixes))
     try:
-        opened: BinaryIO = files.open(path, "rb")
+        with files.open(path, "rb") as opened:
+            found: bytes = opened.read(most)
     except FileNotFoundError:
         raise
     except Exception as error:  # each store's library has its own errors
         raise SourceUnreadableError(f"{_store(url)} cannot be read: {_first_line(error)}.") from error
-    return opened
+    return found
 
 
 def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -47,10 +51,10 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[tuple[str, str]
     files, path = _files(root)
     top = path.rstrip("/")
     try:
-        for folder, folders, names in files.walk(path, on_error="raise"):
-            for name in list(folders):
-                if name.startswith("."):
-                    del folders[name]
+        for folder, folders, names in files.walk(path, on_error="raise", detail=True):
+            shown = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
+            folders.clear()
+            folders.update(shown)  # it goes on with these, in this order
             below = folder.rstrip("/")[len(top) :].strip("/")
             for name in sorted(names):
                 if is_image_name(name):

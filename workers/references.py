@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from serving.errors import ShelflineError
 from workers.blobs import BlobStore, bounded
 from workers.errors import (
     ArchiveEntryError,
@@ -16,8 +16,10 @@ from workers.errors import (
     ImageError,
     ImageMissingError,
     ImageTooLargeError,
+    SourceNotAllowedError,
+    SourceUnreadableError,
 )
-from workers.locations import open_location
+from workers.locations import read_location
 from workers.settings import Settings
 from workers.sources import within_roots
 
@@ -62,15 +64,14 @@ def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
 
 
 def _read_location(url: str, settings: Settings) -> bytes:
+    most = settings.max_image_bytes
     try:
-        with open_location(url, settings.source_prefixes) as found:
-            return bounded(found, settings.max_image_bytes)
+        content = read_location(url, settings.source_prefixes, most + 1)
     except FileNotFoundError as error:
         raise ImageMissingError("There is no such file in the store.") from error
-    except ShelflineError as error:
-        raise error if isinstance(error, ImageError) else ImageMissingError(str(error)) from error
-    except Exception as error:  # each store's library has its own errors
-        raise ImageMissingError(f"The file cannot be read: {str(error)[:200]}.") from error
+    except (SourceNotAllowedError, SourceUnreadableError) as error:
+        raise ImageMissingError(str(error)) from error
+    return bounded(io.BytesIO(content), most)
 
 
 def _read_file(path: Path, settings: Settings) -> bytes:

@@ -6,13 +6,14 @@ A row has `path` or `url`, and may have `custom_id`. A `url` is http(s), or an f
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO
 
 from workers.errors import (
     FolderNotFoundError,
@@ -21,19 +22,18 @@ from workers.errors import (
     SourceNotAllowedError,
     SourceUnreadableError,
 )
-from workers.locations import allowed_location, open_location
+from workers.locations import allowed_location, read_location
 from workers.origins import Part, sha256
 from workers.references import file_ref
 from workers.settings import Settings
 from workers.sources import allowed_folder, printable, within_roots
 from workers.urls import parse_http_url
 
-_Lines: TypeAlias = "io.BufferedReader[io.RawIOBase]"
-
 FIELDS = ("path", "url", "custom_id")
 MAX_CUSTOM_ID_CHARS = 256
 _MAX_LINE = 65_536
 _MAX_PATH = 4096
+_PIECE_BYTES = 65_536
 
 
 class Manifest:
@@ -54,8 +54,12 @@ class Manifest:
     def parts(self) -> Iterator[Part]:
         """The rows' images; raises ManifestError, with the number of the row, SourceNotAllowedError."""
         self._check_size()
-        lines = io.BufferedReader(cast("io.RawIOBase", self._content))
-        rows = _json_rows(lines) if _begins_with_brace(lines) else _csv_rows(lines)
+        start = self._content.read(_PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
+        self._content.seek(0)
+        lines = _lines(self._content)
+        yield from self._parts(_json_rows(lines) if start.lstrip().startswith(b"{") else _csv_rows(lines))
+
+    def _parts(self, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Part]:
         for number, row in rows:
             try:
                 yield self._part(row)
@@ -74,7 +78,7 @@ class Manifest:
         unknown = sorted(str(name) for name in set(row) - set(FIELDS))
         if unknown:
             raise ManifestError(f"unknown field {unknown[0][:100]!r}: there are {', '.join(FIELDS)}.")
-        given = {name: value for name, value in row.items() if value not in {None, ""}}
+        given = {name: value for name, value in row.items() if value is not None and value != ""}
         for name, value in given.items():
             if not isinstance(value, str) or not value.isprintable():
                 raise ManifestError(f"{name} is not text without control characters.")
@@ -116,10 +120,10 @@ def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Pa
     if "://" in where:
         url = allowed_location(where, settings.source_prefixes)
         try:
-            with open_location(url, settings.source_prefixes) as content:
-                yield content, url.rpartition("/")[0]
+            content = read_location(url, settings.source_prefixes, settings.max_manifest_bytes + 1)
         except FileNotFoundError as error:
             raise SourceUnreadableError("There is no manifest at the location.") from error
+        yield io.BytesIO(content), url.rpartition("/")[0]
         return
     path = Path(where)
     folder = allowed_folder(str(path.parent), settings.folder_roots)
@@ -134,13 +138,8 @@ def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Pa
         yield opened, folder
 
 
-def _begins_with_brace(lines: _Lines) -> bool:
-    start = lines.peek(4096)[:4096]
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
-
-
-def _json_rows(lines: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(_lines(lines), 1):
+def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -152,8 +151,8 @@ def _json_rows(lines: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield number, row
 
 
-def _csv_rows(lines: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    rows = csv.DictReader(_lines(lines), restkey="more fields than the header", strict=True)
+def _csv_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    rows = csv.DictReader(lines, restkey="more fields than the header", strict=True)
     try:
         for row in rows:
             yield rows.line_num, row
@@ -161,13 +160,23 @@ def _csv_rows(lines: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise ManifestError(f"Row {rows.line_num} of the manifest is no CSV: {error}.") from error
 
 
-def _lines(lines: _Lines) -> Iterator[str]:
-    number = 0
-    while line := lines.readline(_MAX_LINE + 1):
-        number += 1
-        if len(line) > _MAX_LINE:
-            raise ManifestError(f"Line {number} of the manifest is longer than {_MAX_LINE} bytes.")
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise ManifestError(f"Line {number} of the manifest is not UTF-8.") from error
+def _lines(content: BinaryIO) -> Iterator[str]:
+    """The lines of a file, which need not be buffered, each with its end and of bounded length."""
+    number, pending = 0, b""
+    while piece := content.read(_PIECE_BYTES):
+        *whole, pending = (pending + piece).split(b"\n")
+        for number, line in enumerate(whole, number + 1):  # noqa: B020  it goes on counting
+            yield _text(line + b"\n", number)
+        if len(pending) > _MAX_LINE:
+            break
+    if pending:
+        yield _text(pending, number + 1)
+
+
+def _text(line: bytes, number: int) -> str:
+    if len(line) > _MAX_LINE:
+        raise ManifestError(f"Line {number} of the manifest is longer than {_MAX_LINE} bytes.")
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"Line {number} of the manifest is not UTF-8.") from error

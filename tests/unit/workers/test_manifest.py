@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workers.errors import FolderNotAllowedError, FolderNotFoundError, ManifestError, SourceNotAllowedError
+from workers.origins.manifest import Manifest, open_manifest
+from workers.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(folder_roots=(tmp_path,), source_prefixes="memory://photos", max_manifest_bytes=300_000)
+
+
+def rows(content: str | bytes, settings: Settings, base: Path | str | None = None) -> list[tuple[str, str, str]]:
+    """Name, reference and custom_id of each row."""
+    raw = content.encode() if isinstance(content, str) else content
+    return [(one.name, one.ref, one.custom_id) for one in Manifest(io.BytesIO(raw), settings, base).parts()]
+
+
+def test_the_same_rows_either_way(settings: Settings, tmp_path: Path) -> None:
+    """JSON lines and CSV, with a byte order mark or without, blank lines left out."""
+    expected = [
+        ("a.jpg", "url:https://shop.example/x/a.jpg?s=1", "one"),
+        (f"{tmp_path}/b,c.jpg", f"file:{tmp_path}/b%2Cc.jpg", ""),
+        ("d.jpg", "fs:memory://photos/d.jpg", "drei"),
+    ]
+    given = [
+        {"url": "https://shop.example/x/a.jpg?s=1", "custom_id": "one"},
+        {"path": f"{tmp_path}/b,c.jpg"},
+        {"url": "memory://photos/d.jpg", "custom_id": "drei", "path": ""},
+    ]
+    lines = "\n\n".join(map(json.dumps, given))
+    table = (
+        "custom_id,path,url\r\none,,https://shop.example/x/a.jpg?s=1\r\n"
+        f',"{tmp_path}/b,c.jpg",\r\n\r\ndrei,,memory://photos/d.jpg\r\n'
+    )
+    for text in (lines, table):
+        assert rows(text, settings) == rows(b"\xef\xbb\xbf" + text.encode(), settings) == expected
+
+
+def test_paths_start_where_the_manifest_lies(settings: Settings, tmp_path: Path) -> None:
+    """In a folder, and in another store."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "m.csv").write_text("path\na.jpg\nx/b.jpg\n")
+    with open_manifest(str(tmp_path / "sub" / "m.csv"), settings) as (content, base):
+        found = [one.ref for one in Manifest(content, settings, base).parts()]
+    assert found == [f"file:{tmp_path}/sub/a.jpg", f"file:{tmp_path}/sub/x/b.jpg"]
+    assert rows('{"path": "x/a.jpg"}', settings, "memory://photos/july") == [
+        ("x/a.jpg", "fs:memory://photos/july/x/a.jpg", "")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"path": ', "Row 1 of the manifest is not JSON"),
+        ("{" * 2000, "Row 1 of the manifest is not JSON"),
+        ('{"url": "http://a.example/"}\n[]', "Row 2 of the manifest is not a JSON object"),
+        ("{}", "Row 1 of the manifest: give either path or url"),
+        ('{"path": "/a", "url": "http://a.example/"}', "give either"),
+        ('{"url": 3}', "url is not text"),
+        ('{"url": ["http://a.example/"]}', "url is not text"),
+        ('{"url": "http://a.example/", "custom_id": "a\\u0000"}', "custom_id is not text"),
+        ('{"url": "http://a.example/", "custom_id": "' + "x" * 257 + '"}', "256"),
+        ('{"url": "http://u:secret@a.example/"}', "password"),
+        ('{"url": "http://a.example/", "label": "x"}', "unknown field 'label'"),
+        ("file\na.jpg\n", "Row 2 of the manifest: unknown field 'file'"),
+        ("path\na.jpg,b.jpg\n", "more fields"),
+        ('path\n"a.jpg', "no CSV"),
+        ("path\n" + "x" * 70_000, "longer than 65536"),
+        (b"path\n\xff\xfe\n", "Line 2 of the manifest is not UTF-8"),
+        ("path\n" + "x\n" * 200_000, "more than 300000 bytes"),
+        ('{"path": "' + "/x" * 3000 + '"}', "longer than 4096"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_row(settings: Settings, content: str | bytes, says: str) -> None:
+    """So that it can be found among a hundred thousand; nothing of it is accepted."""
+    with pytest.raises(ManifestError, match=says) as caught:
+        rows(content, settings)
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "base"),
+    [
+        ({"path": "/etc/passwd"}, None),
+        ({"path": "relative.jpg"}, None),
+        ({"path": "../x.jpg"}, "root"),
+        ({"path": "/etc/passwd"}, "root"),
+        ({"url": "file:///etc/passwd"}, None),
+        ({"url": "memory://other/a.jpg"}, None),
+        ({"url": "memory://photos/../other/a.jpg"}, None),
+        ({"url": "memory://photosother/a.jpg"}, None),
+        ({"url": "simplecache::memory://photos/a.jpg"}, None),
+        ({"path": "../a.jpg"}, "memory://photos/x"),
+        ({"path": "a.jpg"}, "memory://other"),
+    ],
+)
+def test_what_a_manifest_may_not_name(
+    settings: Settings, tmp_path: Path, row: dict[str, Any], base: str | None
+) -> None:
+    """Nothing outside the allowed roots and prefixes."""
+    where: Path | str | None = tmp_path if base == "root" else base
+    with pytest.raises(SourceNotAllowedError, match="Row 1"):
+        rows(json.dumps(row), settings, where)
+
+
+def test_manifests_that_may_not_be_read(
+    settings: Settings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Outside the roots, missing, a folder, a link to elsewhere."""
+    outside = tmp_path_factory.mktemp("outside") / "m.csv"
+    outside.write_text("path\n")
+    (tmp_path / "link.csv").symlink_to(outside)
+    for where, error in (
+        (str(outside), FolderNotAllowedError),
+        ("m.csv", FolderNotAllowedError),
+        (str(tmp_path / "gone.csv"), FolderNotFoundError),
+        (str(tmp_path), FolderNotAllowedError),
+        (str(tmp_path / "link.csv"), FolderNotFoundError),
+        ("memory://other/m.csv", SourceNotAllowedError),
+    ):
+        with pytest.raises(error), open_manifest(where, settings):
+            pass
+
+
+def test_a_hundred_thousand_rows_need_little_memory(settings: Settings) -> None:
+    """Rows are read one after the other."""
+    large = settings.model_copy(update={"max_manifest_bytes": 10**9})
+    content = io.BytesIO(b"url\n" + b"https://shop.example/photos/a-name-of-usual-length.jpg\n" * 100_000)
+
+    assert sum(1 for _ in Manifest(content, large).parts()) == 100_000
