@@ -24,7 +24,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.add_typer(models_app, name="models")
 
 Models = Annotated[Path, typer.Option(help="The folder that the model server serves from.")]
-Version = Annotated[int | None, typer.Option(min=1, help="The version's number; by default the next free one.")]
+Version = Annotated[
+    int | None, typer.Option(min=1, max=2**63 - 1, help="The version's number; by default the next free one.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Do all but write the version.")]
 ContractFile = Annotated[Path, typer.Option(help="A TOML file: what the model takes and what its answers mean.")]
 OtherName = Annotated[str | None, typer.Option(help="The name it is served by, in place of the contract's.")]
@@ -132,7 +134,8 @@ def main() -> None:
     """
     signal.signal(signal.SIGTERM, _end_in_order)
     try:
-        app(with_default_command(sys.argv[1:]))
+        arguments = with_default_command(sys.argv[1:])
+        app(arguments, prog_name="shelfline" if arguments[:1] == ["models"] else "shelfline export")
     except ShelflineError as error:
         sys.exit(_complain(str(error)))
 

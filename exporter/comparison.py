@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from exporter.differences import Comparison, Found, compare, rows
 from exporter.errors import ExportError
@@ -57,7 +57,7 @@ def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
         try:
             with Image.open(path) as opened:
                 upright = ImageOps.exif_transpose(opened).convert("RGB")
-        except (UnidentifiedImageError, OSError):
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises all of them
             continue
         images.append(np.asarray(upright.resize(size, resample)))
     if not images:

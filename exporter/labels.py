@@ -14,7 +14,7 @@ def read_labels(path: Path, *, classes: int) -> tuple[Label, ...]:
     Raises ExportError where the file has not `classes` lines, background included, or a blank line or a name twice.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise ExportError(f"Cannot read the labels {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -6,7 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import tensorflow as tf
+
 from exporter.catalogue import write_contract
+from exporter.errors import ExportError
 from exporter.origin import Origin, write_origin
 from exporter.verify import verify
 from exporter.versions import next_free, publish
@@ -30,11 +33,14 @@ def publish_model(
     """
 
     def complete(folder: Path) -> None:
-        write(folder)
-        write_contract(folder, contract)
-        if origin is not None:
-            write_origin(folder, origin)
-        write_warmup(folder, contract)
+        try:
+            write(folder)
+            write_contract(folder, contract)
+            if origin is not None:
+                write_origin(folder, origin)
+            write_warmup(folder, contract)
+        except tf.errors.OpError as error:  # a full disk, say, which TensorFlow does not raise as an OSError
+            raise ExportError(f"Cannot write to {folder.parent}: {_reason(error)}.") from error
         verify(folder, contract)
 
     if not dry_run:
@@ -42,3 +48,8 @@ def publish_model(
     with tempfile.TemporaryDirectory() as scratch:
         publish(Path(scratch) / model.name, complete)
     return model / str(next_free(model) if version is None else version)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What the operating system said, which comes last; TensorFlow puts its own names before and after it."""
+    return str(error.message).partition(" [Op:")[0].strip().splitlines()[-1].rpartition("; ")[2]

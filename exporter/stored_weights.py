@@ -39,8 +39,11 @@ class StoredWeights:
         return {name: tuple(tuple(array.shape) for array in arrays) for name, arrays in self.layers.items()}
 
     def read(self, layer: str) -> list[NDArray[np.float32]]:
-        """One layer's arrays as float32; raises ExportError where one is not of finite numbers."""
-        arrays = [np.asarray(array[()]) for array in self.layers[layer]]
+        """One layer's arrays as float32; raises ExportError where one cannot be read or is not of finite numbers."""
+        try:
+            arrays = [np.asarray(array[()]) for array in self.layers[layer]]
+        except OSError as error:
+            raise ExportError(f"The weights of layer {layer} are damaged: make the file anew.") from error
         for array in arrays:
             if array.dtype.kind != "f" or not np.isfinite(array).all():
                 raise ExportError(f"The weights of layer {layer} are not all finite numbers.")
@@ -61,7 +64,7 @@ def open_weights(path: Path) -> Iterator[StoredWeights]:
         except ExportError:
             raise
         except OSError as error:
-            reason = error.strerror or "it is no HDF5 file and no .keras file"
+            reason = error.strerror or "it is no whole HDF5 or .keras file: cut short, or of another form"
             raise ExportError(f"Cannot read weights from {path}: {reason}.") from error
         except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise ExportError(f"Cannot read weights from {path}: the file is damaged ({error}).") from error

@@ -31,6 +31,8 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, t
         (column numbers) and `num_detections` int32 (N); rows past `num_detections` are zero. Of equal scores the
         lower prior comes first, then the lower class.
     """
+    if not boxes.shape[1]:  # as many boxes as the model finds, which may be none: the operations below need one
+        boxes, scores = (tf.pad(tensor, [[0, 0], [0, 1], [0, 0]]) for tensor in (boxes, scores))
     valid = tf.reduce_all(tf.math.is_finite(boxes), -1) & tf.reduce_all(tf.math.is_finite(scores), -1)
     valid &= tf.reduce_all(boxes[..., 2:] >= boxes[..., :2], -1)
     boxes = tf.clip_by_value(tf.where(valid[..., None], boxes, 0.0), 0.0, 1.0)

@@ -54,7 +54,9 @@ def require_free(model: Path, version: int | None) -> None:
     Nothing is made; the slow work can wait until this has passed.
     """
     if version is not None and version in used_numbers(model):
-        raise VersionExistsError(f"Version {version} of {model} exists: leave the number out to get the next free one.")
+        raise VersionExistsError(
+            f"Version {version} of {model} is or was in use: leave the number out to get the next free one."
+        )
     there = next(path for path in (model, *model.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ExportError(f"Cannot make the folder {model}: {there} is a file.")

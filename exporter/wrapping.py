@@ -55,7 +55,7 @@ def export_wrapped(
                 write_frozen(folder, every)
             else:
                 write_archive(folder, every, resources=raw_model.resources)
-        except RowsRejectedError as error:
+        except (RowsRejectedError, TypeError, ValueError) as error:
             # While TensorFlow traces a function it puts the call stack in front of what was raised.
             reason = str(error).strip().splitlines()[-1].strip().removeprefix(f"{type(error).__name__}: ")
             raise ExportError(f"The model is not what its description says: {reason}") from error

@@ -99,12 +99,12 @@ def candidates(
     output, contract = description.output, description.contract
     ids = sorted(label.id for label in contract.labels)
     if isinstance(output, SsdRaw):
-        raw = _tensor(outputs, output.tensor, 3, wanted=4 + ids[-1] + 1 + 8)
+        raw = arrays.float32(_tensor(outputs, output.tensor, 3, wanted=4 + ids[-1] + 1 + 8))
         boxes = arrays.stack(ssd_boxes(raw, arrays, legacy_cy_width=output.legacy_cy_width))
         return boxes, _columns(raw, [4 + label for label in ids], arrays), ids
     if isinstance(output, YoloRaw):
         columns = [label - output.label_offset for label in ids]
-        raw = _tensor(outputs, output.tensor, 3, wanted=5 + columns[-1] + 1)
+        raw = arrays.float32(_tensor(outputs, output.tensor, 3, wanted=5 + columns[-1] + 1))
         scores = raw[..., 4:5] * _columns(raw, [5 + column for column in columns], arrays)
         boxes = _corners(raw, output.box_order)
         return _normalised(arrays.stack(boxes), output.box_units, description), scores, ids
@@ -116,7 +116,10 @@ def candidates(
         )
     else:
         boxes = arrays.float32(_tensor(outputs, "detection_boxes", 3, wanted=4))
-        scores, labels = _tensor(outputs, "detection_scores", 2), _tensor(outputs, "detection_classes", 2)
+        scores, labels = (
+            arrays.float32(_tensor(outputs, "detection_scores", 2)),
+            _tensor(outputs, "detection_classes", 2),
+        )
         count = arrays.float32(_tensor(outputs, "num_detections", 1))
         scores = scores * arrays.float32(arrays.float32(arrays.columns(scores)) < count[:, None])
     wanted = np.array([label - output.label_offset for label in ids], np.float32)

@@ -100,6 +100,13 @@ class Description(_Frozen):
     input: RawInput = RawInput()
     output: Output
 
+    @model_validator(mode="after")
+    def _columns_are_scores(self) -> Self:
+        first = min(label.id for label in self.contract.labels)
+        if isinstance(self.output, YoloRaw) and first < self.output.label_offset:
+            raise ValueError(f"label_offset {self.output.label_offset} is above the lowest label's id, {first}")
+        return self
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """The tensors that are read of the model's answer."""
@@ -122,7 +129,7 @@ def read_description(path: Path) -> Description:
         rest = {key: fields.pop(key) for key in ("signature", "input", "output") if key in fields}
         names = fields.get("labels")
         if isinstance(names, str):
-            names = [line.strip() for line in (path.parent / names).read_text("utf-8").splitlines()]
+            names = [line.strip() for line in (path.parent / names).read_text("utf-8-sig").splitlines()]
         if isinstance(names, list):
             fields["labels"] = _labels(names, background=rest.get("output", {}).get("convention") == "ssd_raw")
         description = Description.model_validate({"contract": {"weights_sha256": "0" * 64, **fields}, **rest})

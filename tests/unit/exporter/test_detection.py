@@ -78,16 +78,17 @@ def clear(boxes: NDArray[np.float32]) -> bool:
     return all(abs(plain.iou(a, b) - 0.5) > 1e-6 for row in finite for a, b in itertools.combinations(row, 2))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("kind", OUTPUTS)
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
-def test_the_graph_and_numpy_keep_the_same(kind: str, seed: int) -> None:
-    """The same detections in the same order, boxes and scores within 1e-5, for every convention."""
+@settings(max_examples=20, deadline=None)
+def test_the_graph_and_numpy_keep_the_same(kind: str, dtype: Any, seed: int) -> None:
+    """The same detections in the same order, boxes and scores within 1e-5, for each convention and precision."""
     description = Description(contract=CONTRACT, output=OUTPUTS[kind])
-    outputs = raw(kind, np.random.default_rng(seed))
+    outputs = {name: array.astype(dtype) for name, array in raw(kind, np.random.default_rng(seed)).items()}
     with np.errstate(all="ignore"):
         assume(clear(candidates(outputs, description, NumpyArrays())[0]))
-    if kind not in GRAPHS:
+    if kind not in GRAPHS:  # it is traced anew for another precision
         GRAPHS[kind] = tf.function(lambda tensors: detections(tensors, description))
 
     answer = {name: tensor.numpy() for name, tensor in GRAPHS[kind](outputs).items()}

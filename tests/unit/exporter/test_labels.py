@@ -18,6 +18,15 @@ def test_the_background_is_no_label(tmp_path: Path) -> None:
     assert expected == read_labels(path, classes=3)
 
 
+def test_what_editors_of_windows_add_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """A byte order mark before the first name, a carriage return after each."""
+    path = tmp_path / "labels.txt"
+    path.write_bytes("\ufefftea\r\ntea\r\n".encode())
+
+    with pytest.raises(ExportError, match="line 2: 'tea' stands on line 1 already"):
+        read_labels(path, classes=2)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

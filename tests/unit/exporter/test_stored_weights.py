@@ -94,8 +94,8 @@ def _missing_dataset(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (_not_hdf5, "no HDF5 file and no .keras file"),
-        (_empty, "no HDF5 file and no .keras file"),
+        (_not_hdf5, "no whole HDF5 or .keras file"),
+        (_empty, "no whole HDF5 or .keras file"),
         (_truncated, "Cannot read weights"),
         (_other_hdf5, "holds no Keras weights"),
         (_other_zip, "without model.weights.h5"),
@@ -122,6 +122,22 @@ def test_weights_are_finite_numbers(tmp_path: Path, value: NDArray[Any]) -> None
     weight_files.keras2(tmp_path / "w.h5", {"norm": [value]})
 
     with open_weights(tmp_path / "w.h5") as stored, pytest.raises(ExportError, match="norm are not all finite"):
+        stored.read("norm")
+
+
+def test_numbers_that_cannot_be_unpacked_are_an_error_like_any_other(tmp_path: Path) -> None:
+    """A damaged file may open whole: the numbers themselves are read last."""
+    path = tmp_path / "w.h5"
+    weight_files.keras2(path, {"norm": [np.ones(1)]})
+    with h5py.File(path, "a") as file:
+        del file["norm/norm/gamma:0"]
+        packed = file["norm/norm"].create_dataset("gamma:0", data=np.arange(9999.0), compression="gzip")
+        place = packed.id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as damaged:
+        damaged.seek(place)
+        damaged.write(b"\xff" * 99)
+
+    with open_weights(path) as stored, pytest.raises(ExportError, match="The weights of layer norm are damaged"):
         stored.read("norm")
 
 

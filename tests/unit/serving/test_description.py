@@ -28,6 +28,14 @@ def test_the_course_s_model_is_described(tmp_path: Path) -> None:
     assert (described.input.channels, described.signature) == ("bgr", "serving_default")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_label(tmp_path: Path) -> None:
+    """Some editors put one at the start of a file."""
+    path = write(tmp_path, TEXT.replace("ssd_raw", "yolo_raw"))
+    (tmp_path / "labels.txt").write_text("\ufefftea\nrice\n", "utf-8")
+
+    assert [label.name for label in read_description(path).contract.labels] == ["tea", "rice"]
+
+
 def test_labels_may_stand_in_the_file_itself(tmp_path: Path) -> None:
     """As names from 0, or as tables with ids of their own."""
     other = TEXT.replace("ssd_raw", "yolo_raw")
@@ -61,6 +69,7 @@ def test_numbers_that_no_class_has_share_a_name(tmp_path: Path) -> None:
         ('"labels.txt"', '["background"]', "labels: "),
         ('"labels.txt"', '["background", "tea", "rice", "tea"]', "labels: 'tea' stands for 1 and for 3: "),
         ('channels = "bgr"', 'dtype = "uint8"', "input: "),
+        ('"ssd_raw"', '"yolo_raw"\nlabel_offset = 1', "label_offset 1 is above the lowest label's id, 0"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, before: str, after: str, complaint: str) -> None:
