@@ -19,8 +19,9 @@ from exporter.verify import SessionModel
 from exporter.warmup import WARMUP_FILE
 from serving.contract import Contract
 from serving.decode import NumpyArrays, decode, prepare
+from serving.detections import Detections
 from tests.support import wait_until
-from tests.unit.exporter import weight_files
+from tests.unit.exporter import plain, weight_files
 from tests.unit.exporter.compare import assert_same, rows
 
 ROOT = Path(__file__).parents[3]
@@ -66,6 +67,24 @@ def test_detect_is_numpy_s_decoding_of_the_raw_output(
     assert answer["num_detections"].tolist() == [200, 200]
     assert len(set(answer["detection_classes"].ravel().tolist())) > 2
     assert_same(decode({OUTPUT: raw}, description(contract)), rows(answer), threshold=0.5, atol=1e-5)
+
+
+def test_detect_is_the_document_s_decoding_of_the_raw_output(
+    ssd300_model: SessionModel, raw: NDArray[np.float32], images: NDArray[np.uint8]
+) -> None:
+    """By the slow decoder that is written plainly from it; what scores below the 200 that are kept changes nothing."""
+    (found,) = rows(ssd300_model.predict("detect", images[1:]))
+    lowest = float(found.scores.min()) - 0.01
+    row = raw[1]
+    boxes = np.array([plain.ssd_box(prior) for prior in row])
+    kept = plain.suppress(boxes, row[:, 5:13], threshold=lowest, nms_iou=0.45, limit=200)
+    expected = Detections(
+        boxes=np.array([one.box for one in kept], np.float32),
+        scores=np.array([one.score for one in kept], np.float32),
+        classes=np.array([1 + one.class_column for one in kept]),
+    )
+
+    assert_same([expected], [found], threshold=lowest)
 
 
 def test_a_batch_finds_what_each_image_alone_does(ssd300_model: SessionModel, images: NDArray[np.uint8]) -> None:
