@@ -33,8 +33,8 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.export
 
 requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for
-	@.venv/bin/uv pip compile -q --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt
-	@.venv/bin/uv pip compile -q --no-emit-index-url --no-annotate --no-header requirements-dev.in -o requirements-dev.txt
+	@.venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt
+	@.venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header requirements-dev.in -o requirements-dev.txt
 
 protos: .venv/.installed-dev ## Write serving/protos.binpb from the installed tensorflow-serving-api
 	@$(PY) -m serving.make_protos

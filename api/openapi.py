@@ -27,6 +27,8 @@ from typing import Any, cast
 from flask import Flask, Response, request
 from pydantic import BaseModel
 from spectree import SecurityScheme, SpecTree, Tag
+from spectree.model_adapter.protocol import SchemaMode
+from spectree.model_adapter.pydantic_adapter import PydanticModelAdapter
 from spectree.models import SecureType, SecuritySchemeData
 from spectree.plugins.flask_plugin import FlaskPlugin
 
@@ -92,6 +94,7 @@ class Api(SpecTree):
     def __init__(self, settings: Settings) -> None:
         super().__init__(
             backend=_Plugin,
+            model_adapter=_ADAPTER,
             naming_strategy=_name,
             nested_naming_strategy=lambda _parent, child: _public(child),
             mode="strict",
@@ -159,6 +162,23 @@ class Api(SpecTree):
         used = set(re.findall(r'"#/components/schemas/([^"]+)"', json_format.dumps(found)))
         found["components"] = {**found["components"], "schemas": {name: schemas[name] for name in sorted(used)}}
         return found
+
+
+class _Adapter(PydanticModelAdapter):
+    """Makes each model's schema once a process, however many applications there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[tuple[type[Any], SchemaMode], dict[str, Any]] = {}
+
+    def json_schema(self, model: type[Any], *, ref_template: str, mode: SchemaMode = "validation") -> dict[str, Any]:
+        """The schema of a model; spectree copies it before it changes anything."""
+        if (model, mode) not in self._made:
+            self._made[model, mode] = super().json_schema(model, ref_template=ref_template, mode=mode)
+        return self._made[model, mode]
+
+
+_ADAPTER: Any = _Adapter()  # spectree's own does not fit its own protocol either
 
 
 class _Plugin(FlaskPlugin):
