@@ -80,7 +80,7 @@ class Answers(SpecResponse):
         for problem in self.problems:
             by_status.setdefault(STATUS_BY_CODE[problem.code], []).append(problem)
         for status, problems in sorted(by_status.items()):
-            found[str(status)] = _failure(problems, naming_strategy)
+            found[str(status)] = failure(problems)
         return found
 
 
@@ -95,15 +95,20 @@ def _success(answer: Answer, name: Any) -> dict[str, Any]:  # noqa: ANN401  spec
     return described
 
 
-def _failure(problems: list[type[ShelflineError]], name: Any) -> dict[str, Any]:  # noqa: ANN401  likewise
+def failure(problems: list[type[ShelflineError]]) -> dict[str, Any]:
+    """An entry of `responses`: problems of one status."""
     codes = {"properties": {"code": {"enum": [one.code for one in problems]}}}
-    schema = {"allOf": [_reference(name(ProblemDocument)), codes]}
     status = STATUS_BY_CODE[problems[0].code]
     return {
         "description": "\n".join(f"- `{one.code}`: {meaning(one)}" for one in problems),
         "headers": _headers(*_FAILURE_HEADERS.get(status, ()), "X-Request-ID"),
-        "content": {PROBLEM_TYPE: {"schema": schema}},
+        "content": {PROBLEM_TYPE: {"schema": {"allOf": [_reference("Problem"), codes]}}},
     }
+
+
+def problem_list(problems: Iterable[type[ShelflineError]]) -> str:
+    """Problems with their statuses and meanings, a line each."""
+    return "\n".join(f"- `{one.code}` ({STATUS_BY_CODE[one.code]}): {meaning(one)}" for one in problems)
 
 
 def meaning(problem: type[ShelflineError]) -> str:

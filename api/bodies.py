@@ -20,6 +20,7 @@ _LARGE_AT_ONCE = 4  # each may need some 200 MB; the others wait on the disk
 _PIECE_BYTES = 1 << 18
 _VALUES_AN_IMAGE = 16
 _OTHER_VALUES = 10_000
+_EXACT = 2**53
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 _large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
@@ -71,7 +72,7 @@ def _parsed(body: bytes, settings: Settings) -> object:
     try:
         text = body.decode()
         found = json.loads(
-            text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_object_without_doubles
+            text, parse_constant=_no_number, parse_float=_number, object_pairs_hook=_object_without_doubles
         )
         if _SURROGATE.search(text):
             json.dumps(found, ensure_ascii=False).encode()
@@ -90,11 +91,12 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> float:
+    """A number with a point or an exponent: 20.0 is an integer too (JSON Schema), as far as doubles count them."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"the number {text[:20]} is too large")
-    return number
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
 def _object_without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,18 @@ class RequestTooLargeError(InvalidRequestError):
     code: ClassVar[str] = "request_too_large"
 
 
+class NotFoundError(InvalidRequestError):
+    """Raised when there is nothing at an address."""
+
+    code: ClassVar[str] = "not_found"
+
+
+class MethodNotAllowedError(InvalidRequestError):
+    """Raised when an address does not take a method; the header `Allow` names those that it takes."""
+
+    code: ClassVar[str] = "method_not_allowed"
+
+
 class UrlTooLongError(InvalidRequestError):
     """Raised when the request line is longer than the server reads."""
 

@@ -18,7 +18,6 @@ to docs/openapi.json.
 from __future__ import annotations
 
 import functools
-import json as json_format
 import re
 from collections.abc import Callable
 from importlib import metadata
@@ -34,41 +33,15 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 
 from api.answers import Answer, Answers
 from api.checking import NoQuery, checked_body, checked_headers, checked_query
-from api.errors import (
-    HostNotAllowedError,
-    InvalidRequestError,
-    RequestTooLargeError,
-    UnknownFieldError,
-    UnsupportedMediaTypeError,
-)
-from api.refusals import (
-    ConcurrencyLimitedError,
-    KeyInvalidError,
-    KeyMissingError,
-    RateLimitedError,
-    ScopeMissingError,
-)
+from api.document import finished_document
+from api.expected import ABOUT, OF_EVERY_BODY, OF_EVERY_KEY, OF_EVERY_ROUTE, Problems
 from api.scopes import scope_of
 from api.spool import UploadRequest
-from serving.errors import ShelflineError
-from workers.errors import StoreUnavailableError
 from workers.keys import Scope
 from workers.settings import Settings
 
 Route = Callable[..., Response]
 Model = type[BaseModel]
-Problems = tuple[type[ShelflineError], ...]
-
-OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError)
-OF_EVERY_KEY: Problems = (
-    KeyMissingError,
-    KeyInvalidError,
-    ScopeMissingError,
-    RateLimitedError,
-    ConcurrencyLimitedError,
-    StoreUnavailableError,
-)
-OF_EVERY_BODY: Problems = (RequestTooLargeError, UnsupportedMediaTypeError)
 
 _PARAMETER = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
 _SCHEME = SecurityScheme(
@@ -82,12 +55,6 @@ _SCHEME = SecurityScheme(
         "only.",
     ),
 )
-_ABOUT = """Detects products in shelf photos, in bulk and on demand.
-
-Every error is an RFC 9457 problem (`application/problem+json`) with a `code` to act on, a `detail` to read, the
-`request_id` to ask about, and `retryable`: whether the same request may succeed later."""
-
-
 class Api(SpecTree):
     """The routes of one application: what they take and answer."""
 
@@ -101,7 +68,7 @@ class Api(SpecTree):
             annotations=False,
             title="Shelfline",
             version=metadata.version("shelfline"),
-            description=_ABOUT,
+            description=ABOUT,
             security_schemes=[_SCHEME],
         )
         self.settings = settings
@@ -154,14 +121,7 @@ class Api(SpecTree):
             for method, operation in operations.items():
                 scope = keyed.get((path, method.upper()))
                 operation["security"] = [{_SCHEME.name: [scope.value]}] if scope else []
-                operation["parameters"] = [_parameter(one) for one in operation["parameters"]]
-                for media_type in self._raw_bodies[operation["operationId"]]:
-                    body = operation.setdefault("requestBody", {"required": True, "content": {}})
-                    body["content"][media_type] = {}
-        schemas = found["components"]["schemas"]
-        used = set(re.findall(r'"#/components/schemas/([^"]+)"', json_format.dumps(found)))
-        found["components"] = {**found["components"], "schemas": {name: schemas[name] for name in sorted(used)}}
-        return found
+        return finished_document(found, self._raw_bodies)
 
 
 class _Adapter(PydanticModelAdapter):
@@ -211,17 +171,6 @@ def _checked(
         return route(**path, **given)
 
     return check
-
-
-def _parameter(described: dict[str, Any]) -> dict[str, Any]:
-    """A parameter that may be left out is not one that may be null."""
-    schema = {name: value for name, value in described["schema"].items() if name not in {"title", "description"}}
-    if schema.get("default", ...) in {None, ""}:
-        del schema["default"]
-    if "anyOf" in schema:
-        (only,) = [one for one in schema.pop("anyOf") if one != {"type": "null"}]
-        schema |= only
-    return {**described, "schema": schema}
 
 
 def _name(model: Any) -> str:  # noqa: ANN401  spectree's naming strategy takes what it can describe

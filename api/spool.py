@@ -28,7 +28,11 @@ class Spool:
     """One temporary file, without a name, that parts are written to one after the other."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  lives as long as its request
+        """Raises SpoolFullError where there is no folder for it."""
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  lives as long as its request
+        except OSError as error:
+            raise SpoolFullError(f"The API has no temporary folder to write to: {error.strerror}.") from error
         self.size = 0
 
     def append(self, data: ReadableBuffer) -> int:

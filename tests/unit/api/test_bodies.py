@@ -87,6 +87,13 @@ def test_characters_beyond_the_first_plane_are_taken(http: FlaskClient, root: Pa
     assert _post(http, json.dumps({"folder": f"{root}/\N{GRINNING FACE}"}))[0] == 202
 
 
+def test_an_integer_may_have_a_point(http: FlaskClient, root: Path) -> None:
+    """20.0 and 2e1 are 20, as JSON Schema has it; 20.5 is no integer."""
+    (root / "a.jpg").touch()
+    for number, status in (("20.0", 202), ("2e1", 202), ("20.5", 400), ("1e300", 400)):
+        assert _post(http, f'{{"folder": "{root}", "max_detections": {number}}}')[0] == status
+
+
 def test_large_bodies_take_turns(settings: Settings, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few stand in memory at once, and each gives its place back, whatever became of it."""
     monkeypatch.setattr(bodies, "_large", threading.BoundedSemaphore(1))

@@ -1,0 +1,66 @@
+"""The API as it is run, with a worker behind it and a model server that is scripted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from api.plan import read_procfile
+from tests.scripted_server import ScriptedServer
+from tests.support import free_port, wait_until
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class ApiStack:
+    """Gunicorn and a Celery worker of the Procfile, on a Redis that is there."""
+
+    def __init__(self, redis_url: str, folder: Path, **env: str) -> None:
+        self.url = ""
+        self._folder = folder
+        self._port = free_port()
+        self._model = ScriptedServer()
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
+        self._env |= {
+            "PORT": str(self._port),
+            "REDIS_URL": redis_url,
+            "BLOB_URL": str(folder / "blobs"),
+            "SHELFLINE_MODEL_SERVER": self._model.target,
+            **env,
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def log(self) -> Path:
+        """What the processes said."""
+        return self._folder / "stack.log"
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready."""
+        self._model.start()
+        self._env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), self._env["PATH"]])
+        commands = read_procfile(PROJECT / "Procfile")
+        with self.log.open("ab") as out:
+            for name in ("web", "worker"):
+                command = ["/bin/sh", "-c", commands[name]]
+                self._processes.append(subprocess.Popen(command, cwd=PROJECT, env=self._env, stdout=out, stderr=out))
+        self.url = f"http://127.0.0.1:{self._port}"
+        wait_until(self._ready, 120, "the stack")
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+        self._model.stop()
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False

@@ -1,0 +1,194 @@
+"""Every error that the OpenAPI document names is provoked, at every operation that names it, on a real Redis."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.app import create_app
+from api.make_openapi import PATH
+from api.plan import free_ports
+from workers.backend import open_backend
+from workers.blobs import FsspecBlobs
+from workers.duties import Duties
+from workers.jobs import Outcome, new_id
+from workers.queue import WorkQueue
+from workers.redis_link import RedisLink
+from workers.reservations import Reservations
+from workers.settings import Settings
+
+DOCUMENT = json.loads(PATH.read_text())
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def _documented() -> Iterator[tuple[str, str]]:
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            for response in operation["responses"].values():
+                schema = response.get("content", {}).get("application/problem+json", {}).get("schema")
+                for code in schema["allOf"][1]["properties"]["code"]["enum"] if schema else ():
+                    yield f"{method} {path}", code
+
+
+@dataclass
+class Lab:
+    """The API with everything that can be made to go wrong."""
+
+    settings: Settings
+    link: RedisLink
+    operation: str
+    http: FlaskClient
+    patch: pytest.MonkeyPatch
+
+    def call(self, *, http: FlaskClient | None = None, job: str | None = None, **sent: Any) -> TestResponse:
+        """Call the operation; path parameters are those of `job`, else of a job that does not exist."""
+        method, path = self.operation.split(" ")
+        values = {"job_id": job or new_id("job"), "index": "0", "model": "default"} | sent.pop("values", {})
+        for name, value in values.items():
+            path = path.replace(f"{{{name}}}", value)
+        if method == "post" and "data" not in sent and "requestBody" in self.described:
+            sent |= _upload()
+        return (http or self.http).open(path, method=method.upper(), **sent)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        method, path = self.operation.split(" ")
+        found: dict[str, Any] = DOCUMENT["paths"][path][method]
+        return found
+
+    def client(self, **settings: Any) -> FlaskClient:
+        """The API with other settings."""
+        changed = self.settings.model_copy(update=settings)
+        return create_app(changed, open_backend(changed)).test_client()
+
+    def job(self, state: str | None = None, **more: Any) -> str:
+        """A job of one image, settled in a state."""
+        job_id = str(self.http.post("/v1/jobs", **_upload(**more)).get_json()["id"])
+        if state:
+            self.settle(state)
+        return job_id
+
+    def settle(self, state: str) -> None:
+        queue = WorkQueue(self.link, self.settings, "w")
+        store = open_backend(self.settings).store
+        for one in queue.claim("default", 16).deliveries:
+            text = json.dumps({"index": one.index, "state": state})
+            store.settle([Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)], 1.0)
+        self.duties()
+
+    def duties(self) -> None:
+        Duties(self.link, FsspecBlobs(self.settings.blob_url), self.settings, lambda _model: None).run_due()
+
+
+def _upload(**more: Any) -> dict[str, Any]:
+    content = more.pop("content", b"x")
+    return {"data": {"images": (io.BytesIO(content), "a.jpg"), **more.pop("fields", {})}, **more}
+
+
+def _folder(path: object) -> dict[str, Any]:
+    return {"data": json.dumps({"folder": str(path)}), "content_type": "application/json"}
+
+
+def _without_redis(lab: Lab) -> TestResponse:
+    (nobody,) = free_ports(1)
+    return lab.call(http=lab.client(redis_url=f"redis://127.0.0.1:{nobody}/0"))
+
+
+def _deleted_job(lab: Lab) -> TestResponse:
+    job = lab.job("succeeded")
+    assert lab.http.delete(f"/v1/jobs/{job}").status_code == 204
+    return lab.call(job=job)
+
+
+def _wrong_state(lab: Lab) -> TestResponse:
+    """A job that is over can neither be cancelled nor, if nothing failed, retried; one that runs cannot be deleted."""
+    return lab.call(job=lab.job(None if lab.operation.startswith("delete") else "succeeded"))
+
+
+def _in_flight(lab: Lab) -> TestResponse:
+    Reservations(lab.link).reserve("", "key-1")
+    return lab.call(headers={"Idempotency-Key": "key-1"})
+
+
+def _other_body(lab: Lab) -> TestResponse:
+    lab.call(headers={"Idempotency-Key": "key-2"})
+    return lab.call(headers={"Idempotency-Key": "key-2"}, **_upload(fields={"min_score": "0.5"}))
+
+
+def _full_queue(lab: Lab) -> TestResponse:
+    failed = lab.job("failed")
+    lab.job()
+    return lab.call(http=lab.client(max_waiting_images=1), job=failed)
+
+
+def _no_temporary_folder(lab: Lab) -> TestResponse:
+    lab.patch.setattr(tempfile, "tempdir", "/nonexistent")
+    return lab.call()
+
+
+def _missing_image(lab: Lab) -> TestResponse:
+    job = lab.job()
+    for path in Path(lab.settings.blob_url).rglob("uploads/*/0"):
+        path.unlink()
+    return lab.call(job=job)
+
+
+PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
+    "folder_not_allowed": lambda lab: lab.call(**_folder("/etc")),
+    "folder_not_found": lambda lab: lab.call(**_folder(lab.settings.folder_roots[0] / "nothing")),
+    "host_not_allowed": lambda lab: lab.call(base_url="http://elsewhere.example"),
+    "idempotency_in_flight": _in_flight,
+    "idempotency_mismatch": _other_body,
+    "image_missing": _missing_image,
+    "image_too_large": lambda lab: lab.call(http=lab.client(max_image_bytes=1), job=lab.job(content=b"xx")),
+    "invalid_request": lambda lab: lab.call(environ_overrides={"RAW_URI": "/%"}),
+    "item_not_found": lambda lab: lab.call(job=lab.job(), values={"index": "1"}),
+    "job_gone": _deleted_job,
+    "job_not_found": lambda lab: lab.call(),
+    "job_state": _wrong_state,
+    "model_not_found": lambda lab: lab.call(values={"model": "nothing"}),
+    "no_images": lambda lab: lab.call(data={}, content_type="multipart/form-data"),
+    "not_found": lambda lab: lab.call(values={"job_id": "", "model": "", "index": "-1"}),
+    "not_ready": lambda lab: lab.call(),
+    "queue_full": _full_queue,
+    "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10)),
+    "store_unavailable": _without_redis,
+    "too_many_images": lambda lab: lab.call(data={"images": [(io.BytesIO(b"x"), "a.jpg")] * 21}),
+    "unknown_field": lambda lab: lab.call(query_string={"nothing": "1"}),
+    "unknown_model": lambda lab: lab.call(**_upload(fields={"model": "nothing"})),
+    "unsupported_media_type": lambda lab: lab.call(data=b"x", content_type="text/plain"),
+    "upload_storage_full": _no_temporary_folder,
+}
+
+
+@pytest.fixture
+def lab(
+    settings: Settings, link: RedisLink, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Lab]:
+    small = settings.model_copy(update={"max_job_images": 20})
+    backend = open_backend(small)
+    yield Lab(small, link, request.param, create_app(small, backend).test_client(), monkeypatch)
+    backend.store.close()
+
+
+@pytest.mark.parametrize(("lab", "code"), list(_documented()), indirect=["lab"])
+def test_a_documented_problem_happens(lab: Lab, code: str) -> None:
+    """With the status and the shape that the document gives it; a new code needs a way to provoke it here."""
+    answer = PROVOKED[code](lab)
+    found = answer.get_json()
+    assert found["code"] == code, found
+    described = lab.described["responses"][str(answer.status_code)]
+    assert code in described["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
+    assert set(DOCUMENT["components"]["schemas"]["Problem"]["required"]) <= set(found)
+    assert (found["status"], found["request_id"]) == (answer.status_code, answer.headers["X-Request-ID"])
+    assert ("Retry-After" in answer.headers) == (answer.status_code in {429, 503})
+    assert "Traceback" not in answer.text

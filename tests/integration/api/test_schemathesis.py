@@ -1,0 +1,45 @@
+"""Requests made of the OpenAPI document, right and wrong ones, alone and in a row, against the running server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api_stack import PROJECT, ApiStack
+from tests.support import RedisServer
+
+SECONDS = int(os.environ.get("SHELFLINE_TEST_SCHEMATHESIS_SECONDS", "40"))
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[ApiStack]:
+    redis = RedisServer(tmp_path / "redis")
+    redis.folder.mkdir()
+    redis.start()
+    found = ApiStack(redis.url, tmp_path, SHELFLINE_MAX_WAIT_SECONDS="0.2", SHELFLINE_FOLDER_ROOTS=str(tmp_path))
+    found.start()
+    yield found
+    found.stop()
+    redis.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 300)
+def test_the_server_keeps_what_the_document_promises(stack: ApiStack, tmp_path: Path) -> None:
+    """No answer is a server error, undocumented, of another shape; what is wrong is refused, what is right taken.
+
+    `SHELFLINE_TEST_SCHEMATHESIS_SECONDS` lets it go on for longer.
+    """
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(PROJECT / "tests" / "schemathesis.toml")),
+        *("run", f"{stack.url}/openapi.json", "--checks", "all", "--max-time", str(SECONDS), "--no-color"),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in stack.log.read_text()
