@@ -19,6 +19,12 @@ class UnknownFieldError(InvalidRequestError):
     code: ClassVar[str] = "unknown_field"
 
 
+class UnprocessableError(InvalidRequestError):
+    """Raised when a value is well formed and yet stands for nothing here, as an index behind a job's end."""
+
+    code: ClassVar[str] = "unprocessable"
+
+
 class UnsupportedMediaTypeError(InvalidRequestError):
     """Raised when the body of a request is of a kind that the route does not take."""
 

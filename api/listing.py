@@ -14,7 +14,7 @@ from api.access import caller
 from api.answers import Answer
 from api.checking import Asked
 from api.documents import Document, JobDocument
-from api.errors import InvalidRequestError
+from api.errors import UnprocessableError
 from api.openapi import Api
 from api.showing import answer, shown
 from workers.errors import StoreUnavailableError
@@ -56,7 +56,7 @@ def list_routes(backend: Backend, api: Api) -> Blueprint:
         Answer(status=304),
         tag="jobs",
         query=ListQuery,
-        problems=(StoreUnavailableError,),
+        problems=(UnprocessableError, StoreUnavailableError),
     )
     def listed(query: ListQuery) -> Response:
         """List your jobs, newest first.
@@ -82,7 +82,7 @@ def _cursor(place: Place) -> str:
 
 
 def _place(cursor: str) -> Place | None:
-    """The place that a cursor stands for; raises InvalidRequestError for a text that is none."""
+    """The place that a cursor stands for; raises UnprocessableError for a text that is none."""
     if not cursor:
         return None
     try:
@@ -90,7 +90,7 @@ def _place(cursor: str) -> Place | None:
     except ValueError:
         found = None
     if not found or not is_id("job", found[2]):
-        raise InvalidRequestError("cursor: give one from the `next` of an earlier page, as it is.")
+        raise UnprocessableError("cursor: give one from the `next` of an earlier page, as it is.")
     return Place(int(found[1]), found[2])
 
 

@@ -78,6 +78,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "store_unavailable": 503,
         "too_many_images": 413,
         "unknown_field": 400,
+        "unprocessable": 422,
         "unknown_model": 422,
         "unsupported_format": 422,
         "unsupported_media_type": 415,

@@ -11,7 +11,7 @@ from pydantic import Field
 from api.access import own_job
 from api.answers import Answer
 from api.checking import Asked
-from api.errors import InvalidRequestError
+from api.errors import UnprocessableError
 from api.formats.labels import Labels
 from api.formats.registry import FORMATS, FormatName
 from api.formats.source import ResultSource
@@ -50,7 +50,7 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         Answer(status=304),
         tag="jobs",
         query=ResultsQuery,
-        problems=(JobNotFoundError, JobGoneError, StoreUnavailableError),
+        problems=(JobNotFoundError, JobGoneError, UnprocessableError, StoreUnavailableError),
     )
     def results(job_id: str, query: ResultsQuery) -> Response:
         """Read a job's results, in input order.
@@ -61,7 +61,7 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         """
         job = own_job(backend, job_id)
         if query.start > job.total:
-            raise InvalidRequestError(f"start: give the index of an image of the job, 0 to {job.total}.")
+            raise UnprocessableError(f"start: give the index of an image of the job, 0 to {job.total}.")
         name = query.format or _preferred()
         wanted = job.total if query.limit is None else min(job.total, query.start + query.limit)
         end = backend.store.finished_behind(job_id, query.start, wanted)

@@ -26,6 +26,7 @@ FIRST_BYTE_SECONDS = 0.1  # then a silent connection waits without a thread
 LEAST_BYTES_A_SECOND = 1000
 _ANSWER_SECONDS = 2.0  # to take the answer to a request that was not read whole
 _PAUSE_SECONDS = 0.5  # after which nothing more comes
+_NO_FILE_SECONDS = 0.1  # until others are closed
 _MOST_LEFT_BYTES = 16 << 20
 
 _log = structlog.get_logger(__name__)
@@ -128,7 +129,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
         try:
             sock, client = listener.accept()
         except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                _log.warning("connections wait", reason=error.strerror)
+                time.sleep(_NO_FILE_SECONDS)
+            elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
                 raise
             return
         self.nr_conns += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api import drawing
 from api.app import create_app
 from api.make_openapi import PATH
 from api.plan import free_ports
+from api.waiting import WaitingRoom
 from workers.backend import open_backend
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
@@ -60,6 +63,11 @@ class Lab:
         return (http or self.http).open(path, method=method.upper(), **sent)
 
     @property
+    def root(self) -> Path:
+        """A folder that jobs may read."""
+        return self.settings.folder_roots[0]
+
+    @property
     def described(self) -> dict[str, Any]:
         method, path = self.operation.split(" ")
         found: dict[str, Any] = DOCUMENT["paths"][path][method]
@@ -81,7 +89,8 @@ class Lab:
         queue = WorkQueue(self.link, self.settings, "w")
         store = open_backend(self.settings).store
         for one in queue.claim("default", 16).deliveries:
-            text = json.dumps({"index": one.index, "state": state})
+            result = {"index": one.index, "state": state, "width": 8, "height": 8, "detections": []}
+            text = json.dumps(result)
             store.settle([Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)], 1.0)
         self.duties()
 
@@ -94,8 +103,16 @@ def _upload(**more: Any) -> dict[str, Any]:
     return {"data": {"images": (io.BytesIO(content), "a.jpg"), **more.pop("fields", {})}, **more}
 
 
-def _folder(path: object) -> dict[str, Any]:
-    return {"data": json.dumps({"folder": str(path)}), "content_type": "application/json"}
+def _json(**body: object) -> dict[str, Any]:
+    return {"data": json.dumps(body), "content_type": "application/json"}
+
+
+def _zip(*names: str) -> dict[str, Any]:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return {"data": out.getvalue(), "content_type": "application/zip"}
 
 
 def _without_redis(lab: Lab) -> TestResponse:
@@ -135,6 +152,28 @@ def _no_temporary_folder(lab: Lab) -> TestResponse:
     return lab.call()
 
 
+def _manifest(lab: Lab) -> TestResponse:
+    (lab.root / "list.jsonl").write_text('{"nothing": 1}\n')
+    return lab.call(**_json(manifest=f"{lab.root}/list.jsonl"))
+
+
+def _undrawable(content: bytes) -> Callable[[Lab], TestResponse]:
+    return lambda lab: lab.call(job=lab.job("succeeded", content=content))
+
+
+def _too_many_callers(lab: Lab) -> TestResponse:
+    lab.patch.setattr(WaitingRoom, "enter", lambda _room: False)
+    lab.patch.setattr(drawing, "_AT_ONCE", 0)
+    lab.patch.setattr(drawing, "_PATIENCE_SECONDS", 0.01)
+    return lab.call(http=lab.client(), job=lab.job("succeeded"))
+
+
+def _unprocessable(lab: Lab) -> TestResponse:
+    if "{job_id}" not in lab.operation:
+        return lab.call(query_string={"cursor": "abc"})
+    return lab.call(job=lab.job(), query_string={"start": "9"})
+
+
 def _missing_image(lab: Lab) -> TestResponse:
     job = lab.job()
     for path in Path(lab.settings.blob_url).rglob("uploads/*/0"):
@@ -143,14 +182,23 @@ def _missing_image(lab: Lab) -> TestResponse:
 
 
 PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
-    "folder_not_allowed": lambda lab: lab.call(**_folder("/etc")),
-    "folder_not_found": lambda lab: lab.call(**_folder(lab.settings.folder_roots[0] / "nothing")),
+    "archive_invalid": lambda lab: lab.call(data=b"no zip", content_type="application/zip"),
+    "archive_too_large": lambda lab: lab.call(http=lab.client(max_archive_entries=1), **_zip("a.jpg", "b.jpg")),
+    "busy": _too_many_callers,
+    "duplicate_custom_id": lambda lab: lab.call(**_json(items=[{"image": "eHg=", "custom_id": "a"}] * 2)),
+    "folder_not_allowed": lambda lab: lab.call(**_json(folder="/etc")),
+    "folder_not_found": lambda lab: lab.call(**_json(folder=f"{lab.root}/nothing")),
     "host_not_allowed": lambda lab: lab.call(base_url="http://elsewhere.example"),
     "idempotency_in_flight": _in_flight,
     "idempotency_mismatch": _other_body,
+    "image_decode_failed": _undrawable(b"\x89PNG\r\n\x1a\n" + b"x" * 100),
     "image_missing": _missing_image,
-    "image_too_large": lambda lab: lab.call(http=lab.client(max_image_bytes=1), job=lab.job(content=b"xx")),
+    "image_too_large": lambda lab: lab.call(
+        http=lab.client(max_image_bytes=1), job=lab.job("succeeded", content=b"xx")
+    ),
     "invalid_request": lambda lab: lab.call(environ_overrides={"RAW_URI": "/%"}),
+    "item_failed": lambda lab: lab.call(job=lab.job("failed")),
+    "item_not_finished": lambda lab: lab.call(job=lab.job()),
     "item_not_found": lambda lab: lab.call(job=lab.job(), values={"index": "1"}),
     "job_gone": _deleted_job,
     "job_not_found": lambda lab: lab.call(),
@@ -161,10 +209,17 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "not_ready": lambda lab: lab.call(),
     "queue_full": _full_queue,
     "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10)),
+    "manifest_invalid": _manifest,
+    "source_not_allowed": lambda lab: lab.call(**_json(source="s3://elsewhere/photos")),
+    "source_unreadable": lambda lab: lab.call(
+        http=lab.client(source_prefixes=("memory://photos",)), **_json(source="memory://photos/nothing")
+    ),
     "store_unavailable": _without_redis,
     "too_many_images": lambda lab: lab.call(data={"images": [(io.BytesIO(b"x"), "a.jpg")] * 21}),
     "unknown_field": lambda lab: lab.call(query_string={"nothing": "1"}),
     "unknown_model": lambda lab: lab.call(**_upload(fields={"model": "nothing"})),
+    "unprocessable": _unprocessable,
+    "unsupported_format": _undrawable(b"no picture"),
     "unsupported_media_type": lambda lab: lab.call(data=b"x", content_type="text/plain"),
     "upload_storage_full": _no_temporary_folder,
 }
