@@ -12,7 +12,8 @@ from api.access import own_job
 from api.answers import Answer
 from api.drawing import PICTURES, DrawingBoard, PictureType
 from api.errors import BusyError, ItemFailedError, ItemNotFinishedError
-from api.openapi import Api, Problems
+from api.expected import Problems
+from api.openapi import Api
 from workers.errors import (
     ImageDecodeError,
     ImageTooLargeError,

@@ -55,6 +55,8 @@ _SCHEME = SecurityScheme(
         "only.",
     ),
 )
+
+
 class Api(SpecTree):
     """The routes of one application: what they take and answer."""
 

@@ -10,7 +10,8 @@ from api.access import terms_of_caller
 from api.answers import document_answer
 from api.documents import JobDocument
 from api.errors import InvalidRequestError, SpoolFullError
-from api.openapi import Api, Problems
+from api.expected import Problems
+from api.openapi import Api
 from api.showing import accepted
 from api.spool import UploadRequest
 from api.submitted import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
