@@ -24,6 +24,7 @@ from workers.backend import open_backend
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.jobs import Outcome, new_id
+from workers.keys import KeyStore, KeyTerms, Scope, new_secret
 from workers.queue import WorkQueue
 from workers.redis_link import RedisLink
 from workers.reservations import Reservations
@@ -152,6 +153,24 @@ def _no_temporary_folder(lab: Lab) -> TestResponse:
     return lab.call()
 
 
+def _with_key(lab: Lab, *scopes: Scope, calls: int = 1, held: bool = False, **terms: Any) -> TestResponse:
+    """Call with a key of these scopes and terms, as often as that, while another of its requests is under way."""
+    http = lab.client(host="192.0.2.1")
+    secret, _ = KeyStore(lab.link).create(KeyTerms(name="k", owner="o", scopes=scopes or tuple(Scope), **terms))
+    headers = {"Authorization": f"Bearer {secret}"}
+    other = http.get("/v1/models", headers=headers, buffered=False) if held else None
+    for _ in range(calls):
+        answer = lab.call(http=http, headers=headers)
+    if other:
+        other.close()
+    return answer
+
+
+def _other_scope(lab: Lab) -> TestResponse:
+    ((needed,),) = (one["key"] for one in lab.described["security"])
+    return _with_key(lab, Scope.READ if needed == "submit" else Scope.SUBMIT)
+
+
 def _manifest(lab: Lab) -> TestResponse:
     (lab.root / "list.jsonl").write_text('{"nothing": 1}\n')
     return lab.call(**_json(manifest=f"{lab.root}/list.jsonl"))
@@ -185,6 +204,7 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "archive_invalid": lambda lab: lab.call(data=b"no zip", content_type="application/zip"),
     "archive_too_large": lambda lab: lab.call(http=lab.client(max_archive_entries=1), **_zip("a.jpg", "b.jpg")),
     "busy": _too_many_callers,
+    "concurrency_limited": lambda lab: _with_key(lab, concurrency=1, held=True),
     "duplicate_custom_id": lambda lab: lab.call(**_json(items=[{"image": "eHg=", "custom_id": "a"}] * 2)),
     "folder_not_allowed": lambda lab: lab.call(**_json(folder="/etc")),
     "folder_not_found": lambda lab: lab.call(**_json(folder=f"{lab.root}/nothing")),
@@ -208,8 +228,14 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "not_found": lambda lab: lab.call(values={"job_id": "", "model": "", "index": "-1"}),
     "not_ready": lambda lab: lab.call(),
     "queue_full": _full_queue,
+    "rate_limited": lambda lab: _with_key(lab, rate="1/hour", calls=2),
     "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10)),
+    "key_invalid": lambda lab: lab.call(
+        http=lab.client(host="192.0.2.1"), headers={"Authorization": "Bearer " + new_secret()}
+    ),
+    "key_missing": lambda lab: lab.call(http=lab.client(host="192.0.2.1")),
     "manifest_invalid": _manifest,
+    "scope_missing": _other_scope,
     "source_not_allowed": lambda lab: lab.call(**_json(source="s3://elsewhere/photos")),
     "source_unreadable": lambda lab: lab.call(
         http=lab.client(source_prefixes=("memory://photos",)), **_json(source="memory://photos/nothing")
