@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response
 
 from api.docs import docs_routes
+from api.drawing import DrawingBoard
 from api.events import event_routes
 from api.gate import Gate
 from api.headers import register_headers
@@ -24,6 +25,7 @@ from api.request_ids import register_request_ids
 from api.results import result_routes
 from api.spool import UploadRequest
 from api.submissions import submission_routes
+from api.synchronous import synchronous_routes
 from api.uploads import OTHER_PARTS
 from api.waiting import WaitingRoom
 from api.wire import register_wire
@@ -63,15 +65,16 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_wire(app)
     Gate(settings, backend).register(app)
     api = Api(settings)
+    room, board = WaitingRoom(), DrawingBoard()
     app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))
-    room = WaitingRoom()
     app.register_blueprint(submission_routes(settings, backend, api, room))
     app.register_blueprint(job_routes(settings, backend, api, room))
     app.register_blueprint(list_routes(backend, api))
     app.register_blueprint(result_routes(backend, api))
-    app.register_blueprint(item_routes(settings, backend, api))
+    app.register_blueprint(item_routes(settings, backend, api, board))
     app.register_blueprint(event_routes(backend, api, room))
+    app.register_blueprint(synchronous_routes(settings, backend, api, room, board))
     app.register_blueprint(image_routes(backend, api))
     app.register_blueprint(model_routes(settings, backend, api))
     app.register_blueprint(docs_routes(app, api))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -79,7 +80,8 @@ def checked_body(
 ) -> dict[str, BaseModel | None]:
     """The body as `json` or `form`, by its media type; of what a route takes and did not come, None.
 
-    Raises UnsupportedMediaTypeError, and what reading and checking raises.
+    `raw` are media types, or ranges of them (`image/*`). Raises UnsupportedMediaTypeError, and what reading and
+    checking raises.
     """
     found: dict[str, BaseModel | None] = {name: None for name, kind in (("json", json), ("form", form)) if kind}
     if json and request.mimetype == JSON_TYPE:
@@ -87,7 +89,7 @@ def checked_body(
     elif form and request.mimetype == FORM_TYPE:
         files, fields = read_upload(request, settings, FILE_FIELDS & form.model_fields.keys())
         found["form"] = checked(form, {**fields, **files}, strict=False)
-    elif request.mimetype in raw:
+    elif any(fnmatchcase(request.mimetype, kind) for kind in raw):
         request.max_content_length = settings.max_upload_bytes
     else:
         kinds = [*((JSON_TYPE,) if json else ()), *((FORM_TYPE,) if form else ()), *raw]

@@ -31,6 +31,12 @@ class UnsupportedMediaTypeError(InvalidRequestError):
     code: ClassVar[str] = "unsupported_media_type"
 
 
+class NotAcceptableError(InvalidRequestError):
+    """Raised when a caller accepts none of the media types that the route answers with."""
+
+    code: ClassVar[str] = "not_acceptable"
+
+
 class RequestTooLargeError(InvalidRequestError):
     """Raised when the body of a request is longer than the route takes."""
 

@@ -46,7 +46,6 @@ def image_routes(backend: Backend, api: Api) -> Blueprint:
         kind = image_type(content)
         response = Response(content, mimetype=kind or _UNKNOWN)
         # Anyone may have sent it: a browser shows it as a picture, or saves it, and never runs it.
-        response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
         response.headers["Content-Disposition"] = "inline" if kind else "attachment"
         response.headers["Cache-Control"] = "private, max-age=3600"

@@ -38,10 +38,9 @@ _OF_AN_ITEM: Problems = (
 _DRAWN = "1"  # how pictures are drawn: another number where they would look different
 
 
-def item_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
+def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBoard) -> Blueprint:
     """The routes /v1/jobs/{id}/items/{n} and .../annotated. A result never changes, so answers may be kept."""
     routes = Blueprint("items", __name__, url_prefix="/v1/jobs")
-    board = DrawingBoard()
 
     @routes.get("/<job_id>/items/<int:index>")
     @api.describe(

@@ -10,6 +10,8 @@ from typing import Final
 
 from flask import Blueprint, Response, abort, request
 
+from api.headers import page_policy
+
 _FOLDER: Final = Path(__file__).parent / "page"
 _TYPES: Final = MappingProxyType(
     {
@@ -19,19 +21,11 @@ _TYPES: Final = MappingProxyType(
         ".svg": "image/svg+xml",
     }
 )
-# Names of files and labels are other people's: should one ever be taken for markup, it still runs nothing.
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
+# Names of files and labels are other people's: no script may make markup of text either.
 _HEADERS: Final = MappingProxyType(
     {
-        "Content-Security-Policy": _POLICY,
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": f"{page_policy()}; require-trusted-types-for 'script'; trusted-types 'none'",
         "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Resource-Policy": "same-origin",
     }
 )
 _FOR_EVER: Final = "public, max-age=31536000, immutable"

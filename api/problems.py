@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from api.refusals import RefusedError
 from api.request_ids import request_id
 from serving.errors import ShelflineError
-from workers.errors import QueueFullError
+from workers.errors import RetryLaterError
 from workers.keys import mask_keys
 
 PROBLEM_TYPE = "application/problem+json"
@@ -62,6 +62,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "model_not_found": 404,
         "model_unavailable": 503,
         "no_images": 422,
+        "not_acceptable": 406,
         "not_found": 404,
         "not_ready": 503,
         "queue_full": 503,
@@ -89,6 +90,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "unsupported_transfer_coding": 501,
         "expectation_failed": 417,
         "usage": 500,
+        "wait_too_long": 503,
     }
 )
 
@@ -161,7 +163,7 @@ def _of_project(error: ShelflineError) -> Response:
     if status > HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", code=error.code, detail=str(error), cause=str(error.__cause__ or ""))
     response = problem(error.code, str(error), retryable=error.retryable)
-    if isinstance(error, QueueFullError):
+    if isinstance(error, RetryLaterError):
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, RefusedError):
         response.headers.extend(error.headers)

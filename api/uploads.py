@@ -13,7 +13,7 @@ from api.errors import InvalidRequestError, RequestTooLargeError, UnknownFieldEr
 from workers.errors import NoImagesError, TooManyImagesError
 from workers.settings import Settings
 
-IMAGE_FIELDS = ("images", "images[]", "file", "files")
+IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
 OTHER_PARTS = 64  # form fields beside the images
 
 MAX_NAME_CHARS = 1024

@@ -13,7 +13,7 @@ LONG_POLLS = THREADS - 32  # the rest stays free for short requests, so that wai
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def asked_wait(query: float | None, prefer: str) -> tuple[float, bool]:
+def asked_wait(query: float | None, prefer: str, default: float = 0.0) -> tuple[float, bool]:
     """The seconds asked for by `?wait=` or else by `Prefer: wait=` (RFC 7240), and whether it was the latter.
 
     A Prefer that is not understood is ignored, as its RFC wants.
@@ -22,7 +22,7 @@ def asked_wait(query: float | None, prefer: str) -> tuple[float, bool]:
         return query, False
     if found := _PREFER_WAIT.search(prefer):
         return float(found[1]), True
-    return 0.0, False
+    return default, False
 
 
 class WaitingRoom:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import subprocess
 import time
@@ -27,6 +29,17 @@ def wait_until(true: Callable[[], object], seconds: float = 20.0, what: str = "t
         if time.monotonic() > end:
             pytest.fail(f"{what} did not come true within {seconds} s")
         time.sleep(0.02)
+
+
+def tool(*names: str) -> str:
+    """The path of the first of these programs that this machine has.
+
+    A machine that has none skips the test. Where SHELFLINE_REQUIRE_ALL is set, as in CI, the test fails instead.
+    """
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        (pytest.fail if os.environ.get("SHELFLINE_REQUIRE_ALL") else pytest.skip)(f"{names[0]} is not installed")
+    return found
 
 
 class RedisServer:

@@ -25,6 +25,7 @@ OF_WORKERS_FOR_API = {
     "errors",
     "health",
     "images",
+    "immediate",
     "indexes",
     "intake",
     "jobs",

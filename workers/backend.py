@@ -9,6 +9,7 @@ from workers.blobs import FsspecBlobs
 from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.health import Health
+from workers.immediate import Immediate
 from workers.intake import Intake
 from workers.keyring import KeyRing
 from workers.keys import KeyStore
@@ -34,12 +35,14 @@ class Backend:
     originals: Originals
     keys: KeyRing
     rates: RateLimits
+    immediate: Immediate
 
 
 def open_backend(settings: Settings) -> Backend:
     """Put a front end's parts together; nothing is connected yet, so it may be called before a fork."""
     link = RedisLink(settings.redis_url)
     blobs = FsspecBlobs(settings.blob_url)
+    load = Load(link)
     store = JobStore(link, blobs, settings)
     bell = CeleryBell(link, create_celery(settings))
     return Backend(
@@ -48,8 +51,9 @@ def open_backend(settings: Settings) -> Backend:
         Intake(link, store, blobs, bell, settings),
         Health(link, blobs, settings),
         Catalog(link),
-        Load(link),
+        load,
         Originals(store, blobs, settings),
         KeyRing(KeyStore(link), settings),
         RateLimits(link),
+        Immediate(store, load),
     )

@@ -78,15 +78,26 @@ class JobStateError(JobError):
     code: ClassVar[str] = "job_state"
 
 
-class QueueFullError(JobError):
-    """Raised when a job would exceed what may wait; `retry_after` is in seconds, from the measured rate."""
+class RetryLaterError(JobError):
+    """Base of what is refused for now; `retry_after` is in seconds, from the measured rate."""
 
-    code: ClassVar[str] = "queue_full"
     retryable: ClassVar[bool] = True
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class QueueFullError(RetryLaterError):
+    """Raised when a job would exceed what may wait."""
+
+    code: ClassVar[str] = "queue_full"
+
+
+class WaitTooLongError(RetryLaterError):
+    """Raised when an image would hardly be done while its caller waits."""
+
+    code: ClassVar[str] = "wait_too_long"
 
 
 class IdempotencyInFlightError(JobError):

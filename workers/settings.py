@@ -134,6 +134,9 @@ class Settings(BaseSettings):
         gt=0,
         description="How long the head of a request may take, and its body may pause (1 s more for each 1000 bytes).",
     )
+    detect_wait_seconds: float = Field(
+        default=10.0, ge=0, description="How long POST /v1/detect waits for a result where its caller does not say."
+    )
     upload_grace_seconds: float = Field(
         default=3600.0, gt=0, description="An upload that never became a job is deleted after this long."
     )

@@ -7,7 +7,12 @@ import { Strip } from "./strip.js";
 import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const FORMATS = [["jsonl", "JSON lines"]];
+const FORMATS = [
+  ["jsonl", "JSON lines", "jsonl"],
+  ["json", "JSON", "json"],
+  ["coco", "COCO", "coco.json"],
+  ["csv", "CSV", "csv"],
+];
 
 const TITLES = {
   enumerating: "Listing the photos",
@@ -121,10 +126,10 @@ export class JobView {
     const there = $("downloads").querySelectorAll("a");
     if (there[0]?.dataset.job === this.#id) return;
     there.forEach((link) => link.remove());
-    for (const [format, text] of FORMATS) {
+    for (const [format, text, suffix] of FORMATS) {
       const link = document.createElement("a");
       link.href = server.address(server.resultsPath(this.#id, format));
-      link.download = `${this.#id}.${format === "coco" ? "coco.json" : format}`;
+      link.download = `${this.#id}.${suffix}`;
       link.textContent = text;
       link.dataset.job = this.#id;
       $("downloads").append(link);

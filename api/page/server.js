@@ -64,20 +64,8 @@ export { address };
 
 /** The finished results from index `start` on, at most `most`, in input order. */
 export async function results(id, start, most, signal) {
-  const reader = (await call(jobPath(id, `/results?start=${start}`), { signal })).body
-    .pipeThrough(new TextDecoderStream())
-    .getReader();
-  const found = [];
-  let rest = "";
-  while (found.length < most) {
-    const { done, value } = await reader.read();
-    const lines = (rest + (value ?? "")).split("\n");
-    rest = lines.pop();
-    for (const line of lines) found.push(JSON.parse(line));
-    if (done) return found.slice(0, most);
-  }
-  await reader.cancel();
-  return found.slice(0, most);
+  const text = await (await call(jobPath(id, `/results?format=jsonl&start=${start}&limit=${most}`), { signal })).text();
+  return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
 }
 
 /** Sends files, {file, name} each, as a job. `progress` is called with the bytes sent and their sum. */

@@ -25,9 +25,10 @@ from workers.errors import (
     NoImagesError,
     UnknownModelError,
 )
+from workers.immediate import Immediate
 from workers.indexes import Indexes
 from workers.intake import PLAIN, Terms
-from workers.jobs import Job, JobOptions, JobState, NewJob, new_id
+from workers.jobs import Job, JobOptions, JobState, Lane, NewJob, new_id
 from workers.keys import ApiKey
 from workers.load import Estimate
 from workers.origins.simple import Item
@@ -112,6 +113,7 @@ class MemoryIntake:
     where: str = ""
     error: Exception | None = None
     terms: Terms = PLAIN
+    outcome: dict[str, Any] | None = None  # ends each job at once
 
     def submit_folder(self, folder: str, options: JobOptions, terms: Terms) -> Job:
         """A job of the files of a folder."""
@@ -162,6 +164,8 @@ class MemoryIntake:
         job = replace(job, metadata=self.terms.metadata)
         self.store.jobs[job.id] = job
         self.store.lines[job.id] = []
+        if self.outcome:
+            self.store.finish(job.id, [self.outcome])
         return job
 
 
@@ -199,10 +203,15 @@ class MemoryLoad:
     """An estimate that is always the same."""
 
     found: Estimate = field(default_factory=lambda: Estimate(3, 12.34))
+    waits: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def estimate(self, job: Job) -> Estimate:
         """What it was told."""
         return self.found if job.state.waits else Estimate(None, 0.0)
+
+    def wait_seconds(self, target: str, lane: Lane) -> float | None:
+        """What it was told, for the interactive lane of one version."""
+        return self.waits.get((target, lane))
 
 
 @dataclass
@@ -249,6 +258,7 @@ class MemoryBackend:
     catalog: MemoryCatalog
     load: MemoryLoad
     originals: MemoryOriginals
+    immediate: Immediate
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     rates: None = None
 
@@ -277,9 +287,15 @@ def settings(root: Path) -> Settings:
 @pytest.fixture
 def backend(root: Path) -> MemoryBackend:
     """A backend in memory."""
-    store = MemoryStore()
+    store, load = MemoryStore(), MemoryLoad()
     return MemoryBackend(
-        store, MemoryIntake(store, root), MemoryHealth(), MemoryCatalog(), MemoryLoad(), MemoryOriginals(store)
+        store,
+        MemoryIntake(store, root),
+        MemoryHealth(),
+        MemoryCatalog(),
+        load,
+        MemoryOriginals(store),
+        Immediate(store, load),  # type: ignore[arg-type]
     )
 
 
