@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +46,15 @@ def caller() -> Caller:
 def bind_caller(found: Caller) -> None:
     """Say who sent the request being answered."""
     g.caller = found
+
+
+def while_welcome(pieces: Iterable[str]) -> Iterator[str]:
+    """A long answer, piece by piece, which ends where the caller's key does."""
+    still: Callable[[], bool] = g.get("still_welcome", lambda: True)
+    for piece in pieces:
+        if not still():
+            return
+        yield piece
 
 
 def terms_of_caller(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request, stream_with_context
 
-from api.access import own_job
+from api.access import own_job, while_welcome
 from api.answers import Answer
 from api.documents import JobDocument
 from api.errors import BusyError, InvalidRequestError
@@ -60,7 +60,7 @@ def event_routes(backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
         if not room.enter():
             raise BusyError("As many callers wait as the server has places for: come back, or ask for the job instead.")
         stream = job_events(backend.store, job.id, lambda now: shown(backend, now), known)
-        response = Response(stream_with_context(stream), mimetype="text/event-stream")
+        response = Response(stream_with_context(while_welcome(stream)), mimetype="text/event-stream")
         response.call_on_close(room.leave)  # also where the stream was never begun
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back

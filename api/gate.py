@@ -22,6 +22,7 @@ from api.refusals import (
     ScopeMissingError,
 )
 from api.scopes import scope_of
+from workers.errors import StoreUnavailableError
 from workers.keys import ApiKey, Scope
 from workers.rates import Standing
 from workers.settings import Settings
@@ -58,21 +59,26 @@ class Gate:
                 if not self._required():
                     raise
         elif self._required():
-            self._admit(self._key(), needed)
+            secret = _secret()
+            self._admit(self._key(secret), needed)
+            g.still_welcome = lambda: self._still_good(secret)
         else:
             check_caller()
 
     def _required(self) -> bool:
         return self._demanded or self._keys.required()
 
-    def _key(self) -> ApiKey:
-        scheme, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
-        if not scheme:
-            raise KeyMissingError
-        key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+    def _key(self, secret: str) -> ApiKey:
+        key = self._keys.find(secret)
         if key is None:
             raise KeyInvalidError
         return key
+
+    def _still_good(self, secret: str) -> bool:
+        try:
+            return self._keys.find(secret) is not None
+        except StoreUnavailableError:
+            return False
 
     def _admit(self, key: ApiKey, needed: Scope) -> None:
         structlog.contextvars.bind_contextvars(key=key.id)
@@ -109,6 +115,16 @@ class UnderWay:
                     del self._counts[key_id]
 
         return leave
+
+
+def _secret() -> str:
+    """The key that the request came with (RFC 6750)."""
+    scheme, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
+    if not scheme:
+        raise KeyMissingError
+    if scheme.lower() != "bearer" or not secret:
+        raise KeyInvalidError
+    return secret.strip()
 
 
 def _leave(response: Response) -> Response:

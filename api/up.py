@@ -125,11 +125,22 @@ class _Stack:
                     redis_url = self._plan.env["REDIS_URL"] if self._plan.own_redis else None
                     self._state.write(StackRecord(self._plan.url, os.getpid(), log, redis_url))
                     _say(f"Shelfline is ready at {self._plan.url}")
+                    if self._is_open():
+                        _say("It has no keys, so it answers this machine only: see `shelfline keys --help`.")
                     return
                 if time.monotonic() > news:
                     _say(f"Shelfline is not ready yet: {found}")
                     news += _NEWS_SECONDS
                 time.sleep(_POLL_SECONDS)
+
+    def _is_open(self) -> bool:
+        """Whether anyone here may use it, other than the command that it may belong to."""
+        if self._until_stdin_closes or load_settings().demands_keys:
+            return False
+        try:
+            return not keys_exist(self._plan.env["REDIS_URL"])
+        except ShelflineError:
+            return False  # it is on its way out
 
     def _forget_last_run(self) -> None:
         """Redis remembers the last run's worker and model: without this the stack would seem ready at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,6 +139,22 @@ def test_a_quota_of_the_key(http: FlaskClient, keys: KeyStore) -> None:
     assert upload(http, light, 2).status_code == 202
     assert upload(http, light, 1).status_code == 503
     assert upload(http, bearer(keys, owner="other"), 3).status_code == 202
+
+
+def test_an_event_stream_ends_with_its_key(http: FlaskClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not go on for whoever was let in once; that of a good key does."""
+    monkeypatch.setattr("api.events.HEARTBEAT_SECONDS", 0.05)
+    job = upload(http, bearer(keys), 1).get_json()["id"]
+    streams = [http.get(f"/v1/jobs/{job}/events", headers=bearer(keys), buffered=False) for _ in range(2)]
+    good, bad = (stream.iter_encoded() for stream in streams)
+    assert [next(one)[:6] for one in (good, bad)] == [b"retry:", b"retry:"]
+    keys.revoke(keys.all()[-1].id)
+
+    assert len(list(bad)) < 1000  # it ends
+    assert next(good)
+    assert len(list(itertools.islice(good, 50))) == 50
+    for stream in streams:
+        stream.close()
 
 
 def test_keys_of_one_owner_share_its_jobs(http: FlaskClient, keys: KeyStore) -> None:
