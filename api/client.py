@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from api.binding import is_loopback
-from api.documents import JobDocument
 from api.errors import ApiError, ConnectionFailedError, InvalidUrlError
 from api.multipart import MultipartUpload
 from serving.errors import ShelflineError
+from workers.documents import JobDocument
 
 _RETRY_SECONDS = 0.25
 

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from api.client import ShelflineClient
 from api.collect import Collection, collect
-from api.documents import JobDocument
 from api.errors import ApiError, ConnectionFailedError, UsageError
 from api.output import Output
 from api.progress import drawing_progress, job_progress, waiting
 from api.report import Report
 from api.stack import Stack, local_stack, remote_stack
 from api.state import StackState
+from workers.documents import JobDocument
 from workers.settings import load_settings
 from workers.sources import printable
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
-from api.documents import Document, UrlsDocument
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.submitted import ItemFields
 from api.uploads import Upload
+from workers.documents import Document, UrlsDocument
 
 _FILE = {"type": "string", "format": "binary"}
 

@@ -15,11 +15,11 @@ from flask import Blueprint, Response, request, stream_with_context
 
 from api.access import own_job, while_welcome
 from api.answers import Answer
-from api.documents import JobDocument
 from api.errors import BusyError, InvalidRequestError
 from api.openapi import Api
 from api.showing import shown
 from api.waiting import WaitingRoom
+from workers.documents import JobDocument
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
 from workers.indexes import Indexes
 from workers.jobs import Job

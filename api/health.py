@@ -8,10 +8,10 @@ from flask import Blueprint, Response
 from pydantic import Field
 
 from api.answers import document_answer
-from api.documents import Document
 from api.errors import NotReadyError
 from api.openapi import Api
 from api.problems import problem
+from workers.documents import Document
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -9,12 +9,12 @@ from flask import Blueprint, Response
 
 from api.access import caller, own_job
 from api.answers import Answer, document_answer
-from api.documents import JobDocument
 from api.expected import Problems
 from api.openapi import Api
 from api.options import ShowHeaders, ShowQuery
 from api.showing import accepted, answer, shown
 from api.waiting import WaitingRoom, asked_wait
+from workers.documents import JobDocument
 from workers.errors import (
     JobGoneError,
     JobNotFoundError,

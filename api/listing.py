@@ -13,10 +13,10 @@ from pydantic import AwareDatetime, Field
 from api.access import caller
 from api.answers import Answer
 from api.checking import Asked
-from api.documents import Document, JobDocument
 from api.errors import UnprocessableError
 from api.openapi import Api
 from api.showing import answer, shown
+from workers.documents import Document, JobDocument
 from workers.errors import StoreUnavailableError
 from workers.jobs import JobState, is_id
 from workers.listing import Place, Wanted

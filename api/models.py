@@ -8,11 +8,11 @@ from flask import Blueprint, Response
 from pydantic import Field
 
 from api.answers import document_answer
-from api.documents import Document
 from api.errors import ModelNotFoundError
 from api.openapi import Api
 from serving.contract import Contract
 from workers.catalog import Published
+from workers.documents import Document
 from workers.errors import StoreUnavailableError
 from workers.settings import Settings
 

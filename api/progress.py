@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from api.documents import CountsDocument
+from workers.documents import CountsDocument
 
 
 class RateColumn(ProgressColumn):

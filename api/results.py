@@ -12,12 +12,12 @@ from api.access import own_job
 from api.answers import Answer
 from api.checking import Asked
 from api.errors import UnprocessableError
-from api.formats.labels import Labels
 from api.formats.registry import FORMATS, FormatName
 from api.formats.source import ResultSource
 from api.openapi import Api
 from api.streaming import streamed
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
+from workers.labels import Labels
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request, url_for
 
-from api.documents import Document, JobDocument, UrlsDocument, job_document
+from workers.documents import Document, JobDocument, UrlsDocument, job_document
 from workers.jobs import Job
 
 if TYPE_CHECKING:

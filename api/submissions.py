@@ -8,7 +8,6 @@ from flask import Blueprint, Response, request
 
 from api.access import terms_of_caller
 from api.answers import document_answer
-from api.documents import JobDocument
 from api.errors import InvalidRequestError, SpoolFullError
 from api.expected import Problems
 from api.openapi import Api
@@ -16,6 +15,7 @@ from api.showing import accepted
 from api.spool import UploadRequest
 from api.submitted import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
 from api.waiting import WaitingRoom, asked_wait
+from workers.documents import JobDocument
 from workers.errors import (
     ArchiveError,
     ArchiveTooLargeError,

@@ -10,7 +10,6 @@ from flask import Blueprint, Response, request
 from api.access import terms_of_caller
 from api.answers import Answer, document_answer
 from api.detected import DetectedDocument, DetectForm, DetectHeaders, DetectJson, DetectQuery
-from api.documents import JobDocument
 from api.drawing import PICTURES, DrawingBoard
 from api.errors import BusyError, InvalidRequestError, NotAcceptableError, SpoolFullError
 from api.openapi import Api
@@ -18,6 +17,7 @@ from api.problems import problem
 from api.showing import accepted, job_urls
 from api.spool import UploadRequest
 from api.waiting import WaitingRoom, asked_wait
+from workers.documents import JobDocument
 from workers.errors import (
     DeadlineExceededError,
     FetchBlockedError,

@@ -34,6 +34,8 @@ OF_WORKERS_FOR_API = {
     "load",
     "logs",
     "catalog",
+    "documents",
+    "labels",
     "originals",
     "origins",
     "parent_death",

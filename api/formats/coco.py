@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from api.formats.labels import Labels
 from api.formats.source import Result, ResultSource
+from workers.labels import Labels
 
 _SUCCEEDED = '"state":"succeeded"'  # cannot stand in a name: there its quotes would be escaped
 _MOST_DETECTIONS = 10_000  # of an image: a contract allows no more

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.formats.labels import Labels
+from workers.labels import Labels
 
 Result = Mapping[str, Any]
 

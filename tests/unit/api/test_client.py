@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 
 from api.client import ShelflineClient
-from api.documents import OptionsDocument
 from api.errors import ApiError, ConnectionFailedError
+from workers.documents import OptionsDocument
 from workers.errors import StoreUnavailableError
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from pycocotools.coco import COCO
 from api.formats.coco import write_coco
 from api.formats.document import write_json
 from api.formats.jsonl import write_jsonl
-from api.formats.labels import Labels
 from api.formats.registry import FORMATS, FormatName
 from api.formats.robot import write_baidu
 from api.formats.source import ResultSource, Writer
 from api.formats.table import COLUMNS, defused, write_csv
 from serving.contract import Contract, Label
+from workers.labels import Labels
 
 CONTRACT = Contract(
     name="shelf",

@@ -1,4 +1,4 @@
-"""How a job looks on the wire: what the routes answer with, the client reads and the OpenAPI document says."""
+"""How a job looks on the wire: what the routes answer with, webhooks tell, the client reads and OpenAPI says."""
 
 from __future__ import annotations
 
