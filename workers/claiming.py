@@ -12,6 +12,7 @@ from workers.buffer import kept_for_bulk
 from workers.jobs import Lane
 from workers.parts import Parts
 from workers.queue import Delivery
+from workers.references import is_remote
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,7 @@ class Claiming:
         if claim.duty_due:
             self._parts.upkeep.submit(self._parts.duties.run_due)
         if room:
-            if claim.more and not self.work_left:
+            if claim.more and not self.work_left and not all(is_remote(one.ref) for one in claim.deliveries):
                 self._parts.ring(self._target)  # further processes may help
             self.work_left = claim.more
         return taken + claim.deliveries
