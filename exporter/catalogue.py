@@ -55,7 +55,7 @@ def roll_back(model: Path, number: int) -> list[int]:
     try:
         if number not in enabled:
             if number not in disabled:
-                raise ExportError(f"{model} has no version {number}, only {_listed({*enabled, *disabled})}.")
+                raise ExportError(f"{model} has no version {number}; it has {_listed({*enabled, *disabled})}.")
             disabled[number].rename(model / str(number))
         # Ascending: a server that looks in between goes straight to the version wanted, and loads none on the way.
         newer = sorted(other for other in enabled if other > number)
@@ -73,7 +73,7 @@ def remove(model: Path, number: int) -> None:
     """
     enabled, disabled = complete_versions(model), _disabled(model)
     if number not in enabled and number not in disabled:
-        raise ExportError(f"{model} has no version {number}, only {_listed({*enabled, *disabled})}.")
+        raise ExportError(f"{model} has no version {number}; it has {_listed({*enabled, *disabled})}.")
     if number == max(enabled, default=0):
         raise ExportError(f"Version {number} of {model} is the newest, which is served: roll back first.")
     try:

@@ -61,19 +61,25 @@ def list_command(
 
 
 def _line(record: VersionRecord, served: str) -> str:
-    contract = record.contract
     parts = [
         f"{record.model} {record.number}",
         "" if record.enabled else "disabled",
         served,
         f"{record.size / 1e6:.1f} MB",
-        f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
-        f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
-        if contract
-        else "no contract beside it",
-        f"sha256 {contract.weights_sha256}" if contract else "",
+        _described(record),
+        f"sha256 {record.contract.weights_sha256}" if record.contract else "",
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _described(record: VersionRecord) -> str:
+    contract, beside = record.contract, record.path.parent / "contract.toml"
+    if contract:
+        return (
+            f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
+            f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
+        )
+    return f"described by {beside}" if beside.is_file() else "no contract in it or beside it"
 
 
 @app.command()

@@ -57,8 +57,8 @@ def verify(folder: Path, contract: Contract) -> None:
     except ExportError:
         raise
     except Exception as error:  # TensorFlow raises what it likes
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"The exported model does not load as TF Serving loads it: {first[:300]}") from error
+        reason = " ".join(str(getattr(error, "message", error)).split()) or type(error).__name__
+        raise ExportError(f"The exported model does not load as TF Serving loads it: {reason[:300]}") from error
     if described != [contract] * 2:
         raise ExportError("The exported model describes itself with another contract than the one it was given.")
     if set(answer) != _DETECT_OUTPUTS or answer["detection_boxes"].shape != (2, contract.max_detections, 4):

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.catalogue import list_versions, remove, roll_back, write_contract
 from exporter.errors import ExportError
-from exporter.models_command import with_default_command
+from exporter.models_command import list_command, with_default_command
 from exporter.versions import complete_versions, next_free
 from serving.contract import Contract, Label
 
@@ -46,6 +46,18 @@ def test_versions_are_listed_newest_first(model: Path) -> None:
         list_versions(model.parent, "other")
 
 
+def test_the_list_says_what_describes_a_version(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own contract, the file beside its versions, or nothing."""
+    list_command(models=model.parent)
+    (model / "contract.toml").touch()
+    list_command("shop", models=model.parent)
+
+    third, second, _, _, described, _ = capsys.readouterr().out.splitlines()
+    assert third.startswith("shop 3; 0.0 MB; 32x32 bilinear, 1 labels, score > 0.3, NMS 0.5, at most 20; sha256 000")
+    assert second == "shop 2; 0.0 MB; no contract in it or beside it"
+    assert described == f"shop 2; 0.0 MB; described by {model / 'contract.toml'}"
+
+
 def test_rolling_back_disables_what_is_newer(model: Path) -> None:
     """And forward again: the version comes back under its own number."""
     assert roll_back(model, 1) == [2, 3]
@@ -55,7 +67,7 @@ def test_rolling_back_disables_what_is_newer(model: Path) -> None:
 
     assert roll_back(model, 3) == []
     assert list(complete_versions(model)) == [1, 3]
-    with pytest.raises(ExportError, match="no version 9, only 1, 2, 3"):
+    with pytest.raises(ExportError, match="no version 9; it has 1, 2, 3"):
         roll_back(model, 9)
 
 
