@@ -1,8 +1,7 @@
-"""The command line: `shelfline detect`, `up`, `show`, `results`, `export`, `models`, `keys`."""
+"""The command line: `shelfline detect`, `up`, the commands of jobs, `keys`, `export`, `models`."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -13,24 +12,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api.client import ShelflineClient
 from api.detect import DetectRequest, run_detect
-from api.errors import UsageError
+from api.job_commands import Key, Url, Var, commands
 from api.keys_command import app as keys_app
 from api.plan import PROJECT
-from api.state import StackState
 from api.up import run_stack
 from serving.errors import ShelflineError
-from workers.settings import load_settings
 
 CANNOT = 2
 _FILE_COLUMNS = 120
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(commands)
 app.add_typer(keys_app, name="keys")
 
-Url = Annotated[str | None, typer.Option(envvar="SHELFLINE_URL", help="A running API, as in http://127.0.0.1:5000.")]
-Var = Annotated[Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")]
 Models = Annotated[Path, typer.Option(envvar="SHELFLINE_MODELS", help="The folder of the models.")]
 
 
@@ -48,11 +43,12 @@ def detect(
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most detections an image.")] = None,
     url: Url = None,
+    key: Key = None,
     var: Var = Path("var"),
     models: Models = Path("models"),
 ) -> None:
     """Detect the objects in photos; starts the stack for the time of the run where none is running."""
-    asked = DetectRequest(paths, out, var, models, url, model, min_score, max_detections)
+    asked = DetectRequest(paths, out, var, models, url, key, model, min_score, max_detections)
     raise typer.Exit(run_detect(asked, console=_console(), status=Console(stderr=True)))
 
 
@@ -70,23 +66,6 @@ def up(
     raise typer.Exit(
         run_stack(state_folder=var, models=models, port=port, roots=roots, until_stdin_closes=until_stdin_closes)
     )
-
-
-@app.command()
-def show(job: str, *, url: Url = None, var: Var = Path("var")) -> None:
-    """Show a job."""
-    with _client(url, var) as client:
-        typer.echo(json.dumps(client.job(job), indent=2))
-
-
-@app.command()
-def results(
-    job: str, *, start: Annotated[int, typer.Option(min=0)] = 0, url: Url = None, var: Var = Path("var")
-) -> None:
-    """Write a job's finished results to stdout, a line of JSON each."""
-    with _client(url, var) as client:
-        for line in client.result_lines(job, start=start):
-            typer.echo(line)
 
 
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -112,18 +91,6 @@ def main() -> None:
     except ShelflineError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(CANNOT)
-
-
-def _client(url: str | None, var: Path) -> ShelflineClient:
-    key = load_settings().key
-    secret = key.get_secret_value() if key else None
-    if url:
-        return ShelflineClient(url, key=secret)
-    state = StackState(var)
-    record = state.read() if state.running() else None
-    if record is None:
-        raise UsageError("No stack is running here: start one with `shelfline up`, or say where one is with --url.")
-    return ShelflineClient(record.url, key=secret)
 
 
 def _exec_exporter(arguments: list[str]) -> None:

@@ -1,29 +1,45 @@
-"""The HTTP client: jobs submitted, waited for, read. Every failure is an error of the project's own."""
+"""The HTTP client: jobs submitted, followed, read, changed. Every failure is an error of the project's own."""
 
 from __future__ import annotations
 
 import json
-import time
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from typing import Any, Self, TypedDict, Unpack
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
 
-from api.binding import is_loopback
-from api.errors import ApiError, ConnectionFailedError, InvalidUrlError
+from api.connection import Connection, problem
+from api.errors import ApiError, ConnectionFailedError
+from api.formats.registry import FormatName
 from api.multipart import MultipartUpload
-from serving.errors import ShelflineError
-from workers.documents import JobDocument
+from workers.documents import JobDocument, JobsDocument
+from workers.jobs import JobState, Lane
 
-_RETRY_SECONDS = 0.25
+_KEY = "Idempotency-Key"
+
+
+class Options(TypedDict, total=False):
+    """The options of a job, as the API names them; None is left out."""
+
+    model: str | None
+    model_version: int | None
+    min_score: float | None
+    max_detections: int | None
+    priority: Lane | None
+    deadline_seconds: float | None
+    metadata: Mapping[str, str] | None
 
 
 class ShelflineClient:
-    """A connection to one API. Every method raises ApiError for what the API refuses, and ConnectionFailedError."""
+    """A connection to one API. Every method raises ApiError for what the API refuses, and ConnectionFailedError.
+
+    What may succeed later is tried again, see api.connection. A submission carries one idempotency key through all its
+    tries, so it makes one job even where its answer was lost.
+    """
 
     def __init__(
         self,
@@ -31,22 +47,19 @@ class ShelflineClient:
         *,
         key: str | None = None,
         timeout: float = 30.0,
+        patience: float = 30.0,
+        alive: Callable[[], None] = lambda: None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`base_url` as in http://127.0.0.1:5000, `key` as in sl_...; `timeout` in seconds, for each read and write."""
-        self.base_url = base_url.rstrip("/")
-        try:
-            host = urlsplit(self.base_url).hostname or ""
-        except ValueError as error:
-            raise InvalidUrlError(f"{base_url!r} is no URL: {error}.") from error
-        self._http = httpx.Client(
-            base_url=self.base_url,
-            timeout=httpx.Timeout(timeout, connect=5.0),
-            transport=transport,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            # A proxy of the environment cannot reach this machine's own loopback.
-            trust_env=not is_loopback(host),
+        """`base_url` as in http://127.0.0.1:5000, `key` as in sl_...
+
+        `timeout` is in seconds, for each read and write; `patience` for how many seconds a request is tried again;
+        `alive` is called before each try, and may raise.
+        """
+        self._connection = Connection(
+            base_url, key=key, timeout=timeout, patience=patience, alive=alive, transport=transport
         )
+        self.base_url = self._connection.base_url
 
     def __enter__(self) -> Self:
         return self
@@ -56,91 +69,92 @@ class ShelflineClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self._http.close()
+        self._connection.http.close()
 
     def ready(self) -> dict[str, str]:
-        """The checks of /readyz, name -> "ok" or what is wrong; raises ConnectionFailedError."""
-        with self._translated():
-            response = self._http.get("/readyz")
-        if response.status_code not in {200, 503}:
-            raise _problem(response)
+        """The checks of /readyz, name -> "ok" or what is wrong; asked once."""
+        response = self._connection.once("GET", "/readyz")
         try:
             return dict(response.json()["checks"])
         except (ValueError, KeyError, TypeError) as error:
-            raise _problem(response) from error
+            raise problem(response) from error
 
-    def submit_folder(
-        self,
-        folder: str | Path,
-        *,
-        model: str | None = None,
-        min_score: float | None = None,
-        max_detections: int | None = None,
-    ) -> JobDocument:
+    def submit(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobDocument:
+        """Submit a job as JSON: `items`, `folder` or another source, and options; None is left out."""
+        given = {name: value for name, value in body.items() if value is not None}
+        headers = {_KEY: idempotency_key or secrets.token_hex(16)}
+        return _job(self._connection.call("POST", "/v1/jobs", json=given, headers=headers))
+
+    def submit_folder(self, folder: str | Path, **options: Unpack[Options]) -> JobDocument:
         """Submit a folder of the server's, by its absolute path there."""
-        body = {"folder": str(folder), **_given(model, min_score, max_detections)}
-        return _job(self._call("POST", "/v1/jobs", json=body))
+        return self.submit({"folder": str(folder), **options})
 
     def submit_files(
         self,
         files: Iterable[tuple[str, Path]],
         *,
-        model: str | None = None,
-        min_score: float | None = None,
-        max_detections: int | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[Options],
     ) -> JobDocument:
-        """Upload files, (name, path) each, as one job; one of them is open at a time.
+        """Upload files, (name, path) each, as one job, however many; one of them is open at a time.
 
         Raises OSError for a file that cannot be read.
         """
-        fields = {name: str(value) for name, value in _given(model, min_score, max_detections).items()}
+        fields = {name: _field(value) for name, value in options.items() if value is not None}
         body = MultipartUpload(files, fields)
-        headers = {"Content-Type": body.content_type}
+        headers = {"Content-Type": body.content_type, _KEY: idempotency_key or secrets.token_hex(16)}
         # Behind the last byte the server stores every image before it answers: as long as that takes.
-        patient = httpx.Timeout(self._http.timeout.write, connect=5.0, read=None)
-        answer = self._call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient)
-        return _job(answer)
+        patient = httpx.Timeout(self._connection.http.timeout.write, connect=5.0, read=None)
+        return _job(self._connection.call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient))
+
+    def jobs(
+        self, *, limit: int | None = None, state: JobState | None = None, model: str | None = None
+    ) -> Iterator[JobDocument]:
+        """Jobs, newest first, at most `limit`."""
+        filters = {"state": state, "model": model}
+        query = {name: str(value) for name, value in filters.items() if value is not None}
+        query["limit"] = str(min(limit or 100, 100))
+        left = limit
+        while True:
+            answer = self._connection.call("GET", "/v1/jobs", params=query)
+            try:
+                page = JobsDocument.model_validate_json(answer.content)
+            except ValueError as error:
+                raise problem(answer) from error
+            yield from page.data[:left]
+            left = None if left is None else left - len(page.data)
+            if page.next is None or (left is not None and left <= 0):
+                return
+            query = dict(parse_qsl(urlsplit(page.next).query))  # its address may be another than ours, behind a proxy
 
     def job(self, job_id: str, *, wait: float = 0.0) -> JobDocument:
         """A job as it stands, or up to `wait` seconds later if it has not ended."""
         params = {"wait": wait} if wait else None
-        return _job(self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}", params=params))
+        return _job(self._connection.call("GET", _path(job_id), params=params))
 
-    def wait(
-        self,
-        job_id: str,
-        *,
-        every: float = 0.25,
-        patience: float = 30.0,
-        alive: Callable[[], None] = lambda: None,
-    ) -> Iterator[JobDocument]:
-        """The job's states, one every `every` seconds, up to the terminal one.
-
-        An API that is away for less than `patience` seconds is waited for, unless `alive`, called meanwhile, raises.
-        """
-        away_since: float | None = None
+    def wait(self, job_id: str, *, every: float = 0.25) -> Iterator[JobDocument]:
+        """The job's states, one every `every` seconds, up to the terminal one."""
         while True:
-            try:
-                job = self.job(job_id, wait=every)
-            except (ConnectionFailedError, ApiError) as error:
-                alive()
-                now = time.monotonic()
-                away_since = now if away_since is None else away_since
-                if not error.retryable or now - away_since > patience:
-                    raise
-                time.sleep(_RETRY_SECONDS)
-                continue
-            away_since = None
+            job = self.job(job_id, wait=every)
             yield job
             if job.state.terminal:
                 return
 
-    def results(self, job_id: str, *, start: int = 0) -> Iterator[dict[str, Any]]:
-        """The finished results from index `start` on, in input order.
+    def cancel(self, job_id: str) -> JobDocument:
+        """Cancel a job; what is finished keeps its result."""
+        return _job(self._connection.call("POST", _path(job_id, "/cancel")))
 
-        Raises ConnectionFailedError where they break off.
-        """
-        for line in self.result_lines(job_id, start=start):
+    def retry(self, job_id: str) -> JobDocument:
+        """Try the failed images of a job again, as a new job; asked again, the same one."""
+        return _job(self._connection.call("POST", _path(job_id, "/retry")))
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, with its images and results."""
+        self._connection.call("DELETE", _path(job_id))
+
+    def results(self, job_id: str, *, start: int = 0, wait: bool = False) -> Iterator[dict[str, Any]]:
+        """The finished results from index `start` on, in input order; with `wait` all, as they are finished."""
+        for line in self.result_lines(job_id, start=start, wait=wait):
             try:
                 yield json.loads(line)
             except ValueError as error:
@@ -148,67 +162,51 @@ class ShelflineClient:
                     f"{self.base_url} sent a result that is not JSON: {line[:80]!r}."
                 ) from error
 
-    def result_lines(self, job_id: str, *, start: int = 0) -> Iterator[str]:
-        """The same as text, a JSON object each, without its end of line."""
-        with (
-            self._translated(),
-            self._http.stream("GET", f"/v1/jobs/{quote(job_id, safe='')}/results", params={"start": start}) as response,
-        ):
-            if response.is_error:
-                response.read()
-                raise _problem(response)
-            rest = ""
-            for text in response.iter_text():  # not iter_lines: it also breaks at U+2028, which JSON may hold
-                *lines, rest = (rest + text).split("\n")
-                yield from lines
-            if rest:
-                yield rest
+    def result_lines(self, job_id: str, *, start: int = 0, wait: bool = False) -> Iterator[str]:
+        """The same as text, a JSON object each, without its end of line. What breaks off is taken up again."""
+        patience = self._connection.patience()
+        index, more = start, True
+        while more:
+            try:
+                with self._connection.stream(_path(job_id, "/results"), params={"start": index}) as response:
+                    for line in _lines(response):
+                        index += 1
+                        patience.renew()
+                        yield line
+                    more = wait and "next" in response.links
+            except (ApiError, ConnectionFailedError) as error:
+                patience.spend(error)
+                continue
+            if more:
+                self.job(job_id, wait=1.0)
 
-    def _call(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  httpx's arguments
-        with self._translated():
-            response = self._http.request(method, path, **request)
-        if not response.is_success:
-            raise _problem(response)
-        return response
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TimeoutException as error:
-            raise ConnectionFailedError(f"{self.base_url} did not answer in time.") from error
-        except httpx.ConnectError as error:
-            raise ConnectionFailedError(
-                f"Nothing answers at {self.base_url} ({error}): is the server running there?"
-            ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ConnectionFailedError(f"The connection to {self.base_url} broke: {error}.") from error
+    def download(self, job_id: str, form: FormatName, *, start: int = 0) -> Iterator[bytes]:
+        """The finished results in a format, in pieces; raises ConnectionFailedError where they break off."""
+        params = {"format": form.value, "start": start}
+        with self._connection.stream(_path(job_id, "/results"), params=params) as response:
+            yield from response.iter_bytes()
 
 
-def _given(model: str | None, min_score: float | None, max_detections: int | None) -> Mapping[str, Any]:
-    options = {"model": model, "min_score": min_score, "max_detections": max_detections}
-    return {name: value for name, value in options.items() if value is not None}
+def _lines(response: httpx.Response) -> Iterator[str]:
+    rest = ""
+    for text in response.iter_text():  # not iter_lines: it also breaks at U+2028, which JSON may hold
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _path(job_id: str, more: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{more}"
+
+
+def _field(value: object) -> str:
+    """An option as a field of a form."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _job(response: httpx.Response) -> JobDocument:
     try:
         return JobDocument.model_validate_json(response.content)
     except ValueError as error:
-        raise _problem(response) from error
-
-
-def _problem(response: httpx.Response) -> ShelflineError:
-    """The error that a response is: the problem it carries, or that it is from something else than this API."""
-    try:
-        body = response.json()
-        return ApiError(
-            response.status_code,
-            str(body["code"]),
-            str(body["detail"]),
-            retryable=bool(body.get("retryable")),
-            request_id=str(body.get("request_id", "")),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        retryable = response.status_code in {429, 502, 503, 504}
-        detail = f"{response.url} answered {response.status_code} {response.reason_phrase}, and not as Shelfline does."
-        return ApiError(response.status_code, "unexpected_answer", detail, retryable=retryable)
+        raise problem(response) from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from api.client import ShelflineClient
+from api.client import Options, ShelflineClient
 from api.collect import Collection, collect
 from api.errors import ApiError, ConnectionFailedError, UsageError
 from api.output import Output
@@ -35,6 +35,7 @@ class DetectRequest:
     state_folder: Path
     models: Path
     url: str | None = None
+    key: str | None = None
     model: str | None = None
     min_score: float | None = None
     max_detections: int | None = None
@@ -51,7 +52,7 @@ def run_detect(asked: DetectRequest, *, console: Console, status: Console) -> in
     report = Report()
     with waiting(status) as line, _stack(asked, collection, line.say) as stack:
         line.stop()
-        client = ShelflineClient(stack.url, key=settings.key.get_secret_value() if settings.key else None)
+        client = ShelflineClient(stack.url, key=asked.key or settings.own_key, alive=stack.alive)
         seconds = _detect(client, asked, collection, stack, output, report, status)
 
     with drawing_progress(status, report.succeeded) as advance:
@@ -104,7 +105,7 @@ def _detect(
         with client:
             job = _submit(client, asked, collection, stack)
             with job_progress(status, job.counts.total) as bar:
-                for state in client.wait(job.id, alive=stack.alive):
+                for state in client.wait(job.id):
                     bar.show(state.counts)
             seconds = time.monotonic() - begin
             for result in output.write_results(client.result_lines(job.id)):
@@ -118,7 +119,7 @@ def _detect(
 
 
 def _submit(client: ShelflineClient, asked: DetectRequest, collection: Collection, stack: Stack) -> JobDocument:
-    options: dict[str, Any] = {
+    options: Options = {
         "model": asked.model,
         "min_score": asked.min_score,
         "max_detections": asked.max_detections,

@@ -154,13 +154,23 @@ class HostNotAllowedError(ShelflineError):
 class ApiError(ShelflineError):
     """Raised by the client when the API answers with a problem; `code`, `detail` and `status` are the API's own."""
 
-    def __init__(self, status: int, code: str, detail: str, *, retryable: bool = False, request_id: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retryable: bool = False,
+        request_id: str = "",
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code  # type: ignore[misc]  # a class's code elsewhere, the server's word here
         self.detail = detail
         self.retryable = retryable  # type: ignore[misc]  # likewise
         self.request_id = request_id
+        self.retry_after = retry_after  # seconds
 
 
 class StackError(ShelflineError):

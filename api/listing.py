@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from flask import Blueprint, Response, url_for
 from pydantic import AwareDatetime, Field
@@ -16,7 +16,7 @@ from api.checking import Asked
 from api.errors import UnprocessableError
 from api.openapi import Api
 from api.showing import answer, shown
-from workers.documents import Document, JobDocument
+from workers.documents import JobsDocument
 from workers.errors import StoreUnavailableError
 from workers.jobs import JobState, is_id
 from workers.listing import Place, Wanted
@@ -36,14 +36,6 @@ class ListQuery(Asked):
     created_before: AwareDatetime | None = Field(default=None, description="Only jobs created earlier.")
     limit: int = Field(default=20, ge=1, le=100, description="At most so many.")
     cursor: str = Field(default="", max_length=100, description="Where to go on: from an earlier page's `next`.")
-
-
-class JobsDocument(Document):
-    """Jobs, newest first. A page with filters may have fewer than asked for, even none, and yet a `next`."""
-
-    object: Literal["list"] = "list"
-    data: list[JobDocument]
-    next: str | None = Field(description="Where the next page is, absolute; null at the end.")
 
 
 def list_routes(backend: Backend, api: Api) -> Blueprint:

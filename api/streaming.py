@@ -56,12 +56,13 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _broken_off(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces; where they fail the connection is reset, so that nobody takes a part for the whole.
+    """The pieces; where they fail the caller is told by the connection, so that nobody takes a part for the whole.
 
-    To HTTP/1.1 the end of the chunks would be missing all the same. HTTP/1.0, which older proxies speak, ends a body by
+    Over HTTP/1.1 the web server leaves out the end of the chunks. HTTP/1.0, which older proxies speak, ends a body by
     closing the connection: there only a reset tells.
     """
-    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    older = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+    connection: socket.socket | None = request.environ.get("gunicorn.socket") if older else None
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     return _watched(pieces, connection, request_id)
 

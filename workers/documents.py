@@ -80,6 +80,14 @@ class JobDocument(Document):
     urls: UrlsDocument
 
 
+class JobsDocument(Document):
+    """Jobs, newest first. A page with filters may have fewer than asked for, even none, and yet a `next`."""
+
+    object: Literal["list"] = "list"
+    data: list[JobDocument]
+    next: str | None = Field(description="Where the next page is, absolute; null at the end.")
+
+
 def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocument:
     """A job as the API shows it."""
     return JobDocument(

@@ -53,7 +53,7 @@ class Labels:
 
 
 def _number(name: str) -> int:
-    """The same number for the same name, whatever else there is; of 5000 names two are the same with 1 in 170."""
+    """The same number for the same name, whatever else there is; of 5000 names two are the same once in 86 cases."""
     return _NAMELESS + zlib.crc32(name.encode("utf-8", "backslashreplace")) % (1 << 30)
 
 

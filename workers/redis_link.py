@@ -17,6 +17,7 @@ from workers.errors import SettingsError, StoreUnavailableError
 
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP")
 _RETRY_EVERY = 0.1  # seconds
+_MOST_CONNECTIONS = 32  # where 224 callers that waited look at once, as many new connections took too long (measured)
 _SCRIPTS = Path(__file__).parent / "scripts"
 
 
@@ -46,14 +47,17 @@ class RedisLink:
     """
 
     def __init__(self, url: str, *, patience: float = 0.0) -> None:
-        # Any: redis-py types each answer as bytes or str, and here they are always str
-        self.client: Any = redis.Redis.from_url(
+        pool = redis.BlockingConnectionPool.from_url(
             url,
+            max_connections=_MOST_CONNECTIONS,
+            timeout=5.0,
             decode_responses=True,
             socket_timeout=5.0,
             socket_connect_timeout=2.0,
             retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while it was idle
         )
+        # Any: redis-py types each answer as bytes or str, and here they are always str
+        self.client: Any = redis.Redis.from_pool(pool)
         self._patience = patience
         self._registered: dict[str, Any] = {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import threading
@@ -12,58 +11,25 @@ from typing import Any
 import pytest
 
 from serving.contract import Contract
+from tests.job_bench import JobBench
 from tests.models import tiny_contract
 from tests.support import wait_until
-from workers.blobs import FsspecBlobs
 from workers.catalog import Catalog, Published
-from workers.duties import Duties
 from workers.errors import JobGoneError
 from workers.indexes import Indexes
-from workers.jobs import ImageSource, Job, JobOptions, NewJob, Outcome, new_id
-from workers.listing import Listing, Place, Wanted
+from workers.listing import Place, Wanted
 from workers.redis_link import RedisLink
 from workers.settings import Settings
-from workers.sources import manifest_line, manifest_path
-from workers.store import JobStore
-
-
-class Bench:
-    """Jobs of images that need no file, settled in any order."""
-
-    def __init__(self, settings: Settings, link: RedisLink) -> None:
-        self.link = link
-        self.blobs = FsspecBlobs(settings.blob_url)
-        self.store = JobStore(link, self.blobs, settings)
-        self.duties = Duties(link, self.blobs, settings, lambda _model: None)
-        self.listing = Listing(link)
-
-    def job(self, total: int = 1, *, owner: str = "", model: str = "default") -> Job:
-        new = NewJob(new_id("job"), JobOptions(model), total, 60.0, owner=owner)
-        sources = [ImageSource(f"{index}.jpg", f"blob:{index}") for index in range(total)]
-        self.blobs.write(manifest_path(new.id), io.BytesIO(b"".join(map(manifest_line, sources))))
-        return self.store.create(new, [], 0)
-
-    def settle(self, job: Job, indexes: list[int], state: str = "succeeded") -> None:
-        """Settle images as a worker would that had claimed them."""
-        self.link.client.hincrby(f"sl:job:{job.id}", "running", len(indexes))
-        self.link.client.hincrby(f"sl:job:{job.id}", "queued", -len(indexes))
-        lane = f"sl:lane:{job.options.model}:{job.lane}"
-        text = {index: json.dumps({"index": index, "state": state}) for index in indexes}
-        self.store.settle([Outcome(lane, "0-1", job.id, index, "0", state, 1, text[index]) for index in indexes], 1.0)
-
-    def end(self, job: Job) -> None:
-        self.settle(job, list(self.store.finished(job.id, Indexes.of([(0, job.total)])).missing(job.total)))
-        self.duties.run_due()
 
 
 @pytest.fixture
-def bench(settings: Settings, link: RedisLink) -> Iterator[Bench]:
-    made = Bench(settings, link)
+def bench(settings: Settings, link: RedisLink) -> Iterator[JobBench]:
+    made = JobBench(settings, link)
     yield made
     made.store.close()
 
 
-def pages(bench: Bench, limit: int, wanted: Wanted | None = None, owner: str = "") -> Iterator[list[str]]:
+def pages(bench: JobBench, limit: int, wanted: Wanted | None = None, owner: str = "") -> Iterator[list[str]]:
     place: Place | None = None
     while True:
         page = bench.listing.page(owner, wanted or Wanted(), limit, place)
@@ -73,7 +39,7 @@ def pages(bench: Bench, limit: int, wanted: Wanted | None = None, owner: str = "
             return
 
 
-def test_jobs_are_listed(bench: Bench) -> None:
+def test_jobs_are_listed(bench: JobBench) -> None:
     """Newest first, each owner's own, whatever the size of the pages."""
     mine = [bench.job(owner="a").id for _ in range(7)]
     theirs = bench.job(owner="b").id
@@ -84,7 +50,7 @@ def test_jobs_are_listed(bench: Bench) -> None:
     assert list(pages(bench, 5, owner="nobody")) == [[]]
 
 
-def test_a_list_is_right_while_jobs_come_and_go(bench: Bench) -> None:
+def test_a_list_is_right_while_jobs_come_and_go(bench: JobBench) -> None:
     """Each job that was there all the time is seen exactly once; many are of the same millisecond."""
     chance = random.Random(5)  # noqa: S311  not for secrets
     jobs = [bench.job() for _ in range(60)]
@@ -103,7 +69,7 @@ def test_a_list_is_right_while_jobs_come_and_go(bench: Bench) -> None:
     assert kept <= set(seen) <= {job.id for job in jobs}
 
 
-def test_a_list_is_filtered(bench: Bench) -> None:
+def test_a_list_is_filtered(bench: JobBench) -> None:
     """By state, model and time; a page may be short and yet not the last."""
     done, other, waiting = bench.job(), bench.job(model="other"), bench.job()
     for at, job in enumerate((done, other, waiting)):
@@ -122,7 +88,7 @@ def test_a_list_is_filtered(bench: Bench) -> None:
     assert bench.listing.page("", Wanted(until=1_700_000_002.0), 1).jobs[0].id == other.id
 
 
-def test_a_page_looks_at_a_bounded_number_of_jobs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_looks_at_a_bounded_number_of_jobs(bench: JobBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many jobs that are not wanted a page stops early, and the next goes on."""
     monkeypatch.setattr("workers.listing._MOST_LOOKS", 2)
     wanted = bench.job(model="other")
@@ -134,7 +100,7 @@ def test_a_page_looks_at_a_bounded_number_of_jobs(bench: Bench, monkeypatch: pyt
     assert len(found) >= 3
 
 
-def test_what_is_finished_is_found(bench: Bench) -> None:
+def test_what_is_finished_is_found(bench: JobBench) -> None:
     """In any order of completion, in open, full and sealed segments, a little at a time and in all."""
     job = bench.job(2500)
     order = [*range(10, 1000), *range(1003, 1010), *range(2000, 2500), 5]
@@ -164,7 +130,7 @@ def test_what_is_finished_is_found(bench: Bench) -> None:
         bench.store.finished(job.id, everything)
 
 
-def test_many_images_are_looked_at_in_pieces(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_looked_at_in_pieces(bench: JobBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """No single script holds Redis for long, and the answer is the same."""
     monkeypatch.setattr("workers.segments._MOST_LOOKS", 10)
     job = bench.job(2100)
@@ -172,7 +138,7 @@ def test_many_images_are_looked_at_in_pieces(bench: Bench, monkeypatch: pytest.M
     assert list(bench.store.finished(job.id, Indexes.of([(0, 2100)]))) == list(range(0, 2100, 7))
 
 
-def test_who_follows_a_job_is_told(bench: Bench) -> None:
+def test_who_follows_a_job_is_told(bench: JobBench) -> None:
     """Of a result, of a cancel, of the end; who waits for the end alone is told of nothing else."""
     job, other = bench.job(4), bench.job()
     with bench.store.following(job.id) as changed, bench.store._finished.waiting_for(job.id) as ended:
@@ -190,7 +156,7 @@ def test_who_follows_a_job_is_told(bench: Bench) -> None:
         wait_until(lambda: changed.is_set() and ended.is_set(), 5, "the end")
 
 
-def test_followers_need_one_subscription(bench: Bench) -> None:
+def test_followers_need_one_subscription(bench: JobBench) -> None:
     """However many follow, the process has one connection that listens."""
     job = bench.job()
     before = len(bench.link.client.client_list(_type="pubsub"))

@@ -40,7 +40,7 @@ def _answering(*answers: httpx.Response | Exception) -> ShelflineClient:
             raise found
         return found
 
-    return ShelflineClient("http://127.0.0.1:5000", transport=httpx.MockTransport(answer))
+    return ShelflineClient("http://127.0.0.1:5000", patience=0, transport=httpx.MockTransport(answer))
 
 
 def test_files_are_uploaded_under_their_names(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_connection_that_fails(raised: Exception, says: str) -> None:
 
 
 def test_a_short_outage_is_waited_out(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
-    """While a job runs the API may be away for a moment; what cannot come right is raised at once."""
+    """The API may be away for a moment; what cannot come right is raised at once, and so is what `alive` raises."""
     (tmp_path / "a").write_bytes(b"x")
     job = client.submit_files([("a.jpg", tmp_path / "a")])
     backend.store.finish(job.id, [])
@@ -161,13 +161,52 @@ def test_a_short_outage_is_waited_out(client: ShelflineClient, backend: MemoryBa
         asked.append(1)
         backend.store.error = None
 
-    assert [one.state for one in client.wait(job.id, alive=alive)] == ["succeeded"]
+    client._connection._alive = alive
+    assert [one.state for one in client.wait(job.id)] == ["succeeded"]
     assert asked == [1]
     with pytest.raises(ApiError, match="job_x"):
         next(client.wait("job_x"))
     backend.store.error = StoreUnavailableError("away")
+    client._connection._alive = lambda: None
+    client._connection._patience = 0
     with pytest.raises(ApiError, match="away"):
-        next(client.wait(job.id, patience=-1))
+        next(client.wait(job.id))
+
+
+def test_an_address_where_nothing_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is wrong more likely than away; one that has answered before is waited for."""
+    pauses: list[float] = []
+    monkeypatch.setattr("api.connection.time.sleep", pauses.append)
+    answers = [httpx.ConnectError("refused"), httpx.Response(204), httpx.ConnectError("refused"), httpx.Response(204)]
+    with _answering(*answers) as client:
+        client._connection._patience = 30
+        with pytest.raises(ConnectionFailedError, match="Nothing answers"):
+            client.delete("job_x")
+        assert pauses == []
+        client.delete("job_x")
+        client.delete("job_x")
+    assert len(pauses) == 1
+
+
+def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the longest; then patience ends, and the last failure is raised."""
+    now = 0.0
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        pauses.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr("api.connection.time.sleep", sleep)
+    monkeypatch.setattr("api.connection.time.monotonic", lambda: now)
+    with _answering(*[httpx.Response(502)] * 50) as client:
+        client._connection._patience = 30
+        with pytest.raises(ApiError, match="502"):
+            client.job("job_x")
+    assert 20 < now <= 30
+    assert pauses[0] < 0.25
+    assert max(pauses) <= 8
 
 
 def test_a_loopback_address_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,4 +214,4 @@ def test_a_loopback_address_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
 
     with ShelflineClient("http://127.0.0.1:1") as here, ShelflineClient("http://shelf.example") as there:
-        assert (here._http._mounts, len(there._http._mounts) > 0) == ({}, True)
+        assert (here._connection.http._mounts, len(there._connection.http._mounts) > 0) == ({}, True)

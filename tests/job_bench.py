@@ -1,0 +1,55 @@
+"""Jobs without workers: made, settled in any order and ended by a test itself, on a real Redis and blob store."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from workers.blobs import FsspecBlobs
+from workers.duties import Duties
+from workers.indexes import Indexes
+from workers.jobs import ImageSource, Job, JobOptions, NewJob, Outcome, new_id
+from workers.listing import Listing
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+from workers.sources import manifest_line, manifest_path
+from workers.store import JobStore
+from workers.uploads import draft, due_in
+
+
+class JobBench:
+    """Jobs whose images are no more than names, settled in any order, as workers would."""
+
+    def __init__(self, settings: Settings, link: RedisLink) -> None:
+        self.link = link
+        self.blobs = FsspecBlobs(settings.blob_url)
+        self.store = JobStore(link, self.blobs, settings)
+        self.duties = Duties(link, self.blobs, settings, lambda _model: None)
+        self.listing = Listing(link)
+
+    def job(self, total: int = 1, *, owner: str = "", model: str = "default") -> Job:
+        """A job that no worker will claim images of."""
+        new = NewJob(new_id("job"), JobOptions(model), total, 60.0, owner=owner)
+        sources = [ImageSource(f"{index}.jpg", f"blob:{index}") for index in range(total)]
+        self.blobs.write(manifest_path(new.id), io.BytesIO(b"".join(map(manifest_line, sources))))
+        due_in(self.link, draft(f"jobs/{new.id}"), 60.0)
+        return self.store.create(new, [], 0)
+
+    def settle(self, job: Job, indexes: Sequence[int], state: str = "succeeded", **more: Any) -> None:
+        """Settle images as a worker would that had claimed them; `more` stands in each result."""
+        self.link.client.hincrby(f"sl:job:{job.id}", "running", len(indexes))
+        self.link.client.hincrby(f"sl:job:{job.id}", "queued", -len(indexes))
+        lane = f"sl:lane:{job.options.model}:{job.lane}"
+        text = {index: _text({"index": index, "name": f"{index}.jpg", "state": state, **more}) for index in indexes}
+        self.store.settle([Outcome(lane, "0-1", job.id, index, "0", state, 1, text[index]) for index in indexes], 1.0)
+
+    def end(self, job: Job) -> None:
+        """Settle what is left, and do what follows from it."""
+        self.settle(job, list(self.store.finished(job.id, Indexes.of([(0, job.total)])).missing(job.total)))
+        self.duties.run_due()
+
+
+def _text(result: dict[str, Any]) -> str:
+    return json.dumps(result, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,40 @@
+"""The API in gunicorn, as it is run, on a Redis and a blob store that a test can reach into."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.support import free_port, wait_until
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def web_server(redis_url: str, blobs: Path, **env: str) -> Iterator[tuple[str, int]]:
+    """Run the API; yields its host and port, and afterwards what it left in its log is in `blobs`' folder."""
+    port = free_port()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
+    own |= {"PORT": str(port), "REDIS_URL": redis_url, "BLOB_URL": str(blobs)}
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn", "api.wsgi:app"]
+    with (blobs.parent / "web.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, env=own | env, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: _answers(port), 60, "the API")
+            yield "127.0.0.1", port
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
