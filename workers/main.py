@@ -18,6 +18,7 @@ from workers.runtime import Runtime
 from workers.settings import load_settings
 from workers.sweep import Sweep
 from workers.tasks import register_tasks
+from workers.waking import WakeAfterTask
 
 try:
     settings = load_settings()
@@ -26,6 +27,7 @@ except ShelflineError as error:
 
 configure_logs(settings.log_level)
 app = create_celery(settings)
+app.steps["consumer"].add(WakeAfterTask)
 
 
 @cache

@@ -1,0 +1,46 @@
+"""A worker with a pool of threads takes the next ring as soon as it is free.
+
+Celery takes no message while the pool is busy (`worker_disable_prefetch`), and the end of a task in a thread does not
+wake its event loop, as that of a pool process does. Measured: a single image waited 0.35 s at the median for its claim,
+1.5 s at the 95th percentile, for the loop's next timer.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, Final
+
+from celery import bootsteps, signals
+
+_LOOKS: Final = (0.003, 0.03)  # seconds after a task's end: it counts as running for a moment longer
+
+
+class WakeAfterTask(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery carries no types
+    """Wakes the event loop when a task has ended in this process."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:  # noqa: ANN401  likewise
+        super().__init__(consumer, **options)
+        self._hub: Any = None
+        self._waked, self._waker = os.pipe()
+        for end in (self._waked, self._waker):
+            os.set_blocking(end, False)
+        signals.task_postrun.connect(self._ended, weak=False)
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401  likewise
+        """With each new connection: the loop has then forgotten what it listened to."""
+        self._hub = consumer.hub
+        if self._hub is not None:
+            self._hub.add_reader(self._waked, self._look)
+
+    def _ended(self, **_: object) -> None:
+        with suppress(BlockingIOError):  # it is about to be woken
+            os.write(self._waker, b"x")
+
+    def _look(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._waked, 1 << 10)
+        for seconds in _LOOKS:  # each round of the loop looks whether messages may be taken
+            self._hub.call_later(seconds, lambda: None)
