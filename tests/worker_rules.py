@@ -163,15 +163,16 @@ class QueueRules(FrontEndRules):
         self.link.left = None
 
     @precondition(is_due)
-    @rule(stops_after=st.integers(1, 3), claims=st.booleans(), wakes=st.booleans())
-    def freeze_duties(self, stops_after: int, *, claims: bool, wakes: bool) -> None:
-        """A doer of duties is paused for longer than a lease, another does them, and the first may wake up."""
+    @rule(stops_after=st.sampled_from([1, 1, 2, 3]), claims=st.booleans(), other=st.booleans(), wakes=st.booleans())
+    def freeze_duties(self, stops_after: int, *, claims: bool, other: bool, wakes: bool) -> None:
+        """A doer of duties is paused, for longer than a lease if another does them; the first may wake up."""
         before = len(self.link.held)
         self.do_duties(stops_after=stops_after, many=1)
-        self.link.pass_time(LEASE * 1000)
         if claims:
             self.claim(who="two", lanes=PLAIN.target, most=4, interactive=0, kept=0)
-        self.do_duties(stops_after=None, many=2)
+        if other:
+            self.link.pass_time(LEASE * 1000)
+            self.do_duties(stops_after=1 if claims else None, many=2)
         if wakes and len(self.link.held) > before:
             self.go_on(pick=before)
 

@@ -172,7 +172,7 @@ def test_the_queue_in_any_order(machine: Callable[[], QueueMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=hypothesis_settings(
-            max_examples=int(EXAMPLES or 40),
+            max_examples=int(EXAMPLES or 50),
             derandomize=not EXAMPLES,
             stateful_step_count=40,
             deadline=None,
