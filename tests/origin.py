@@ -25,6 +25,16 @@ def raw(content: bytes) -> Handler:
     return lambda connection: connection.sendall(content)
 
 
+def gated(gate: threading.Event, then: Handler) -> Handler:
+    """A server that answers once the gate is open."""
+
+    def wait(connection: socket.socket) -> None:
+        gate.wait(20)
+        then(connection)
+
+    return wait
+
+
 class Origin(socketserver.ThreadingTCPServer):
     """Answers each path as its handler does; `asked` holds the requests, heads and bodies."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.workers.conftest import photo
-from tests.origin import Handler, Origin, answer, origin
+from tests.origin import Origin, answer, gated, origin
 from tests.support import wait_until
 from workers.bell import DETECT_QUEUE
 from workers.errors import StoreUnavailableError
@@ -57,16 +57,6 @@ def finished(worker: Worker, job: Job, seconds: float = 20.0) -> list[dict[str, 
 
     wait_until(ended, seconds, "the end of the job")
     return worker.results(job)
-
-
-def gated(gate: threading.Event, then: Handler) -> Handler:
-    """A server that answers once the gate is open."""
-
-    def wait(connection: socket.socket) -> None:
-        gate.wait(20)
-        then(connection)
-
-    return wait
 
 
 def test_images_by_url(make_fetching: Callable[..., Worker], web: Origin) -> None:
