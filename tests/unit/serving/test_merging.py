@@ -1,0 +1,222 @@
+"""What several tiles show is told once, and whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from serving.detections import Detections
+from serving.merging import SMALLER_PART, merge
+from serving.suppression import suppress
+from serving.tiles import Grid, Tile, cut
+
+HEIGHT, WIDTH = 2000, 3000
+WHOLE = Tile(0, 0, HEIGHT, WIDTH)
+IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Scene:
+    """True boxes (M, 4), (ymin, xmin, ymax, xmax) in pixels, and their classes and scores."""
+
+    boxes: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    def seen_in(self, tile: Tile) -> Detections:
+        """A perfect detector: every true box that the tile shows, clipped to it."""
+        start, side = np.array((tile.top, tile.left)), np.array((tile.height, tile.width))
+        low = np.clip((self.boxes[:, :2] - start) / side, 0, 1)
+        high = np.clip((self.boxes[:, 2:] - start) / side, 0, 1)
+        shown = ((high - low) * side > 1).all(axis=1)
+        boxes = np.concatenate([low, high], axis=1)[shown].astype(np.float32)
+        order = np.argsort(-self.scores[shown], kind="stable")
+        return Detections(boxes[order], self.scores[shown][order], self.classes[shown][order])
+
+
+def random_scene(seed: int, objects: int) -> Scene:
+    """Objects of all sizes, of which a detector's own suppression would leave all."""
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(20, 900, (objects, 2))
+    start = rng.uniform(0, 1, (objects, 2)) * (np.array((HEIGHT, WIDTH)) - size)
+    boxes = np.concatenate([start, start + size], axis=1)
+    classes = rng.integers(0, 4, objects)
+    scores = rng.permutation(np.linspace(0.3, 0.95, objects)).astype(np.float32)
+    one_hot = np.zeros((objects, 4), np.float32)
+    one_hot[np.arange(objects), classes] = scores
+    (kept,) = suppress(
+        (boxes / (HEIGHT, WIDTH, HEIGHT, WIDTH)).astype(np.float32)[None],
+        one_hot[None],
+        score_threshold=0.0,
+        nms_iou=IOU - 0.05,
+        max_detections=objects,
+    )
+    stays = np.isin(scores, kept.scores)
+    return Scene(boxes[stays], classes[stays], scores[stays])
+
+
+def merged(scene: Scene, tiles: list[Tile]) -> Detections:
+    return merge([scene.seen_in(tile) for tile in tiles], tiles, HEIGHT, WIDTH, nms_iou=IOU)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.floats(0, 0.4))
+def test_a_perfect_detector_gives_back_the_truth(
+    seed: int, objects: int, rows: int, columns: int, overlap: float
+) -> None:
+    """From any grid: each true box once and whole, no part of one, nothing else."""
+    scene = random_scene(seed, objects)
+    tiles = [WHOLE, *cut(HEIGHT, WIDTH, Grid(rows, columns), overlap=overlap, aspect=1.0)]
+    found = merged(scene, tiles)
+
+    order = np.argsort(-scene.scores, kind="stable")
+    assert found.scores.tolist() == scene.scores[order].tolist()
+    assert found.classes.tolist() == scene.classes[order].tolist()
+    pixels = found.boxes * (HEIGHT, WIDTH, HEIGHT, WIDTH)
+    np.testing.assert_allclose(pixels, scene.boxes[order], atol=0.01)
+
+
+def one(box: tuple[float, float, float, float], score: float, label: int = 0) -> Detections:
+    return Detections(np.array([box], np.float32), np.array([score], np.float32), np.array([label]))
+
+
+NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+LEFT, RIGHT = Tile(0, 0, 100, 60), Tile(0, 40, 100, 60)
+
+
+def pair(left: Detections, right: Detections, whole: Detections = NOTHING) -> list[list[float]]:
+    found = merge([whole, left, right], [Tile(0, 0, 100, 100), LEFT, RIGHT], 100, 100, nms_iou=IOU)
+    pixels = found.boxes * 100
+    return [[round(float(side)) for side in box] for box in pixels]
+
+
+def test_a_cut_half_gives_way_to_its_whole_whatever_the_scores() -> None:
+    """The left tile saw a part of it, surely; the right one all of it, unsurely."""
+    assert pair(one((0.2, 0.8, 0.4, 1.0), 0.9), one((0.2, 8 / 60, 0.4, 0.8), 0.4)) == [[20, 48, 40, 88]]
+
+
+def test_a_cut_half_without_a_whole_stays() -> None:
+    """It is better than nothing."""
+    assert pair(one((0.2, 0.8, 0.4, 1.0), 0.9), NOTHING) == [[20, 48, 40, 60]]
+
+
+def test_of_two_cut_parts_the_larger_stays() -> None:
+    """Where one is a part of the other: nobody saw the whole."""
+    left, right = one((0.2, 0.5, 0.4, 1.0), 0.5), one((0.2, 0.0, 0.4, 0.4), 0.9)
+    assert pair(left, right) == [[20, 30, 40, 60]]
+
+
+def test_other_classes_do_not_matter() -> None:
+    """A cut box of one class says nothing about a whole one of another."""
+    left, right = one((0.2, 0.8, 0.4, 1.0), 0.9, 1), one((0.2, 8 / 60, 0.4, 0.8), 0.4, 2)
+    assert len(pair(left, right)) == 2
+
+
+def test_the_whole_picture_competes_on_equal_terms() -> None:
+    """The higher score stays, be it from a tile or from the whole."""
+    in_left = one((0.2, 0.2, 0.4, 0.4), 0.5)
+    same = one((0.2, 0.12, 0.4, 0.25), 0.6)
+    assert pair(in_left, NOTHING, same) == [[20, 12, 40, 25]]
+    assert pair(one((0.2, 0.2, 0.4, 0.4), 0.7), NOTHING, same) == [[20, 12, 40, 24]]
+
+
+def test_nested_wholes_of_one_tile_both_stay() -> None:
+    """A small object before a large one of its class is no part of it."""
+    both = Detections(
+        np.array([[0.1, 0.1, 0.9, 0.9], [0.4, 0.4, 0.5, 0.5]], np.float32),
+        np.array([0.9, 0.8], np.float32),
+        np.array([0, 0]),
+    )
+    assert len(pair(NOTHING, NOTHING, both)) == 2
+
+
+def test_nothing_found_anywhere() -> None:
+    """Nothing is told."""
+    assert pair(NOTHING, NOTHING) == []
+
+
+@given(st.integers(0, 10**6))
+def test_merging_is_deterministic_and_idempotent(seed: int) -> None:
+    """Scores that are equal go by the order of the tiles; what is merged stays as it is when merged again."""
+    scene = random_scene(seed, 60)
+    scene = Scene(scene.boxes, scene.classes, np.round(scene.scores, 1))
+    tiles = [WHOLE, *cut(HEIGHT, WIDTH, Grid(3, 4), overlap=0.2, aspect=1.0)]
+    found = merged(scene, tiles)
+    again = merge([found], [WHOLE], HEIGHT, WIDTH, nms_iou=IOU)
+
+    for name in ("boxes", "scores", "classes"):
+        assert np.array_equal(getattr(found, name), getattr(merged(scene, tiles), name))
+        assert np.array_equal(getattr(found, name), getattr(again, name))
+
+
+@given(st.integers(0, 10**6))
+def test_as_a_plain_reading_of_the_rules(seed: int) -> None:
+    """An independent slow merging, written from the rules, keeps the same boxes of a noisy detector."""
+    rng = np.random.default_rng(seed)
+    tiles = [WHOLE, *cut(HEIGHT, WIDTH, Grid(2, 3), overlap=0.2, aspect=1.0)]
+    scene = random_scene(seed, 25)
+    found = []
+    for tile in tiles:
+        seen = scene.seen_in(tile)
+        noisy = np.clip(seen.boxes + rng.normal(0, 0.01, seen.boxes.shape), 0, 1).astype(np.float32)
+        valid = (noisy[:, 2:] > noisy[:, :2]).all(axis=1)
+        scores = rng.uniform(0.3, 1, valid.sum()).astype(np.float32)
+        found.append(Detections(noisy[valid], scores, seen.classes[valid]))
+    fast = merge(found, tiles, HEIGHT, WIDTH, nms_iou=IOU)
+
+    assert sorted(fast.scores.tolist()) == sorted(plainly_merged(found, tiles))
+
+
+def plainly_merged(found: list[Detections], tiles: list[Tile]) -> list[float]:
+    """The scores that are kept."""
+    all_boxes = []
+    for detections, tile in zip(found, tiles, strict=True):
+        for box, score, label in zip(
+            detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True
+        ):
+            inner = (
+                (tile.top > 0 and box[0] <= 0.015)
+                or (tile.left > 0 and box[1] <= 0.015)
+                or (tile.top + tile.height < HEIGHT and box[2] >= 0.985)
+                or (tile.left + tile.width < WIDTH and box[3] >= 0.985)
+            )
+            sides = (
+                (tile.top + box[0] * tile.height) / HEIGHT,
+                (tile.left + box[1] * tile.width) / WIDTH,
+                (tile.top + box[2] * tile.height) / HEIGHT,
+                (tile.left + box[3] * tile.width) / WIDTH,
+            )
+            all_boxes.append((sides, score, label, inner))
+
+    def area(box: tuple[float, ...]) -> float:
+        return (box[2] - box[0]) * (box[3] - box[1])
+
+    def common(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+        tall, wide = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        return max(0.0, tall) * max(0.0, wide)
+
+    wholes = [one for one in all_boxes if not one[3]]
+    left = [
+        one
+        for one in all_boxes
+        if not one[3] or not any(common(one[0], w[0]) >= SMALLER_PART * area(one[0]) for w in wholes if w[2] == one[2])
+    ]
+    large: list[tuple[tuple[float, ...], float, int, bool]] = []
+    for one in sorted(left, key=lambda box: -area(box[0])):
+        if not one[3] or all(
+            not other[3] or other[2] != one[2] or common(one[0], other[0]) < SMALLER_PART * area(one[0])
+            for other in large
+        ):
+            large.append(one)
+    kept: list[tuple[tuple[float, ...], float, int, bool]] = []
+    for one in sorted(large, key=lambda box: -box[1]):
+        if all(
+            other[2] != one[2]
+            or common(one[0], other[0]) <= IOU * (area(one[0]) + area(other[0]) - common(one[0], other[0]))
+            for other in kept
+        ):
+            kept.append(one)
+    return [one[1] for one in kept]
