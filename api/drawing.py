@@ -46,8 +46,8 @@ def _reduced(content: bytes, max_pixels: int, result: Mapping[str, Any]) -> Imag
     scale = min(1.0, (MOST_PIXELS / (width * height)) ** 0.5)
     size = max(1, int(width * scale)), max(1, int(height * scale))
     # A JPEG comes at least twice as large as wanted, so half of what is needed is wanted.
-    wanted = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2)) if scale < 1 else None
-    image, _, _ = decode(content, max_pixels, wanted)
+    wanted = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2))
+    image, _, _ = decode(content, max_pixels, lambda *_: wanted) if scale < 1 else decode(content, max_pixels)
     return image.resize(size, Image.Resampling.BOX) if scale < 1 else image
 
 

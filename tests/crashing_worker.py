@@ -19,10 +19,12 @@ from workers.runtime import Runtime
 from workers.settings import load_settings
 
 
-def crash_on_white(content: bytes, contract: Contract, max_pixels: int) -> images.Prepared:
+def crash_on_white(
+    content: bytes, contract: Contract, max_pixels: int, tiling: images.Tiling | None
+) -> images.Prepared:
     """Decode an image, or die of it."""
-    prepared = images.prepare(content, contract, max_pixels)
-    if prepared.pixels.min() == 255:
+    prepared = images.prepare(content, contract, max_pixels, tiling)
+    if prepared.rows[0].min() == 255:
         os.kill(os.getpid(), signal.SIGKILL)
     return prepared
 

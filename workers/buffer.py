@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from workers.jobs import Lane
@@ -50,15 +50,20 @@ class RowBuffer(Generic[Row]):
         """A row is ready."""
         self._rows[row.lane].append(row)
 
+    def take_all(self) -> list[Row]:
+        """All rows, interactive ones first; none is left."""
+        found = [row for rows in self._rows.values() for row in rows]
+        self.drop(lambda _row: True)
+        return found
+
+    def drop(self, unwanted: Callable[[Row], bool]) -> None:
+        """Forget rows."""
+        self._rows = {lane: deque(row for row in rows if not unwanted(row)) for lane, rows in self._rows.items()}
+
     def put_back(self, rows: Sequence[Row]) -> None:
         """Rows that were taken are to be the next again."""
         for row in reversed(rows):
             self._rows[row.lane].appendleft(row)
-
-    def clear(self) -> None:
-        """Forget all."""
-        for rows in self._rows.values():
-            rows.clear()
 
     def take_batch(self) -> list[Row]:
         """The next batch: interactive rows, but for those that are kept for bulk, and bulk rows in the room left."""

@@ -12,8 +12,8 @@ import structlog
 
 from workers.blobs import BlobStore
 from workers.errors import StoreUnavailableError
-from workers.jobs import Job, JobState
-from workers.queue import window
+from workers.jobs import Job, JobState, rows_each
+from workers.queue import window, window_images
 from workers.redis_link import RedisLink, translated
 from workers.segments import Segments
 from workers.settings import Settings
@@ -62,13 +62,14 @@ class Duties:
 
     def _top_up(self, duty: str, lease: str, job: str) -> None:
         with translated():
-            model, fed, offset, waiting = self._link.client.hmget(
-                f"sl:job:{job}", "model", "fed", "fed_offset", "waiting"
+            model, fed, offset, waiting, *weight = self._link.client.hmget(
+                f"sl:job:{job}", "model", "fed", "fed_offset", "waiting", "guess", "rows", "rowed"
             )
         if fed is None:
             self._link.run("end_duty", duty, lease)
             return
-        sources, behind = read_window(self._blobs, job, int(offset), max(0, self._window - int(waiting)))
+        images = max(0, window_images(self._window, rows_each(*weight)) - int(waiting))
+        sources, behind = read_window(self._blobs, job, int(offset), images)
         flat = [part for source in sources for part in source.fields]
         if not self._link.run("topup", duty, lease, job, fed, self._window, behind, *flat):
             log.error("the manifest ends before its job", job=job, images=fed)

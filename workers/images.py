@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from serving.contract import Contract
 from serving.preprocess import resize_to_input
+from serving.tiles import Grid, Tile, choose_grid, cut
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
@@ -34,32 +36,80 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A row for the model: `pixels` uint8 (H, W, 3) RGB at the model's input size.
+class Tiling:
+    """How an image is cut: into a `grid`, or, without one, so that a tile has `scale` pixels for one of the input."""
 
-    `width` and `height` are in pixels of the upright original.
+    grid: Grid | None
+    overlap: float
+    scale: float
+
+    def grid_for(self, width: int, height: int, contract: Contract) -> Grid | None:
+        """The grid of an image of so many pixels; None where one tile would show all of it."""
+        rows, columns = contract.input_height, contract.input_width
+        found = self.grid or choose_grid(height, width, rows, columns, overlap=self.overlap, scale=self.scale)
+        return found if found.tiles > 1 else None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as rows for the model, each uint8 (H, W, 3) RGB at the model's input size: the whole, then its tiles.
+
+    `width` and `height` are in pixels of the upright original. `tiles` says what each row shows; `grid` is None where
+    there is but the whole.
     """
 
-    pixels: NDArray[np.uint8]
+    rows: tuple[NDArray[np.uint8], ...]
+    tiles: tuple[Tile, ...]
+    grid: Grid | None
     width: int
     height: int
 
 
-def prepare(content: bytes, contract: Contract, max_pixels: int) -> Prepared:
-    """Decode an image and bring it to the model's input.
+def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling | None = None) -> Prepared:
+    """Decode an image, once, and bring it and its tiles to the model's input.
 
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
-    image, width, height = decode(content, max_pixels, (contract.input_width, contract.input_height))
+
+    def wanted(width: int, height: int) -> tuple[int, int]:
+        """Large enough for a tile, which is the smallest there is to be shown."""
+        _, (*_, tile) = _layout(width, height, contract, tiling)
+        return (
+            math.ceil(contract.input_width * width / tile.width),
+            math.ceil(contract.input_height * height / tile.height),
+        )
+
+    image, width, height = decode(content, max_pixels, wanted)
+    grid, tiles = _layout(width, height, contract, tiling)
     with _image_errors():
-        return Prepared(resize_to_input(image, contract), width, height)
+        across, down = image.width / width, image.height / height  # less than 1 where the decoder reduced it
+        boxes = [
+            (one.left * across, one.top * down, (one.left + one.width) * across, (one.top + one.height) * down)
+            for one in tiles
+        ]
+        return Prepared(
+            tuple(resize_to_input(image, contract, box) for box in boxes), tuple(tiles), grid, width, height
+        )
 
 
-def decode(content: bytes, max_pixels: int, wanted: tuple[int, int] | None = None) -> tuple[Image.Image, int, int]:
+def _layout(width: int, height: int, contract: Contract, tiling: Tiling | None) -> tuple[Grid | None, list[Tile]]:
+    """The grid of an image, None where there is none, and what its rows show: the whole, then each tile."""
+    whole = Tile(0, 0, height, width)
+    grid = tiling.grid_for(width, height, contract) if tiling else None
+    if tiling is None or grid is None:
+        return None, [whole]
+    aspect = contract.input_width / contract.input_height
+    return grid, [whole, *cut(height, width, grid, overlap=tiling.overlap, aspect=aspect)]
+
+
+def decode(
+    content: bytes, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]] | None = None
+) -> tuple[Image.Image, int, int]:
     """Decode an image; returns it upright and in RGB, with the width and height of the upright original in pixels.
 
-    With `wanted` (width, height) a JPEG may come smaller than it is, but at least twice as large as wanted on both
-    sides: that saves most of the time and moves no pixel of the resized image by more than 4 of 255 (measured).
+    With `wanted`, which says how large (width, height) it should be for the original's width and height, a JPEG may
+    come smaller than it is, but at least twice as large as wanted on both sides: that saves most of the time and moves
+    no pixel of the resized image by more than 4 of 255 (measured).
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     if not content:
@@ -70,9 +120,9 @@ def decode(content: bytes, max_pixels: int, wanted: tuple[int, int] | None = Non
         orientation = _orientation(image)
         if orientation in _TURNED:
             width, height = height, width
-        if wanted is not None and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
-            sides = (2 * wanted[1], 2 * wanted[0]) if orientation in _TURNED else (2 * wanted[0], 2 * wanted[1])
-            image.draft(None, sides)
+        across, down = wanted(width, height) if wanted else (width, height)
+        if wanted and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
+            image.draft(None, (2 * down, 2 * across) if orientation in _TURNED else (2 * across, 2 * down))
         image.load()
         upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
         return to_rgb(upright), width, height

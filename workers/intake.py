@@ -29,7 +29,7 @@ from workers.origins import Origin, Part
 from workers.origins.archive import Archive
 from workers.origins.manifest import Manifest, open_manifest
 from workers.origins.simple import Files, Folder, Item, Items, Location
-from workers.queue import window
+from workers.queue import window, window_images
 from workers.redis_link import RedisLink
 from workers.reservations import Reservation, Reservations
 from workers.settings import Settings
@@ -218,7 +218,9 @@ class Intake:
         return total
 
     def _create(self, job: NewJob, reservation: Reservation | None) -> Job:
-        first, offset = read_window(self._blobs, job.id, 0, window(self._settings))
+        first, offset = read_window(
+            self._blobs, job.id, 0, window_images(window(self._settings), job.options.rows_guess)
+        )
         try:
             created = self._store.create(job, first, offset, reservation)
         except JobError:  # it was refused, and no job will come of what was stored

@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Literal, Self
 
+from serving.tiles import Grid
+
 Lane = Literal["interactive", "bulk"]
 LANES: tuple[Lane, ...] = ("interactive", "bulk")
+_AUTO_ROWS = 9  # an image's, until some of its job are done: a photo of some megapixels makes 5 to 21
 INTERACTIVE_IMAGES = 8  # a job of at most so many images goes to the interactive lane
 
 
@@ -48,7 +51,8 @@ class JobOptions:
     """What the caller asked for. `min_score` in 0..1 and `max_detections` only narrow what the model answers.
 
     Without a `model_version` each image goes through the newest one there is at its turn. `priority` names the lane;
-    without it a small job is interactive.
+    without it a small job is interactive. `tiles` is off, auto, or a grid as in 2x3, rows by columns; its tiles overlap
+    by `overlap`, a part of a tile's side.
     """
 
     model: str
@@ -56,6 +60,20 @@ class JobOptions:
     max_detections: int | None = None
     model_version: int | None = None
     priority: Lane | None = None
+    tiles: str = "off"
+    overlap: float = 0.2
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid of tiles that was asked for; None where there is none, or it depends on the image."""
+        return None if self.tiles in {"off", "auto"} else Grid.parse(self.tiles)
+
+    @property
+    def rows_guess(self) -> int:
+        """How many rows of the model an image makes, as far as one can tell before it is decoded."""
+        if self.tiles == "auto":
+            return _AUTO_ROWS
+        return 1 if self.grid is None else self.grid.tiles + 1
 
     @property
     def target(self) -> str:
@@ -102,6 +120,7 @@ class Outcome:
     state: str
     model_version: int | None
     result: str
+    rows: int = 0  # that it made, where it came to that
 
 
 @dataclass(frozen=True)
@@ -163,6 +182,7 @@ class Job:
     retry_of: str = ""
     retried_as: str = ""
     ending: str = ""  # canceled or expired, where it is, or was, about to end as that
+    rows_each: float = 1.0  # rows of the model that an image makes: what those made that are done, or a guess
     given_up: int = 0  # images that were not processed because of it
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -194,10 +214,16 @@ class Job:
             retry_of=stored["retry_of"],
             retried_as=stored.get("retried_as", ""),
             ending=stored.get("ending", ""),
+            rows_each=rows_each(stored.get("guess"), stored.get("rows"), stored.get("rowed")),
             given_up=int(stored.get("given_up", 0)),
             metadata=json.loads(stored.get("metadata", "{}")),
             model_versions=tuple(sorted(int(key[8:]) for key in stored if key.startswith("version:"))),
         )
+
+
+def rows_each(guess: str | None, rows: str | None, images: str | None) -> float:
+    """How many rows an image of a job makes: its guess, or what those made that are done. As in scripts/common.lua."""
+    return max(1.0, int(rows) / int(images)) if guess and rows and images else float(guess or 1)
 
 
 def _seconds(stored_ms: str | None) -> float | None:

@@ -27,19 +27,19 @@ class Load:
         self._link = link
 
     def rate(self, target: str) -> float | None:
-        """Images a second, of all workers, while there is work; None where nothing was measured yet.
+        """Rows a second, of all workers, while there is work; None where nothing was measured yet.
 
         A target is a model or one version of it (JobOptions.target); the rate is that of all its versions.
 
         Recent work counts more: half as much after each 30 s of work.
         """
         with translated():
-            return _rate(*self._link.client.hmget(_rate_key(target), "images", "ms"))
+            return _rate(*self._link.client.hmget(_rate_key(target), "rows", "ms"))
 
-    def seconds_for(self, target: str, images: int) -> float | None:
-        """How long the workers need for so many images; None where nothing was measured yet."""
+    def seconds_for(self, target: str, rows: float) -> float | None:
+        """How long the workers need for so many rows; None where nothing was measured yet."""
         rate = self.rate(target)
-        return images / rate if rate else None
+        return rows / rate if rate else None
 
     def wait_seconds(self, target: str, lane: Lane) -> float | None:
         """How long an image that is accepted now waits for its turn; None where nothing was measured yet."""
@@ -60,18 +60,18 @@ class Load:
             together.zrank(f"sl:active:{target}:{lane}", job.id)
             together.zcard(f"sl:active:{target}:{lane}")
             together.hmget("sl:open", f"lane:{target}:{lane}", f"lane:{target}:interactive")
-            together.hmget(_rate_key(target), "images", "ms")
+            together.hmget(_rate_key(target), "rows", "ms")
             rank, jobs, (in_lane, interactive), measured = together.execute()
-        images = min(int(in_lane or 0), (job.queued + job.running) * max(jobs, 1))
+        rows = min(int(in_lane or 0), (job.queued + job.running) * job.rows_each * max(jobs, 1))
         if lane == "bulk":
-            images += int(interactive or 0)
+            rows += int(interactive or 0)
         rate = _rate(*measured)
-        return Estimate(rank, images / rate if rate else None)
+        return Estimate(rank, rows / rate if rate else None)
 
 
 def _rate_key(target: str) -> str:
     return f"sl:rate:{parse_target(target)[0]}"
 
 
-def _rate(images: str | None, ms: str | None) -> float | None:
-    return 1000 * float(images) / float(ms) if images and ms and float(ms) else None
+def _rate(rows: str | None, ms: str | None) -> float | None:
+    return 1000 * float(rows) / float(ms) if rows and ms and float(ms) else None

@@ -6,7 +6,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from workers.buffer import RowBuffer
 from workers.claiming import LOOK_EVERY, Claiming
 from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
 from workers.holding import Holding
-from workers.images import Prepared, prepare
+from workers.images import Prepared, Tiling, prepare
 from workers.isolation import predict_isolated
 from workers.jobs import Lane
 from workers.parts import Parts
@@ -29,6 +28,7 @@ from workers.queue import MOST_STARTS, Delivery
 from workers.references import fetch
 from workers.retrying import patiently
 from workers.setbacks import Setbacks
+from workers.work import Row, Work
 
 log = structlog.get_logger(__name__)
 
@@ -38,19 +38,6 @@ _CRASHED = f"The worker died {MOST_STARTS} times while it processed this image: 
 _UNEXPECTED = "The image could not be processed; the worker's log says why."
 
 Answer = list[Detections | RowsRejectedError]
-
-
-@dataclass(frozen=True)
-class Row:
-    """An image that is ready for the model."""
-
-    delivery: Delivery
-    prepared: Prepared
-
-    @property
-    def lane(self) -> Lane:
-        """The lane that its image came from."""
-        return self.delivery.lane
 
 
 class Pipeline:
@@ -98,7 +85,9 @@ class Pipeline:
         """Claim what there is room for beside the images that are being prepared and the rows that are `ready`."""
         if self._suspects or self._alone:
             return
-        preparing = Counter(one.lane for one in self._preparing.values())
+        preparing: Counter[Lane] = Counter()
+        for one in self._preparing.values():
+            preparing[one.lane] += one.rows
         claimed = self._claiming.claim({lane: count + preparing[lane] for lane, count in ready.items()})
         deliveries, self._parked = self._parts.fetcher.divert(self._target, claimed)
         if not deliveries:
@@ -119,7 +108,9 @@ class Pipeline:
     def _prepare(self, delivery: Delivery) -> Prepared:
         settings = self._parts.settings
         content = fetch(delivery.ref, self._parts.blobs, settings)
-        return prepare(content, self._served.contract, settings.max_image_pixels)
+        options = delivery.options
+        tiling = None if options.tiles == "off" else Tiling(options.grid, options.overlap, settings.tile_scale)
+        return prepare(content, self._served.contract, settings.max_image_pixels, tiling)
 
     def _send(self) -> None:
         """Send the next batch if the model is free: a full one, or all there is once nothing more is on its way."""
@@ -159,7 +150,7 @@ class Pipeline:
         )
 
     def _predict(self, rows: Sequence[Row]) -> list[Detections]:
-        images = np.stack([row.prepared.pixels for row in rows])
+        images = np.stack([row.pixels for row in rows])
         return self._parts.client.detect(self._served, images, timeout=self._parts.settings.predict_timeout_seconds)
 
     def _collect(self) -> None:
@@ -186,7 +177,8 @@ class Pipeline:
 
     def _prepared(self, future: Future[Prepared], delivery: Delivery) -> None:
         try:
-            self._ready.add(Row(delivery, future.result()))
+            for row in Work(delivery, future.result()).rows():
+                self._ready.add(row)
         except ImageError as error:
             self._holding.done(delivery, results.failed(delivery, error))
         except StoreUnavailableError as error:
@@ -197,6 +189,7 @@ class Pipeline:
             self._holding.done(delivery, results.failed(delivery, ImageDecodeError(_UNEXPECTED)))
 
     def _answered(self, answer: Future[Answer], batch: list[Row]) -> None:
+        served = self._served
         try:
             found = answer.result()
         except VersionGoneError:
@@ -204,18 +197,22 @@ class Pipeline:
             self._change_version()
             return
         self._send()  # the model is free: the boxes of this batch are written down while it works on the next
-        rejected = [one for one in found if isinstance(one, RowsRejectedError)]
-        if len(rejected) == len(batch):
-            if self._setbacks.rejected_alike([row.delivery for row in batch], rejected):
+        answers = [(row, one) for row, one in zip(batch, found, strict=True) if not row.work.over]
+        rejected = {row.work: one for row, one in answers if isinstance(one, RowsRejectedError)}
+        for work in rejected:
+            work.over = True
+        if rejected:
+            self._ready.drop(lambda row: row.work.over)
+        if rejected and all(isinstance(one, RowsRejectedError) for one in found):
+            if self._setbacks.rejected_alike({work.delivery: error for work, error in rejected.items()}):
                 self._claiming.close(work_left=False)  # likewise
             return
-        for row, one in zip(batch, found, strict=True):
-            if isinstance(one, RowsRejectedError):
-                outcome = results.failed(row.delivery, one)
-            else:
-                outcome = results.succeeded(row.delivery, self._served, one, row.prepared.width, row.prepared.height)
-            self._holding.done(row.delivery, outcome)
-        log.info("batch", model=self._served.name, version=self._served.version, rows=len(batch))
+        for work, error in rejected.items():
+            self._holding.done(work.delivery, results.failed(work.delivery, error))
+        for row, one in answers:
+            if not isinstance(one, RowsRejectedError) and (outcome := row.work.answer(row.number, one, served)):
+                self._holding.done(row.work.delivery, outcome)
+        log.info("batch", model=served.name, version=served.version, rows=len(batch))
 
     def _change_version(self) -> None:
         """The pinned version is gone: go on with the newest, if it takes the same pixels; else start afresh."""
@@ -224,6 +221,9 @@ class Pipeline:
             raise VersionGoneError(f"The model server describes version {old.version} and does not find it.")
         if new.contract.takes_same_pixels(old.contract):
             self._served = new
+            for work in dict.fromkeys(row.work for row in self._ready.take_all()):
+                for row in work.rows():  # afresh: an image's tiles are all one version's
+                    self._ready.add(row)
         else:
             self._claiming.close(work_left=True)
             self._hand_back_rest()
@@ -239,7 +239,7 @@ class Pipeline:
         """Put all that is in hand back into its lanes; says whether there was any."""
         suspects = list(self._suspects)
         self._preparing.clear()
-        self._ready.clear()
+        self._ready.take_all()
         self._suspects.clear()
         self._alone = None
         return self._holding.hand_back_all(suspects)

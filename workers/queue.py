@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,8 +16,13 @@ WINDOW_BATCHES = 4  # so many batches' images of a job wait in a lane at most
 
 
 def window(settings: Settings) -> int:
-    """How many unclaimed images of one job may wait in a lane."""
+    """How many rows of one job's unclaimed images may wait in a lane."""
     return WINDOW_BATCHES * settings.batch_rows
+
+
+def window_images(rows: int, each: float) -> int:
+    """How many images make so many rows, at least one."""
+    return max(1, math.ceil(rows / each))
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Delivery:
     name: str
     ref: str
     custom_id: str
+    rows: int  # that it makes, as far as one can tell before it is decoded
     options: JobOptions
 
     @property
@@ -70,10 +77,10 @@ class WorkQueue:
         self.consumer = consumer
 
     def claim(self, target: str, most: int, *, interactive: int | None = None, kept: int = 0) -> Claim:
-        """Take up to `most` waiting images of a target, whatever their jobs, interactive lane first.
+        """Take waiting images of a target that make `most` rows, whatever their jobs, interactive lane first.
 
-        Of the interactive lane up to `interactive` are taken, even if these are more than `most`. Up to `kept` are
-        taken of the bulk lane before that.
+        Of the interactive lane up to `interactive` rows are taken, even if these are more than `most`. Up to `kept` are
+        taken of the bulk lane before that. The last image taken may make more rows than there is room for.
         """
         late = most if interactive is None else interactive
         answer = json.loads(self._link.run("claim", target, self.consumer, late, most, kept, self._window))

@@ -9,17 +9,19 @@ from serving.client import ServedModel
 from serving.detections import Detections
 from serving.errors import ShelflineError
 from workers.errors import DeadlineExceededError
+from workers.images import Prepared
 from workers.jobs import ImageSource, Outcome
 from workers.queue import Delivery
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def succeeded(delivery: Delivery, served: ServedModel, found: Detections, width: int, height: int) -> Outcome:
+def succeeded(delivery: Delivery, served: ServedModel, found: Detections, prepared: Prepared) -> Outcome:
     """The outcome of an image that went through the model; the job's own limits are applied here.
 
-    `width` and `height` are in pixels of the upright original; boxes come normalised to it, and are given both ways.
+    Boxes come normalised to the upright original, and are given both ways.
     """
+    width, height = prepared.width, prepared.height
     options, labels = delivery.options, served.contract.label_by_id
     detections: list[dict[str, Any]] = []
     for box, score, label_id in zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
@@ -45,9 +47,10 @@ def succeeded(delivery: Delivery, served: ServedModel, found: Detections, width:
         "height": height,
         "model": served.name,
         "model_version": served.version,
+        **({"tiles": str(prepared.grid)} if prepared.grid else {}),
         "detections": detections,
     }
-    return _outcome(delivery, "succeeded", result, served.version)
+    return _outcome(delivery, "succeeded", result, served.version, len(prepared.rows))
 
 
 def failed(delivery: Delivery, error: ShelflineError) -> Outcome:
@@ -75,7 +78,7 @@ def _failure(index: int, source: ImageSource, error: ShelflineError) -> dict[str
     return {**_head(index, source), "state": "failed", "error": problem}
 
 
-def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: int | None) -> Outcome:
+def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: int | None, rows: int = 0) -> Outcome:
     return Outcome(
         stream=delivery.stream,
         entry=delivery.entry,
@@ -85,6 +88,7 @@ def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: in
         state=state,
         model_version=version,
         result=_text(result),
+        rows=rows,
     )
 
 

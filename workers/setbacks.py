@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -41,11 +41,12 @@ class Setbacks:
         self._wait_with([delivery], fault=fault)
         return True
 
-    def rejected_alike(self, deliveries: Sequence[Delivery], errors: Sequence[RowsRejectedError]) -> bool:
+    def rejected_alike(self, rejected: Mapping[Delivery, RowsRejectedError]) -> bool:
         """If every row fails alike it is the model: the images wait, and are the model's failures only after that."""
-        log.warning("the model rejects every row", target=self._target, rows=len(deliveries), error=str(errors[0]))
+        first = next(iter(rejected.values()))
+        log.warning("the model rejects every row", target=self._target, images=len(rejected), error=str(first))
         again: list[Delivery] = []
-        for one, error in zip(deliveries, errors, strict=True):
+        for one, error in rejected.items():
             if one.faults + 1 < _MOST_FAULTS:
                 again.append(one)
             else:

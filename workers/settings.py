@@ -82,6 +82,9 @@ class Settings(BaseSettings):
         description="fsspec URLs (s3://bucket/photos) below which jobs may read, separated by commas. None: no such.",
     )
     batch_rows: int = Field(default=8, ge=1, le=16, description="Most rows of one Predict call.")
+    tile_scale: float = Field(
+        default=2.5, ge=0.5, le=50, description="Pixels of a photo for one of the model's input, with `tiles: auto`."
+    )
     decode_threads: int = Field(default=2, ge=1, le=64, description="Threads of a worker process that decode images.")
     lease_seconds: float = Field(
         default=30.0, ge=0.5, description="After this long without a sign of life, a worker's images are taken over."

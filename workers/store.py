@@ -59,7 +59,7 @@ class JobStore:
         given: the one that a retry was made to before. Raises QueueFullError, JobNotFoundError,
         IdempotencyInFlightError.
         """
-        limits = self._limits(job.total, job.bytes, job.owner, job.quota)
+        limits = self._limits(job.total * job.options.rows_guess, job.bytes, job.owner, job.quota)
         document = {
             "id": job.id,
             "options": job.options.to_json(),
@@ -71,6 +71,7 @@ class JobStore:
             "owner": job.owner,
             "retry_of": job.retry_of,
             "metadata": json.dumps(dict(job.metadata)),
+            "guess": job.options.rows_guess,
             "deadline_ms": int(job.deadline_seconds * 1000),
             "offset": offset,
             "limits": [[str(part) for part in limit] for limit in limits],
@@ -153,7 +154,7 @@ class JobStore:
         flat: list[object] = [int(busy_seconds * 1000)]
         for one in outcomes:
             version = "" if one.model_version is None else one.model_version
-            flat += [one.stream, one.entry, one.job, one.index, one.attempt, one.state, version, one.result]
+            flat += [one.stream, one.entry, one.job, one.index, one.attempt, one.state, version, one.result, one.rows]
         return bool(self._link.run("settle", *flat)[1])
 
     def cancel(self, job_id: str) -> Job:

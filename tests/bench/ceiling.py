@@ -40,7 +40,7 @@ def images_per_second(model: object, contract: Contract, photos: Sequence[Path],
 
         fill()
         while ahead:
-            rows = [ahead.popleft().result().pixels for _ in range(min(batch, len(ahead)))]
+            rows = [ahead.popleft().result().rows[0] for _ in range(min(batch, len(ahead)))]
             fill()
             model.run({feed: np.stack(rows)}, fetches)  # type: ignore[attr-defined]
     return len(photos) / (time.monotonic() - began)

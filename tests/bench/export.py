@@ -122,7 +122,7 @@ def main() -> None:
         make_photos(work / "photos", BATCH)
         described = read_description(contract)
         photos = sorted((work / "photos").iterdir())
-        images = np.stack([decode_photo(one.read_bytes(), described.contract, 10**8).pixels for one in photos])
+        images = np.stack([decode_photo(one.read_bytes(), described.contract, 10**8).rows[0] for one in photos])
         with local_stack(StackState(work / "var"), models, [work / "one"], say) as stack:
             target = _model_server(work / "var")
             client = ModelClient(target, timeout=120)

@@ -1,23 +1,24 @@
--- ARGV: model, consumer, most images of the interactive lane, most of all, how many of these are the bulk lane's if it
--- has them, window. Answers JSON: items, and whether a duty became due, and whether unclaimed work may be left.
+-- ARGV: model, consumer, most rows of the interactive lane, most of all, how many of these are the bulk lane's if it
+-- has them, window. An image makes one row or more; the last one may make more than there is room for. Answers JSON: items, and whether a duty became due, and whether unclaimed work may be left.
 local model, consumer = ARGV[1], ARGV[2]
 local interactive, most, kept, window = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local items, due, more = {}, false, false
+local items, rows, due, more = {}, 0, false, false
 
 -- Counts that an image of the job no longer waits in a lane; says whether the job's lane has to be filled up.
 local function taken_from(id)
   if redis.call('EXISTS', job_key(id)) == 0 then return false end
   local waiting = redis.call('HINCRBY', job_key(id), 'waiting', -1)
   local job = redis.call('HMGET', job_key(id), 'fed', 'total')
-  return waiting < window / 2 and tonumber(job[1]) < tonumber(job[2]) and add_due('topup:' .. id, now_ms())
+  return tonumber(job[1]) < tonumber(job[2]) and runs_low(id, waiting, window) and add_due('topup:' .. id, now_ms())
 end
 
+-- Takes images of a lane until they make so many rows.
 local function take(lane, count)
-  local stream, want = stream_key(model, lane), #items + count
-  local got = count
-  while #items < want and got > 0 do
+  local stream, want = stream_key(model, lane), rows + count
+  local got = 1
+  while rows < want and got > 0 do
     got = 0
-    local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', want - #items, 'STREAMS', stream, '>')
+    local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
     if reply and not reply.err and reply[1] then -- an error: no job ever used this lane
       for _, found in ipairs(reply[1][2]) do
         got = got + 1
@@ -31,6 +32,7 @@ local function take(lane, count)
             changed(entry.job)
           end
           items[#items + 1] = describe(stream, found[1], entry)
+          rows = rows + items[#items].rows
         else
           drop_entry(stream, found[1])
         end
@@ -38,11 +40,11 @@ local function take(lane, count)
       end
     end
   end
-  more = more or (count > 0 and #items == want)
+  more = more or (count > 0 and rows >= want)
 end
 
 take('bulk', kept)
 more = false
 take('interactive', interactive)
-take('bulk', math.max(0, most - #items))
+take('bulk', math.max(0, most - rows))
 return '{"items":' .. as_json(items) .. ',"due":' .. tostring(due) .. ',"more":' .. tostring(more) .. '}'

@@ -82,23 +82,35 @@ end
 local function live(entry) return active(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
 local function counts(entry) return open(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
 
--- Keeps account of accepted images without a result, in all, by owner and by lane: limits and estimates need it.
-local function account(id, delta)
-  local job = redis.call('HMGET', job_key(id), 'model', 'lane', 'owner')
+-- How many rows an image of the job makes: what those made that are done, or the guess. A job without tiles has none.
+local function weight(id)
+  local job = redis.call('HMGET', job_key(id), 'guess', 'rows', 'rowed')
+  if not job[1] then return 1 end
+  return job[3] and math.max(1, tonumber(job[2]) / tonumber(job[3])) or tonumber(job[1])
+end
+
+-- Whether so few images of a job wait in its lane that it has to be filled up; the window is in rows.
+local function runs_low(id, waiting, window) return tonumber(waiting) * weight(id) < tonumber(window) / 2 end
+
+-- Keeps account of accepted images without a result, in all, by owner and by lane: limits and estimates need it. They
+-- are counted as the rows that were guessed, so that what was added is what is taken off.
+local function account(id, images)
+  local job = redis.call('HMGET', job_key(id), 'model', 'lane', 'owner', 'guess')
+  local delta = images * tonumber(job[4] or '1')
   redis.call('HINCRBY', 'sl:open', 'images', delta)
   redis.call('HINCRBY', 'sl:open', 'lane:' .. job[1] .. ':' .. job[2], delta)
   if job[3] ~= '' then redis.call('HINCRBY', 'sl:open', 'images:' .. job[3], delta) end
 end
 
--- Notes how many images were settled, and in how much time that was spent on them. Several workers' times overlap,
+-- Notes how many rows were settled, and in how much time that was spent on them. Several workers' times overlap,
 -- hence at most the time since the last note. What is old counts half for every RATE_HALF_MS of work since.
-local function measure(model, images, busy)
+local function measure(model, rows, busy)
   local key, now = 'sl:rate:' .. string.match(model, '^[^@]+'), now_ms() -- of all its versions
-  local rate = redis.call('HMGET', key, 'images', 'ms', 'at')
+  local rate = redis.call('HMGET', key, 'rows', 'ms', 'at')
   local ms = math.min(tonumber(busy), now - tonumber(rate[3] or '0'))
-  local weight = 0.5 ^ (ms / RATE_HALF_MS)
-  redis.call('HSET', key, 'images', string.format('%.3f', weight * tonumber(rate[1] or '0') + images),
-    'ms', string.format('%.3f', weight * tonumber(rate[2] or '0') + ms), 'at', fmt(now))
+  local fade = 0.5 ^ (ms / RATE_HALF_MS)
+  redis.call('HSET', key, 'rows', string.format('%.3f', fade * tonumber(rate[1] or '0') + rows),
+    'ms', string.format('%.3f', fade * tonumber(rate[2] or '0') + ms), 'at', fmt(now))
 end
 
 -- Begins the end of a job whose every image is settled; says whether it did.
@@ -132,7 +144,7 @@ local function describe(stream, entry_id, entry)
     stream = stream, entry = entry_id, job = entry.job, index = tonumber(entry.index), attempt = entry.attempt,
     faults = tonumber(entry.faults), name = entry.name, ref = entry.ref, custom_id = entry.custom_id,
     starts = tonumber(redis.call('HGET', items_key(entry.job), 'starts:' .. entry.index) or '0'),
-    options = redis.call('HGET', job_key(entry.job), 'options'),
+    options = redis.call('HGET', job_key(entry.job), 'options'), rows = math.ceil(weight(entry.job)),
   }
 end
 

@@ -31,6 +31,7 @@ redis.call('HSET', key, 'options', new.options, 'model', new.model, 'lane', new.
   'total', new.total, 'queued', new.total, 'running', 0, 'succeeded', 0, 'failed', 0, 'canceled', 0,
   'waiting', 0, 'fed', 0, 'fed_offset', 0, 'upload', new.upload, 'bytes', new.bytes, 'owner', new.owner,
   'retry_of', new.retry_of, 'metadata', new.metadata, 'created_at', fmt(now), 'deadline_at', fmt(now + tonumber(new.deadline_ms)))
+if new.guess ~= '1' then redis.call('HSET', key, 'guess', new.guess) end
 account(id, new.total)
 redis.call('HINCRBY', 'sl:open', 'bytes', new.bytes)
 if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, new.bytes) end

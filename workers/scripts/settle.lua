@@ -1,10 +1,10 @@
 -- ARGV: milliseconds of work since the last settle, then stream, entry, job, index, attempt, outcome
--- (succeeded|failed), model version or '', result, ...
+-- (succeeded|failed), model version or '', result, rows that it made, ...
 -- A result is written once: nothing happens to an image whose job is gone or over, whose attempt is not the latest,
 -- or that has a result. Answers how many images were settled, and whether a duty became due.
-local settled, due = {}, 0
-for i = 2, #ARGV, 8 do
-  local stream, entry_id, id, index, attempt, outcome, version, result = unpack(ARGV, i, i + 7)
+local settled, rows, due = {}, 0, 0
+for i = 2, #ARGV, 9 do
+  local stream, entry_id, id, index, attempt, outcome, version, result, made = unpack(ARGV, i, i + 8)
   if counts({ job = id, index = index, attempt = attempt }) then
     local key, segment = job_key(id), segment_key(id, tonumber(index))
     redis.call('HSET', segment, index, result)
@@ -12,7 +12,13 @@ for i = 2, #ARGV, 8 do
     redis.call('HINCRBY', key, 'running', -1)
     redis.call('HINCRBY', key, outcome, 1)
     if version ~= '' then redis.call('HINCRBY', key, 'version:' .. version, 1) end
-    local total = tonumber(redis.call('HGET', key, 'total'))
+    local job = redis.call('HMGET', key, 'total', 'guess')
+    local total = tonumber(job[1])
+    if job[2] and made ~= '0' then
+      redis.call('HINCRBY', key, 'rows', made)
+      redis.call('HINCRBY', key, 'rowed', 1)
+    end
+    rows = rows + math.max(1, tonumber(made))
     local number = math.floor(tonumber(index) / SEGMENT)
     if total > SEGMENT and redis.call('HLEN', segment) == math.min(SEGMENT, total - number * SEGMENT) then
       add_due('seal:' .. id .. ':' .. fmt(number), now_ms())
@@ -31,6 +37,6 @@ for id, images in pairs(settled) do
 end
 if count > 0 then
   local model = redis.call('HGET', job_key(next(settled)), 'model') -- of one model: a pipeline has one
-  measure(model, count, ARGV[1])
+  measure(model, rows, ARGV[1])
 end
 return { count, due }

@@ -8,7 +8,7 @@ if active(job.state) and job.fed == expected then
   job = as_table(redis.call('HGETALL', job_key(id)))
 end
 local need = active(job.state) and tonumber(job.fed) < tonumber(job.total)
-  and tonumber(job.waiting) < tonumber(window) / 2
+  and runs_low(id, job.waiting, window)
 if need and #ARGV < 7 then return 0 end -- nothing came of the manifest: tried again after the lease, not at once
 if need then
   redis.call('ZADD', 'sl:due', fmt(now_ms()), duty)

@@ -47,7 +47,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(stored, "JPEG", exif=exif, quality=95)
-    for wanted in (None, (30, 20)):
+    for wanted in (None, lambda *_: (30, 20)):
         image, width, height = decode(content, LIMIT, wanted)
         assert (width, height) == (60, 40)
         red = np.asarray(image.resize((60, 40)).crop((5, 5, 20, 12)))
@@ -95,7 +95,7 @@ def test_other_modes_become_rgb(mode: str, kind: str) -> None:
 
 def test_a_draft_is_at_least_twice_what_is_wanted() -> None:
     """Draft decoding may shrink, never below twice the model's input, and the reported size is the original's."""
-    image, width, height = decode(encoded(scene(1600, 1200), "JPEG"), 10_000_000, (300, 300))
+    image, width, height = decode(encoded(scene(1600, 1200), "JPEG"), 10_000_000, lambda *_: (300, 300))
     assert (width, height) == (1600, 1200)
     assert image.size == (800, 600)
 
