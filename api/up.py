@@ -21,6 +21,7 @@ from api.processes import ProcessGroup
 from api.state import StackRecord, StackState
 from serving.errors import ShelflineError
 from workers.catalog import Catalog
+from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY
 from workers.keys import keys_exist
 from workers.parent_death import die_with_parent
@@ -62,8 +63,7 @@ def run_stack(
             environ = {name: value for name, value in environ.items() if name not in _OF_OTHERS}
             settings = settings.model_copy(update={"host": LOOPBACK})
         if chosen:
-            # Its own Redis does not run yet: whether keys were made is not known.
-            exist = (lambda: False) if own_redis else (lambda: keys_exist(settings.redis_url))
+            exist = _not_known if own_redis else (lambda: keys_exist(settings.redis_url))
             checked_binding(settings.model_copy(update={"port": chosen}), exist)
         data = state.folder / "run" if passing else state.folder
         if passing:
@@ -154,6 +154,10 @@ class _Stack:
             except ShelflineError:
                 time.sleep(0.02)
         link.close()
+
+
+def _not_known() -> bool:
+    raise StoreUnavailableError("The stack's own Redis does not run yet.")
 
 
 def _checks(client: ShelflineClient) -> str:

@@ -138,6 +138,7 @@ def up(shell: Shell) -> Iterator[str]:
     out, err = process.communicate()
     assert process.returncode == 130, err
     assert f"Shelfline is ready at {record.url}\n" in out
+    assert "It has no keys, so it answers this machine only" in out
 
 
 def _labels(result: dict[str, Any]) -> set[str]:

@@ -215,3 +215,18 @@ def _raw(url: str, text: str) -> str:
         while piece := connection.recv(10_000):
             found += piece
     return found.decode(errors="replace")
+
+
+def test_no_line_of_the_api_itself_holds_a_key() -> None:
+    """Whoever logs it, and also within the trace of an exception."""
+    script = (
+        "import api.wsgi, structlog\n"
+        f"try: raise ValueError('{ADMIN}')\n"
+        f"except ValueError as error: structlog.get_logger().error('{ADMIN}', at='/{ADMIN}', exc_info=error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, env=_env(), capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr.count("sl_***") >= 3
+    assert ADMIN not in done.stderr
