@@ -30,6 +30,7 @@ types: .venv/.installed-dev ## Check types
 
 bench: .venv/.installed-dev ## Measure the whole chain against the model in process
 	@$(PY) -m tests.bench.throughput
+	@$(PY) -m tests.bench.detect_latency
 	@$(PY) -m tests.bench.export
 
 requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for

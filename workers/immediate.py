@@ -44,5 +44,6 @@ class Immediate:
 
         Raises JobNotFoundError, JobGoneError where it was deleted meanwhile.
         """
-        found = self._store.wait(job.id, seconds) if seconds > 0 and not job.state.terminal else job
-        return Answer(found, next(self._store.results(job.id), None) if found.state.terminal else None)
+        if seconds <= 0 and not job.state.terminal:
+            return Answer(job, None)
+        return Answer(*self._store.wait_for_one(job.id, seconds))

@@ -43,10 +43,13 @@ class Load:
 
     def wait_seconds(self, target: str, lane: Lane) -> float | None:
         """How long an image that is accepted now waits for its turn; None where nothing was measured yet."""
-        with translated():
-            ahead = self._link.client.hmget("sl:open", f"lane:{target}:interactive", f"lane:{target}:bulk")
+        with translated(), self._link.client.pipeline(transaction=False) as together:
+            together.hmget("sl:open", f"lane:{target}:interactive", f"lane:{target}:bulk")
+            together.hmget(_rate_key(target), "images", "ms")
+            ahead, measured = together.execute()
         interactive, bulk = (int(count or 0) for count in ahead)
-        return self.seconds_for(target, interactive + (bulk if lane == "bulk" else 0))
+        rate = _rate(*measured)
+        return (interactive + (bulk if lane == "bulk" else 0)) / rate if rate else None
 
     def estimate(self, job: Job) -> Estimate:
         """Where a job stands, at the same small cost whatever its size.

@@ -84,6 +84,7 @@ export class JobView {
           continue;
         }
         if (!this.#job) this.#limits(job, models);
+        this.#results.push(...results);
         this.#state(job);
         this.#add(results);
       }
@@ -115,11 +116,16 @@ export class JobView {
     $("job-bar").hidden = isOver(job);
     $("job-text").textContent = isOver(job) ? summary(job) : standing(job);
     $("cancel").hidden = isOver(job) || job.state === "canceling" || job.state === "finishing";
-    $("retry").hidden = !(isOver(job) && failed);
+    $("retry").hidden = !(isOver(job) && failed && this.#mayPass(total));
     $("downloads").hidden = !(succeeded + failed);
     document.title = `${isOver(job) ? title : `${succeeded + failed + canceled} of ${total}`} – Shelfline`;
     if (job.state !== before) $("announcer").textContent = `${title}. ${$("job-text").textContent}`;
     this.#offerDownloads();
+  }
+
+  /** Whether another try may help: a photo that is damaged stays so. */
+  #mayPass(total) {
+    return total > MOST_SHOWN || this.#results.some(({ error }) => error?.retryable);
   }
 
   #offerDownloads() {
@@ -164,7 +170,6 @@ export class JobView {
   #add(results) {
     if (!results.length) return;
     $("pictures").hidden = false;
-    this.#results.push(...results);
     this.#strip.add(results, this.#threshold);
     const { total } = this.#job.counts;
     $("pictures").classList.toggle("single", total === 1);

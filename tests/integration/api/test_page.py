@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
 
 from serving.contract import Label
 from tests.front_stack import FrontStack, front_stack
 from tests.models import tiny_contract
 from tests.support import RedisServer, tool, wait_until
+from workers.keys import KeyStore, KeyTerms
+from workers.redis_link import RedisLink
 
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 PATIENCE_MS = 30_000
@@ -45,7 +47,7 @@ def open_page(browser: Browser, stack: FrontStack) -> Iterator[Callable[..., Pag
     """Opens the page; keyword arguments are the browser context's. Nothing it does may be an error in the console."""
     contexts, wrong = [], list[str]()
 
-    def begin(path: str = "/", **options: Any) -> Page:
+    def begin(path: str = "/", at: str = stack.url, **options: Any) -> Page:
         context = browser.new_context(**options)
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
@@ -53,7 +55,7 @@ def open_page(browser: Browser, stack: FrontStack) -> Iterator[Callable[..., Pag
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.goto(stack.url + path)
+        page.goto(at + path)
         return page
 
     yield begin
@@ -335,6 +337,18 @@ def test_a_photo_that_fails_says_why(open_page: Callable[..., Page]) -> None:
     assert _has_box(page)
 
 
+def test_a_photo_that_browsers_do_not_show(open_page: Callable[..., Page]) -> None:
+    """The server's own drawing takes its place, so that the boxes are seen all the same; ours are not drawn over it."""
+    page = open_page()
+    _submit(page, _file("scan.tif", _photo(kind="TIFF")))
+    _done(page)
+
+    expect(page.locator("#photo")).to_be_visible()
+    assert page.evaluate("document.getElementById('photo').naturalWidth") == 400
+    expect(page.locator("#boxes")).to_have_attribute("data-drawn", "0")
+    expect(page.locator("#found button")).to_have_count(1)
+
+
 def test_names_and_labels_are_text(open_page: Callable[..., Page]) -> None:
     """Markup in a file's name, a label, an id in the address: all of it is shown as it is, none of it is markup."""
     page = open_page()
@@ -420,11 +434,63 @@ def test_results_are_downloaded(open_page: Callable[..., Page], tmp_path: Path) 
     _done(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="JSON lines").click()
-    download.value.save_as(tmp_path / "results.jsonl")
+    _assert_downloaded(download.value, tmp_path / "results.jsonl")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="COCO").click()
+    download.value.save_as(tmp_path / "coco.json")
+    assert download.value.suggested_filename.endswith("coco.json")
+    assert len(json.loads((tmp_path / "coco.json").read_text())["images"]) == 2
 
-    assert download.value.suggested_filename.startswith("job_")
-    lines = (tmp_path / "results.jsonl").read_text().splitlines()
-    assert [json.loads(line)["name"] for line in lines] == ["a.png", "b.png"]
+
+def _assert_downloaded(download: Download, path: Path) -> None:
+    download.save_as(path)
+    assert download.suggested_filename.startswith("job_")
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["a.png", "b.png"]
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[FrontStack]:
+    """A stack of its own: a server that ever had a key asks for one from then on."""
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    with front_stack(server, tmp_path, SHELFLINE_REQUIRE_KEYS="true") as found:
+        yield found
+    server.kill()
+
+
+def test_a_server_that_asks_for_keys(open_page: Callable[..., Page], guarded: FrontStack, tmp_path: Path) -> None:
+    """The page asks for the key, keeps it in the tab, and does everything with it: photos and downloads too."""
+    link = RedisLink(guarded.settings.redis_url)
+    secret, _ = KeyStore(link).create(KeyTerms(name="page", owner="page"))
+    link.close()
+    page = open_page(at=guarded.url)
+    expect(page.get_by_label("API key")).to_be_focused()
+    expect(page.locator("#error")).to_be_hidden()
+    page.get_by_label("API key").fill("sl_" + "0" * 32)
+    page.keyboard.press("Enter")
+    expect(page.locator("#error")).to_contain_text("not known here")
+    page.get_by_label("API key").fill(secret)
+    page.keyboard.press("Enter")
+    expect(page.locator("#key-form")).to_be_hidden()
+    expect(page.locator("#error")).to_be_hidden()
+
+    _submit(page, _file("a.png"), _file("b.png"))
+    _done(page)
+    page.reload()
+    _done(page)
+    expect(page.locator("#photo")).to_be_visible()
+    assert _has_box(page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSON lines").click()
+    _assert_downloaded(download.value, tmp_path / "results.jsonl")
+
+    other = open_page(page.url.removeprefix(guarded.url), at=guarded.url)  # the address alone opens nothing
+    expect(other.get_by_label("API key")).to_be_visible()
+    expect(other.locator("#strip button")).to_have_count(0)
+    page.get_by_role("button", name="Forget API key").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
 
 
 def test_what_happens_is_announced(open_page: Callable[..., Page]) -> None:

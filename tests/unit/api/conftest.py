@@ -62,6 +62,11 @@ class MemoryStore:
             self.changed.wait_for(lambda: self.get(job_id).state.terminal, timeout)
         return self.get(job_id)
 
+    def wait_for_one(self, job_id: str, timeout: float) -> tuple[Job, str | None]:
+        """The same, with the first result."""
+        job = self.wait(job_id, timeout)
+        return job, self.lines[job_id][0] if job.state.terminal else None
+
     def results(self, job_id: str, start: int = 0, end: int | None = None) -> Iterator[str]:
         """The stored lines."""
         self.get(job_id)
