@@ -42,13 +42,17 @@ def detect(
     model: Annotated[str | None, typer.Option(help="The model; the server's default where left out.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most detections an image.")] = None,
+    tiles: Annotated[str | None, typer.Option(help="Look at tiles too: auto, or a grid as in 2x3.")] = None,
+    overlap: Annotated[
+        float | None, typer.Option(min=0, max=0.8, help="How much of a tile its neighbour shows.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     var: Var = Path("var"),
     models: Models = Path("models"),
 ) -> None:
     """Detect the objects in photos; starts the stack for the time of the run where none is running."""
-    asked = DetectRequest(paths, out, var, models, url, key, model, min_score, max_detections)
+    asked = DetectRequest(paths, out, var, models, url, key, model, min_score, max_detections, tiles, overlap)
     raise typer.Exit(run_detect(asked, console=_console(), status=Console(stderr=True)))
 
 

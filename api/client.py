@@ -29,6 +29,8 @@ class Options(TypedDict, total=False):
     model_version: int | None
     min_score: float | None
     max_detections: int | None
+    tiles: str | None
+    overlap: float | None
     priority: Lane | None
     deadline_seconds: float | None
     metadata: Mapping[str, str] | None

@@ -39,6 +39,8 @@ class DetectRequest:
     model: str | None = None
     min_score: float | None = None
     max_detections: int | None = None
+    tiles: str | None = None
+    overlap: float | None = None
 
 
 def run_detect(asked: DetectRequest, *, console: Console, status: Console) -> int:
@@ -123,6 +125,8 @@ def _submit(client: ShelflineClient, asked: DetectRequest, collection: Collectio
         "model": asked.model,
         "min_score": asked.min_score,
         "max_detections": asked.max_detections,
+        "tiles": asked.tiles,
+        "overlap": asked.overlap,
     }
     if stack.shares_files and collection.folder:
         try:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from api.checking import Asked
+from serving.tiles import MOST_TILES, Grid
 from workers.jobs import JobOptions
+
+
+def _tiles(text: str) -> str:
+    if text not in {"off", "auto"}:
+        Grid.parse(text)
+    return text
 
 
 class OptionFields(Asked):
@@ -25,6 +32,14 @@ class OptionFields(Asked):
     max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="Keep so many detections an image, the best ones."
     )
+    tiles: Annotated[str, AfterValidator(_tiles), Field(pattern=r"^(off|auto|[1-9]\d?x[1-9]\d?)$")] = Field(
+        default="off",
+        description="Look at overlapping tiles of each image too, for objects that vanish in the whole: `auto` chooses "
+        f"them by the image's size, `2x3` is 2 rows of 3, at most {MOST_TILES} in all.",
+    )
+    overlap: Annotated[float, Field(ge=0.0, le=0.8)] = Field(
+        default=0.2, description="How much of a tile's side its neighbour shows as well, at least."
+    )
     deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86400)] | None = Field(
         default=None, description="What is unfinished after this long fails."
     )
@@ -32,7 +47,12 @@ class OptionFields(Asked):
     def job_options(self, default_model: str) -> JobOptions:
         """The options as a job keeps them."""
         return JobOptions(
-            self.model or default_model, self.min_score, self.max_detections, model_version=self.model_version
+            self.model or default_model,
+            self.min_score,
+            self.max_detections,
+            self.model_version,
+            tiles=self.tiles,
+            overlap=self.overlap,
         )
 
 

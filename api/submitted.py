@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation, WithJsonSchema, model_validator
@@ -81,13 +82,7 @@ class JobFields(OptionFields):
 
     def job_options(self, default_model: str) -> JobOptions:
         """The options as a job keeps them."""
-        return JobOptions(
-            self.model or default_model,
-            self.min_score,
-            self.max_detections,
-            model_version=self.model_version,
-            priority=self.priority,
-        )
+        return replace(super().job_options(default_model), priority=self.priority)
 
 
 class SubmittedJob(JobFields):

@@ -86,7 +86,7 @@ def _allowed(importer: str, imported: str) -> bool:
     if own == "api":
         if other == "workers":
             return imported.removeprefix("workers.").split(".")[0] in OF_WORKERS_FOR_API
-        return imported in {"serving.errors", "serving.contract"}
+        return imported in {"serving.errors", "serving.contract", "serving.tiles"}
     if own == "workers":
         return other == "serving" and not imported.startswith("serving.server")
     if own == "exporter":

@@ -42,6 +42,8 @@ class OptionsDocument(Document):
     min_score: float | None
     max_detections: int | None
     priority: Lane | None = None
+    tiles: str = "off"
+    overlap: float = 0.2
 
 
 class UrlsDocument(Document):
@@ -112,6 +114,8 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
             min_score=job.options.min_score,
             max_detections=job.options.max_detections,
             priority=job.options.priority,
+            tiles=job.options.tiles,
+            overlap=job.options.overlap,
         ),
         metadata=dict(job.metadata),
         created_at=rfc3339(job.created_at),

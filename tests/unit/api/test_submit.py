@@ -12,7 +12,15 @@ from werkzeug.test import TestResponse
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend
 
-DEFAULTS = {"model": "default", "model_version": None, "min_score": None, "max_detections": None, "priority": None}
+DEFAULTS = {
+    "model": "default",
+    "model_version": None,
+    "min_score": None,
+    "max_detections": None,
+    "priority": None,
+    "tiles": "off",
+    "overlap": 0.2,
+}
 
 
 def _send(http: FlaskClient, files: list[tuple[str, bytes]], field: str = "images", **form: str) -> TestResponse:
@@ -77,7 +85,7 @@ def test_a_folder_becomes_a_job(http: FlaskClient, root: Path) -> None:
         ({"max_detections": "0"}, "invalid_request", "max_detections"),
         ({"max_detections": "many"}, "invalid_request", "max_detections"),
         ({"model": "../etc"}, "invalid_request", "model"),
-        ({"min_scor": "0.5", "tiles": "1"}, "unknown_field", "min_scor, tiles"),
+        ({"min_scor": "0.5", "stripes": "1"}, "unknown_field", "min_scor, stripes"),
         ({"folder": "/"}, "unknown_field", "folder"),
         ({"images": "text"}, "invalid_request", "filename"),
     ],

@@ -122,7 +122,7 @@ def test_a_zip_as_the_body(http: FlaskClient, backend: MemoryBackend, kind: str)
     assert (options["min_score"], options["priority"]) == (0.5, "bulk")
     assert backend.intake.uploads == [("archive", b"PK...")]
     assert http.post("/v1/jobs?min_score=0.5", json={"folder": "/a"}).get_json()["code"] == "invalid_request"
-    assert http.post("/v1/jobs?tiles=1", data=b"PK", content_type=kind).get_json()["code"] == "unknown_field"
+    assert http.post("/v1/jobs?stripes=1", data=b"PK", content_type=kind).get_json()["code"] == "unknown_field"
 
 
 def test_a_zip_above_the_limit(http: FlaskClient, backend: MemoryBackend) -> None:
@@ -143,6 +143,7 @@ def test_a_zip_above_the_limit(http: FlaskClient, backend: MemoryBackend) -> Non
 def test_options_of_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
     """Every option is shown with the job; in a form metadata is JSON."""
     options = {"model_version": 3, "min_score": 0.5, "max_detections": 5, "priority": "interactive"}
+    options |= {"tiles": "2x3", "overlap": 0.25}
     metadata = {"shelf": "7", "store": "Köln"}
 
     by_json = http.post("/v1/jobs", json={"items": [{"image": BASE64}], "metadata": metadata, **options}).get_json()
@@ -172,6 +173,12 @@ def test_options_of_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
         {"priority": "urgent"},
         {"deadline_seconds": 0},
         {"deadline_seconds": 1e9},
+        {"tiles": "3"},
+        {"tiles": "0x2"},
+        {"tiles": "9x9"},
+        {"tiles": True},
+        {"overlap": -0.1},
+        {"overlap": 0.9},
     ],
 )
 def test_wrong_options(http: FlaskClient, wrong: dict[str, Any]) -> None:
@@ -179,7 +186,7 @@ def test_wrong_options(http: FlaskClient, wrong: dict[str, Any]) -> None:
     assert next(iter(wrong)) in _problem(http, {"items": [{"image": BASE64}], **wrong})
 
 
-@pytest.mark.parametrize("name", ["webhook", "tiles", "annotate"])
+@pytest.mark.parametrize("name", ["webhook", "annotate"])
 def test_options_that_are_not_there_yet(http: FlaskClient, name: str) -> None:
     """They are refused, not ignored."""
     assert name in _problem(http, {"items": [{"image": BASE64}], name: True}, code="unknown_field")
