@@ -39,7 +39,7 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
         "models.show": Scope.READ,
         "results.results": Scope.READ,
         "submissions.submit": Scope.SUBMIT,
-        "synchronous.detect": Scope.SUBMIT,
+        "synchronous.detect": Scope.SUBMIT,  # what it answers is what it has submitted
     }
 )
 
