@@ -35,7 +35,12 @@ class ListQuery(Asked):
     created_after: AwareDatetime | None = Field(default=None, description="Only jobs created then or later.")
     created_before: AwareDatetime | None = Field(default=None, description="Only jobs created earlier.")
     limit: int = Field(default=20, ge=1, le=100, description="At most so many.")
-    cursor: str = Field(default="", max_length=100, description="Where to go on: from an earlier page's `next`.")
+    cursor: str = Field(
+        default="",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_-]*$",
+        description="Where to go on: from an earlier page's `next`.",
+    )
 
 
 def list_routes(backend: Backend, api: Api) -> Blueprint:

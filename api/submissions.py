@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from api.access import terms_of_caller
 from api.answers import document_answer
-from api.errors import InvalidRequestError, SpoolFullError
+from api.errors import SpoolFullError, UnprocessableError
 from api.expected import Problems
 from api.openapi import Api
 from api.showing import accepted
@@ -57,6 +57,7 @@ OF_A_SUBMISSION: Problems = (
     StoreUnavailableError,
     TooManyImagesError,
     UnknownModelError,
+    UnprocessableError,
 )
 _HEADERS = ("Location", "Preference-Applied", "Retry-After")
 
@@ -86,7 +87,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         """
         asked = json or form or query
         if asked is not query and query.model_fields_set:
-            raise InvalidRequestError("Options in the query are for a zip archive as the body: put them into the body.")
+            raise UnprocessableError("Options in the query are for a zip archive as the body: put them into the body.")
         options = asked.job_options(settings.model)
         terms = terms_of_caller(
             asked.deadline_seconds,

@@ -64,7 +64,7 @@ def _from_text(value: Any) -> Any:  # noqa: ANN401  likewise
 
 
 Base64Image = Annotated[
-    bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64"})
+    bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
 ]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
@@ -94,8 +94,15 @@ class SubmittedJob(JobFields):
     )
 
 
+def exactly_one(*names: str) -> dict[str, Any]:
+    """What JSON Schema says of fields one of which is given, and not null."""
+    return {"oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
+
+
 class ItemFields(Asked):
     """One image: either `url` or `image`."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("url", "image"))
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(_fetchable)] | None = Field(
         default=None, description="An http(s) URL, which a worker fetches; a URL that gives no image fails this image."
@@ -122,6 +129,8 @@ class ItemFields(Asked):
 class JsonJob(SubmittedJob):
     """A job on images that are named: exactly one of `items`, `folder`, `source`, `manifest`."""
 
+    model_config = ConfigDict(json_schema_extra=exactly_one("items", "folder", "source", "manifest"))
+
     items: Annotated[Sequence[ItemFields], Field(min_length=1)] | None = Field(
         default=None, description="The images one by one."
     )
@@ -147,7 +156,9 @@ class JsonJob(SubmittedJob):
 class UploadJob(SubmittedJob):
     """A job on uploaded files: exactly one of `images`, `archive`, `manifest`."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, json_schema_extra=exactly_one("images", "archive", "manifest")
+    )
 
     images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILES)] | None = Field(
         default=None,

@@ -188,6 +188,8 @@ def _too_many_callers(lab: Lab) -> TestResponse:
 
 
 def _unprocessable(lab: Lab) -> TestResponse:
+    if lab.operation == "post /v1/jobs":
+        return lab.call(query_string={"min_score": "0.5"})
     if "{job_id}" not in lab.operation:
         return lab.call(query_string={"cursor": "abc"})
     return lab.call(job=lab.job(), query_string={"start": "9"})

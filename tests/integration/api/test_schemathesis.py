@@ -9,19 +9,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.api_stack import PROJECT, ApiStack
 from tests.support import RedisServer
+from workers.keys import new_secret
 
 SECONDS = int(os.environ.get("SHELFLINE_TEST_SCHEMATHESIS_SECONDS", "40"))
 
 
+KEY = new_secret()
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[ApiStack]:
+    (tmp_path / "photos").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (40, 30)).save(tmp_path / "photos" / f"{name}.png")
+    (tmp_path / "list.jsonl").write_text('{"path": "photos/a.png", "custom_id": "1"}\n{"path": "photos/b.png"}\n')
     redis = RedisServer(tmp_path / "redis")
     redis.folder.mkdir()
     redis.start()
-    found = ApiStack(redis.url, tmp_path, SHELFLINE_MAX_WAIT_SECONDS="0.2", SHELFLINE_FOLDER_ROOTS=str(tmp_path))
+    found = ApiStack(
+        redis.url,
+        tmp_path,
+        SHELFLINE_MAX_WAIT_SECONDS="0.2",
+        SHELFLINE_FOLDER_ROOTS=str(tmp_path),
+        SHELFLINE_ADMIN_KEY=KEY,
+    )
     found.start()
     yield found
     found.stop()
@@ -38,8 +53,15 @@ def test_the_server_keeps_what_the_document_promises(stack: ApiStack, tmp_path: 
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(PROJECT / "tests" / "schemathesis.toml")),
         *("run", f"{stack.url}/openapi.json", "--checks", "all", "--max-time", str(SECONDS), "--no-color"),
+        *("--header", f"Authorization: Bearer {KEY}"),
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    env = os.environ | {
+        "PYTHONPATH": str(PROJECT),
+        "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
+        "SHELFLINE_TEST_FOLDER": str(tmp_path),
+    }
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in stack.log.read_text()
+    assert KEY not in stack.log.read_text()

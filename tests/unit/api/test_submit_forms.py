@@ -121,7 +121,7 @@ def test_a_zip_as_the_body(http: FlaskClient, backend: MemoryBackend, kind: str)
     options = response.get_json()["options"]
     assert (options["min_score"], options["priority"]) == (0.5, "bulk")
     assert backend.intake.uploads == [("archive", b"PK...")]
-    assert http.post("/v1/jobs?min_score=0.5", json={"folder": "/a"}).get_json()["code"] == "invalid_request"
+    assert http.post("/v1/jobs?min_score=0.5", json={"folder": "/a"}).get_json()["code"] == "unprocessable"
     assert http.post("/v1/jobs?stripes=1", data=b"PK", content_type=kind).get_json()["code"] == "unknown_field"
 
 
