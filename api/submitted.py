@@ -105,7 +105,9 @@ class ItemFields(Asked):
     model_config = ConfigDict(json_schema_extra=exactly_one("url", "image"))
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(_fetchable)] | None = Field(
-        default=None, description="An http(s) URL, which a worker fetches; a URL that gives no image fails this image."
+        default=None,
+        description="An http(s) URL, which a worker fetches; a URL that gives no image fails this image.",
+        json_schema_extra={"format": "uri", "pattern": "^https?://"},
     )
     image: Base64Image | None = Field(
         default=None, description="The image file in base64, bare or as a `data:` URL.", repr=False

@@ -11,7 +11,7 @@ from api.access import terms_of_caller
 from api.answers import Answer, document_answer
 from api.detected import DetectedDocument, DetectForm, DetectHeaders, DetectJson, DetectQuery
 from api.drawing import PICTURES, DrawingBoard
-from api.errors import BusyError, InvalidRequestError, NotAcceptableError, SpoolFullError
+from api.errors import BusyError, InvalidRequestError, NotAcceptableError, SpoolFullError, UnprocessableError
 from api.openapi import Api
 from api.problems import problem
 from api.showing import accepted, job_urls
@@ -67,6 +67,7 @@ _PROBLEMS = (
     SpoolFullError,
     StoreUnavailableError,
     UnknownModelError,
+    UnprocessableError,
     UnsupportedFormatError,
     WaitTooLongError,
     WorkerCrashedError,
@@ -102,7 +103,7 @@ def synchronous_routes(
         kind = _wanted()
         asked = json or form or query
         if asked is not query and query.model_fields_set - {"wait"}:
-            raise InvalidRequestError("Options in the query are for an image as the body: put them into the body.")
+            raise UnprocessableError("Options in the query are for an image as the body: put them into the body.")
         options = asked.job_options(settings.model)
         terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key)
         seconds, preferred = asked_wait(query.wait, headers.prefer, settings.detect_wait_seconds)

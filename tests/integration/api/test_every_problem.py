@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,8 +25,10 @@ from api.waiting import WaitingRoom
 from workers.backend import open_backend
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
+from workers.errors import ItemNotFoundError
 from workers.jobs import Outcome, new_id
 from workers.keys import KeyStore, KeyTerms, Scope, new_secret
+from workers.originals import Originals
 from workers.queue import WorkQueue
 from workers.redis_link import RedisLink
 from workers.reservations import Reservations
@@ -32,6 +36,9 @@ from workers.settings import Settings
 
 DOCUMENT = json.loads(PATH.read_text())
 METHODS = ("get", "post", "put", "patch", "delete")
+
+
+DETECT = "post /v1/detect"
 
 
 def _documented() -> Iterator[tuple[str, str]]:
@@ -86,11 +93,13 @@ class Lab:
             self.settle(state)
         return job_id
 
-    def settle(self, state: str) -> None:
+    def settle(self, state: str, code: str = "image_missing") -> None:
         queue = WorkQueue(self.link, self.settings, "w")
         store = open_backend(self.settings).store
         for one in queue.claim("default", 16).deliveries:
-            result = {"index": one.index, "state": state, "width": 8, "height": 8, "detections": []}
+            result = {"index": one.index, "name": "a.jpg", "state": state, "width": 8, "height": 8, "detections": []}
+            if state == "failed":
+                result["error"] = {"code": code, "detail": "Said by the test.", "retryable": False}
             text = json.dumps(result)
             store.settle([Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)], 1.0)
         self.duties()
@@ -143,7 +152,7 @@ def _other_body(lab: Lab) -> TestResponse:
 
 
 def _full_queue(lab: Lab) -> TestResponse:
-    failed = lab.job("failed")
+    failed = lab.job("failed") if lab.operation != DETECT else None  # that would measure a rate, and the wait be known
     lab.job()
     return lab.call(http=lab.client(max_waiting_images=1), job=failed)
 
@@ -171,6 +180,68 @@ def _other_scope(lab: Lab) -> TestResponse:
     return _with_key(lab, Scope.READ if needed == "submit" else Scope.SUBMIT)
 
 
+def _detected(lab: Lab, state: str, code: str, *, wait: float = 20.0, **sent: Any) -> TestResponse:
+    """Call for detections while a worker settles the image in a state."""
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            lab.settle(state, code)
+            time.sleep(0.02)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        return lab.call(http=lab.client(detect_wait_seconds=wait), **sent)
+    finally:
+        done.set()
+        worker.join()
+
+
+def _of_image(code: str, otherwise: Callable[[Lab], TestResponse] | None = None) -> Callable[[Lab], TestResponse]:
+    """What fails an image: of a call for detections the worker says it, else it is provoked."""
+    return lambda lab: (
+        _detected(lab, "failed", code) if lab.operation == DETECT or otherwise is None else otherwise(lab)
+    )
+
+
+def _lost_job(lab: Lab) -> TestResponse:
+    """The same call again, whose job was deleted."""
+    sent = {"headers": {"Idempotency-Key": "key-3"}}
+    job = lab.call(**sent).get_json()["id"]
+    lab.settle("succeeded")
+    lab.http.delete(f"/v1/jobs/{job}")
+    return lab.call(**sent)
+
+
+def _canceled(lab: Lab) -> TestResponse:
+    return _detected(lab, "canceled", "")
+
+
+def _lost_picture(lab: Lab) -> TestResponse:
+    """The image is done, and its bytes are gone when they shall be drawn."""
+    lab.patch.setattr(Originals, "read", lambda _originals, job_id, index: _no_item(job_id, index))
+    return _detected(lab, "succeeded", "", headers={"Accept": "image/png"})
+
+
+def _no_item(job_id: str, index: int) -> bytes:
+    raise ItemNotFoundError(f"{job_id} {index}")
+
+
+def _drawn_at_once(lab: Lab) -> TestResponse:
+    lab.patch.setattr(drawing, "_AT_ONCE", 0)
+    lab.patch.setattr(drawing, "_PATIENCE_SECONDS", 0.01)
+    return _detected(lab, "succeeded", "", headers={"Accept": "image/png"})
+
+
+def _long_queue(lab: Lab) -> TestResponse:
+    """More waits than can be done in the time that the caller has."""
+    lab.job("succeeded")  # one image a second, as `settle` says
+    for _ in range(30):
+        lab.job()
+    return lab.call()
+
+
 def _manifest(lab: Lab) -> TestResponse:
     (lab.root / "list.jsonl").write_text('{"nothing": 1}\n')
     return lab.call(**_json(manifest=f"{lab.root}/list.jsonl"))
@@ -188,7 +259,7 @@ def _too_many_callers(lab: Lab) -> TestResponse:
 
 
 def _unprocessable(lab: Lab) -> TestResponse:
-    if lab.operation == "post /v1/jobs":
+    if lab.operation.startswith("post "):
         return lab.call(query_string={"min_score": "0.5"})
     if "{job_id}" not in lab.operation:
         return lab.call(query_string={"cursor": "abc"})
@@ -205,28 +276,36 @@ def _missing_image(lab: Lab) -> TestResponse:
 PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "archive_invalid": lambda lab: lab.call(data=b"no zip", content_type="application/zip"),
     "archive_too_large": lambda lab: lab.call(http=lab.client(max_archive_entries=1), **_zip("a.jpg", "b.jpg")),
-    "busy": _too_many_callers,
+    "busy": lambda lab: _drawn_at_once(lab) if lab.operation == DETECT else _too_many_callers(lab),
     "concurrency_limited": lambda lab: _with_key(lab, concurrency=1, held=True),
+    "crashed_worker": _of_image("crashed_worker"),
+    "deadline_exceeded": _of_image("deadline_exceeded"),
     "duplicate_custom_id": lambda lab: lab.call(**_json(items=[{"image": "eHg=", "custom_id": "a"}] * 2)),
+    "fetch_blocked": _of_image("fetch_blocked"),
+    "fetch_failed": _of_image("fetch_failed"),
     "folder_not_allowed": lambda lab: lab.call(**_json(folder="/etc")),
     "folder_not_found": lambda lab: lab.call(**_json(folder=f"{lab.root}/nothing")),
     "host_not_allowed": lambda lab: lab.call(base_url="http://elsewhere.example"),
     "idempotency_in_flight": _in_flight,
     "idempotency_mismatch": _other_body,
-    "image_decode_failed": _undrawable(b"\x89PNG\r\n\x1a\n" + b"x" * 100),
-    "image_missing": _missing_image,
-    "image_too_large": lambda lab: lab.call(
-        http=lab.client(max_image_bytes=1), job=lab.job("succeeded", content=b"xx")
+    "image_decode_failed": _of_image("image_decode_failed", _undrawable(b"\x89PNG\r\n\x1a\n" + b"x" * 100)),
+    "image_missing": _of_image("image_missing", _missing_image),
+    "image_too_large": _of_image(
+        "image_too_large",
+        lambda lab: lab.call(http=lab.client(max_image_bytes=1), job=lab.job("succeeded", content=b"xx")),
     ),
     "invalid_request": lambda lab: lab.call(environ_overrides={"RAW_URI": "/%"}),
     "item_failed": lambda lab: lab.call(job=lab.job("failed")),
     "item_not_finished": lambda lab: lab.call(job=lab.job()),
-    "item_not_found": lambda lab: lab.call(job=lab.job(), values={"index": "1"}),
-    "job_gone": _deleted_job,
+    "item_not_found": lambda lab: (
+        _lost_picture(lab) if lab.operation == DETECT else lab.call(job=lab.job(), values={"index": "1"})
+    ),
+    "job_gone": lambda lab: _deleted_job(lab) if "{job_id}" in lab.operation else _lost_job(lab),
     "job_not_found": lambda lab: lab.call(),
-    "job_state": _wrong_state,
+    "job_state": lambda lab: _canceled(lab) if lab.operation == DETECT else _wrong_state(lab),
     "model_not_found": lambda lab: lab.call(values={"model": "nothing"}),
     "no_images": lambda lab: lab.call(data={}, content_type="multipart/form-data"),
+    "not_acceptable": lambda lab: lab.call(headers={"Accept": "video/mp4"}),
     "not_found": lambda lab: lab.call(values={"job_id": "", "model": "", "index": "-1"}),
     "not_ready": lambda lab: lab.call(),
     "queue_full": _full_queue,
@@ -247,9 +326,10 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "unknown_field": lambda lab: lab.call(query_string={"nothing": "1"}),
     "unknown_model": lambda lab: lab.call(**_upload(fields={"model": "nothing"})),
     "unprocessable": _unprocessable,
-    "unsupported_format": _undrawable(b"no picture"),
+    "unsupported_format": _of_image("unsupported_format", _undrawable(b"no picture")),
     "unsupported_media_type": lambda lab: lab.call(data=b"x", content_type="text/plain"),
     "upload_storage_full": _no_temporary_folder,
+    "wait_too_long": _long_queue,
 }
 
 
@@ -257,7 +337,7 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
 def lab(
     settings: Settings, link: RedisLink, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Lab]:
-    small = settings.model_copy(update={"max_job_images": 20})
+    small = settings.model_copy(update={"max_job_images": 20, "detect_wait_seconds": 0.2})
     backend = open_backend(small)
     yield Lab(small, link, request.param, create_app(small, backend).test_client(), monkeypatch)
     backend.store.close()
