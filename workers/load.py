@@ -45,7 +45,7 @@ class Load:
         """How long an image that is accepted now waits for its turn; None where nothing was measured yet."""
         with translated(), self._link.client.pipeline(transaction=False) as together:
             together.hmget("sl:open", f"lane:{target}:interactive", f"lane:{target}:bulk")
-            together.hmget(_rate_key(target), "images", "ms")
+            together.hmget(_rate_key(target), "rows", "ms")
             ahead, measured = together.execute()
         interactive, bulk = (int(count or 0) for count in ahead)
         rate = _rate(*measured)

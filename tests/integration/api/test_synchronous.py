@@ -147,7 +147,7 @@ def test_a_wait_that_is_not_worth_while_is_refused(stack: FrontStack) -> None:
     jobs = stack.redis.zcard("sl:jobs")
     stack.model.go.clear()
     _detect(stack, photo(4), "?wait=0")  # one image is ahead
-    stack.redis.hset("sl:rate:default", mapping={"images": "1", "ms": "20000"})  # 20 s an image
+    stack.redis.hset("sl:rate:default", mapping={"rows": "1", "ms": "20000"})  # 20 s an image
 
     answer = _detect(stack, photo(3), Prefer="wait=5")
 
