@@ -30,6 +30,9 @@ from workers.settings import Settings
 if TYPE_CHECKING:
     from workers.backend import Backend
 
+# A caller has the last byte of an answer a moment before the server knows, and may come back in it.
+_PATIENCE_SECONDS = 0.1
+
 
 class Gate:
     """Lets requests of one application in, each with its caller bound."""
@@ -98,21 +101,22 @@ class UnderWay:
     """Counts the requests of each key that this process has not answered to the last byte."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._left = threading.Condition()
         self._counts: Counter[str] = Counter()
 
     def enter(self, key_id: str, most: int) -> Callable[[], None]:
         """Count one more, and return what takes it off again; raises ConcurrencyLimitedError."""
-        with self._lock:
-            if self._counts[key_id] >= most:
+        with self._left:
+            if not self._left.wait_for(lambda: self._counts.get(key_id, 0) < most, _PATIENCE_SECONDS):
                 raise ConcurrencyLimitedError(most)
             self._counts[key_id] += 1
 
         def leave() -> None:
-            with self._lock:
+            with self._left:
                 self._counts[key_id] -= 1
                 if not self._counts[key_id]:
                     del self._counts[key_id]
+                self._left.notify_all()
 
         return leave
 
@@ -129,7 +133,10 @@ def _secret() -> str:
 
 def _leave(response: Response) -> Response:
     if when_answered := g.pop("when_answered", None):
-        response.call_on_close(when_answered)
+        if response.direct_passthrough:  # a file, which nobody tells when it was sent
+            when_answered()
+        else:
+            response.call_on_close(when_answered)
     standings: Sequence[Standing] = g.pop("standings", ())
     if standings:  # draft-ietf-httpapi-ratelimit-headers-10
         response.headers["RateLimit-Policy"] = ", ".join(

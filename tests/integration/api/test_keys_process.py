@@ -185,6 +185,21 @@ def test_the_client_sends_its_key(server: Server) -> None:
     assert ADMIN not in repr(client) + str(caught.value)
 
 
+def test_one_request_after_the_other(server: Server) -> None:
+    """A caller that waits for each answer has one request under way, whatever it asks and on whichever connection."""
+    key = server.keys("create", "robot", "--concurrency", "1").stdout.strip()
+    headers = {"Authorization": f"Bearer {key}"}
+    job = f"/v1/jobs/job_{0:032x}"
+    with httpx.Client(base_url=server.url, headers=headers) as kept:
+        for send in (kept.request, lambda verb, path: httpx.request(verb, server.url + path, headers=headers)):
+            found = [
+                send(verb, path).status_code
+                for _ in range(3)
+                for verb, path in (("GET", "/v1/models"), ("HEAD", "/v1/jobs"), ("DELETE", job), ("OPTIONS", job))
+            ]
+            assert found == [200, 200, 404, 204] * 3
+
+
 def test_no_log_holds_a_key(server: Server) -> None:
     """Wherever it was sent, right or wrong, also in what is no HTTP; with the access log on, and everything logged."""
     right, wrong = server.keys("create", "robot").stdout.strip(), new_secret()
