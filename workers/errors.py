@@ -214,10 +214,17 @@ class FetchBlockedError(ImageError):
 
 
 class FetchFailedError(ImageError):
-    """Raised when an image's URL gives no image: no connection, no answer in time, or an error's status."""
+    """Raised when an image's URL gives no image: no connection, no answer in time, or an error's status.
+
+    Not retryable where the host said that there is nothing to be had.
+    """
 
     code: ClassVar[str] = "fetch_failed"
     retryable: ClassVar[bool] = True
+
+    def __init__(self, detail: str, *, retryable: bool = True) -> None:
+        super().__init__(detail)
+        self.retryable = retryable  # type: ignore[misc]  # a class's property elsewhere, the host's word here
 
 
 class ArchiveEntryError(ImageError):

@@ -30,6 +30,7 @@ from workers.urls import parse_http_url
 log = structlog.get_logger(__name__)
 
 _OK = 200
+_FOR_NOW = {408, 425, 429}  # the client errors that are over some time
 _BULK_PART = 0.75  # of the places; the rest is kept for images of the interactive lane
 _PAUSE_SECONDS = 2.0  # that nobody claims images of a model after what was fetched could not be stored
 _UNEXPECTED = "The image could not be fetched; the worker's log says why."
@@ -148,7 +149,8 @@ class Fetcher:
             raise FetchFailedError(str(error)) from error
         host = parse_http_url(answer.url).host
         if answer.status != _OK:
-            raise FetchFailedError(f"The host {host} answered {answer.status}, not {_OK}.")
+            final = answer.status // 100 == 4 and answer.status not in _FOR_NOW
+            raise FetchFailedError(f"The host {host} answered {answer.status}, not {_OK}.", retryable=not final)
         if not answer.complete:
             raise ImageTooLargeError(f"The image has more than {limits.bytes} bytes: make it smaller.")
         return answer.body

@@ -37,7 +37,7 @@ def file_ref(path: Path) -> str:
 def failed_ref(error: ImageError) -> str:
     """The reference of an image that failed before its turn: fetching it raises this error again."""
     assert error.code in _FAILED_BEFORE, error.code
-    return "failed:" + json.dumps([error.code, str(error)], ensure_ascii=False)
+    return "failed:" + json.dumps([error.code, str(error), error.retryable], ensure_ascii=False)
 
 
 def fetched_path(job_id: str, index: int) -> str:
@@ -56,8 +56,11 @@ def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
     if kind == "blob":
         return blobs.read(where, settings.max_image_bytes)
     if kind == "failed":
-        code, detail = json.loads(where)
-        raise _FAILED_BEFORE[code](detail)
+        code, detail, retryable = json.loads(where)
+        kind_of_error = _FAILED_BEFORE[code]
+        if kind_of_error is FetchFailedError:
+            raise FetchFailedError(detail, retryable=retryable)
+        raise kind_of_error(detail)
     if kind == "fs":
         return _read_location(where, settings)
     return _read_file(Path(os.fsdecode(unquote_to_bytes(where))), settings)

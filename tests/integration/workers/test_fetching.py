@@ -117,6 +117,8 @@ def test_what_can_be_wrong_with_a_url(make_fetching: Callable[..., Worker], web:
     assert [one.get("error", {}).get("code") for one in results] == [code for _, code in expected + elsewhere]
     assert "secret" not in str([one.get("error") for one in results])
     assert "404" in results[0]["error"]["detail"]
+    assert [one["error"]["retryable"] for one in results[:3]] == [False, True, False]
+    assert results[6]["error"]["retryable"]
     web.handlers["/gone"] = answer(photo(1))
     again = finished(worker, worker.intake.retry(job.id))
     assert (again[0]["state"], again[0]["custom_id"]) == ("succeeded", "0")

@@ -105,13 +105,18 @@ def test_an_archive_that_is_refused_leaves_nothing(make_worker: Callable[..., Wo
 
 
 def test_another_store(make_worker: Callable[..., Worker], store: Any) -> None:
-    """Its images by their names below the location; one that is gone when its turn comes fails alone."""
-    worker = make_worker(source_prefixes=("memory://photos",))
+    """Its images by their names below the location; one that is gone at its turn, or too large, fails alone."""
+    worker = make_worker(source_prefixes=("memory://photos",), max_image_bytes=10_000)
+    store.pipe_file("/photos/large.png", b"x" * 10_001)
     job = worker.intake.submit_location("memory://photos/", OPTIONS)
-    assert job.total == 2
+    assert job.total == 3
     store.rm("/photos/a/c.png")
 
-    assert outcomes(worker, job) == [("b.png", "succeeded"), ("a/c.png", "image_missing")]
+    assert outcomes(worker, job) == [
+        ("b.png", "succeeded"),
+        ("large.png", "image_too_large"),
+        ("a/c.png", "image_missing"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from workers.errors import SettingsError
+from workers.settings import load_settings
+from workers.urls import parse_http_url
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "host_header", "target", "file_name"),
+    [
+        ("http://A.Example", "a.example:80", "a.example", "/", ""),
+        ("https://a.example:443/x/b.jpg?c=/d#e", "a.example:443", "a.example", "/x/b.jpg?c=/d", "b.jpg"),
+        ("http://a.example:8080/ü%20?q=ü", "a.example:8080", "a.example:8080", "/%C3%BC%20?q=%C3%BC", "%C3%BC%20"),
+        ("http://[2001:DB8::1]:81/", "[2001:db8::1]:81", "[2001:db8::1]:81", "/", ""),
+        ("https://bücher.example/?", "xn--bcher-kva.example:443", "xn--bcher-kva.example", "/", ""),
+    ],
+)
+def test_the_parts_of_a_url(text: str, address: str, host_header: str, target: str, file_name: str) -> None:
+    """As they are connected to and sent: lower case, ASCII, brackets where they belong, no fragment."""
+    url = parse_http_url(text)
+    assert (url.address, url.host_header, url.target, url.file_name) == (address, host_header, target, file_name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("source_prefixes", "bucket/photos", "is no prefix"),
+        ("source_prefixes", "s3://", "is no prefix"),
+        ("source_prefixes", "simplecache::s3://bucket", "is no prefix"),
+        ("source_prefixes", "file:///etc", "folder_roots"),
+        ("source_prefixes", "s3://a, https://b.example/", "http by the items"),
+        ("archive_methods", "stored,lzma", "archive_methods"),
+        ("fetch_ports", "80,many", "fetch_ports"),
+    ],
+)
+def test_settings_that_would_open_too_much_or_nothing(name: str, value: str, says: str) -> None:
+    """Each is told in one line, at the start."""
+    with pytest.raises(SettingsError, match=says) as caught:
+        load_settings(**{name: value})
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_settings_as_they_are_written() -> None:
+    """Separated by commas, with white space, hosts in any case, prefixes with a slash at their end."""
+    found = load_settings(
+        source_prefixes="s3://a/b/ , gs://c", fetch_private_hosts="NAS.local, 10.0.0.1:8080", fetch_ports="80, 8080"
+    )
+    assert found.source_prefixes == ("s3://a/b", "gs://c")
+    assert found.fetch_private_hosts == {"nas.local", "10.0.0.1:8080"}
+    assert found.fetch_ports == {80, 8080}
