@@ -30,6 +30,8 @@ types: .venv/.installed-dev ## Check types
 
 bench: .venv/.installed-dev ## Measure the whole chain against the model in process
 	@$(PY) -m tests.bench.throughput
+	@$(PY) -m tests.bench.queue
+	@$(PY) -m tests.bench.lanes
 	@$(PY) -m tests.bench.detect_latency
 	@$(PY) -m tests.bench.export
 

@@ -44,20 +44,24 @@ class Claiming:
         """Whether a look for late images is due, while the model works."""
         return not self._closed and self._clock() - self._looked_at >= LOOK_EVERY
 
-    def claim(self, in_hand: Mapping[Lane, int]) -> list[Delivery]:
+    def claim(self, in_hand: Mapping[Lane, int], *, busy: bool) -> list[Delivery]:
         """Images to be prepared, given how many of each lane are in hand, ready or on their way to it.
 
         There is room for two batches of bulk: one for the next Predict, one to be prepared meanwhile. Interactive
         images come on top of that, up to a batch, since they go in front. What was started before comes alone.
+
+        Once the slice is over, only interactive images are still taken, for another slice at most and only where the
+        model is `busy` with what is left: they would wait for that and for the next slice's beginning.
         """
         if self._closed:
             return []
-        if self._parts.draining() or self._clock() >= self._ends_at:
+        over_for = self._clock() - self._ends_at
+        if self._parts.draining() or (over_for >= 0 and not busy) or over_for >= self._parts.settings.slice_seconds:
             self.close(work_left=True)
             return []
         self._looked_at = self._clock()
         rows, most = self._batch_rows, 2 * self._batch_rows - sum(in_hand.values())
-        room = most if most >= rows else 0
+        room = most if most >= rows and over_for < 0 else 0
         taken = self._take_over(room) if room else []
         room -= len(taken)
         interactive = max(room, rows - in_hand["interactive"])

@@ -88,7 +88,8 @@ class Pipeline:
         preparing: Counter[Lane] = Counter()
         for one in self._preparing.values():
             preparing[one.lane] += one.rows
-        claimed = self._claiming.claim({lane: count + preparing[lane] for lane, count in ready.items()})
+        in_hand = {lane: count + preparing[lane] for lane, count in ready.items()}
+        claimed = self._claiming.claim(in_hand, busy=bool(self._holding))
         deliveries, self._parked = self._parts.fetcher.divert(self._target, claimed)
         if not deliveries:
             return

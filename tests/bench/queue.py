@@ -35,10 +35,17 @@ LINKS = 1000  # files of one inode
 class Bench:
     """A stack with a null model, on a Redis that can be asked."""
 
-    def __init__(self, work: Path, client: ShelflineClient, redis_server: RedisServer, stack_pid: int) -> None:
+    def __init__(
+        self,
+        work: Path,
+        client: ShelflineClient,
+        model: ScriptedServer,
+        redis_server: RedisServer,
+        stack_pid: int,
+    ) -> None:
         import redis
 
-        self.work, self.client = work, client
+        self.work, self.client, self.model = work, client, model
         self.redis = redis.Redis.from_url(redis_server.url, decode_responses=True)
         self._stack = psutil.Process(stack_pid)
         assert redis_server.process is not None
@@ -82,7 +89,7 @@ def null_stack() -> Iterator[Bench]:
             with local_stack(state, ROOT / "models", [work], say) as stack, ShelflineClient(stack.url) as client:
                 record = state.read()
                 assert record is not None
-                yield Bench(work, client, redis_server, record.pid)
+                yield Bench(work, client, model, redis_server, record.pid)
         finally:
             model.stop()
             redis_server.kill()
