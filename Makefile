@@ -34,6 +34,7 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.lanes
 	@$(PY) -m tests.bench.detect_latency
 	@$(PY) -m tests.bench.export
+	@$(PY) -m tests.bench.results
 
 requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for
 	@.venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt

@@ -38,12 +38,19 @@ class JobBench:
         return self.store.create(new, [], 0)
 
     def settle(self, job: Job, indexes: Sequence[int], state: str = "succeeded", **more: Any) -> None:
-        """Settle images as a worker would that had claimed them; `more` stands in each result."""
+        """Settle images as a worker would that had claimed them.
+
+        `more` stands in each result; of a function what it makes of the image's index.
+        """
         self.link.client.hincrby(f"sl:job:{job.id}", "running", len(indexes))
         self.link.client.hincrby(f"sl:job:{job.id}", "queued", -len(indexes))
         lane = f"sl:lane:{job.options.model}:{job.lane}"
-        text = {index: _text({"index": index, "name": f"{index}.jpg", "state": state, **more}) for index in indexes}
-        self.store.settle([Outcome(lane, "0-1", job.id, index, "0", state, 1, text[index]) for index in indexes], 1.0)
+        outcomes = []
+        for index in indexes:
+            own = {name: value(index) if callable(value) else value for name, value in more.items()}
+            text = _text({"index": index, "name": f"{index}.jpg", "state": state, **own})
+            outcomes.append(Outcome(lane, "0-1", job.id, index, "0", state, 1, text))
+        self.store.settle(outcomes, 1.0)
 
     def end(self, job: Job) -> None:
         """Settle what is left, and do what follows from it."""
