@@ -14,6 +14,7 @@ import httpx
 
 from api.connection import Connection, problem
 from api.errors import ApiError, ConnectionFailedError
+from api.following import JobEvent, parsed_events
 from api.formats.registry import FormatName
 from api.multipart import MultipartUpload
 from workers.documents import JobDocument, JobsDocument
@@ -181,6 +182,24 @@ class ShelflineClient:
                 continue
             if more:
                 self.job(job_id, wait=1.0)
+
+    def events(self, job_id: str) -> Iterator[JobEvent]:
+        """A job's events to its end; what breaks off is taken up again, and may tell some images twice."""
+        patience = self._connection.patience()
+        last_id, ended = "", False
+        while not ended:
+            headers = {"Last-Event-ID": last_id} if last_id else {}
+            try:
+                with self._connection.stream(_path(job_id, "/events"), headers=headers) as response:
+                    for event in parsed_events(_lines(response)):
+                        patience.renew()
+                        last_id, ended = event.id, event.last
+                        yield event
+            except (ApiError, ConnectionFailedError) as error:
+                patience.spend(error)
+            else:
+                if not ended:  # the server could not go on
+                    patience.spend(ConnectionFailedError(f"{self.base_url} ended the events before the job's end."))
 
     def download(self, job_id: str, form: FormatName, *, start: int = 0) -> Iterator[bytes]:
         """The finished results in a format, in pieces; raises ConnectionFailedError where they break off."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
+from api.image_result import DetectionDocument
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.submitted import ItemFields
 from api.uploads import Upload
@@ -42,24 +43,6 @@ class DetectForm(OptionFields):
 
 class DetectJson(OptionFields, ItemFields):
     """One image, by its URL or in base64, and its options."""
-
-
-class BoxDocument(Document):
-    """A box."""
-
-    ymin: float
-    xmin: float
-    ymax: float
-    xmax: float
-
-
-class DetectionDocument(Document):
-    """One thing that was found."""
-
-    label: str
-    score: float = Field(ge=0, le=1)
-    box: BoxDocument = Field(description="In pixels of the upright original.")
-    box_normalized: BoxDocument = Field(description="The same in 0..1.")
 
 
 class DetectedDocument(Document):

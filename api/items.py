@@ -13,6 +13,7 @@ from api.answers import Answer
 from api.drawing import PICTURES, DrawingBoard, PictureType
 from api.errors import BusyError, ItemFailedError, ItemNotFinishedError
 from api.expected import Problems
+from api.image_result import ResultDocument
 from api.openapi import Api
 from workers.errors import (
     ImageDecodeError,
@@ -44,7 +45,10 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
 
     @routes.get("/<job_id>/items/<int:index>")
     @api.describe(
-        Answer({"application/json": None}, headers=("ETag",)), Answer(status=304), tag="jobs", problems=_OF_AN_ITEM
+        Answer({"application/json": ResultDocument}, headers=("ETag",)),
+        Answer(status=304),
+        tag="jobs",
+        problems=_OF_AN_ITEM,
     )
     def item(job_id: str, index: int) -> Response:
         """Show the result of one image of a job, once it has one, whatever is done of the others."""

@@ -31,7 +31,7 @@ class JobBench:
 
     def job(self, total: int = 1, *, owner: str = "", model: str = "default") -> Job:
         """A job that no worker will claim images of."""
-        new = NewJob(new_id("job"), JobOptions(model), total, 60.0, owner=owner)
+        new = NewJob(new_id("job"), JobOptions(model), total, 3600.0, owner=owner)
         sources = [ImageSource(f"{index}.jpg", f"blob:{index}") for index in range(total)]
         self.blobs.write(manifest_path(new.id), io.BytesIO(b"".join(map(manifest_line, sources))))
         due_in(self.link, draft(f"jobs/{new.id}"), 60.0)

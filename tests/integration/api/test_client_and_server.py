@@ -135,6 +135,27 @@ def test_results_as_they_come(bench: JobBench, client: ShelflineClient) -> None:
     ender.join()
 
 
+@pytest.mark.parametrize("harms", [(), ("cut", "refuse", "later")])
+def test_events_are_followed(
+    server: Server, bench: JobBench, monkeypatch: pytest.MonkeyPatch, harms: tuple[Harm, ...]
+) -> None:
+    """To the job's end, over connections that break: every image is told, the last event is the end."""
+    monkeypatch.setattr("tests.flaky_proxy.CUT_BYTES", 3000)
+    job = bench.job(30)
+    with flaky(server, *harms) as proxy, ShelflineClient(proxy.url) as client:
+        told = []
+        for event in client.events(job.id):
+            told.append(event)
+            if len(told) <= 10:
+                bench.settle(job, [29 - len(told)])
+            if len(told) == 10:
+                bench.end(job)
+        assert not proxy.harms
+    assert {index for event in told for index in event.finished} == set(range(30))
+    assert (told[-1].last, told[-1].data["state"]) == (True, "succeeded")
+    assert sum(event.last for event in told) == 1
+
+
 def test_jobs_are_changed(bench: JobBench, client: ShelflineClient) -> None:
     """Canceled, tried again, deleted; a refusal says the state, and is not tried again."""
     job = bench.job(2)

@@ -11,6 +11,7 @@ from flask import Flask
 
 from api.client import ShelflineClient
 from api.errors import ApiError, ConnectionFailedError
+from api.following import parsed_events
 from workers.documents import OptionsDocument
 from workers.errors import StoreUnavailableError
 
@@ -215,3 +216,13 @@ def test_a_loopback_address_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> N
 
     with ShelflineClient("http://127.0.0.1:1") as here, ShelflineClient("http://shelf.example") as there:
         assert (here._connection.http._mounts, len(there._connection.http._mounts) > 0) == ({}, True)
+
+
+def test_events_are_read() -> None:
+    """Comments and what is unknown are left aside, and so is an event that breaks off."""
+    text = 'retry: 1000\n\n: waiting\n\nid: 2\nevent: items\ndata: {"finished":[[0,1],[4,4]]}\n\n'
+    text += "id: end\nevent: job\ndata: {}\n"
+    (items,) = parsed_events(text.split("\n")[:-1])
+    assert (items.finished, items.id, items.last) == ([0, 1, 4], "2", False)
+    (_, job) = parsed_events(text.split("\n"))
+    assert (job.finished, job.last) == ([], True)

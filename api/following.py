@@ -1,0 +1,44 @@
+"""Server-sent events, read: WHATWG HTML, 9.2.6, as far as the API sends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """An event of a job: `job` with its document, `items` with the images that are finished, or `deleted`."""
+
+    name: str
+    data: Any
+    id: str
+
+    @property
+    def last(self) -> bool:
+        """Whether none comes after it."""
+        return self.name == "deleted" or (self.name == "job" and self.id == "end")
+
+    @property
+    def finished(self) -> list[int]:
+        """The indexes of the images that it says are finished."""
+        ranges = self.data["finished"] if self.name == "items" else ()
+        return [index for first, last in ranges for index in range(first, last + 1)]
+
+
+def parsed_events(lines: Iterable[str]) -> Iterator[JobEvent]:
+    """The events of a stream's lines. One that is not ended by an empty line has broken off, and is left out.
+
+    Raises ValueError for data that are no JSON.
+    """
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif not line:
+            if "event" in fields:
+                yield JobEvent(fields["event"], json.loads(fields.get("data", "null")), fields.get("id", ""))
+            fields = {}
