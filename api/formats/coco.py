@@ -12,7 +12,9 @@ from typing import Any
 from api.formats.source import Result, ResultSource
 from workers.labels import Labels
 
-_SUCCEEDED = '"state":"succeeded"'  # cannot stand in a name: there its quotes would be escaped
+# Neither can stand in a name: there the quotes would be escaped.
+_SUCCEEDED = '"state":"succeeded"'
+_DETECTIONS = ',"detections":['
 _MOST_DETECTIONS = 10_000  # of an image: a contract allows no more
 
 
@@ -24,25 +26,30 @@ def write_coco(source: ResultSource) -> Iterator[str]:
     """
     unknown: dict[str, int] = {}
     yield f'{{"info":{json.dumps({"description": f"Shelfline job {source.job}"})},"licenses":[],"images":['
-    yield from _joined(_image(one) for one in _succeeded(source))
+    yield from _joined(map(_text, _images(source)))
     yield '\n],"annotations":['
-    yield from _joined(
-        _annotation(one, number, found, _category(found["label"], source.labels, unknown))
-        for one in _succeeded(source)
-        for number, found in enumerate(one["detections"], 1)
-    )
+    yield from _joined(_annotations(source, unknown))
     yield '\n],"categories":['
-    yield from _joined(_categories(source.labels, unknown))
+    yield from _joined(map(_text, _categories(source.labels, unknown)))
     yield '\n],"failures":['
-    yield from _joined(_failures(source))
+    yield from _joined(map(_text, _failures(source)))
     yield "\n]}\n"
 
 
-def _succeeded(source: ResultSource) -> Iterator[Result]:
+def _images(source: ResultSource) -> Iterator[Any]:
+    for line in source.lines():
+        head, found, _ = line.partition(_DETECTIONS)  # they are most of the line, and not needed here
+        one = json.loads(head + "}" if found else line)
+        if one["state"] == "succeeded":
+            yield {"id": one["index"], "file_name": one["name"], "width": one["width"], "height": one["height"]}
+
+
+def _annotations(source: ResultSource, unknown: dict[str, int]) -> Iterator[str]:
     for line in source.lines():
         result = json.loads(line)
         if result["state"] == "succeeded":
-            yield result
+            for number, found in enumerate(result["detections"], 1):
+                yield _annotation(result, number, found, _category(found["label"], source.labels, unknown))
 
 
 def _failures(source: ResultSource) -> Iterator[Any]:
@@ -56,29 +63,17 @@ def _failures(source: ResultSource) -> Iterator[Any]:
             }
 
 
-def _image(result: Result) -> Any:  # noqa: ANN401  JSON
-    return {
-        "id": result["index"],
-        "file_name": result["name"],
-        "width": result["width"],
-        "height": result["height"],
-    }
-
-
-def _annotation(result: Result, number: int, found: Result, category: int) -> Any:  # noqa: ANN401  JSON
-    box = found["box"]
-    width, height = round(box["xmax"] - box["xmin"], 2), round(box["ymax"] - box["ymin"], 2)
-    return {
-        # From 1 on: pycocotools' evaluation takes a 0 for "nothing matched".
-        "id": result["index"] * _MOST_DETECTIONS + number,
-        "image_id": result["index"],
-        "category_id": category,
-        "bbox": [box["xmin"], box["ymin"], width, height],
-        "area": round(width * height, 2),
-        "iscrowd": 0,
-        "segmentation": [],
-        "score": found["score"],
-    }
+def _annotation(result: Result, number: int, found: Result, category: int) -> str:
+    """One annotation as JSON; numbers alone, so written without a dictionary: there may be millions."""
+    box, index = found["box"], result["index"]
+    xmin, ymin = box["xmin"], box["ymin"]
+    width, height = round(box["xmax"] - xmin, 2), round(box["ymax"] - ymin, 2)
+    # Ids from 1 on: pycocotools' evaluation takes a 0 for "nothing matched".
+    return (
+        f'{{"id":{index * _MOST_DETECTIONS + number},"image_id":{index},"category_id":{category},'
+        f'"bbox":[{xmin},{ymin},{width},{height}],"area":{round(width * height, 2)},"iscrowd":0,"segmentation":[],'
+        f'"score":{found["score"]}}}'
+    )
 
 
 def _category(name: str, labels: Labels, unknown: dict[str, int]) -> int:
@@ -95,7 +90,10 @@ def _categories(labels: Labels, unknown: dict[str, int]) -> Iterator[Any]:
         yield {"id": number, "name": name, "supercategory": ""}
 
 
-def _joined(found: Iterable[Any]) -> Iterator[str]:
-    for number, one in enumerate(found):
-        text = json.dumps(one, ensure_ascii=False, separators=(",", ":"))
+def _text(found: Any) -> str:  # noqa: ANN401  JSON
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+def _joined(found: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(found):
         yield f",\n{text}" if number else f"\n{text}"

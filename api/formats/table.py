@@ -15,6 +15,7 @@ COLUMNS = (
     "label", "score", "xmin", "ymin", "xmax", "ymax", "error_code", "error_detail",
 )  # fmt: skip
 _BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the machine's own code page
+_NO_DETECTION = ("",) * 6  # label, score and box
 # The last four are full-width = + - @: spreadsheets of East Asia run them too.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -25,9 +26,9 @@ def write_csv(source: ResultSource) -> Iterator[str]:
     A text that a spreadsheet would run as a formula has a `'` in front.
     """
     out = io.StringIO()
-    rows = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\r\n")
+    rows = csv.writer(out, lineterminator="\r\n")
     out.write(_BYTE_ORDER_MARK)
-    rows.writeheader()
+    rows.writerow(COLUMNS)
     for line in source.lines():
         rows.writerows(_rows(json.loads(line)))
         yield out.getvalue()
@@ -36,26 +37,25 @@ def write_csv(source: ResultSource) -> Iterator[str]:
     yield out.getvalue()
 
 
-def _rows(result: Result) -> Iterator[dict[str, Any]]:
+def _rows(result: Result) -> Iterator[tuple[Any, ...]]:
     error = result.get("error") or {}
-    row = {
-        "index": result["index"],
-        "name": defused(result["name"]),
-        "custom_id": defused(result.get("custom_id") or ""),
-        "state": result["state"],
-        "width": result.get("width", ""),
-        "height": result.get("height", ""),
-        "model": defused(result.get("model", "")),
-        "model_version": result.get("model_version", ""),
-        "error_code": error.get("code", ""),
-        "error_detail": defused(error.get("detail", "")),
-    }
-    detections = result.get("detections")
-    if not detections:
-        yield row
-        return
-    for found in detections:
-        yield row | {"label": defused(found["label"]), "score": found["score"]} | found["box"]
+    image = (
+        result["index"],
+        defused(result["name"]),
+        defused(result.get("custom_id") or ""),
+        result["state"],
+        result.get("width", ""),
+        result.get("height", ""),
+        defused(result.get("model", "")),
+        result.get("model_version", ""),
+    )
+    failure = (error.get("code", ""), defused(error.get("detail", "")))
+    for found in result.get("detections", ()):
+        box = found["box"]
+        sides = (box["xmin"], box["ymin"], box["xmax"], box["ymax"])
+        yield (*image, defused(found["label"]), found["score"], *sides, *failure)
+    if not result.get("detections"):
+        yield (*image, *_NO_DETECTION, *failure)
 
 
 def defused(text: str) -> str:
