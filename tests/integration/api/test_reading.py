@@ -135,7 +135,7 @@ def test_jobs_are_listed_page_by_page(http: FlaskClient, submit: Callable[..., s
 def test_a_list_that_cannot_be(http: FlaskClient, query: str) -> None:
     """What is wrong is named."""
     response = http.get(f"/v1/jobs?{query}")
-    meaningless = (422, "unprocessable") if "cursor" in query else (400, "invalid_request")
+    meaningless = (422, "unprocessable") if query in {"cursor=x", "cursor=MS5q"} else (400, "invalid_request")
     assert (response.status_code, response.get_json()["code"]) == meaningless
     assert query.partition("=")[0] in response.get_json()["detail"]
 
