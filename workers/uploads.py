@@ -9,7 +9,7 @@ from workers.blobs import BlobStore
 from workers.errors import ImageError, StoreUnavailableError
 from workers.jobs import ImageSource, new_id
 from workers.origins import Part
-from workers.redis_link import RedisLink
+from workers.redis_link import RedisLink, translated
 from workers.references import failed_ref
 
 
@@ -59,4 +59,6 @@ def draft(path: str) -> str:
 
 def due_in(link: RedisLink, duty: str, seconds: float) -> None:
     """Have a duty done in so many seconds; raises StoreUnavailableError."""
-    link.run("due_in", duty, int(seconds * 1000))
+    with translated():
+        now = int(link.client.time()[0])
+        link.client.zadd("sl:due", {duty: int((now + seconds) * 1000)})
