@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flask import g
+from flask import g, request
 
 from workers.errors import JobGoneError
 from workers.intake import Terms
 from workers.jobs import NO_QUOTA, Job, Quota
 from workers.store import unknown_job
+from workers.webhooks.hooks import Webhook
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -58,11 +59,14 @@ def while_welcome(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def terms_of_caller(
-    deadline_seconds: float | None = None, idempotency_key: str = "", metadata: Mapping[str, str] | None = None
+    deadline_seconds: float | None = None,
+    idempotency_key: str = "",
+    metadata: Mapping[str, str] | None = None,
+    webhook: Webhook | None = None,
 ) -> Terms:
-    """The terms of a job that the caller makes: on its account, within its quota."""
+    """The terms of a job that the caller makes: on its account, within its quota, told to its webhook."""
     mine = caller()
-    return Terms(mine.owner, deadline_seconds, idempotency_key, metadata or {}, mine.quota)
+    return Terms(mine.owner, deadline_seconds, idempotency_key, metadata or {}, mine.quota, webhook, request.root_url)
 
 
 def own_job(backend: Backend, job_id: str) -> Job:

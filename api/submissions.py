@@ -95,6 +95,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
             asked.deadline_seconds,
             headers.idempotency_key,
             {} if isinstance(asked, ArchiveQuery) else asked.metadata,
+            None if isinstance(asked, ArchiveQuery) or not asked.webhook else asked.webhook.webhook,
         )
         if json:
             job = _submit_named(backend.intake, json, options, terms)

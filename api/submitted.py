@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SkipValidation,
+    WithJsonSchema,
+    model_validator,
+)
 
 from api.checking import Asked
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
@@ -18,6 +27,7 @@ from workers.jobs import JobOptions
 from workers.origins.manifest import MAX_CUSTOM_ID_CHARS
 from workers.origins.simple import Item
 from workers.urls import MAX_URL_CHARS, parse_http_url
+from workers.webhooks.hooks import Event, Webhook, WebhookFormat, checked_events, checked_secret
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
@@ -85,8 +95,43 @@ class JobFields(OptionFields):
         return replace(super().job_options(default_model), priority=self.priority)
 
 
+class WebhookFields(Asked):
+    """Who is told of something, and how. docs/webhooks.md has the events and the formats."""
+
+    url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(_fetchable)] = Field(
+        description="An http(s) URL that is POSTed to."
+    )
+    events: Annotated[list[Event], Field(max_length=len(Event))] | None = Field(
+        default=None, description="What it is told; null takes `job.finished`, and `item.finished` for `baidu`."
+    )
+    format: WebhookFormat = Field(
+        default=WebhookFormat.STANDARD,
+        description="Standard Webhooks 1.0, or the Baidu robot's result body: one POST an image, or one with all.",
+    )
+    secret: SecretStr | None = Field(
+        default=None, description="What it is signed with: `whsec_` and base64 of 24 to 64 bytes. It is never shown."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> WebhookFields:
+        checked_events(self.events, self.format)
+        if self.secret:
+            checked_secret(self.secret.get_secret_value())
+        return self
+
+    @property
+    def webhook(self) -> Webhook:
+        """The webhook as a job keeps it."""
+        secret = self.secret.get_secret_value() if self.secret else ""
+        return Webhook(self.url, checked_events(self.events, self.format), self.format, secret)
+
+
 class SubmittedJob(JobFields):
-    """The options of a job, and what its caller wants to find with it again."""
+    """The options of a job, what its caller wants to find with it again, and who is told of it."""
+
+    webhook: Annotated[WebhookFields, BeforeValidator(_from_text)] | None = Field(
+        default=None, description="Who is told of the job; in a form, a JSON object. Without a secret it is not signed."
+    )
 
     metadata: Metadata = Field(
         default_factory=dict,

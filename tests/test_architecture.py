@@ -46,6 +46,7 @@ OF_WORKERS_FOR_API = {
     "sources",
     "store",
     "urls",
+    "webhooks",
 }
 
 
@@ -117,6 +118,14 @@ def test_foreign_packages_stay_where_they_belong(module: str) -> None:
         assert used & {"celery", "kombu", "redis"} == set()
 
 
+def test_the_sender_of_webhooks_knows_nothing_of_the_pipeline() -> None:
+    """It is a process of its own: images and models are none of its business, nor their libraries' memory."""
+    script = "import sys, workers.webhooks.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    assert set(done.stdout.split()) & {"tensorflow", "numpy", "PIL", "grpc", "flask", "workers.pipeline"} == set()
+
+
 def test_there_is_no_drawer_for_everything() -> None:
     """What belongs nowhere belongs somewhere: no common, no utils."""
     assert [name for name in MODULES if {"common", "utils", "util", "helpers"} & set(name.split("."))] == []
@@ -136,7 +145,7 @@ def test_the_api_starts_light() -> None:
 
 def test_every_queue_has_a_consumer() -> None:
     """A ring on a queue that no process of the Procfile works off would never be heard."""
-    command = shlex.split(read_procfile(PROJECT / "Procfile")["worker"])
-    consumed = set(command[command.index("--queues") + 1].split(","))
+    commands = map(shlex.split, read_procfile(PROJECT / "Procfile").values())
+    consumed = {queue for one in commands if "--queues" in one for queue in one[one.index("--queues") + 1].split(",")}
 
     assert consumed == {getattr(bell, name) for name in dir(bell) if name.endswith("_QUEUE")}

@@ -19,6 +19,11 @@ _BY_CODE = {
 }
 
 
+def request_id_of(result: Mapping[str, Any], job: str) -> str:
+    """What a result of a job is called: the caller's own id of the image, else `<job>/<index>`."""
+    return result.get("custom_id") or f"{job}/{result['index']}"
+
+
 def baidu_body(
     result: Mapping[str, Any], request_id: str, root: Callable[[str], str], score_threshold: float
 ) -> dict[str, Any]:

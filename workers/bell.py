@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 DETECT_TASK, DETECT_QUEUE = "shelfline.detect", "detect"
 DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
 UPKEEP_QUEUE = "upkeep"
+DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
 RING_SECONDS = 2  # how long a ring may be under way; then the key is gone, and the next addition rings again
 
 
@@ -45,11 +46,11 @@ class CeleryBell:
         with translated():
             self._link.client.delete(f"sl:ring:{model}")
 
-    def ring_upkeep(self, task: str, *, once_in: float) -> None:
+    def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, once in so many seconds among all workers."""
         with translated():
             if self._link.client.set(f"sl:upkeep:{task}", "1", nx=True, px=int(once_in * 1000)):
-                self._send(task, UPKEEP_QUEUE, [])
+                self._send(task, queue, [])
 
     def close(self) -> None:
         """Close the connections to the broker."""

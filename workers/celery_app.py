@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from workers.bell import DETECT_QUEUE, UPKEEP_QUEUE
+from workers.bell import DETECT_QUEUE, UPKEEP_QUEUE, WEBHOOKS_QUEUE
 from workers.settings import Settings
 
 
@@ -26,7 +26,9 @@ def create_celery(settings: Settings) -> Celery:
         task_serializer="json",
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in (DETECT_QUEUE, UPKEEP_QUEUE)],
+        task_queues=[
+            Queue(name, Exchange(name), routing_key=name) for name in (DETECT_QUEUE, UPKEEP_QUEUE, WEBHOOKS_QUEUE)
+        ],
         task_default_queue=UPKEEP_QUEUE,
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,

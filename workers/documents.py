@@ -56,6 +56,14 @@ class UrlsDocument(Document):
     retry: str
 
 
+def urls_at(base_url: str, job_id: str) -> UrlsDocument:
+    """The addresses of a job below the API's own, where no request says them; a test compares."""
+    job = f"{base_url.rstrip('/')}/v1/jobs/{job_id}"
+    return UrlsDocument(
+        self=job, results=f"{job}/results", events=f"{job}/events", cancel=f"{job}/cancel", retry=f"{job}/retry"
+    )
+
+
 class JobDocument(Document):
     """A job. Times are RFC 3339 in UTC with milliseconds, null where not reached yet."""
 

@@ -37,6 +37,24 @@ class OutboundFailedError(OutboundError):
     retryable: ClassVar[bool] = True
 
 
+class WebhookNotFoundError(ShelflineError):
+    """Raised when there is no webhook endpoint with that id, or it is another owner's."""
+
+    code: ClassVar[str] = "webhook_not_found"
+
+
+class WebhookStateError(ShelflineError):
+    """Raised when a webhook endpoint's state does not allow what is asked, or an owner has as many as there may be."""
+
+    code: ClassVar[str] = "webhook_state"
+
+
+class DeliveryNotFoundError(ShelflineError):
+    """Raised when there is no delivery with that id: nothing of the kind was sent, or its job is gone."""
+
+    code: ClassVar[str] = "delivery_not_found"
+
+
 class KeyNotFoundError(ShelflineError):
     """Raised when there is no API key of that id."""
 

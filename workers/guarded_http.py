@@ -69,11 +69,15 @@ class Guard:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one request may take in all, how much of the answer is read, how many redirects are followed."""
+    """How long one request may take in all, how much of the answer is read, how many redirects are followed.
+
+    Without `inflate` the body stays as it came, and what it is compressed with does not matter.
+    """
 
     seconds: float
     bytes: int
     redirects: int = 0
+    inflate: bool = True
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def _exchange(
         pieces = response.iter_stream()
         if response.status in REDIRECTS and "location" in found:
             return Answer(response.status, found, b"", complete=False, url=str(url))
-        content, complete = _bounded(_inflated(pieces, encoding), limits.bytes)
+        content, complete = _bounded(_inflated(pieces, encoding) if limits.inflate else pieces, limits.bytes)
     return Answer(response.status, found, content, complete, str(url))
 
 

@@ -36,6 +36,8 @@ from workers.settings import Settings
 from workers.sources import allowed_folder, manifest_line, manifest_path, read_window
 from workers.store import JobStore
 from workers.uploads import Upload, draft, drop_upload, due_in
+from workers.webhooks.hooks import Webhook
+from workers.webhooks.outbox import webhook_of
 
 _MANIFEST_IN_MEMORY = 1 << 20
 
@@ -49,6 +51,8 @@ class Terms:
     idempotency_key: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     quota: Quota = NO_QUOTA
+    webhook: Webhook | None = None
+    base_url: str = ""  # of the API that the caller reached, for links in webhooks
 
 
 PLAIN = Terms()
@@ -134,7 +138,9 @@ class Intake:
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
         upload = self._new_upload(None)
-        job = self._new(old.options, Terms(old.owner, metadata=old.metadata, quota=quota), retry_of=old.id)
+        webhook, base_url = webhook_of(self._link, old.id)
+        terms = Terms(old.owner, metadata=old.metadata, quota=quota, webhook=webhook, base_url=base_url)
+        job = self._new(old.options, terms, retry_of=old.id)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._create(self._with_manifest(job, failed, upload, "No image of the job failed."), None)
 
@@ -174,7 +180,8 @@ class Intake:
         due_in(self._link, draft(f"jobs/{job_id}"), self._settings.upload_grace_seconds)  # undone when there is a job
         deadline = terms.deadline_seconds or self._settings.deadline_seconds
         mine = NewJob(job_id, options, 0, deadline, owner=terms.owner, metadata=terms.metadata, quota=terms.quota)
-        return replace(mine, retry_of=retry_of)
+        base_url = self._settings.public_url or terms.base_url
+        return replace(mine, retry_of=retry_of, webhook=terms.webhook, base_url=base_url)
 
     def _new_upload(self, reservation: Reservation | None) -> Upload:
         def alive() -> None:
@@ -249,7 +256,8 @@ class Intake:
 
 def _fingerprint(options: JobOptions, terms: Terms, parts: Iterable[str]) -> str:
     """What a request is recognised by: its options, and the name and sha256 of each part; not its raw body."""
-    digest = hashlib.sha256(f"{options.to_json()} {terms.deadline_seconds} {json.dumps(dict(terms.metadata))}".encode())
+    metadata, webhook = json.dumps(dict(terms.metadata)), terms.webhook.identity if terms.webhook else ""
+    digest = hashlib.sha256(f"{options.to_json()} {terms.deadline_seconds} {metadata} {webhook}".encode())
     for part in parts:
         digest.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

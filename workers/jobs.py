@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal, Self
 
 from serving.tiles import Grid
+from workers.webhooks.hooks import Webhook
 
 Lane = Literal["interactive", "bulk"]
 LANES: tuple[Lane, ...] = ("interactive", "bulk")
@@ -148,6 +149,8 @@ class NewJob:
     retry_of: str = ""  # the job whose failed images these are
     metadata: Mapping[str, str] = field(default_factory=dict)  # the caller's own, shown with the job
     quota: Quota = NO_QUOTA
+    webhook: Webhook | None = None
+    base_url: str = ""  # of the API, for links in webhooks
 
     @property
     def lane(self) -> Lane:

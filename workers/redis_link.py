@@ -36,7 +36,8 @@ def translated() -> Iterator[None]:
 
 @cache
 def _source(name: str) -> str:
-    return (_SCRIPTS / "common.lua").read_text() + (_SCRIPTS / f"{name}.lua").read_text()
+    shared = ("common", "outbox") if name.startswith("delivery_") else ("common",)
+    return "".join((_SCRIPTS / f"{one}.lua").read_text() for one in (*shared, name))
 
 
 class RedisLink:

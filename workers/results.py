@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serving.client import ServedModel
-from serving.detections import Detections
 from serving.errors import ShelflineError
 from workers.errors import DeadlineExceededError
 from workers.images import Prepared
 from workers.jobs import ImageSource, Outcome
 from workers.queue import Delivery
+
+if TYPE_CHECKING:  # who only reads results needs no client of a model
+    from serving.client import ServedModel
+    from serving.detections import Detections
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 

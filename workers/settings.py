@@ -120,6 +120,30 @@ class Settings(BaseSettings):
     )
     fetch_threads: int = Field(default=16, ge=1, le=256, description="Images that a worker process fetches at once.")
     fetch_threads_per_host: int = Field(default=8, ge=1, le=256, description="The same, of one host.")
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^?#\s]+)?$",
+        description="Where callers reach this API, as in https://shelfline.example.com: links in webhooks begin with "
+        "it. Empty: what the request said that the job came with.",
+    )
+    webhook_seconds: float = Field(default=20.0, gt=0, le=300, description="Deadline of one POST of a webhook, in all.")
+    webhook_retries: Annotated[tuple[float, ...], NoDecode] = Field(
+        default=(5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
+        description="Seconds from a webhook's failed attempt to the next, separated by commas; then it is given up.",
+    )
+    webhook_disable_seconds: float = Field(
+        default=5 * 86400.0, gt=0, description="An endpoint is disabled after so long with nothing but failures."
+    )
+    webhook_ports: Annotated[frozenset[int], NoDecode] = Field(
+        default=frozenset((80, 443)), description="Ports that webhooks are sent to, separated by commas."
+    )
+    webhook_private_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        description="Hosts of private networks that webhooks may be sent to, `host` or `host:port`, separated by "
+        "commas. All others must be on the public internet.",
+    )
+    webhook_threads: int = Field(default=32, ge=2, le=512, description="Webhooks that a sender has under way at once.")
+    webhook_threads_per_endpoint: int = Field(default=8, ge=1, le=512, description="The same, to one URL.")
     max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
     max_waiting_images: int = Field(
         default=1_000_000, gt=0, description="Most accepted images without a result; beyond, jobs are refused."
@@ -156,7 +180,15 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "more_models", "source_prefixes", "archive_methods", "fetch_ports", "fetch_private_hosts", mode="before"
+        "more_models",
+        "source_prefixes",
+        "archive_methods",
+        "fetch_ports",
+        "fetch_private_hosts",
+        "webhook_retries",
+        "webhook_ports",
+        "webhook_private_hosts",
+        mode="before",
     )
     @classmethod
     def _split_commas(cls, value: Any) -> Any:  # noqa: ANN401  likewise
@@ -175,10 +207,17 @@ class Settings(BaseSettings):
                 raise ValueError(f"{one!r}: files of the server are read by folder_roots, http by the items' url")
         return tuple(one.rstrip("/") for one in prefixes)
 
-    @field_validator("fetch_private_hosts")
+    @field_validator("fetch_private_hosts", "webhook_private_hosts")
     @classmethod
     def _lower_hosts(cls, hosts: frozenset[str]) -> frozenset[str]:
         return frozenset(one.lower() for one in hosts)
+
+    @field_validator("webhook_retries")
+    @classmethod
+    def _check_retries(cls, pauses: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < pause <= 7 * 86400 for pause in pauses):
+            raise ValueError("each is more than 0 and at most 604800 seconds")
+        return pauses
 
     @field_validator("admin_key")
     @classmethod

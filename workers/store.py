@@ -72,6 +72,8 @@ class JobStore:
             "retry_of": job.retry_of,
             "metadata": json.dumps(dict(job.metadata)),
             "guess": job.options.rows_guess,
+            "webhook": job.webhook.stored(job.owner) if job.webhook else "",
+            "base_url": job.base_url,
             "deadline_ms": int(job.deadline_seconds * 1000),
             "offset": offset,
             "limits": [[str(part) for part in limit] for limit in limits],

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from api.formats.source import ResultSource
-from workers.baidu import baidu_body
+from workers.baidu import baidu_body, request_id_of
 
 
 def write_baidu(source: ResultSource) -> Iterator[str]:
@@ -14,6 +14,5 @@ def write_baidu(source: ResultSource) -> Iterator[str]:
     labels = source.labels
     for line in source.lines():
         result = json.loads(line)
-        request_id = result.get("custom_id") or f"{source.job}/{result['index']}"
-        body = baidu_body(result, request_id, labels.root, labels.score_threshold)
+        body = baidu_body(result, request_id_of(result, source.job), labels.root, labels.score_threshold)
         yield json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"

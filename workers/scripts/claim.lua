@@ -30,6 +30,7 @@ local function take(lane, count)
           if redis.call('HGET', key, 'state') == 'queued' then
             redis.call('HSET', key, 'state', 'running', 'started_at', fmt(now_ms()))
             changed(entry.job)
+            tell(entry.job, 'job.started')
           end
           items[#items + 1] = describe(stream, found[1], entry)
           rows = rows + items[#items].rows

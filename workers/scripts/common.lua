@@ -3,6 +3,7 @@
 local GROUP = 'workers'
 local SEGMENT = 1000
 local RATE_HALF_MS = 30000
+local PROGRESS_MS = 5000
 
 local function fmt(number) return string.format('%.0f', number) end
 
@@ -37,6 +38,28 @@ end
 
 -- Tells those who follow a job that there is something new: its state, its counts, a result.
 local function changed(id) redis.call('PUBLISH', 'sl:changed', id) end
+
+-- A job's webhooks, numbered from 0: what they are, and how far they were told.
+local function hook_key(id, n) return 'sl:job:' .. id .. ':hook:' .. n end
+local function wants(events, event) return string.find(',' .. events .. ',', ',' .. event .. ',', 1, true) ~= nil end
+
+-- Has senders look at what a job's webhooks have to be told, see outbox.lua. It belongs into the script that makes it so:
+-- then nothing is told early, and nothing is lost.
+local function tell(id, event)
+  local now = now_ms()
+  for n = 0, tonumber(redis.call('HGET', job_key(id), 'hooks') or '0') - 1 do
+    local hook, at = redis.call('HMGET', hook_key(id, n), 'line', 'events', 'progress_at', 'ended'), nil
+    if event == 'job.finished' or wants(hook[2], event) then
+      at = now
+    elseif event == 'item.finished' and wants(hook[2], 'job.progress') then
+      at = math.max(now, tonumber(hook[3] or '0') + PROGRESS_MS)
+    end
+    if at and not hook[4] then
+      redis.call('ZADD', 'sl:line:' .. hook[1] .. ':todo', 'LT', fmt(at), id .. ' ' .. n)
+      redis.call('ZADD', 'sl:due:webhooks', 'LT', fmt(at), hook[1])
+    end
+  end
+end
 
 local function as_table(flat)
   local found = {}
@@ -111,6 +134,13 @@ local function measure(model, rows, busy)
   local fade = 0.5 ^ (ms / RATE_HALF_MS)
   redis.call('HSET', key, 'rows', string.format('%.3f', fade * tonumber(rate[1] or '0') + rows),
     'ms', string.format('%.3f', fade * tonumber(rate[2] or '0') + ms), 'at', fmt(now))
+end
+
+-- Has everything of a job that is over deleted after so many ms.
+local function retire_in(id, retention)
+  local at = now_ms() + tonumber(retention)
+  redis.call('HSET', job_key(id), 'expires_at', fmt(at))
+  add_due('retire:' .. id, at)
 end
 
 -- Begins the end of a job whose every image is settled; says whether it did.

@@ -45,5 +45,19 @@ if new.reservation ~= '' then
   redis.call('HDEL', new.reservation, 'token')
   redis.call('PEXPIRE', new.reservation, new.replay_ms)
 end
+-- The job's own webhook, and every endpoint of its owner that is enabled now.
+local hooks = 0
+local function hook(line, endpoint, events, format, url, secret)
+  redis.call('HSET', hook_key(id, hooks), 'line', line, 'endpoint', endpoint, 'events', events, 'format', format,
+    'url', url, 'secret', secret)
+  hooks = hooks + 1
+end
+local own = new.webhook
+if own ~= '' then hook(own.line, '', own.events, own.format, own.url, own.secret) end
+for _, endpoint in ipairs(redis.call('ZRANGE', 'sl:endpoints:' .. new.owner, 0, -1)) do
+  local found = redis.call('HMGET', 'sl:endpoint:' .. endpoint, 'state', 'events', 'format')
+  if found[1] == 'enabled' then hook(endpoint, endpoint, found[2], found[3], '', '') end
+end
+if hooks > 0 then redis.call('HSET', key, 'hooks', hooks, 'hooks_open', hooks, 'base_url', new.base_url) end
 feed(id, new.model, new.lane, 0, new.offset, 2)
 return { 'ok', id }

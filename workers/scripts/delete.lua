@@ -13,7 +13,8 @@ redis.call('ZREM', owner_key(job.owner), id)
 redis.call('ZREM', active_key(job.model, job.lane), id)
 redis.call('ZREM', 'sl:due', 'topup:' .. id, 'finish:' .. id, 'expire:' .. id, 'retire:' .. id)
 for index = 0, tonumber(job.total) - 1, SEGMENT do redis.call('UNLINK', segment_key(id, index)) end
-redis.call('UNLINK', key, items_key(id))
+for n = 0, tonumber(job.hooks or '0') - 1 do redis.call('UNLINK', hook_key(id, n)) end
+redis.call('UNLINK', key, items_key(id), 'sl:job:' .. id .. ':attempts')
 redis.call('SET', gone_key(id), job.owner, 'PX', remembered)
 add_due('purge:jobs/' .. id, now_ms())
 if job.upload ~= '' then add_due('purge:uploads/' .. job.upload, now_ms()) end

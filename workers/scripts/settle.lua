@@ -33,6 +33,7 @@ local count = 0
 for id, images in pairs(settled) do
   account(id, -images)
   changed(id)
+  tell(id, 'item.finished')
   count = count + images
 end
 if count > 0 then

@@ -1,0 +1,143 @@
+"""A worker, a sender and a receiver: the first two in this process, the last one as a process of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook as Verifier
+
+from tests.integration.workers.conftest import NoBell, Worker
+from tests.support import wait_until
+from workers.blobs import FsspecBlobs
+from workers.intake import Intake, Terms
+from workers.jobs import Job, JobOptions
+from workers.redis_link import RedisLink
+from workers.webhooks.dispatch import Dispatcher
+from workers.webhooks.endpoints import Endpoints
+from workers.webhooks.hooks import Webhook, new_secret
+from workers.webhooks.outbox import Outbox
+from workers.webhooks.sender import Sender
+
+ROOT = Path(__file__).parents[4]
+SECRET = new_secret()
+BASE = "http://shelfline.test:5000/"
+
+
+class Receiver:
+    """What a test sees of the receiver: its address, and what came."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self.process = subprocess.Popen([sys.executable, "-m", "tests.webhook_receiver", str(log)], cwd=ROOT)
+        wait_until(lambda: log.exists() and log.read_text().strip(), 30, "the receiver")
+        self.host = f"127.0.0.1:{log.read_text().split()[0]}"
+
+    def url(self, path: str) -> str:
+        return f"http://{self.host}/{path}"
+
+    def came(self, path: str = "") -> list[dict[str, Any]]:
+        """The requests to paths that begin so, in the order they came."""
+        found = [json.loads(line) for line in self._log.read_text().splitlines()[1:]]
+        return [one for one in found if one["path"].startswith(f"/{path}")]
+
+    def ids(self, path: str = "") -> list[str]:
+        return [one["headers"]["webhook-id"] for one in self.came(path)]
+
+
+class Post:
+    """Jobs with webhooks, and who sends them."""
+
+    def __init__(self, worker: Worker, receiver: Receiver) -> None:
+        self.settings = worker.settings
+        self.worker, self.receiver = worker, receiver
+        self.link = worker.link
+        self.endpoints = Endpoints(self.link, self.settings)
+        self.dispatchers: list[Dispatcher] = []
+
+    def submit(self, *contents: bytes, owner: str = "", webhook: Webhook | None = None) -> Job:
+        worker = self.worker
+        intake = Intake(self.link, worker.store, worker.blobs, NoBell(), self.settings)
+        files = [(f"{number}.png", io.BytesIO(content)) for number, content in enumerate(contents)]
+        return intake.submit_files(files, JobOptions("default"), Terms(owner, webhook=webhook, base_url=BASE))
+
+    def hook(self, path: str, *events: Any, **more: Any) -> Webhook:
+        return Webhook(self.receiver.url(path), **({"events": events} if events else {}), **{"secret": SECRET, **more})
+
+    def sender(self, link: RedisLink | None = None) -> Dispatcher:
+        """One more sender process's dispatcher."""
+        own = link or RedisLink(self.settings.redis_url)
+        outbox = Outbox(own, self.settings)
+        sender = Sender(own, FsspecBlobs(self.settings.blob_url), outbox, self.settings)
+        self.dispatchers.append(Dispatcher(outbox, sender.attempt, self.settings))
+        return self.dispatchers[-1]
+
+    def sending(self) -> None:
+        """Have a sender send from now on, until the test ends."""
+        dispatcher = self.sender()
+
+        def run() -> None:
+            while not dispatcher._stopping.is_set():
+                dispatcher.run()
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def told(self, job: Job) -> bool:
+        """Whether all that the job's webhooks are told was told, or given up."""
+        return self.worker.store.get(job.id).expires_at is not None
+
+    def work(self, job: Job) -> None:
+        """Have the job's images detected and the job ended."""
+
+        def over() -> bool:
+            self.worker.detect()
+            return self.worker.store.get(job.id).state.terminal
+
+        wait_until(over, 30, "the end of the job")
+
+    def finish(self, job: Job, seconds: float = 30) -> None:
+        """Have the job end and its webhooks told."""
+        self.work(job)
+        wait_until(lambda: self.told(job), seconds, "the end of the deliveries")
+
+
+def verified(request: dict[str, Any], secret: str = SECRET) -> Any:
+    """The body of a request, if the reference library accepts its signature."""
+    return Verifier(secret).verify(request["body"], request["headers"])
+
+
+@pytest.fixture(scope="session")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    found = Receiver(tmp_path_factory.mktemp("receiver") / "log")
+    yield found
+    found.process.kill()
+    found.process.wait()
+
+
+@pytest.fixture
+def make_post(make_worker: Callable[..., Worker], receiver: Receiver) -> Iterator[Callable[..., Post]]:
+    """Makes posts with quick retries; keyword arguments are settings."""
+    made: list[Post] = []
+
+    def make(**given: Any) -> Post:
+        host = frozenset((receiver.host,))
+        quick = {"webhook_private_hosts": host, "webhook_seconds": 1.5, "webhook_retries": (0.05, 0.05)}
+        made.append(Post(make_worker(**(quick | given)), receiver))
+        return made[-1]
+
+    yield make
+    for post in made:
+        for dispatcher in post.dispatchers:
+            dispatcher.close()
+
+
+@pytest.fixture
+def post(make_post: Callable[..., Post]) -> Post:
+    return make_post()

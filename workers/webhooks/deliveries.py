@@ -1,0 +1,143 @@
+"""What became of a job's webhooks, as its owner sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from workers.errors import DeliveryNotFoundError, WebhookStateError
+from workers.jobs import Job
+from workers.redis_link import RedisLink, translated
+from workers.settings import Settings
+from workers.webhooks.hooks import DeliveryId, Event, Webhook
+
+DeliveryState = Literal["delivered", "waiting", "failed"]
+_MOST_WAITING = 200
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One POST: when (seconds since the epoch), for how long, what was answered, why that was no delivery."""
+
+    number: int
+    at: float
+    seconds: float
+    status: int | None
+    error: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class SentEvent:
+    """One event to one hook, with its attempts, the newest first; `next_attempt_at` where it waits for another."""
+
+    id: str
+    hook: int
+    event: Event
+    state: DeliveryState
+    next_attempt_at: float | None
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class ToldHook:
+    """One of a job's hooks: how much of it was delivered or given up, and why it is told nothing more, if so."""
+
+    number: int
+    endpoint: str  # '' of the job's own
+    webhook: Webhook
+    delivered: int
+    failed: int
+    ended: bool
+    dropped: str
+
+
+class Deliveries:
+    """Raises StoreUnavailableError where Redis is down."""
+
+    def __init__(self, link: RedisLink, settings: Settings) -> None:
+        self._link = link
+        self._most = settings.webhook_threads_per_endpoint
+
+    def hooks(self, job: Job) -> list[ToldHook]:
+        """The hooks of a job, its own first."""
+        found = []
+        for number, hook in enumerate(self._hooks(job.id)):
+            webhook = Webhook.from_hash(hook)
+            if hook["endpoint"]:
+                with translated():
+                    url = self._link.client.hget(f"sl:endpoint:{hook['endpoint']}", "url") or ""
+                webhook = Webhook(url, webhook.events, webhook.format)
+            counts = int(hook.get("delivered", 0)), int(hook.get("failed", 0))
+            ended = "ended" in hook
+            found.append(ToldHook(number, hook["endpoint"], webhook, *counts, ended, hook.get("dropped", "")))
+        return found
+
+    def events(self, job: Job) -> list[SentEvent]:
+        """The events that were last attempted, the newest first, and before them those that wait for an attempt."""
+        with translated():
+            logged = [json.loads(one) for one in self._link.client.lrange(f"sl:job:{job.id}:attempts", 0, -1)]
+        attempts: dict[str, list[dict[str, Any]]] = {}
+        for one in logged:
+            attempts.setdefault(one["delivery"], []).append(one)
+        waiting: dict[str, float] = {}
+        for number, hook in enumerate(self._hooks(job.id)):
+            waiting |= self._waiting(job.id, number, hook)
+        return [
+            _event(one, waiting.get(one), attempts.get(one, []))
+            for one in [*(one for one in waiting if one not in attempts), *attempts]
+        ]
+
+    def again(self, delivery: DeliveryId) -> None:
+        """Deliver something once more, with a new schedule; raises DeliveryNotFoundError, WebhookStateError."""
+        line, verdict = self._link.run("delivery_again", delivery.job, delivery.hook, delivery.event, self._most)
+        if verdict == "unknown":
+            raise unknown_delivery(str(delivery))
+        if verdict == "disabled":
+            raise WebhookStateError(f"The webhook {line} is disabled or deleted: enable it first.")
+
+    def _hooks(self, job_id: str) -> list[dict[str, str]]:
+        with translated():
+            count = int(self._link.client.hget(f"sl:job:{job_id}", "hooks") or 0)
+            with self._link.client.pipeline(transaction=False) as together:
+                for number in range(count):
+                    together.hgetall(f"sl:job:{job_id}:hook:{number}")
+                return [hook for hook in together.execute() if hook]
+
+    def _waiting(self, job_id: str, number: int, hook: Mapping[str, str]) -> dict[str, float]:
+        """Deliveries that wait for another attempt, and until when."""
+        if "dropped" in hook:
+            return {}
+        events = [name.partition(":")[2] for name in hook if name.startswith("attempts:")][:_MOST_WAITING]
+        line = f"sl:line:{hook['line']}"
+        with translated(), self._link.client.pipeline(transaction=False) as together:
+            together.hget(line, "paused_until")
+            for event in events:
+                together.zscore(f"{line}:todo", f"{job_id} {number} {event}")
+            paused, *scores = together.execute()
+        rest = float(paused or 0)
+        return {
+            str(DeliveryId(job_id, number, event)): max(score or 0.0, rest) / 1000
+            for event, score in zip(events, scores, strict=True)
+        }
+
+
+def unknown_delivery(text: str) -> DeliveryNotFoundError:
+    """The error of a delivery that there is not, or not for this caller."""
+    return DeliveryNotFoundError(f"There is no delivery {text[:80]!r}: see the deliveries of its job.")
+
+
+def _event(message: str, waits_until: float | None, logged: list[dict[str, Any]]) -> SentEvent:
+    found = DeliveryId.parse(message)
+    assert found is not None, message
+    attempts = tuple(
+        Attempt(one["attempt"], one["at"], one["seconds"], one["status"], one["error"], one["answer"]) for one in logged
+    )
+    state: DeliveryState = "failed"
+    if waits_until is not None:
+        state = "waiting"
+    elif attempts and not attempts[0].error:
+        state = "delivered"
+    return SentEvent(message, found.hook, found.kind, state, waits_until, attempts)

@@ -1,0 +1,166 @@
+"""Registered endpoints: webhooks that are told of every job of their owner."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from workers.errors import WebhookNotFoundError, WebhookStateError
+from workers.jobs import is_id, new_id
+from workers.redis_link import RedisLink, translated
+from workers.settings import Settings
+from workers.webhooks.hooks import Event, Webhook, WebhookFormat
+
+MOST_ENDPOINTS: Final = 20  # of an owner: each job holds a hook for each
+_SAID = "You disabled it."
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as it is shown: without its secrets. Times are seconds since the epoch."""
+
+    id: str
+    owner: str
+    url: str
+    events: tuple[Event, ...]
+    format: WebhookFormat
+    enabled: bool
+    reason: str  # why it is disabled
+    created_at: float
+    disabled_at: float | None
+    failing_since: float | None
+    delivered_at: float | None
+    old_secret_until: float | None
+
+    @classmethod
+    def from_hashes(cls, endpoint_id: str, stored: Mapping[str, str], line: Mapping[str, str]) -> Self:
+        """Read what Redis keeps of it and of its line."""
+        webhook = Webhook.from_hash(stored)
+        until = float(stored.get("old_secret_until") or 0)
+        return cls(
+            id=endpoint_id,
+            owner=stored["owner"],
+            url=webhook.url,
+            events=webhook.events,
+            format=webhook.format,
+            enabled=stored["state"] == "enabled",
+            reason=stored.get("reason", ""),
+            created_at=float(stored["created_at"]),
+            disabled_at=_seconds(stored.get("disabled_at")),
+            failing_since=_seconds(line.get("failing_since")),
+            delivered_at=_seconds(line.get("delivered_at")),
+            old_secret_until=until if until > time.time() else None,
+        )
+
+
+class Endpoints:
+    """The endpoints in Redis. Every method raises StoreUnavailableError where it is down, WebhookNotFoundError."""
+
+    def __init__(self, link: RedisLink, settings: Settings) -> None:
+        self._link = link
+        self._most = settings.webhook_threads_per_endpoint
+
+    def create(self, owner: str, webhook: Webhook) -> Endpoint:
+        """Register an endpoint, which is told of jobs that come from now on; raises WebhookStateError for too many."""
+        endpoint_id, now = new_id("wh"), time.time()
+        with translated():
+            if self._link.client.zcard(_of_owner(owner)) >= MOST_ENDPOINTS:
+                raise WebhookStateError(f"There may be {MOST_ENDPOINTS} webhooks: delete one first.")
+            with self._link.client.pipeline(transaction=True) as together:
+                stored = webhook.stored(owner) | {"owner": owner, "state": "enabled", "created_at": str(now)}
+                together.hset(_key(endpoint_id), mapping=stored)
+                together.zadd(_of_owner(owner), {endpoint_id: now})
+                together.zadd("sl:endpoints", {endpoint_id: now})
+                together.execute()
+        return self.get(endpoint_id)
+
+    def get(self, endpoint_id: str) -> Endpoint:
+        """An endpoint."""
+        found = self._read([endpoint_id]) if is_id("wh", endpoint_id) else []
+        if not found:
+            raise unknown_webhook(endpoint_id)
+        return found[0]
+
+    def all(self, owner: str | None) -> list[Endpoint]:
+        """The endpoints of an owner, None: of all, the oldest first."""
+        with translated():
+            ids = self._link.client.zrange("sl:endpoints" if owner is None else _of_owner(owner), 0, -1)
+        return self._read(ids)
+
+    def update(self, endpoint_id: str, webhook: Webhook) -> Endpoint:
+        """Set URL, events and format; what waits goes to the new URL. Its secret stays."""
+        stored = webhook.stored("")
+        self._change(endpoint_id, **{name: stored[name] for name in ("url", "events", "format")})
+        return self.get(endpoint_id)
+
+    def rotate(self, endpoint_id: str, secret: str, keep_old_seconds: float) -> Endpoint:
+        """Give it a new secret; for a while what is sent is signed with the old one too."""
+        with translated():
+            old = self._link.client.hget(_key(endpoint_id), "secret") or ""
+        self._change(endpoint_id, secret=secret, old_secret=old, old_secret_until=time.time() + keep_old_seconds)
+        return self.get(endpoint_id)
+
+    def enable(self, endpoint_id: str) -> Endpoint:
+        """Have it told of jobs again that come from now on."""
+        self._change(endpoint_id, state="enabled")
+        return self.get(endpoint_id)
+
+    def disable(self, endpoint_id: str) -> Endpoint:
+        """Tell it nothing more; what waits for it is given up."""
+        self._change(endpoint_id, state="disabled", reason=_SAID)
+        return self.get(endpoint_id)
+
+    def delete(self, endpoint_id: str) -> None:
+        """Forget it; what waits for it is given up."""
+        self._change(endpoint_id)
+
+    def test(self, endpoint_id: str) -> str:
+        """Have it sent an event that tells of nothing, enabled or not; returns the delivery's id."""
+        self.get(endpoint_id)
+        event = f"test-{secrets.token_hex(16)}"
+        now = int(time.time() * 1000)
+        with translated(), self._link.client.pipeline(transaction=True) as together:
+            together.zadd(f"sl:line:{endpoint_id}:todo", {f"test 0 {event}": now})
+            together.zadd("sl:due:webhooks", {endpoint_id: now}, lt=True)
+            together.execute()
+        return f"msg_{event}"
+
+    def attempts(self, endpoint_id: str) -> list[dict[str, Any]]:
+        """The last attempts to tell it something, the newest first, as the sender recorded them."""
+        with translated():
+            return [json.loads(one) for one in self._link.client.lrange(f"sl:line:{endpoint_id}:attempts", 0, -1)]
+
+    def _change(self, endpoint_id: str, **fields: object) -> None:
+        flat = [part for field in fields.items() for part in field]
+        if not is_id("wh", endpoint_id) or not self._link.run("delivery_endpoint", endpoint_id, self._most, *flat):
+            raise unknown_webhook(endpoint_id)
+
+    def _read(self, ids: list[str]) -> list[Endpoint]:
+        with translated(), self._link.client.pipeline(transaction=False) as together:
+            for one in ids:
+                together.hgetall(_key(one))
+                together.hgetall(f"sl:line:{one}")
+            flat = together.execute()
+        found = zip(ids, flat[::2], flat[1::2], strict=True)
+        return [Endpoint.from_hashes(one, stored, line) for one, stored, line in found if stored]
+
+
+def unknown_webhook(endpoint_id: str) -> WebhookNotFoundError:
+    """The error of an endpoint that never was, or is another's: nobody learns which."""
+    return WebhookNotFoundError(f"There is no webhook {endpoint_id[:60]!r}: see /v1/webhooks.")
+
+
+def _key(endpoint_id: str) -> str:
+    return f"sl:endpoint:{endpoint_id}"
+
+
+def _of_owner(owner: str) -> str:
+    return f"sl:endpoints:{owner}"
+
+
+def _seconds(stored_ms: str | None) -> float | None:
+    return int(stored_ms) / 1000 if stored_ms else None

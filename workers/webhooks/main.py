@@ -1,0 +1,68 @@
+"""The sender's composition root: `celery --app workers.webhooks.main:app worker --queues webhooks --pool threads`.
+
+A process of its own, so that an endpoint that hangs holds up no image; it imports nothing of the pipeline.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+
+import structlog
+from celery import signals
+
+from serving.errors import ShelflineError
+from workers.bell import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryBell
+from workers.blobs import FsspecBlobs
+from workers.celery_app import create_celery
+from workers.errors import StoreUnavailableError
+from workers.logs import configure_logs
+from workers.redis_link import RedisLink
+from workers.settings import load_settings
+from workers.webhooks.dispatch import Dispatcher, Watch
+from workers.webhooks.outbox import Outbox
+from workers.webhooks.sender import Sender
+
+try:
+    settings = load_settings()
+except ShelflineError as error:
+    sys.exit(str(error))
+
+configure_logs(settings.log_level)
+log = structlog.get_logger(__name__)
+app = create_celery(settings)
+
+
+@cache
+def dispatcher() -> Dispatcher:
+    """This process's dispatcher, opened at first use."""
+    link = RedisLink(settings.redis_url)
+    outbox = Outbox(link, settings)
+    sender = Sender(link, FsspecBlobs(settings.blob_url), outbox, settings)
+    return Dispatcher(outbox, sender.attempt, settings)
+
+
+@app.task(name=DELIVER_TASK)
+def deliver() -> None:
+    """Deliver what is due."""
+    try:
+        dispatcher().run()
+    except StoreUnavailableError as error:  # the watch rings again when Redis is back
+        log.warning("webhooks wait", error=str(error))
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _stop(**_: object) -> None:
+    dispatcher().stop()
+
+
+@signals.worker_shutdown.connect(weak=False)
+def _close(**_: object) -> None:
+    dispatcher().close()
+
+
+@signals.worker_ready.connect(weak=False)
+def _start_watch(**_: object) -> None:
+    link = RedisLink(settings.redis_url)
+    bell = CeleryBell(link, app)
+    Watch(Outbox(link, settings), lambda: bell.ring_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)).start()

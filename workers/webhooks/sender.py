@@ -1,0 +1,90 @@
+"""One attempt to deliver a webhook: made, sent, judged, recorded."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from workers.blobs import BlobStore
+from workers.errors import JobGoneError, OutboundBlockedError, OutboundFailedError, StoreUnavailableError
+from workers.guarded_http import Answer, Guard, Limits, send
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
+from workers.webhooks.rendering import Renderer
+from workers.webhooks.signing import signed_headers
+from workers.webhooks.verdicts import MOST_REST, Verdict, judge, next_pause, pace_of
+
+log = structlog.get_logger(__name__)
+
+_MOST_ANSWER_BYTES = 65_536
+_SHOWN_BYTES = 500  # of an answer, to the owner of the job
+_UNEXPECTED = "It could not be sent; the sender's log says why."
+
+
+class Sender:
+    """Makes attempts, any number at once. None raises anything: what fails is recorded, or its lease ends."""
+
+    def __init__(self, link: RedisLink, blobs: BlobStore, outbox: Outbox, settings: Settings) -> None:
+        self._outbox = outbox
+        self._renderer = Renderer(link, blobs)
+        self._guard = Guard(settings.webhook_ports, settings.webhook_private_hosts)
+        self._limits = Limits(settings.webhook_seconds, _MOST_ANSWER_BYTES, inflate=False)
+        self._pauses = settings.webhook_retries
+
+    def attempt(self, due: DueDelivery) -> None:
+        """Deliver what is due, and record what came of it."""
+        try:
+            self._outbox.record(due, self._attempted(due))
+        except StoreUnavailableError as error:  # then it is delivered again, with the same id
+            log.warning("delivery waits", delivery=due.message, error=str(error))
+        except Exception:
+            log.exception("delivery not recorded", delivery=due.message)
+
+    def _attempted(self, due: DueDelivery) -> Recorded:
+        began, answer = time.time(), None
+        clock = time.monotonic()
+        try:
+            body = self._renderer.body(due)
+            clock = time.monotonic()
+            answer = self._post(due, body)
+            verdict = judge(answer, due.webhook.format)
+        except (OutboundBlockedError, OutboundFailedError, JobGoneError) as error:
+            verdict = Verdict(str(error))
+        except StoreUnavailableError:
+            raise
+        except Exception:  # it must come to an end, whatever its cause
+            log.exception("delivery failed", delivery=due.message)
+            verdict = Verdict(_UNEXPECTED)
+        seconds = time.monotonic() - clock
+        if verdict.why:
+            log.info("webhook not delivered", delivery=due.message, attempt=due.attempts + 1, why=verdict.why)
+        return Recorded(
+            verdict=verdict.word,
+            pace=pace_of(seconds),
+            pause=next_pause(self._pauses, due.attempts + 1, verdict),
+            rest=min(verdict.retry_after or 0.0, MOST_REST),
+            attempt={
+                "delivery": due.message,
+                "hook": due.id.hook if due.id else None,
+                "attempt": due.attempts + 1,
+                "at": began,
+                "seconds": round(seconds, 3),
+                "status": answer.status if answer else None,
+                "error": verdict.why,
+                "answer": _shown(answer),
+            },
+            why=verdict.why if verdict.gone else f"It only failed for too long; last: {verdict.why}",
+        )
+
+    def _post(self, due: DueDelivery, body: str) -> Answer:
+        headers = signed_headers(due.message, body, due.secrets(time.time())) | {"content-type": "application/json"}
+        return send(
+            "POST", due.webhook.url, guard=self._guard, limits=self._limits, body=body.encode(), headers=headers
+        )
+
+
+def _shown(answer: Answer | None) -> str:
+    """The first bytes of an answer, as text."""
+    return answer.body[:_SHOWN_BYTES].decode("utf-8", "replace") if answer else ""
