@@ -19,7 +19,9 @@ from tests.support import wait_until
 from workers.blobs import FsspecBlobs
 from workers.intake import Intake, Terms
 from workers.jobs import Job, JobOptions
+from workers.queue import WorkQueue
 from workers.redis_link import RedisLink
+from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.endpoints import Endpoints
 from workers.webhooks.hooks import Webhook, new_secret
@@ -60,6 +62,8 @@ class Post:
         self.worker, self.receiver = worker, receiver
         self.link = worker.link
         self.endpoints = Endpoints(self.link, self.settings)
+        self.deliveries = Deliveries(self.link, self.settings)
+        self.queue = WorkQueue(self.link, self.settings, "test")
         self.dispatchers: list[Dispatcher] = []
 
     def submit(self, *contents: bytes, owner: str = "", webhook: Webhook | None = None) -> Job:
