@@ -115,7 +115,7 @@ class WebhookFields(Asked):
     @model_validator(mode="after")
     def _fits(self) -> WebhookFields:
         checked_events(self.events, self.format)
-        if self.secret:
+        if self.secret is not None:
             checked_secret(self.secret.get_secret_value())
         return self
 

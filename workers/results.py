@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import ShelflineError
 from workers.errors import DeadlineExceededError
-from workers.images import Prepared
 from workers.jobs import ImageSource, Outcome
 from workers.queue import Delivery
 
 if TYPE_CHECKING:  # who only reads results needs no client of a model
     from serving.client import ServedModel
     from serving.detections import Detections
+    from workers.images import Prepared
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 

@@ -16,7 +16,7 @@ def test_a_machine_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     plan = plan_stack(Settings(), {"HOME": "/h"}, data=tmp_path / "var", models=Path("m"), port=0, roots=[tmp_path])
 
-    assert set(plan.commands) == {"redis", "model", "web", "worker"}
+    assert set(plan.commands) == {"redis", "model", "web", "worker", "webhooks"}
     env = plan.env
     assert plan.url == f"http://127.0.0.1:{env['PORT']}"
     assert env["REDIS_URL"] == f"redis://127.0.0.1:{env['REDIS_PORT']}/0"
@@ -46,7 +46,7 @@ def test_what_the_environment_names_is_used(tmp_path: Path, monkeypatch: pytest.
 
     plan = plan_stack(Settings(), given, data=tmp_path, models=tmp_path, port=5001, roots=[Path("/z")])
 
-    assert (set(plan.commands), plan.own_redis, plan.own_model) == ({"web", "worker"}, False, False)
+    assert (set(plan.commands), plan.own_redis, plan.own_model) == ({"web", "worker", "webhooks"}, False, False)
     assert {name: plan.env[name] for name in list(given)[:3]} == dict(list(given.items())[:3])
     assert (plan.url, plan.env["SHELFLINE_FOLDER_ROOTS"]) == (
         "http://127.0.0.1:5001",
@@ -73,7 +73,7 @@ def test_the_procfiles(tmp_path: Path) -> None:
     """Each command replaces its shell, so that a signal reaches it and not a shell that dies of it."""
     both = read_procfile(PROJECT / "Procfile") | read_procfile(PROJECT / "Procfile.local")
 
-    assert set(both) == {"redis", "model", "web", "worker"}
+    assert set(both) == {"redis", "model", "web", "worker", "webhooks"}
     assert [name for name, command in both.items() if not command.startswith("exec ")] == []
     with pytest.raises(StackError, match="checkout"):
         read_procfile(tmp_path / "Procfile")

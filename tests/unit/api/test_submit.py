@@ -112,7 +112,8 @@ def test_wrong_form_fields_are_named(http: FlaskClient, form: dict[str, str], co
         ('{"folder": "/a", "min_score": "0.5"}', "invalid_request", "min_score"),
         ('{"folder": "/a", "min_score": NaN}', "invalid_request", "NaN"),
         ('{"folder": "/a", "max_detections": true}', "invalid_request", "max_detections"),
-        ('{"folder": "/a", "webhook": "x"}', "unknown_field", "webhook"),
+        ('{"folder": "/a", "annotate": true}', "unknown_field", "annotate"),
+        ('{"folder": "/a", "webhook": "x"}', "invalid_request", "webhook"),
     ],
 )
 def test_wrong_json_is_named(http: FlaskClient, body: str, code: str, says: str) -> None:

@@ -186,7 +186,7 @@ def test_wrong_options(http: FlaskClient, wrong: dict[str, Any]) -> None:
     assert next(iter(wrong)) in _problem(http, {"items": [{"image": BASE64}], **wrong})
 
 
-@pytest.mark.parametrize("name", ["webhook", "annotate"])
+@pytest.mark.parametrize("name", ["annotate"])
 def test_options_that_are_not_there_yet(http: FlaskClient, name: str) -> None:
     """They are refused, not ignored."""
     assert name in _problem(http, {"items": [{"image": BASE64}], name: True}, code="unknown_field")

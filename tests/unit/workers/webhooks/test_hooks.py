@@ -1,0 +1,102 @@
+"""What a webhook may be, and what shows its secret: nothing."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from workers.webhooks.hooks import DeliveryId, Event, Webhook, WebhookFormat, checked_events, checked_secret, new_secret
+from workers.webhooks.signing import signed_headers
+
+JOB = "job_" + "a1" * 16
+EVENTS = ["started", "finished", "item-0", "item-99999", "progress-7"]
+
+
+def encoded(byte_count: int) -> str:
+    return "whsec_" + base64.b64encode(bytes(byte_count)).decode()
+
+
+@pytest.mark.parametrize("secret", [new_secret(), encoded(24), encoded(64)])
+def test_secrets(secret: str) -> None:
+    """24 to 64 bytes."""
+    assert checked_secret(secret) == secret
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", encoded(23), encoded(65), encoded(32)[6:], "whsec_ä", "whsec_***", "x"]
+)
+def test_what_is_no_secret(secret: str) -> None:
+    """It is refused in words that do not show it."""
+    with pytest.raises(ValueError, match="random bytes") as raised:
+        checked_secret(secret)
+    assert len(secret) < 8 or secret not in str(raised.value)
+
+
+def test_a_secret_is_not_shown() -> None:
+    """Not by repr, and not in a fingerprint, which differs with it all the same."""
+    one, other = (Webhook("http://x/", secret=new_secret()) for _ in range(2))
+
+    assert one.secret not in repr(one)
+    assert one.secret not in one.identity
+    assert one.identity != other.identity
+
+
+@pytest.mark.parametrize(
+    ("written", "events", "found"),
+    [
+        (WebhookFormat.STANDARD, None, [Event.JOB_FINISHED]),
+        (WebhookFormat.STANDARD, list(Event), list(Event)),
+        (WebhookFormat.STANDARD, [Event.JOB_STARTED, Event.JOB_STARTED], [Event.JOB_STARTED]),
+        (WebhookFormat.BAIDU, None, [Event.ITEM_FINISHED]),
+        (WebhookFormat.BAIDU, [Event.ITEM_FINISHED], [Event.ITEM_FINISHED]),
+        (WebhookFormat.BAIDU_BATCH, None, [Event.JOB_FINISHED]),
+    ],
+)
+def test_events(written: WebhookFormat, events: list[Event] | None, found: list[Event]) -> None:
+    """Those that are asked for, once each; by default what the format is for."""
+    assert checked_events(events, written) == tuple(found)
+
+
+@pytest.mark.parametrize("written", WebhookFormat)
+def test_wrong_events(written: WebhookFormat) -> None:
+    """None at all, and what a format cannot tell."""
+    with pytest.raises(ValueError, match="at least one"):
+        checked_events([], written)
+    if written != WebhookFormat.STANDARD:
+        with pytest.raises(ValueError, match="nothing else"):
+            checked_events([Event.JOB_STARTED], written)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_ids_go_both_ways(event: str) -> None:
+    """A delivery's id names it."""
+    delivery = DeliveryId(JOB, 3, event)
+
+    assert DeliveryId.parse(str(delivery)) == delivery
+    assert delivery.kind in set(Event)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "msg_1", f"msg_{JOB}_0_started", f"msg_{JOB[4:]}_0_item-", f"msg_{JOB[4:]}_0_x\n"]
+)
+def test_what_is_no_id(text: str) -> None:
+    """Nothing else is taken for one."""
+    assert DeliveryId.parse(text) is None
+
+
+def test_two_secrets_while_they_are_rotated() -> None:
+    """The receiver's library accepts either, and no third; without a secret there is no signature."""
+    old, new, other = (new_secret() for _ in range(3))
+    headers = signed_headers("msg_1", '{"a":"ä"}', [new, old], datetime.now(UTC))
+
+    for secret in (old, new):
+        assert Verifier(secret).verify('{"a":"ä"}'.encode(), headers) == {"a": "ä"}
+    with pytest.raises(WebhookVerificationError):
+        Verifier(other).verify('{"a":"ä"}', headers)
+    with pytest.raises(WebhookVerificationError):
+        Verifier(new).verify('{"a":"a"}', headers)
+    assert "webhook-signature" not in signed_headers("msg_1", "{}", [])
