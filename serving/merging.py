@@ -12,7 +12,7 @@ from serving.detections import Detections
 from serving.tiles import Tile
 
 CUT_MARGIN: Final = 0.015  # of a tile's side: a box that ends so near to an inner edge is taken for one cut by it
-SMALLER_PART: Final = 0.6  # a cut box of which so much lies in another of its class is a part of that
+SAME_VIEW: Final = 0.7  # boxes with such an IoU in what both tiles show are taken for one object
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -30,21 +30,26 @@ def merge(found: Sequence[Detections], tiles: Sequence[Tile], height: int, width
         width: likewise.
         nms_iou: of two boxes of a class with a higher intersection over union the one with the higher score stays.
 
-    Boxes come back normalised to the upright original, best first. A box cut by an inner edge gives way to one that was
-    not and of which it is a part, whatever the scores; of two cut boxes of which one is a part of the other the larger
-    stays. Everything else competes on equal terms. Of equal scores the earlier tile's comes first.
+    Boxes come back normalised to the upright original, best first. A box that an inner edge cut is a part of another of
+    its class if, in what both their tiles show, they are alike: it is not enough that it lies in the other, or every
+    product at an edge would vanish in the box of a whole shelf. Then the one that was not cut stays, whatever the
+    scores, and of two cut ones the larger. All others compete on equal terms. Of equal scores the earlier tile's comes
+    first.
     """
-    boxes, is_cut = _in_picture(found, tiles, height, width)
+    boxes, views, is_cut = _in_picture(found, tiles, height, width)
     scores = np.concatenate([one.scores for one in found])
     classes = np.concatenate([one.classes for one in found])
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     first, second, common = _touching(boxes, classes)
 
     stays = np.ones(len(scores), bool)
-    for one, other in ((first, second), (second, first)):
-        stays[one[is_cut[one] & ~is_cut[other] & (common >= SMALLER_PART * areas[one])]] = False
-    parts = (common >= SMALLER_PART * np.minimum(areas[first], areas[second])) & is_cut[first] & is_cut[second]
-    stays = _keep(stays, -areas, first[parts], second[parts])
+    parts = np.flatnonzero(is_cut[first] | is_cut[second])
+    parts = parts[_same_in_both_views(boxes, views, first[parts], second[parts])]
+    one, other = first[parts], second[parts]
+    stays[one[is_cut[one] & ~is_cut[other]]] = False
+    stays[other[is_cut[other] & ~is_cut[one]]] = False
+    both = is_cut[one] & is_cut[other]
+    stays = _keep(stays, -areas, one[both], other[both])
     alike = common > nms_iou * (areas[first] + areas[second] - common)
     stays = _keep(stays, -scores, first[alike], second[alike])
 
@@ -55,8 +60,8 @@ def merge(found: Sequence[Detections], tiles: Sequence[Tile], height: int, width
 
 def _in_picture(
     found: Sequence[Detections], tiles: Sequence[Tile], height: int, width: int
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """All boxes normalised to the picture, and whether an inner edge of their tile cut them."""
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """All boxes and what their tiles show, normalised to the picture, and whether an inner edge cut the box."""
     sizes = [len(one) for one in found]
     boxes = np.concatenate([one.boxes for one in found]).astype(np.float64)
     places = np.array([(one.top, one.left, one.height, one.width) for one in tiles], np.float64).repeat(sizes, axis=0)
@@ -66,7 +71,19 @@ def _in_picture(
     at_end = (start + side < picture) & (boxes[:, 2:] >= 1 - CUT_MARGIN)
     is_cut: NDArray[np.bool_] = np.any(at_start | at_end, axis=1)
     whole = np.concatenate([(start + boxes[:, half] * side) / picture for half in (slice(2), slice(2, 4))], axis=1)
-    return whole.astype(np.float32), is_cut
+    views = np.concatenate([start / picture, (start + side) / picture], axis=1)
+    return whole.astype(np.float32), views.astype(np.float32), is_cut
+
+
+def _same_in_both_views(boxes: Floats, views: Floats, first: Indices, second: Indices) -> NDArray[np.bool_]:
+    """Of pairs that have an area in common, whether they are alike in what both tiles show."""
+    low = np.maximum(views[first, :2], views[second, :2])
+    high = np.minimum(views[first, 2:], views[second, 2:])
+    tops = [np.maximum(boxes[one, :2], low) for one in (first, second)]
+    ends = [np.minimum(boxes[one, 2:], high) for one in (first, second)]
+    area_a, area_b = (np.prod(np.maximum(end - top, 0), axis=1) for top, end in zip(tops, ends, strict=True))
+    common = np.prod(np.maximum(np.minimum(*ends) - np.maximum(*tops), 0), axis=1)
+    return np.asarray(common > SAME_VIEW * (area_a + area_b - common))
 
 
 def _touching(boxes: Floats, classes: NDArray[np.int64]) -> tuple[Indices, Indices, Floats]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.detections import Detections
-from serving.merging import SMALLER_PART, merge
+from serving.merging import SAME_VIEW, merge
 from serving.suppression import suppress
 from serving.tiles import Grid, Tile, cut
 
@@ -105,8 +105,14 @@ def test_a_cut_half_without_a_whole_stays() -> None:
 
 def test_of_two_cut_parts_the_larger_stays() -> None:
     """Where one is a part of the other: nobody saw the whole."""
-    left, right = one((0.2, 0.5, 0.4, 1.0), 0.5), one((0.2, 0.0, 0.4, 0.4), 0.9)
+    left, right = one((0.2, 0.5, 0.4, 1.0), 0.5), one((0.2, 0.0, 0.4, 0.4), 0.9)  # both see all from 40 to 60
     assert pair(left, right) == [[20, 30, 40, 60]]
+
+
+def test_a_small_box_at_an_edge_is_no_part_of_a_large_one() -> None:
+    """A product that a tile's edge touches does not vanish in the box of the whole shelf."""
+    shelf = one((0.05, 0.05, 0.95, 0.95), 0.6)
+    assert len(pair(one((0.2, 0.8, 0.4, 1.0), 0.9), NOTHING, shelf)) == 2
 
 
 def test_other_classes_do_not_matter() -> None:
@@ -170,14 +176,53 @@ def test_as_a_plain_reading_of_the_rules(seed: int) -> None:
     assert sorted(fast.scores.tolist()) == sorted(plainly_merged(found, tiles))
 
 
+@dataclass(frozen=True)
+class Told:
+    """A box as one tile told it, in the picture."""
+
+    box: tuple[float, ...]
+    view: tuple[float, ...]
+    score: float
+    label: int
+    cut: bool
+
+
+def area(box: tuple[float, ...]) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def meet(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    common = area(meet(a, b))
+    return common / (area(a) + area(b) - common) if common else 0.0
+
+
+def alike_where_both_look(a: Told, b: Told) -> bool:
+    shared = meet(a.view, b.view)
+    return (
+        a.label == b.label
+        and area(meet(a.box, b.box)) > 0
+        and iou(meet(a.box, shared), meet(b.box, shared)) > SAME_VIEW
+    )
+
+
 def plainly_merged(found: list[Detections], tiles: list[Tile]) -> list[float]:
     """The scores that are kept."""
-    all_boxes = []
+    told = []
     for detections, tile in zip(found, tiles, strict=True):
+        view = (
+            tile.top / HEIGHT,
+            tile.left / WIDTH,
+            (tile.top + tile.height) / HEIGHT,
+            (tile.left + tile.width) / WIDTH,
+        )
         for box, score, label in zip(
             detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True
         ):
-            inner = (
+            cut_off = (
                 (tile.top > 0 and box[0] <= 0.015)
                 or (tile.left > 0 and box[1] <= 0.015)
                 or (tile.top + tile.height < HEIGHT and box[2] >= 0.985)
@@ -189,34 +234,15 @@ def plainly_merged(found: list[Detections], tiles: list[Tile]) -> list[float]:
                 (tile.top + box[2] * tile.height) / HEIGHT,
                 (tile.left + box[3] * tile.width) / WIDTH,
             )
-            all_boxes.append((sides, score, label, inner))
-
-    def area(box: tuple[float, ...]) -> float:
-        return (box[2] - box[0]) * (box[3] - box[1])
-
-    def common(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-        tall, wide = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-        return max(0.0, tall) * max(0.0, wide)
-
-    wholes = [one for one in all_boxes if not one[3]]
-    left = [
-        one
-        for one in all_boxes
-        if not one[3] or not any(common(one[0], w[0]) >= SMALLER_PART * area(one[0]) for w in wholes if w[2] == one[2])
-    ]
-    large: list[tuple[tuple[float, ...], float, int, bool]] = []
-    for one in sorted(left, key=lambda box: -area(box[0])):
-        if not one[3] or all(
-            not other[3] or other[2] != one[2] or common(one[0], other[0]) < SMALLER_PART * area(one[0])
-            for other in large
-        ):
+            told.append(Told(sides, view, score, label, cut_off))
+    wholes = [one for one in told if not one.cut]
+    left = [one for one in told if not one.cut or not any(alike_where_both_look(one, whole) for whole in wholes)]
+    large: list[Told] = []
+    for one in sorted(left, key=lambda other: -area(other.box)):
+        if not one.cut or not any(other.cut and alike_where_both_look(one, other) for other in large):
             large.append(one)
-    kept: list[tuple[tuple[float, ...], float, int, bool]] = []
-    for one in sorted(large, key=lambda box: -box[1]):
-        if all(
-            other[2] != one[2]
-            or common(one[0], other[0]) <= IOU * (area(one[0]) + area(other[0]) - common(one[0], other[0]))
-            for other in kept
-        ):
+    kept: list[Told] = []
+    for one in sorted(large, key=lambda other: -other.score):
+        if not any(other.label == one.label and iou(one.box, other.box) > IOU for other in kept):
             kept.append(one)
-    return [one[1] for one in kept]
+    return [one.score for one in kept]
