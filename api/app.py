@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, Response
 
+from api.course import course_routes
 from api.docs import docs_routes
 from api.drawing import DrawingBoard
 from api.events import event_routes
@@ -23,6 +24,7 @@ from api.pages import page_routes
 from api.problems import register_problems
 from api.request_ids import register_request_ids
 from api.results import result_routes
+from api.robots import robot_routes
 from api.spool import UploadRequest
 from api.submissions import submission_routes
 from api.synchronous import synchronous_routes
@@ -75,6 +77,8 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.register_blueprint(item_routes(settings, backend, api, board))
     app.register_blueprint(event_routes(backend, api, room))
     app.register_blueprint(synchronous_routes(settings, backend, api, room, board))
+    app.register_blueprint(robot_routes(settings, backend, api, room))
+    app.register_blueprint(course_routes(settings, backend, api, room, board))
     app.register_blueprint(image_routes(backend, api))
     app.register_blueprint(model_routes(settings, backend, api))
     app.register_blueprint(docs_routes(app, api))

@@ -26,14 +26,19 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
 
-def read_json(request: UploadRequest, settings: Settings) -> dict[str, Any]:
-    """The object that a request's body is; raises InvalidRequestError, RequestTooLargeError, SpoolFullError."""
-    request.max_content_length = settings.max_json_bytes
+def read_json(request: UploadRequest, settings: Settings, most_bytes: int | None = None) -> dict[str, Any]:
+    """The object that a request's body is; raises InvalidRequestError, RequestTooLargeError, SpoolFullError.
+
+    A large one keeps others out, until the request is over or calls `let_others_in`. `most_bytes` stands in for the
+    setting.
+    """
+    most = settings.max_json_bytes if most_bytes is None else most_bytes
+    request.max_content_length = most
     try:
         body = _read(request)
     except RequestEntityTooLarge as error:
         raise RequestTooLargeError(
-            f"A JSON body has at most {settings.max_json_bytes} bytes: upload files as multipart/form-data, "
+            f"A JSON body has at most {most} bytes: upload files as multipart/form-data, "
             "or make several requests of it."
         ) from error
     found = _parsed(body, settings)

@@ -21,10 +21,13 @@ from api.refusals import (
     RateLimitedError,
     ScopeMissingError,
 )
-from api.scopes import scope_of
+from api.robot_request import RobotError
+from api.scopes import ROBOTS, scope_of
+from workers.baidu import WRONG_TOKEN
 from workers.errors import StoreUnavailableError
-from workers.keys import ApiKey, Scope
+from workers.keys import ApiKey, Scope, digest_of, same
 from workers.rates import Standing
+from workers.robots import Robot
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class Gate:
         # What others can reach asks for keys whatever Redis says: one that was emptied must open nothing.
         self._demanded = settings.demands_keys or not is_loopback(settings.host)
         self._under_way = UnderWay()
+        self._robots = {one.path: one for one in settings.robots}
 
     def register(self, app: Flask) -> None:
         """Stand before every route of an application."""
@@ -53,6 +57,9 @@ class Gate:
     def _enter(self) -> None:
         """Raise what turns the caller away; StoreUnavailableError where it cannot be known."""
         bind_caller(ANYONE)
+        if request.blueprint == ROBOTS and request.method != "OPTIONS":
+            self._admit_robot(self._robots[request.path])
+            return
         # What matches no route is a 404 or 405 to everyone: that tells no more than /openapi.json does.
         needed = scope_of(request.endpoint) if request.endpoint else None
         if needed is None:
@@ -86,15 +93,31 @@ class Gate:
     def _admit(self, key: ApiKey, needed: Scope) -> None:
         structlog.contextvars.bind_contextvars(key=key.id)
         if rates := self._settings.key_rate if key.rate is None else key.rate:
-            g.standings = self._rates.hit(key.id, rates)
-            last = g.standings[-1]
-            if last.exceeded:
-                raise RateLimitedError(last.quota, last.window, last.reset)
+            self._count(key.id, rates)
         if not key.allows(needed):
             raise ScopeMissingError(needed)
         if most := self._settings.key_concurrency if key.concurrency is None else key.concurrency:
             g.when_answered = self._under_way.enter(key.id, most)
         bind_caller(Caller(key.owner, sees_all=key.allows(Scope.ADMIN), quota=key.quota))
+
+    def _admit_robot(self, robot: Robot) -> None:
+        """A robot is known by its token; one that has none calls as any program of this machine does without a key."""
+        structlog.contextvars.bind_contextvars(robot=robot.path)
+        if robot.token is None:
+            if self._required():
+                raise RobotError(WRONG_TOKEN, "This API asks for keys, and the robot has no token: see docs/robot.md.")
+            check_caller()
+        elif not _has_token(robot.token.get_secret_value()):
+            raise RobotError(WRONG_TOKEN, "The access_token is missing, or another than the robot's.")
+        if robot.rate:
+            self._count(f"robot:{robot.path}", robot.rate)
+        bind_caller(Caller(robot.owner or ""))
+
+    def _count(self, who: str, rates: str) -> None:
+        g.standings = self._rates.hit(who, rates)
+        last = g.standings[-1]
+        if last.exceeded:
+            raise RateLimitedError(last.quota, last.window, last.reset)
 
 
 class UnderWay:
@@ -129,6 +152,12 @@ def _secret() -> str:
     if scheme.lower() != "bearer" or not secret:
         raise KeyInvalidError
     return secret.strip()
+
+
+def _has_token(right: str) -> bool:
+    """Whether the address carries the token, once; how long it takes says nothing about it."""
+    sent = request.args.getlist("access_token")
+    return len(sent) == 1 and same(digest_of(sent[0]), digest_of(right))
 
 
 def _leave(response: Response) -> Response:

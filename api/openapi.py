@@ -87,14 +87,19 @@ class Api(SpecTree):
         json: Model | None = None,
         form: Model | None = None,
         raw: tuple[str, ...] = (),
+        foreign: bool = False,
     ) -> Callable[[Route], Route]:
-        """Declare a route, see above; `raw` are media types whose bodies the route reads itself."""
+        """Declare a route, see above; `raw` are media types whose bodies the route reads itself.
+
+        A `foreign` one speaks another's protocol: it checks what comes itself, and no error of its is a problem.
+        """
 
         def decorate(route: Route) -> Route:
             operation = f"{tag}_{route.__name__}"
             assert operation not in self._raw_bodies, f"two routes are called {operation}"
             self._raw_bodies[operation] = raw
-            answered = Answers(answers, (*problems, *OF_EVERY_ROUTE, *(OF_EVERY_BODY if json or form or raw else ())))
+            shared = (*OF_EVERY_ROUTE, *(OF_EVERY_BODY if json or form or raw else ()))
+            answered = Answers(answers, () if foreign else (*problems, *shared))
             declared: Route = self.validate(
                 query=query,
                 headers=headers,
@@ -103,7 +108,7 @@ class Api(SpecTree):
                 resp=answered,
                 tags=[Tag(name=tag)],
                 operation_id=operation,
-            )(_checked(route, self.settings, query, headers, json, form, raw))
+            )(route if foreign else _checked(route, self.settings, query, headers, json, form, raw))
             self._answers[declared] = answered
             return declared
 

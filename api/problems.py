@@ -71,6 +71,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "request_failed": 502,
         "rate_limited": 429,
         "request_too_large": 413,
+        "robot_refused": 400,
         "scope_missing": 403,
         "settings_invalid": 500,
         "source_not_allowed": 403,

@@ -23,6 +23,9 @@ PUBLIC: Final = frozenset(
     }
 )
 
+# Robots come with a token of their own instead of a key: see the gate.
+ROBOTS: Final = "robots"
+
 # `submit` makes work and ends it, `read` looks at it.
 SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
     {
@@ -38,6 +41,7 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
         "models.listed": Scope.READ,
         "models.show": Scope.READ,
         "results.results": Scope.READ,
+        "course.predict": Scope.SUBMIT,
         "submissions.submit": Scope.SUBMIT,
         "synchronous.detect": Scope.SUBMIT,  # what it answers is what it has submitted
     }
@@ -46,4 +50,4 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
 
 def scope_of(endpoint: str) -> Scope | None:
     """What a key has to be for at a route, by its endpoint in Flask; None where none is needed."""
-    return None if endpoint in PUBLIC else SCOPES.get(endpoint, Scope.ADMIN)
+    return None if endpoint in PUBLIC or endpoint.startswith(f"{ROBOTS}.") else SCOPES.get(endpoint, Scope.ADMIN)

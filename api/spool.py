@@ -114,6 +114,12 @@ class UploadRequest(Request):
         """Do something when the request is over, however it ended."""
         self._at_close = action
 
+    def let_others_in(self) -> None:
+        """What the request held that others wait for is given back before it is over."""
+        if self._at_close is not None:
+            self._at_close()
+            self._at_close = None
+
     def _get_file_stream(
         self,
         total_content_length: int | None,  # noqa: ARG002  werkzeug's signature
@@ -142,8 +148,6 @@ class UploadRequest(Request):
     def close(self) -> None:
         """Give the spool's space back, however the request ended."""
         super().close()
-        if self._at_close is not None:
-            self._at_close()
-            self._at_close = None
+        self.let_others_in()
         if self._spool is not None:
             self._spool.close()

@@ -110,11 +110,11 @@ def synchronous_routes(
         with room.place(min(seconds, settings.max_wait_seconds)) as granted:
             if granted:
                 backend.immediate.check_wait(options, granted)
-            job = _submitted(backend.intake, settings, asked, options, terms)
+            job = submit_one(backend.intake, settings, asked, options, terms)
             answer = backend.immediate.answer(job, granted)
             if answer.result is None:
                 return accepted(backend, answer.job)
-            response = _shown(backend, settings, board, answer.job, json_format.loads(answer.result), kind)
+            response = show_result(backend, settings, board, answer.job, json_format.loads(answer.result), kind)
         if preferred and granted == seconds:
             response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
         return response
@@ -122,12 +122,14 @@ def synchronous_routes(
     return routes
 
 
-def _submitted(
+def submit_one(
     intake: Intake, settings: Settings, asked: DetectJson | DetectForm | DetectQuery, options: JobOptions, terms: Terms
 ) -> Job:
-    """A job of the image, whichever way it came."""
+    """A job of the image, whichever way it came; raises what the intake raises, InvalidRequestError for several."""
     if isinstance(asked, DetectJson):
-        return intake.submit_items([asked.item], options, terms)
+        job = intake.submit_items([asked.item], options, terms)
+        cast("UploadRequest", request).let_others_in()
+        return job
     if isinstance(asked, DetectForm):
         if len(asked.images) > 1:
             raise InvalidRequestError(
@@ -139,7 +141,7 @@ def _submitted(
     return intake.submit_files([(_RAW_NAME, content)], options, terms)
 
 
-def _shown(
+def show_result(
     backend: Backend, settings: Settings, board: DrawingBoard, job: Job, result: dict[str, Any], kind: str
 ) -> Response:
     """The answer to a call whose image is over, as `kind` where it has a result."""

@@ -42,6 +42,7 @@ OF_WORKERS_FOR_API = {
     "queue",
     "rates",
     "redis_link",
+    "robots",
     "settings",
     "sources",
     "store",

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-UNAVAILABLE = (2, "Service temporarily unavailable")
-NOT_AN_IMAGE = (216201, "image format error")
-WRONG_SIZE = (216202, "image size error")
-INTERNAL = (282000, "internal error")
+BaiduCode: TypeAlias = tuple[int, str]
 
-_BY_CODE = {
+UNAVAILABLE: BaiduCode = (2, "Service temporarily unavailable")
+LIMITED: BaiduCode = (18, "Open api qps request limit reached")
+INVALID: BaiduCode = (100, "Invalid parameter")
+WRONG_TOKEN: BaiduCode = (110, "Access token invalid or no longer valid")
+MISSING: BaiduCode = (216101, "not enough param")
+TOO_LONG: BaiduCode = (216103, "param too long")
+EMPTY: BaiduCode = (216200, "empty image")
+NOT_AN_IMAGE: BaiduCode = (216201, "image format error")
+WRONG_SIZE: BaiduCode = (216202, "image size error")
+NOT_BASE64: BaiduCode = (216203, "image size error")
+INTERNAL: BaiduCode = (282000, "internal error")
+
+_BY_CODE: Mapping[str, BaiduCode] = {
     "deadline_exceeded": UNAVAILABLE,
     "image_decode_failed": NOT_AN_IMAGE,
     "image_too_large": WRONG_SIZE,
@@ -29,7 +38,7 @@ def baidu_body(
 ) -> dict[str, Any]:
     """The body for a stored result, of detections or of an error; `root` gives the category path of a label."""
     if result["state"] != "succeeded":
-        return baidu_error(_BY_CODE.get((result.get("error") or {}).get("code", ""), INTERNAL), request_id)
+        return baidu_error(code_of((result.get("error") or {}).get("code", "")), request_id)
     found = [
         {"score": one["score"], "root": root(one["label"]), "keyword": one["label"]} for one in result["detections"]
     ]
@@ -42,7 +51,12 @@ def baidu_body(
     }
 
 
-def baidu_error(error: tuple[int, str], request_id: str) -> dict[str, Any]:
+def code_of(image_error: str) -> BaiduCode:
+    """Baidu's code and message for the code of an image that failed."""
+    return _BY_CODE.get(image_error, INTERNAL)
+
+
+def baidu_error(error: BaiduCode, request_id: str) -> dict[str, Any]:
     """The body for an error of Baidu's, (code, message)."""
     code, message = error
     return {"error_code": code, "error_msg": message, "requestId": request_id}

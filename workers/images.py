@@ -128,6 +128,15 @@ def decode(
         return to_rgb(upright), width, height
 
 
+def measure(content: bytes) -> tuple[int, int]:
+    """The width and height of an image in pixels, as they are stored; nothing of it is decompressed.
+
+    Raises ImageDecodeError, UnsupportedFormatError.
+    """
+    with _image_errors(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return image.size
+
+
 @contextmanager
 def _image_errors() -> Iterator[None]:
     """Translate whatever Pillow raises."""

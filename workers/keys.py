@@ -11,20 +11,19 @@ import re
 import secrets
 import time
 from enum import StrEnum
-from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workers.errors import KeyNotFoundError
 from workers.jobs import Quota
+from workers.names import Name
 from workers.rates import parsed_rates
 from workers.redis_link import RedisLink, translated
+from workers.robots import mask_tokens
 
 _KEYS, _REVOKED, _USED = "sl:keys", "sl:keys:revoked", "sl:keys:used"
 _USED_EVERY = 60.0  # seconds: how exact `last_used_at` is
 _LOOKS_LIKE_ONE = re.compile(r"sl_[0-9A-Za-z]{16,}")
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@ -]*$", max_length=64)]
 
 
 class Scope(StrEnum):
@@ -110,8 +109,8 @@ def same(one: str, other: str) -> bool:
 
 
 def mask_keys(text: str) -> str:
-    """A text without the keys in it."""
-    return _LOOKS_LIKE_ONE.sub("sl_***", text)
+    """A text without the keys in it, and without the robots' tokens."""
+    return mask_tokens(_LOOKS_LIKE_ONE.sub("sl_***", text))
 
 
 class KeyStore:

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
+from workers.robots import Robot, checked_robots, read_robots
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
@@ -44,6 +45,11 @@ class Settings(BaseSettings):
     )
     more_models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Further models of the server that jobs may ask for, separated by commas."
+    )
+    robots: Annotated[tuple[Robot, ...], NoDecode] = Field(
+        default=(Robot(),),
+        description="The robots that may call: JSON (a list of objects), or the path of a TOML file with a [[robots]] "
+        "for each; see docs/robot.md. `[]`: none. One without a token at /api/v3/prediction/commodity by default.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     port: int = Field(
@@ -206,6 +212,17 @@ class Settings(BaseSettings):
             if protocol in {"file", "local", "http", "https"}:
                 raise ValueError(f"{one!r}: files of the server are read by folder_roots, http by the items' url")
         return tuple(one.rstrip("/") for one in prefixes)
+
+    @field_validator("robots", mode="before")
+    @classmethod
+    def _read_robots(cls, value: Any) -> Any:  # noqa: ANN401  likewise
+        return read_robots(value) if isinstance(value, str) else value
+
+    @field_validator("robots")
+    @classmethod
+    def _check_robots(cls, robots: tuple[Robot, ...], info: ValidationInfo) -> tuple[Robot, ...]:
+        checked_robots(robots, (info.data.get("model", ""), *info.data.get("more_models", ())))
+        return robots
 
     @field_validator("fetch_private_hosts", "webhook_private_hosts")
     @classmethod

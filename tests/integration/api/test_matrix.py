@@ -21,6 +21,7 @@ from workers.jobs import Outcome
 from workers.keys import KeyStore, KeyTerms, Scope, new_secret
 from workers.queue import WorkQueue
 from workers.redis_link import RedisLink
+from workers.robots import COURSE_PATH
 from workers.settings import Settings
 
 VERBS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -66,6 +67,8 @@ CALLS = {
     "models.listed": Call("GET", "/v1/models", 200),
     "models.show": Call("GET", "/v1/models/default", 200),
     "results.results": Call("GET", "/v1/jobs/{job}/results", 200, owned=True),
+    "course.predict": Call("POST", COURSE_PATH, 504, send=upload),  # no worker runs here
+    "robots.predict": Call("POST", "/api/v3/prediction/commodity", 200),  # a token is asked for: see test_robots.py
     "submissions.submit": Call("POST", "/v1/jobs", 202, send=upload),
     "synchronous.detect": Call("POST", "/v1/detect?wait=0", 202, send=upload),
     "pages.file": Call("GET", "/page/0/style.css", 200),
@@ -112,7 +115,7 @@ class Api:
 @pytest.fixture
 def api(settings: Settings, link: RedisLink) -> Iterator[Api]:
     """The API as others can reach it."""
-    settings = settings.model_copy(update={"host": "192.0.2.1"})
+    settings = settings.model_copy(update={"host": "192.0.2.1", "detect_wait_seconds": 0.1})
     backend = open_backend(settings)
     duties = Duties(link, FsspecBlobs(settings.blob_url), settings, lambda _model: None)
     yield Api(create_app(settings, backend), backend, KeyStore(link), WorkQueue(link, settings, "w"), duties)
@@ -124,7 +127,7 @@ def test_every_route_is_in_the_tables(api: Api) -> None:
     endpoints = {rule.endpoint for rule in api.app.url_map.iter_rules()}
 
     assert endpoints == set(CALLS)
-    assert endpoints == set(SCOPES) | PUBLIC
+    assert endpoints == set(SCOPES) | PUBLIC | {"robots.predict"}
     assert set(SCOPES) & PUBLIC == set()
     for rule in api.app.url_map.iter_rules():
         methods = (rule.methods or set()) - {"OPTIONS", "HEAD"}

@@ -1,0 +1,94 @@
+"""What a robot sends: read, checked and decoded. What is wrong with it has one of Baidu's codes."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any, ClassVar, Final
+from urllib.parse import unquote
+
+from api.bodies import read_json
+from api.spool import UploadRequest
+from serving.errors import ShelflineError
+from workers.baidu import (
+    EMPTY,
+    INVALID,
+    MISSING,
+    NOT_BASE64,
+    TOO_LONG,
+    WRONG_SIZE,
+    BaiduCode,
+)
+from workers.images import measure
+from workers.settings import Settings
+
+MOST_BYTES: Final = 10 << 20  # of an image
+MOST_ID_CHARS: Final = 128
+SHORTEST, LONGEST = 15, 4096  # pixels of an image's shorter and longer side
+_MOST_CHARS: Final = 4 * math.ceil(MOST_BYTES / 3)  # of its base64
+_MOST_BODY_BYTES: Final = 3 * _MOST_CHARS + 65_536  # each character may be percent-encoded
+# What percent-encoding makes of base64, line breaks included: `unquote` would need an object for each.
+_ESCAPES: Final = (("%2B", "+"), ("%2F", "/"), ("%3D", "="), ("%0D", ""), ("%0A", ""))
+_MOST_OTHERS: Final = 100_000
+
+
+class RobotError(ShelflineError):
+    """Raised when a robot's request is answered with one of Baidu's errors; `error` is which."""
+
+    code: ClassVar[str] = "robot_refused"
+
+    def __init__(self, error: BaiduCode, detail: str) -> None:
+        super().__init__(detail)
+        self.error = error
+
+
+def read_fields(request: UploadRequest, settings: Settings) -> dict[str, Any]:
+    """The body, a JSON object, whatever its media type is; raises InvalidRequestError, RequestTooLargeError."""
+    return read_json(request, settings, most_bytes=_MOST_BODY_BYTES)
+
+
+def request_id_of(sent: dict[str, Any]) -> str:
+    """The id that the robot wants to be answered with; raises RobotError."""
+    found = sent.get("requestId")
+    if found is None or found == "":
+        raise RobotError(MISSING, "requestId is missing.")
+    if not isinstance(found, str):
+        raise RobotError(INVALID, "requestId is no string.")
+    if len(found) > MOST_ID_CHARS:
+        raise RobotError(TOO_LONG, f"requestId has {len(found)} characters, more than {MOST_ID_CHARS}.")
+    return found
+
+
+def image_of(sent: dict[str, Any]) -> bytes:
+    """The image's bytes, whose format and size are looked at; raises RobotError, ImageError."""
+    text = sent.get("image")
+    if text is None:
+        raise RobotError(MISSING, "image is missing.")
+    if not isinstance(text, str):
+        raise RobotError(INVALID, "image is no string.")
+    if not text:
+        raise RobotError(EMPTY, "image is empty.")
+    content = _decoded(text)
+    if not content:
+        raise RobotError(EMPTY, "image is empty.")
+    if len(content) > MOST_BYTES:
+        raise RobotError(WRONG_SIZE, f"The image has {len(content)} bytes, more than {MOST_BYTES}.")
+    width, height = measure(content)
+    if min(width, height) < SHORTEST or max(width, height) > LONGEST:
+        raise RobotError(
+            WRONG_SIZE, f"The image has {width} x {height} pixels: a side has {SHORTEST} to {LONGEST} of them."
+        )
+    return content
+
+
+def _decoded(text: str) -> bytes:
+    """Base64, perhaps percent-encoded, perhaps in lines, as what it stands for."""
+    if "%" in text:
+        for escape, meant in _ESCAPES:
+            text = text.replace(escape, meant).replace(escape.lower(), meant)
+        if 0 < text.count("%") <= _MOST_OTHERS:
+            text = unquote(text)
+    try:
+        return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+    except ValueError as error:
+        raise RobotError(NOT_BASE64, f"image is no base64 (RFC 4648, section 4): {error}.") from error

@@ -1,0 +1,127 @@
+"""The robots that may call: each has a path of its own, and its terms. See docs/robot.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from serving.tiles import Grid
+from workers.jobs import JobOptions
+from workers.names import Name
+
+COURSE_PATH: Final = "/api/v1/prediction/commodity"
+# First parts of the API's own addresses, now or to come.
+RESERVED: Final = frozenset({"", "docs", "healthz", "metrics", "openapi.json", "page", "readyz", "static", "v1"})
+
+_PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,200}")
+# In a query as it was sent: any character of the name may be percent-encoded.
+_NAME = "".join(f"(?:{one}|%{ord(one):02x})" for one in "access_token")
+_TOKEN_IN_TEXT = re.compile(rf"({_NAME}(?:=|%3d))[^&\s\"]*", re.IGNORECASE)
+
+
+class Robot(BaseModel):
+    """A robot: where it calls, with what token, and how it is answered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+
+    path: str = Field(
+        default="/api/v3/prediction/commodity", max_length=200, description="The path that its console registers."
+    )
+    token: SecretStr | None = Field(
+        default=None,
+        description="Its `access_token`, 16 or more letters, digits and ._~-; without one it is answered only where "
+        "the API asks for no keys.",
+    )
+    model: str | None = Field(default=None, description="The model; the setting's where it names none.")
+    threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Leave detections below this score out; the model's own where none."
+    )
+    max_detections: int | None = Field(default=None, ge=1, le=10_000, description="Keep so many, the best ones.")
+    tiles: str = Field(default="off", description="off, auto, or rows x columns as in 2x3.")
+    deadline_seconds: float = Field(default=5.0, gt=0, le=60, description="After this long it is told to come again.")
+    rate: str = Field(default="", description="Requests that it may send, as in 10/second;1000/minute. Empty: any.")
+    owner: Name | None = Field(
+        default=None, description="Whose its jobs are, as of an API key; nobody's where it names none."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, value: str) -> str:
+        if not _PATH.fullmatch(value):
+            raise ValueError("write it as in /api/v3/prediction/commodity: parts of letters, digits and ._~-")
+        if value == COURSE_PATH or value.split("/")[1] in RESERVED:
+            raise ValueError("this address is the API's own: choose one below /api/")
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
+            raise ValueError("write 16 or more random letters or digits, as `openssl rand -hex 16` makes them")
+        return value
+
+    @field_validator("tiles")
+    @classmethod
+    def _check_tiles(cls, value: str) -> str:
+        if value not in {"off", "auto"}:
+            Grid.parse(value)
+        return value
+
+    @field_validator("rate")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if value:
+            from workers.rates import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
+
+            parsed_rates(value)
+        return value
+
+    def options(self, default_model: str) -> JobOptions:
+        """The options of its jobs."""
+        return JobOptions(self.model or default_model, self.threshold, self.max_detections, tiles=self.tiles)
+
+
+def read_robots(text: str) -> Any:  # noqa: ANN401  what was written, before it is checked
+    """The robots of a setting: JSON, or the path of a TOML file with a [[robots]] for each.
+
+    Raises ValueError, in words that hold no token.
+    """
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            at = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "?"
+            raise ValueError(f"this is no JSON (at {at})") from None
+        return [found] if isinstance(found, dict) else found
+    try:
+        found = tomllib.loads(Path(text).read_text())
+    except OSError as error:
+        raise ValueError(f"the file cannot be read ({error.strerror}): give JSON, or a TOML file's path") from None
+    except ValueError as error:
+        where = re.search(r"\(at .*\)", str(error))
+        raise ValueError(f"the file is no TOML {where[0] if where else ''}".rstrip()) from None
+    if found.keys() != {"robots"}:
+        raise ValueError("the file needs a [[robots]] for each robot, and nothing else")
+    return found["robots"]
+
+
+def checked_robots(robots: Sequence[Robot], served: Sequence[str]) -> None:
+    """Raise ValueError where two robots have one path, or one has a model that is not served."""
+    paths = [one.path for one in robots]
+    for number, robot in enumerate(robots):
+        if robot.path in paths[:number]:
+            raise ValueError(f"two robots have the path {robot.path}")
+        if robot.model is not None and robot.model not in served:
+            raise ValueError(f"robot {number} has the model {robot.model!r}, which is not in SHELFLINE_MORE_MODELS")
+
+
+def mask_tokens(text: str) -> str:
+    """A text without the robots' tokens that stand in the addresses in it."""
+    return _TOKEN_IN_TEXT.sub(r"\1***", text)
