@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from api.access import terms_of_caller
 from api.answers import Answer
-from api.detected import DetectForm
+from api.detected import ImageForm
 from api.drawing import DrawingBoard
 from api.errors import BusyError, SpoolFullError
 from api.openapi import Api
@@ -22,11 +22,11 @@ from workers.errors import (
     NoImagesError,
     QueueFullError,
     StoreUnavailableError,
-    UnknownModelError,
     UnsupportedFormatError,
     WaitTooLongError,
     WorkerCrashedError,
 )
+from workers.jobs import JobOptions
 from workers.robots import COURSE_PATH
 from workers.settings import Settings
 
@@ -43,7 +43,6 @@ _PROBLEMS = (
     QueueFullError,
     SpoolFullError,
     StoreUnavailableError,
-    UnknownModelError,
     UnsupportedFormatError,
     WaitTooLongError,
     WorkerCrashedError,
@@ -55,19 +54,19 @@ def course_routes(settings: Settings, backend: Backend, api: Api, room: WaitingR
     routes = Blueprint("course", __name__)
 
     @routes.post(COURSE_PATH)
-    @api.describe(Answer({_PNG: None}), tag="course", form=DetectForm, problems=_PROBLEMS)
-    def predict(form: DetectForm) -> Response:
+    @api.describe(Answer({_PNG: None}), tag="course", form=ImageForm, problems=_PROBLEMS)
+    def predict(form: ImageForm) -> Response:
         """Detect in one image, and answer with the picture.
 
         The boxes are drawn on it. What `POST /v1/detect` does with `Accept: image/png`, but that an image which is not
         done in time has failed.
         """
-        options = form.job_options(settings.model)
+        options = JobOptions(settings.model)
         with room.place(min(settings.detect_wait_seconds, settings.max_wait_seconds)) as granted:
             if not granted:
                 raise BusyError("As many callers wait as may: ask again.")
             backend.immediate.check_wait(options, granted)
-            terms = terms_of_caller(form.deadline_seconds or granted)
+            terms = terms_of_caller(granted)
             job = submit_one(backend.intake, settings, form, options, terms)
             found = backend.immediate.answer(job, granted)
             if found.result is None:

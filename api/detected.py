@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
+from api.checking import Asked
 from api.image_result import DetectionDocument
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.submitted import ItemFields
@@ -31,14 +32,18 @@ class DetectHeaders(SubmitHeaders, ShowHeaders):
     )
 
 
-class DetectForm(OptionFields):
-    """One image, uploaded, and its options."""
+class ImageForm(Asked):
+    """One image, uploaded."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] = Field(
         description="The image file. `image`, `file` and `files` are the same field."
     )
+
+
+class DetectForm(OptionFields, ImageForm):
+    """One image, uploaded, and its options."""
 
 
 class DetectJson(OptionFields, ItemFields):

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from api.access import terms_of_caller
 from api.answers import Answer, document_answer
-from api.detected import DetectedDocument, DetectForm, DetectHeaders, DetectJson, DetectQuery
+from api.detected import DetectedDocument, DetectForm, DetectHeaders, DetectJson, DetectQuery, ImageForm
 from api.drawing import PICTURES, DrawingBoard
 from api.errors import BusyError, InvalidRequestError, NotAcceptableError, SpoolFullError, UnprocessableError
 from api.openapi import Api
@@ -123,14 +123,14 @@ def synchronous_routes(
 
 
 def submit_one(
-    intake: Intake, settings: Settings, asked: DetectJson | DetectForm | DetectQuery, options: JobOptions, terms: Terms
+    intake: Intake, settings: Settings, asked: DetectJson | ImageForm | DetectQuery, options: JobOptions, terms: Terms
 ) -> Job:
     """A job of the image, whichever way it came; raises what the intake raises, InvalidRequestError for several."""
     if isinstance(asked, DetectJson):
         job = intake.submit_items([asked.item], options, terms)
         cast("UploadRequest", request).let_others_in()
         return job
-    if isinstance(asked, DetectForm):
+    if isinstance(asked, ImageForm):
         if len(asked.images) > 1:
             raise InvalidRequestError(
                 f"{len(asked.images)} images came, and this call takes one: send them as a job, to POST /v1/jobs."

@@ -23,7 +23,7 @@ THERE = {
 @schemathesis.hook
 def before_call(context: Any, case: Any, _kwargs: dict[str, Any]) -> None:  # noqa: ARG001  schemathesis' signature
     """Let right requests for a job name what there is, so that jobs come of them."""
-    if case.operation.label not in {"POST /v1/jobs", "POST /v1/detect"}:
+    if case.operation.label not in {"POST /v1/jobs", "POST /v1/detect", "POST /api/v1/prediction/commodity"}:
         return
     if case.meta.generation.mode != GenerationMode.POSITIVE:
         return

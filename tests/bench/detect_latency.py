@@ -43,7 +43,7 @@ def main() -> None:
         served = model.describe("default")
 
         def direct() -> None:
-            pixels = prepare(photo, served.contract, MAX_PIXELS).pixels
+            pixels = prepare(photo, served.contract, MAX_PIXELS).rows[0]
             assert model.detect(served, np.stack([pixels]))
 
         try:

@@ -38,7 +38,7 @@ DOCUMENT = json.loads(PATH.read_text())
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
-DETECT = "post /v1/detect"
+DETECT = {"post /v1/detect", "post /api/v1/prediction/commodity"}  # which wait for a worker
 
 
 def _documented() -> Iterator[tuple[str, str]]:
@@ -152,7 +152,8 @@ def _other_body(lab: Lab) -> TestResponse:
 
 
 def _full_queue(lab: Lab) -> TestResponse:
-    failed = lab.job("failed") if lab.operation != DETECT else None  # that would measure a rate, and the wait be known
+    # That would measure a rate, and the wait be known.
+    failed = None if lab.operation in DETECT else lab.job("failed")
     lab.job()
     return lab.call(http=lab.client(max_waiting_images=1), job=failed)
 
@@ -201,7 +202,7 @@ def _detected(lab: Lab, state: str, code: str, *, wait: float = 20.0, **sent: An
 def _of_image(code: str, otherwise: Callable[[Lab], TestResponse] | None = None) -> Callable[[Lab], TestResponse]:
     """What fails an image: of a call for detections the worker says it, else it is provoked."""
     return lambda lab: (
-        _detected(lab, "failed", code) if lab.operation == DETECT or otherwise is None else otherwise(lab)
+        _detected(lab, "failed", code) if lab.operation in DETECT or otherwise is None else otherwise(lab)
     )
 
 
@@ -276,7 +277,7 @@ def _missing_image(lab: Lab) -> TestResponse:
 PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "archive_invalid": lambda lab: lab.call(data=b"no zip", content_type="application/zip"),
     "archive_too_large": lambda lab: lab.call(http=lab.client(max_archive_entries=1), **_zip("a.jpg", "b.jpg")),
-    "busy": lambda lab: _drawn_at_once(lab) if lab.operation == DETECT else _too_many_callers(lab),
+    "busy": lambda lab: _drawn_at_once(lab) if lab.operation in DETECT else _too_many_callers(lab),
     "concurrency_limited": lambda lab: _with_key(lab, concurrency=1, held=True),
     "crashed_worker": _of_image("crashed_worker"),
     "deadline_exceeded": _of_image("deadline_exceeded"),
@@ -298,11 +299,11 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "item_failed": lambda lab: lab.call(job=lab.job("failed")),
     "item_not_finished": lambda lab: lab.call(job=lab.job()),
     "item_not_found": lambda lab: (
-        _lost_picture(lab) if lab.operation == DETECT else lab.call(job=lab.job(), values={"index": "1"})
+        _lost_picture(lab) if lab.operation in DETECT else lab.call(job=lab.job(), values={"index": "1"})
     ),
     "job_gone": lambda lab: _deleted_job(lab) if "{job_id}" in lab.operation else _lost_job(lab),
     "job_not_found": lambda lab: lab.call(),
-    "job_state": lambda lab: _canceled(lab) if lab.operation == DETECT else _wrong_state(lab),
+    "job_state": lambda lab: _canceled(lab) if lab.operation in DETECT else _wrong_state(lab),
     "model_not_found": lambda lab: lab.call(values={"model": "nothing"}),
     "no_images": lambda lab: lab.call(data={}, content_type="multipart/form-data"),
     "not_acceptable": lambda lab: lab.call(headers={"Accept": "video/mp4"}),
