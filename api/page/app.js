@@ -84,6 +84,10 @@ $("model").addEventListener("change", () => {
   describeModel();
 });
 
+$("tiles").addEventListener("change", () => {
+  sendingKey = "";
+});
+
 const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
 let over = 0; // dragenter and dragleave come for every element on the way
 document.addEventListener("dragenter", (event) => carriesFiles(event) && $("drop").classList.toggle("over", ++over > 0));
@@ -115,7 +119,8 @@ $("submit-form").addEventListener("submit", async (event) => {
   sending(true);
   sendingKey ||= Array.from(crypto.getRandomValues(new Uint32Array(4)), (one) => one.toString(16)).join("-");
   try {
-    const options = $("model").value ? { model: $("model").value } : {};
+    const options = { tiles: $("tiles").value };
+    if ($("model").value) options.model = $("model").value;
     const send = { idempotencyKey: sendingKey, progress: progressed, signal: upload.signal };
     const job = await server.submit(files, options, send);
     const sent = files;
@@ -133,7 +138,7 @@ $("submit-form").addEventListener("submit", async (event) => {
 function sending(on) {
   $("upload").hidden = !on;
   $("submit").disabled = on || !files.length;
-  for (const control of [$("files"), $("model"), $("clear")]) control.disabled = on;
+  for (const control of [$("files"), $("model"), $("tiles"), $("clear")]) control.disabled = on;
   if (!on) return;
   progressed(0, 0);
   $("announcer").textContent = `Sending ${photos(files.length)}`;

@@ -177,6 +177,18 @@ def test_a_job_survives_a_reload(open_page: Callable[..., Page]) -> None:
     _done(page)
 
 
+def test_tiles_are_asked_for(open_page: Callable[..., Page], stack: FrontStack) -> None:
+    """The model looks at as many tiles as were chosen, beside the whole photo."""
+    page = open_page()
+    page.get_by_label("Look at").select_option("2x2")
+    stack.model.batches.clear()
+    _submit(page, _file("a.png"))
+    _done(page)
+
+    assert sum(stack.model.batches) == 5
+    expect(page.locator("#found button")).not_to_have_count(0)
+
+
 def test_the_slider_filters_at_once(open_page: Callable[..., Page]) -> None:
     """A higher score takes boxes off picture, list and strip; the page says how many are hidden."""
     page = open_page()
@@ -226,10 +238,10 @@ def test_the_keyboard_is_enough(open_page: Callable[..., Page]) -> None:
     page.set_input_files("#files", [_file(f"{number}.png") for number in range(3)])
     page.locator("#files").focus()
     order = []
-    for _ in range(4):
+    for _ in range(5):
         page.keyboard.press("Tab")
         order.append(page.evaluate("document.activeElement.id"))
-    assert order == ["clear", "model", "submit", ""]
+    assert order == ["clear", "model", "tiles", "submit", ""]
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     _done(page)
