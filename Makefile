@@ -34,6 +34,7 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.lanes
 	@$(PY) -m tests.bench.detect_latency
 	@$(PY) -m tests.bench.export
+	@$(PY) -m tests.bench.submits
 	@$(PY) -m tests.bench.results
 
 requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for

@@ -12,6 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from workers.errors import ImageMissingError, ImageTooLargeError, StoreUnavailableError
 
+_PIECE_BYTES = 1 << 20
+
 
 class BlobStore(Protocol):
     """Bytes by path. Paths are relative, of the project's own making."""
@@ -46,20 +48,17 @@ class FsspecBlobs:
     def write(self, path: str, content: BinaryIO) -> int:
         """Store all of `content`, in pieces, whole or not at all; returns its bytes; raises StoreUnavailableError."""
         full = self._path(path)
-        # Object stores show an object when it is complete; a local file would show what is written so far.
-        written = f"{full}.{secrets.token_hex(4)}.part" if self._local else full
         try:
-            self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
-            with self._files.open(written, "wb") as out:
-                shutil.copyfileobj(content, out, 1 << 20)
-                size = int(out.tell())
             if self._local:
-                Path(written).replace(full)
+                return _write_file(Path(full), content)
+            self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
+            with self._files.open(full, "wb") as out:
+                shutil.copyfileobj(content, out, _PIECE_BYTES)
+                return int(out.tell())
         except OSError as error:
             raise StoreUnavailableError(
                 f"The blob store cannot be written ({_reason(error)}): check BLOB_URL."
             ) from error
-        return size
 
     def read(self, path: str, most: int) -> bytes:
         """Read at most `most` bytes; raises ImageMissingError, ImageTooLargeError, StoreUnavailableError."""
@@ -112,6 +111,24 @@ def bounded(found: BinaryIO, most: int) -> bytes:
     if len(content) > most:
         raise ImageTooLargeError(f"The image has more than {most} bytes: make it smaller, or raise the limit.")
     return content
+
+
+def _write_file(path: Path, content: BinaryIO) -> int:
+    """Without fsspec, which takes three times as long for a small file.
+
+    Object stores show an object when it is complete; a file would show what is written so far, so it is renamed.
+    """
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        out = beside.open("wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        out = beside.open("wb")
+    with out:
+        shutil.copyfileobj(content, out, _PIECE_BYTES)
+        size = out.tell()
+    beside.replace(path)
+    return size
 
 
 def _reason(error: OSError) -> str:

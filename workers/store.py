@@ -95,7 +95,10 @@ class JobStore:
             raise IdempotencyInFlightError("Another request with this Idempotency-Key was faster: ask for its job.")
         if verdict == "upload_gone":
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
-        return self.get(details[0])
+        job_id, stored = details
+        if not stored:  # it was deleted since
+            raise self._missing(job_id)
+        return Job.from_hash(job_id, dict(zip(stored[::2], stored[1::2], strict=True)))
 
     def check_room(self, target: str, owner: str, quota: Quota = NO_QUOTA) -> None:
         """Raise QueueFullError where not one image more may wait: before an upload is stored, not only after."""

@@ -1,13 +1,13 @@
 -- ARGV: the job as JSON, then the first window's name, ref, custom_id, name, ref, custom_id, ...
--- Answers 'ok' and the job's id (another's where this was asked before), or why there is none: 'upload_gone',
+-- Answers 'ok', the job's id (another's where this was asked before) and its hash, or why there is none: 'upload_gone',
 -- 'parent_gone', 'not_reserved', or 'full' and what of: images, bytes, each with the owner's limit or everyone's.
 local new = cjson.decode(ARGV[1])
 local id, key = new.id, job_key(new.id)
-if redis.call('EXISTS', key) == 1 then return { 'ok', id } end
+if redis.call('EXISTS', key) == 1 then return { 'ok', id, redis.call('HGETALL', key) } end
 if new.retry_of ~= '' then
   local parent = redis.call('HMGET', job_key(new.retry_of), 'state', 'retried_as')
   if not parent[1] then return { 'parent_gone' } end
-  if parent[2] then return { 'ok', parent[2] } end
+  if parent[2] then return { 'ok', parent[2], redis.call('HGETALL', job_key(parent[2])) } end
 end
 local reservation = redis.call('HMGET', new.reservation, 'job', 'token')
 if new.reservation ~= '' and reservation[2] ~= new.token then return { 'not_reserved' } end
@@ -60,4 +60,4 @@ for _, endpoint in ipairs(redis.call('ZRANGE', 'sl:endpoints:' .. new.owner, 0, 
 end
 if hooks > 0 then redis.call('HSET', key, 'hooks', hooks, 'hooks_open', hooks, 'base_url', new.base_url) end
 feed(id, new.model, new.lane, 0, new.offset, 2)
-return { 'ok', id }
+return { 'ok', id, redis.call('HGETALL', key) }
