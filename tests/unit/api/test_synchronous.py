@@ -197,7 +197,7 @@ def test_options_stand_in_one_place(http: FlaskClient, backend: MemoryBackend) -
     """Those of the query would be a second opinion on what a body says."""
     for sent in ({"json": {"image": "eA=="}}, {"data": {"image": (io.BytesIO(b"x"), "a.png")}}):
         answer = http.post("/v1/detect?min_score=0.5", **sent)
-        assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
+        assert (answer.status_code, answer.get_json()["code"]) == (422, "unprocessable")
     assert not backend.store.jobs
 
 
