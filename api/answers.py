@@ -18,7 +18,7 @@ HEADERS: Mapping[str, str] = {
     "Content-Disposition": "A name for the file.",
     "ETag": "What `If-None-Match` may name, for an answer without a body where nothing has changed.",
     "Link": 'With `rel="next"`: where the next results are.',
-    "Location": "The job's address.",
+    "Location": "The address of what was made.",
     "Retry-After": "In how many seconds to ask again.",
     "RateLimit": "Of each rate of the key: how many requests are left (`r`), and in how many seconds more are (`t`).",
     "RateLimit-Policy": "The rates of the key: so many requests (`q`) in so many seconds (`w`).",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response
 
 from api.course import course_routes
+from api.deliveries import delivery_routes
 from api.docs import docs_routes
 from api.drawing import DrawingBoard
 from api.events import event_routes
@@ -30,6 +31,7 @@ from api.submissions import submission_routes
 from api.synchronous import synchronous_routes
 from api.uploads import OTHER_PARTS
 from api.waiting import WaitingRoom
+from api.webhooks import webhook_routes
 from api.wire import register_wire
 from workers.settings import Settings
 
@@ -81,5 +83,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.register_blueprint(course_routes(settings, backend, api, room, board))
     app.register_blueprint(image_routes(backend, api))
     app.register_blueprint(model_routes(settings, backend, api))
+    app.register_blueprint(webhook_routes(backend, api))
+    app.register_blueprint(delivery_routes(backend, api))
     app.register_blueprint(docs_routes(app, api))
     return app

@@ -29,6 +29,8 @@ ROBOTS: Final = "robots"
 # `submit` makes work and ends it, `read` looks at it.
 SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
     {
+        "deliveries.listed": Scope.READ,
+        "deliveries.redeliver": Scope.SUBMIT,
         "events.events": Scope.READ,
         "images.image": Scope.READ,
         "items.annotated": Scope.READ,
@@ -44,6 +46,15 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
         "course.predict": Scope.SUBMIT,
         "submissions.submit": Scope.SUBMIT,
         "synchronous.detect": Scope.SUBMIT,  # what it answers is what it has submitted
+        "webhooks.create": Scope.SUBMIT,
+        "webhooks.delete": Scope.SUBMIT,
+        "webhooks.disable": Scope.SUBMIT,
+        "webhooks.enable": Scope.SUBMIT,
+        "webhooks.listed": Scope.READ,
+        "webhooks.rotate": Scope.SUBMIT,
+        "webhooks.show": Scope.READ,
+        "webhooks.test": Scope.SUBMIT,
+        "webhooks.update": Scope.SUBMIT,
     }
 )
 

@@ -13,7 +13,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     SkipValidation,
     WithJsonSchema,
     model_validator,
@@ -22,12 +21,11 @@ from pydantic import (
 from api.checking import Asked
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.uploads import Upload
-from workers.errors import OutboundBlockedError
+from api.webhook_fields import WebhookFields, fetchable
 from workers.jobs import JobOptions
 from workers.origins.manifest import MAX_CUSTOM_ID_CHARS
 from workers.origins.simple import Item
-from workers.urls import MAX_URL_CHARS, parse_http_url
-from workers.webhooks.hooks import Event, Webhook, WebhookFormat, checked_events, checked_secret
+from workers.urls import MAX_URL_CHARS
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
@@ -53,14 +51,6 @@ def _decoded(value: Any) -> Any:  # noqa: ANN401  what came, before it is checke
     if not found:
         raise ValueError("there is no data")
     return found
-
-
-def _fetchable(url: str) -> str:
-    try:
-        parse_http_url(url)
-    except OutboundBlockedError as error:
-        raise ValueError(str(error).rstrip(".")) from error
-    return url
 
 
 def _from_text(value: Any) -> Any:  # noqa: ANN401  likewise
@@ -95,37 +85,6 @@ class JobFields(OptionFields):
         return replace(super().job_options(default_model), priority=self.priority)
 
 
-class WebhookFields(Asked):
-    """Who is told of something, and how. docs/webhooks.md has the events and the formats."""
-
-    url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(_fetchable)] = Field(
-        description="An http(s) URL that is POSTed to."
-    )
-    events: Annotated[list[Event], Field(max_length=len(Event))] | None = Field(
-        default=None, description="What it is told; null takes `job.finished`, and `item.finished` for `baidu`."
-    )
-    format: WebhookFormat = Field(
-        default=WebhookFormat.STANDARD,
-        description="Standard Webhooks 1.0, or the Baidu robot's result body: one POST an image, or one with all.",
-    )
-    secret: SecretStr | None = Field(
-        default=None, description="What it is signed with: `whsec_` and base64 of 24 to 64 bytes. It is never shown."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> WebhookFields:
-        checked_events(self.events, self.format)
-        if self.secret is not None:
-            checked_secret(self.secret.get_secret_value())
-        return self
-
-    @property
-    def webhook(self) -> Webhook:
-        """The webhook as a job keeps it."""
-        secret = self.secret.get_secret_value() if self.secret else ""
-        return Webhook(self.url, checked_events(self.events, self.format), self.format, secret)
-
-
 class SubmittedJob(JobFields):
     """The options of a job, what its caller wants to find with it again, and who is told of it."""
 
@@ -149,7 +108,7 @@ class ItemFields(Asked):
 
     model_config = ConfigDict(json_schema_extra=exactly_one("url", "image"))
 
-    url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(_fetchable)] | None = Field(
+    url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] | None = Field(
         default=None,
         description="An http(s) URL, which a worker fetches; a URL that gives no image fails this image.",
         json_schema_extra={"format": "uri", "pattern": "^https?://"},

@@ -20,6 +20,8 @@ from workers.rates import RateLimits
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
+from workers.webhooks.deliveries import Deliveries
+from workers.webhooks.endpoints import Endpoints
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Backend:
     keys: KeyRing
     rates: RateLimits
     immediate: Immediate
+    endpoints: Endpoints
+    deliveries: Deliveries
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -56,4 +60,6 @@ def open_backend(settings: Settings) -> Backend:
         KeyRing(KeyStore(link), settings),
         RateLimits(link),
         Immediate(store, load),
+        Endpoints(link, settings),
+        Deliveries(link, settings),
     )

@@ -1,1 +1,1 @@
-"""Webhooks: what callers are told of their jobs. See docs/decisions/0007-webhooks.md."""
+"""Webhooks: what callers are told of their jobs. See docs/decisions/0009-webhooks.md."""

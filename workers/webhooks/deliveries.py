@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Self
 
 from workers.errors import DeliveryNotFoundError, WebhookStateError
 from workers.jobs import Job
@@ -21,12 +21,21 @@ _MOST_WAITING = 200
 class Attempt:
     """One POST: when (seconds since the epoch), for how long, what was answered, why that was no delivery."""
 
+    delivery: str
     number: int
     at: float
     seconds: float
     status: int | None
     error: str
     answer: str
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what the sender recorded."""
+        one = json.loads(text)
+        return cls(
+            one["delivery"], one["attempt"], one["at"], one["seconds"], one["status"], one["error"], one["answer"]
+        )
 
 
 @dataclass(frozen=True)
@@ -78,10 +87,10 @@ class Deliveries:
     def events(self, job: Job) -> list[SentEvent]:
         """The events that were last attempted, the newest first, and before them those that wait for an attempt."""
         with translated():
-            logged = [json.loads(one) for one in self._link.client.lrange(f"sl:job:{job.id}:attempts", 0, -1)]
-        attempts: dict[str, list[dict[str, Any]]] = {}
-        for one in logged:
-            attempts.setdefault(one["delivery"], []).append(one)
+            logged = self._link.client.lrange(f"sl:job:{job.id}:attempts", 0, -1)
+        attempts: dict[str, list[Attempt]] = {}
+        for attempt in map(Attempt.from_json, logged):
+            attempts.setdefault(attempt.delivery, []).append(attempt)
         waiting: dict[str, float] = {}
         for number, hook in enumerate(self._hooks(job.id)):
             waiting |= self._waiting(job.id, number, hook)
@@ -129,15 +138,12 @@ def unknown_delivery(text: str) -> DeliveryNotFoundError:
     return DeliveryNotFoundError(f"There is no delivery {text[:80]!r}: see the deliveries of its job.")
 
 
-def _event(message: str, waits_until: float | None, logged: list[dict[str, Any]]) -> SentEvent:
+def _event(message: str, waits_until: float | None, attempts: Sequence[Attempt]) -> SentEvent:
     found = DeliveryId.parse(message)
     assert found is not None, message
-    attempts = tuple(
-        Attempt(one["attempt"], one["at"], one["seconds"], one["status"], one["error"], one["answer"]) for one in logged
-    )
     state: DeliveryState = "failed"
     if waits_until is not None:
         state = "waiting"
     elif attempts and not attempts[0].error:
         state = "delivered"
-    return SentEvent(message, found.hook, found.kind, state, waits_until, attempts)
+    return SentEvent(message, found.hook, found.kind, state, waits_until, tuple(attempts))

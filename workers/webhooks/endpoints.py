@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from workers.errors import WebhookNotFoundError, WebhookStateError
 from workers.jobs import is_id, new_id
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
+from workers.webhooks.deliveries import Attempt
 from workers.webhooks.hooks import Event, Webhook, WebhookFormat
 
 MOST_ENDPOINTS: Final = 20  # of an owner: each job holds a hook for each
@@ -129,10 +129,10 @@ class Endpoints:
             together.execute()
         return f"msg_{event}"
 
-    def attempts(self, endpoint_id: str) -> list[dict[str, Any]]:
-        """The last attempts to tell it something, the newest first, as the sender recorded them."""
+    def attempts(self, endpoint_id: str) -> list[Attempt]:
+        """The last attempts to tell it something, the newest first."""
         with translated():
-            return [json.loads(one) for one in self._link.client.lrange(f"sl:line:{endpoint_id}:attempts", 0, -1)]
+            return list(map(Attempt.from_json, self._link.client.lrange(f"sl:line:{endpoint_id}:attempts", 0, -1)))
 
     def _change(self, endpoint_id: str, **fields: object) -> None:
         flat = [part for field in fields.items() for part in field]

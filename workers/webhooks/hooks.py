@@ -8,7 +8,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
@@ -96,6 +96,10 @@ class Webhook:
         """Read what Redis keeps of a hook, or of an endpoint."""
         events = tuple(map(Event, stored["events"].split(",")))
         return cls(stored["url"], events, WebhookFormat(stored["format"]), stored["secret"])
+
+    def signed_with(self, secret: str) -> Self:
+        """The same with another secret."""
+        return replace(self, secret=secret)
 
     @property
     def identity(self) -> str:

@@ -23,8 +23,10 @@ from workers.queue import WorkQueue
 from workers.redis_link import RedisLink
 from workers.robots import COURSE_PATH
 from workers.settings import Settings
+from workers.webhooks.hooks import Webhook
 
 VERBS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+WEBHOOK = {"url": "https://example.com/hook"}
 RESULT = '{"index":0,"state":"failed"}'
 OTHER_SCOPE = {Scope.SUBMIT: Scope.READ, Scope.READ: Scope.SUBMIT, Scope.ADMIN: Scope.READ}
 
@@ -73,6 +75,17 @@ CALLS = {
     "synchronous.detect": Call("POST", "/v1/detect?wait=0", 202, send=upload),
     "pages.file": Call("GET", "/page/0/style.css", 200),
     "pages.show": Call("GET", "/", 200),
+    "deliveries.listed": Call("GET", "/v1/jobs/{job}/deliveries", 200, owned=True),
+    "deliveries.redeliver": Call("POST", "/v1/deliveries/x/redeliver", 404),  # whose it is: test_webhooks.py
+    "webhooks.create": Call("POST", "/v1/webhooks", 201, send=lambda: {"json": WEBHOOK}),
+    "webhooks.delete": Call("DELETE", "/v1/webhooks/{webhook}", 204, owned=True),
+    "webhooks.disable": Call("POST", "/v1/webhooks/{webhook}/disable", 200, owned=True),
+    "webhooks.enable": Call("POST", "/v1/webhooks/{webhook}/enable", 200, owned=True),
+    "webhooks.listed": Call("GET", "/v1/webhooks", 200),
+    "webhooks.rotate": Call("POST", "/v1/webhooks/{webhook}/rotate", 200, owned=True, send=lambda: {"json": {}}),
+    "webhooks.show": Call("GET", "/v1/webhooks/{webhook}", 200, owned=True),
+    "webhooks.test": Call("POST", "/v1/webhooks/{webhook}/test", 202, owned=True),
+    "webhooks.update": Call("PUT", "/v1/webhooks/{webhook}", 200, owned=True, send=lambda: {"json": WEBHOOK}),
 }
 
 
@@ -85,6 +98,7 @@ class Api:
     keys: KeyStore
     queue: WorkQueue
     duties: Duties
+    webhook: str  # an endpoint of the owner `a`
 
     @property
     def http(self) -> FlaskClient:
@@ -96,7 +110,7 @@ class Api:
     def ask(self, verb: str, call: Call, job: str, key: str | None) -> tuple[int, str]:
         """The status, and the code of the problem where there is one."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        path = call.path.format(job=job)
+        path = call.path.format(job=job, webhook=self.webhook)
         with self.http.open(path, method=verb, headers=headers, **(call.send() if verb == call.verb else {})) as answer:
             return answer.status_code, "" if answer.status_code < 400 or verb == "HEAD" else answer.get_json()["code"]
 
@@ -118,7 +132,9 @@ def api(settings: Settings, link: RedisLink) -> Iterator[Api]:
     settings = settings.model_copy(update={"host": "192.0.2.1", "detect_wait_seconds": 0.1})
     backend = open_backend(settings)
     duties = Duties(link, FsspecBlobs(settings.blob_url), settings, lambda _model: None)
-    yield Api(create_app(settings, backend), backend, KeyStore(link), WorkQueue(link, settings, "w"), duties)
+    webhook = backend.endpoints.create("a", Webhook(WEBHOOK["url"])).id
+    queue = WorkQueue(link, settings, "w")
+    yield Api(create_app(settings, backend), backend, KeyStore(link), queue, duties, webhook)
     backend.store.close()
 
 
@@ -144,7 +160,7 @@ def test_the_matrix(api: Api, endpoint: str) -> None:
     """Of every verb: no key, a wrong, a revoked, an expired one, another scope, another owner's, the right one."""
     call, scope = CALLS[endpoint], scope_of(endpoint)
     job = api.job(call.job) if "{job}" in call.path else ""
-    at_path = _verbs_at(api.app, call.path.format(job=job or "x"))
+    at_path = _verbs_at(api.app, call.path.format(job=job or "x", webhook=api.webhook))
     right, admin = api.key("a", scope or Scope.READ), api.key("c", Scope.ADMIN)
     other_owner, other_scope = api.key("b", scope or Scope.READ), api.key("a", OTHER_SCOPE[scope or Scope.READ])
     revoked = api.key("a", Scope.ADMIN)

@@ -266,6 +266,8 @@ class MemoryBackend:
     immediate: Immediate
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     rates: None = None
+    endpoints: None = None
+    deliveries: None = None
 
 
 @pytest.fixture
