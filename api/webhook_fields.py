@@ -45,7 +45,7 @@ class WebhookFields(Asked):
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] = Field(
         description="An http(s) URL that is POSTed to."
     )
-    events: Annotated[list[NamedEvent], Field(max_length=len(Event))] | None = Field(
+    events: Annotated[list[NamedEvent], Field(min_length=1, max_length=len(Event))] | None = Field(
         default=None, description="What it is told; null takes `job.finished`, and `item.finished` for `baidu`."
     )
     format: NamedFormat = Field(

@@ -16,6 +16,7 @@ from PIL import Image
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
+from workers import redis_link, segments
 from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
@@ -28,6 +29,7 @@ from workers.store import JobStore
 
 LEASE = 2.0  # seconds, of the workers that run as processes
 POOLS = ["prefork", "threads"]
+SMALL_SEGMENT = 5  # images
 
 
 def photo(seed: int) -> bytes:
@@ -155,3 +157,17 @@ def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:
 
 def under_way(front: Worker, job: Job, images: int) -> None:
     wait_until(lambda: front.store.get(job.id).succeeded >= images, 30, "the job's beginning")
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of a few images, so that a small job is sealed like a large one."""
+    source = redis_link._source
+
+    def smaller(name: str) -> str:
+        text = source(name)
+        assert "local SEGMENT = 1000" in text
+        return text.replace("local SEGMENT = 1000", f"local SEGMENT = {SMALL_SEGMENT}")
+
+    monkeypatch.setattr(redis_link, "_source", smaller)
+    monkeypatch.setattr(segments, "SEGMENT", SMALL_SEGMENT)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support import wait_until
-from workers import redis_link, segments
 from workers.blobs import FsspecBlobs
 from workers.intake import Intake, Terms
 from workers.jobs import Job, JobOptions, JobState
@@ -23,60 +20,9 @@ from workers.runtime import Runtime
 from workers.store import JobStore
 
 from .conftest import NoBell, Worker, photo
+from .mortal import Mortal, StoppedError
 
 IMAGES = 12  # of which one is no image; with B = 1 the window is 4, and a segment is 5 images here
-SMALL_SEGMENT = 5
-
-
-class StoppedError(BaseException):
-    """The process is no more. Not an Exception: nothing may handle it."""
-
-
-class Mortal:
-    """Makes a link's every command raise from the one after its `life`-th on, as if the process had been killed."""
-
-    def __init__(self, link: RedisLink, life: int) -> None:
-        self._left = life
-        self._lock = threading.Lock()
-        client = link.client
-        client.execute_command = self._wrapped(client.execute_command)
-        make_pipeline = client.pipeline
-
-        def pipeline(**options: Any) -> Any:
-            made = make_pipeline(**options)
-            made.execute = self._wrapped(made.execute)
-            return made
-
-        client.pipeline = pipeline
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it came to that."""
-        return self._left < 0
-
-    def _wrapped(self, command: Callable[..., Any]) -> Callable[..., Any]:
-        def execute(*args: Any, **options: Any) -> Any:
-            with self._lock:
-                self._left -= 1
-                if self._left < 0:
-                    raise StoppedError
-            return command(*args, **options)
-
-        return execute
-
-
-@pytest.fixture
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segments of a few images, so that a small job is sealed like a large one."""
-    source = redis_link._source
-
-    def smaller(name: str) -> str:
-        text = source(name)
-        assert "local SEGMENT = 1000" in text
-        return text.replace("local SEGMENT = 1000", f"local SEGMENT = {SMALL_SEGMENT}")
-
-    monkeypatch.setattr(redis_link, "_source", smaller)
-    monkeypatch.setattr(segments, "SEGMENT", SMALL_SEGMENT)
 
 
 def images() -> list[bytes]:

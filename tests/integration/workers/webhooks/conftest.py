@@ -24,7 +24,7 @@ from workers.redis_link import RedisLink
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.endpoints import Endpoints
-from workers.webhooks.hooks import Webhook, new_secret
+from workers.webhooks.hooks import DeliveryId, Webhook, new_secret
 from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
 
@@ -92,6 +92,16 @@ class Post:
                 dispatcher.run()
 
         threading.Thread(target=run, daemon=True).start()
+
+    def finish_by(self, job: Job) -> None:
+        """Have a sender of its own tell what the job's webhooks are told."""
+        self.sending()
+        self.finish(job)
+
+    def delivery(self, message: str) -> DeliveryId:
+        found = DeliveryId.parse(message)
+        assert found is not None
+        return found
 
     def told(self, job: Job) -> bool:
         """Whether all that the job's webhooks are told was told, or given up."""
