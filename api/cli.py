@@ -17,6 +17,7 @@ from api.job_commands import Key, Url, Var, commands
 from api.keys_command import app as keys_app
 from api.plan import PROJECT
 from api.up import run_stack
+from api.webhooks_command import app as webhooks_app
 from serving.errors import ShelflineError
 
 CANNOT = 2
@@ -25,6 +26,7 @@ _FILE_COLUMNS = 120
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(commands)
 app.add_typer(keys_app, name="keys")
+app.add_typer(webhooks_app, name="webhooks")
 
 Models = Annotated[Path, typer.Option(envvar="SHELFLINE_MODELS", help="The folder of the models.")]
 

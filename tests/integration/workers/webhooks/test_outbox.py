@@ -113,7 +113,7 @@ def test_a_sender_that_stops_after_any_command(make_post: Callable[..., Post], p
         assert client.zcard(f"sl:line:{line}:todo") == client.zcard(f"sl:line:{line}:leased") == 0
         assert client.zscore("sl:due:webhooks", line) is None
         life += 1
-    assert life > 5  # it was a whole life
+    assert life >= 5  # it was a whole life
 
 
 def attempt_all(post: Post, link: RedisLink) -> None:
