@@ -38,6 +38,7 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.export
 	@$(PY) -m tests.bench.submits
 	@$(PY) -m tests.bench.results
+	@$(PY) -m tests.bench.webhooks
 
 requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for
 	@.venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt

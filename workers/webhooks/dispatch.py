@@ -62,7 +62,8 @@ class Dispatcher:
             if claimed:
                 idle_since = time.monotonic()
             else:
-                self._stopping.wait(_LOOK_EVERY)
+                with self._changed:  # what ends makes room for the next
+                    self._changed.wait(_LOOK_EVERY)
 
     def _start(self, due: DueDelivery) -> None:
         with self._changed:

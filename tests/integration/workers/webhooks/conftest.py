@@ -47,7 +47,8 @@ class Receiver:
 
     def came(self, path: str = "") -> list[dict[str, Any]]:
         """The requests to paths that begin so, in the order they came."""
-        found = [json.loads(line) for line in self._log.read_text().splitlines()[1:]]
+        lines = self._log.read_text().split("\n")[1:-1]  # the last one may still be written
+        found = [json.loads(line) for line in lines]
         return [one for one in found if one["path"].startswith(f"/{path}")]
 
     def ids(self, path: str = "") -> list[str]:

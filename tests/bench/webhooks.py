@@ -1,0 +1,135 @@
+"""Webhooks to a healthy endpoint, and what one that hangs costs detection: `python -m tests.bench.webhooks`."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.celery_worker import ROOT, CeleryWorker
+from tests.integration.workers.webhooks.conftest import Receiver
+from tests.scripted_server import ScriptedServer
+from tests.support import RedisServer
+from workers.bell import CeleryBell
+from workers.blobs import FsspecBlobs
+from workers.celery_app import create_celery
+from workers.intake import Intake, Terms
+from workers.jobs import Job, JobOptions
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+from workers.store import JobStore
+from workers.webhooks.endpoints import Endpoints
+from workers.webhooks.hooks import Event, Webhook
+
+EVENTS, IMAGES, PAIRS = 2000, 1000, 5
+
+
+class Bench:
+    """A Redis, a worker, a sender and a receiver, each a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.redis = RedisServer(folder / "redis")
+        (folder / "redis").mkdir()
+        self.redis.start()
+        self.model = ScriptedServer()
+        self.model.start()
+        self.receiver = Receiver(folder / "receiver.log")
+        self.settings = Settings(
+            redis_url=self.redis.url,
+            blob_url=str(folder / "blobs"),
+            model_server=self.model.target,
+            webhook_private_hosts=frozenset((self.receiver.host,)),
+        )
+        self.link = RedisLink(self.settings.redis_url)
+        blobs = FsspecBlobs(self.settings.blob_url)
+        self.store = JobStore(self.link, blobs, self.settings)
+        bell = CeleryBell(self.link, create_celery(self.settings))
+        self.intake = Intake(self.link, self.store, blobs, bell, self.settings)
+        self.endpoints = Endpoints(self.link, self.settings)
+        self.worker = CeleryWorker(self.settings, "prefork", folder / "worker.log")
+        command = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.webhooks.main:app", "worker"]
+        command += ["--queues", "webhooks", "--pool", "threads", "--concurrency", "1"]
+        environment = os.environ | {
+            "REDIS_URL": self.settings.redis_url,
+            "BLOB_URL": self.settings.blob_url,
+            "SHELFLINE_WEBHOOK_PRIVATE_HOSTS": self.receiver.host,
+        }
+        with (folder / "sender.log").open("ab") as log:
+            self.sender = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def submit(self, contents: list[bytes], owner: str) -> Job:
+        files = [(f"{number}.jpg", io.BytesIO(content)) for number, content in enumerate(contents)]
+        return self.intake.submit_files(files, JobOptions("default"), Terms(owner, base_url="http://x/"))
+
+    def close(self) -> None:
+        self.worker.kill()
+        os.killpg(self.sender.pid, signal.SIGKILL)
+        self.sender.wait()
+        self.receiver.process.kill()
+        self.receiver.process.wait()
+        self.model.stop()
+        self.redis.kill()
+
+
+def until(true: Callable[[], object]) -> None:
+    while not true():
+        time.sleep(0.01)
+
+
+def deliveries(bench: Bench) -> float:
+    """Events a second to an endpoint that answers at once, from the first POST to the last."""
+    endpoint = bench.endpoints.create("rate", Webhook(bench.receiver.url("ok/rate"), (Event.ITEM_FINISHED,)))
+    job = bench.submit([b"no image"] * EVENTS, "rate")
+    until(lambda: len(bench.receiver.ids("ok/rate")) >= EVENTS)
+    came = bench.receiver.came("ok/rate")
+    bench.endpoints.delete(endpoint.id)
+    bench.store.wait(job.id, 60)
+    return EVENTS / (came[-1]["at"] - came[0]["at"])
+
+
+def detection(bench: Bench, photos: list[bytes], owner: str) -> float:
+    """Images a second of one job, from its first claim to its end."""
+    job = bench.store.wait(bench.submit(photos, owner).id, 300)
+    assert job.finished_at
+    assert job.started_at
+    return job.total / (job.finished_at - job.started_at)
+
+
+def main() -> None:
+    """Print the numbers."""
+    rng = np.random.default_rng(0)
+    photos = []
+    for _ in range(IMAGES):
+        out = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (240, 320, 3), np.uint8)).save(out, "JPEG")
+        photos.append(out.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        try:
+            print(f"deliveries a second to a healthy endpoint: {deliveries(bench):.0f}")
+            bench.endpoints.create("hanging", Webhook(bench.receiver.url("hang/bench"), (Event.ITEM_FINISHED,)))
+            detection(bench, photos, "plain")
+            ratios = []
+            for _ in range(PAIRS):
+                plain, hanging = (detection(bench, photos, owner) for owner in ("plain", "hanging"))
+                ratios.append(hanging / plain)
+                print(f"images/s {plain:.0f} without a webhook, {hanging:.0f} with one that hangs: {ratios[-1]:.2f}")
+            print(f"median ratio {statistics.median(ratios):.2f}, of {PAIRS} pairs")
+        finally:
+            bench.close()
+
+
+if __name__ == "__main__":
+    main()
