@@ -104,10 +104,10 @@ class _Answerer:
             if not granted:
                 raise RobotError(UNAVAILABLE, "As many callers wait as may.")
             job = self._submitted(options, ends)
-            found = self._backend.immediate.answer(job, ends - time.monotonic())
-        if found.result is None:
+            found = self._backend.immediate.result(job, ends - time.monotonic())
+        if found is None:
             raise RobotError(UNAVAILABLE, f"The job {job.id} was not done in time.")
-        result = json.loads(found.result)
+        result = json.loads(found)
         if result["state"] != "succeeded":
             error = result.get("error") or {"code": "", "detail": "The job was canceled."}
             raise RobotError(code_of(error["code"]), f"{error['detail']} (job {job.id})")

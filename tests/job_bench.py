@@ -34,7 +34,7 @@ class JobBench:
         new = NewJob(new_id("job"), JobOptions(model), total, 3600.0, owner=owner)
         sources = [ImageSource(f"{index}.jpg", f"blob:{index}") for index in range(total)]
         self.blobs.write(manifest_path(new.id), io.BytesIO(b"".join(map(manifest_line, sources))))
-        due_in(self.link, draft(f"jobs/{new.id}"), 60.0)
+        due_in(self.link, [draft(f"jobs/{new.id}")], 60.0)
         return self.store.create(new, [], 0)
 
     def settle(self, job: Job, indexes: Sequence[int], state: str = "succeeded", **more: Any) -> None:

@@ -19,6 +19,11 @@ DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
 RING_SECONDS = 2  # how long a ring may be under way; then the key is gone, and the next addition rings again
 
 
+def ring_key(model: str) -> str:
+    """What is there while a ring is under way; whoever answers it deletes it before the first claim."""
+    return f"sl:ring:{model}"
+
+
 class Bell(Protocol):
     """What rings for work."""
 
@@ -40,11 +45,6 @@ class CeleryBell:
                 self._send(DETECT_TASK, DETECT_QUEUE, [model])
         except Exception as error:  # noqa: BLE001  Redis', kombu's and the socket's
             log.warning("ring lost", model=model, error=str(error))
-
-    def answered(self, model: str) -> None:
-        """A worker is about to claim: what is added from now on rings again."""
-        with translated():
-            self._link.client.delete(f"sl:ring:{model}")
 
     def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, once in so many seconds among all workers."""

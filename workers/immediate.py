@@ -39,6 +39,13 @@ class Immediate:
                 math.ceil(expected - seconds),
             )
 
+    def result(self, job: Job, seconds: float) -> str | None:
+        """The result (JSON) of a job of one image as soon as it is settled, None where it was not in so many seconds.
+
+        What follows in a job from its last result is not waited for. Raises JobNotFoundError, JobGoneError.
+        """
+        return self._store.wait_for_result(job.id, seconds)
+
     def answer(self, job: Job, seconds: float) -> Answer:
         """The job and its result once it is over, or as it stands after so many seconds.
 

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -35,7 +35,7 @@ from workers.reservations import Reservation, Reservations
 from workers.settings import Settings
 from workers.sources import allowed_folder, manifest_line, manifest_path, read_window
 from workers.store import JobStore
-from workers.uploads import Upload, draft, drop_upload, due_in
+from workers.uploads import Upload, drop_upload
 from workers.webhooks.hooks import Webhook
 from workers.webhooks.outbox import webhook_of
 
@@ -86,8 +86,8 @@ class Intake:
                 if reservation.job:
                     return self._store.get(reservation.job)
             self._store.check_room(options.target, terms.owner, terms.quota)
-            upload = self._new_upload(reservation)
             job = self._new(options, terms)
+            upload = self._new_upload(job.id, reservation)
             return self._create(self._with_manifest(job, origin.parts(), upload, origin.empty), reservation)
 
     def submit_folder(self, folder: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
@@ -137,10 +137,10 @@ class Intake:
             raise JobStateError(f"The job is {old.state.value}: its failed images can be tried again when it is over.")
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
-        upload = self._new_upload(None)
         webhook, base_url = webhook_of(self._link, old.id)
         terms = Terms(old.owner, metadata=old.metadata, quota=quota, webhook=webhook, base_url=base_url)
         job = self._new(old.options, terms, retry_of=old.id)
+        upload = self._new_upload(job.id, None)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._create(self._with_manifest(job, failed, upload, "No image of the job failed."), None)
 
@@ -176,19 +176,19 @@ class Intake:
             raise
 
     def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "") -> NewJob:
-        job_id = new_id("job")
-        due_in(self._link, draft(f"jobs/{job_id}"), self._settings.upload_grace_seconds)  # undone when there is a job
         deadline = terms.deadline_seconds or self._settings.deadline_seconds
-        mine = NewJob(job_id, options, 0, deadline, owner=terms.owner, metadata=terms.metadata, quota=terms.quota)
+        mine = NewJob(
+            new_id("job"), options, 0, deadline, owner=terms.owner, metadata=terms.metadata, quota=terms.quota
+        )
         base_url = self._settings.public_url or terms.base_url
         return replace(mine, retry_of=retry_of, webhook=terms.webhook, base_url=base_url)
 
-    def _new_upload(self, reservation: Reservation | None) -> Upload:
+    def _new_upload(self, job: str, reservation: Reservation | None) -> Upload:
         def alive() -> None:
             if reservation:
                 self._reservations.renew(reservation)
 
-        return Upload(self._link, self._blobs, self._settings.upload_grace_seconds, alive)
+        return Upload(self._link, self._blobs, job, self._settings.upload_grace_seconds, alive)
 
     def _while_alive(self, parts: Iterator[str], reservation: Reservation) -> Iterator[str]:
         for part in parts:
@@ -198,13 +198,13 @@ class Intake:
     def _with_manifest(self, job: NewJob, parts: Iterator[Part], upload: Upload, empty: str) -> NewJob:
         """Store the images and the manifest of a job; returns it with what is known then."""
         try:
-            total = self._write_manifest(job.id, map(upload.add, parts), empty)
+            total = self._write_manifest(job.id, map(upload.add, parts), empty, upload.note)
         except BaseException:
             drop_upload(self._link, upload.id)
             raise
         return replace(job, total=total, upload=upload.id, bytes=upload.bytes)
 
-    def _write_manifest(self, job_id: str, sources: Iterable[ImageSource], empty: str) -> int:
+    def _write_manifest(self, job_id: str, sources: Iterable[ImageSource], empty: str, note: Callable[[], None]) -> int:
         total = 0
         seen: set[str] = set()
         with tempfile.SpooledTemporaryFile(_MANIFEST_IN_MEMORY) as manifest:
@@ -221,6 +221,7 @@ class Intake:
             if not total:
                 raise NoImagesError(empty)
             manifest.seek(0)
+            note()
             self._blobs.write(manifest_path(job_id), manifest)  # type: ignore[arg-type]  # a file in all but name
         return total
 

@@ -111,12 +111,7 @@ class WorkQueue:
     def pause(self, target: str, seconds: float) -> None:
         """Open the breaker: for so long nobody claims images of the target."""
         with translated():
-            self._link.client.set(_breaker_key(target), "1", px=int(seconds * 1000))
-
-    def paused(self, target: str) -> bool:
-        """Whether the breaker is open."""
-        with translated():
-            return bool(self._link.client.exists(_breaker_key(target)))
+            self._link.client.set(breaker_key(target), "1", px=int(seconds * 1000))
 
     def hand_back(self, deliveries: Sequence[Delivery], *, started: bool = True, fault: bool = False) -> None:
         """Put images back at the end of their lane, for whoever comes next.
@@ -137,7 +132,8 @@ class WorkQueue:
             return not self._link.client.exists(f"sl:job:{delivery.job}")
 
 
-def _breaker_key(target: str) -> str:
+def breaker_key(target: str) -> str:
+    """What is there while the breaker is open."""
     return f"sl:breaker:{target}"
 
 

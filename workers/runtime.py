@@ -12,7 +12,7 @@ import structlog
 
 from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
-from workers.bell import CeleryBell
+from workers.bell import CeleryBell, ring_key
 from workers.blobs import FsspecBlobs
 from workers.catalog import Catalog
 from workers.celery_app import create_celery
@@ -24,7 +24,7 @@ from workers.leases import Leases
 from workers.models import Models
 from workers.parts import Parts
 from workers.pipeline import Pipeline
-from workers.queue import WorkQueue
+from workers.queue import WorkQueue, breaker_key
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 from workers.store import JobStore
@@ -87,9 +87,7 @@ class Runtime:
         if self._stopping.is_set():
             return
         try:
-            self._seen()
-            self._bell.answered(target)
-            if self._parts.queue.paused(target):
+            if self._answer(target):
                 return
             if Pipeline(self._parts, target, self._models.current(target)).run():
                 self._bell.ring(target)
@@ -119,6 +117,14 @@ class Runtime:
                 if self._said.get(model) != error.code:  # once, not at every look
                     log.warning("model not available", model=model, code=error.code, error=str(error))
                 self._said[model] = error.code
+
+    def _answer(self, target: str) -> bool:
+        """Answer a ring: what is added from now on rings again. Says whether the target's breaker is open."""
+        with translated(), self._link.client.pipeline(transaction=False) as together:
+            together.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
+            together.delete(ring_key(target))
+            together.exists(breaker_key(target))
+            return bool(together.execute()[-1])
 
     def _seen(self) -> None:
         with translated():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from workers.errors import (
 )
 from workers.finished import FinishedListener
 from workers.indexes import Indexes
-from workers.jobs import NO_QUOTA, ImageSource, Job, NewJob, Outcome, Quota, is_id
+from workers.jobs import NO_QUOTA, ImageSource, Job, JobState, NewJob, Outcome, Quota, is_id
 from workers.load import Load
 from workers.redis_link import RedisLink, translated
 from workers.reservations import Reservation
@@ -136,6 +137,26 @@ class JobStore:
                 finished.wait(timeout)
                 found = self._look_at_one(job_id)
         return found
+
+    def wait_for_result(self, job_id: str, timeout: float) -> str | None:
+        """The result (JSON) of the first image once it is settled; None where there is none after `timeout` seconds.
+
+        Raises JobNotFoundError, JobGoneError.
+        """
+        ends = time.monotonic() + timeout
+        with self._finished.waiting_for(job_id, changes=True) as changed:
+            while True:
+                changed.clear()
+                with translated(), self._link.client.pipeline() as together:
+                    together.hget(f"sl:job:{job_id}", "state")
+                    together.hget(f"sl:job:{job_id}:seg:0", "0")
+                    state, result = together.execute()
+                if state is None:
+                    raise self._missing(job_id)
+                left = ends - time.monotonic()
+                if result is not None or JobState(state).terminal or left <= 0:
+                    return None if result is None else str(result)
+                changed.wait(left)
 
     def _look_at_one(self, job_id: str) -> tuple[Job, str | None]:
         with translated(), self._link.client.pipeline() as together:

@@ -67,6 +67,11 @@ class MemoryStore:
         job = self.wait(job_id, timeout)
         return job, self.lines[job_id][0] if job.state.terminal else None
 
+    def wait_for_result(self, job_id: str, timeout: float) -> str | None:
+        """The result of a job of one image once it is terminal; None after the timeout."""
+        job = self.wait(job_id, timeout)
+        return self.lines[job_id][0] if job.state.terminal else None
+
     def results(self, job_id: str, start: int = 0, end: int | None = None) -> Iterator[str]:
         """The stored lines."""
         self.get(job_id)
