@@ -21,8 +21,8 @@ _MOST_DETECTIONS = 10_000  # of an image: a contract allows no more
 def write_coco(source: ResultSource) -> Iterator[str]:
     """`images` (id: the index), `annotations` (bbox: [x, y, width, height] in pixels), `categories`, `failures`.
 
-    Images that failed are in `failures`, with their error, and not in `images`. Categories come last, since a label
-    may be found that no contract has.
+    Images that were given a `custom_id` have it beside COCO's fields. Those that failed are in `failures`, with their
+    error, and not in `images`. Categories come last, since a label may be found that no contract has.
     """
     unknown: dict[str, int] = {}
     yield f'{{"info":{json.dumps({"description": f"Shelfline job {source.job}"})},"licenses":[],"images":['
@@ -41,7 +41,7 @@ def _images(source: ResultSource) -> Iterator[Any]:
         head, found, _ = line.partition(_DETECTIONS)  # they are most of the line, and not needed here
         one = json.loads(head + "}" if found else line)
         if one["state"] == "succeeded":
-            yield {"id": one["index"], "file_name": one["name"], "width": one["width"], "height": one["height"]}
+            yield {"id": one["index"], **_named(one), "width": one["width"], "height": one["height"]}
 
 
 def _annotations(source: ResultSource, unknown: dict[str, int]) -> Iterator[str]:
@@ -57,10 +57,16 @@ def _failures(source: ResultSource) -> Iterator[Any]:
         if _SUCCEEDED not in line and (result := json.loads(line))["state"] != "succeeded":
             yield {
                 "image_id": result["index"],
-                "file_name": result["name"],
+                **_named(result),
                 "state": result["state"],
                 "error": result.get("error"),
             }
+
+
+def _named(result: Result) -> dict[str, str]:
+    """What an image is called: its name, and the id that its caller gave it."""
+    own_id = result.get("custom_id")
+    return {"file_name": result["name"], **({"custom_id": own_id} if own_id else {})}
 
 
 def _annotation(result: Result, number: int, found: Result, category: int) -> str:

@@ -108,9 +108,10 @@ def test_coco(found: list[dict[str, Any]]) -> None:
         assert (x, y) == (box["xmin"], box["ymin"])
         assert (x + width, y + height) == pytest.approx((box["xmax"], box["ymax"]), abs=0.01)
         assert annotation["area"] == pytest.approx(width * height, abs=0.01)
-    assert [one["image_id"] for one in document["failures"]] == [
-        one["index"] for one in found if one["state"] != "succeeded"
-    ]
+    bad = [one for one in found if one["state"] != "succeeded"]
+    assert [one["image_id"] for one in document["failures"]] == [one["index"] for one in bad]
+    ids = [one.get("custom_id") for one in document["images"] + document["failures"]]
+    assert ids == [one.get("custom_id") or None for one in good + bad]
 
 
 def _shelf() -> list[dict[str, Any]]:
