@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from workers.errors import (
+    FolderNotAllowedError,
     FolderNotFoundError,
     ManifestError,
     OutboundBlockedError,
@@ -52,7 +53,10 @@ class Manifest:
         yield from ("manifest", str(self._base or ""), sha256(self._content))
 
     def parts(self) -> Iterator[Part]:
-        """The rows' images; raises ManifestError, with the number of the row, SourceNotAllowedError."""
+        """The rows' images.
+
+        Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError, each with the number of the row.
+        """
         self._check_size()
         start = self._content.read(_PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
         self._content.seek(0)
@@ -65,8 +69,8 @@ class Manifest:
                 yield self._part(row)
             except (ManifestError, OutboundBlockedError) as error:
                 raise ManifestError(f"Row {number} of the manifest: {error}") from error
-            except SourceNotAllowedError as error:
-                raise SourceNotAllowedError(f"Row {number} of the manifest: {error}") from error
+            except (FolderNotAllowedError, SourceNotAllowedError) as error:
+                raise type(error)(f"Row {number} of the manifest: {error}") from error
 
     def _check_size(self) -> None:
         most = self._settings.max_manifest_bytes
@@ -107,7 +111,7 @@ class Manifest:
         # By name only; the worker looks where links lead when it reads the file.
         allowed = ".." not in full.parts and any(full.is_relative_to(root) for root in self._settings.folder_roots)
         if not full.is_absolute() or not allowed:
-            raise SourceNotAllowedError("path is not under an allowed root: see SHELFLINE_FOLDER_ROOTS.")
+            raise FolderNotAllowedError("path is not under an allowed root: see SHELFLINE_FOLDER_ROOTS.")
         return path, file_ref(full)
 
 

@@ -87,7 +87,7 @@ def test_what_is_refused(make_http: Callable[..., FlaskClient], tmp_path: Path) 
         ({"manifest": "/etc/passwd"}, 403, "folder_not_allowed"),
         ({"manifest": str(tmp_path / "root" / "gone.csv")}, 422, "folder_not_found"),
         ({"manifest": str(tmp_path / "root" / "m.csv")}, 422, "manifest_invalid"),
-        ({"manifest": str(tmp_path / "root" / "outside.csv")}, 403, "source_not_allowed"),
+        ({"manifest": str(tmp_path / "root" / "outside.csv")}, 403, "folder_not_allowed"),
         ({"manifest": str(tmp_path / "root" / "empty.csv")}, 422, "no_images"),
     ):
         assert send(http, body) == (status, code), body
