@@ -7,14 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from api.checking import Asked
-from serving.tiles import MOST_TILES, Grid
+from serving.tiles import MOST_TILES, checked_tiles
 from workers.jobs import JobOptions
-
-
-def _tiles(text: str) -> str:
-    if text not in {"off", "auto"}:
-        Grid.parse(text)
-    return text
 
 
 class OptionFields(Asked):
@@ -32,7 +26,7 @@ class OptionFields(Asked):
     max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="Keep so many detections an image, the best ones."
     )
-    tiles: Annotated[str, AfterValidator(_tiles), Field(pattern=r"^(off|auto|[1-9]\d?x[1-9]\d?)$")] = Field(
+    tiles: Annotated[str, AfterValidator(checked_tiles), Field(pattern=r"^(off|auto|[1-9]\d?x[1-9]\d?)$")] = Field(
         default="off",
         description="Look at overlapping tiles of each image too, for objects that vanish in the whole: `auto` chooses "
         f"them by the image's size, `2x3` is 2 rows of 3, at most {MOST_TILES} in all.",

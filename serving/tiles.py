@@ -41,11 +41,18 @@ class Grid:
         """Read `RxC`, rows by columns; raises ValueError where it is none, or has too many tiles."""
         found = _GRID.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no grid of tiles: give rows x columns, as in 2x3")
+            raise ValueError(f"{text!r} is no grid of tiles: give off, auto, or rows x columns as in 2x3")
         grid = cls(int(found[1]), int(found[2]))
         if grid.tiles > MOST_TILES:
             raise ValueError(f"a grid has at most {MOST_TILES} tiles, {text} has {grid.tiles}")
         return grid
+
+
+def checked_tiles(text: str) -> str:
+    """The option `tiles` as it is: off, auto or a grid; raises ValueError for anything else."""
+    if text not in {"off", "auto"}:
+        Grid.parse(text)
+    return text
 
 
 def choose_grid(height: int, width: int, input_height: int, input_width: int, *, overlap: float, scale: float) -> Grid:

@@ -15,7 +15,6 @@ from serving.tiles import Grid
 from workers.webhooks.hooks import Webhook
 
 Lane = Literal["interactive", "bulk"]
-LANES: tuple[Lane, ...] = ("interactive", "bulk")
 _AUTO_ROWS = 9  # an image's, until some of its job are done: a photo of some megapixels makes 5 to 21
 INTERACTIVE_IMAGES = 8  # a job of at most so many images goes to the interactive lane
 

@@ -7,11 +7,11 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from serving.tiles import Grid
+from serving.tiles import checked_tiles
 from workers.jobs import JobOptions
 from workers.names import Name
 
@@ -24,6 +24,15 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,200}")
 # In a query as it was sent: any character of the name may be percent-encoded.
 _NAME = "".join(f"(?:{one}|%{ord(one):02x})" for one in "access_token")
 _TOKEN_IN_TEXT = re.compile(rf"({_NAME}(?:=|%3d))[^&\s\"]*", re.IGNORECASE)
+
+
+def checked_rate(text: str) -> str:
+    """Rates as they are, or none; raises ValueError for what is no rate."""
+    if text:
+        from workers.rates import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
+
+        parsed_rates(text)
+    return text
 
 
 class Robot(BaseModel):
@@ -44,9 +53,13 @@ class Robot(BaseModel):
         default=None, ge=0, le=1, description="Leave detections below this score out; the model's own where none."
     )
     max_detections: int | None = Field(default=None, ge=1, le=10_000, description="Keep so many, the best ones.")
-    tiles: str = Field(default="off", description="off, auto, or rows x columns as in 2x3.")
+    tiles: Annotated[str, AfterValidator(checked_tiles)] = Field(
+        default="off", description="off, auto, or rows x columns as in 2x3."
+    )
     deadline_seconds: float = Field(default=5.0, gt=0, le=60, description="After this long it is told to come again.")
-    rate: str = Field(default="", description="Requests that it may send, as in 10/second;1000/minute. Empty: any.")
+    rate: Annotated[str, AfterValidator(checked_rate)] = Field(
+        default="", description="Requests that it may send, as in 10/second;1000/minute. Empty: any."
+    )
     owner: Name | None = Field(
         default=None, description="Whose its jobs are, as of an API key; nobody's where it names none."
     )
@@ -65,22 +78,6 @@ class Robot(BaseModel):
     def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
             raise ValueError("write 16 or more random letters or digits, as `openssl rand -hex 16` makes them")
-        return value
-
-    @field_validator("tiles")
-    @classmethod
-    def _check_tiles(cls, value: str) -> str:
-        if value not in {"off", "auto"}:
-            Grid.parse(value)
-        return value
-
-    @field_validator("rate")
-    @classmethod
-    def _check_rate(cls, value: str) -> str:
-        if value:
-            from workers.rates import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
-
-            parsed_rates(value)
         return value
 
     def options(self, default_model: str) -> JobOptions:

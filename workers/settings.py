@@ -7,16 +7,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
-from workers.robots import Robot, checked_robots, read_robots
+from workers.robots import Robot, checked_rate, checked_robots, read_robots
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
 _ADMIN_KEY = re.compile(r"sl_[0-9A-Za-z]{32,200}")
-_PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
 
 
 class Settings(BaseSettings):
@@ -73,7 +72,7 @@ class Settings(BaseSettings):
         default=None,
         description="An API key of scope admin that needs not be made: `sl_` and 32 or more random letters or digits.",
     )
-    key_rate: str = Field(
+    key_rate: Annotated[str, AfterValidator(checked_rate)] = Field(
         default="",
         description="Requests of an API key that names no rate itself, as in `10/second;1000/minute`. Empty: no bound.",
     )
@@ -243,15 +242,6 @@ class Settings(BaseSettings):
             raise ValueError("write `sl_` and 32 or more random letters or digits, as in sl_$(openssl rand -hex 16)")
         return value
 
-    @field_validator("key_rate")
-    @classmethod
-    def _check_rate(cls, value: str) -> str:
-        if value:
-            from workers.rates import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
-
-            parsed_rates(value)
-        return value
-
     @property
     def own_key(self) -> str | None:
         """The API key that commands send, in clear."""
@@ -266,11 +256,6 @@ class Settings(BaseSettings):
     def served_models(self) -> tuple[str, ...]:
         """The models that jobs may ask for, the default one first."""
         return (self.model, *(name for name in self.more_models if name != self.model))
-
-    @property
-    def redis_url_masked(self) -> str:
-        """The Redis address without its password, for logs."""
-        return _PASSWORD.sub(r"\1:***@", self.redis_url)
 
 
 def load_settings(**overrides: object) -> Settings:
