@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     priority: Lane | None
     deadline_seconds: float | None
     metadata: Mapping[str, str] | None
+    webhook: Mapping[str, Any] | None
 
 
 class ShelflineClient:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Response, request, url_for
+from flask import Response, request
 
-from workers.documents import Document, JobDocument, UrlsDocument, job_document
+from workers.documents import Document, JobDocument, UrlsDocument, job_document, urls_at
 from workers.jobs import Job
 
 if TYPE_CHECKING:
@@ -38,11 +38,5 @@ def accepted(backend: Backend, job: Job) -> Response:
 
 
 def job_urls(job_id: str) -> UrlsDocument:
-    """The absolute addresses of a job."""
-    return UrlsDocument(
-        self=url_for("jobs.show", job_id=job_id, _external=True),
-        results=url_for("results.results", job_id=job_id, _external=True),
-        events=url_for("events.events", job_id=job_id, _external=True),
-        cancel=url_for("jobs.cancel", job_id=job_id, _external=True),
-        retry=url_for("jobs.retry", job_id=job_id, _external=True),
-    )
+    """The addresses of a job, as its caller reached the API."""
+    return urls_at(request.url_root, job_id)

@@ -52,15 +52,21 @@ class UrlsDocument(Document):
     self: str
     results: str
     events: str
+    deliveries: str
     cancel: str
     retry: str
 
 
 def urls_at(base_url: str, job_id: str) -> UrlsDocument:
-    """The addresses of a job below the API's own, where no request says them; a test compares."""
+    """The addresses of a job below the API's own."""
     job = f"{base_url.rstrip('/')}/v1/jobs/{job_id}"
     return UrlsDocument(
-        self=job, results=f"{job}/results", events=f"{job}/events", cancel=f"{job}/cancel", retry=f"{job}/retry"
+        self=job,
+        results=f"{job}/results",
+        events=f"{job}/events",
+        deliveries=f"{job}/deliveries",
+        cancel=f"{job}/cancel",
+        retry=f"{job}/retry",
     )
 
 

@@ -59,6 +59,19 @@ def test_files_are_uploaded_under_their_names(client: ShelflineClient, backend: 
     assert job.options == OptionsDocument(model="other-1.0", min_score=0.5, max_detections=9)
 
 
+def test_who_is_told_of_an_upload(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+    """Options that are objects go with an upload too."""
+    (tmp_path / "a").write_bytes(b"x")
+    hook = {"url": "https://shop.example/hook", "events": ["item.finished"]}
+
+    client.submit_files([("a.jpg", tmp_path / "a")], webhook=hook, metadata={"store": "7"})
+
+    terms = backend.intake.terms
+    assert terms.webhook is not None
+    assert (terms.webhook.url, terms.webhook.events) == (hook["url"], ("item.finished",))
+    assert terms.metadata == {"store": "7"}
+
+
 def test_a_name_that_is_not_unicode(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
     """A file name in another encoding is escaped, not an error."""
     (tmp_path / "a").write_bytes(b"x")

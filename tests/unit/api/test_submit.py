@@ -4,8 +4,10 @@ import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -36,6 +38,16 @@ def _assert_problem(response: TestResponse, status: int, code: str) -> dict[str,
     assert {"type", "title", "detail", "request_id", "retryable"} <= set(body)
     assert body["request_id"] == response.headers["X-Request-ID"]
     return body
+
+
+def test_a_job_says_where_things_are(app: Flask, http: FlaskClient) -> None:
+    """Every address in a job's `urls` is one of the API's, by the method that it is for."""
+    urls = _send(http, [("a.jpg", b"x")]).get_json()["urls"]
+
+    routes = app.url_map.bind("localhost")
+    for name, url in urls.items():
+        method = "POST" if name in {"cancel", "retry"} else "GET"
+        assert set(routes.match(urlsplit(url).path, method)[1]) == {"job_id"}, name
 
 
 def test_files_become_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
