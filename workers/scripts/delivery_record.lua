@@ -43,7 +43,9 @@ if not registered(line) or redis.call('EXISTS', endpoint_key(line)) == 0 then
 end
 
 if has_hook then
-  if verdict == 'failed' and delay ~= '' and not disabled then
+  local wanted = redis.call('HEXISTS', hook, 'dropped') == 0
+    and (not registered(line) or redis.call('HGET', endpoint_key(line), 'state') == 'enabled')
+  if verdict == 'failed' and delay ~= '' and wanted and not disabled then
     redis.call('HINCRBY', hook, 'attempts:' .. event, 1)
     redis.call('ZADD', todo_key(line), fmt(now + tonumber(delay)), member)
   else
