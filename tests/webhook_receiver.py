@@ -22,6 +22,7 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 HANG_SECONDS = 60
+BOMB = gzip.compress(bytes(100_000_000), 6)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -80,7 +81,7 @@ def _huge(answer: _Handler) -> None:
 
 
 def _bomb(answer: _Handler) -> None:
-    answer.send(200, gzip.compress(bytes(100_000_000), 9), content_encoding="gzip")
+    answer.send(200, BOMB, content_encoding="gzip")
 
 
 def _redirect(answer: _Handler) -> None:

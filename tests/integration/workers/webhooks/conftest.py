@@ -143,7 +143,7 @@ def make_post(make_worker: Callable[..., Worker], receiver: Receiver) -> Iterato
 
     def make(**given: Any) -> Post:
         host = frozenset((receiver.host,))
-        quick = {"webhook_private_hosts": host, "webhook_seconds": 1.5, "webhook_retries": (0.05, 0.05)}
+        quick = {"webhook_private_hosts": host, "webhook_seconds": 5.0, "webhook_retries": (0.05, 0.05)}
         made.append(Post(make_worker(**(quick | given)), receiver))
         return made[-1]
 
