@@ -16,6 +16,7 @@ from api.detect import DetectRequest, run_detect
 from api.job_commands import Key, Url, Var, commands
 from api.keys_command import app as keys_app
 from api.plan import PROJECT
+from api.refusals import KeyMissingError
 from api.up import run_stack
 from api.webhooks_command import app as webhooks_app
 from serving.errors import ShelflineError
@@ -95,7 +96,8 @@ def main() -> None:
     try:
         app()
     except ShelflineError as error:
-        typer.echo(f"Error: {error}", err=True)
+        how = " A command takes it from --key or SHELFLINE_API_KEY." if error.code == KeyMissingError.code else ""
+        typer.echo(f"Error: {error}{how}", err=True)
         sys.exit(CANNOT)
 
 

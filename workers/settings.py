@@ -58,11 +58,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("PORT", "SHELFLINE_PORT"),
         description="Port that the API listens on.",
     )
-    key: SecretStr | None = Field(
-        default=None,
-        validation_alias=AliasChoices("SHELFLINE_API_KEY", "SHELFLINE_KEY"),
-        description="The API key that commands send.",
-    )
+    api_key: SecretStr | None = Field(default=None, description="The API key that commands send.")
     require_keys: bool = Field(
         default=False,
         description="Answer only callers with an API key, also before one was made. Where one was made, and where "
@@ -245,7 +241,7 @@ class Settings(BaseSettings):
     @property
     def own_key(self) -> str | None:
         """The API key that commands send, in clear."""
-        return self.key.get_secret_value() if self.key else None
+        return self.api_key.get_secret_value() if self.api_key else None
 
     @property
     def demands_keys(self) -> bool:
