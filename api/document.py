@@ -42,7 +42,10 @@ def _parameter(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:
-    return {**schema, "properties": {name: _never_null(one) for name, one in schema["properties"].items()}}
+    form = {**schema, "properties": {name: _never_null(one) for name, one in schema["properties"].items()}}
+    if "oneOf" in form:  # that one field is given says it all, where none can be null
+        form["oneOf"] = [{"required": one["required"]} for one in form["oneOf"]]
+    return form
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:

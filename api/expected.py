@@ -29,7 +29,8 @@ from workers.errors import StoreUnavailableError
 
 Problems = tuple[type[ShelflineError], ...]
 
-OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError)
+OF_EVERY_ADDRESS: Problems = (UrlTooLongError,)  # said before any route is looked for, to robots too
+OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError, *OF_EVERY_ADDRESS)
 OF_EVERY_KEY: Problems = (
     KeyMissingError,
     KeyInvalidError,
@@ -44,7 +45,6 @@ OF_ANY_REQUEST: Problems = (
     NotFoundError,
     MethodNotAllowedError,
     RequestTimeoutError,
-    UrlTooLongError,
     ExpectationFailedError,
     HeadersTooLargeError,
     UnsupportedTransferCodingError,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from flask import Blueprint, Response, url_for
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from api.access import caller
 from api.answers import Answer
@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from workers.backend import Backend
 
 _PLACE = re.compile(r"([0-9]{1,15})\.(job_[0-9a-f]{32})")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+def _time(text: str) -> str:
+    """A time as RFC 3339 has it; pydantic alone takes numbers and days too."""
+    if not _TIME.fullmatch(text):
+        raise ValueError("give a time with its zone, as in 2026-01-31T08:30:00Z (RFC 3339)")
+    return text
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 
 
 class ListQuery(Asked):
@@ -32,8 +43,8 @@ class ListQuery(Asked):
 
     state: JobState | None = Field(default=None, description="Only jobs in this state.")
     model: Annotated[str, Field(max_length=128)] | None = Field(default=None, description="Only jobs of this model.")
-    created_after: AwareDatetime | None = Field(default=None, description="Only jobs created then or later.")
-    created_before: AwareDatetime | None = Field(default=None, description="Only jobs created earlier.")
+    created_after: Time | None = Field(default=None, description="Only jobs created then or later.")
+    created_before: Time | None = Field(default=None, description="Only jobs created earlier.")
     limit: int = Field(default=20, ge=1, le=100, description="At most so many.")
     cursor: str = Field(
         default="",

@@ -34,7 +34,7 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 from api.answers import Answer, Answers
 from api.checking import NoQuery, checked_body, checked_headers, checked_query
 from api.document import finished_document
-from api.expected import ABOUT, OF_EVERY_BODY, OF_EVERY_KEY, OF_EVERY_ROUTE, Problems
+from api.expected import ABOUT, OF_EVERY_ADDRESS, OF_EVERY_BODY, OF_EVERY_KEY, OF_EVERY_ROUTE, Problems
 from api.scopes import scope_of
 from api.spool import UploadRequest
 from workers.keys import Scope
@@ -91,7 +91,7 @@ class Api(SpecTree):
     ) -> Callable[[Route], Route]:
         """Declare a route, see above; `raw` are media types whose bodies the route reads itself.
 
-        A `foreign` one speaks another's protocol: it checks what comes itself, and no error of its is a problem.
+        A `foreign` one speaks another's protocol: it checks what comes itself, and no error of its own is a problem.
         """
 
         def decorate(route: Route) -> Route:
@@ -99,7 +99,7 @@ class Api(SpecTree):
             assert operation not in self._raw_bodies, f"two routes are called {operation}"
             self._raw_bodies[operation] = raw
             shared = (*OF_EVERY_ROUTE, *(OF_EVERY_BODY if json or form or raw else ()))
-            answered = Answers(answers, () if foreign else (*problems, *shared))
+            answered = Answers(answers, OF_EVERY_ADDRESS if foreign else (*problems, *shared))
             declared: Route = self.validate(
                 query=query,
                 headers=headers,

@@ -10,6 +10,8 @@ from api.checking import Asked
 from serving.tiles import MOST_TILES, checked_tiles
 from workers.jobs import JobOptions
 
+TILES = "^(off|auto|[1-9][0-9]?x[1-9][0-9]?)$"
+
 
 class OptionFields(Asked):
     """The options of every kind of job."""
@@ -26,7 +28,7 @@ class OptionFields(Asked):
     max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="Keep so many detections an image, the best ones."
     )
-    tiles: Annotated[str, AfterValidator(checked_tiles), Field(pattern=r"^(off|auto|[1-9]\d?x[1-9]\d?)$")] = Field(
+    tiles: Annotated[str, Field(json_schema_extra={"pattern": TILES}), AfterValidator(checked_tiles)] = Field(
         default="off",
         description="Look at overlapping tiles of each image too, for objects that vanish in the whole: `auto` chooses "
         f"them by the image's size, `2x3` is 2 rows of 3, at most {MOST_TILES} in all.",

@@ -21,7 +21,7 @@ from pydantic import (
 from api.checking import Asked
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.uploads import Upload
-from api.webhook_fields import WebhookFields, fetchable
+from api.webhook_fields import HTTP, WebhookFields, fetchable
 from workers.jobs import JobOptions
 from workers.origins.manifest import MAX_CUSTOM_ID_CHARS
 from workers.origins.simple import Item
@@ -111,7 +111,7 @@ class ItemFields(Asked):
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] | None = Field(
         default=None,
         description="An http(s) URL, which a worker fetches; a URL that gives no image fails this image.",
-        json_schema_extra={"format": "uri", "pattern": "^https?://"},
+        json_schema_extra=HTTP,
     )
     image: Base64Image | None = Field(
         default=None, description="The image file in base64, bare or as a `data:` URL.", repr=False

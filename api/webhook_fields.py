@@ -13,6 +13,10 @@ from workers.errors import OutboundBlockedError
 from workers.urls import MAX_URL_CHARS, parse_http_url
 from workers.webhooks.hooks import Event, Webhook, WebhookFormat, checked_events, checked_secret
 
+# 24 to 64 bytes in base64.
+SIGNING = "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|([A-Za-z0-9+/]{4})?[A-Za-z0-9+/]{2}==)?$"
+HTTP: dict[str, Any] = {"pattern": "^https?://"}  # more than a `uri`: hosts and paths may have letters of any script
+
 
 def fetchable(url: str) -> str:
     """A URL that may be asked for; raises ValueError."""
@@ -43,7 +47,7 @@ class WebhookFields(Asked):
     """Who is told of something, and how. docs/webhooks.md has the events and the formats."""
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] = Field(
-        description="An http(s) URL that is POSTed to."
+        description="An http(s) URL that is POSTed to.", json_schema_extra=HTTP
     )
     events: Annotated[list[NamedEvent], Field(min_length=1, max_length=len(Event))] | None = Field(
         default=None, description="What it is told; null takes `job.finished`, and `item.finished` for `baidu`."
@@ -53,7 +57,9 @@ class WebhookFields(Asked):
         description="Standard Webhooks 1.0, or the Baidu robot's result body: one POST an image, or one with all.",
     )
     secret: SecretStr | None = Field(
-        default=None, description="What it is signed with: `whsec_` and base64 of 24 to 64 bytes. It is never shown."
+        default=None,
+        description="What it is signed with: `whsec_` and base64 of 24 to 64 bytes. It is never shown.",
+        json_schema_extra={"pattern": SIGNING},
     )
 
     @model_validator(mode="after")

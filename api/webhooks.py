@@ -14,7 +14,7 @@ from api.deliveries import AttemptDocument
 from api.expected import Problems
 from api.openapi import Api
 from api.showing import answer
-from api.webhook_fields import WebhookFields
+from api.webhook_fields import SIGNING, WebhookFields
 from workers.documents import Document, Timestamp, rfc3339
 from workers.errors import StoreUnavailableError, WebhookNotFoundError, WebhookStateError
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
@@ -37,7 +37,9 @@ class Rotation(Asked):
     """A new secret for an endpoint."""
 
     secret: SecretStr | None = Field(
-        default=None, description="`whsec_` and base64 of 24 to 64 bytes; null has one made."
+        default=None,
+        description="`whsec_` and base64 of 24 to 64 bytes; null has one made.",
+        json_schema_extra={"pattern": SIGNING},
     )
     keep_old_seconds: float = Field(
         default=_DAY, ge=0, le=30 * _DAY, description="For so long what is sent is signed with the old one too."

@@ -130,7 +130,11 @@ def test_jobs_are_listed_page_by_page(http: FlaskClient, submit: Callable[..., s
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=101", "state=done", "cursor=x", "cursor=%C3%BC", "cursor=MS5q", "created_after=2020-01-01"],
+    [
+        *("limit=0", "limit=101", "state=done", "cursor=x", "cursor=%C3%BC", "cursor=MS5q"),
+        *("created_after=2020-01-01", "created_after=2020-01-01T00:00:00", "created_after=2020-02-30T00:00:00Z"),
+        *("created_before=0.5", "created_before=1600000000"),
+    ],
 )
 def test_a_list_that_cannot_be(http: FlaskClient, query: str) -> None:
     """What is wrong is named."""

@@ -94,6 +94,7 @@ def _problem(server: Server, *pieces: bytes, pause: float = 0.0) -> dict[str, An
         (b"GET /healthz HTTP/1.1\nHost: a\n\n", 400, "invalid_request"),
         (b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", 400, "invalid_request"),
         (b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "url_too_long"),
+        (b"GET /v1/jobs?model=" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "url_too_long"),
         (GET + b"X: " + b"a" * 10_000 + b"\r\n\r\n", 431, "headers_too_large"),
         (GET + b"".join(b"X%d: a\r\n" % number for number in range(200)) + b"\r\n", 431, "headers_too_large"),
         (GET + b"Host: b\r\n\r\n", 400, "invalid_request"),

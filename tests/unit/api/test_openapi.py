@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -12,7 +13,9 @@ from flask.testing import FlaskClient
 from api.answers import Answer
 from api.make_openapi import PATH, openapi_text
 from api.openapi import Api
+from api.webhook_fields import SIGNING
 from workers.settings import Settings
+from workers.webhooks.hooks import checked_secret
 
 NOT_DESCRIBED = {"docs", "pages"}  # what is for people
 
@@ -47,13 +50,15 @@ def test_every_reference_leads_somewhere(http: FlaskClient, document: dict[str, 
 def test_every_operation_says_what_it_is(document: dict[str, Any]) -> None:
     """A summary that is a sentence, its own problems, and no parameter that could be null.
 
-    A robot's errors are no problems, and stand in its one answer.
+    A robot's errors are no problems, and stand in its one answer; only an address that is too long reaches no route.
     """
     for operations in document["paths"].values():
         for operation in operations.values():
             assert re.fullmatch(r"[A-Z].*\.", operation["summary"]), operation["operationId"]
             robot = operation["tags"] == ["robots"]
-            assert {"200"} == set(operation["responses"]) if robot else {"400", "403"} < set(operation["responses"])
+            assert (
+                {"200", "414"} == set(operation["responses"]) if robot else {"400", "403"} < set(operation["responses"])
+            )
             assert "null" not in str([one["schema"] for one in operation["parameters"]])
 
 
@@ -87,3 +92,15 @@ def test_an_unknown_parameter_is_refused(http: FlaskClient) -> None:
     assert http.get("/healthz?verbose=1").get_json()["code"] == "unknown_field"
     doubled = http.get("/v1/jobs/job_0?wait=1&wait=2")
     assert (doubled.status_code, doubled.get_json()["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("size", [0, 23, 24, 25, 26, 27, 61, 62, 63, 64, 65, 66, 68])
+def test_the_secret_in_the_document_is_the_one_that_is_taken(size: int) -> None:
+    """A client that checks it by the document, and the server, agree."""
+    secret = "whsec_" + base64.b64encode(bytes(size)).decode()
+    try:
+        checked_secret(secret)
+    except ValueError:
+        assert not re.search(SIGNING, secret)
+    else:
+        assert re.search(SIGNING, secret)
