@@ -33,11 +33,15 @@ from workers.queue import WorkQueue
 from workers.redis_link import RedisLink
 from workers.reservations import Reservations
 from workers.settings import Settings
+from workers.webhooks.endpoints import MOST_ENDPOINTS
+from workers.webhooks.outbox import Outbox
 
 DOCUMENT = json.loads(PATH.read_text())
-METHODS = ("get", "post", "put", "patch", "delete")
+FORM = "multipart/form-data"
+HOOK = {"url": "https://example.com/hook", "events": ["job.started"]}
 
-
+# What the server says before the application is asked: see test_wire.py.
+OF_THE_WIRE = {"url_too_long"}
 DETECT = {"post /v1/detect", "post /api/v1/prediction/commodity"}  # which wait for a worker
 
 
@@ -47,7 +51,8 @@ def _documented() -> Iterator[tuple[str, str]]:
             for response in operation["responses"].values():
                 schema = response.get("content", {}).get("application/problem+json", {}).get("schema")
                 for code in schema["allOf"][1]["properties"]["code"]["enum"] if schema else ():
-                    yield f"{method} {path}", code
+                    if code not in OF_THE_WIRE:
+                        yield f"{method} {path}", code
 
 
 @dataclass
@@ -63,17 +68,23 @@ class Lab:
     def call(self, *, http: FlaskClient | None = None, job: str | None = None, **sent: Any) -> TestResponse:
         """Call the operation; path parameters are those of `job`, else of a job that does not exist."""
         method, path = self.operation.split(" ")
-        values = {"job_id": job or new_id("job"), "index": "0", "model": "default"} | sent.pop("values", {})
+        values = {"job_id": job or new_id("job"), "index": "0", "model": "default"}
+        values |= {"webhook_id": new_id("wh"), "delivery_id": "msg_1"} | sent.pop("values", {})
         for name, value in values.items():
             path = path.replace(f"{{{name}}}", value)
-        if method == "post" and "data" not in sent and "requestBody" in self.described:
-            sent |= _upload()
+        if "data" not in sent and (body := self.described.get("requestBody")):
+            sent |= _upload() if FORM in body["content"] else _json(**self.smallest)
         return (http or self.http).open(path, method=method.upper(), **sent)
 
     @property
     def root(self) -> Path:
         """A folder that jobs may read."""
         return self.settings.folder_roots[0]
+
+    @property
+    def smallest(self) -> dict[str, Any]:
+        """The least that a body of JSON must have."""
+        return {} if self.operation.endswith("/rotate") else HOOK
 
     @property
     def described(self) -> dict[str, Any]:
@@ -274,6 +285,21 @@ def _missing_image(lab: Lab) -> TestResponse:
     return lab.call(job=job)
 
 
+def _too_many_webhooks(lab: Lab) -> TestResponse:
+    for _ in range(MOST_ENDPOINTS):
+        lab.call()
+    return lab.call()
+
+
+def _disabled(lab: Lab) -> TestResponse:
+    """A job was told to an endpoint that is disabled now."""
+    endpoint = lab.http.post("/v1/webhooks", json=HOOK).get_json()["id"]
+    lab.job("succeeded")
+    (told,) = Outbox(lab.link, lab.settings).claim(8, 8)
+    lab.http.post(f"/v1/webhooks/{endpoint}/disable")
+    return lab.call(values={"delivery_id": told.message})
+
+
 PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "archive_invalid": lambda lab: lab.call(data=b"no zip", content_type="application/zip"),
     "archive_too_large": lambda lab: lab.call(http=lab.client(max_archive_entries=1), **_zip("a.jpg", "b.jpg")),
@@ -281,6 +307,7 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "concurrency_limited": lambda lab: _with_key(lab, concurrency=1, held=True),
     "crashed_worker": _of_image("crashed_worker"),
     "deadline_exceeded": _of_image("deadline_exceeded"),
+    "delivery_not_found": lambda lab: lab.call(),
     "duplicate_custom_id": lambda lab: lab.call(**_json(items=[{"image": "eHg=", "custom_id": "a"}] * 2)),
     "fetch_blocked": _of_image("fetch_blocked"),
     "fetch_failed": _of_image("fetch_failed"),
@@ -307,11 +334,13 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "model_not_found": lambda lab: lab.call(values={"model": "nothing"}),
     "no_images": lambda lab: lab.call(data={}, content_type="multipart/form-data"),
     "not_acceptable": lambda lab: lab.call(headers={"Accept": "video/mp4"}),
-    "not_found": lambda lab: lab.call(values={"job_id": "", "model": "", "index": "-1"}),
+    "not_found": lambda lab: lab.call(
+        values=dict.fromkeys(("job_id", "model", "webhook_id", "delivery_id"), "") | {"index": "-1"}
+    ),
     "not_ready": lambda lab: lab.call(),
     "queue_full": _full_queue,
     "rate_limited": lambda lab: _with_key(lab, rate="1/hour", calls=2),
-    "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10)),
+    "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10, max_json_bytes=1)),
     "key_invalid": lambda lab: lab.call(
         http=lab.client(host="192.0.2.1"), headers={"Authorization": "Bearer " + new_secret()}
     ),
@@ -331,6 +360,8 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "unsupported_media_type": lambda lab: lab.call(data=b"x", content_type="text/plain"),
     "upload_storage_full": _no_temporary_folder,
     "wait_too_long": _long_queue,
+    "webhook_not_found": lambda lab: lab.call(),
+    "webhook_state": lambda lab: _too_many_webhooks(lab) if lab.operation == "post /v1/webhooks" else _disabled(lab),
 }
 
 

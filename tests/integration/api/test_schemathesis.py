@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ SECONDS = int(os.environ.get("SHELFLINE_TEST_SCHEMATHESIS_SECONDS", "40"))
 
 
 KEY = new_secret()
+ROBOT_TOKEN = "robot-" + "0" * 32
 
 
 @pytest.fixture
@@ -36,6 +38,7 @@ def stack(tmp_path: Path) -> Iterator[ApiStack]:
         SHELFLINE_MAX_WAIT_SECONDS="0.2",
         SHELFLINE_FOLDER_ROOTS=str(tmp_path),
         SHELFLINE_ADMIN_KEY=KEY,
+        SHELFLINE_ROBOTS=json.dumps([{"token": ROBOT_TOKEN, "deadline_seconds": 0.2}]),
     )
     found.start()
     yield found
@@ -59,6 +62,7 @@ def test_the_server_keeps_what_the_document_promises(stack: ApiStack, tmp_path: 
         "PYTHONPATH": str(PROJECT),
         "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
         "SHELFLINE_TEST_FOLDER": str(tmp_path),
+        "SHELFLINE_TEST_ROBOT_TOKEN": ROBOT_TOKEN,
     }
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
 
