@@ -57,7 +57,7 @@ class RedisServer:
         durable = ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
         self.process = subprocess.Popen([str(get_binary_path()), *options, *durable], stdout=subprocess.DEVNULL)
         with redis.Redis(port=self.port) as client:
-            wait_until(lambda: _answers(client), what="Redis")
+            wait_until(lambda: pings(client), what="Redis")
 
     def kill(self) -> None:
         """End it as a power failure would."""
@@ -66,7 +66,8 @@ class RedisServer:
         self.process.wait()
 
 
-def _answers(client: redis.Redis) -> bool:
+def pings(client: redis.Redis) -> bool:
+    """Whether a Redis is there."""
     try:
         return bool(client.ping())
     except redis.ConnectionError:

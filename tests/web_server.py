@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,15 +27,28 @@ def web_server(redis_url: str, blobs: Path, **env: str) -> Iterator[tuple[str, i
     with (blobs.parent / "web.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=own | env, stdout=log, stderr=log)
         try:
-            wait_until(lambda: _answers(port), 60, "the API")
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}"), 60, "the API")
             yield "127.0.0.1", port
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _answers(port: int) -> bool:
+def answers(url: str) -> bool:
+    """Whether an API is there."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        return httpx.get(f"{url}/healthz").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def sent_raw(url: str, text: str) -> str:
+    """Send a text as it is; what came back before the connection's end."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(text.encode())
+        connection.shutdown(socket.SHUT_WR)
+        found = b""
+        while piece := connection.recv(10_000):
+            found += piece
+    return found.decode(errors="replace")

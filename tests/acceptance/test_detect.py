@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from api.state import StackState
+from tests.support import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLES = PROJECT / "samples"
@@ -28,13 +28,6 @@ NAMES = ["photo-astronaut.jpg", "photo-chelsea.jpg", "photo-coffee.jpg", "photo-
 MARK = "SHELFLINE_ACCEPTANCE"  # in the environment of every process that a test's commands start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-def _eventually(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not in {seconds} s"
-        time.sleep(0.05)
 
 
 @dataclass
@@ -130,7 +123,7 @@ def up(shell: Shell) -> Iterator[str]:
     """A stack of `shelfline up`; yields its address. Ctrl-C ends it."""
     process = shell.start("up", "--port", "0")
     state = StackState(shell.var)
-    _eventually(lambda: state.read() or process.poll() is not None)
+    wait_until(lambda: state.read() or process.poll() is not None, 120)
     record = state.read()
     assert record is not None
     yield record.url
@@ -282,20 +275,20 @@ def test_a_detect_that_is_killed(shell: Shell) -> None:
     for ready in (lambda state: state.running(), lambda state: state.read()):
         process = shell.start("detect", SAMPLES)
         state = StackState(shell.var)
-        _eventually(lambda state=state, ready=ready: ready(state))
+        wait_until(lambda state=state, ready=ready: ready(state), 120)
         process.kill()
 
-        _eventually(lambda: shell.processes() == {})
+        wait_until(lambda: shell.processes() == {}, 120)
 
 
 def test_a_stack_that_is_killed(shell: Shell) -> None:
     """`kill -9` of the stack's own process leaves none of its children."""
     process = shell.start("up", "--port", "0")
-    _eventually(lambda: StackState(shell.var).read())
+    wait_until(lambda: StackState(shell.var).read(), 120)
     assert len(shell.processes()) > 4
     process.kill()
 
-    _eventually(lambda: shell.processes() == {})
+    wait_until(lambda: shell.processes() == {}, 120)
 
 
 def test_what_a_killed_stack_leaves_is_not_believed(shell: Shell) -> None:
@@ -328,7 +321,7 @@ def test_links_out_of_the_folder_are_followed(shell: Shell) -> None:
 def test_an_interrupted_detect(shell: Shell) -> None:
     """Ctrl-C ends the run and its stack in order, with the status that shells expect; no job is left behind."""
     process = shell.start("detect", SAMPLES)
-    _eventually(lambda: StackState(shell.var).running())
+    wait_until(lambda: StackState(shell.var).running(), 120)
     process.send_signal(signal.SIGINT)
 
     _, err = process.communicate()
@@ -346,7 +339,9 @@ def _commands(shell: Shell) -> list[str]:
 def test_a_process_of_the_stack_that_dies(shell: Shell) -> None:
     """Where a part of the stack dies the rest ends, and the command says so in one line with the log's path."""
     process = shell.start("detect", SAMPLES)
-    _eventually(lambda: any("valkey-server" in command and "--version" not in command for command in _commands(shell)))
+    wait_until(
+        lambda: any("valkey-server" in command and "--version" not in command for command in _commands(shell)), 120
+    )
     for one, command in shell.processes().items():
         if "-m workers.embedded_redis" in command and not command.startswith("/bin/sh"):
             one.kill()
@@ -368,4 +363,4 @@ def test_two_at_once(shell: Shell) -> None:
     for process in (first, second):
         out, err = process.communicate()
         assert process.returncode == 0, out + err
-    _eventually(lambda: shell.processes() == {})
+    wait_until(lambda: shell.processes() == {}, 120)

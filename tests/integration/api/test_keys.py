@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,13 +19,6 @@ from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 JOB = f"/v1/jobs/job_{0:032x}"
-
-
-@pytest.fixture
-def backend(settings: Settings) -> Iterator[Backend]:
-    found = open_backend(settings)
-    yield found
-    found.store.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from api.client import ShelflineClient
 from api.errors import ApiError
 from api.state import StackRecord, StackState
 from tests.support import RedisServer, free_port, wait_until
+from tests.web_server import answers, sent_raw
 from workers.keys import KeyStore, mask_keys, new_secret
 from workers.redis_link import RedisLink
 
@@ -68,7 +68,7 @@ def server(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
     with log.open("wb") as out, subprocess.Popen(command, cwd=PROJECT, env=_env(**env), stdout=out, stderr=out) as run:
         found = Server(f"http://127.0.0.1:{port}", log, env)
         try:
-            wait_until(lambda: _answers(found.url), 60, "the API")
+            wait_until(lambda: answers(found.url), 60, "the API")
             yield found
         finally:
             run.terminate()
@@ -99,13 +99,6 @@ class Shell:
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(monkeypatch, capsys)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_the_life_of_a_key(server: Server, shell: Shell) -> None:
@@ -212,7 +205,7 @@ def test_no_log_holds_a_key(server: Server) -> None:
         answers = httpx.post(f"{server.url}/v1/jobs", json={"folder": f"/{key}", key: 1}, headers=headers).text
         lines = (f"GET /{key} HTTP/9.9\r\n\r\n", f"{key} / HTTP/1.1\r\n\r\n", f"GET / HTTP/1.1\r\n{key} : x\r\n\r\n")
         for line in (*lines, f"POST / HTTP/1.1\r\nContent-Length: {key}\r\n\r\n"):
-            answers += _raw(server.url, line)
+            answers += sent_raw(server.url, line)
         assert key not in answers
 
     log = server.log.read_text(errors="replace")
@@ -220,17 +213,6 @@ def test_no_log_holds_a_key(server: Server) -> None:
     assert "Bearer sl_***" in log
     assert [key for key in (right, wrong, ADMIN) if key in log] == []
     assert mask_keys(log) == log
-
-
-def _raw(url: str, text: str) -> str:
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(text.encode())
-        connection.shutdown(socket.SHUT_WR)
-        found = b""
-        while piece := connection.recv(10_000):
-            found += piece
-    return found.decode(errors="replace")
 
 
 def test_no_line_of_the_api_itself_holds_a_key() -> None:

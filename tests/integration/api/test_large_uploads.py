@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.support import RedisServer, free_port, wait_until
+from tests.web_server import answers
 from workers.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -45,17 +46,10 @@ def web(settings: Settings, redis_server: RedisServer, tmp_path: Path) -> Iterat
     env = {"PORT": str(port), "REDIS_URL": redis_server.url, "BLOB_URL": settings.blob_url, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn", "api.wsgi:app"]
     with subprocess.Popen(command, cwd=PROJECT, env=own | env, stdout=subprocess.DEVNULL) as process:
-        wait_until(lambda: _answers(url), 60, "the API")
+        wait_until(lambda: answers(url), 60, "the API")
         (worker,) = psutil.Process(process.pid).children()
         yield Web(url, worker)
         process.terminate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").is_success
-    except httpx.TransportError:
-        return False
 
 
 def _form() -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,18 +11,11 @@ from flask.testing import FlaskClient
 
 from api.access import Caller, bind_caller
 from api.app import create_app
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.redis_link import RedisLink
 from workers.settings import Settings
-
-
-@pytest.fixture
-def backend(settings: Settings) -> Iterator[Backend]:
-    found = open_backend(settings)
-    yield found
-    found.store.close()
 
 
 @pytest.fixture

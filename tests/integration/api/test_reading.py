@@ -22,7 +22,7 @@ from api.drawing import DrawingBoard
 from api.errors import BusyError
 from api.events import job_events
 from api.showing import shown
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.indexes import Indexes
@@ -38,13 +38,6 @@ def photo(width: int = 40, height: int = 30, kind: str = "PNG") -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (width, height), (0, 0, 255)).save(out, kind)
     return out.getvalue()
-
-
-@pytest.fixture
-def backend(settings: Settings) -> Iterator[Backend]:
-    found = open_backend(settings)
-    yield found
-    found.store.close()
 
 
 @pytest.fixture

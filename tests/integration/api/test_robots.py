@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from serving.contract import Label
 from tests.front_stack import FrontStack, front_stack
 from tests.models import tiny_contract
 from tests.support import RedisServer, wait_until
-from tests.web_server import web_server
+from tests.web_server import sent_raw, web_server
 from workers.robots import COURSE_PATH
 
 ROBOTS = 50
@@ -200,7 +199,7 @@ def test_no_log_and_no_answer_holds_a_token(stack: FrontStack, folder: Path) -> 
                 sent = httpx.request(method, address, headers={"Referer": address}, json={})
                 answers += str(sent.headers) + sent.text
         lines = (f"POST {LOCKED}?access_token={one} HTTP/9.9\r\n\r\n", f"GET /?access%5ftoken={one} x HTTP/1.1\r\n\r\n")
-        answers += "".join(_raw(stack.url, line) for line in lines)
+        answers += "".join(sent_raw(stack.url, line) for line in lines)
     assert "result" in call(stack, 1, f"{LOCKED}?access_token={ACCESS}")
 
     log = (folder / "web.log").read_text(errors="replace")
@@ -214,7 +213,7 @@ def test_a_body_that_breaks_off(stack: FrontStack) -> None:
     """What ends too early is no JSON object."""
     head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
 
-    assert json.loads(_raw(stack.url, head + '{"requestId"').rpartition("\r\n\r\n")[2])["error_code"] == 100
+    assert json.loads(sent_raw(stack.url, head + '{"requestId"').rpartition("\r\n\r\n")[2])["error_code"] == 100
 
 
 def test_the_course(stack: FrontStack) -> None:
@@ -240,14 +239,3 @@ def test_without_a_store(tmp_path: Path) -> None:
 
     assert (away["error_code"], away["requestId"]) == (2, "r-1")
     assert wrong["error_code"] == 110
-
-
-def _raw(url: str, text: str) -> str:
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(text.encode())
-        connection.shutdown(socket.SHUT_WR)
-        found = b""
-        while piece := connection.recv(10_000):
-            found += piece
-    return found.decode(errors="replace")

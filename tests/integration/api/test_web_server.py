@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,16 +19,11 @@ import redis
 from api.client import ShelflineClient
 from api.errors import ApiError, ConnectionFailedError
 from api.plan import free_ports
+from tests.support import pings, wait_until
+from tests.web_server import answers
 from workers.embedded_redis import find_server
 
 PROJECT = Path(__file__).resolve().parents[3]
-
-
-def _eventually(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not in {seconds} s"
-        time.sleep(0.05)
 
 
 def _gunicorn(**env: str) -> subprocess.Popen[str]:
@@ -72,17 +66,10 @@ def url(redis_url: str, tmp_path: Path) -> Iterator[str]:
     env["SHELFLINE_FOLDER_ROOTS"] = str(tmp_path)
     with _ended(_gunicorn(**env)):
         address = f"http://127.0.0.1:{port}"
-        _eventually(lambda: _answers(address))
+        wait_until(lambda: answers(address), 60)
         with ShelflineClient(address) as client:
-            _eventually(lambda: client.ready()["redis"] == "ok")
+            wait_until(lambda: client.ready()["redis"] == "ok", 60)
         yield address
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "shelf.example"])  # noqa: S104  what it must refuse
@@ -124,7 +111,7 @@ def test_it_answers_without_redis() -> None:
     port, nobody = free_ports(2)
     with _ended(_gunicorn(PORT=str(port), REDIS_URL=f"redis://127.0.0.1:{nobody}/0")):
         url = f"http://127.0.0.1:{port}"
-        _eventually(lambda: _answers(url))
+        wait_until(lambda: answers(url), 60)
         with ShelflineClient(url, patience=0) as client:
             assert client.ready()["redis"] != "ok"
             with pytest.raises(ApiError) as caught:
@@ -167,7 +154,7 @@ def test_the_embedded_redis_waits_for_its_clients(tmp_path: Path) -> None:
     for expected in (None, "kept"):
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
             client = redis.Redis(port=port, decode_responses=True)
-            _eventually(lambda client=client: _pings(client))
+            wait_until(lambda client=client: pings(client), 60)
             assert client.get("a") == expected
             settings = client.config_get("*")
             process.send_signal(signal.SIGTERM)
@@ -186,20 +173,13 @@ def test_the_embedded_redis_dies_with_its_wrapper(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "workers.embedded_redis", "--port", str(port), "--dir", str(tmp_path)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
         with redis.Redis(port=port) as client:
-            _eventually(lambda: _pings(client))
+            wait_until(lambda: pings(client), 60)
         servers = psutil.Process(process.pid).children()
         process.kill()
 
     assert len(servers) == 1
     _, alive = psutil.wait_procs(servers, 30)
     assert alive == []
-
-
-def _pings(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 @pytest.mark.parametrize("what", ["port", "folder"])

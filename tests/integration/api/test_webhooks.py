@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,13 +24,6 @@ from workers.webhooks.rendering import Renderer
 URL = "https://example.com/hook?token=1"
 SECRET = new_secret()
 HOOK = {"url": URL, "events": ["job.started", "item.finished"], "secret": SECRET}
-
-
-@pytest.fixture
-def backend(settings: Settings) -> Iterator[Backend]:
-    found = open_backend(settings)
-    yield found
-    found.store.close()
 
 
 @pytest.fixture

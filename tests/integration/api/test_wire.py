@@ -18,6 +18,7 @@ import pytest
 from api.plan import free_ports
 from api.waiting import THREADS
 from tests.support import RedisServer, wait_until
+from tests.web_server import answers
 
 PROJECT = Path(__file__).resolve().parents[3]
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -42,16 +43,9 @@ def server(redis_server: RedisServer, log: Path) -> Iterator[Server]:
     env |= {"SHELFLINE_SLOW_CLIENT_SECONDS": str(SLOW_SECONDS), "SHELFLINE_MAX_JSON_BYTES": "100000"}
     command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn", "api.wsgi:app"]
     with log.open("wb") as out, subprocess.Popen(command, cwd=PROJECT, env=env, stdout=out, stderr=out) as process:
-        wait_until(lambda: _listens(port))
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}"))
         yield "127.0.0.1", port
         process.terminate()
-
-
-def _listens(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def _sent(server: Server, *pieces: bytes, pause: float = 0.0) -> tuple[int, dict[str, str], bytes]:
