@@ -1,4 +1,4 @@
-"""Uploads on their way in: every part of a request in one temporary file, none of it in memory.
+"""Uploads on their way in: every part of a request in one temporary file; only what is small stays in memory.
 
 Werkzeug's own way is a spooled file a part: 500 kB of memory each, and above that an open file each. A job of some
 thousand photos would exhaust either.
@@ -22,38 +22,56 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _PIECE_BYTES = 1 << 18
+_MEMORY_BYTES = 1 << 18  # of a request: 256 threads hold 64 MB at most
 
 
 class Spool:
-    """One temporary file, without a name, that parts are written to one after the other."""
+    """One temporary file, without a name, that parts are written to one after the other. It begins in memory."""
 
     def __init__(self) -> None:
-        """Raises SpoolFullError where there is no folder for it."""
-        try:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  lives as long as its request
-        except OSError as error:
-            raise SpoolFullError(f"The API has no temporary folder to write to: {error.strerror}.") from error
+        self._start = bytearray()
+        self._file: io.FileIO | None = None
         self.size = 0
 
     def append(self, data: ReadableBuffer) -> int:
         """Write bytes behind what is there; raises SpoolFullError."""
         view = memoryview(data).cast("B")
-        left = view
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError as error:
-            raise SpoolFullError(f"The API's temporary folder cannot take the upload: {error.strerror}.") from error
+        if self._file is None and self.size + len(view) <= _MEMORY_BYTES:
+            self._start += view
+        else:
+            if self._file is None:
+                self._file = _temporary_file()
+                _write(self._file, memoryview(self._start))
+                self._start = bytearray()
+            _write(self._file, view)
         self.size += len(view)
         return len(view)
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset`; moves nothing, so parts can be read in any order."""
+        if self._file is None:
+            return bytes(memoryview(self._start)[offset : offset + count])
         return os.pread(self._file.fileno(), count, offset)
 
     def close(self) -> None:
         """Give the space back."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _temporary_file() -> io.FileIO:
+    try:
+        return tempfile.TemporaryFile(buffering=0)
+    except OSError as error:
+        raise SpoolFullError(f"The API has no temporary folder to write to: {error.strerror}.") from error
+
+
+def _write(file: io.FileIO, data: memoryview) -> None:
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError as error:
+        raise SpoolFullError(f"The API's temporary folder cannot take the upload: {error.strerror}.") from error
 
 
 class SpooledPart(io.RawIOBase):

@@ -16,7 +16,6 @@ from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.sources import manifest_line, manifest_path
 from workers.store import JobStore
-from workers.uploads import draft, due_in
 
 
 class JobBench:
@@ -34,8 +33,8 @@ class JobBench:
         new = NewJob(new_id("job"), JobOptions(model), total, 3600.0, owner=owner)
         sources = [ImageSource(f"{index}.jpg", f"blob:{index}") for index in range(total)]
         self.blobs.write(manifest_path(new.id), io.BytesIO(b"".join(map(manifest_line, sources))))
-        due_in(self.link, [draft(f"jobs/{new.id}")], 60.0)
-        return self.store.create(new, [], 0)
+        self.store.draft(new)
+        return self.store.create(new, [], 0)[0]
 
     def settle(self, job: Job, indexes: Sequence[int], state: str = "succeeded", **more: Any) -> None:
         """Settle images as a worker would that had claimed them.

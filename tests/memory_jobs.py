@@ -153,10 +153,8 @@ class MemoryJobs:
             return ["parent_gone"]
         if new["reservation"] and self.keys.get(new["reservation"], {}).get("token") != new["token"]:
             return ["not_reserved"]
-        there = self.open()
-        for limited, more, most in new["limits"]:
-            if there[limited] + int(more) > int(most):
-                return ["full", limited, str(there[limited]), more, most]
+        if full := self._full(new["limits"]):
+            return full
         drafts = _drafts(new)
         if drafts <= self.due.keys():
             return None
@@ -164,6 +162,19 @@ class MemoryJobs:
             self.due.pop(draft, None)
             self.need_again(draft.replace("draft:", "purge:"))
         return ["upload_gone"]
+
+    def _full(self, limits: list[list[str]]) -> list[str] | None:
+        there = self.open()
+        for limited, more, most in limits:
+            if there[limited] + int(more) > int(most):
+                return ["full", limited, str(there[limited]), more, most]
+        return None
+
+    def draft(self, limits: str, milliseconds: str, *paths: str) -> list[str]:
+        if full := self._full(json.loads(limits)):
+            return full
+        self.due.update({f"draft:{path}": self.now + int(milliseconds) for path in paths})
+        return ["ok"]
 
     def _feed(self, key: str, flat: Sequence[str]) -> None:
         job = self.jobs[key]

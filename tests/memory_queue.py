@@ -49,6 +49,7 @@ class MemoryQueue(MemoryJobs):
             "custom_id": entry.custom_id,
             "starts": job.items[entry.index].starts,
             "options": job.document["options"],
+            "rows": 1,  # none has tiles here
         }
 
     def _lanes_of(self, model: str) -> Iterator[list[Entry]]:
@@ -97,7 +98,7 @@ class MemoryQueue(MemoryJobs):
 
     def settle(self, _busy: str, *flat: str) -> list[int]:
         settled, due = 0, 0
-        for stream, entry_id, key, index, attempt, outcome, version, result in _by(8, flat):
+        for stream, entry_id, key, index, attempt, outcome, version, result, _rows in _by(9, flat):
             if self._unsettled(key, int(index), int(attempt), OPEN):
                 job = self.jobs[key]
                 item = job.items[int(index)]

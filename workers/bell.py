@@ -30,6 +30,9 @@ class Bell(Protocol):
     def ring(self, model: str) -> None:
         """Wake a worker for a model's lanes, unless a ring for it is under way."""
 
+    def send(self, model: str) -> None:
+        """Wake a worker for a model's lanes, where a script said that it is to be rung."""
+
 
 class CeleryBell:
     """Rings by task name, so that whoever rings imports no task."""
@@ -41,10 +44,19 @@ class CeleryBell:
     def ring(self, model: str) -> None:
         """Wake a worker for a model's lanes. It never fails: what is rung for is stored, and the sweep rings again."""
         try:
-            if self._link.run("ring", model, DETECT_QUEUE, RING_SECONDS * 1000):
-                self._send(DETECT_TASK, DETECT_QUEUE, [model])
-        except Exception as error:  # noqa: BLE001  Redis', kombu's and the socket's
-            log.warning("ring lost", model=model, error=str(error))
+            wanted = self._link.run("ring", model, DETECT_QUEUE, RING_SECONDS * 1000)
+        except Exception as error:  # noqa: BLE001  Redis' and the socket's
+            _lost(model, error)
+            return
+        if wanted:
+            self.send(model)
+
+    def send(self, model: str) -> None:
+        """The second half of a ring, where another script did the first. It never fails either."""
+        try:
+            self._send(DETECT_TASK, DETECT_QUEUE, [model])
+        except Exception as error:  # noqa: BLE001  kombu's and the socket's
+            _lost(model, error)
 
     def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, once in so many seconds among all workers."""
@@ -60,3 +72,7 @@ class CeleryBell:
         self._celery.send_task(
             task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False
         )
+
+
+def _lost(model: str, error: Exception) -> None:
+    log.warning("ring lost", model=model, error=str(error))

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -35,7 +35,7 @@ from workers.reservations import Reservation, Reservations
 from workers.settings import Settings
 from workers.sources import allowed_folder, manifest_line, manifest_path, read_window
 from workers.store import JobStore
-from workers.uploads import Upload, drop_upload
+from workers.uploads import Upload
 from workers.webhooks.hooks import Webhook
 from workers.webhooks.outbox import webhook_of
 
@@ -56,6 +56,15 @@ class Terms:
 
 
 PLAIN = Terms()
+
+
+@dataclass
+class _Manifest:
+    """What a manifest has: its images, the first window of them, and the offset in bytes behind that."""
+
+    total: int = 0
+    first: list[ImageSource] = field(default_factory=list)
+    offset: int = 0
 
 
 class Intake:
@@ -85,10 +94,7 @@ class Intake:
                 reservation.check(_fingerprint(options, terms, self._while_alive(origin.identity(), reservation)))
                 if reservation.job:
                     return self._store.get(reservation.job)
-            self._store.check_room(options.target, terms.owner, terms.quota)
-            job = self._new(options, terms)
-            upload = self._new_upload(job.id, reservation)
-            return self._create(self._with_manifest(job, origin.parts(), upload, origin.empty), reservation)
+            return self._make(self._new(options, terms), origin.parts(), origin.empty, reservation)
 
     def submit_folder(self, folder: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
         """A job of the image files below a folder of the server.
@@ -140,9 +146,8 @@ class Intake:
         webhook, base_url = webhook_of(self._link, old.id)
         terms = Terms(old.owner, metadata=old.metadata, quota=quota, webhook=webhook, base_url=base_url)
         job = self._new(old.options, terms, retry_of=old.id)
-        upload = self._new_upload(job.id, None)
         failed = (self._again(source) for source in self._failed_images(old))
-        return self._create(self._with_manifest(job, failed, upload, "No image of the job failed."), None)
+        return self._make(job, failed, "No image of the job failed.", None)
 
     def _failed_images(self, job: Job) -> Iterator[ImageSource]:
         offset = 0
@@ -176,40 +181,58 @@ class Intake:
             raise
 
     def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "") -> NewJob:
-        deadline = terms.deadline_seconds or self._settings.deadline_seconds
-        mine = NewJob(
-            new_id("job"), options, 0, deadline, owner=terms.owner, metadata=terms.metadata, quota=terms.quota
+        job = NewJob(
+            new_id("job"),
+            options,
+            0,
+            terms.deadline_seconds or self._settings.deadline_seconds,
+            new_id("upload"),
+            owner=terms.owner,
+            retry_of=retry_of,
+            metadata=terms.metadata,
+            quota=terms.quota,
+            webhook=terms.webhook,
+            base_url=self._settings.public_url or terms.base_url,
         )
-        base_url = self._settings.public_url or terms.base_url
-        return replace(mine, retry_of=retry_of, webhook=terms.webhook, base_url=base_url)
-
-    def _new_upload(self, job: str, reservation: Reservation | None) -> Upload:
-        def alive() -> None:
-            if reservation:
-                self._reservations.renew(reservation)
-
-        return Upload(self._link, self._blobs, job, self._settings.upload_grace_seconds, alive)
+        self._store.draft(job)
+        return job
 
     def _while_alive(self, parts: Iterator[str], reservation: Reservation) -> Iterator[str]:
         for part in parts:
             self._reservations.renew(reservation)
             yield part
 
-    def _with_manifest(self, job: NewJob, parts: Iterator[Part], upload: Upload, empty: str) -> NewJob:
-        """Store the images and the manifest of a job; returns it with what is known then."""
-        try:
-            total = self._write_manifest(job.id, map(upload.add, parts), empty, upload.note)
-        except BaseException:
-            drop_upload(self._link, upload.id)
-            raise
-        return replace(job, total=total, upload=upload.id, bytes=upload.bytes)
+    def _make(self, job: NewJob, parts: Iterator[Part], empty: str, reservation: Reservation | None) -> Job:
+        """Store the images and the manifest of a job, and create it."""
 
-    def _write_manifest(self, job_id: str, sources: Iterable[ImageSource], empty: str, note: Callable[[], None]) -> int:
-        total = 0
+        def alive() -> None:
+            if reservation:
+                self._reservations.renew(reservation)
+
+        upload = Upload(self._blobs, job.upload, alive)
+        window_size = window_images(window(self._settings), job.options.rows_guess)
+        try:
+            written = self._write_manifest(job.id, map(upload.add, parts), window_size, empty)
+        except BaseException:
+            self._store.give_up(job)
+            raise
+        whole = replace(job, total=written.total, bytes=upload.bytes)
+        try:
+            created, ring = self._store.create(whole, written.first, written.offset, reservation)
+        except JobError:  # it was refused, and no job will come of what was stored
+            self._store.give_up(job)
+            raise
+        if ring:
+            self._bell.send(job.options.target)
+        return created
+
+    def _write_manifest(self, job_id: str, sources: Iterable[ImageSource], window_size: int, empty: str) -> _Manifest:
+        written = _Manifest()
         seen: set[str] = set()
         with tempfile.SpooledTemporaryFile(_MANIFEST_IN_MEMORY) as manifest:
-            for total, source in enumerate(sources, 1):
-                if total > self._settings.max_job_images:
+            for source in sources:
+                written.total += 1
+                if written.total > self._settings.max_job_images:
                     raise TooManyImagesError(
                         f"The job has more than {self._settings.max_job_images} images: make several jobs of it."
                     )
@@ -217,25 +240,16 @@ class Intake:
                     raise DuplicateIdError(f"Two images of the job have the custom_id {source.custom_id!r}.")
                 if source.custom_id:
                     seen.add(source.custom_id)
-                manifest.write(manifest_line(source))
-            if not total:
+                line = manifest_line(source)
+                manifest.write(line)
+                if written.total <= window_size:
+                    written.first.append(source)
+                    written.offset += len(line)
+            if not written.total:
                 raise NoImagesError(empty)
             manifest.seek(0)
-            note()
             self._blobs.write(manifest_path(job_id), manifest)  # type: ignore[arg-type]  # a file in all but name
-        return total
-
-    def _create(self, job: NewJob, reservation: Reservation | None) -> Job:
-        first, offset = read_window(
-            self._blobs, job.id, 0, window_images(window(self._settings), job.options.rows_guess)
-        )
-        try:
-            created = self._store.create(job, first, offset, reservation)
-        except JobError:  # it was refused, and no job will come of what was stored
-            drop_upload(self._link, job.upload)
-            raise
-        self._bell.ring(job.options.target)
-        return created
+        return written
 
     def _check_model(self, options: JobOptions) -> None:
         """A model of the settings is accepted whether or not its server is up: the job waits for it.

@@ -142,7 +142,7 @@ class NewJob:
     options: JobOptions
     total: int
     deadline_seconds: float  # from its creation; then what is unfinished fails
-    upload: str = ""  # the upload id whose blobs now belong to the job
+    upload: str = ""  # the upload id whose blobs then belong to the job
     bytes: int = 0  # of that upload
     owner: str = ""
     retry_of: str = ""  # the job whose failed images these are
@@ -152,9 +152,18 @@ class NewJob:
     base_url: str = ""  # of the API, for links in webhooks
 
     @property
+    def paths(self) -> list[str]:
+        """Where in the blob store what belongs to it is."""
+        return [f"jobs/{self.id}", *([f"uploads/{self.upload}"] if self.upload else ())]
+
+    @property
     def lane(self) -> Lane:
         """The lane its images wait in."""
         return self.options.priority or ("interactive" if self.total <= INTERACTIVE_IMAGES else "bulk")
+
+
+# Where a job stood, see scripts/common.lua: its estimate is made of it.
+Standing = tuple[int | None, int, str | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,7 @@ class Job:
     rows_each: float = 1.0  # rows of the model that an image makes: what those made that are done, or a guess
     given_up: int = 0  # images that were not processed because of it
     metadata: Mapping[str, str] = field(default_factory=dict)
+    standing: Standing | None = field(default=None, compare=False)  # of one that was created just now
 
     @property
     def progress(self) -> float:
@@ -194,10 +204,11 @@ class Job:
         return (self.succeeded + self.failed + self.canceled) / self.total
 
     @classmethod
-    def from_hash(cls, job_id: str, stored: Mapping[str, str]) -> Self:
+    def from_hash(cls, job_id: str, stored: Mapping[str, str], standing: Standing | None = None) -> Self:
         """Read the Redis hash of a job."""
         return cls(
             id=job_id,
+            standing=standing,
             options=JobOptions.from_json(stored["options"]),
             state=JobState(stored["state"]),
             lane=stored["lane"],  # type: ignore[arg-type]  # written from a Lane

@@ -58,15 +58,10 @@ class Load:
         """
         if not job.state.waits:
             return Estimate(None, 0.0)
-        target, lane = job.options.target, job.lane
-        with translated(), self._link.client.pipeline(transaction=False) as together:
-            together.zrank(f"sl:active:{target}:{lane}", job.id)
-            together.zcard(f"sl:active:{target}:{lane}")
-            together.hmget("sl:open", f"lane:{target}:{lane}", f"lane:{target}:interactive")
-            together.hmget(_rate_key(target), "rows", "ms")
-            rank, jobs, (in_lane, interactive), measured = together.execute()
+        standing = job.standing or self._link.run("standing", job.id, job.options.target, job.lane)
+        rank, jobs, in_lane, interactive, *measured = standing
         rows = min(int(in_lane or 0), (job.queued + job.running) * job.rows_each * max(jobs, 1))
-        if lane == "bulk":
+        if job.lane == "bulk":
             rows += int(interactive or 0)
         rate = _rate(*measured)
         return Estimate(rank, rows / rate if rate else None)

@@ -6,9 +6,10 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from serving.errors import ShelflineError
+from workers.bell import DETECT_QUEUE, RING_SECONDS
 from workers.blobs import BlobStore
 from workers.errors import (
     IdempotencyInFlightError,
@@ -21,7 +22,7 @@ from workers.errors import (
 )
 from workers.finished import FinishedListener
 from workers.indexes import Indexes
-from workers.jobs import NO_QUOTA, ImageSource, Job, JobState, NewJob, Outcome, Quota, is_id
+from workers.jobs import ImageSource, Job, JobState, NewJob, Outcome, Quota, is_id
 from workers.load import Load
 from workers.redis_link import RedisLink, translated
 from workers.reservations import Reservation
@@ -53,12 +54,12 @@ class JobStore:
 
     def create(
         self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None = None
-    ) -> Job:
+    ) -> tuple[Job, bool]:
         """Create a job whose manifest is stored, with its first window of work; then it is accepted.
 
         `offset` is where in the manifest, in bytes, the window ends. The job may be another than the one that was
-        given: the one that a retry was made to before. Raises QueueFullError, JobNotFoundError,
-        IdempotencyInFlightError.
+        given: the one that a retry was made to before. Also says whether the bell is to be sent. Raises
+        QueueFullError, JobNotFoundError, IdempotencyInFlightError.
         """
         limits = self._limits(job.total * job.options.rows_guess, job.bytes, job.owner, job.quota)
         document = {
@@ -77,7 +78,9 @@ class JobStore:
             "base_url": job.base_url,
             "deadline_ms": int(job.deadline_seconds * 1000),
             "offset": offset,
-            "limits": [[str(part) for part in limit] for limit in limits],
+            "queue": DETECT_QUEUE,
+            "ring_ms": RING_SECONDS * 1000,
+            "limits": limits,
             "reservation": reservation.key if reservation else "",
             "token": reservation.token if reservation else "",
             "fingerprint": reservation.fingerprint if reservation else "",
@@ -88,27 +91,34 @@ class JobStore:
         texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
         verdict, *details = self._link.run("create", json.dumps(texts), *flat)
         if verdict == "full":
-            field, there, more, most = details
-            raise self._full(job.options.target, field, int(there), int(more), int(most))
+            raise self._full(job.options.target, *details)
         if verdict == "parent_gone":
             raise JobNotFoundError(f"There is no job {job.retry_of!r} any more: it was deleted meanwhile.")
         if verdict == "not_reserved":
             raise IdempotencyInFlightError("Another request with this Idempotency-Key was faster: ask for its job.")
         if verdict == "upload_gone":
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
-        job_id, stored = details
+        job_id, stored, ring, standing = details
         if not stored:  # it was deleted since
             raise self._missing(job_id)
-        return Job.from_hash(job_id, dict(zip(stored[::2], stored[1::2], strict=True)))
+        return Job.from_hash(job_id, dict(zip(stored[::2], stored[1::2], strict=True)), standing), bool(ring)
 
-    def check_room(self, target: str, owner: str, quota: Quota = NO_QUOTA) -> None:
-        """Raise QueueFullError where not one image more may wait: before an upload is stored, not only after."""
-        limits = self._limits(1, 1, owner, quota)
-        with translated():
-            there = self._link.client.hmget("sl:open", [field for field, _, _ in limits])
-        for (field, more, most), now in zip(limits, there, strict=True):
-            if int(now or 0) + more > most:
-                raise self._full(target, field, int(now), more, most)
+    def draft(self, job: NewJob) -> None:
+        """Before anything of a job is stored: have it given up in time if it never becomes one.
+
+        Raises QueueFullError where not one image more may wait.
+        """
+        limits = self._limits(1, 1, job.owner, job.quota)
+        verdict, *details = self._link.run(
+            "draft", json.dumps(limits), int(self._settings.upload_grace_seconds * 1000), *job.paths
+        )
+        if verdict == "full":
+            raise self._full(job.options.target, *details)
+
+    def give_up(self, job: NewJob) -> None:
+        """Have what was stored deleted soon, since no job will come of it."""
+        with suppress(StoreUnavailableError):  # then it is deleted in time
+            self._link.run("draft", "[]", 0, *job.paths)
 
     def get(self, job_id: str) -> Job:
         """The job as one atomic read finds it; raises JobNotFoundError, or JobGoneError where it was deleted."""
@@ -239,7 +249,7 @@ class JobStore:
                 return JobGoneError(f"The job {job_id} was deleted, with its results.", owner)
         return unknown_job(job_id)
 
-    def _limits(self, images: int, byte_count: int, owner: str, quota: Quota) -> list[tuple[str, int, int]]:
+    def _limits(self, images: int, byte_count: int, owner: str, quota: Quota) -> list[list[str]]:
         """Of each limit: the field of `sl:open` that it bounds, what a job adds there, and how much there may be."""
         settings = self._settings
         limits = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
@@ -248,9 +258,10 @@ class JobStore:
                 (f"images:{owner}", images, quota.max_waiting_images or settings.max_waiting_images_per_key),
                 (f"bytes:{owner}", byte_count, quota.max_blob_bytes or settings.max_blob_bytes_per_key),
             ]
-        return limits
+        return [[str(part) for part in limit] for limit in limits]
 
-    def _full(self, target: str, field: str, there: int, more: int, most: int) -> ShelflineError:
+    def _full(self, target: str, field: str, *numbers: str) -> ShelflineError:
+        there, more, most = map(int, numbers)
         kind = field.partition(":")[0]
         if more > most:
             return TooManyImagesError(

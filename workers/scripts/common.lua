@@ -20,6 +20,7 @@ local function stream_key(model, lane) return 'sl:lane:' .. model .. ':' .. lane
 local function gone_key(id) return 'sl:gone:' .. id end
 local function active_key(model, lane) return 'sl:active:' .. model .. ':' .. lane end
 local function owner_key(owner) return 'sl:jobs:' .. owner end
+local function rate_key(model) return 'sl:rate:' .. string.match(model, '^[^@]+') end -- of all its versions
 
 -- Whether images of the job may still be claimed; and whether results of those that were claimed still count.
 local function active(state) return state == 'queued' or state == 'running' end
@@ -125,10 +126,37 @@ local function account(id, images)
   if job[3] ~= '' then redis.call('HINCRBY', 'sl:open', 'images:' .. job[3], delta) end
 end
 
+-- What of the limits lets no job in, as a script answers it; each is { field of sl:open, what is added, how much there may
+-- be }.
+local function refusal(limits)
+  for _, limit in ipairs(limits) do
+    local there = tonumber(redis.call('HGET', 'sl:open', limit[1]) or '0')
+    if there + tonumber(limit[2]) > tonumber(limit[3]) then
+      return { 'full', limit[1], fmt(there), limit[2], limit[3] }
+    end
+  end
+end
+
+-- Whether to ring for a model now; `ms` is for how long a ring may be under way.
+-- Not while one for the model is under way; nor where as many rings as there are models wait: nobody takes them up, and
+-- they would only pile up. The sweep rings when somebody does.
+local function rings(model, queue, ms)
+  if redis.call('LLEN', queue) >= math.max(1, redis.call('SCARD', 'sl:models')) then return 0 end
+  return redis.call('SET', 'sl:ring:' .. model, '1', 'NX', 'PX', ms) and 1 or 0
+end
+
+-- What a job's estimate is made of: jobs of its lane before it, jobs there, rows there, rows of the interactive lane, and
+-- what was measured, rows and ms.
+local function standing(id, model, lane)
+  local key, measured = active_key(model, lane), redis.call('HMGET', rate_key(model), 'rows', 'ms')
+  local waiting = redis.call('HMGET', 'sl:open', 'lane:' .. model .. ':' .. lane, 'lane:' .. model .. ':interactive')
+  return { redis.call('ZRANK', key, id), redis.call('ZCARD', key), waiting[1], waiting[2], measured[1], measured[2] }
+end
+
 -- Notes how many rows were settled, and in how much time that was spent on them. Several workers' times overlap,
 -- hence at most the time since the last note. What is old counts half for every RATE_HALF_MS of work since.
 local function measure(model, rows, busy)
-  local key, now = 'sl:rate:' .. string.match(model, '^[^@]+'), now_ms() -- of all its versions
+  local key, now = rate_key(model), now_ms()
   local rate = redis.call('HMGET', key, 'rows', 'ms', 'at')
   local ms = math.min(tonumber(busy), now - tonumber(rate[3] or '0'))
   local fade = 0.5 ^ (ms / RATE_HALF_MS)

@@ -1,22 +1,23 @@
 -- ARGV: the job as JSON, then the first window's name, ref, custom_id, name, ref, custom_id, ...
--- Answers 'ok', the job's id (another's where this was asked before) and its hash, or why there is none: 'upload_gone',
--- 'parent_gone', 'not_reserved', or 'full' and what of: images, bytes, each with the owner's limit or everyone's.
+-- Answers 'ok', the job's id (another's where this was asked before), its hash, whether to ring, and where it stands;
+-- or why there is none: 'upload_gone', 'parent_gone', 'not_reserved', or 'full' and what of: images, bytes, each with
+-- the owner's limit or everyone's.
 local new = cjson.decode(ARGV[1])
 local id, key = new.id, job_key(new.id)
-if redis.call('EXISTS', key) == 1 then return { 'ok', id, redis.call('HGETALL', key) } end
+local function made(job)
+  return { 'ok', job, redis.call('HGETALL', job_key(job)), rings(new.model, new.queue, new.ring_ms),
+    standing(job, new.model, new.lane) }
+end
+if redis.call('EXISTS', key) == 1 then return made(id) end
 if new.retry_of ~= '' then
   local parent = redis.call('HMGET', job_key(new.retry_of), 'state', 'retried_as')
   if not parent[1] then return { 'parent_gone' } end
-  if parent[2] then return { 'ok', parent[2], redis.call('HGETALL', job_key(parent[2])) } end
+  if parent[2] then return made(parent[2]) end
 end
 local reservation = redis.call('HMGET', new.reservation, 'job', 'token')
 if new.reservation ~= '' and reservation[2] ~= new.token then return { 'not_reserved' } end
-for _, limit in ipairs(new.limits) do -- { field of sl:open, what this job adds, how much there may be }
-  local there = tonumber(redis.call('HGET', 'sl:open', limit[1]) or '0')
-  if there + tonumber(limit[2]) > tonumber(limit[3]) then
-    return { 'full', limit[1], fmt(there), limit[2], limit[3] }
-  end
-end
+local full = refusal(new.limits)
+if full then return full end
 local drafts, gone = { 'jobs/' .. id }, false
 if new.upload ~= '' then drafts[2] = 'uploads/' .. new.upload end
 for _, path in ipairs(drafts) do
@@ -60,4 +61,4 @@ for _, endpoint in ipairs(redis.call('ZRANGE', 'sl:endpoints:' .. new.owner, 0, 
 end
 if hooks > 0 then redis.call('HSET', key, 'hooks', hooks, 'hooks_open', hooks, 'base_url', new.base_url) end
 feed(id, new.model, new.lane, 0, new.offset, 2)
-return { 'ok', id, redis.call('HGETALL', key) }
+return made(id)

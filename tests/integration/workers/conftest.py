@@ -46,6 +46,9 @@ class NoBell:
     def ring(self, model: str) -> None:
         """Do nothing."""
 
+    def send(self, model: str) -> None:
+        """Do nothing."""
+
 
 class Worker:
     """What a test does with a worker: submit, detect, look."""

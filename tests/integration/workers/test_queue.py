@@ -40,6 +40,8 @@ class Bench:
     def ring(self, model: str) -> None:
         self.rung.append(model)
 
+    send = ring
+
     def submit(self, count: int) -> Job:
         files = [(f"{i}.jpg", io.BytesIO(b"%d" % i)) for i in range(count)]
         return self.intake.submit_files(files, JobOptions("default"))

@@ -19,17 +19,19 @@ def spool() -> Iterator[Spool]:
         yield made
 
 
-def test_parts_share_one_file(spool: Spool) -> None:
-    """Each part reads back what was written to it, whatever the order of reading."""
+@pytest.mark.parametrize("times", [1000, 40_000, 100_000])
+def test_parts_share_one_file(spool: Spool, times: int) -> None:
+    """Each part reads back what was written to it, whatever the order of reading, and wherever it is kept."""
     parts = []
-    for content in (b"first" * 1000, b"", b"third"):
+    for content in (b"first" * times, b"", b"third" * 20_000):
         part = SpooledPart(spool)
         part.write(content)
         part.seek(0)
         parts.append(part)
 
-    assert [part.read() for part in reversed(parts)] == [b"third", b"", b"first" * 1000]
-    assert (parts[2].read(), parts[2].tell()) == (b"", 5)
+    assert [part.read() for part in reversed(parts)] == [b"third" * 20_000, b"", b"first" * times]
+    assert (spool._file is None) == (times == 1000)
+    assert (parts[2].read(), parts[2].tell()) == (b"", 100_000)
 
 
 def test_a_part_is_a_file(spool: Spool) -> None:

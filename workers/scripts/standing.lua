@@ -1,0 +1,2 @@
+-- ARGV: job, what it queues for, its lane. Answers what its estimate is made of.
+return standing(unpack(ARGV))
