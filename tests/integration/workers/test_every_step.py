@@ -29,12 +29,14 @@ def images() -> list[bytes]:
     return [b"no image" if number == 3 else photo(number) for number in range(IMAGES)]
 
 
-def live(runtime: Runtime) -> None:
-    """Work until nothing is left, or the process is stopped."""
+def live(runtime: Runtime, store: JobStore, job: Job) -> None:
+    """Work until the job has ended, or the process is stopped."""
     try:
-        for _ in range(2):
+        for _ in range(10):  # how many it takes depends on when its own threads fill the lane up
             runtime.detect("default")
             runtime.do_duties()
+            if store.get(job.id).state.terminal:
+                break
     except StoppedError:
         return
 
@@ -79,7 +81,7 @@ def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker
         job = worker.submit(*images())
         runtime = worker.another()
         mortal = Mortal(runtime._link, life)
-        live(runtime)
+        live(runtime, worker.store, job)
         if not mortal.stopped:
             break
         finish(worker, job)
