@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from tests.support import RedisServer
 from workers.redis_link import RedisLink
@@ -28,8 +27,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
     """Settings on the session's Redis, emptied, with short leases."""
-    with redis.Redis.from_url(redis_server.url) as client:
-        client.flushall()
+    redis_server.empty()
     return Settings(
         redis_url=redis_server.url, blob_url=str(tmp_path / "blobs"), lease_seconds=0.6, folder_roots=(tmp_path,)
     )

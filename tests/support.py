@@ -59,6 +59,11 @@ class RedisServer:
         with redis.Redis(port=self.port) as client:
             wait_until(lambda: pings(client), what="Redis")
 
+    def empty(self) -> None:
+        """Forget all that other tests left: jobs, and keys that would be asked for."""
+        with redis.Redis(port=self.port) as client:
+            client.flushall()
+
     def kill(self) -> None:
         """End it as a power failure would."""
         assert self.process is not None

@@ -37,6 +37,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(redis_server: RedisServer, log: Path) -> Iterator[Server]:
     """The API as it is run, with little patience."""
+    redis_server.empty()
     (port,) = free_ports(1)
     own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
     env = own | {"PORT": str(port), "REDIS_URL": redis_server.url, "BLOB_URL": str(log.parent / "blobs")}
