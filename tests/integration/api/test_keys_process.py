@@ -228,3 +228,18 @@ def test_no_line_of_the_api_itself_holds_a_key() -> None:
 
     assert done.stderr.count("sl_***") >= 3
     assert ADMIN not in done.stderr
+
+
+def test_the_api_logs_as_the_workers_do() -> None:
+    """In the same form, and no more than the setting asks for."""
+    script = "import api.wsgi, structlog; log = structlog.get_logger(); log.info('low'); log.error('high', of='a job')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env=_env(SHELFLINE_LOG_LEVEL="ERROR"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert re.fullmatch(r'timestamp=\S+Z level=error event=high of="a job"\n', done.stderr)
