@@ -16,6 +16,7 @@ DETECT_TASK, DETECT_QUEUE = "shelfline.detect", "detect"
 DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
 UPKEEP_QUEUE = "upkeep"
 DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
+PROBE_SECONDS = 5.0  # between looks at the model server where no work makes a worker look anyway
 RING_SECONDS = 2  # how long a ring may be under way; then the key is gone, and the next addition rings again
 
 
@@ -61,8 +62,13 @@ class CeleryBell:
     def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, once in so many seconds among all workers."""
         with translated():
-            if self._link.client.set(f"sl:upkeep:{task}", "1", nx=True, px=int(once_in * 1000)):
+            if self._link.client.set(_upkeep_key(task), "1", nx=True, px=int(once_in * 1000)):
                 self._send(task, queue, [])
+
+    def upkeep_done(self, task: str, *, again_in: float) -> None:
+        """Have nobody run an upkeep task for so many seconds: what it does was done otherwise."""
+        with translated():
+            self._link.client.set(_upkeep_key(task), "1", px=int(again_in * 1000))
 
     def close(self) -> None:
         """Close the connections to the broker."""
@@ -72,6 +78,10 @@ class CeleryBell:
         self._celery.send_task(
             task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False
         )
+
+
+def _upkeep_key(task: str) -> str:
+    return f"sl:upkeep:{task}"
 
 
 def _lost(model: str, error: Exception) -> None:

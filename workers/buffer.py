@@ -70,10 +70,6 @@ class RowBuffer(Generic[Row]):
         parts = self._split(self._kept_now())
         return [self._rows[lane].popleft() for lane, count in parts.items() for _ in range(count)]
 
-    def after_next(self) -> dict[Lane, int]:
-        """How many rows of each lane are ready beyond the next batch."""
-        return {lane: self.count(lane) - count for lane, count in self._split(kept_for_bulk(self._batch_rows)).items()}
-
     def _split(self, kept: int) -> dict[Lane, int]:
         interactive = min(self.count("interactive"), self._batch_rows - min(self.count("bulk"), kept))
         return {"interactive": interactive, "bulk": min(self.count("bulk"), self._batch_rows - interactive)}

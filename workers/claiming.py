@@ -31,6 +31,7 @@ class Claiming:
         self._ends_at = clock() + parts.settings.slice_seconds
         self._next_takeover = 0.0
         self._looked_at = 0.0
+        self._last = False  # this slice, since somebody else waits
         self._closed = False
         self.work_left = False
 
@@ -44,18 +45,22 @@ class Claiming:
         """Whether a look for late images is due, while the model works."""
         return not self._closed and self._clock() - self._looked_at >= LOOK_EVERY
 
-    def claim(self, in_hand: Mapping[Lane, int], *, busy: bool) -> list[Delivery]:
+    def claim(self, in_hand: Mapping[Lane, int], version: int, *, busy: bool) -> list[Delivery]:
         """Images to be prepared, given how many of each lane are in hand, ready or on their way to it.
 
         There is room for two batches of bulk: one for the next Predict, one to be prepared meanwhile. Interactive
         images come on top of that, up to a batch, since they go in front. What was started before comes alone.
 
-        Once the slice is over, only interactive images are still taken, for another slice at most and only where the
-        model is `busy` with what is left: they would wait for that and for the next slice's beginning.
+        Once the slice is over another follows, unless somebody else waits for this worker. Then only interactive images
+        are still taken, for as long again at most and only where the model is `busy` with what is left: they would
+        wait for that and for the next slice's beginning.
         """
         if self._closed:
             return []
-        over_for = self._clock() - self._ends_at
+        if not self._last and self._clock() >= self._ends_at:
+            self._last = not self._parts.renew(self._target, version)
+            self._ends_at = self._clock() + (0 if self._last else self._parts.settings.slice_seconds)
+        over_for = self._clock() - self._ends_at if self._last else -1.0
         if self._parts.draining() or (over_for >= 0 and not busy) or over_for >= self._parts.settings.slice_seconds:
             self.close(work_left=True)
             return []

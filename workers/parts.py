@@ -34,4 +34,5 @@ class Parts:
     predictor: ThreadPoolExecutor
     upkeep: ThreadPoolExecutor
     ring: Callable[[str], None]
+    renew: Callable[[str, int], bool]  # whether the slice of a target, and the version it is for, may go on
     draining: Callable[[], bool]

@@ -89,7 +89,7 @@ class Pipeline:
         for one in self._preparing.values():
             preparing[one.lane] += one.rows
         in_hand = {lane: count + preparing[lane] for lane, count in ready.items()}
-        claimed = self._claiming.claim(in_hand, busy=bool(self._holding))
+        claimed = self._claiming.claim(in_hand, self._served.version, busy=bool(self._holding))
         deliveries, self._parked = self._parts.fetcher.divert(self._target, claimed)
         if not deliveries:
             return
@@ -128,6 +128,7 @@ class Pipeline:
             self._sent_at = time.monotonic()
             predict = partial(predict_isolated, self._predict, self._batch)
             self._predicting = self._parts.predictor.submit(patiently, predict, self._parts.draining)
+            self._claim(self._ready.counts())  # the next rows are claimed and prepared while the model works
 
     def _may_send(self) -> bool:
         urgent = self._ready.count("interactive") and not self._interactive_on_its_way()
@@ -137,12 +138,15 @@ class Pipeline:
         return any(one.lane == "interactive" for one in self._preparing.values())
 
     def _waits_for_late(self) -> bool:
-        """Claim the rows after the next batch, and say whether interactive ones shall still come into that batch.
+        """Claim interactive images that came since the last look, and say whether they shall still come into the batch.
 
         The model waits for them for a part of its own time at most: then it goes on, and they go with the batch after.
+        Only if there are any: a claim is synced to the disk twice, and the model would wait for that each time.
         """
         if self._late_until is None:
-            self._claim(self._ready.after_next())
+            room = self._ready.count("interactive") < self._batch_rows
+            if room and not self._alone and self._parts.queue.waits(self._target, "interactive"):
+                self._claim(self._ready.counts())
             self._late_until = time.monotonic() + _LATE_PART * self._predict_seconds
         return (
             self._ready.count("interactive") < self._batch_rows

@@ -86,6 +86,10 @@ class WorkQueue:
         answer = json.loads(self._link.run("claim", target, self.consumer, late, most, kept, self._window))
         return Claim([_delivery(item) for item in answer["items"]], answer["due"], answer["more"])
 
+    def waits(self, target: str, lane: Lane) -> bool:
+        """Whether an image of a lane waits that nobody has claimed; unlike a claim it writes nothing to the disk."""
+        return bool(self._link.run("waiting", target, lane))
+
     def take_over(self, target: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
         """Take images whose worker gave no sign of life for a lease; one that was started before comes alone."""
         mine = [f"{stream} {entry}" for stream, entry in held]

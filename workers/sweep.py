@@ -7,7 +7,7 @@ import threading
 import structlog
 
 from serving.errors import ShelflineError
-from workers.bell import DUTIES_TASK, PROBE_TASK, CeleryBell
+from workers.bell import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, CeleryBell
 from workers.catalog import Catalog
 from workers.redis_link import RedisLink
 from workers.settings import Settings
@@ -15,7 +15,6 @@ from workers.settings import Settings
 log = structlog.get_logger(__name__)
 
 _EVERY = 1.0  # seconds
-_PROBE_EVERY = 5.0  # seconds between looks at the model server where no work makes a worker look anyway
 _PROBE_SOON = 0.5  # the same while the default model is not available: somebody waits for it
 
 
@@ -54,7 +53,7 @@ class Sweep:
             self._bell.ring_upkeep(DUTIES_TASK, once_in=_EVERY)
         published = self._catalog.look_up(self._model)
         available = published is not None and published.available
-        self._bell.ring_upkeep(PROBE_TASK, once_in=_PROBE_EVERY if available else _PROBE_SOON)
+        self._bell.ring_upkeep(PROBE_TASK, once_in=PROBE_SECONDS if available else _PROBE_SOON)
         return _EVERY if available else _PROBE_SOON
 
     def _run(self) -> None:
