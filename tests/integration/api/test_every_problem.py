@@ -17,7 +17,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api import drawing
+from api import drawing, spool
 from api.app import create_app
 from api.make_openapi import PATH
 from api.plan import free_ports
@@ -171,6 +171,7 @@ def _full_queue(lab: Lab) -> TestResponse:
 
 def _no_temporary_folder(lab: Lab) -> TestResponse:
     lab.patch.setattr(tempfile, "tempdir", "/nonexistent")
+    lab.patch.setattr(spool, "_MEMORY_BYTES", 0)  # small uploads need no file
     return lab.call()
 
 
