@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
 from tests.support import RedisServer
@@ -39,3 +41,12 @@ def link(settings: Settings) -> Iterator[RedisLink]:
     found = RedisLink(settings.redis_url)
     yield found
     found.close()
+
+
+@pytest.fixture
+def memory_store() -> Iterator[Any]:
+    """Another store than the file system: fsspec's `memory://`. It is one for the whole process, so emptied around."""
+    files = fsspec.filesystem("memory")
+    files.rm("/", recursive=True)
+    yield files
+    files.rm("/", recursive=True)

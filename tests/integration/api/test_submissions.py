@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from flask.testing import FlaskClient
 
@@ -52,12 +51,12 @@ def send(http: FlaskClient, body: Any, key: str = "") -> tuple[int, Any]:
     return answer.status_code, found.get("code", found)
 
 
-def test_every_form_is_accepted(make_http: Callable[..., FlaskClient], tmp_path: Path) -> None:
+def test_every_form_is_accepted(make_http: Callable[..., FlaskClient], tmp_path: Path, memory_store: Any) -> None:
     """And shows what it was made with."""
     http = make_http(source_prefixes=("memory://photos",))
     (tmp_path / "root" / "a.jpg").touch()
     (tmp_path / "root" / "m.csv").write_text("path\na.jpg\n")
-    fsspec.filesystem("memory").pipe_file("/photos/a.jpg", b"x")
+    memory_store.pipe_file("/photos/a.jpg", b"x")
     for body in (
         {"items": [{"image": IMAGE}]},
         {"items": [{"url": "https://shop.example/a.jpg"}]},

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import pytest
 
 from tests.integration.workers.conftest import photo
@@ -34,9 +33,8 @@ OPTIONS = JobOptions("default")
 
 
 @pytest.fixture
-def store() -> Iterator[Any]:
-    """Another store, of this process: photos with a picture on top, one below, and what is no picture."""
-    files = fsspec.filesystem("memory")
+def store(memory_store: Any) -> Any:
+    """Photos with a picture on top, one below, and what is no picture."""
     for path, content in {
         "/photos/b.png": photo(1),
         "/photos/a/c.png": photo(2),
@@ -44,9 +42,8 @@ def store() -> Iterator[Any]:
         "/photos/readme.txt": b"x",
         "/photosother/e.png": photo(3),
     }.items():
-        files.pipe_file(path, content)
-    yield files
-    files.rm("/", recursive=True)
+        memory_store.pipe_file(path, content)
+    return memory_store
 
 
 def archive(*entries: tuple[str, bytes]) -> io.BytesIO:

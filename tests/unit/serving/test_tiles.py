@@ -56,13 +56,20 @@ def test_the_chosen_grid_shows_what_is_wanted(height: int, width: int, side: int
     assert grid.tiles <= MOST_TILES
     if max(height, width) <= scale * side:
         assert grid == Grid(1, 1)
-    finest = [
-        max(1, length / (count - (count - 1) * overlap))
-        for length, count in ((height, grid.rows), (width, grid.columns))
-    ]
-    if max(finest) > scale * side * 1.01 + 1:
-        finer = choose_grid(height, width, side, side, overlap=overlap, scale=scale * 1.2)
-        assert grid.tiles > MOST_TILES / 2 or finer.tiles <= grid.tiles
+    coarsest = max(length(height, grid.rows, overlap), length(width, grid.columns, overlap))
+    if coarsest > scale * side * 1.001:
+        finer = coarsest / 1.06
+        assert needed(height, finer, overlap) * needed(width, finer, overlap) > MOST_TILES
+
+
+def length(side: int, count: int, overlap: float) -> float:
+    """How long each of so many tiles of a side is."""
+    return side / (count - (count - 1) * overlap)
+
+
+def needed(side: int, longest: float, overlap: float) -> int:
+    """The least count of tiles no longer than that, tried one after the other."""
+    return next(count for count in range(1, 20_001) if length(side, count, overlap) <= longest)
 
 
 def test_a_shelf_photo_of_six_megapixels() -> None:
