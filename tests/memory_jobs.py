@@ -223,15 +223,25 @@ class MemoryJobs:
         self._give_up_item(job, item)
         self._finish_if_done(entry.job)
 
-    def _finish_if_done(self, key: str) -> bool:
+    def _finish_if_done(self, key: str, retention: str = "") -> bool:
+        """Says whether a duty is due: where there is nothing left to be written, the job is over at once."""
         job = self.jobs[key]
         if job.state not in OPEN or job.unfinished:
             return False
         job.state = "finishing"
         self.due.pop(f"expire:{key}", None)
         self.due.pop(f"topup:{key}", None)
+        if retention and len(job.items) <= self.segment and not job.given_up:
+            self._end(key, retention)
+            return False
         self.add_due(f"finish:{key}", self.now)
         return True
+
+    def _end(self, key: str, retention: str) -> None:
+        job = self.jobs[key]
+        states = {item.state for item in job.items}
+        job.state = job.ending if job.given_up else states.pop() if len(states) == 1 else "partial"
+        self.add_due(f"retire:{key}", self.now + int(retention))
 
     # What is due
 

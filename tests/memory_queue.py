@@ -96,7 +96,7 @@ class MemoryQueue(MemoryJobs):
             lost.append(f"{stream} {entry_id}")
         return lost
 
-    def settle(self, _busy: str, *flat: str) -> list[int]:
+    def settle(self, _busy: str, retention: str, *flat: str) -> list[int]:
         settled, due = 0, 0
         for stream, entry_id, key, index, attempt, outcome, version, result, _rows in _by(9, flat):
             if self._unsettled(key, int(index), int(attempt), OPEN):
@@ -110,7 +110,7 @@ class MemoryQueue(MemoryJobs):
                 if len(job.items) > self.segment and all(one.result is not None for one in mates):
                     self.add_due(f"seal:{key}:{number}", self.now)
                     due = 1
-                due = 1 if self._finish_if_done(key) else due
+                due = 1 if self._finish_if_done(key, retention) else due
                 settled += 1
             entry = self._find(stream, entry_id)
             if entry:
@@ -225,9 +225,7 @@ class MemoryQueue(MemoryJobs):
     def finish(self, duty: str, lease: str, key: str, retention: str) -> None:
         job = self.jobs.get(key)
         if job and job.state == "finishing":
-            states = {item.state for item in job.items}
-            job.state = job.ending if job.given_up else states.pop() if len(states) == 1 else "partial"
-            self.add_due(f"retire:{key}", self.now + int(retention))
+            self._end(key, retention)
         self.end_duty(duty, lease)
 
     def give_up_draft(self, duty: str, lease: str, path: str) -> None:

@@ -206,7 +206,7 @@ class JobStore:
 
         All are of one model. `busy_seconds` is how long their worker worked for them: estimates are made of it.
         """
-        flat: list[object] = [int(busy_seconds * 1000)]
+        flat: list[object] = [int(busy_seconds * 1000), int(self._settings.retention_seconds * 1000)]
         for one in outcomes:
             version = "" if one.model_version is None else one.model_version
             flat += [one.stream, one.entry, one.job, one.index, one.attempt, one.state, version, one.result, one.rows]

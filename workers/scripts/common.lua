@@ -171,14 +171,37 @@ local function retire_in(id, retention)
   add_due('retire:' .. id, at)
 end
 
--- Begins the end of a job whose every image is settled; says whether it did.
-local function finish_if_done(id)
+-- The last step of a job whose every image has its result where it stays. A job with webhooks is kept until they were
+-- told: then its retention begins, see outbox.lua.
+local function end_job(id, retention)
   local key = job_key(id)
-  local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane')
+  local job, state = as_table(redis.call('HGETALL', key)), 'partial'
+  if tonumber(job.given_up or '0') > 0 then state = job.ending
+  elseif job.succeeded == job.total then state = 'succeeded'
+  elseif job.failed == job.total then state = 'failed' end
+  redis.call('HSET', key, 'state', state, 'finished_at', fmt(now_ms()))
+  if tonumber(job.hooks_open or '0') > 0 then
+    tell(id, 'job.finished')
+  else
+    retire_in(id, retention)
+  end
+  redis.call('DEL', items_key(id))
+  redis.call('PUBLISH', 'sl:finished', id)
+end
+
+-- Ends a job whose every image is settled, at once where there is nothing more to do for it than that, else by a duty;
+-- says whether that is due. `retention` is nothing where images were given up, whose results are still to be written.
+local function finish_if_done(id, retention)
+  local key = job_key(id)
+  local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane', 'total', 'given_up')
   if not open(job[3]) or tonumber(job[1]) + tonumber(job[2]) > 0 then return false end
   redis.call('HSET', key, 'state', 'finishing')
   redis.call('ZREM', active_key(job[4], job[5]), id)
   redis.call('ZREM', 'sl:due', 'expire:' .. id, 'topup:' .. id)
+  if retention and tonumber(job[6]) <= SEGMENT and not job[7] then
+    end_job(id, retention)
+    return false
+  end
   add_due('finish:' .. id, now_ms())
   return true
 end

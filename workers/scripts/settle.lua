@@ -1,9 +1,9 @@
--- ARGV: milliseconds of work since the last settle, then stream, entry, job, index, attempt, outcome
+-- ARGV: milliseconds of work since the last settle, retention in ms, then stream, entry, job, index, attempt, outcome
 -- (succeeded|failed), model version or '', result, rows that it made, ...
 -- A result is written once: nothing happens to an image whose job is gone or over, whose attempt is not the latest,
 -- or that has a result. Answers how many images were settled, and whether a duty became due.
 local settled, rows, due = {}, 0, 0
-for i = 2, #ARGV, 9 do
+for i = 3, #ARGV, 9 do
   local stream, entry_id, id, index, attempt, outcome, version, result, made = unpack(ARGV, i, i + 8)
   if counts({ job = id, index = index, attempt = attempt }) then
     local key, segment = job_key(id), segment_key(id, tonumber(index))
@@ -24,7 +24,7 @@ for i = 2, #ARGV, 9 do
       add_due('seal:' .. id .. ':' .. fmt(number), now_ms())
       due = 1
     end
-    if finish_if_done(id) then due = 1 end
+    if finish_if_done(id, ARGV[2]) then due = 1 end
     settled[id] = (settled[id] or 0) + 1
   end
   drop_entry(stream, entry_id)
