@@ -43,6 +43,7 @@ OF_WORKERS_FOR_API = {
     "rates",
     "redis_link",
     "robots",
+    "selection",
     "settings",
     "sources",
     "store",

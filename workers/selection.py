@@ -1,0 +1,93 @@
+"""Which of many images are taken: by their names, the first ones, or a sample that is the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+_One = TypeVar("_One")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Globs over names relative to the source, with `/`; how many at most, and how many at random.
+
+    A glob without a `/` is for the last part of a name, wherever that is. `*` and `?` stay within a part, `**` does
+    not. A name is taken that matches one of `include`, if there are any, and none of `exclude`.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    limit: int | None = None
+    sample: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a glob is none."""
+        for glob in (*self.include, *self.exclude):
+            _compiled(glob)
+
+    def takes(self, name: str) -> bool:
+        """Whether a name is taken, however many there are."""
+        included = not self.include or any(one.fullmatch(name) for one in self._include)
+        return included and not any(one.fullmatch(name) for one in self._exclude)
+
+    def chosen(self, found: Iterable[_One], name_of: Callable[[_One], str]) -> Iterable[_One]:
+        """What is taken, in the order it came; without a sample it is not gone through further than needed.
+
+        The sample is of the names, by a hash: of the same names it is the same, and `limit` counts in it.
+        """
+        taken = (one for one in found if self.takes(name_of(one)))
+        if self.sample is not None:
+            numbered = ((_rank(name_of(one)), number, one) for number, one in enumerate(taken))
+            drawn = heapq.nsmallest(self.sample, numbered, key=lambda ranked: ranked[:2])
+            taken = (one for _, _, one in sorted(drawn, key=lambda ranked: ranked[1]))
+        for count, one in enumerate(taken):
+            if self.limit is not None and count >= self.limit:
+                return
+            yield one
+
+    @cached_property
+    def _include(self) -> Sequence[re.Pattern[str]]:
+        return [_compiled(one) for one in self.include]
+
+    @cached_property
+    def _exclude(self) -> Sequence[re.Pattern[str]]:
+        return [_compiled(one) for one in self.exclude]
+
+
+def _rank(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _compiled(glob: str) -> re.Pattern[str]:
+    """A glob as a regular expression for whole names."""
+    pattern = "" if "/" in glob else r"(?:.*/)?"
+    at = 0
+    glob = glob.removeprefix("/")
+    while at < len(glob):
+        rest = glob[at:]
+        if found := re.match(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.", rest, re.DOTALL):
+            token = found[0]
+            pattern += _translated(token)
+            at += len(token)
+    try:
+        return re.compile(pattern, re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"{glob!r} is no glob: {error}") from error
+
+
+def _translated(token: str) -> str:
+    wild = {"**/": r"(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    if token in wild:
+        return wild[token]
+    if len(token) > 1:  # a set of characters
+        negated = token.startswith("[!")
+        inner = token[2 if negated else 1 : -1].replace("\\", r"\\").replace("[", r"\[").replace("^", r"\^")
+        inner = inner.replace("]", r"\]") if inner.startswith("]") else inner
+        return f"(?!/)[{'^' if negated else ''}{inner}]"
+    return re.escape(token)
