@@ -1,7 +1,8 @@
 """Writes protos.binpb, the descriptor set of the messages that serving speaks: `python -m serving.make_protos`.
 
 The descriptors are read out of the installed packages' generated `*_pb2.py` files as literals, without running them:
-running them would import all of TensorFlow (3 s, 536 MB).
+running them would import all of TensorFlow (3 s, 536 MB). The files of tensorflow_model_server's own settings are in no
+package: their two messages are spelled out here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 DESCRIPTOR_SET = Path(__file__).with_name("protos.binpb")  # serving.protos cannot be asked: it reads the file
 
@@ -22,6 +23,22 @@ ROOTS = (
     "tensorflow_serving/apis/model_management.proto",
 )
 
+SPELLED_OUT = {
+    "tensorflow_serving/config/monitoring_config.proto": {
+        "PrometheusConfig": "bool enable = 1; string path = 2",
+        "MonitoringConfig": "tensorflow.serving.PrometheusConfig prometheus_config = 1",
+    },
+    "tensorflow_serving/servables/tensorflow/session_bundle_config.proto": {
+        "BatchingParameters": (
+            "google.protobuf.Int64Value max_batch_size = 1; google.protobuf.Int64Value batch_timeout_micros = 2; "
+            "google.protobuf.Int64Value max_enqueued_batches = 3; google.protobuf.Int64Value num_batch_threads = 4; "
+            "google.protobuf.StringValue thread_pool_name = 5; repeated int64 allowed_batch_sizes = 6; "
+            "bool pad_variable_length_inputs = 7"
+        ),
+    },
+}
+"""Messages by file, as tensorflow/serving's sources have them."""
+
 
 def descriptor_set() -> bytes:
     """The serialised FileDescriptorSet of ROOTS and all they import, each file after its imports.
@@ -31,7 +48,25 @@ def descriptor_set() -> bytes:
     found: dict[str, FileDescriptorProto] = {}
     for root in ROOTS:
         _collect(root, found)
+    for name, messages in SPELLED_OUT.items():
+        found[name] = _spelled_out(name, messages)
     return FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True)
+
+
+def _spelled_out(name: str, messages: dict[str, str]) -> FileDescriptorProto:
+    file = FileDescriptorProto(name=name, package="tensorflow.serving", syntax="proto3")
+    file.dependency.append("google/protobuf/wrappers.proto")
+    for message_name, fields in messages.items():
+        message = file.message_type.add(name=message_name)
+        for text in fields.split("; "):
+            *repeated, kind, field_name, _, number = text.split(" ")
+            field = message.field.add(name=field_name, number=int(number))
+            field.label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
+            if "." in kind:
+                field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{kind}"
+            else:
+                field.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
+    return file
 
 
 def _collect(name: str, found: dict[str, FileDescriptorProto]) -> None:

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 MAX_TENSOR_BYTES: Final = 2**31 - 1
 """A message cannot be larger, so neither can its tensors; only a repeated value (see decode) could claim to be."""
 
-_MAX_DIMENSIONS: Final = 254
+_MAX_DIMENSIONS: Final = 64  # NumPy's; TensorFlow takes up to 254
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def dtype_name(number: int) -> str:
     """TensorFlow's name of a dtype by its number (`float` for 1), or `type 99` for one that is not known here."""
     kind = _BY_NUMBER.get(number)
     return kind.name if kind else f"type {number}"
+
+
+def numpy_dtype(number: int) -> np.dtype[Any]:
+    """The dtype of the arrays that hold TensorFlow's dtype of that number, object for strings."""
+    return _BY_NUMBER[number].numpy
 
 
 def dtype_number(array: Array) -> int:

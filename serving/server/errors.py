@@ -26,6 +26,15 @@ class LoadError(Exception):
         super().__init__(message)
         self.code = code
 
+    @property
+    def first_line(self) -> str:
+        """What went wrong, without what TensorFlow adds for its developers."""
+        return str(self).strip().partition("\n")[0]
+
+
+class SetupError(Exception):
+    """Raised when the server cannot start as it was told to; the message is one line."""
+
 
 def invalid_argument(message: str) -> StatusError:
     """The request is wrong."""
@@ -40,6 +49,26 @@ def failed_precondition(message: str) -> StatusError:
 def not_found(message: str) -> StatusError:
     """The model or the version is not served."""
     return StatusError(grpc.StatusCode.NOT_FOUND, message)
+
+
+def resource_exhausted(message: str) -> StatusError:
+    """There is not enough memory or time."""
+    return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
+def unavailable(message: str) -> StatusError:
+    """The server has too much to do just now."""
+    return StatusError(grpc.StatusCode.UNAVAILABLE, message)
+
+
+def unimplemented(message: str) -> StatusError:
+    """This is not done here."""
+    return StatusError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+
+def unknown(message: str) -> StatusError:
+    """Nothing better is known."""
+    return StatusError(grpc.StatusCode.UNKNOWN, message)
 
 
 def from_number(number: int, message: str) -> StatusError:

@@ -1,4 +1,4 @@
-"""The command line: tensorflow_model_server's flags. One that does nothing yet is refused, never ignored."""
+"""The command line: tensorflow_model_server's flags. One that is not done here is refused, never ignored."""
 
 from __future__ import annotations
 
@@ -7,19 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
-
-NOT_YET: Final = (
-    "rest_api_port",
-    "rest_api_timeout_in_ms",
-    "model_config_file",
-    "model_config_file_poll_wait_seconds",
-    "monitoring_config_file",
-    "enable_batching",
-    "batching_parameters_file",
-    "enable_grpc_healthcheck_service",
-)
-"""Flags of tensorflow_model_server that this server does not do (yet)."""
+from typing import Any, NoReturn
 
 
 @dataclass(frozen=True)
@@ -29,13 +17,24 @@ class Flags:
     host: str
     port: int
     grpc_socket_path: str
-    model_name: str
-    model_base_path: Path
-    file_system_poll_wait_seconds: int
-    max_num_load_retries: int
-    load_retry_interval_micros: int
+    grpc_max_threads: int
     grpc_channel_arguments: tuple[tuple[str, str | int], ...]
+    rest_api_port: int
+    rest_api_num_threads: int
+    rest_api_timeout_in_ms: int
+    model_name: str
+    model_base_path: Path | None
+    model_config_file: Path | None
+    model_config_file_poll_wait_seconds: int
+    file_system_poll_wait_seconds: int
+    max_num_load_retries: int | None
+    load_retry_interval_micros: int
+    allow_version_labels_for_unavailable_models: bool
+    monitoring_config_file: Path | None
+    enable_batching: bool
+    batching_parameters_file: Path | None
     enable_serialization_as_tensor_content: bool
+    enable_grpc_healthcheck_service: bool
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,36 +48,68 @@ def parse(arguments: Sequence[str] | None = None) -> Flags:
     """The flags of the command line; SystemExit with status 2 and one line on stderr where they are wrong."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    for name in NOT_YET:
-        if getattr(given, name) not in {None, "false", "0"}:
-            parser.error(f"--{name} is not implemented by the embedded server: leave it out, or run tensorflow/serving")
-    if given.model_base_path is None:
-        parser.error("--model_base_path is missing: the folder that holds the model's numbered versions")
-    if not given.model_base_path.is_dir():
-        parser.error(f"--model_base_path: {given.model_base_path} is not a folder")
-    if not given.model_name:
-        parser.error("--model_name is empty")
-    if not 0 < given.port < 65536:
-        parser.error(f"--port: {given.port} is not a port")
+    wrong = _wrong(given)
+    if wrong:
+        parser.error(wrong)
     return Flags(**{name: getattr(given, name) for name in Flags.__dataclass_fields__})
+
+
+def _wrong(given: argparse.Namespace) -> str | None:
+    """What cannot be done as it was told."""
+    wrongs = {
+        f"--port: {given.port} is not a port": not 0 < given.port < 65536,
+        f"--rest_api_port: {given.rest_api_port} is not a port": not 0 <= given.rest_api_port < 65536,
+        "--rest_api_port is the same as --port: use a different port for the REST API": (
+            given.rest_api_port == given.port
+        ),
+        "--monitoring_config_file is set without --rest_api_port, where the metrics would be read": (
+            given.monitoring_config_file is not None and not given.rest_api_port
+        ),
+        "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.": (
+            given.batching_parameters_file is not None and not given.enable_batching
+        ),
+        "--model_config_file_poll_wait_seconds is set without --model_config_file": (
+            given.model_config_file is None and given.model_config_file_poll_wait_seconds > 0
+        ),
+    }
+    found = next((text for text, is_so in wrongs.items() if is_so), None)
+    return found or (_wrong_model(given) if given.model_config_file is None else None)
+
+
+def _wrong_model(given: argparse.Namespace) -> str | None:
+    if given.model_base_path is None:
+        return "--model_base_path is missing: the folder that holds the model's numbered versions"
+    if not given.model_base_path.is_dir():
+        return f"--model_base_path: {given.model_base_path} is not a folder"
+    return None if given.model_name else "--model_name is empty"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m serving", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
+    flag: dict[str, Any] = {"type": _truth, "nargs": "?", "const": True, "default": False}
     add("--host", default="127.0.0.1", help="address to listen on (tensorflow_model_server: always 0.0.0.0)")
     add("--port", type=int, default=8500, help="gRPC port")
     add("--grpc_socket_path", default="", help="listen on this Unix socket too")
+    add("--grpc_max_threads", type=_natural, default=0, help="calls worked on at a time; 0: as many as make sense")
+    add("--grpc_channel_arguments", type=_channel_arguments, default=(), help="key=value,key=value for the gRPC server")
+    add("--rest_api_port", type=int, default=0, help="port of the REST API; 0: none")
+    add("--rest_api_num_threads", type=_natural, default=0, help="its requests at a time; 0: four for each core")
+    add("--rest_api_timeout_in_ms", type=_natural, default=30_000, help="the longest a predict request may take")
     add("--model_name", default="default", help="the name clients use")
     add("--model_base_path", type=Path, help="folder that holds the numbered versions")
+    add("--model_config_file", type=Path, help="several models: a ModelServerConfig in text format")
+    add("--model_config_file_poll_wait_seconds", type=_natural, default=0, help="read it again so often; 0: never")
     add("--file_system_poll_wait_seconds", type=_natural, default=1, help="0: look for versions once, at the start")
-    add("--max_num_load_retries", type=_natural, default=5, help="further tries of a version that fails to load")
+    add("--max_num_load_retries", type=_natural, help="further tries of a version that fails to load, by default 5")
     add("--load_retry_interval_micros", type=_natural, default=60_000_000, help="time between such tries")
-    add("--grpc_channel_arguments", type=_channel_arguments, default=(), help="key=value,key=value for the gRPC server")
-    add("--enable_serialization_as_tensor_content", type=_truth, nargs="?", const=True, default=False)
+    add("--allow_version_labels_for_unavailable_models", **flag, help="labels may come before their versions")
+    add("--monitoring_config_file", type=Path, help="a MonitoringConfig in text format: Prometheus metrics by REST")
+    add("--enable_batching", **flag, help="merge requests into batches")
+    add("--batching_parameters_file", type=Path, help="BatchingParameters in text format")
+    add("--enable_serialization_as_tensor_content", **flag, help="answer in tensor_content")
+    add("--enable_grpc_healthcheck_service", **flag, help="answer grpc.health.v1.Health")
     add("--prefer_tflite_model", nargs="?", const="true", help="ignored")
-    for name in NOT_YET:
-        add(f"--{name}", nargs="?", const="true", help="not implemented")
     return parser
 
 

@@ -22,7 +22,15 @@ _VARIABLE_OPS: Final = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 _MOST_CALLABLES: Final = 64  # per version: each choice of outputs is one, and a client may filter as it likes
 
 
+_importing: Final = threading.Lock()  # models load in threads of their own, and TensorFlow's imports go in circles
+
+
 def _import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow carries no types
+    with _importing:
+        return _import()
+
+
+def _import() -> Any:  # noqa: ANN401 - likewise
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf  # noqa: PLC0415 - 3 s that a wrong flag need not wait for
 
@@ -64,8 +72,14 @@ class LoadedModel:
             for name, signature in meta_graph.signature_def.items()
         }
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]) -> list[NDArray[Any]]:
-        """The tensors named `fetches`, given those of `feeds`; StatusError where the graph raises."""
+    def run(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        fetches: Sequence[str],
+        *,
+        deadline: float | None = None,  # noqa: ARG002 - a session cannot be interrupted
+    ) -> list[NDArray[Any]]:
+        """See Servable."""
         names = tuple(sorted(feeds))
         wanted = tuple(sorted(set(fetches)))
         try:

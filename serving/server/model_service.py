@@ -1,11 +1,23 @@
-"""GetModelStatus: the versions of a model and their states (get_model_status_impl.cc)."""
+"""GetModelStatus and HandleReloadConfigRequest (get_model_status_impl.cc, model_service_impl.cc)."""
 
 from __future__ import annotations
 
-from serving.protos import GetModelStatusRequest, GetModelStatusResponse
-from serving.server.errors import invalid_argument, not_found
+import logging
+from collections.abc import Callable
+
+from serving.protos import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ProtoMessage,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
+)
+from serving.server.errors import StatusError, invalid_argument, not_found
+from serving.server.model_config import model_configs
 from serving.server.models import Models
 from serving.server.prediction import parse
+
+_log = logging.getLogger(__name__)
 
 
 class ModelService:
@@ -16,7 +28,10 @@ class ModelService:
 
     def get_model_status(self, content: bytes) -> bytes:
         """One version where the ModelSpec names it, otherwise all, newest first; StatusError where there is none."""
-        request = parse(GetModelStatusRequest, content)
+        return bytes(self.status(parse(GetModelStatusRequest, content)).SerializeToString())
+
+    def status(self, request: ProtoMessage) -> ProtoMessage:
+        """The GetModelStatusResponse to a GetModelStatusRequest."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
@@ -31,4 +46,17 @@ class ModelService:
             item = response.model_version_status.add(version=state.version, state=int(state.state))
             item.status.error_code = state.error_code
             item.status.error_message = state.error
+        return response
+
+    def handle_reload_config_request(self, content: bytes, is_awaited: Callable[[], bool]) -> bytes:
+        """Serve the models of the request instead of those before; returns when the new ones are available."""
+        try:
+            configs = model_configs(parse(ReloadConfigRequest, content).config)
+            self._models.reload(configs, is_awaited)
+        except StatusError as error:
+            _log.error("the configuration was not reloaded: %s", error.message)
+            raise
+        _log.info("the configuration was reloaded: %s", ", ".join(config.name for config in configs) or "no models")
+        response = ReloadConfigResponse()
+        response.status.SetInParent()
         return bytes(response.SerializeToString())

@@ -1,28 +1,98 @@
-"""The models a server has, and which version of which a ModelSpec means."""
+"""The models a server has, how a new configuration takes the place of the old, and which version a ModelSpec means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Final
 
 from serving.protos import ProtoMessage
-from serving.server.errors import invalid_argument, not_found
+from serving.server.errors import invalid_argument, unknown
 from serving.server.lifecycle import Lifecycle
+from serving.server.model_config import ModelConfig, check_labels
 from serving.server.servable import Servable
+from serving.server.table import unknown_servable
+from serving.server.versions import State, VersionPolicy
+
+_POLL_SECONDS: Final = 0.05
 
 
 class Models:
-    """All models by name. No version has a label: labels come with a configuration file."""
+    """All models by name, those that are configured no more included: their versions have ended, and are told of.
 
-    def __init__(self, models: Iterable[Lifecycle]) -> None:
-        self._by_name = {model.name: model for model in models}
+    `make` gives a Lifecycle of a name, not yet configured or started. Source: TF Serving's server_core.cc.
+    """
+
+    def __init__(self, make: Callable[[str], Lifecycle], *, labels_may_come_first: bool = False) -> None:
+        self._make = make
+        self._labels_may_come_first = labels_may_come_first
+        self._by_name: dict[str, Lifecycle] = {}
+        self._labels: Mapping[str, Mapping[str, int]] = {}
+        self._configured: frozenset[str] = frozenset()
+        self._reloading = threading.Lock()
+
+    @property
+    def configured(self) -> list[Lifecycle]:
+        """The models of the current configuration."""
+        return [self._by_name[name] for name in sorted(self._configured)]
+
+    def configure(self, configs: Sequence[ModelConfig], *, quiet: bool = False) -> list[Lifecycle]:
+        """Serve these models and no others from now on; returns those that are new, which have yet to load.
+
+        With `quiet` it is not logged what a new model fails of. Raises StatusError, with everything as it was, where a
+        label is on a version that is not loaded.
+        """
+        by_name = dict(self._by_name)
+        if not self._labels_may_come_first:
+            check_labels(configs, {name: _available(model) for name, model in by_name.items()})
+        for config in configs:
+            if config.name not in by_name:
+                by_name[config.name] = made = self._make(config.name)
+                made.is_quiet = quiet
+                made.configure(config.base_path, config.policy)
+                made.start()
+            else:
+                by_name[config.name].configure(config.base_path, config.policy)
+        wanted = frozenset(config.name for config in configs)
+        for name in self._configured - wanted:
+            by_name[name].configure(None, VersionPolicy())
+        new = sorted(wanted - self._configured)
+        self._labels = {config.name: dict(config.labels) for config in configs}
+        self._by_name, self._configured = by_name, wanted
+        return [by_name[name] for name in new]
+
+    def reload(self, configs: Sequence[ModelConfig], is_awaited: Callable[[], bool] = lambda: True) -> None:
+        """`configure`, then wait until the new models are available or nobody awaits it any more.
+
+        Raises StatusError where a label is wrong, or UNKNOWN where a new model has been given up.
+        """
+        while not self._reloading.acquire(timeout=_POLL_SECONDS):
+            if not is_awaited():
+                return
+        try:
+            new = self.configure(configs)
+            pause = threading.Event()
+            while is_awaited() and any(not (model.is_available or model.is_hopeless) for model in new):
+                pause.wait(_POLL_SECONDS)
+        finally:
+            self._reloading.release()
+        failed = [(model.name, number) for model in new if not model.is_available for number in sorted(model.failures)]
+        if failed and is_awaited():
+            told = "".join(f"{{name: {name} version: {number}}}, " for name, number in failed)
+            raise unknown(f"Some models did not become available: {{{told}}}")
+
+    def stop(self) -> None:
+        """Load and unload no more; what is available stays so."""
+        for model in self._by_name.values():
+            model.stop()
 
     def find(self, name: str) -> Lifecycle | None:
-        """The model of that name."""
+        """The model of that name, if there ever was one."""
         return self._by_name.get(name)
 
     def acquire(self, spec: ProtoMessage) -> AbstractContextManager[tuple[int, Servable]]:
-        """The version that a ModelSpec means and its number, held for a call (server_core.cc, GetServableHandle).
+        """The version that a ModelSpec means and its number, held for a call.
 
         Raises StatusError where there is none.
         """
@@ -31,12 +101,18 @@ class Models:
         version = self.version_asked(spec)
         model = self._by_name.get(spec.name)
         if model is None:
-            which = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
-            raise not_found(f"Servable not found for request: {which}")
+            raise unknown_servable(spec.name, version)
         return model.acquire(version)
 
     def version_asked(self, spec: ProtoMessage) -> int | None:
-        """The number in a ModelSpec, None for whichever is newest."""
+        """The number in a ModelSpec or of its label, None for whichever is newest."""
         if spec.WhichOneof("version_choice") == "version_label":
-            raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
+            version = self._labels.get(spec.name, {}).get(spec.version_label)
+            if version is None:
+                raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
+            return version
         return int(spec.version.value) if spec.HasField("version") else None
+
+
+def _available(model: Lifecycle) -> list[int]:
+    return [state.version for state in model.states() if state.state is State.AVAILABLE]

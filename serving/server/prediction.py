@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -17,62 +17,82 @@ from serving.protos import (
     ProtoMessage,
     SignatureDefMap,
 )
+from serving.server.calls import Calls
 from serving.server.errors import failed_precondition, invalid_argument
 from serving.server.models import Models
 from serving.server.servable import Servable
 from serving.tensors import decode, dtype_name, encode_response
 
 DEFAULT_SIGNATURE: Final = "serving_default"
-_SIGNATURE_DEF: Final = "signature_def"
+SIGNATURE_DEF: Final = "signature_def"
 
 
 class PredictionService:
     """The calls of tensorflow.serving.PredictionService that a detector needs."""
 
-    def __init__(self, models: Models, *, as_content: bool = False) -> None:
+    def __init__(self, models: Models, calls: Calls, *, as_content: bool = False) -> None:
         self._models = models
+        self._calls = calls
         self._as_content = as_content
 
-    def predict(self, content: bytes) -> bytes:
+    def predict(self, content: bytes, deadline: float | None = None) -> bytes:
         """Run a signature (predict_util.cc, RunPredict)."""
         request = parse(PredictRequest, content)
-        if not request.HasField("model_spec"):
-            raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
-        with self._models.acquire(spec) as (version, servable):
-            outputs = run_signature(servable, request)
-        answered = ModelSpec(name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE)
-        answered.version.value = version
-        return encode_response(answered, outputs, as_content=self._as_content)
+        with self._calls.counted(spec.name, "Predict", "GRPC"):
+            if not request.HasField("model_spec"):
+                raise invalid_argument("Missing ModelSpec")
+            with self._models.acquire(spec) as (version, servable), self._calls.running(spec.name):
+                outputs = run_signature(servable, request, deadline=deadline)
+            answered = ModelSpec(name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE)
+            answered.version.value = version
+            return encode_response(answered, outputs, as_content=self._as_content)
 
     def get_model_metadata(self, content: bytes) -> bytes:
         """The signatures of a version (get_model_metadata_impl.cc)."""
-        request = parse(GetModelMetadataRequest, content)
+        response = self.metadata(parse(GetModelMetadataRequest, content))
+        return bytes(response.SerializeToString())
+
+    def metadata(self, request: ProtoMessage) -> ProtoMessage:
+        """The GetModelMetadataResponse to a GetModelMetadataRequest."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         if not request.metadata_field:
             raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
-            if field != _SIGNATURE_DEF:
+            if field != SIGNATURE_DEF:
                 raise invalid_argument(f"Metadata field {field} is not supported")
         response = GetModelMetadataResponse()
         with self._models.acquire(request.model_spec) as (version, servable):
             signatures = SignatureDefMap(signature_def=servable.signatures)
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
-        response.metadata[_SIGNATURE_DEF].Pack(signatures)
-        return bytes(response.SerializeToString())
+        response.metadata[SIGNATURE_DEF].Pack(signatures)
+        return response
 
 
-def run_signature(servable: Servable, request: ProtoMessage) -> dict[str, NDArray[Any]]:
+def run_signature(
+    servable: Servable, request: ProtoMessage, *, deadline: float | None = None
+) -> dict[str, NDArray[Any]]:
     """What the signature that a PredictRequest names answers, by alias; StatusError where it cannot be run."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
         raise failed_precondition(f'Serving signature key "{name}" not found.')
     feeds = _feeds(signature, request.inputs)
-    aliases = _outputs(signature, list(request.output_filter))
-    results = servable.run(feeds, [signature.outputs[alias].name for alias in aliases])
+    return run_outputs(servable, signature, feeds, _outputs(signature, list(request.output_filter)), deadline=deadline)
+
+
+def run_outputs(
+    servable: Servable,
+    signature: ProtoMessage,
+    feeds: Mapping[str, NDArray[Any]],
+    aliases: Sequence[str],
+    *,
+    deadline: float | None,
+) -> dict[str, NDArray[Any]]:
+    """The outputs of a signature by alias, given the arrays to feed by tensor name."""
+    results = servable.run(feeds, [signature.outputs[alias].name for alias in aliases], deadline=deadline)
     return dict(zip(aliases, results, strict=True))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +17,13 @@ class Servable(Protocol):
 
     signatures: dict[str, ProtoMessage]
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], fetches: list[str]) -> list[NDArray[Any]]:
-        """The tensors named `fetches`, given those of `feeds`."""
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, deadline: float | None = None
+    ) -> list[NDArray[Any]]:
+        """The tensors named `fetches`, given those of `feeds`; StatusError where the graph raises.
+
+        Nobody waits for them after `deadline`, in the seconds of `time.monotonic`.
+        """
 
     def close(self) -> None:
         """Free the memory."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -11,18 +11,14 @@ from typing import Any, Final
 import grpc
 
 from serving.protos import MODEL_SERVICE, PREDICTION_SERVICE
-from serving.server.errors import StatusError, truncated
+from serving.server.calls import logged_status
+from serving.server.errors import truncated, unimplemented
 from serving.server.model_service import ModelService
 from serving.server.prediction import PredictionService
 
-_log = logging.getLogger(__name__)
+Call = Callable[[bytes, grpc.ServicerContext], bytes]
 
-Call = Callable[[bytes], bytes]
-
-_NOT_DONE: Final = {
-    PREDICTION_SERVICE: ("Classify", "Regress", "MultiInference"),
-    MODEL_SERVICE: ("HandleReloadConfigRequest",),
-}
+_NOT_DONE: Final = ("Classify", "Regress", "MultiInference")
 
 _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_send_message_length", -1),
@@ -31,19 +27,38 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
 )
 
 
+def default_threads(*, batching: bool) -> int:
+    """How many calls are worked on at a time: TF Serving's grpc_max_threads, and more where they wait for a batch.
+
+    A thread that waits costs a few kB, and a queue is full only where more calls wait than it holds.
+    """
+    return 512 if batching else max(8, 4 * (os.cpu_count() or 1))
+
+
 def make_server(
-    prediction: PredictionService, models: ModelService, options: tuple[tuple[str, str | int], ...] = ()
+    prediction: PredictionService,
+    models: ModelService,
+    *,
+    threads: int,
+    options: tuple[tuple[str, str | int], ...] = (),
 ) -> grpc.Server:
     """A gRPC server with both services, not yet listening anywhere."""
-    workers = max(8, 4 * (os.cpu_count() or 1))  # TF Serving's grpc_max_threads
-    server = grpc.server(ThreadPoolExecutor(workers, thread_name_prefix="call"), options=(*_OPTIONS, *options))
+    server = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="call"), options=(*_OPTIONS, *options))
     calls: dict[str, dict[str, Call]] = {
-        PREDICTION_SERVICE: {"Predict": prediction.predict, "GetModelMetadata": prediction.get_model_metadata},
-        MODEL_SERVICE: {"GetModelStatus": models.get_model_status},
+        PREDICTION_SERVICE: {
+            "Predict": lambda content, context: prediction.predict(content, _deadline(context)),
+            "GetModelMetadata": lambda content, _: prediction.get_model_metadata(content),
+            **{name: _refusal(name) for name in _NOT_DONE},
+        },
+        MODEL_SERVICE: {
+            "GetModelStatus": lambda content, _: models.get_model_status(content),
+            "HandleReloadConfigRequest": lambda content, context: models.handle_reload_config_request(
+                content, context.is_active
+            ),
+        },
     }
     for service, methods in calls.items():
         handlers = {name: _handler(call) for name, call in methods.items()}
-        handlers |= {name: _handler(_refuse(name)) for name in _NOT_DONE[service]}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     return server
 
@@ -53,20 +68,23 @@ def _handler(call: Call) -> grpc.RpcMethodHandler[bytes, bytes]:
         if not context.is_active():  # its caller gave up while it queued for a thread
             return b""
         try:
-            return call(content)
-        except StatusError as error:
-            code, message = error.code, error.message
+            return call(content, context)
         except Exception as error:  # noqa: BLE001 - a caller gets a status, never a traceback
-            _log.exception("a call broke")
-            code, message = grpc.StatusCode.INTERNAL, f"The model server failed: {type(error).__name__}"
-        context.abort(code, truncated(message))
+            status = logged_status(error)
+        context.abort(status.code, truncated(status.message))
         raise AssertionError("abort raises")
 
     return grpc.unary_unary_rpc_method_handler(answer, None, None)
 
 
-def _refuse(name: str) -> Call:
-    def call(_content: bytes) -> bytes:
-        raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not implemented by the embedded model server")
+def _deadline(context: grpc.ServicerContext) -> float | None:
+    """Until when the caller waits, in the seconds of `time.monotonic`."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def _refusal(name: str) -> Call:
+    def call(_content: bytes, _context: grpc.ServicerContext) -> bytes:
+        raise unimplemented(f"{name} is not implemented by the embedded model server")
 
     return call

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Final, Literal
+
+_MOST: Final = 2**63 - 1
 
 
 class State(IntEnum):
@@ -16,6 +18,20 @@ class State(IntEnum):
     AVAILABLE = 30
     UNLOADING = 40
     END = 50
+
+
+@dataclass(frozen=True)
+class VersionPolicy:
+    """Which of the versions that are there to serve: those of `specific`, else all, else the newest `latest`."""
+
+    latest: int = 1
+    everything: bool = False
+    specific: frozenset[int] | None = None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a new version takes the place of an older one, rather than joining those that were asked for."""
+        return self.specific is None and not self.everything
 
 
 @dataclass(frozen=True)
@@ -36,13 +52,16 @@ class Failure:
 
 
 def version_number(folder_name: str) -> int | None:
-    """The version a folder is, or None if its name is no version: `00000123` is 123."""
-    return int(folder_name) if folder_name.isascii() and folder_name.isdigit() else None
+    """The version a folder is, or None if its name is no 64-bit number: `00000123` is 123."""
+    number = int(folder_name) if folder_name.isascii() and folder_name.isdigit() and len(folder_name) < 1000 else None
+    return None if number is None or number > _MOST else number
 
 
-def aspired_of(found: Collection[int], *, latest: int = 1) -> frozenset[int]:
-    """The versions that should be served, of those that are there: the policy `latest`."""
-    return frozenset(sorted(found)[-latest:])
+def aspired_of(found: Collection[int], policy: VersionPolicy) -> frozenset[int]:
+    """The versions that should be served, of those that are there."""
+    if policy.specific is not None:
+        return policy.specific.intersection(found)
+    return frozenset(found if policy.everything else sorted(found)[-max(policy.latest, 1) :])
 
 
 def next_action(states: Mapping[int, State], aspired: Collection[int]) -> Action | None:

@@ -16,31 +16,40 @@ from serving.protos import (
     PredictRequest,
     PredictResponse,
     ProtoMessage,
+    ReloadConfigRequest,
     SignatureDefMap,
     TensorProto,
 )
 from serving.tensors import decode, encode_tensor
+from tests.generated_stubs import BareChannel, Caller, GeneratedStubs
 from tests.model_server import ServerProcess, random_images
 
 PREDICT = "PredictionService/Predict"
 METADATA = "PredictionService/GetModelMetadata"
 STATUS = "ModelService/GetModelStatus"
+RELOAD = "ModelService/HandleReloadConfigRequest"
+
+
+@pytest.fixture(params=[BareChannel, GeneratedStubs])
+def channel(shared: ServerProcess, request: pytest.FixtureRequest) -> Iterator[Caller]:
+    """The shared server, called with bare bytes and through the stubs of tensorflow-serving-api."""
+    with grpc.insecure_channel(shared.target, options=[("grpc.max_receive_message_length", -1)]) as channel:
+        yield request.param(channel)
 
 
 @pytest.fixture
-def channel(shared: ServerProcess) -> Iterator[grpc.Channel]:
-    """A plain channel to the shared server."""
+def bare(shared: ServerProcess) -> Iterator[Caller]:
+    """The shared server, called with bare bytes."""
     with grpc.insecure_channel(shared.target) as channel:
-        yield channel
+        yield BareChannel(channel)
 
 
-def call(channel: grpc.Channel, method: str, request: bytes) -> bytes:
+def call(channel: Caller, method: str, request: bytes) -> bytes:
     """One call, bytes to bytes."""
-    content: bytes = channel.unary_unary(f"/tensorflow.serving.{method}", None, None)(request, timeout=60)
-    return content
+    return channel.call(method, request)
 
 
-def refusal(channel: grpc.Channel, method: str, request: bytes) -> tuple[str, str]:
+def refusal(channel: Caller, method: str, request: bytes) -> tuple[str, str]:
     """The status of a call that fails: code and message."""
     with pytest.raises(grpc.RpcError) as error:
         call(channel, method, request)
@@ -72,6 +81,14 @@ def with_tensor(**fields: Any) -> ProtoMessage:
     tensor = TensorProto(**fields)
     tensor.tensor_shape.dim.add(size=3)
     request.inputs["query"].CopyFrom(tensor)
+    return request
+
+
+def reload(*models: dict[str, Any]) -> ProtoMessage:
+    """A ReloadConfigRequest with these models."""
+    request = ReloadConfigRequest()
+    for model in models:
+        request.config.model_config_list.config.add(**({"model_platform": "tensorflow"} | model))
     return request
 
 
@@ -116,9 +133,7 @@ ONE = np.zeros(1, np.int32)
         ),
     ],
 )
-def test_predict_refuses_as_tf_serving_does(
-    channel: grpc.Channel, request_: ProtoMessage, code: str, message: str
-) -> None:
+def test_predict_refuses_as_tf_serving_does(channel: Caller, request_: ProtoMessage, code: str, message: str) -> None:
     """To the letter: clients match on these texts."""
     assert refusal(channel, PREDICT, request_.SerializeToString()) == (code, message)
 
@@ -164,19 +179,69 @@ def test_predict_refuses_as_tf_serving_does(
             "INVALID_ARGUMENT",
             "Unrecognized servable version label: x",
         ),
+        (
+            RELOAD,
+            reload(),
+            "INVALID_ARGUMENT",
+            ("ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"),
+        ),
+        (
+            RELOAD,
+            ReloadConfigRequest(config={"custom_model_config": {}}),
+            "INVALID_ARGUMENT",
+            ("ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"),
+        ),
+        (
+            RELOAD,
+            reload({"name": "m", "base_path": "/m"}, {"name": "m", "base_path": "/n"}),
+            "INVALID_ARGUMENT",
+            "Illegal to list model m multiple times in config list",
+        ),
+        (
+            RELOAD,
+            reload({"name": "m", "base_path": "models/m"}),
+            "INVALID_ARGUMENT",
+            "Expected model m to have an absolute path or URI; got base_path()=models/m",
+        ),
+        (
+            RELOAD,
+            reload({"name": "m", "base_path": "/m", "model_platform": "caffe"}),
+            "INVALID_ARGUMENT",
+            "Model m requests unsupported platform caffe",
+        ),
+        (
+            RELOAD,
+            reload({"name": "m", "base_path": "/m", "model_platform": ""}),
+            "INVALID_ARGUMENT",
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform.",
+        ),
+        (
+            RELOAD,
+            reload({"name": "m", "base_path": "/m", "model_type": 1}),
+            "INVALID_ARGUMENT",
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform.",
+        ),
+        (
+            RELOAD,
+            reload({"name": "m", "base_path": "/m", "version_labels": {"stable": 9}}),
+            "FAILED_PRECONDITION",
+            "Request to assign label to version 9 of model m, which is not currently available for inference",
+        ),
     ],
 )
 def test_the_other_calls_refuse_as_tf_serving_does(
-    channel: grpc.Channel, method: str, request_: ProtoMessage, code: str, message: str
+    channel: Caller, method: str, request_: ProtoMessage, code: str, message: str
 ) -> None:
     """To the letter."""
     assert refusal(channel, method, request_.SerializeToString()) == (code, message)
 
 
-@pytest.mark.parametrize("method", [PREDICT, METADATA, STATUS])
-def test_bytes_that_are_no_request_are_refused(channel: grpc.Channel, method: str) -> None:
+@pytest.mark.parametrize("method", [PREDICT, METADATA, STATUS, RELOAD])
+def test_bytes_that_are_no_request_are_refused(bare: Caller, method: str) -> None:
     """By the server, not by a crash of it."""
-    code, message = refusal(channel, method, b"\xff\xff")
+    code, message = refusal(bare, method, b"\xff\xff")
 
     assert code == "INVALID_ARGUMENT"
     assert message.startswith("The request is not a ")
@@ -188,17 +253,16 @@ def test_bytes_that_are_no_request_are_refused(channel: grpc.Channel, method: st
         "PredictionService/Classify",
         "PredictionService/Regress",
         "PredictionService/MultiInference",
-        "ModelService/HandleReloadConfigRequest",
     ],
 )
-def test_calls_that_do_not_exist_are_named(channel: grpc.Channel, method: str) -> None:
+def test_calls_that_do_not_exist_are_named(channel: Caller, method: str) -> None:
     """UNIMPLEMENTED, and which."""
     code, message = refusal(channel, method, b"")
 
     assert (code, method.partition("/")[2]) == ("UNIMPLEMENTED", message.split()[0])
 
 
-def test_a_graph_that_raises_is_invalid_argument_without_a_traceback(channel: grpc.Channel) -> None:
+def test_a_graph_that_raises_is_invalid_argument_without_a_traceback(channel: Caller) -> None:
     """TensorFlow's own code and message pass through."""
     images = random_images(1)[:, :16]
     code, message = refusal(channel, PREDICT, predict({"signature_name": "detect"}, images=images).SerializeToString())
@@ -207,7 +271,7 @@ def test_a_graph_that_raises_is_invalid_argument_without_a_traceback(channel: gr
     assert "Traceback" not in message
 
 
-def test_an_answer_names_the_version_and_the_resolved_signature(channel: grpc.Channel) -> None:
+def test_an_answer_names_the_version_and_the_resolved_signature(channel: Caller) -> None:
     """An empty signature name means serving_default; values lie in float_val."""
     images = random_images(2).astype(np.float32)
     content = call(channel, PREDICT, predict({"signature_name": ""}, images=images).SerializeToString())
@@ -221,7 +285,7 @@ def test_an_answer_names_the_version_and_the_resolved_signature(channel: grpc.Ch
     assert np.allclose(raw[:, 0], images.sum(axis=(1, 2, 3)), rtol=1e-4)
 
 
-def test_an_output_filter_leaves_the_rest_out(channel: grpc.Channel) -> None:
+def test_an_output_filter_leaves_the_rest_out(channel: Caller) -> None:
     """Only what is asked for is computed and sent."""
     request = predict({"signature_name": "detect"}, images=random_images(1))
     request.output_filter.append("num_detections")
@@ -230,7 +294,7 @@ def test_an_output_filter_leaves_the_rest_out(channel: grpc.Channel) -> None:
     assert list(response.outputs) == ["num_detections"]
 
 
-def test_one_version_can_be_asked_for_its_status(channel: grpc.Channel) -> None:
+def test_one_version_can_be_asked_for_its_status(channel: Caller) -> None:
     """Its state is a number of ModelVersionStatus."""
     request = GetModelStatusRequest(model_spec={"name": "default", "version": {"value": 1}})
     response = GetModelStatusResponse.FromString(call(channel, STATUS, request.SerializeToString()))
@@ -239,7 +303,7 @@ def test_one_version_can_be_asked_for_its_status(channel: grpc.Channel) -> None:
     assert (status.version, status.state, status.status.error_code) == (1, 30, 0)
 
 
-def test_metadata_are_the_signatures(channel: grpc.Channel) -> None:
+def test_metadata_are_the_signatures(channel: Caller) -> None:
     """Names, dtypes and shapes of what goes in and comes out."""
     request = GetModelMetadataRequest(model_spec=ModelSpec(name="default"), metadata_field=["signature_def"])
     response = GetModelMetadataResponse.FromString(call(channel, METADATA, request.SerializeToString()))

@@ -124,14 +124,14 @@ def test_a_version_of_rubbish_ends_with_its_error(prototypes: Path, own: ServerP
     client.close()
 
 
-def test_a_server_whose_only_version_cannot_load_exits_1(own: ServerProcess) -> None:
-    """As TF Serving does; its supervisor decides what next."""
+def test_a_server_whose_only_version_cannot_load_exits_2(own: ServerProcess) -> None:
+    """In one line; its supervisor decides what next."""
     (own.base / "1").mkdir()
     own.flags = ("--max_num_load_retries=0",)
     own.start(ready=False)
 
     assert own.process is not None
-    assert own.process.wait(90) == 1
+    assert own.process.wait(90) == 2
     assert "no version of default could be loaded" in own.text()
 
 

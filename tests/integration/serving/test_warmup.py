@@ -25,9 +25,11 @@ class Counting(LoadedModel):
         super().__init__(folder)
         self.rows: list[int] = []
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str]) -> list[NDArray[Any]]:
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, deadline: float | None = None
+    ) -> list[NDArray[Any]]:
         self.rows += [len(array) for array in feeds.values()]
-        return super().run(feeds, fetches)
+        return super().run(feeds, fetches, deadline=deadline)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from serving.server.errors import from_number, truncated
-from serving.server.flags import NOT_YET, parse
+from serving.server.flags import parse
 
 
 def test_the_flags_are_tensorflow_model_servers(tmp_path: Path) -> None:
@@ -33,8 +33,13 @@ def test_the_flags_are_tensorflow_model_servers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        *([f"--{name}=1"] for name in NOT_YET),
-        ["--enable_batching"],
+        ["--batching_parameters_file=x"],
+        ["--monitoring_config_file=x"],
+        ["--model_config_file_poll_wait_seconds=1"],
+        ["--rest_api_port=8500"],
+        ["--rest_api_port=65536"],
+        ["--enable_batching=perhaps"],
+        ["--ssl_config_file=x"],
         ["--port=0"],
         ["--port=x"],
         ["--model_name="],

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from serving.protos import ProtoMessage
 from serving.server.errors import LoadError, StatusError
 from serving.server.lifecycle import Lifecycle
+from serving.server.versions import VersionPolicy
 
 
 class FakeServable:
@@ -21,9 +22,11 @@ class FakeServable:
         self.signatures: dict[str, ProtoMessage] = dict.fromkeys(names)
         self.is_closed = False
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], fetches: list[str]) -> list[NDArray[Any]]:
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, deadline: float | None = None
+    ) -> list[NDArray[Any]]:
         """Nothing runs here."""
-        raise AssertionError(feeds, fetches)
+        raise AssertionError(feeds, fetches, deadline)
 
     def close(self) -> None:
         """Remember it."""
@@ -39,7 +42,9 @@ def publish(base: Path, name: str, *signatures: str) -> Path:
 
 def lifecycle(base: Path, *, retries: int = 5, poll: float = 1.0) -> Lifecycle:
     """Of the model m, driven by hand."""
-    return Lifecycle("m", base, FakeServable, retries=retries, retry_seconds=3600, poll_seconds=poll)
+    model = Lifecycle("m", FakeServable, retries=retries, retry_seconds=3600, poll_seconds=poll)
+    model.configure(base, VersionPolicy())
+    return model
 
 
 def states(model: Lifecycle) -> list[tuple[int, str]]:
@@ -194,7 +199,8 @@ def test_a_version_without_what_clients_call_is_not_put_in_service(tmp_path: Pat
         made.append(FakeServable(folder))
         return made[-1]
 
-    model = Lifecycle("m", tmp_path, load, retry_seconds=3600)
+    model = Lifecycle("m", load, retry_seconds=3600)
+    model.configure(tmp_path, VersionPolicy())
     model.run_once()
     second = publish(tmp_path, "2", "serving_default")
     model.run_once()

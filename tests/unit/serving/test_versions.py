@@ -6,6 +6,7 @@ from serving.server.versions import (
     Action,
     Failure,
     State,
+    VersionPolicy,
     aspired_of,
     gives_up,
     next_action,
@@ -16,7 +17,18 @@ from serving.server.versions import (
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("1", 1), ("00000123", 123), ("0", 0), ("tmp-1", None), ("1.tmp", None), ("-1", None), ("²", None), ("", None)],
+    [
+        ("1", 1),
+        ("00000123", 123),
+        ("0", 0),
+        ("tmp-1", None),
+        ("1.tmp", None),
+        ("-1", None),
+        ("²", None),
+        ("", None),
+        ("9" * 20, None),
+        ("1" * 5000, None),
+    ],
 )
 def test_a_version_is_a_folder_named_by_a_number(name: str, number: int | None) -> None:
     """So a model is published by renaming from a name that is none."""
@@ -25,9 +37,17 @@ def test_a_version_is_a_folder_named_by_a_number(name: str, number: int | None) 
 
 def test_the_newest_are_aspired() -> None:
     """By number, not by text."""
-    assert {10} == aspired_of([2, 10, 9])
-    assert {9, 10} == aspired_of([2, 10, 9], latest=2)
-    assert not aspired_of([])
+    assert {10} == aspired_of([2, 10, 9], VersionPolicy())
+    assert {9, 10} == aspired_of([2, 10, 9], VersionPolicy(latest=2))
+    assert {10} == aspired_of([2, 10, 9], VersionPolicy(latest=0))
+    assert not aspired_of([], VersionPolicy())
+
+
+def test_all_or_specific_versions_are_aspired() -> None:
+    """Of those that are there; a specific version that is not may come later."""
+    assert {2, 9, 10} == aspired_of([2, 10, 9], VersionPolicy(everything=True))
+    assert {2, 10} == aspired_of([2, 10, 9], VersionPolicy(specific=frozenset({2, 10, 11})))
+    assert not aspired_of([2], VersionPolicy(specific=frozenset({1})))
 
 
 START, LOADING, AVAILABLE, END = State.START, State.LOADING, State.AVAILABLE, State.END

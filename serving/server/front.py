@@ -1,0 +1,91 @@
+"""Everything that listens: gRPC on a port and a Unix socket, REST, health checks, metrics."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+from serving.server.calls import Calls
+from serving.server.errors import SetupError
+from serving.server.flags import Flags
+from serving.server.health import add_health
+from serving.server.metrics import PrometheusMetrics
+from serving.server.model_service import ModelService
+from serving.server.models import Models
+from serving.server.prediction import PredictionService
+from serving.server.services import default_threads, make_server
+
+_log = logging.getLogger(__name__)
+
+
+class Front:
+    """What clients see; nothing listens before `open`."""
+
+    def __init__(
+        self,
+        flags: Flags,
+        models: Models,
+        calls: Calls,
+        *,
+        batching: bool,
+        metrics: tuple[str, PrometheusMetrics] | None,
+    ) -> None:
+        self._flags = flags
+        self._models = models
+        self._calls = calls
+        self._metrics = metrics
+        self._prediction = PredictionService(models, calls, as_content=flags.enable_serialization_as_tensor_content)
+        self._status = ModelService(models)
+        self._grpc = make_server(
+            self._prediction,
+            self._status,
+            threads=flags.grpc_max_threads or default_threads(batching=batching),
+            options=flags.grpc_channel_arguments,
+        )
+        self._health: Any = add_health(self._grpc) if flags.enable_grpc_healthcheck_service else None
+        self._http: Any = None
+
+    def open(self, rest_socket: socket.socket | None) -> None:
+        """Listen; SetupError where a port or a socket cannot be had."""
+        flags = self._flags
+        address = f"{flags.host}:{flags.port}"
+        try:
+            self._grpc.add_insecure_port(address)
+            if flags.grpc_socket_path:
+                self._grpc.add_insecure_port(f"unix:{flags.grpc_socket_path}")
+        except RuntimeError as error:
+            raise SetupError(str(error).partition("\n")[0]) from error
+        self._grpc.start()
+        _log.info("serving gRPC on %s", address)
+        if rest_socket is not None:
+            self._open_rest(rest_socket)
+
+    def drain(self, seconds: float) -> None:
+        """Take no new calls, and wait so long for those in flight."""
+        if self._health is not None:
+            self._health.enter_graceful_shutdown()
+        stopped = self._grpc.stop(seconds)
+        if self._http is not None:
+            self._http.drain(seconds)
+        stopped.wait(seconds + 0.5)
+
+    def _open_rest(self, rest_socket: socket.socket) -> None:
+        from serving.server.http import HttpServer  # noqa: PLC0415 - only where there is a REST API
+        from serving.server.rest import RestApi  # noqa: PLC0415 - likewise
+
+        flags = self._flags
+        threads = flags.rest_api_num_threads or 4 * (os.cpu_count() or 1)
+        api = RestApi(
+            self._models,
+            self._prediction,
+            self._status,
+            self._calls,
+            timeout=flags.rest_api_timeout_in_ms / 1000 or float("inf"),
+            threads=threads,
+            metrics=self._metrics,
+        )
+        self._http = HttpServer(rest_socket, api, threads)
+        self._http.start()
+        _log.info("serving REST on %s:%d", flags.host, flags.rest_api_port)

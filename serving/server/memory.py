@@ -1,0 +1,59 @@
+"""Whether there is memory for a model: better said before loading than by the kernel, which would kill the process."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_NEEDED_OVER_DISK: Final = 1.2  # TF Serving's kResourceEstimateRAMMultiplier
+_CGROUP: Final = Path("/sys/fs/cgroup")
+_MB: Final = 1_000_000
+
+
+def shortage(folder: Path) -> str | None:
+    """Why a SavedModel's folder does not fit into memory, by the size of its files; None where it does."""
+    needed = _NEEDED_OVER_DISK * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    there = min(_limits(), default=None)
+    if there is None or needed <= there:
+        return None
+    return f"it needs about {needed / _MB:,.0f} MB of memory, and {max(there, 0) / _MB:,.0f} MB are available"
+
+
+def _limits() -> Iterator[int]:
+    """Bytes that this process may still use, by each of the limits that there are."""
+    meminfo = _fields(Path("/proc/meminfo"))
+    if "MemAvailable" in meminfo:
+        yield meminfo["MemAvailable"] * 1024
+    most = _number(_CGROUP / "memory.max")
+    used = _number(_CGROUP / "memory.current")
+    if most is not None and used is not None:
+        yield most - used + _fields(_CGROUP / "memory.stat").get("inactive_file", 0)
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        pages = _text(Path("/proc/self/statm")).split()
+        yield address_space - (int(pages[0]) * os.sysconf("SC_PAGE_SIZE") if pages else 0)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """The numbers of a file of names and numbers."""
+    found = {}
+    for line in _text(path).splitlines():
+        name, *values = line.replace(":", " ").split()
+        if values and values[0].isdigit():
+            found[name] = int(values[0])
+    return found
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,144 @@
+"""What the server counts, under TF Serving's names, and how it tells Prometheus of it.
+
+prometheus_client does the counting. The text is written here: its own writer would add `_total` to the names of
+counters, and nothing would find them under the names that prometheus_exporter.cc gives them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+_MICROSECONDS: Final = 1e6
+
+
+class Metrics(Protocol):
+    """What is worth counting; times in seconds."""
+
+    def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
+        """A call of a model was answered."""
+
+    def runtime(self, model: str, api: str, seconds: float) -> None:
+        """A graph ran."""
+
+    def load(self, path: str, status: str, seconds: float) -> None:
+        """A version was loaded, or not."""
+
+    def queued(self, pool: str, seconds: float) -> None:
+        """A request waited so long for its batch to begin."""
+
+    def batched(self, rows: int) -> None:
+        """A batch of so many rows, padding included, begins."""
+
+
+class NoMetrics:
+    """Nobody asks, so nothing is counted."""
+
+    def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
+        """See Metrics."""
+
+    def runtime(self, model: str, api: str, seconds: float) -> None:
+        """See Metrics."""
+
+    def load(self, path: str, status: str, seconds: float) -> None:
+        """See Metrics."""
+
+    def queued(self, pool: str, seconds: float) -> None:
+        """See Metrics."""
+
+    def batched(self, rows: int) -> None:
+        """See Metrics."""
+
+
+class PrometheusMetrics:
+    """The metrics of servables/tensorflow/util.cc, batching_session.cc and the SavedModel loader, in microseconds."""
+
+    def __init__(self) -> None:
+        import prometheus_client as prometheus  # noqa: PLC0415 - 50 ms that only those pay who want it
+
+        self._registry = registry = prometheus.CollectorRegistry()
+        latency = _exponential(10, 1.8, 33)
+
+        def counter(name: str, text: str, *labels: str) -> Any:  # noqa: ANN401 - imported inside
+            return prometheus.Counter(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: list[float], *labels: str) -> Any:  # noqa: ANN401 - likewise
+            return prometheus.Histogram(name, text, labels, registry=registry, buckets=buckets)
+
+        serving = ":tensorflow:serving:"
+        self._requests = counter(f"{serving}request_count", "The total number of requests.", "model_name", "status")
+        self._latency = histogram(
+            f"{serving}request_latency",
+            "Distribution of wall time (in microseconds) for Tensorflow Serving request.",
+            latency,
+            *("model_name", "API", "entrypoint", "status"),
+        )
+        self._runtime = histogram(
+            f"{serving}runtime_latency",
+            "Distribution of wall time (in microseconds) for Tensorflow runtime.",
+            latency,
+            *("model_name", "API", "runtime"),
+        )
+        self._queuing = histogram(
+            f"{serving}batching_session:queuing_latency",
+            "Distribution of wall time spent (in microseconds) in queuing",
+            _exponential(100, 1.2, 52),
+            "thread_pool_name",
+        )
+        self._batch_size = histogram(
+            f"{serving}batching_session:processed_batch_size",
+            "Tracks the batch size distribution on processing.",
+            _exponential(1, 2, 16),
+        )
+        loader = ":tensorflow:cc:saved_model:"
+        self._loads = counter(
+            f"{loader}load_attempt_count", "The number of attempts to load a SavedModel.", "model_path", "status"
+        )
+        self._load_latency = counter(
+            f"{loader}load_latency", "Latency in microseconds for SavedModels that were loaded.", "model_path"
+        )
+
+    def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
+        """See Metrics."""
+        self._requests.labels(model, status).inc()
+        self._latency.labels(model, api, entrypoint, status).observe(seconds * _MICROSECONDS)
+
+    def runtime(self, model: str, api: str, seconds: float) -> None:
+        """See Metrics."""
+        self._runtime.labels(model, api, "TF1").observe(seconds * _MICROSECONDS)
+
+    def load(self, path: str, status: str, seconds: float) -> None:
+        """See Metrics."""
+        self._loads.labels(path, "success" if status == "OK" else "fail").inc()
+        if status == "OK":
+            self._load_latency.labels(path).inc(seconds * _MICROSECONDS)
+
+    def queued(self, pool: str, seconds: float) -> None:
+        """See Metrics."""
+        self._queuing.labels(pool).observe(seconds * _MICROSECONDS)
+
+    def batched(self, rows: int) -> None:
+        """See Metrics."""
+        self._batch_size.observe(rows)
+
+    def page(self) -> str:
+        """All of it in Prometheus's text format, as prometheus_exporter.cc writes it."""
+        lines = []
+        for metric in self._registry.collect():
+            lines.append(f"# TYPE {metric.name} {metric.type}")
+            for sample in metric.samples:
+                if sample.name.endswith("_created"):
+                    continue
+                name = sample.name.removesuffix("_total") if metric.type == "counter" else sample.name
+                labels = ",".join(f'{label}="{_escaped(label, value)}"' for label, value in sample.labels.items())
+                lines.append(f"{name}{{{labels}}} {sample.value:.12g}")
+        return "\n".join(lines) + "\n"
+
+
+def _exponential(scale: float, growth: float, count: int) -> list[float]:
+    return [float(f"{scale * growth**power:.6g}") for power in range(count)]
+
+
+def _escaped(label: str, value: str) -> str:
+    if label == "le" and value != "+Inf":
+        return f"{float(value):g}"
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,61 @@
+"""What the flags say, with the files that they name: all that can be wrong before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from serving.protos import MonitoringConfig
+from serving.server.batch_settings import BatchSettings, read_batch_settings
+from serving.server.errors import SetupError, StatusError
+from serving.server.flags import Flags
+from serving.server.model_config import ModelConfig, read_model_config
+from serving.server.text_files import read_text_message
+
+METRICS_PATH: Final = "/monitoring/prometheus/metrics"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The models to begin with, how to batch (None: not at all), and where metrics are told (None: nowhere)."""
+
+    models: Sequence[ModelConfig]
+    batching: BatchSettings | None
+    metrics_path: str | None
+
+
+def read_setup(flags: Flags) -> Setup:
+    """Read the files; SetupError where one is missing or wrong."""
+    try:
+        models = _models(flags)
+    except StatusError as error:
+        raise SetupError(error.message) from error
+    for model in models:
+        if not model.base_path.is_dir():
+            raise SetupError(f"the base_path of model {model.name}: {model.base_path} is not a folder")
+    return Setup(models, _batching(flags), _metrics_path(flags))
+
+
+def _models(flags: Flags) -> Sequence[ModelConfig]:
+    if flags.model_config_file is not None:
+        return read_model_config(flags.model_config_file) or ()
+    assert flags.model_base_path is not None, "checked with the flags"
+    return (ModelConfig(flags.model_name, flags.model_base_path.absolute()),)
+
+
+def _batching(flags: Flags) -> BatchSettings | None:
+    if not flags.enable_batching:
+        return None
+    if flags.batching_parameters_file is None:
+        return BatchSettings()
+    return read_batch_settings(flags.batching_parameters_file)
+
+
+def _metrics_path(flags: Flags) -> str | None:
+    if flags.monitoring_config_file is None:
+        return None
+    config = read_text_message(MonitoringConfig, flags.monitoring_config_file).prometheus_config
+    if not config.enable:
+        return None
+    return str(config.path or METRICS_PATH)

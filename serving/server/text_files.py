@@ -1,0 +1,25 @@
+"""Files in protobuf's text format, as tensorflow_model_server reads its settings from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from serving.protos import ProtoMessage
+from serving.server.errors import SetupError
+
+
+def read_text_message(message: ProtoMessage, path: Path) -> ProtoMessage:
+    """The message of this class in a file; SetupError, in one line, where it cannot be read or parsed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SetupError(f"cannot read {path}: {reason}") from error
+    try:
+        return text_format.Parse(text, message())
+    except text_format.ParseError as error:
+        name = message.DESCRIPTOR.full_name
+        detail = " ".join(str(error).split())
+        raise SetupError(f"Error parsing text-format {name}: {detail} (Invalid protobuf file: '{path}')") from error
