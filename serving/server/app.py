@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS: Final = 30.0
 _DEFAULT_RETRIES: Final = 5
+_LONGEST_SOCKET_PATH: Final = 107
 
 
 def main() -> NoReturn:
@@ -51,6 +52,7 @@ def _serve(flags: Flags) -> None:
         raise SetupError("TensorFlow is not installed: pip install tensorflow")
     setup = read_setup(flags)
     _check_free(flags.host, flags.port)
+    _check_socket_path(flags.grpc_socket_path)
     rest_socket = _bound(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     allocator.tune()  # before the first load imports TensorFlow
     stop = Stop()
@@ -125,6 +127,17 @@ def _bound(host: str, port: int) -> socket.socket:
 def _check_free(host: str, port: int) -> None:
     """SetupError where gRPC could not have the port, before seconds are spent on loading."""
     _bound(host, port).close()
+
+
+def _check_socket_path(text: str) -> None:
+    """SetupError where gRPC could not make the Unix socket."""
+    if not text:
+        return
+    path = Path(text)
+    if len(os.fsencode(text)) > _LONGEST_SOCKET_PATH:
+        raise SetupError(f"--grpc_socket_path: {text} is longer than {_LONGEST_SOCKET_PATH} bytes")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not path.is_socket()):
+        raise SetupError(f"--grpc_socket_path: {text} cannot be made a socket")
 
 
 def _exit(status: int) -> NoReturn:

@@ -183,15 +183,19 @@ def test_predict_refuses_as_tf_serving_does(channel: Caller, request_: ProtoMess
             RELOAD,
             reload(),
             "INVALID_ARGUMENT",
-            ("ServerModelConfig type not supported by HandleReloadConfigRequest. "
-            "Only ModelConfigList is currently supported"),
+            (
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            ),
         ),
         (
             RELOAD,
             ReloadConfigRequest(config={"custom_model_config": {}}),
             "INVALID_ARGUMENT",
-            ("ServerModelConfig type not supported by HandleReloadConfigRequest. "
-            "Only ModelConfigList is currently supported"),
+            (
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            ),
         ),
         (
             RELOAD,
