@@ -113,7 +113,7 @@ class PairedLink(RedisLink):
             found = answer[:2] if answer[0] == "ok" else answer  # and what reads, and rings, that no work depends on
         elif name == "sweep":
             found = [sorted(answer[0]), answer[1]]
-        assert expected == found, f"{name} {args}"
+        assert expected == found, f"{expected} of memory, {found} of Redis: {name} {args}"
         return answer
 
 

@@ -198,7 +198,7 @@ local function finish_if_done(id, retention)
   redis.call('HSET', key, 'state', 'finishing')
   redis.call('ZREM', active_key(job[4], job[5]), id)
   redis.call('ZREM', 'sl:due', 'expire:' .. id, 'topup:' .. id)
-  if retention and tonumber(job[6]) <= SEGMENT and not job[7] then
+  if retention and tonumber(job[6]) <= SEGMENT and tonumber(job[7] or '0') == 0 then
     end_job(id, retention)
     return false
   end
