@@ -38,7 +38,11 @@ def _parameter(described: dict[str, Any]) -> dict[str, Any]:
     schema = {name: value for name, value in described["schema"].items() if name not in {"title", "description"}}
     if described["in"] == "path" and schema["type"] == "integer":
         schema = {"type": "integer", "minimum": 0}  # Flask's converter takes digits
-    return {**described, "schema": _never_null(schema)}
+    schema = _never_null(schema)
+    if "$ref" in schema or schema.get("type") == "object":  # as JSON: a `schema` of its own would mean another style
+        rest = {name: value for name, value in described.items() if name != "schema"}
+        return {**rest, "content": {"application/json": {"schema": schema}}}
+    return {**described, "schema": schema}
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:

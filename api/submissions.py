@@ -84,19 +84,18 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         """Submit a job.
 
         The images are uploaded as multipart/form-data or as a zip archive, or the server is told where they are. The
-        options stand in the body; of an archive that is the body itself, in the query. The answer is 200 only where
-        `Prefer: wait=` asked for the end, and the job ended in time.
+        options stand in the body; of an archive that is the body itself, in the query and in headers. The answer is 200
+        only where `Prefer: wait=` asked for the end, and the job ended in time.
         """
-        asked = json or form or query
-        if asked is not query and query.model_fields_set:
-            raise UnprocessableError("Options in the query are for a zip archive as the body: put them into the body.")
+        told = json or form
+        if told and (query.model_fields_set or headers.model_fields_set & {"metadata", "webhook"}):
+            raise UnprocessableError(
+                "Options in the query and in headers are for a zip archive as the body: put them into the body."
+            )
+        asked, more = told or query, told or headers
         options = asked.job_options(settings.model)
-        terms = terms_of_caller(
-            asked.deadline_seconds,
-            headers.idempotency_key,
-            {} if isinstance(asked, ArchiveQuery) else asked.metadata,
-            None if isinstance(asked, ArchiveQuery) or not asked.webhook else asked.webhook.webhook,
-        )
+        webhook = more.webhook.webhook if more.webhook else None
+        terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook)
         if json:
             job = _submit_named(backend.intake, json, options, terms)
         elif form:

@@ -63,6 +63,13 @@ def _from_text(value: Any) -> Any:  # noqa: ANN401  likewise
     return value
 
 
+def _ascii(value: Any) -> Any:  # noqa: ANN401  likewise
+    """A header has no encoding that everyone keeps to."""
+    if isinstance(value, str) and not value.isascii():
+        raise ValueError("write what is not ASCII as JSON escapes, as in \\u00e9")
+    return value
+
+
 Base64Image = Annotated[
     bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
 ]
@@ -193,6 +200,17 @@ class ArchiveQuery(JobFields):
 
 class JobHeaders(SubmitHeaders, ShowHeaders):
     """The headers of a submission; with `Prefer: wait=<seconds>` the answer comes when the job ends."""
+
+    metadata: Annotated[Metadata, BeforeValidator(_ascii)] = Field(
+        default_factory=dict,
+        alias="Shelfline-Metadata",
+        description="Of a zip archive as the body: its `metadata`, a JSON object in ASCII (`\\u00e9` for é).",
+    )
+    webhook: Annotated[WebhookFields, BeforeValidator(_from_text), BeforeValidator(_ascii)] | None = Field(
+        default=None,
+        alias="Shelfline-Webhook",
+        description="Of a zip archive as the body: its `webhook`, likewise. Addresses end up in logs, hence a header.",
+    )
 
 
 def _exactly_one(asked: JobFields, names: tuple[str, ...]) -> None:

@@ -33,8 +33,9 @@ class Immediate:
         """
         expected = self._load.wait_seconds(options.target, "interactive")
         if expected is not None and expected > seconds:
+            about = math.ceil(10 * expected) / 10  # never 0, never less than the call's
             raise WaitTooLongError(
-                f"An image waits about {expected:.0f} s for its turn now, longer than the {seconds:g} s of this call. "
+                f"An image waits about {about:g} s for its turn now, longer than the {seconds:g} s of this call. "
                 "Try again later, wait longer (Prefer: wait=), or send it as a job, to POST /v1/jobs.",
                 math.ceil(expected - seconds),
             )

@@ -56,6 +56,9 @@ class Robot(BaseModel):
     tiles: Annotated[str, AfterValidator(checked_tiles)] = Field(
         default="off", description="off, auto, or rows x columns as in 2x3."
     )
+    overlap: float = Field(
+        default=0.2, ge=0, le=0.8, description="How much of a tile's side its neighbour shows as well, at least."
+    )
     deadline_seconds: float = Field(default=5.0, gt=0, le=60, description="After this long it is told to come again.")
     rate: Annotated[str, AfterValidator(checked_rate)] = Field(
         default="", description="Requests that it may send, as in 10/second;1000/minute. Empty: any."
@@ -82,7 +85,8 @@ class Robot(BaseModel):
 
     def options(self, default_model: str) -> JobOptions:
         """The options of its jobs."""
-        return JobOptions(self.model or default_model, self.threshold, self.max_detections, tiles=self.tiles)
+        model = self.model or default_model
+        return JobOptions(model, self.threshold, self.max_detections, tiles=self.tiles, overlap=self.overlap)
 
 
 def read_robots(text: str) -> Any:  # noqa: ANN401  what was written, before it is checked

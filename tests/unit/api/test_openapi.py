@@ -59,7 +59,8 @@ def test_every_operation_says_what_it_is(document: dict[str, Any]) -> None:
             assert (
                 {"200", "414"} == set(operation["responses"]) if robot else {"400", "403"} < set(operation["responses"])
             )
-            assert "null" not in str([one["schema"] for one in operation["parameters"]])
+            texts = [one["schema"] for one in operation["parameters"] if "content" not in one]  # others are JSON
+            assert "null" not in str(texts)
 
 
 def test_two_routes_of_one_name_are_refused(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.support import wait_until
 from workers.origins.simple import Item
+from workers.webhooks.hooks import new_secret
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend
@@ -123,6 +124,29 @@ def test_a_zip_as_the_body(http: FlaskClient, backend: MemoryBackend, kind: str)
     assert backend.intake.uploads == [("archive", b"PK...")]
     assert http.post("/v1/jobs?min_score=0.5", json={"folder": "/a"}).get_json()["code"] == "unprocessable"
     assert http.post("/v1/jobs?stripes=1", data=b"PK", content_type=kind).get_json()["code"] == "unknown_field"
+
+
+def test_a_zip_as_the_body_tells_the_rest_in_headers(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Metadata and a webhook are JSON there, in ASCII; other bodies have them inside."""
+    hook = {"url": "https://shop.example/told", "events": ["job.finished", "item.finished"], "secret": new_secret()}
+    headers = {"Shelfline-Metadata": '{"shop": "Caf\\u00e9"}', "Shelfline-Webhook": json.dumps(hook)}
+
+    def send(**given: Any) -> Any:
+        answer = http.post("/v1/jobs", **({"data": b"PK...", "content_type": "application/zip"} | given))
+        return answer.get_json()
+
+    assert send(headers=headers)["metadata"] == {"shop": "Café"}
+    told = backend.intake.terms.webhook
+    assert told is not None
+    assert (told.url, told.secret, len(told.events)) == (hook["url"], hook["secret"], 2)
+    for name, value in headers.items():
+        assert (
+            send(headers={name: value}, data=None, content_type=None, json={"folder": "/a"})["code"] == "unprocessable"
+        )
+        for wrong in ("", "[]", "{", '{"url": 1}', '{"a": "é"}'.encode().decode("latin-1")):
+            answer = send(headers={name: wrong})
+            assert answer["code"] in {"invalid_request", "unknown_field"}, wrong
+            assert name in answer["detail"]
 
 
 def test_a_zip_above_the_limit(http: FlaskClient, backend: MemoryBackend) -> None:

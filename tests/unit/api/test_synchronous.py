@@ -136,6 +136,15 @@ def test_a_wait_that_is_too_long(http: FlaskClient, backend: MemoryBackend) -> N
     assert not backend.store.jobs
 
 
+def test_a_wait_that_is_a_little_too_long(http: FlaskClient, backend: MemoryBackend) -> None:
+    """No time is told as 0 s, nor as one that is not longer than the call's."""
+    backend.load.waits["default", "interactive"] = 0.04
+
+    assert (
+        "about 0.1 s for its turn now, longer than the 0.03 s" in _detect(http, query="?wait=0.03").get_json()["detail"]
+    )
+
+
 @pytest.mark.parametrize("accept", ["text/html", "image/webp", "application/json;q=0"])
 def test_what_nobody_can_answer_with(http: FlaskClient, backend: MemoryBackend, accept: str) -> None:
     """It is said before the work is done."""

@@ -34,14 +34,19 @@ def test_without_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """A list, or one robot alone; none at all is possible too."""
-    two = [{"token": ACCESS}, {"path": "/api/v3/drinks", "model": "drinks", "threshold": 0.7, "tiles": "auto"}]
+    two = [
+        {"token": ACCESS},
+        {"path": "/api/v3/drinks", "model": "drinks", "threshold": 0.7, "tiles": "auto", "overlap": 0.3},
+    ]
     settings = load(monkeypatch, json.dumps(two), SHELFLINE_MORE_MODELS="drinks")
 
     assert [one.path for one in settings.robots] == ["/api/v3/prediction/commodity", "/api/v3/drinks"]
     assert settings.robots[0].token is not None
     assert settings.robots[0].token.get_secret_value() == ACCESS
     assert ACCESS not in repr(settings) + str(settings)
-    assert settings.robots[1].options("default").tiles == "auto"
+    options = settings.robots[1].options("default")
+    assert (options.tiles, options.overlap) == ("auto", 0.3)
+    assert settings.robots[0].options("default").overlap == 0.2
     assert len(load(monkeypatch, '{"deadline_seconds": 2}').robots) == 1
     assert load(monkeypatch, "[]").robots == ()
 
@@ -76,6 +81,7 @@ def test_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"threshold": float("nan")}, "robots.0.threshold"),
         ({"tiles": "many"}, "robots.0.tiles is wrong: Value error, 'many' is no grid"),
         ({"tiles": "9x9"}, "robots.0.tiles"),
+        ({"overlap": 0.9}, "robots.0.overlap"),
         ({"deadline_seconds": 0}, "robots.0.deadline_seconds"),
         ({"deadline_seconds": 61}, "robots.0.deadline_seconds"),
         ({"rate": "fast"}, "robots.0.rate is wrong: Value error, 'fast' is no rate"),
