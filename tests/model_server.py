@@ -40,6 +40,7 @@ class ServerProcess:
     log: Path
     port: int = field(default_factory=free_port)
     flags: tuple[str, ...] = ()
+    command: tuple[str, ...] = ("-m", "serving")
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,8 +52,7 @@ class ServerProcess:
         """Start it; wait until the port is open unless told otherwise."""
         command = [
             sys.executable,
-            "-m",
-            "serving",
+            *self.command,
             f"--port={self.port}",
             f"--model_base_path={self.base}",
             *self.flags,

@@ -105,7 +105,7 @@ def _poll_configuration(models: Models, path: Path, seconds: float) -> None:
         while True:
             time.sleep(seconds)
             try:
-                models.reload(read_model_config(path) or ())
+                models.reload(read_model_config(path) or (), is_awaited=lambda: False)
             except (SetupError, StatusError) as error:
                 _log.error("%s cannot be followed: %s", path, error)
 

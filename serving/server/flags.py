@@ -97,20 +97,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--rest_api_num_threads", type=_natural, default=0, help="its requests at a time; 0: four for each core")
     add("--rest_api_timeout_in_ms", type=_natural, default=30_000, help="the longest a predict request may take")
     add("--model_name", default="default", help="the name clients use")
-    add("--model_base_path", type=Path, help="folder that holds the numbered versions")
-    add("--model_config_file", type=Path, help="several models: a ModelServerConfig in text format")
+    add("--model_base_path", type=_path, help="folder that holds the numbered versions")
+    add("--model_config_file", type=_path, help="several models: a ModelServerConfig in text format")
     add("--model_config_file_poll_wait_seconds", type=_natural, default=0, help="read it again so often; 0: never")
     add("--file_system_poll_wait_seconds", type=_natural, default=1, help="0: look for versions once, at the start")
     add("--max_num_load_retries", type=_natural, help="further tries of a version that fails to load, by default 5")
     add("--load_retry_interval_micros", type=_natural, default=60_000_000, help="time between such tries")
     add("--allow_version_labels_for_unavailable_models", **flag, help="labels may come before their versions")
-    add("--monitoring_config_file", type=Path, help="a MonitoringConfig in text format: Prometheus metrics by REST")
+    add("--monitoring_config_file", type=_path, help="a MonitoringConfig in text format: Prometheus metrics by REST")
     add("--enable_batching", **flag, help="merge requests into batches")
-    add("--batching_parameters_file", type=Path, help="BatchingParameters in text format")
+    add("--batching_parameters_file", type=_path, help="BatchingParameters in text format")
     add("--enable_serialization_as_tensor_content", **flag, help="answer in tensor_content")
     add("--enable_grpc_healthcheck_service", **flag, help="answer grpc.health.v1.Health")
     add("--prefer_tflite_model", nargs="?", const="true", help="ignored")
     return parser
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _natural(text: str) -> int:

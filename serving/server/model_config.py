@@ -74,11 +74,19 @@ def model_configs(message: ProtoMessage) -> list[ModelConfig]:
     ]
 
 
-def check_labels(configs: Iterable[ModelConfig], available: Mapping[str, Iterable[int]]) -> None:
-    """StatusError where a label is on a version that is not loaded; `available` are those that are, by model."""
+def check_labels(
+    configs: Iterable[ModelConfig],
+    available: Mapping[str, Iterable[int]],
+    given: Mapping[str, Mapping[str, int]] | None,
+) -> None:
+    """StatusError where a label is on a version that is not loaded; `available` are those that are, by model.
+
+    `given` are the labels so far, by model, where new ones may come before their versions; None where they may not.
+    """
     for config in configs:
-        for version in config.labels.values():
-            if version not in available.get(config.name, ()):
+        for label, version in config.labels.items():
+            may_come_first = given is not None and given.get(config.name, {}).get(label, version) == version
+            if version not in available.get(config.name, ()) and not may_come_first:
                 raise failed_precondition(
                     f"Request to assign label to version {version} of model {config.name}, "
                     "which is not currently available for inference"

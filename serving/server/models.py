@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
@@ -44,8 +45,8 @@ class Models:
         label is on a version that is not loaded.
         """
         by_name = dict(self._by_name)
-        if not self._labels_may_come_first:
-            check_labels(configs, {name: _available(model) for name, model in by_name.items()})
+        given = self._labels if self._labels_may_come_first else None
+        check_labels(configs, {name: _available(model) for name, model in by_name.items()}, given)
         for config in configs:
             if config.name not in by_name:
                 by_name[config.name] = made = self._make(config.name)
@@ -65,22 +66,22 @@ class Models:
     def reload(self, configs: Sequence[ModelConfig], is_awaited: Callable[[], bool] = lambda: True) -> None:
         """`configure`, then wait until the new models are available or nobody awaits it any more.
 
+        A later configuration ends the wait for models that it leaves out; TF Serving would not look at it until then.
         Raises StatusError where a label is wrong, or UNKNOWN where a new model has been given up.
         """
-        while not self._reloading.acquire(timeout=_POLL_SECONDS):
-            if not is_awaited():
-                return
-        try:
+        with self._reloading:
             new = self.configure(configs)
-            pause = threading.Event()
-            while is_awaited() and any(not (model.is_available or model.is_hopeless) for model in new):
-                pause.wait(_POLL_SECONDS)
-        finally:
-            self._reloading.release()
-        failed = [(model.name, number) for model in new if not model.is_available for number in sorted(model.failures)]
+        while is_awaited() and any(not model.is_available and self._may_come(model) for model in new):
+            time.sleep(_POLL_SECONDS)
+        failed = [model for model in new if not model.is_available]
         if failed and is_awaited():
-            told = "".join(f"{{name: {name} version: {number}}}, " for name, number in failed)
+            told = "".join(
+                f"{{name: {model.name} version: {number}}}, " for model in failed for number in sorted(model.failures)
+            )
             raise unknown(f"Some models did not become available: {{{told}}}")
+
+    def _may_come(self, model: Lifecycle) -> bool:
+        return model.name in self._configured and not model.is_hopeless
 
     def stop(self) -> None:
         """Load and unload no more; what is available stays so."""

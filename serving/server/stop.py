@@ -8,10 +8,11 @@ import time
 from typing import Final
 
 _POLL_SECONDS: Final = 0.1
+_ONE_PRESS_SECONDS: Final = 1.0  # a terminal and a process manager may both pass on the same Ctrl-C
 
 
 class Stop:
-    """Whether a signal asked for the end, found out by polling; a second one ends the process at once.
+    """Whether a signal asked for the end, found out by polling; another one, later, ends the process at once.
 
     An Event would not do: a signal that the kernel gives to a thread of TensorFlow's or gRPC's does not wake the
     main thread (measured: one SIGTERM in six), and `Event.set` in a handler can deadlock with `Event.wait`.
@@ -19,6 +20,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.is_set = False
+        self._at = 0.0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
 
@@ -30,6 +32,7 @@ class Stop:
         return self.is_set
 
     def _note(self, number: int, _frame: object) -> None:
-        if self.is_set:
+        if not self.is_set:
+            self.is_set, self._at = True, time.monotonic()
+        elif time.monotonic() - self._at > _ONE_PRESS_SECONDS:
             os._exit(128 + number)
-        self.is_set = True

@@ -164,6 +164,19 @@ def test_a_reload_waits_for_its_models(caller: Caller, whole: Any, prototypes: P
     assert predict(caller, "late")[0] == 1
 
 
+def test_a_later_configuration_ends_the_wait_for_what_it_leaves_out(caller: Caller, whole: Any, tmp_path: Path) -> None:
+    """Else a typo in a path would hold up its caller for ever."""
+    failures: list[tuple[str, str]] = []
+    config = with_models(whole, model("typo", tmp_path / "none"))
+    waiting = threading.Thread(target=lambda: failures.append(refused(lambda: configure(caller, config, timeout=60))))
+    waiting.start()
+    until(lambda: "cannot look for versions of typo" in whole.server.text(), "the first configuration to be in force")
+    configure(caller, whole.config)
+    waiting.join(60)
+
+    assert failures == [("UNKNOWN", "Some models did not become available: {}")]
+
+
 def test_an_unloaded_version_is_gone_for_the_client(caller: Caller, whole: Any) -> None:
     """The worker's own client takes it for what it is: to be asked for anew."""
     client = ModelClient(whole.target, timeout=30)
