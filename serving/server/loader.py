@@ -27,7 +27,10 @@ _importing: Final = threading.Lock()  # models load in threads of their own, and
 
 def _import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow carries no types
     with _importing:
-        return _import()
+        try:
+            return _import()
+        except (ImportError, MemoryError) as error:  # where there is little memory, a library cannot be mapped
+            raise LoadError(f"TensorFlow cannot be imported: {error}") from error
 
 
 def _import() -> Any:  # noqa: ANN401 - likewise

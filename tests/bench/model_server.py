@@ -12,49 +12,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
-import numpy as np
 import psutil
 
-from serving.client import ModelClient
 from serving.protos import PredictResponse
 from serving.server.batch_settings import BatchSettings
 from serving.tensors import encode_request
+from tests.bench.served import OWN_CONNECTION, PREDICT, closed_loops, images_of, many, served
 from tests.bench.throughput import ROOT, say
-from tests.model_server import ServerProcess
 from tests.models import tiny_contract, write_tiny_model
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
-OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
-UNTUNED = "from serving.server import allocator, app; allocator.tune = lambda: False; app.main()"
 CLIENTS = 64
-
-
-@contextmanager
-def served(base: Path, *flags: str, tuned: bool = True) -> Iterator[ServerProcess]:
-    """A server of the versions under a folder, in a process of its own."""
-    log = Path(tempfile.mkstemp(suffix=".log")[1])
-    server = ServerProcess(base, log)
-    server.flags = flags
-    server.command = ("-m", "serving") if tuned else ("-c", UNTUNED)
-    try:
-        yield server.start()
-    finally:
-        server.end()
-        log.unlink()
-
-
-def images_of(server: ServerProcess, rows: int) -> np.ndarray:
-    """Images of the size that the server's model wants."""
-    client = ModelClient(server.target, timeout=120)
-    contract = client.describe("default").contract
-    client.close()
-    shape = (rows, contract.input_height, contract.input_width, 3)
-    return np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
 
 
 def wire(base: Path) -> None:
@@ -125,27 +97,6 @@ def clients(base: Path) -> None:
             f"p50 {times[len(times) // 2]:.2f} s, p95 {times[int(len(times) * 0.95)]:.2f} s"
         )
     say(f"batching threads: {BatchSettings().num_batch_threads}")
-
-
-def closed_loops(target: str, request: bytes, count: int, seconds: float) -> list[float]:
-    """Seconds of each call of so many clients, each of which calls again as soon as it is answered."""
-    over = time.monotonic() + seconds
-    times: list[float] = []
-
-    def one() -> None:
-        with grpc.insecure_channel(target, OWN_CONNECTION) as channel:
-            call = channel.unary_unary(PREDICT, None, None)
-            while time.monotonic() < over:
-                began = time.monotonic()
-                call(request, timeout=120)
-                times.append(time.monotonic() - began)
-
-    threads = [threading.Thread(target=one) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return times
 
 
 def swap(base: Path) -> None:
@@ -233,22 +184,6 @@ def memory(base: Path) -> None:
             f"memory after 10,000 requests over after 100{', batching' if flags else ''}: "
             f"{after_10_000 / after_100:.3f} ({after_100 / 1e6:.0f} MB to {after_10_000 / 1e6:.0f} MB)"
         )
-
-
-def many(target: str, request: bytes, count: int) -> None:
-    """So many calls by eight clients."""
-
-    def one() -> None:
-        with grpc.insecure_channel(target, OWN_CONNECTION) as channel:
-            call = channel.unary_unary(PREDICT, None, None)
-            for _ in range(count // 8):
-                call(request, timeout=120)
-
-    threads = [threading.Thread(target=one) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 PARTS: dict[str, Callable[[Path], None]] = {

@@ -142,6 +142,14 @@ def test_metrics_count_calls_of_both_ways(http: httpx.Client, whole: Any) -> Non
     assert ':tensorflow:cc:saved_model:load_attempt_count{model_path="' in page()
 
 
+def test_health_is_told_only_where_it_is_asked_for(shared: Any) -> None:
+    """By --enable_grpc_healthcheck_service."""
+    with grpc.insecure_channel(shared.target) as channel, pytest.raises(grpc.RpcError) as error:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    assert isinstance(error.value, grpc.Call)
+    assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_health_and_the_unix_socket(whole: Any) -> None:
     """The server as a whole is healthy; a service by name is not known, as in TF Serving."""
     with grpc.insecure_channel(f"unix:{whole.socket}") as channel:
