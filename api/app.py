@@ -19,6 +19,7 @@ from api.images import image_routes
 from api.items import item_routes
 from api.jobs import job_routes
 from api.listing import list_routes
+from api.metrics import metrics_routes, register_counting
 from api.models import model_routes
 from api.openapi import Api
 from api.pages import page_routes
@@ -64,6 +65,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     register_request_ids(app)
+    register_counting(app)
     register_problems(app)
     register_headers(app)
     register_wire(app)
@@ -72,6 +74,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     room, board = WaitingRoom(), DrawingBoard()
     app.register_blueprint(page_routes())
     app.register_blueprint(health_routes(backend, api))
+    app.register_blueprint(metrics_routes(backend, api))
     app.register_blueprint(submission_routes(settings, backend, api, room))
     app.register_blueprint(job_routes(settings, backend, api, room))
     app.register_blueprint(list_routes(backend, api))

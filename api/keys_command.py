@@ -38,7 +38,8 @@ def create(
         str | None, typer.Option(help="On whose account it works; keys of one owner share jobs. Its name, if left out.")
     ] = None,
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="submit, read or admin; may be repeated. submit and read, if left out.")
+        list[Scope] | None,
+        typer.Option(help="submit, read, metrics or admin; may be repeated. submit and read, if left out."),
     ] = None,
     rate: Annotated[str | None, typer.Option(help="Most requests, as in 10/second;1000/minute.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests under way in an API process.")] = None,

@@ -40,6 +40,7 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
         "jobs.retry": Scope.SUBMIT,
         "jobs.show": Scope.READ,
         "listing.listed": Scope.READ,
+        "metrics.metrics": Scope.METRICS,  # everyone's work, but in figures only
         "models.listed": Scope.READ,
         "models.show": Scope.READ,
         "results.results": Scope.READ,

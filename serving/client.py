@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,12 +60,15 @@ class ModelClient:
     """Calls one model server at `target`, `host:port` or `unix:/path`; threads may share it.
 
     The connection is opened by the first call, so a client may be made before a fork and used after it. Every call
-    waits at most `timeout` seconds. Errors are those of `serving.errors`, assigned in `serving.status`.
+    waits at most `timeout` seconds; `on_error` is told the name of the gRPC status of one that fails. Errors are those of `serving.errors`, assigned in `serving.status`.
     """
 
-    def __init__(self, target: str, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, target: str, *, timeout: float = 10.0, on_error: Callable[[str], None] = lambda _status: None
+    ) -> None:
         self.target = target
         self.timeout = timeout
+        self._on_error = on_error
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
 
@@ -179,6 +183,7 @@ class ModelClient:
             content: bytes = self._open().unary_unary(method, None, None)(request, timeout=timeout)
         except grpc.RpcError as error:
             code, details = _status_of(error)
+            self._on_error(code.name)
             if code is grpc.StatusCode.FAILED_PRECONDITION and "signature key" in details:
                 raise _NoSignatureError(details) from error
             raise translate(code, details, doing=doing) from error

@@ -33,6 +33,7 @@ OF_WORKERS_FOR_API = {
     "listing",
     "load",
     "logs",
+    "metrics",
     "catalog",
     "documents",
     "labels",

@@ -15,6 +15,7 @@ from workers.keyring import KeyRing
 from workers.keys import KeyStore
 from workers.listing import Listing
 from workers.load import Load
+from workers.metrics.shown import MetricsPage
 from workers.originals import Originals
 from workers.rates import RateLimits
 from workers.redis_link import RedisLink
@@ -40,6 +41,7 @@ class Backend:
     immediate: Immediate
     endpoints: Endpoints
     deliveries: Deliveries
+    metrics: MetricsPage
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -62,4 +64,5 @@ def open_backend(settings: Settings) -> Backend:
         Immediate(store, load),
         Endpoints(link, settings),
         Deliveries(link, settings),
+        MetricsPage(link, settings),
     )

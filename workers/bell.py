@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 from celery import Celery
 
+from workers.metrics.counted import RINGS
 from workers.redis_link import RedisLink, translated
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class CeleryBell:
         """The second half of a ring, where another script did the first. It never fails either."""
         try:
             self._send(DETECT_TASK, DETECT_QUEUE, [model])
+            RINGS.add("sent")
         except Exception as error:  # noqa: BLE001  kombu's and the socket's
             _lost(model, error)
 
@@ -85,4 +87,5 @@ def _upkeep_key(task: str) -> str:
 
 
 def _lost(model: str, error: Exception) -> None:
+    RINGS.add("lost")
     log.warning("ring lost", model=model, error=str(error))

@@ -10,6 +10,7 @@ import structlog
 
 from workers.buffer import kept_for_bulk
 from workers.jobs import Lane
+from workers.metrics.counted import STAGE_SECONDS, TAKEOVERS
 from workers.parts import Parts
 from workers.queue import Delivery
 from workers.references import is_remote
@@ -74,7 +75,8 @@ class Claiming:
             self.work_left = self.work_left or bool(taken)
             return taken
         kept = max(0, 2 * kept_for_bulk(rows) - in_hand["bulk"])
-        claim = self._parts.queue.claim(self._target, room, interactive=interactive, kept=min(kept, room))
+        with STAGE_SECONDS.timing("claim"):
+            claim = self._parts.queue.claim(self._target, room, interactive=interactive, kept=min(kept, room))
         if claim.duty_due:
             self._parts.upkeep.submit(self._parts.duties.run_due)
         if room:
@@ -88,6 +90,7 @@ class Claiming:
             return []
         taken = self._parts.queue.take_over(self._target, most, self._parts.leases.held)
         if taken:  # then there may be more
+            TAKEOVERS.add(by=len(taken))
             log.warning("took over images of a worker that gave no sign of life", images=len(taken))
         else:
             self._next_takeover = self._clock() + _TAKEOVER_EVERY

@@ -22,6 +22,7 @@ from workers.errors import (
 )
 from workers.guarded_http import Guard, Limits, send
 from workers.leases import Leases
+from workers.metrics.counted import STAGE_SECONDS
 from workers.queue import Delivery, WorkQueue
 from workers.references import failed_ref, fetched_path, is_remote
 from workers.settings import Settings
@@ -118,7 +119,8 @@ class Fetcher:
             return delivery.ref
         path = fetched_path(delivery.job, delivery.index)
         try:
-            content = self._get(delivery.ref.removeprefix("url:"))
+            with STAGE_SECONDS.timing("download"):
+                content = self._get(delivery.ref.removeprefix("url:"))
             self._blobs.write(path, io.BytesIO(content))
         except ImageError as error:
             return failed_ref(error)

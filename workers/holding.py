@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from workers.jobs import Outcome
 from workers.leases import Leases
+from workers.metrics.counted import STAGE_SECONDS
 from workers.queue import Delivery, WorkQueue
 from workers.store import JobStore
 
@@ -47,7 +48,8 @@ class Holding:
         if not self._outcomes:
             return [], False
         now = time.monotonic()
-        duty_due = self._store.settle([outcome for _, outcome in self._outcomes], now - self._busy_since)
+        with STAGE_SECONDS.timing("settle"):
+            duty_due = self._store.settle([outcome for _, outcome in self._outcomes], now - self._busy_since)
         self._busy_since = now
         settled = [delivery for delivery, _ in self._outcomes]
         self._outcomes = []

@@ -27,10 +27,14 @@ _LOOKS_LIKE_ONE = re.compile(r"sl_[0-9A-Za-z]{16,}")
 
 
 class Scope(StrEnum):
-    """What a key is for. `admin` includes the others, and what belongs to other owners."""
+    """What a key is for.
+
+    `metrics` shows figures of everyone's work together; `admin` includes the others, and what belongs to other owners.
+    """
 
     SUBMIT = "submit"
     READ = "read"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 

@@ -13,6 +13,7 @@ from serving.errors import ShelflineError
 from workers.bell import CeleryBell
 from workers.celery_app import create_celery
 from workers.logs import configure_logs
+from workers.metrics.publishing import start_publishing, stop_publishing
 from workers.redis_link import RedisLink
 from workers.runtime import Runtime
 from workers.settings import load_settings
@@ -47,6 +48,7 @@ def _drain(_number: int, _frame: FrameType | None) -> None:
 def _prepare_pool_process(**_: object) -> None:
     """In a process of a prefork pool, whose tasks run in its main thread."""
     signals.task_prerun.connect(_drain_on_sigterm, weak=False)
+    start_publishing(settings.redis_url)
     runtime()  # connections now, so that the first image does not wait for them
 
 
@@ -57,6 +59,11 @@ def _drain_on_sigterm(**_: object) -> None:
     """
     if signal.getsignal(signal.SIGTERM) is not _drain:
         signal.signal(signal.SIGTERM, _drain)
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+def _end_pool_process(**_: object) -> None:
+    stop_publishing()  # it ends without Python's own clearing up
 
 
 @signals.worker_shutting_down.connect(weak=False)
@@ -79,5 +86,6 @@ def _check_redis(**_: object) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _start_sweep(**_: object) -> None:
+    start_publishing(settings.redis_url)
     link = RedisLink(settings.redis_url)
     Sweep(link, CeleryBell(link, app), settings).start()

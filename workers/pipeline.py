@@ -23,6 +23,7 @@ from workers.holding import Holding
 from workers.images import Prepared, Tiling, prepare
 from workers.isolation import predict_isolated
 from workers.jobs import Lane
+from workers.metrics.counted import BATCH_ROWS, STAGE_SECONDS
 from workers.parts import Parts
 from workers.queue import MOST_STARTS, Delivery
 from workers.references import fetch
@@ -108,10 +109,12 @@ class Pipeline:
 
     def _prepare(self, delivery: Delivery) -> Prepared:
         settings = self._parts.settings
-        content = fetch(delivery.ref, self._parts.blobs, settings)
+        with STAGE_SECONDS.timing("fetch"):
+            content = fetch(delivery.ref, self._parts.blobs, settings)
         options = delivery.options
         tiling = None if options.tiles == "off" else Tiling(options.grid, options.overlap, settings.tile_scale)
-        return prepare(content, self._served.contract, settings.max_image_pixels, tiling)
+        with STAGE_SECONDS.timing("decode"):
+            return prepare(content, self._served.contract, settings.max_image_pixels, tiling)
 
     def _send(self) -> None:
         """Send the next batch if the model is free: a full one, or all there is once nothing more is on its way."""
@@ -156,7 +159,9 @@ class Pipeline:
 
     def _predict(self, rows: Sequence[Row]) -> list[Detections]:
         images = np.stack([row.pixels for row in rows])
-        return self._parts.client.detect(self._served, images, timeout=self._parts.settings.predict_timeout_seconds)
+        BATCH_ROWS.observe(len(rows), self._served.name)
+        with STAGE_SECONDS.timing("predict"):
+            return self._parts.client.detect(self._served, images, timeout=self._parts.settings.predict_timeout_seconds)
 
     def _collect(self) -> None:
         """Wait for the first thing to come back, and settle what is ready to be settled."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from workers.jobs import ImageSource, JobOptions, Lane
+from workers.metrics.counted import HAND_BACKS
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 
@@ -123,6 +124,7 @@ class WorkQueue:
         `fault` counts against the image's retry budget; an outage does not.
         """
         if deliveries:
+            HAND_BACKS.add(by=len(deliveries))
             flat = [part for one in deliveries for part in (*one.held, int(started), int(fault), "")]
             self._link.run("handback", self.consumer, *flat)
 

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from workers.errors import SettingsError, StoreUnavailableError
+from workers.metrics.counted import REDIS_ERRORS
 
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP")
 _RETRY_EVERY = 0.1  # seconds
@@ -27,9 +28,11 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
+        REDIS_ERRORS.add("no_answer")
         raise StoreUnavailableError("Redis does not answer: check that it runs, and REDIS_URL.") from error
     except redis.RedisError as error:
         if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError) or str(error).startswith(_REFUSALS):
+            REDIS_ERRORS.add("refused")
             raise StoreUnavailableError(f"Redis refuses to write ({error}): see its log.") from error
         raise
 

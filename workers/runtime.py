@@ -21,6 +21,7 @@ from workers.errors import StoreUnavailableError
 from workers.fetcher import Fetcher
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
 from workers.leases import Leases
+from workers.metrics.counted import RPC_ERRORS
 from workers.models import Models
 from workers.parts import Parts
 from workers.pipeline import Pipeline
@@ -47,7 +48,7 @@ class Runtime:
         consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         queue = WorkQueue(self._link, settings, consumer)
         blobs = FsspecBlobs(settings.blob_url)
-        client = ModelClient(settings.model_server)
+        client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
         self._models = Models(client, Catalog(self._link), settings.contracts)
         leases = Leases(queue, settings.lease_seconds)
         self._parts = Parts(

@@ -8,6 +8,7 @@ if active(job.state) then
   redis.call('HSET', key, 'state', 'canceling', 'ending', ending, 'given_up_as', as, 'queued', 0)
   redis.call('HINCRBY', key, as, job.queued)
   redis.call('HINCRBY', key, 'given_up', job.queued)
+  count_given_up(job.model, as, job.queued)
   account(id, -tonumber(job.queued))
   finish_if_done(id)
   changed(id)

@@ -206,13 +206,25 @@ local function finish_if_done(id, retention)
   return true
 end
 
+-- Counts results for /metrics, where they are written: so each counts once. See workers/metrics/counted.py.
+local function count_results(target, version, outcome, code, images)
+  local model = string.match(target, '^[^@]+')
+  redis.call('HINCRBY', 'sl:metrics', cjson.encode({ 'shelfline_images_total', model, version, outcome, code }), images)
+end
+
+local function count_given_up(target, as, images)
+  count_results(target, '', as, as == 'failed' and 'deadline_exceeded' or '', images)
+end
+
 -- Ends a claimed image of a job that was canceled or whose time is over. The attempt goes up, so that whoever still
 -- works on it changes nothing.
 local function give_up(entry)
   local key = job_key(entry.job)
   redis.call('HINCRBY', items_key(entry.job), 'attempt:' .. entry.index, 1)
   redis.call('HINCRBY', key, 'running', -1)
-  redis.call('HINCRBY', key, redis.call('HGET', key, 'given_up_as'), 1)
+  local job = redis.call('HMGET', key, 'given_up_as', 'model')
+  redis.call('HINCRBY', key, job[1], 1)
+  count_given_up(job[2], job[1], 1)
   redis.call('HINCRBY', key, 'given_up', 1)
   account(entry.job, -1)
   changed(entry.job)

@@ -2,7 +2,12 @@
 -- (succeeded|failed), model version or '', result, rows that it made, ...
 -- A result is written once: nothing happens to an image whose job is gone or over, whose attempt is not the latest,
 -- or that has a result. Answers how many images were settled, and whether a duty became due.
-local settled, rows, due = {}, 0, 0
+local settled, rows, due, outcomes = {}, 0, 0, {}
+-- Why an image failed, as its result says.
+local function code_of(result)
+  local failure = cjson.decode(result).error
+  return failure and failure.code or ''
+end
 for i = 3, #ARGV, 9 do
   local stream, entry_id, id, index, attempt, outcome, version, result, made = unpack(ARGV, i, i + 8)
   if counts({ job = id, index = index, attempt = attempt }) then
@@ -26,6 +31,9 @@ for i = 3, #ARGV, 9 do
     end
     if finish_if_done(id, ARGV[2]) then due = 1 end
     settled[id] = (settled[id] or 0) + 1
+    local why = outcome == 'failed' and code_of(result) or ''
+    local kind = cjson.encode({ version, outcome, why })
+    outcomes[kind] = (outcomes[kind] or 0) + 1
   end
   drop_entry(stream, entry_id)
 end
@@ -39,5 +47,9 @@ end
 if count > 0 then
   local model = redis.call('HGET', job_key(next(settled)), 'model') -- of one model: a pipeline has one
   measure(model, rows, ARGV[1])
+  for kind, images in pairs(outcomes) do
+    local version, outcome, why = unpack(cjson.decode(kind))
+    count_results(model, version, outcome, why, images)
+  end
 end
 return { count, due }

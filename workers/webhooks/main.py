@@ -17,6 +17,7 @@ from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
 from workers.errors import StoreUnavailableError
 from workers.logs import configure_logs
+from workers.metrics.publishing import start_publishing
 from workers.redis_link import RedisLink
 from workers.settings import load_settings
 from workers.webhooks.dispatch import Dispatcher, Watch
@@ -63,6 +64,7 @@ def _close(**_: object) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _start_watch(**_: object) -> None:
+    start_publishing(settings.redis_url)
     link = RedisLink(settings.redis_url)
     bell = CeleryBell(link, app)
     Watch(Outbox(link, settings), lambda: bell.ring_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)).start()

@@ -9,6 +9,7 @@ import structlog
 from workers.blobs import BlobStore
 from workers.errors import JobGoneError, OutboundBlockedError, OutboundFailedError, StoreUnavailableError
 from workers.guarded_http import Answer, Guard, Limits, send
+from workers.metrics.counted import DELIVERIES
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
@@ -36,7 +37,9 @@ class Sender:
     def attempt(self, due: DueDelivery) -> None:
         """Deliver what is due, and record what came of it."""
         try:
-            self._outbox.record(due, self._attempted(due))
+            found = self._attempted(due)
+            self._outbox.record(due, found)
+            DELIVERIES.add("given_up" if found.verdict == "failed" and found.pause is None else found.verdict)
         except StoreUnavailableError as error:  # then it is delivered again, with the same id
             log.warning("delivery waits", delivery=due.message, error=str(error))
         except Exception:

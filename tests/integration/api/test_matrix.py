@@ -28,7 +28,7 @@ from workers.webhooks.hooks import Webhook
 VERBS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 WEBHOOK = {"url": "https://example.com/hook"}
 RESULT = '{"index":0,"state":"failed"}'
-OTHER_SCOPE = {Scope.SUBMIT: Scope.READ, Scope.READ: Scope.SUBMIT, Scope.ADMIN: Scope.READ}
+OTHER_SCOPE = {Scope.SUBMIT: Scope.READ, Scope.READ: Scope.SUBMIT, Scope.ADMIN: Scope.READ, Scope.METRICS: Scope.READ}
 
 
 def upload() -> Mapping[str, Any]:
@@ -57,6 +57,7 @@ CALLS = {
     "docs.start": Call("GET", "/docs/start.js", 200),
     "health.healthz": Call("GET", "/healthz", 200),
     "health.readyz": Call("GET", "/readyz", 503),  # no worker runs here
+    "metrics.metrics": Call("GET", "/metrics", 200),
     "events.events": Call("GET", "/v1/jobs/{job}/events", 200, owned=True),
     "items.annotated": Call("GET", "/v1/jobs/{job}/items/0/annotated", 409, owned=True),  # a failed image
     "items.item": Call("GET", "/v1/jobs/{job}/items/0", 200, owned=True),

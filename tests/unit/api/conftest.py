@@ -273,6 +273,7 @@ class MemoryBackend:
     rates: None = None
     endpoints: None = None
     deliveries: None = None
+    metrics: None = None
 
 
 @pytest.fixture
