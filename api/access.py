@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import g, request
 
+from api.request_ids import this_request
 from workers.errors import JobGoneError
 from workers.intake import Terms
 from workers.jobs import NO_QUOTA, Job, Quota
@@ -66,7 +67,16 @@ def terms_of_caller(
 ) -> Terms:
     """The terms of a job that the caller makes: on its account, within its quota, told to its webhook."""
     mine = caller()
-    return Terms(mine.owner, deadline_seconds, idempotency_key, metadata or {}, mine.quota, webhook, request.root_url)
+    return Terms(
+        mine.owner,
+        deadline_seconds,
+        idempotency_key,
+        metadata or {},
+        mine.quota,
+        webhook,
+        request.root_url,
+        this_request(),
+    )
 
 
 def own_job(backend: Backend, job_id: str) -> Job:

@@ -30,6 +30,7 @@ from api.robots import robot_routes
 from api.spool import UploadRequest
 from api.submissions import submission_routes
 from api.synchronous import synchronous_routes
+from api.traces import register_tracing
 from api.uploads import OTHER_PARTS
 from api.waiting import WaitingRoom
 from api.webhooks import webhook_routes
@@ -66,6 +67,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     register_request_ids(app)
     register_counting(app)
+    register_tracing(app, backend.tracer)
     register_problems(app)
     register_headers(app)
     register_wire(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from api.binding import checked_binding
-from api.masking import MaskedLogger
+from api.masking import logger_class as make_logger_class
 from api.waiting import THREADS
 from api.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
@@ -26,6 +26,6 @@ graceful_timeout = 4  # process managers kill after 5
 control_socket_disable = True  # a path in the home folder that every gunicorn of the user would share
 forwarder_headers = ""  # no header of a request moves the API to another path
 accesslog = None
-logger_class = MaskedLogger
+logger_class = make_logger_class(settings)
 errorlog = "-"
 loglevel = "warning"

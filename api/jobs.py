@@ -12,6 +12,7 @@ from api.answers import Answer, document_answer
 from api.expected import Problems
 from api.openapi import Api
 from api.options import ShowHeaders, ShowQuery
+from api.request_ids import this_request
 from api.showing import accepted, answer, shown
 from api.waiting import WaitingRoom, asked_wait
 from workers.documents import JobDocument
@@ -77,7 +78,7 @@ def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
     def retry(job_id: str) -> Response:
         """Try the failed images of a job that is over again, as a new job. Asked again, the answer is the same job."""
         job = own_job(backend, job_id)
-        return accepted(backend, backend.intake.retry(job.id, caller().quota_of(job.owner)))
+        return accepted(backend, backend.intake.retry(job.id, caller().quota_of(job.owner), this_request()))
 
     @routes.delete("/<job_id>")
     @api.describe(Answer(status=204), tag="jobs", problems=(JobNotFoundError, JobStateError, StoreUnavailableError))

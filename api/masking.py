@@ -1,31 +1,23 @@
-"""Gunicorn's logs without the keys that callers send where they do not belong: in a path, in a query."""
+"""Gunicorn's logs in the form of all others, without the keys that callers send where they do not belong."""
 
 from __future__ import annotations
-
-import logging
 
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from workers.keys import mask_keys
+from workers.logs import log_formatter
+from workers.settings import Settings
 
 
-class MaskedLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+def logger_class(settings: Settings) -> type[Logger]:
     """Gunicorn's logger; whatever it formats, tracebacks too, is masked."""
 
-    def setup(self, cfg: Config) -> None:
-        """Set the handlers up."""
-        super().setup(cfg)
-        for log in (self.error_log, self.access_log):
-            for handler in log.handlers:
-                if not isinstance(handler.formatter, _Masking):
-                    handler.setFormatter(_Masking(handler.formatter or logging.Formatter()))
+    class MaskedLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+        def setup(self, cfg: Config) -> None:
+            """Set the handlers up."""
+            super().setup(cfg)
+            for log in (self.error_log, self.access_log):
+                for handler in log.handlers:
+                    handler.setFormatter(log_formatter(settings))
 
-
-class _Masking(logging.Formatter):
-    def __init__(self, inner: logging.Formatter) -> None:
-        super().__init__()
-        self._inner = inner
-
-    def format(self, record: logging.LogRecord) -> str:
-        return mask_keys(self._inner.format(record))
+    return MaskedLogger

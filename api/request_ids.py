@@ -8,6 +8,7 @@ import secrets
 import structlog
 from flask import Flask, Response, g, request
 
+from workers.jobs import Request
 from workers.keys import mask_keys
 
 HEADER = "X-Request-ID"
@@ -25,6 +26,11 @@ def request_id() -> str:
     if "request_id" not in g:  # an error that comes before `before_request`
         g.request_id = sane_request_id(request.headers.get(HEADER, ""))
     return str(g.request_id)
+
+
+def this_request() -> Request:
+    """The request being answered, as its jobs remember it."""
+    return Request(request_id(), g.span.traceparent if "span" in g else "")
 
 
 def sane_request_id(offered: str) -> str:

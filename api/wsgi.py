@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from api.app import create_app
 from workers.backend import open_backend
-from workers.keys import mask_keys
 from workers.logs import configure_logs
 from workers.metrics.publishing import start_publishing
 from workers.settings import load_settings
 
 settings = load_settings()
-configure_logs(settings.log_level, mask_keys)
+configure_logs(settings)
 start_publishing(settings.redis_url)
 app = create_app(settings, open_backend(settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +60,8 @@ class ModelClient:
     """Calls one model server at `target`, `host:port` or `unix:/path`; threads may share it.
 
     The connection is opened by the first call, so a client may be made before a fork and used after it. Every call
-    waits at most `timeout` seconds; `on_error` is told the name of the gRPC status of one that fails. Errors are those of `serving.errors`, assigned in `serving.status`.
+    waits at most `timeout` seconds; `on_error` is told the name of the gRPC status of one that fails. Errors are those
+    of `serving.errors`, assigned in `serving.status`.
     """
 
     def __init__(
@@ -120,11 +121,17 @@ class ModelClient:
         return ServedModel(model, answered, to_contract(outputs))
 
     def detect(
-        self, served: ServedModel, images: NDArray[np.uint8], *, timeout: float | None = None
+        self,
+        served: ServedModel,
+        images: NDArray[np.uint8],
+        *,
+        timeout: float | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> list[Detections]:
         """What the pinned version finds in each row of `images`, best first; boxes are normalised to the row.
 
-        `images` is uint8 (N, H, W, 3), RGB, of the contract's input size; ValueError otherwise. Raises
+        `images` is uint8 (N, H, W, 3), RGB, of the contract's input size; ValueError otherwise. `metadata`
+        goes with the call. Raises
         ModelUnavailableError where nobody answers in time, VersionGoneError where the version is not served (any
         more), RowsRejectedError where a row may be at fault or the answer is not what the design says.
         """
@@ -143,7 +150,7 @@ class ModelClient:
         request = encode_request(served.name, signature, inputs, version=served.version, outputs=outputs)
         doing = f"asking {served.name} version {served.version} on {self.target} for {len(images)} rows"
         try:
-            content = self._call(_PREDICT, request, self.timeout if timeout is None else timeout, doing)
+            content = self._call(_PREDICT, request, self.timeout if timeout is None else timeout, doing, metadata)
         except _NoSignatureError as error:
             raise ContractError(
                 f"The model {served.name} on {self.target} has no signature `{signature}`: "
@@ -177,10 +184,14 @@ class ModelClient:
                 self._channel = grpc.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
             return self._channel
 
-    def _call(self, method: str, request: bytes, timeout: float, doing: str) -> bytes:
+    def _call(
+        self, method: str, request: bytes, timeout: float, doing: str, metadata: Sequence[tuple[str, str]] = ()
+    ) -> bytes:
         """One call, bytes to bytes: no serializer, so that a batch is not copied once more."""
         try:
-            content: bytes = self._open().unary_unary(method, None, None)(request, timeout=timeout)
+            content: bytes = self._open().unary_unary(method, None, None)(
+                request, timeout=timeout, metadata=tuple(metadata)
+            )
         except grpc.RpcError as error:
             code, details = _status_of(error)
             self._on_error(code.name)

@@ -23,13 +23,13 @@ class ApiStack:
         self.url = ""
         self._folder = folder
         self._port = free_port()
-        self._model = ScriptedServer()
+        self.model = ScriptedServer()
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
         self._env |= {
             "PORT": str(self._port),
             "REDIS_URL": redis_url,
             "BLOB_URL": str(folder / "blobs"),
-            "SHELFLINE_MODEL_SERVER": self._model.target,
+            "SHELFLINE_MODEL_SERVER": self.model.target,
             **env,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -41,7 +41,7 @@ class ApiStack:
 
     def start(self) -> None:
         """Start everything and wait until it is ready."""
-        self._model.start()
+        self.model.start()
         self._env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), self._env["PATH"]])
         commands = read_procfile(PROJECT / "Procfile")
         with self.log.open("ab") as out:
@@ -57,7 +57,7 @@ class ApiStack:
             process.terminate()
         for process in self._processes:
             process.wait()
-        self._model.stop()
+        self.model.stop()
 
     def _ready(self) -> bool:
         try:

@@ -49,6 +49,10 @@ class MemoryJob:
         return sum(item.state == state for item in self.items)
 
     @property
+    def outcomes(self) -> Counter[str]:
+        return Counter({state: count for state in ("succeeded", "failed", "canceled") if (count := self.count(state))})
+
+    @property
     def unfinished(self) -> int:
         return self.count("queued") + self.count("running")
 
@@ -80,6 +84,7 @@ class MemoryJobs:
         self.lanes: dict[str, list[Entry]] = {}
         self.due: dict[str, int] = {}
         self.gone: dict[str, str] = {}
+        self.outcomes_before: Counter[str] = Counter()  # of the jobs that are gone
         self.keys: dict[str, dict[str, str]] = {}
 
     def run(self, name: str, *args: object) -> Any:
@@ -109,6 +114,10 @@ class MemoryJobs:
                 found[f"images:{owner}"] += left
                 found[f"bytes:{owner}"] += int(document["bytes"])
         return +found
+
+    def outcomes(self) -> Counter[str]:
+        """How many images got which result, those of jobs that are gone included."""
+        return sum((job.outcomes for job in self.jobs.values()), self.outcomes_before)
 
     def waiting(self, job: str) -> int:
         """Entries of a job that nobody has claimed."""
@@ -202,6 +211,7 @@ class MemoryJobs:
             return None
         if which == "over" and job.state in OPEN | {"finishing"}:
             return job.state
+        self.outcomes_before += job.outcomes
         del self.jobs[key]
         self.gone[key] = job.state
         for duty in (f"topup:{key}", f"finish:{key}", f"expire:{key}", f"retire:{key}"):

@@ -36,6 +36,7 @@ class ScriptedServer:
         self.fault: Callable[[NDArray[np.uint8]], grpc.StatusCode | None] = lambda _images: None
         self.describe_fault: grpc.StatusCode | None = None
         self.batches: list[int] = []  # rows of each `detect` call
+        self.traces: list[str] = []  # the `traceparent` of each `detect` call that came with one
         self.go = threading.Event()  # cleared: `detect` waits
         self.go.set()
         self.port = free_port()
@@ -84,6 +85,7 @@ class ScriptedServer:
             return encode_response(spec, {"contract": texts})
         images = decode(request.inputs["images"])
         self.batches.append(len(images))
+        self.traces += [value for name, value in context.invocation_metadata() if name == "traceparent"]
         self.go.wait(30)
         code = self.fault(images)
         if code is not None:

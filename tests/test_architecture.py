@@ -48,6 +48,7 @@ OF_WORKERS_FOR_API = {
     "settings",
     "sources",
     "store",
+    "tracing",
     "urls",
     "webhooks",
 }

@@ -21,6 +21,7 @@ from workers.rates import RateLimits
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
+from workers.tracing import Tracer, open_tracer
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.endpoints import Endpoints
 
@@ -42,6 +43,7 @@ class Backend:
     endpoints: Endpoints
     deliveries: Deliveries
     metrics: MetricsPage
+    tracer: Tracer
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -65,4 +67,5 @@ def open_backend(settings: Settings) -> Backend:
         Endpoints(link, settings),
         Deliveries(link, settings),
         MetricsPage(link, settings),
+        open_tracer(settings, "shelfline-web"),
     )

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
+import structlog
+
 from workers.bell import Bell
 from workers.blobs import BlobStore
 from workers.catalog import Catalog
@@ -24,7 +26,7 @@ from workers.errors import (
     TooManyImagesError,
     UnknownModelError,
 )
-from workers.jobs import NO_QUOTA, ImageSource, Job, JobOptions, NewJob, Quota, new_id
+from workers.jobs import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, JobOptions, NewJob, Quota, Request, new_id
 from workers.origins import Origin, Part
 from workers.origins.archive import Archive
 from workers.origins.manifest import Manifest, open_manifest
@@ -38,6 +40,8 @@ from workers.store import JobStore
 from workers.uploads import Upload
 from workers.webhooks.hooks import Webhook
 from workers.webhooks.outbox import webhook_of
+
+log = structlog.get_logger(__name__)
 
 _MANIFEST_IN_MEMORY = 1 << 20
 
@@ -53,6 +57,7 @@ class Terms:
     quota: Quota = NO_QUOTA
     webhook: Webhook | None = None
     base_url: str = ""  # of the API that the caller reached, for links in webhooks
+    request: Request = UNKNOWN_REQUEST
 
 
 PLAIN = Terms()
@@ -131,7 +136,7 @@ class Intake:
         with open_manifest(where, self._settings) as (content, base):
             return self.submit(Manifest(content, self._settings, base), options, terms)
 
-    def retry(self, job_id: str, quota: Quota = NO_QUOTA) -> Job:
+    def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
         """A new job of the images of a job that failed, on the account of its owner; asked again, the same one.
 
         Raises JobNotFoundError; JobStateError where the job is not over, or no image failed.
@@ -144,7 +149,7 @@ class Intake:
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
         webhook, base_url = webhook_of(self._link, old.id)
-        terms = Terms(old.owner, metadata=old.metadata, quota=quota, webhook=webhook, base_url=base_url)
+        terms = Terms(old.owner, None, "", old.metadata, quota, webhook, base_url, request)
         job = self._new(old.options, terms, retry_of=old.id)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._make(job, failed, "No image of the job failed.", None)
@@ -193,6 +198,7 @@ class Intake:
             quota=terms.quota,
             webhook=terms.webhook,
             base_url=self._settings.public_url or terms.base_url,
+            request=terms.request,
         )
         self._store.draft(job)
         return job
@@ -222,6 +228,8 @@ class Intake:
         except JobError:  # it was refused, and no job will come of what was stored
             self._store.give_up(job)
             raise
+        if created.id == job.id:  # not one that was made before
+            log.info("job accepted", job=job.id, model=job.options.target, lane=created.lane, images=created.total)
         if ring:
             self._bell.send(job.options.target)
         return created

@@ -135,6 +135,17 @@ NO_QUOTA = Quota()
 
 
 @dataclass(frozen=True)
+class Request:
+    """The HTTP request that a job came by: its id, and the `traceparent` of its trace; "" where there is none."""
+
+    id: str = ""
+    trace: str = ""
+
+
+UNKNOWN_REQUEST = Request()
+
+
+@dataclass(frozen=True)
 class NewJob:
     """A job about to be created, whose manifest is in the blob store already."""
 
@@ -150,6 +161,7 @@ class NewJob:
     quota: Quota = NO_QUOTA
     webhook: Webhook | None = None
     base_url: str = ""  # of the API, for links in webhooks
+    request: Request = UNKNOWN_REQUEST
 
     @property
     def paths(self) -> list[str]:

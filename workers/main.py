@@ -26,7 +26,8 @@ try:
 except ShelflineError as error:
     sys.exit(str(error))
 
-configure_logs(settings.log_level)
+configure_logs(settings)
+signals.setup_logging.connect(lambda **_: None, weak=False)  # or Celery would set up logs of its own
 app = create_celery(settings)
 app.steps["consumer"].add(WakeAfterTask)
 
@@ -63,7 +64,9 @@ def _drain_on_sigterm(**_: object) -> None:
 
 @signals.worker_process_shutdown.connect(weak=False)
 def _end_pool_process(**_: object) -> None:
-    stop_publishing()  # it ends without Python's own clearing up
+    if runtime.cache_info().currsize:
+        runtime().end_traces()
+    stop_publishing()  # the process ends without Python's own clearing up
 
 
 @signals.worker_shutting_down.connect(weak=False)

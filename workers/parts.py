@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from serving.client import ModelClient
 from workers.blobs import BlobStore
+from workers.calling import ModelCalls
 from workers.duties import Duties
 from workers.fetcher import Fetcher
 from workers.leases import Leases
@@ -30,6 +31,7 @@ class Parts:
     fetcher: Fetcher
     models: Models
     client: ModelClient
+    calls: ModelCalls
     decoders: ThreadPoolExecutor
     predictor: ThreadPoolExecutor
     upkeep: ThreadPoolExecutor

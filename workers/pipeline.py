@@ -9,25 +9,22 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import Any
 
-import numpy as np
 import structlog
 
 from serving.client import ServedModel
-from serving.detections import Detections
 from serving.errors import RowsRejectedError, VersionGoneError
 from workers import results
 from workers.buffer import RowBuffer
+from workers.calling import Answer
 from workers.claiming import LOOK_EVERY, Claiming
 from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
 from workers.holding import Holding
 from workers.images import Prepared, Tiling, prepare
-from workers.isolation import predict_isolated
 from workers.jobs import Lane
-from workers.metrics.counted import BATCH_ROWS, STAGE_SECONDS
+from workers.metrics.counted import STAGE_SECONDS
 from workers.parts import Parts
 from workers.queue import MOST_STARTS, Delivery
 from workers.references import fetch
-from workers.retrying import patiently
 from workers.setbacks import Setbacks
 from workers.work import Row, Work
 
@@ -37,8 +34,6 @@ _LATE_PART = 0.25  # of a Predict's time the model may wait for interactive imag
 _FIRST_GUESS = 0.1  # seconds of a Predict, before one was timed
 _CRASHED = f"The worker died {MOST_STARTS} times while it processed this image: the file is probably malformed."
 _UNEXPECTED = "The image could not be processed; the worker's log says why."
-
-Answer = list[Detections | RowsRejectedError]
 
 
 class Pipeline:
@@ -129,8 +124,8 @@ class Pipeline:
             self._late_until = None
             self._batch = self._ready.take_batch()
             self._sent_at = time.monotonic()
-            predict = partial(predict_isolated, self._predict, self._batch)
-            self._predicting = self._parts.predictor.submit(patiently, predict, self._parts.draining)
+            ask = partial(self._parts.calls.answer, self._served, self._batch, self._parts.draining)
+            self._predicting = self._parts.predictor.submit(ask)
             self._claim(self._ready.counts())  # the next rows are claimed and prepared while the model works
 
     def _may_send(self) -> bool:
@@ -156,12 +151,6 @@ class Pipeline:
             and self._interactive_on_its_way()
             and time.monotonic() < self._late_until
         )
-
-    def _predict(self, rows: Sequence[Row]) -> list[Detections]:
-        images = np.stack([row.pixels for row in rows])
-        BATCH_ROWS.observe(len(rows), self._served.name)
-        with STAGE_SECONDS.timing("predict"):
-            return self._parts.client.detect(self._served, images, timeout=self._parts.settings.predict_timeout_seconds)
 
     def _collect(self) -> None:
         """Wait for the first thing to come back, and settle what is ready to be settled."""
@@ -222,7 +211,6 @@ class Pipeline:
         for row, one in answers:
             if not isinstance(one, RowsRejectedError) and (outcome := row.work.answer(row.number, one, served)):
                 self._holding.done(row.work.delivery, outcome)
-        log.info("batch", model=served.name, version=served.version, rows=len(batch))
 
     def _change_version(self) -> None:
         """The pinned version is gone: go on with the newest, if it takes the same pixels; else start afresh."""

@@ -42,11 +42,18 @@ class Delivery:
     custom_id: str
     rows: int  # that it makes, as far as one can tell before it is decoded
     options: JobOptions
+    request_id: str = ""  # of the HTTP request that its job came by, and the traceparent of that
+    trace: str = ""
 
     @property
     def lane(self) -> Lane:
         """The lane that it came from."""
         return "interactive" if self.stream.endswith(":interactive") else "bulk"
+
+    @property
+    def waits_since(self) -> float:
+        """When it was put into its lane: seconds since the epoch, of Redis' clock."""
+        return int(self.entry.partition("-")[0]) / 1000
 
     @property
     def source(self) -> ImageSource:

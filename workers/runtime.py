@@ -14,6 +14,7 @@ from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
 from workers.bell import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryBell, ring_key
 from workers.blobs import FsspecBlobs
+from workers.calling import ModelCalls
 from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.duties import Duties
@@ -29,6 +30,7 @@ from workers.queue import WorkQueue, breaker_key
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 from workers.store import JobStore
+from workers.tracing import open_tracer
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,7 @@ class Runtime:
         consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         queue = WorkQueue(self._link, settings, consumer)
         blobs = FsspecBlobs(settings.blob_url)
+        self._tracer = open_tracer(settings, "shelfline-worker")
         client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
         self._models = Models(client, Catalog(self._link), settings.contracts)
         leases = Leases(queue, settings.lease_seconds)
@@ -61,6 +64,7 @@ class Runtime:
             fetcher=Fetcher(settings, queue, blobs, leases, self._bell.ring, self._stopping.is_set),
             models=self._models,
             client=client,
+            calls=ModelCalls(client, settings.predict_timeout_seconds, self._tracer),
             decoders=ThreadPoolExecutor(settings.decode_threads, "decode"),
             predictor=ThreadPoolExecutor(_PREDICTOR_THREADS, "predict"),
             upkeep=ThreadPoolExecutor(1, "upkeep"),
@@ -73,6 +77,10 @@ class Runtime:
         """From now on nothing is claimed; safe to call from a signal handler."""
         self._stopping.set()
 
+    def end_traces(self) -> None:
+        """Send what is left of them: for a process that ends without Python's own clearing up."""
+        self._tracer.close()
+
     def close(self) -> None:
         """End the process's threads and connections; nothing is under way any more."""
         parts = self._parts
@@ -82,6 +90,7 @@ class Runtime:
         parts.leases.stop()
         parts.client.close()
         self._bell.close()
+        self._tracer.close()
         self._link.close()
 
     def detect(self, target: str) -> None:

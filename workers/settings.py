@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     slice_seconds: float = Field(default=2.0, gt=0, description="How long a worker stays with one model.")
     predict_timeout_seconds: float = Field(default=60.0, gt=0, description="Deadline of one Predict call.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="What is logged.")
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="How: lines for a terminal, or a JSON object a line."
+    )
+    tracing: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says (http://localhost:4318). "
+        "Needs the packages of shelfline[tracing].",
+    )
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
     max_json_bytes: int = Field(default=64_000_000, gt=0, description="Largest JSON body of a request, in bytes.")

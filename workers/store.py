@@ -76,6 +76,8 @@ class JobStore:
             "guess": job.options.rows_guess,
             "webhook": job.webhook.stored(job.owner) if job.webhook else "",
             "base_url": job.base_url,
+            "request_id": job.request.id,
+            "trace": job.request.trace,
             "deadline_ms": int(job.deadline_seconds * 1000),
             "offset": offset,
             "queue": DETECT_QUEUE,

@@ -1,1 +1,1 @@
-"""What is counted where, how it comes together in Redis, and what /metrics says of it. See docs/decisions/0011."""
+"""What is counted where, how it comes together in Redis, and what /metrics says of it. See docs/decisions/0012."""

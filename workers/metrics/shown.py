@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
@@ -19,6 +19,8 @@ from workers.metrics.counted import ALL
 from workers.metrics.counting import INFINITE, SUM, Histogram, Metric
 from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 TOTALS_KEY: Final = "sl:metrics"
 
@@ -133,8 +135,8 @@ def _counter(metric: Metric, samples: Iterable[tuple[tuple[str, ...], float]]) -
 
 def _histogram(metric: Histogram, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
     parts: dict[tuple[str, ...], dict[str, float]] = {labels: {} for labels in metric.known}
-    for (*labels, part), value in samples:
-        parts.setdefault(tuple(labels), {})[part] = value
+    for rest, value in samples:
+        parts.setdefault(rest[:-1], {})[rest[-1]] = value
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
     for labels, found in sorted(parts.items()):
         count, buckets = 0.0, []
@@ -145,7 +147,7 @@ def _histogram(metric: Histogram, samples: Iterable[tuple[tuple[str, ...], float
     return family
 
 
-def _gauge(name: str, meaning: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Family:
+def _gauge(name: str, meaning: str, values: Mapping[Labels, float], *labels: str) -> Family:
     family = GaugeMetricFamily(name, meaning, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)

@@ -233,11 +233,12 @@ end
 
 -- What a claimer gets of an entry.
 local function describe(stream, entry_id, entry)
+  local job = redis.call('HMGET', job_key(entry.job), 'options', 'request_id', 'trace')
   return {
     stream = stream, entry = entry_id, job = entry.job, index = tonumber(entry.index), attempt = entry.attempt,
     faults = tonumber(entry.faults), name = entry.name, ref = entry.ref, custom_id = entry.custom_id,
     starts = tonumber(redis.call('HGET', items_key(entry.job), 'starts:' .. entry.index) or '0'),
-    options = redis.call('HGET', job_key(entry.job), 'options'), rows = math.ceil(weight(entry.job)),
+    options = job[1], request_id = job[2] or nil, trace = job[3] or nil, rows = math.ceil(weight(entry.job)),
   }
 end
 

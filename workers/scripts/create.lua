@@ -33,6 +33,7 @@ redis.call('HSET', key, 'options', new.options, 'model', new.model, 'lane', new.
   'waiting', 0, 'fed', 0, 'fed_offset', 0, 'upload', new.upload, 'bytes', new.bytes, 'owner', new.owner,
   'retry_of', new.retry_of, 'metadata', new.metadata, 'created_at', fmt(now), 'deadline_at', fmt(now + tonumber(new.deadline_ms)))
 if new.guess ~= '1' then redis.call('HSET', key, 'guess', new.guess) end
+if new.request_id ~= '' then redis.call('HSET', key, 'request_id', new.request_id, 'trace', new.trace) end
 account(id, new.total)
 redis.call('HINCRBY', 'sl:open', 'bytes', new.bytes)
 if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, new.bytes) end

@@ -29,7 +29,8 @@ try:
 except ShelflineError as error:
     sys.exit(str(error))
 
-configure_logs(settings.log_level)
+configure_logs(settings)
+signals.setup_logging.connect(lambda **_: None, weak=False)  # or Celery would set up logs of its own
 log = structlog.get_logger(__name__)
 app = create_celery(settings)
 

@@ -6,8 +6,10 @@ SHELFLINE_TEST_EXAMPLES makes the search deeper, and different each time.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +70,10 @@ class QueueMachine(QueueRules):
         stored = {name: int(count) for name, count in client.hgetall("sl:open").items() if int(count)}
         assert dict(self.memory.open()) == stored
         assert self.memory.due == dict(client.zrange("sl:due", 0, -1, withscores=True))
+        counted: Counter[str] = Counter()
+        for field, images in client.hgetall("sl:metrics").items():
+            counted[json.loads(field)[3]] += int(images)
+        assert counted == self.memory.outcomes()
         working = {key for key, job in self.memory.jobs.items() if job.state in OPEN}
         assert working == {job for key in client.keys("sl:active:*") for job in client.zrange(key, 0, -1)}
         assert set(self.memory.jobs) == set(client.zrange("sl:jobs", 0, -1))
@@ -141,7 +147,7 @@ class QueueMachine(QueueRules):
     def nothing_is_left(self) -> None:
         kept = ("sl:gone:", "sl:idempotency:", "sl:lane:", "sl:rate:", "sl:ring:", "test:")
         left = {key for key in self.link.client.keys("*") if not key.startswith(kept)}
-        assert left <= {"sl:open", "sl:models", "sl:tidied"}
+        assert left <= {"sl:metrics", "sl:open", "sl:models", "sl:tidied"}
         assert [path for path in self.folder.rglob("*") if path.is_file() and path.name != "check"] == []
 
 

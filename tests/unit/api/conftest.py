@@ -33,6 +33,7 @@ from workers.keys import ApiKey
 from workers.load import Estimate
 from workers.origins.simple import Item
 from workers.settings import Settings
+from workers.tracing import Tracer
 
 
 @dataclass
@@ -274,6 +275,7 @@ class MemoryBackend:
     endpoints: None = None
     deliveries: None = None
     metrics: None = None
+    tracer: Tracer = field(default_factory=Tracer)
 
 
 @pytest.fixture

@@ -1,0 +1,130 @@
+"""The Predict calls of a batch: a span in each trace that it has images of, one line of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from serving.client import ServedModel
+from serving.errors import ModelUnavailableError, RowsRejectedError
+from workers.calling import ModelCalls
+from workers.jobs import JobOptions
+from workers.otel import OtlpTracer
+from workers.queue import Delivery
+from workers.tracing import Tracer
+from workers.work import Row
+
+SERVED = ServedModel("default", 3, None)  # type: ignore[arg-type]  # nothing here looks at the contract
+ONE, TWO = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
+DELIVERY = Delivery("sl:lane:default:bulk", "1700000000000-0", "job_a", 0, "0", 0, 0, "", "", "", 1, JobOptions("m"))
+
+
+class Client:
+    """A model that answers with what it is told to."""
+
+    def __init__(self) -> None:
+        self.metadata: list[Any] = []
+        self.error: Exception | None = None
+
+    def detect(self, _served: ServedModel, images: Any, *, timeout: float, metadata: Sequence[Any]) -> list[Any]:
+        assert timeout == 5.0
+        self.metadata.append(metadata)
+        if self.error:
+            raise self.error
+        return ["found"] * len(images)
+
+
+def row(job: str, trace: str, request: str = "", entry: str = "1700000000000-0") -> Row:
+    delivery = replace(DELIVERY, job=job, trace=trace, request_id=request, entry=entry)
+    return Row(SimpleNamespace(delivery=delivery), 0, np.zeros((2, 2, 3), np.uint8))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def exported() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def calls(client: Client, exported: InMemorySpanExporter) -> Iterator[ModelCalls]:
+    tracer = OtlpTracer("worker", SimpleSpanProcessor(exported))
+    yield ModelCalls(client, 5.0, tracer)  # type: ignore[arg-type]
+    tracer.close()
+
+
+def parents(exported: InMemorySpanExporter, name: str) -> list[str]:
+    spans = [one for one in exported.get_finished_spans() if one.name == name]
+    return [f"00-{one.parent.trace_id:032x}-{one.parent.span_id:016x}-01" for one in spans if one.parent]
+
+
+def test_a_batch_of_several_traces(calls: ModelCalls, client: Client, exported: InMemorySpanExporter) -> None:
+    """Each has its own wait and its own call; the call itself goes on in the first, the others link to that."""
+    rows = [row("a", ONE, entry="1700000002000-0"), row("a", ONE), row("b", TWO), row("c", "")]
+    assert calls.answer(SERVED, rows, lambda: False) == ["found"] * 4
+    first, second = (one for one in exported.get_finished_spans() if one.name == "predict")
+    waits = [one for one in exported.get_finished_spans() if one.name == "queue"]
+
+    assert parents(exported, "predict") == parents(exported, "queue") == [ONE, TWO]
+    assert [one.start_time for one in waits] == [1_700_000_000 * 10**9] * 2  # the oldest image of each
+    assert first.attributes == {
+        "shelfline.batch": first.attributes["shelfline.batch"],
+        "shelfline.rows": 4,
+        "shelfline.model": "default",
+        "shelfline.version": 3,
+        "shelfline.job": "a",
+    }
+    assert [one.context for one in second.links] == [first.context]
+    ((passed_on,),) = client.metadata
+    assert passed_on == ("traceparent", f"00-{first.context.trace_id:032x}-{first.context.span_id:016x}-01")
+
+
+@pytest.mark.parametrize("trace", ["", f"00-{'1' * 32}-{'1' * 16}-00", "nonsense"])
+def test_what_is_not_traced(calls: ModelCalls, client: Client, exported: InMemorySpanExporter, trace: str) -> None:
+    """No trace, one that is not sampled: nothing is sent to anyone. A broken one begins a trace of its own."""
+    calls.answer(SERVED, [row("a", trace)], lambda: False)
+
+    assert bool(client.metadata[0]) == bool(exported.get_finished_spans()) == (trace == "nonsense")
+
+
+def test_a_call_that_fails(calls: ModelCalls, client: Client, exported: InMemorySpanExporter) -> None:
+    """Each try is a span, and says what went wrong."""
+    client.error = ModelUnavailableError("nobody is there")
+    with pytest.raises(ModelUnavailableError):
+        calls.answer(SERVED, [row("a", ONE)], lambda: True)
+    (span,) = (one for one in exported.get_finished_spans() if one.name == "predict")
+
+    assert (span.status.is_ok, span.status.description) == (False, "nobody is there")
+
+
+def test_a_line_a_batch(client: Client) -> None:
+    """However many rows it has, and calls it took: which jobs and requests it was for, and what was rejected."""
+    calls = ModelCalls(client, 5.0, Tracer())  # type: ignore[arg-type]
+    client.error = RowsRejectedError("not these")
+    rows = [row("a", "", "r1"), row("a", "", "r1"), row("b", "")]
+    with structlog.testing.capture_logs() as lines:
+        found = calls.answer(SERVED, rows, lambda: False)
+
+    assert len(client.metadata) > 1
+    assert all(isinstance(one, RowsRejectedError) for one in found)
+    (line,) = lines
+    assert {name: line[name] for name in ("event", "model", "version", "rows", "images", "rejected")} == {
+        "event": "batch",
+        "model": "default",
+        "version": 3,
+        "rows": 3,
+        "images": 3,
+        "rejected": 3,
+    }
+    assert (line["jobs"], line["requests"]) == (["a", "b"], ["r1"])

@@ -1,0 +1,37 @@
+"""Traces are optional: off, nothing of them is loaded; on, what is missing is said at the start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from workers.errors import SettingsError
+from workers.settings import Settings
+from workers.tracing import Tracer, open_tracer
+
+
+def test_off_they_cost_no_import() -> None:
+    """Neither the API nor a worker loads OpenTelemetry."""
+    script = "import sys, api.wsgi, workers.main; workers.main.runtime(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert [name for name in done.stdout.split() if name.startswith("opentelemetry")] == []
+
+
+def test_off_nothing_is_passed_on() -> None:
+    """A caller's own trace ends here."""
+    span = open_tracer(Settings(), "web").start("GET /", f"00-{'1' * 32}-{'1' * 16}-01")
+    span.end(status=200)
+
+    assert span.traceparent == ""
+    assert type(open_tracer(Settings(), "web")) is Tracer
+
+
+def test_on_without_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says what to install."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.delitem(sys.modules, "workers.otel", raising=False)
+    with pytest.raises(SettingsError, match=r"pip install 'shelfline\[tracing\]'"):
+        open_tracer(Settings(tracing=True), "web")

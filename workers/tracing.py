@@ -1,0 +1,58 @@
+"""Traces, from a request through the queue to the Predict call. Where they are off, nothing of OpenTelemetry is loaded.
+
+A trace is passed on as its `traceparent` (W3C Trace Context): in the job, and as metadata of the Predict call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from workers.errors import SettingsError
+from workers.settings import Settings
+
+Kind = Literal["server", "client", "internal"]
+Value = str | int | float
+
+
+class Span:
+    """A span that is not recorded. `traceparent` is "" where what follows from it is not to be traced."""
+
+    traceparent = ""
+
+    def end(self, error: str = "", **attributes: Value) -> None:
+        """The work is done; `error` says what went wrong."""
+
+
+class Tracer:
+    """Starts spans that are not recorded."""
+
+    def start(
+        self,
+        name: str,
+        parent: str,
+        kind: Kind = "internal",
+        *,
+        began: float | None = None,
+        links: Sequence[str] = (),
+        attributes: Mapping[str, Value] | None = None,
+    ) -> Span:
+        """A span that begins now, or began then (seconds since the epoch), below the parent of that traceparent."""
+        del name, parent, kind, began, links, attributes
+        return Span()
+
+    def close(self) -> None:
+        """Send what is left."""
+
+
+def open_tracer(settings: Settings, service: str) -> Tracer:
+    """What traces a process; `service` is how it is called. Raises SettingsError where the packages are missing."""
+    if not settings.tracing:
+        return Tracer()
+    try:
+        from workers.otel import OtlpTracer  # noqa: PLC0415  not where traces are off
+    except ImportError as error:
+        raise SettingsError(
+            f"SHELFLINE_TRACING needs packages that are not installed ({error.name}): pip install 'shelfline[tracing]'."
+        ) from error
+    return OtlpTracer.exporting(service)
