@@ -7,7 +7,7 @@ export IMAGES OUT
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help detect up test lint types bench requirements protos openapi clean
+.PHONY: help detect up test lint types bench requirements protos openapi settings clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ protos: .venv/.installed-dev ## Write serving/protos.binpb from the installed te
 
 openapi: .venv/.installed-dev ## Write docs/openapi.json from the routes
 	@$(PY) -m api.make_openapi
+
+settings: .venv/.installed-dev ## Write docs/settings.md and .env.example from the settings
+	@$(PY) -m api.make_settings
 
 clean: ## Remove what was built and written here: .venv, models, state, results
 	rm -rf .venv models var out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

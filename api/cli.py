@@ -1,4 +1,4 @@
-"""The command line: `shelfline detect`, `up`, the commands of jobs, `keys`, `export`, `models`."""
+"""The command line: `shelfline detect`, `up`, `doctor`, the commands of jobs, `keys`, `export`, `models`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from api.detect import DetectRequest, run_detect
+from api.doctor_command import doctor
 from api.job_commands import Key, Url, Var, commands
 from api.keys_command import app as keys_app
 from api.plan import PROJECT
@@ -26,6 +27,7 @@ _FILE_COLUMNS = 120
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(commands)
+app.command()(doctor)
 app.add_typer(keys_app, name="keys")
 app.add_typer(webhooks_app, name="webhooks")
 

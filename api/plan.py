@@ -17,16 +17,27 @@ from workers.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+_PARTS = {
+    "redis_url": "REDIS_URL",
+    "blob_url": "BLOB_URL",
+    "model_server": "SHELFLINE_MODEL_SERVER",
+    "contracts": "SHELFLINE_CONTRACTS",
+}
+
 
 @dataclass(frozen=True)
 class StackPlan:
-    """The processes of a stack: commands by name, and the environment of all of them."""
+    """The processes of a stack: commands by name, and the environment of all of them.
+
+    `parts` are the settings that the plan made and whoever planned did not: where Redis, the blobs, the models are.
+    """
 
     url: str
     commands: Mapping[str, str]
     env: Mapping[str, str]
     own_redis: bool
     own_model: bool
+    parts: Mapping[str, str]
 
 
 def plan_stack(
@@ -72,7 +83,8 @@ def plan_stack(
         commands = {"model": local["model"], **commands}
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  where to ask, not bind
     host = f"[{host}]" if ":" in host else host
-    return StackPlan(f"http://{host}:{env['PORT']}", commands, env, own_redis, own_model)
+    parts = {name: env[variable] for name, variable in _PARTS.items() if name not in given and variable in env}
+    return StackPlan(f"http://{host}:{env['PORT']}", commands, env, own_redis, own_model, parts)
 
 
 def read_procfile(path: Path) -> dict[str, str]:

@@ -11,9 +11,9 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from api.errors import StackError
@@ -23,12 +23,16 @@ _PROBE_SECONDS = 0.5  # others look at the lock for an instant
 
 @dataclass(frozen=True)
 class StackRecord:
-    """Where a stack answers, where it writes its log (None: to a terminal), and its own Redis (None: it has none)."""
+    """Where a stack answers, where it writes its log (None: to a terminal), and its own Redis (None: it has none).
+
+    `parts` are the settings of its processes that say where Redis, the blobs and the models are.
+    """
 
     url: str
     pid: int
     log: str | None
     redis_url: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 class StackState:

@@ -123,7 +123,7 @@ class _Stack:
                 if not found:
                     log = str(self._state.log) if self._until_stdin_closes else None
                     redis_url = self._plan.env["REDIS_URL"] if self._plan.own_redis else None
-                    self._state.write(StackRecord(self._plan.url, os.getpid(), log, redis_url))
+                    self._state.write(StackRecord(self._plan.url, os.getpid(), log, redis_url, dict(self._plan.parts)))
                     _say(f"Shelfline is ready at {self._plan.url}")
                     if self._is_open():
                         _say("It has no keys, so it answers this machine only: see `shelfline keys --help`.")

@@ -22,6 +22,7 @@ OF_WORKERS_FOR_API = {
     "annotate",
     "backend",
     "baidu",
+    "doctor",
     "errors",
     "health",
     "images",

@@ -87,9 +87,6 @@ class Duties:
         if stored and stored["state"] == JobState.FINISHING:
             self._segments.close(Job.from_hash(job_id, stored))
         self._link.run("finish", duty, lease, job_id, self._retention_ms)
-        if stored:
-            counts = {name: int(stored[name]) for name in ("succeeded", "failed", "canceled")}
-            log.info("job over", job=job_id, request=stored.get("request_id"), **counts)
 
     def _expire(self, duty: str, lease: str, job: str) -> None:
         self._link.run("cancel", job, JobState.EXPIRED.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from serving.client import ModelClient, ServedModel
-from serving.description import Description, read_description
+from serving.description import read_description
 from serving.errors import ContractError, ModelUnavailableError
 from serving.life import VersionStatus
 from workers.catalog import Catalog, Published
@@ -37,11 +37,6 @@ class Models:
         self._clock = clock
         self._held: dict[str, tuple[float, ServedModel]] = {}
         self._lock = threading.Lock()
-
-    def _description(self, model: str) -> Description | None:
-        """What the operator wrote about a model, read anew each time: it may change with the model's versions."""
-        path = self._contracts / model / "contract.toml" if self._contracts else None
-        return read_description(path) if path and path.is_file() else None
 
     def current(self, target: str, *, fresh: bool = False) -> ServedModel:
         """What a target (JobOptions.target) means now, at most two seconds old, or just asked for with `fresh`.
@@ -78,4 +73,13 @@ class Models:
         return served
 
     def _described(self, model: str, version: int | None) -> ServedModel:
-        return self._client.describe(model, version, instead=self._description(model))
+        return described(self._client, self._contracts, model, version)
+
+
+def described(client: ModelClient, contracts: Path | None, model: str, version: int | None = None) -> ServedModel:
+    """A version of a model, the newest if none is given, and its contract; raises as ModelClient.describe does.
+
+    What the operator wrote about a model is read anew each time: it may change with the model's versions.
+    """
+    path = contracts / model / "contract.toml" if contracts else None
+    return client.describe(model, version, instead=read_description(path) if path and path.is_file() else None)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +18,9 @@ from workers.robots import Robot, checked_rate, checked_robots, read_robots
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
+# Each is looked for only where the one before is there: find_spec imports the parents of what it looks for.
+_OF_TRACES = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.exporter.otlp.proto.http")
+_ALIKE = 0.85  # of what a name may be misspelt for, as difflib has it
 _ADMIN_KEY = re.compile(r"sl_[0-9A-Za-z]{32,200}")
 
 
@@ -181,6 +187,15 @@ class Settings(BaseSettings):
         default=3600.0, gt=0, description="An upload that never became a job is deleted after this long."
     )
 
+    @field_validator("tracing")
+    @classmethod
+    def _check_packages(cls, value: bool) -> bool:  # noqa: FBT001  pydantic's
+        if value and not all(
+            map(find_spec, ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))
+        ):
+            raise ValueError("traces need packages that are not installed: pip install 'shelfline[tracing]'")
+        return value
+
     @field_validator("folder_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: Any) -> Any:  # noqa: ANN401  what the environment holds, before it is checked
@@ -262,13 +277,38 @@ class Settings(BaseSettings):
         return (self.model, *(name for name in self.more_models if name != self.model))
 
 
+# What the Procfiles and the commands read themselves.
+OF_COMMANDS = frozenset(
+    f"SHELFLINE_{name}" for name in ("API_KEY", "CONCURRENCY", "MODELS", "POOL", "URL", "VAR", "WEBHOOK_SECRET")
+)
+
+
+def variable_of(name: str) -> str:
+    """The variable of the environment that a setting is read from; of several the one that documents name."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"SHELFLINE_{name.upper()}"
+
+
+def unknown_variables(names: Iterable[str]) -> dict[str, str]:
+    """Those that begin as settings do and are none, each with the setting that may be meant, or ""."""
+    known = OF_COMMANDS | {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
+    mistaken = [name for name in names if name.startswith("SHELFLINE_") and name not in known]
+    return {name: next(iter(get_close_matches(name, known, 1, _ALIKE)), "") for name in sorted(mistaken)}
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; raises SettingsError, with one line a wrong setting, where they cannot be used."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         lines = [
-            f"Setting {'.'.join(str(part) for part in wrong['loc']) or '?'} is wrong: {wrong['msg']}."
+            f"{_variable(wrong['loc'])} is wrong: {wrong['msg'].removeprefix('Value error, ').rstrip('.')}."
             for wrong in error.errors()
         ]
         raise SettingsError("\n".join(lines)) from error
+
+
+def _variable(where: tuple[int | str, ...]) -> str:
+    name, *inside = (str(part) for part in where or ("?",))
+    variable = variable_of(name) if name in Settings.model_fields else name
+    return ".".join((variable, *inside))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from workers.errors import SettingsError
 from workers.settings import Settings
 
 Kind = Literal["server", "client", "internal"]
@@ -46,13 +45,9 @@ class Tracer:
 
 
 def open_tracer(settings: Settings, service: str) -> Tracer:
-    """What traces a process; `service` is how it is called. Raises SettingsError where the packages are missing."""
+    """What traces a process; `service` is how it is called."""
     if not settings.tracing:
         return Tracer()
-    try:
-        from workers.otel import OtlpTracer  # noqa: PLC0415  not where traces are off
-    except ImportError as error:
-        raise SettingsError(
-            f"SHELFLINE_TRACING needs packages that are not installed ({error.name}): pip install 'shelfline[tracing]'."
-        ) from error
+    from workers.otel import OtlpTracer  # noqa: PLC0415  not where traces are off; the settings' check has found it
+
     return OtlpTracer.exporting(service)

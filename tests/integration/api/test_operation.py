@@ -98,18 +98,15 @@ def test_what_the_caller_does_not_sample_is_not_traced(stack: ApiStack, collecto
 
 
 def test_a_request_is_followed_through_the_logs(stack: ApiStack) -> None:
-    """By the id that its caller gave it, and the job's: accepted, done in batches of one line each, over."""
+    """By the id that its caller gave it, and the job's: accepted, and done in batches of one line each."""
     job = submitted(stack, 20, **{"X-Request-ID": "order-7"})
-    wait_until(lambda: [one for one in logged(stack, "job over") if one["job"] == job], what="the last line")
     accepted = [one for one in logged(stack, "job accepted") if one["job"] == job]
     batches = [one for one in logged(stack, "batch") if job in one["jobs"]]
-    over = [one for one in logged(stack, "job over") if one["job"] == job]
 
     assert [(one["request_id"], one["images"]) for one in accepted] == [("order-7", 20)]
     assert sum(one["images"] for one in batches) == 20
     assert all(one["requests"] == ["order-7"] and one["jobs"] == [job] for one in batches)
     assert len({one["batch"] for one in batches}) == len(batches)
-    assert [(one["request"], one["succeeded"]) for one in over] == [("order-7", 20)]
 
 
 def test_whoever_logs_writes_json(stack: ApiStack) -> None:

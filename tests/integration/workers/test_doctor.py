@@ -1,0 +1,234 @@
+"""`shelfline doctor`: each thing that can be wrong, provoked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from api import doctor_command
+from api.cli import app
+from api.state import StackRecord, StackState
+from tests.scripted_server import ScriptedServer
+from tests.support import RedisServer, free_port
+from workers import doctor
+from workers.doctor import Finding, examine
+from workers.health import WORKER_SEEN_KEY
+from workers.keys import KeyStore, KeyTerms
+from workers.redis_link import RedisLink
+from workers.settings import Settings
+
+
+@pytest.fixture
+def healthy(settings: Settings, link: RedisLink, server: ScriptedServer) -> Settings:
+    """Settings of an installation that lacks nothing."""
+    link.client.set(WORKER_SEEN_KEY, "1")
+    return settings.model_copy(update={"model_server": server.target})
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that a test may spoil."""
+    (tmp_path / "redis").mkdir()
+    found = RedisServer(tmp_path / "redis")
+    found.start()
+    yield found
+    found.kill()
+
+
+def wrong(settings: Settings) -> list[tuple[str, str, str, str]]:
+    return [(one.what, one.level, one.found, one.advice) for one in examine(settings) if one.level != "ok"]
+
+
+def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path, **env: str) -> tuple[int, str]:
+    """The exit status and the output of the command, on these settings."""
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("BLOB_URL", settings.blob_url)
+    monkeypatch.setenv("SHELFLINE_MODEL_SERVER", settings.model_server)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["doctor", "--var", str(folder / "var")])
+    return done.exit_code, done.output
+
+
+def test_nothing_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Everything was looked at, and is fine."""
+    monkeypatch.setattr(doctor, "_NEARLY_FULL", 0)
+    monkeypatch.setattr(doctor, "_FULL", 0)
+    status, said = command(healthy, monkeypatch, tmp_path)
+
+    assert status == 0
+    assert [line for line in said.splitlines() if not line.startswith("ok ")] == []
+    for what in ("versions", "redis", "worker", "clock", "blob store", "temporary folder", "model default", "keys"):
+        assert f"ok       {what}: " in said
+    assert not list((tmp_path / "blobs").rglob("doctor/*"))
+
+
+def test_redis_is_not_there(healthy: Settings) -> None:
+    """And what does not depend on it is looked at all the same."""
+    settings = healthy.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
+    found = {one.what: one for one in examine(settings)}
+
+    assert found["redis"].level == "error"
+    assert "Redis does not answer" in found["redis"].found
+    assert found["blob store"].level in {"ok", "warning"}
+    assert found["model default"].level == "ok"
+
+
+def test_redis_is_set_up_wrong(healthy: Settings, own_redis: RedisServer) -> None:
+    """It evicts, has no append-only file or does not sync it, is nearly full, follows another."""
+    settings = healthy.model_copy(update={"redis_url": own_redis.url})
+    link = RedisLink(own_redis.url)
+    link.client.set(WORKER_SEEN_KEY, "1")
+
+    def with_config(**values: Any) -> list[str]:
+        before = {name: link.client.config_get(name)[name] for name in values}
+        for name, value in values.items():
+            link.client.config_set(name, value)
+        said = [f"{level} {found}" for what, level, found, _ in wrong(settings) if what == "redis"]
+        for name, value in before.items():
+            link.client.config_set(name, value)
+        return said
+
+    assert with_config() == []
+    (evicts,) = with_config(**{"maxmemory-policy": "allkeys-lru"})
+    assert evicts.startswith("error when it is full it evicts keys (maxmemory-policy allkeys-lru)")
+    assert with_config(appendfsync="everysec") == ["warning its append-only file is synced everysec"]
+    (full,) = with_config(maxmemory=int(link.client.info("memory")["used_memory"]) + 50_000)
+    assert full.startswith("warning it uses 9")
+    (lost,) = with_config(appendonly="no")
+    assert lost == "error it has no append-only file: if it dies, accepted images are lost"
+    link.client.replicaof("127.0.0.1", free_port())
+    assert "error it is a replica and takes no writes" in with_config()
+    link.close()
+
+
+def test_redis_that_cannot_write_or_be_asked(healthy: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What managed ones hide is a warning; a file that could not be written is an error; an old one is too old."""
+    link = RedisLink(healthy.redis_url)
+    info = link.client.info() | {"aof_last_write_status": "err", "redis_version": "6.2.1"}
+    info.pop("valkey_version", None)
+
+    def no_config(_name: str) -> None:
+        raise RuntimeError("ERR unknown command 'CONFIG'")
+
+    monkeypatch.setattr(link.client, "info", lambda: info)
+    monkeypatch.setattr(link.client, "config_get", no_config)
+    found = [one for one in doctor._redis(link) if one.level != "ok"]
+    link.close()
+
+    assert [(one.level, one.found.partition(" answers")[0]) for one in found] == [
+        ("error", "Redis 6.2.1"),
+        ("error", "it could not write its append-only file"),
+        ("warning", "how its append-only file is synced cannot be seen"),
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(-60.0, "60 s behind Redis'"), (60.0, "60 s ahead of Redis'")])
+def test_a_clock_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, seconds: float, found: str) -> None:
+    """This host's, or that of Redis."""
+    now = time.time
+    monkeypatch.setattr(doctor.time, "time", lambda: now() + seconds)
+
+    assert ("clock", "error", found) in [one[:3] for one in wrong(healthy)]
+
+
+def test_no_worker(healthy: Settings, link: RedisLink) -> None:
+    """A warning: it may be about to be started."""
+    link.client.delete(WORKER_SEEN_KEY)
+
+    assert [one[:2] for one in wrong(healthy) if one[0] == "worker"] == [("worker", "warning")]
+
+
+@pytest.mark.parametrize("url", ["/proc/nowhere", "nosuch://bucket/x", "s3://no-bucket-of-ours/x"])
+def test_a_blob_store_that_cannot_be_written(healthy: Settings, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder, no such kind of store, a kind whose package or credentials are missing."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (found,) = (one for one in doctor._blobs(healthy.model_copy(update={"blob_url": url})))
+
+    assert (found.level, bool(found.found), "BLOB_URL" in found.advice) == ("error", True, True)
+
+
+@pytest.mark.parametrize(("name", "level"), [("_FULL", "error"), ("_NEARLY_FULL", "warning")])
+def test_a_disk_is_full(healthy: Settings, monkeypatch: pytest.MonkeyPatch, name: str, level: str) -> None:
+    """Nearly, or so that hardly a job fits."""
+    monkeypatch.setattr(doctor, "_FULL", 0)
+    monkeypatch.setattr(doctor, "_NEARLY_FULL", 0)
+    monkeypatch.setattr(doctor, name, 1 << 62)
+    found = {one.what: one for one in doctor._disks(healthy)}
+
+    assert {one.level for one in found.values()} == {level}
+    assert found.keys() == {"temporary folder", "blob store"}
+    assert all(one.advice == "make room on its disk" for one in found.values())
+
+
+def test_a_model_is_missing(healthy: Settings, server: ScriptedServer) -> None:
+    """Its server is down, or something else listens there; each model is looked at."""
+    server.stop()
+    found = list(doctor._models(healthy.model_copy(update={"more_models": ("other",)})))
+
+    assert [(one.what, one.level) for one in found] == [("model default", "error"), ("model other", "error")]
+    assert all("UNAVAILABLE" in one.found and "SHELFLINE_MODEL_SERVER" in one.advice for one in found)
+
+
+def test_packages_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that is known not to work, a package that is missing; those of models may be."""
+    version = metadata.version
+
+    def other(name: str) -> str:
+        if name in {"flask", "tensorflow"}:
+            raise metadata.PackageNotFoundError(name)
+        return "5.7.0" if name == "celery" else version(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", other)
+    found = [one for one in doctor._versions() if one.level != "ok"]
+
+    assert found == [
+        Finding(
+            "versions", "error", "celery 5.7.0 is installed, and ==5.6.3 is needed", "pip install -r requirements.txt"
+        ),
+        Finding("versions", "error", "flask is not installed", "pip install -r requirements.txt"),
+    ]
+
+
+def test_keys_and_misspelt_settings(
+    healthy: Settings, link: RedisLink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No keys where others can reach the API; then one; then a setting that is none."""
+    open_to_all = command(healthy, monkeypatch, tmp_path, SHELFLINE_HOST="0.0.0.0")  # noqa: S104  nothing listens
+    KeyStore(link).create(KeyTerms(name="me", owner="me"))
+    with_key = command(healthy, monkeypatch, tmp_path)
+    misspelt = command(healthy, monkeypatch, tmp_path, SHELFLINE_BATCH_ROW="4")
+
+    assert open_to_all[0] == 1
+    assert (
+        "ERROR    keys: there are none, so the API does not start on 0.0.0.0: `shelfline keys create" in open_to_all[1]
+    )
+    assert "1 thing is wrong." in open_to_all[1]
+    assert "ok       keys: the API asks for them, and others too can reach it" in with_key[1]
+    assert (with_key[0], misspelt[0]) == (0, 0)
+    assert (
+        "WARNING  settings: SHELFLINE_BATCH_ROW is set and is no setting: did you mean SHELFLINE_BATCH_ROWS?"
+        in misspelt[1]
+    )
+
+
+def test_the_stack_of_this_machine_is_looked_at(
+    healthy: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the environment does not name is where `shelfline up` has put it."""
+    state = StackState(tmp_path / "var")
+    parts = {"redis_url": healthy.redis_url, "blob_url": healthy.blob_url, "model_server": healthy.model_server}
+    state.write(StackRecord("http://127.0.0.1:1", 1, None, healthy.redis_url, parts))
+    for name in ("REDIS_URL", "BLOB_URL", "SHELFLINE_MODEL_SERVER"):
+        monkeypatch.delenv(name, raising=False)
+    with state.owned() as got:
+        assert got
+        found = doctor_command._settings(state.folder)
+    assert (found.redis_url, found.blob_url, found.model_server) == tuple(parts.values())
+    assert doctor_command._settings(state.folder).redis_url == Settings().redis_url  # it does not run any more

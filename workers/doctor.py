@@ -1,0 +1,219 @@
+"""What `shelfline doctor` looks at: each part that Shelfline needs, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from packaging.requirements import Requirement
+
+from serving.client import ModelClient
+from serving.errors import ShelflineError
+from workers.blobs import FsspecBlobs
+from workers.errors import StoreUnavailableError
+from workers.health import WORKER_SEEN_KEY
+from workers.models import described
+from workers.redis_link import RedisLink, translated
+from workers.settings import Settings
+
+Level = Literal["ok", "warning", "error"]
+
+_LEAST_REDIS: Final = (7, 0)
+_MOST_SKEW: Final = 2.0  # seconds
+_FULL, _NEARLY_FULL = 1_000_000_000, 10_000_000_000  # bytes that are free
+_MEMORY_PART: Final = 0.8
+_MODEL_SECONDS: Final = 5.0
+# Only exporter/ and the embedded model server need them; images of the API and the workers are without.
+_OF_MODELS: Final = {"tensorflow", "tensorflow-serving-api", "keras", "h5py"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one thing; `advice` says what to do about it."""
+
+    what: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def examine(settings: Settings) -> Findings:
+    """Look at everything; what one part lacks keeps no other from being looked at."""
+    yield from _versions()
+    link = RedisLink(settings.redis_url)
+    try:
+        yield from _redis(link)
+    finally:
+        link.close()
+    yield from _blobs(settings)
+    yield from _disks(settings)
+    yield from _models(settings)
+
+
+def _versions() -> Findings:
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("versions", "ok", f"Shelfline {metadata.version('shelfline')}, Python {found}")
+    for text in metadata.requires("shelfline") or ():
+        wanted = Requirement(text)
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            there = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            if wanted.name not in _OF_MODELS:
+                yield _wrong_version(f"{wanted.name} is not installed")
+            continue
+        if not wanted.specifier.contains(there, prereleases=True):
+            yield _wrong_version(f"{wanted.name} {there} is installed, and {wanted.specifier} is needed")
+
+
+def _wrong_version(found: str) -> Finding:
+    return Finding("versions", "error", found, "pip install -r requirements.txt")
+
+
+def _redis(link: RedisLink) -> Findings:
+    try:
+        with translated():
+            before = time.time()
+            seconds, micros = link.client.time()
+            took = time.time() - before
+            info = link.client.info()
+            seen = link.client.exists(WORKER_SEEN_KEY)
+    except StoreUnavailableError as error:
+        yield Finding("redis", "error", str(error), "start Redis, or a whole stack by `shelfline up`")
+        return
+    version = str(info["redis_version"])
+    numbers = tuple(int(one) for one in re.findall(r"\d+", version)[:2])
+    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
+    old = numbers < _LEAST_REDIS
+    yield Finding(
+        "redis",
+        "error" if old else "ok",
+        f"{name} answers in {took * 1000:.1f} ms",
+        "install 7.0 or newer" if old else "",
+    )
+    if info.get("role") != "master":
+        yield Finding("redis", "error", "it is a replica and takes no writes", "let REDIS_URL name its master")
+    yield _policy(str(info["maxmemory_policy"]))
+    yield from _persistence(link, info)
+    most, used = int(info.get("maxmemory", 0)), int(info["used_memory"])
+    if most and used > _MEMORY_PART * most:
+        yield Finding(
+            "redis", "warning", f"it uses {used / most:.0%} of its maxmemory", "raise maxmemory; delete old jobs"
+        )
+    yield _clock(seconds + micros / 1e6 - before - took / 2)
+    if not seen:
+        yield Finding(
+            "worker", "warning", "none has taken up work within the last minute", "start the process `worker`"
+        )
+    else:
+        yield Finding("worker", "ok", "one took up work within the last minute")
+
+
+def _policy(policy: str) -> Finding:
+    if policy == "noeviction":
+        return Finding("redis", "ok", "it evicts nothing")
+    return Finding(
+        "redis",
+        "error",
+        f"when it is full it evicts keys (maxmemory-policy {policy}), and accepted images with them",
+        "`redis-cli config set maxmemory-policy noeviction`, and put it into redis.conf",
+    )
+
+
+def _persistence(link: RedisLink, info: dict[str, Any]) -> Findings:
+    if not info.get("aof_enabled"):
+        yield Finding(
+            "redis",
+            "error",
+            "it has no append-only file: if it dies, accepted images are lost",
+            "`redis-cli config set appendonly yes`, and put it into redis.conf",
+        )
+        return
+    if info.get("aof_last_write_status") != "ok" or info.get("aof_last_bgrewrite_status", "ok") != "ok":
+        yield Finding("redis", "error", "it could not write its append-only file", "see its log; make room on its disk")
+    try:
+        with translated():
+            sync = link.client.config_get("appendfsync").get("appendfsync", "")
+    except Exception:  # noqa: BLE001  managed ones have no CONFIG, and many ways to say so
+        sync = ""
+    if sync == "always":
+        yield Finding("redis", "ok", "its append-only file is synced at each write")
+    else:
+        yield Finding(
+            "redis",
+            "warning",
+            f"its append-only file is synced {sync}" if sync else "how its append-only file is synced cannot be seen",
+            "with anything but `appendfsync always`, its death can lose the last second's jobs",
+        )
+
+
+def _clock(skew: float) -> Finding:
+    if abs(skew) <= _MOST_SKEW:
+        return Finding("clock", "ok", f"within {_MOST_SKEW:.0f} s of Redis'")
+    way = "ahead of" if skew < 0 else "behind"
+    return Finding("clock", "error", f"{abs(skew):.0f} s {way} Redis'", "let both hosts synchronise theirs (NTP)")
+
+
+def _blobs(settings: Settings) -> Findings:
+    path, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(1000)
+    began = time.perf_counter()
+    try:
+        store = FsspecBlobs(settings.blob_url)
+        store.write(path, io.BytesIO(content))
+        same = store.read(path, len(content)) == content
+        store.delete_tree(path)
+    except (ShelflineError, OSError) as error:
+        yield Finding("blob store", "error", str(error), "let BLOB_URL name a store that every process can write")
+        return
+    except Exception as error:  # noqa: BLE001  whatever the library of a store raises
+        yield Finding("blob store", "error", f"{type(error).__name__}: {error}", "check BLOB_URL and its credentials")
+        return
+    if same:
+        yield Finding("blob store", "ok", f"written, read and deleted in {1000 * (time.perf_counter() - began):.0f} ms")
+    else:
+        yield Finding(
+            "blob store", "error", "it gives back other bytes than were written", "check what is behind BLOB_URL"
+        )
+
+
+def _disks(settings: Settings) -> Findings:
+    places = {"temporary folder": Path(tempfile.gettempdir())}
+    if "://" not in settings.blob_url:
+        places["blob store"] = Path(settings.blob_url)
+    for what, place in places.items():
+        there = next(one for one in (place.absolute(), *place.absolute().parents) if one.exists())
+        free = shutil.disk_usage(there).free
+        level: Level = "error" if free < _FULL else "warning" if free < _NEARLY_FULL else "ok"
+        yield Finding(what, level, f"{free / 1e9:.1f} GB free", "" if level == "ok" else "make room on its disk")
+
+
+def _models(settings: Settings) -> Findings:
+    client = ModelClient(settings.model_server, timeout=_MODEL_SECONDS)
+    try:
+        for model in settings.served_models:
+            yield _found(model, lambda name=model: described(client, settings.contracts, name).version)  # type: ignore[misc]
+    finally:
+        client.close()
+
+
+def _found(model: str, version: Callable[[], int]) -> Finding:
+    what = f"model {model}"
+    try:
+        return Finding(what, "ok", f"version {version()} is served, and describes itself or is described")
+    except ShelflineError as error:
+        advice = "start the model server, let SHELFLINE_MODEL_SERVER name it, and see `shelfline models list`"
+        return Finding(what, "error", str(error), advice)
