@@ -12,6 +12,7 @@ from api.request_ids import this_request
 from workers.errors import JobGoneError
 from workers.intake import Terms
 from workers.jobs import NO_QUOTA, Job, Quota
+from workers.outputs import Output
 from workers.store import unknown_job
 from workers.webhooks.hooks import Webhook
 
@@ -64,6 +65,7 @@ def terms_of_caller(
     idempotency_key: str = "",
     metadata: Mapping[str, str] | None = None,
     webhook: Webhook | None = None,
+    output: Output | None = None,
 ) -> Terms:
     """The terms of a job that the caller makes: on its account, within its quota, told to its webhook."""
     mine = caller()
@@ -74,8 +76,9 @@ def terms_of_caller(
         metadata or {},
         mine.quota,
         webhook,
-        request.root_url,
-        this_request(),
+        output=output,
+        base_url=request.root_url,
+        request=this_request(),
     )
 
 

@@ -15,9 +15,9 @@ import httpx
 from api.connection import Connection, problem
 from api.errors import ApiError, ConnectionFailedError
 from api.following import JobEvent, parsed_events
-from api.formats.registry import FormatName
 from api.multipart import MultipartUpload
 from workers.documents import JobDocument, JobsDocument
+from workers.formats.registry import FormatName
 from workers.jobs import JobState, Lane
 
 _KEY = "Idempotency-Key"
@@ -32,6 +32,8 @@ class Options(TypedDict, total=False):
     max_detections: int | None
     tiles: str | None
     overlap: float | None
+    max_failure_rate: float | None
+    cache: bool | None
     priority: Lane | None
     deadline_seconds: float | None
     metadata: Mapping[str, str] | None

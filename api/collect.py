@@ -40,7 +40,7 @@ def _collect(paths: Sequence[Path]) -> Collection:
     skipped = 0
     for path in paths:
         if path.is_dir():
-            images = [image.absolute() for image in walk_images(path)]
+            images = [image.path.absolute() for image in walk_images(path)]
             found += images
             skipped += sum(1 for _ in _files(path)) - len(images)
         elif path.is_file():

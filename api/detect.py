@@ -107,8 +107,11 @@ def _detect(
         with client:
             job = _submit(client, asked, collection, stack)
             with job_progress(status, job.counts.total) as bar:
-                for state in client.wait(job.id):
-                    bar.show(state.counts)
+                for now in client.wait(job.id):
+                    bar.show(now.counts)
+                    job = now
+            if job.error:
+                raise UsageError(job.error.detail)
             seconds = time.monotonic() - begin
             for result in output.write_results(client.result_lines(job.id)):
                 report.add(result)

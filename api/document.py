@@ -55,7 +55,7 @@ def _form(schema: dict[str, Any]) -> dict[str, Any]:
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
     """What may be left out of a query, a header or a form cannot be null there: everything is text."""
     schema = dict(schema)
-    if schema.get("default", ...) in {None, ""}:
+    if schema.get("default", ...) in (None, "", []):
         del schema["default"]
     if "anyOf" in schema:
         some = [one for one in schema.pop("anyOf") if one != {"type": "null"}]

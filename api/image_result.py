@@ -46,5 +46,6 @@ class ResultDocument(Document):
     height: int = 0
     model: str = ""
     model_version: int = 0
+    cached: bool = Field(default=False, description="Whether it was made before, for another job (option `cache`).")
     detections: list[DetectionDocument] = Field(default=[], description="Best first.")
     error: FailureDocument | None = None

@@ -24,6 +24,7 @@ from workers.errors import (
     StoreUnavailableError,
     UnsupportedFormatError,
 )
+from workers.jobs import JobState
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,8 +97,11 @@ def preferred_picture() -> PictureType:
 
 def _line(backend: Backend, job_id: str, index: int) -> str:
     job = own_job(backend, job_id)
+    if job.state is JobState.ENUMERATING:
+        raise ItemNotFinishedError("The job's images are being listed: none has a result yet.")
     if index >= job.total:
-        raise ItemNotFoundError(f"The job has the images 0 to {job.total - 1}: there is no image {index}.")
+        there = f"the images 0 to {job.total - 1}" if job.total else "no images"
+        raise ItemNotFoundError(f"The job has {there}: there is no image {index}.")
     line = next(backend.store.results(job_id, index, index + 1), None)
     if line is None:
         raise ItemNotFinishedError(f"Image {index} has no result yet; its job is {job.state.value}.")

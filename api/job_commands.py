@@ -15,10 +15,10 @@ from rich.table import Table
 
 from api.client import ShelflineClient
 from api.errors import UsageError
-from api.formats.registry import FormatName
 from api.progress import job_progress
 from api.state import StackState
 from workers.documents import JobDocument
+from workers.formats.registry import FormatName
 from workers.jobs import JobState
 from workers.settings import load_settings
 
@@ -51,7 +51,7 @@ def jobs(
             table.add_row(
                 job.id,
                 job.state.value,
-                str(counts.total),
+                "-" if counts.total is None else str(counts.total),
                 f"{job.progress:.0%}",
                 str(counts.failed),
                 job.options.model,

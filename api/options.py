@@ -36,6 +36,11 @@ class OptionFields(Asked):
     overlap: Annotated[float, Field(ge=0.0, le=0.8)] = Field(
         default=0.2, description="How much of a tile's side its neighbour shows as well, at least."
     )
+    max_failure_rate: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        default=None,
+        description="Give the job up where more than this part of its images fails, once 20 are done (a setting): it "
+        "ends as failed, with what is finished and the reason.",
+    )
     deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86400)] | None = Field(
         default=None, description="What is unfinished after this long fails."
     )
@@ -49,6 +54,7 @@ class OptionFields(Asked):
             self.model_version,
             tiles=self.tiles,
             overlap=self.overlap,
+            max_failure_rate=self.max_failure_rate,
         )
 
 

@@ -33,7 +33,7 @@ class RateColumn(ProgressColumn):
 class JobProgress:
     """The bar of one job."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task("Detecting", total=total, failed="")
 
@@ -45,7 +45,7 @@ class JobProgress:
 
 
 @contextmanager
-def job_progress(console: Console, total: int) -> Iterator[JobProgress]:
+def job_progress(console: Console, total: int | None) -> Iterator[JobProgress]:
     """A bar for a job of so many images."""
     with Progress(
         TextColumn("{task.description}"),

@@ -12,11 +12,12 @@ from api.access import own_job
 from api.answers import Answer
 from api.checking import Asked
 from api.errors import UnprocessableError
-from api.formats.registry import FORMATS, FormatName
-from api.formats.source import ResultSource
 from api.openapi import Api
 from api.streaming import streamed
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
+from workers.formats.registry import FORMATS, FormatName
+from workers.formats.source import ResultSource
+from workers.jobs import JobState
 from workers.labels import Labels
 
 if TYPE_CHECKING:
@@ -60,15 +61,16 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         it looks like.
         """
         job = own_job(backend, job_id)
-        if query.start > job.total:
+        if query.start > job.total and job.total:
             raise UnprocessableError(f"start: give the index of an image of the job, 0 to {job.total}.")
         name = query.format or _preferred()
         wanted = job.total if query.limit is None else min(job.total, query.start + query.limit)
         end = backend.store.finished_behind(job_id, query.start, wanted)
         labels = Labels(backend.catalog.contracts(job.options.model, job.model_versions), job.options.min_score)
-        tag = _tag(job_id, str(query.start), str(end), name, repr(labels))
+        tag = _tag(job_id, str(query.start), str(end), str(job.total), name, repr(labels))
         headers = {"ETag": f'W/"{tag}"', "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}
-        next_url = _next(job_id, query.model_copy(update={"start": end})) if end < job.total else None
+        more = end < job.total or job.state is JobState.ENUMERATING
+        next_url = _next(job_id, query.model_copy(update={"start": end})) if more else None
         if next_url:
             headers["Link"] = f'<{next_url}>; rel="next"'
         if request.if_none_match.contains_weak(tag):

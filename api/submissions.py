@@ -27,6 +27,8 @@ from workers.errors import (
     JobGoneError,
     ManifestError,
     NoImagesError,
+    OutputNotAllowedError,
+    OutputUnusableError,
     QueueFullError,
     SourceNotAllowedError,
     SourceUnreadableError,
@@ -52,6 +54,8 @@ OF_A_SUBMISSION: Problems = (
     JobGoneError,
     ManifestError,
     NoImagesError,
+    OutputNotAllowedError,
+    OutputUnusableError,
     QueueFullError,
     SourceNotAllowedError,
     SourceUnreadableError,
@@ -83,7 +87,9 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
     def submit(query: ArchiveQuery, headers: JobHeaders, json: JsonJob | None, form: UploadJob | None) -> Response:
         """Submit a job.
 
-        The images are uploaded as multipart/form-data or as a zip archive, or the server is told where they are. The
+        The images are uploaded as multipart/form-data or as a zip archive, or the server is told where they are. A
+        folder, a source or a manifest of the server's is accepted at once and listed then: until that is done the job
+        is `enumerating`, and its total null; where it cannot be listed it fails, and its `error` says why. The
         options stand in the body; of an archive that is the body itself, in the query and in headers. The answer is 200
         only where `Prefer: wait=` asked for the end, and the job ended in time.
         """
@@ -95,7 +101,8 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         asked, more = told or query, told or headers
         options = asked.job_options(settings.model)
         webhook = more.webhook.webhook if more.webhook else None
-        terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook)
+        output = told.output(settings.max_annotated) if told else None
+        terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook, output)
         if json:
             job = _submit_named(backend.intake, json, options, terms)
         elif form:
@@ -121,11 +128,11 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
 
 def _submit_named(intake: Intake, asked: JsonJob, options: JobOptions, terms: Terms) -> Job:
     if asked.folder is not None:
-        return intake.submit_folder(asked.folder, options, terms)
+        return intake.submit_folder(asked.folder, options, terms, asked.selection)
     if asked.source is not None:
-        return intake.submit_location(asked.source, options, terms)
+        return intake.submit_location(asked.source, options, terms, asked.selection)
     if asked.manifest is not None:
-        return intake.submit_manifest_at(asked.manifest, options, terms)
+        return intake.submit_manifest_at(asked.manifest, options, terms, asked.selection)
     return intake.submit_items([one.item for one in asked.items or ()], options, terms)
 
 

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,10 +24,14 @@ from api.uploads import Upload
 from api.webhook_fields import HTTP, WebhookFields, fetchable
 from workers.jobs import JobOptions
 from workers.origins.manifest import MAX_CUSTOM_ID_CHARS
+from workers.origins.named import EVERYTHING
 from workers.origins.simple import Item
+from workers.outputs import Output, OutputFormat
+from workers.selection import Selection
 from workers.urls import MAX_URL_CHARS
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MOST_SAMPLE = 20, 200, 4, 100_000
 MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
 
 _FILE = {"type": "string", "format": "binary"}
@@ -70,11 +74,28 @@ def _ascii(value: Any) -> Any:  # noqa: ANN401  likewise
     return value
 
 
+def _glob(text: str) -> str:
+    # Each star may be tried at every place of a name: a few are enough, and more could take for ever.
+    if text.count("*") > MAX_GLOB_STARS:
+        raise ValueError(f"a glob has at most {MAX_GLOB_STARS} stars")
+    Selection(include=(text,))
+    return text
+
+
+def _from_words(value: Any) -> Any:  # noqa: ANN401  likewise
+    """In a form, words between commas."""
+    return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
+
+
 Base64Image = Annotated[
     bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
 ]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
+Globs = Annotated[
+    Sequence[Annotated[str, Field(min_length=1, max_length=MAX_GLOB_CHARS, pattern=_PRINTABLE), AfterValidator(_glob)]],
+    Field(max_length=MAX_GLOBS),
+]
 Metadata = Annotated[
     Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)], BeforeValidator(_from_text)
 ]
@@ -87,9 +108,15 @@ class JobFields(OptionFields):
         default=None, description="The lane; null takes the interactive one for jobs of at most 8 images."
     )
 
+    cache: bool = Field(
+        default=False,
+        description="Take results that were made before of the same bytes, by the same version of the model under the "
+        "same options, and keep those that are made now; for how long is the server's setting.",
+    )
+
     def job_options(self, default_model: str) -> JobOptions:
         """The options as a job keeps them."""
-        return replace(super().job_options(default_model), priority=self.priority)
+        return replace(super().job_options(default_model), priority=self.priority, cache=self.cache)
 
 
 class SubmittedJob(JobFields):
@@ -99,10 +126,37 @@ class SubmittedJob(JobFields):
         default=None, description="Who is told of the job; in a form, a JSON object. Without a secret it is not signed."
     )
 
+    output_url: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+        default=None,
+        description="Where the job writes its results at its end, in a folder of its own: JSON lines, "
+        "`output_formats`, `summary.json`. A location in another store, or a folder of the server, under a prefix that "
+        "it allows.",
+    )
+    output_formats: Annotated[list[OutputFormat], Field(max_length=3), BeforeValidator(_from_words)] = Field(
+        default=["coco", "csv"], description="What is written beside JSON lines; in a form, separated by commas."
+    )
+    annotate: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=0,
+        description="Of so many images at most, the first ones that succeeded, a picture with the boxes drawn is "
+        "written there too. The server has a bound of its own.",
+    )
+
     metadata: Metadata = Field(
         default_factory=dict,
         description=f"Up to {MAX_METADATA_KEYS} texts of your own, shown with the job; in a form, a JSON object.",
     )
+
+    @model_validator(mode="after")
+    def _has_place(self) -> Self:
+        if self.annotate and not self.output_url:
+            raise ValueError("annotate is for jobs with an output_url")
+        return self
+
+    def output(self, most_annotated: int) -> Output | None:
+        """What is written beside, None where nothing is."""
+        if self.output_url is None:
+            return None
+        return Output(self.output_url, tuple(dict.fromkeys(self.output_formats)), min(self.annotate, most_annotated))
 
 
 def exactly_one(*names: str) -> dict[str, Any]:
@@ -160,10 +214,29 @@ class JsonJob(SubmittedJob):
         "row an image, with `path` or `url`, and `custom_id`.",
     )
 
+    include: Globs = Field(
+        default=(),
+        description="Of a folder, source or manifest only images whose name matches one of these globs. A glob without "
+        "a `/` is for the last part of the name; `*` stays within a part, `**` does not.",
+    )
+    exclude: Globs = Field(default=(), description="Likewise, none whose name matches one of these.")
+    limit: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Likewise, the first so many.")
+    sample: Annotated[int, Field(ge=1, le=MOST_SAMPLE)] | None = Field(
+        default=None, description="Likewise, so many at random: of the same names and `seed` the same ones."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Another one gives another sample.")
+
     @model_validator(mode="after")
     def _one(self) -> JsonJob:
         _exactly_one(self, ("items", "folder", "source", "manifest"))
+        if self.items is not None and self.selection != EVERYTHING:
+            raise ValueError("include, exclude, limit and sample are for folder, source and manifest")
         return self
+
+    @property
+    def selection(self) -> Selection:
+        """Which of the images are taken."""
+        return Selection(tuple(self.include), tuple(self.exclude), self.limit, self.sample, self.seed)
 
 
 class UploadJob(SubmittedJob):

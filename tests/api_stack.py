@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from api.plan import read_procfile
 from tests.scripted_server import ScriptedServer
@@ -43,6 +45,10 @@ class ApiStack:
         """Start everything and wait until it is ready."""
         self.model.start()
         self._env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), self._env["PATH"]])
+        self.start_processes()
+
+    def start_processes(self) -> None:
+        """Start the API and the worker, and wait until both are ready."""
         commands = read_procfile(PROJECT / "Procfile")
         with self.log.open("ab") as out:
             for name in ("web", "worker"):
@@ -50,6 +56,15 @@ class ApiStack:
                 self._processes.append(subprocess.Popen(command, cwd=PROJECT, env=self._env, stdout=out, stderr=out))
         self.url = f"http://127.0.0.1:{self._port}"
         wait_until(self._ready, 120, "the stack")
+
+    def kill(self) -> None:
+        """End the API and the worker with all their processes, as a power failure would."""
+        for process in self._processes:
+            for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.wait()
+        self._processes = []
 
     def stop(self) -> None:
         """End everything."""

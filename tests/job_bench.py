@@ -10,11 +10,11 @@ from typing import Any
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.indexes import Indexes
-from workers.jobs import ImageSource, Job, JobOptions, NewJob, Outcome, new_id
+from workers.jobs import ImageSource, Job, JobOptions, NewJob, Outcome, manifest_path, new_id
 from workers.listing import Listing
 from workers.redis_link import RedisLink
 from workers.settings import Settings
-from workers.sources import manifest_line, manifest_path
+from workers.sources import manifest_line
 from workers.store import JobStore
 
 

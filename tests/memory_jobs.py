@@ -140,6 +140,9 @@ class MemoryJobs:
             return answer
         key = new["id"]
         self.jobs[key] = MemoryJob(new, [Item() for _ in range(int(new["total"]))])
+        if new["source"]:
+            self.jobs[key].state = "enumerating"
+            self.add_due(f"enumerate:{key}", self.now)
         for draft in _drafts(new):
             del self.due[draft]
         self.add_due(f"expire:{key}", self.now + int(new["deadline_ms"]))
@@ -149,6 +152,35 @@ class MemoryJobs:
             self.keys[new["reservation"]] = {"job": key, "fingerprint": new["fingerprint"]}
         self._feed(key, flat)
         return ["ok", key]
+
+    def begin(self, text: str, *flat: str) -> list[str]:
+        new = json.loads(text)
+        key, duty, lease = new["id"], new["duty"], int(new["lease"])
+        job = self.jobs.get(key)
+        if job is None or job.state != "enumerating":
+            if job is None:
+                self.need_again(f"purge:jobs/{key}")
+            self.drop_duty(duty, lease)
+            return ["over"]
+        if full := self._full(new["limits"]):
+            return full
+        job.state, job.items = "queued", [Item() for _ in range(int(new["total"]))]
+        job.document["lane"] = new["lane"]
+        self._feed(key, flat)
+        self.drop_duty(duty, lease)
+        return ["ok"]
+
+    def refuse(self, duty: str, lease: str, key: str, _why: str) -> None:
+        job = self.jobs.get(key)
+        if job and job.state == "enumerating":
+            self._end_unlisted(key, "failed")
+        self.drop_duty(duty, int(lease))
+
+    def _end_unlisted(self, key: str, ending: str) -> None:
+        job = self.jobs[key]
+        job.state, job.ending = "finishing", ending
+        self.due.pop(f"expire:{key}", None)
+        self.add_due(f"finish:{key}", self.now)
 
     def _found(self, new: dict[str, Any]) -> list[str] | None:
         """The job that was made of this before."""
@@ -198,18 +230,24 @@ class MemoryJobs:
         if job is None:
             return None
         if job.state in ACTIVE:
-            job.state, job.ending = "canceling", ending
-            for item in job.items:
-                if item.state == "queued":
-                    self._give_up_item(job, item)
-            self._finish_if_done(key)
+            self._give_up_rest(key, ending)
+        elif job.state == "enumerating":
+            self._end_unlisted(key, ending)
         return job.state
+
+    def _give_up_rest(self, key: str, ending: str) -> bool:
+        job = self.jobs[key]
+        job.state, job.ending = "canceling", ending
+        for item in job.items:
+            if item.state == "queued":
+                self._give_up_item(job, item)
+        return self._finish_if_done(key)
 
     def delete(self, key: str, _remembered: str, which: str) -> str | None:
         job = self.jobs.get(key)
         if job is None:
             return None
-        if which == "over" and job.state in OPEN | {"finishing"}:
+        if which == "over" and job.state in OPEN | {"finishing", "enumerating"}:
             return job.state
         self.outcomes_before += job.outcomes
         del self.jobs[key]
@@ -241,7 +279,12 @@ class MemoryJobs:
         job.state = "finishing"
         self.due.pop(f"expire:{key}", None)
         self.due.pop(f"topup:{key}", None)
-        if retention and len(job.items) <= self.segment and not job.given_up:
+        if (
+            retention
+            and len(job.items) <= self.segment
+            and not job.given_up
+            and "output" not in job.document.get("rules", [])[::2]
+        ):
             self._end(key, retention)
             return False
         self.add_due(f"finish:{key}", self.now)
@@ -250,7 +293,7 @@ class MemoryJobs:
     def _end(self, key: str, retention: str) -> None:
         job = self.jobs[key]
         states = {item.state for item in job.items}
-        job.state = job.ending if job.given_up else states.pop() if len(states) == 1 else "partial"
+        job.state = job.ending if job.given_up or not states else states.pop() if len(states) == 1 else "partial"
         self.add_due(f"retire:{key}", self.now + int(retention))
 
     # What is due
@@ -264,6 +307,11 @@ class MemoryJobs:
     def need_again(self, duty: str) -> None:
         """A need that may come while the duty is being done: its doer must not take it off."""
         self.due[duty] = self.now
+
+    def drop_duty(self, duty: str, lease: int) -> None:
+        """Take a duty's record off, unless the need was renewed."""
+        if self.due.get(duty) == lease:
+            del self.due[duty]
 
     # Idempotency keys
 

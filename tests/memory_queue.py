@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.memory_jobs import ACTIVE, LANES, OPEN, Entry, MemoryJobs, name_of
+from tests.memory_jobs import ACTIVE, LANES, OPEN, Entry, MemoryJob, MemoryJobs, name_of
 from workers import results
 from workers.jobs import ImageSource
 
@@ -110,12 +110,23 @@ class MemoryQueue(MemoryJobs):
                 if len(job.items) > self.segment and all(one.result is not None for one in mates):
                     self.add_due(f"seal:{key}:{number}", self.now)
                     due = 1
+                if outcome == "failed" and self._is_hopeless(job):
+                    due = 1 if self._give_up_rest(key, "failed") else due
                 due = 1 if self._finish_if_done(key, retention) else due
                 settled += 1
             entry = self._find(stream, entry_id)
             if entry:
                 self._drop(entry)
         return [settled, due]
+
+    @staticmethod
+    def _is_hopeless(job: MemoryJob) -> bool:
+        rules = dict(zip(job.document.get("rules", [])[::2], job.document.get("rules", [])[1::2], strict=True))
+        if not rules or job.state not in ACTIVE or not job.unfinished:
+            return False
+        failed = job.count("failed")
+        done = failed + job.count("succeeded")
+        return done >= int(rules["failure_least"]) and failed > float(rules["failure_rate"]) * done
 
     def handback(self, consumer: str, *flat: str) -> int:
         count = 0
@@ -187,8 +198,13 @@ class MemoryQueue(MemoryJobs):
         return [duty, str(self.due[duty])]
 
     def end_duty(self, duty: str, lease: str) -> None:
-        if self.due.get(duty) == int(lease):
-            del self.due[duty]
+        self.drop_duty(duty, int(lease))
+
+    def renew_duty(self, duty: str, lease: str, milliseconds: str) -> str | None:
+        if self.due.get(duty) != int(lease):
+            return None
+        self.due[duty] = self.now + int(milliseconds)
+        return str(self.due[duty])
 
     def topup(self, duty: str, lease: str, key: str, fed: str, window: str, _offset: str, *flat: str) -> int:
         job = self.jobs.get(key)

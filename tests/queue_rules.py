@@ -29,6 +29,7 @@ GRACE, DEADLINE, RETENTION = 3000.0, 2000.0, 20_000.0
 CONSUMERS = ("one", "two", "three")
 PLAIN = JobOptions("default")
 URGENT = JobOptions("default", priority="interactive")
+HOPELESS = JobOptions("default", max_failure_rate=0.5)
 PINNED = JobOptions("default", model_version=2)
 TARGETS = st.sampled_from([PLAIN.target, PLAIN.target, PLAIN.target, PINNED.target])
 PICK = st.integers(0, 1 << 16)
@@ -41,6 +42,9 @@ class Bell:
         """Do nothing."""
 
     def send(self, model: str) -> None:
+        """Do nothing."""
+
+    def ring_duties(self) -> None:
         """Do nothing."""
 
 
@@ -93,6 +97,23 @@ class FrontEndRules(RuleBasedStateMachine):
     ) -> None:
         files = [(name_of(index), io.BytesIO(body)) for index in range(total)]
         self._submit(files, Terms(owner, deadline, key), options)
+
+    @rule(
+        total=st.sampled_from([0, 1, 9, 10, 10]),
+        owner=st.sampled_from(["", "ann", "bob"]),
+        key=st.sampled_from(["", "", "l"]),
+        deadline=st.sampled_from([None, DEADLINE]),
+    )
+    def submit_folder(self, total: int, owner: str, key: str, deadline: float | None) -> None:
+        """Its images are listed by a duty, some time; without any it ends as failed."""
+        folder = self.folder.parent / f"photos-{total}"
+        folder.mkdir(exist_ok=True)
+        (folder / "readme.txt").touch()
+        for index in range(total):
+            (folder / name_of(index)).touch()
+        with suppress(ShelflineError):
+            job = self.intake.submit_folder(str(folder), HOPELESS, Terms(owner, deadline, key))
+            self.jobs += [job.id] if job.id not in self.jobs else []
 
     @rule(ticks=st.sampled_from([1, 8]), done=st.integers(0, 3))
     def submit_slowly(self, ticks: int, done: int) -> None:

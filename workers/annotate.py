@@ -10,6 +10,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from workers.images import decode
+
+MOST_PIXELS = 12_000_000  # of a drawn picture; larger images are reduced
 Colour = tuple[int, int, int]
 _BLACK: Colour = (0, 0, 0)
 _WHITE: Colour = (255, 255, 255)
@@ -39,6 +42,20 @@ def draw(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
     for one, box in placed:
         _plate(pen, drawn.size, box, f"{one['label']} {one['score']:.2f}", class_colour(one["label"]), font, line)
     return drawn
+
+
+def drawable(content: bytes, max_pixels: int, result: Mapping[str, Any]) -> Image.Image:
+    """The upright RGB image to draw a result on, no larger than needed.
+
+    Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
+    """
+    width, height = int(result["width"]), int(result["height"])
+    scale = min(1.0, (MOST_PIXELS / (width * height)) ** 0.5)
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    # A JPEG comes at least twice as large as wanted, so half of what is needed is wanted.
+    wanted = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2))
+    image, _, _ = decode(content, max_pixels, lambda *_: wanted) if scale < 1 else decode(content, max_pixels)
+    return image.resize(size, Image.Resampling.BOX) if scale < 1 else image
 
 
 @lru_cache(maxsize=1024)

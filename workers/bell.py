@@ -35,6 +35,9 @@ class Bell(Protocol):
     def send(self, model: str) -> None:
         """Wake a worker for a model's lanes, where a script said that it is to be rung."""
 
+    def ring_duties(self) -> None:
+        """Wake a worker for a duty that became due."""
+
 
 class CeleryBell:
     """Rings by task name, so that whoever rings imports no task."""
@@ -60,6 +63,13 @@ class CeleryBell:
             RINGS.add("sent")
         except Exception as error:  # noqa: BLE001  kombu's and the socket's
             _lost(model, error)
+
+    def ring_duties(self) -> None:
+        """Wake a worker for a duty that became due. It never fails: the sweep rings for what is overdue."""
+        try:
+            self._send(DUTIES_TASK, UPKEEP_QUEUE, [])
+        except Exception as error:  # noqa: BLE001  kombu's and the socket's
+            _lost(DUTIES_TASK, error)
 
     def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, once in so many seconds among all workers."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workers.jobs import Job, JobState, Lane
 from workers.load import Estimate
+from workers.outputs import Output, OutputFormat
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
@@ -24,9 +25,12 @@ class Document(BaseModel):
 
 
 class CountsDocument(Document):
-    """How many images of a job are in each state; the states add up to the total."""
+    """How many images of a job are in each state; the states add up to the total.
 
-    total: int
+    The total is null where nobody knows it: the images are being listed, or could not be.
+    """
+
+    total: int | None
     queued: int
     running: int
     succeeded: int
@@ -44,6 +48,16 @@ class OptionsDocument(Document):
     priority: Lane | None = None
     tiles: str = "off"
     overlap: float = 0.2
+    max_failure_rate: float | None = None
+    cache: bool = False
+
+
+class WhyDocument(Document):
+    """Why a job failed as a whole, or ended early."""
+
+    code: str
+    detail: str
+    retryable: bool
 
 
 class UrlsDocument(Document):
@@ -70,6 +84,15 @@ def urls_at(base_url: str, job_id: str) -> UrlsDocument:
     )
 
 
+class OutputDocument(Document):
+    """Where a job's results are written beside, and how."""
+
+    url: str = Field(description="The folder of the job's files. `summary.json` is written last.")
+    formats: list[OutputFormat] = Field(description="Beside JSON lines.")
+    annotate: int = Field(description="Of so many images at most, with their boxes drawn.")
+    error: WhyDocument | None = Field(description="Why it could not be written, last time; it is tried again.")
+
+
 class JobDocument(Document):
     """A job. Times are RFC 3339 in UTC with milliseconds, null where not reached yet."""
 
@@ -79,6 +102,7 @@ class JobDocument(Document):
     lane: Lane
     counts: CountsDocument
     progress: float = Field(ge=0, le=1, description="The part of the images that is settled.")
+    error: WhyDocument | None = Field(default=None, description="Why it failed as a whole, or ended early, if it did.")
     queue_position: int | None = Field(
         description="How many unfinished jobs of its lane were accepted before it; null where it no longer waits."
     )
@@ -86,6 +110,7 @@ class JobDocument(Document):
     model_versions: list[int] = Field(description="The versions that made its results.")
     options: OptionsDocument
     metadata: dict[str, str] = Field(default_factory=dict, description="What its caller gave with it.")
+    output: OutputDocument | None = None
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
@@ -111,7 +136,7 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
         state=job.state,
         lane=job.lane,
         counts=CountsDocument(
-            total=job.total,
+            total=job.total or None,
             queued=job.queued,
             running=job.running,
             succeeded=job.succeeded,
@@ -119,6 +144,7 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
             canceled=job.canceled,
         ),
         progress=round(job.progress, 4),
+        error=WhyDocument(**job.error) if job.error else None,
         queue_position=estimate.queue_position,
         eta_seconds=None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
         model_versions=list(job.model_versions),
@@ -130,8 +156,11 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
             priority=job.options.priority,
             tiles=job.options.tiles,
             overlap=job.options.overlap,
+            max_failure_rate=job.options.max_failure_rate,
+            cache=job.options.cache,
         ),
         metadata=dict(job.metadata),
+        output=_output(job),
         created_at=rfc3339(job.created_at),
         started_at=rfc3339(job.started_at),
         finished_at=rfc3339(job.finished_at),
@@ -140,6 +169,16 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
         retry_of=job.retry_of or None,
         retried_as=job.retried_as or None,
         urls=urls,
+    )
+
+
+def _output(job: Job) -> OutputDocument | None:
+    if not job.output:
+        return None
+    output = Output.from_json(job.output)
+    error = WhyDocument(**job.output_error) if job.output_error else None
+    return OutputDocument(
+        url=output.folder(job.id), formats=list(output.formats), annotate=output.annotate, error=error
     )
 
 

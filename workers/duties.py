@@ -6,13 +6,22 @@ in the transaction that does its last step.
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import structlog
 
 from workers.blobs import BlobStore
+from workers.catalog import Catalog
+from workers.duty_leases import DutyLease, LeaseLostError
+from workers.enumeration import Enumeration
 from workers.errors import StoreUnavailableError
-from workers.jobs import Job, JobState, rows_each
+from workers.jobs import Job, JobState, manifest_path, rows_each
+from workers.output_writer import OutputError, OutputWriter
+from workers.outputs import Output
+from workers.pictures import Pictures
 from workers.queue import window, window_images
 from workers.redis_link import RedisLink, translated
 from workers.segments import Segments
@@ -22,11 +31,26 @@ from workers.store import REMEMBERED_SECONDS
 
 log = structlog.get_logger(__name__)
 
+_Handler = Callable[[str, str, str], None]
+
 
 class Duties:
-    """Does what is due. `ring` wakes workers for a model whose lane was filled."""
+    """Does what is due. `ring` wakes workers for a model whose lane was filled.
 
-    def __init__(self, link: RedisLink, blobs: BlobStore, settings: Settings, ring: Callable[[str], None]) -> None:
+    What may take long is done by the threads `aside`, where there are any: nothing else that is due waits for it. It
+    ends early where `stopping` says so.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        blobs: BlobStore,
+        settings: Settings,
+        ring: Callable[[str], None],
+        *,
+        aside: Executor | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._link = link
         self._blobs = blobs
         self._window = window(settings)
@@ -34,7 +58,12 @@ class Duties:
         self._segments = Segments(link, blobs)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._ring = ring
-        self._handlers: dict[str, Callable[[str, str, str], None]] = {
+        self._aside = aside
+        self._stopping = stopping
+        self._enumeration = Enumeration(link, blobs, settings)
+        self._writer = OutputWriter(self._segments, Catalog(link), Pictures(blobs, settings), settings)
+        self._output_seconds = settings.output_seconds
+        self._handlers: dict[str, _Handler] = {
             "topup": self._top_up,
             "finish": self._finish,
             "seal": self._seal,
@@ -51,25 +80,52 @@ class Duties:
             if leased is None:
                 return done
             duty, lease = leased
-            kind, _, what = duty.partition(":")
-            try:
-                self._handlers[kind](duty, lease, what)
-            except StoreUnavailableError as error:
-                log.warning("duty put off", duty=duty, error=str(error))
-            except Exception:
-                log.exception("duty failed", duty=duty)
+            if duty.startswith("enumerate:"):
+                self._at_leisure(self._enumerate, duty, lease)
+            else:
+                self._do(self._handlers[duty.partition(":")[0]], duty, lease)
         return most
+
+    def _at_leisure(self, handler: _Handler, duty: str, lease: str) -> None:
+        """Do what may take longer than a lease."""
+        if self._aside:
+            self._aside.submit(self._do, handler, duty, lease)
+        else:
+            self._do(handler, duty, lease)
+
+    @staticmethod
+    def _do(handler: _Handler, duty: str, lease: str) -> None:
+        try:
+            handler(duty, lease, duty.partition(":")[2])
+        except StoreUnavailableError as error:
+            log.warning("duty put off", duty=duty, error=str(error))
+        except LeaseLostError:
+            log.info("duty left to others", duty=duty)
+        except Exception:
+            log.exception("duty failed", duty=duty)
+
+    def _enumerate(self, duty: str, lease: str, job: str) -> None:
+        held = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
+        held.renew()
+        with translated():
+            stored = self._link.client.hgetall(f"sl:job:{job}")
+        if not stored:  # what was written for it has to go again
+            self._link.run("begin", json.dumps({"id": job, "duty": duty, "lease": held.lease}))
+        elif stored["state"] != JobState.ENUMERATING:
+            self._link.run("end_duty", duty, held.lease)
+        elif self._enumeration.run(job, stored, held):
+            self._ring(stored["model"])
 
     def _top_up(self, duty: str, lease: str, job: str) -> None:
         with translated():
-            model, fed, offset, waiting, *weight = self._link.client.hmget(
-                f"sl:job:{job}", "model", "fed", "fed_offset", "waiting", "guess", "rows", "rowed"
+            model, fed, offset, waiting, manifest, *weight = self._link.client.hmget(
+                f"sl:job:{job}", "model", "fed", "fed_offset", "waiting", "manifest", "guess", "rows", "rowed"
             )
         if fed is None:
             self._link.run("end_duty", duty, lease)
             return
         images = max(0, window_images(self._window, rows_each(*weight)) - int(waiting))
-        sources, behind = read_window(self._blobs, job, int(offset), images)
+        sources, behind = read_window(self._blobs, manifest or manifest_path(job), int(offset), images)
         flat = [part for source in sources for part in source.fields]
         if not self._link.run("topup", duty, lease, job, fed, self._window, behind, *flat):
             log.error("the manifest ends before its job", job=job, images=fed)
@@ -85,8 +141,29 @@ class Duties:
         with translated():
             stored = self._link.client.hgetall(f"sl:job:{job_id}")
         if stored and stored["state"] == JobState.FINISHING:
-            self._segments.close(Job.from_hash(job_id, stored))
+            job = Job.from_hash(job_id, stored)
+            self._segments.close(job)
+            if job.output and job.total:
+                self._at_leisure(self._write_output, duty, lease)
+                return
         self._link.run("finish", duty, lease, job_id, self._retention_ms)
+
+    def _write_output(self, duty: str, lease: str, job_id: str) -> None:
+        held = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
+        held.renew()
+        with translated():
+            stored = self._link.client.hgetall(f"sl:job:{job_id}")
+        if stored and stored["state"] == JobState.FINISHING:
+            job, why, now = Job.from_hash(job_id, stored), "", int(time.time() * 1000)
+            try:
+                self._writer.write(job, Output.from_json(job.output), held)
+            except OutputError as error:
+                log.warning("output not written", job=job_id, error=str(error))
+                why = json.dumps({"code": "output_failed", "detail": str(error), "retryable": True})
+            since = self._link.run("output", job_id, why, now)
+            if why and since and now - int(since) < self._output_seconds * 1000:
+                return  # it is tried again when the lease is over; then the results are kept here alone
+        self._link.run("finish", duty, held.lease, job_id, self._retention_ms)
 
     def _expire(self, duty: str, lease: str, job: str) -> None:
         self._link.run("cancel", job, JobState.EXPIRED.value)

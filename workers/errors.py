@@ -167,6 +167,18 @@ class SourceUnreadableError(JobError):
     code: ClassVar[str] = "source_unreadable"
 
 
+class OutputNotAllowedError(JobError):
+    """Raised when a job's output is not to be written under one of the allowed prefixes."""
+
+    code: ClassVar[str] = "output_not_allowed"
+
+
+class OutputUnusableError(JobError):
+    """Raised when a job's output cannot be written by this server, wherever it lies."""
+
+    code: ClassVar[str] = "output_unusable"
+
+
 class ManifestError(JobError):
     """Raised when a manifest, or a row of it, cannot be understood."""
 
@@ -223,6 +235,13 @@ class ImageMissingError(ImageError):
     """Raised when an image cannot be read where its job says it is."""
 
     code: ClassVar[str] = "image_missing"
+
+
+class ImageChangedError(ImageError):
+    """Raised when a file is written to while it is read, time after time."""
+
+    code: ClassVar[str] = "image_changed"
+    retryable: ClassVar[bool] = True
 
 
 class FetchBlockedError(ImageError):

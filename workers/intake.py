@@ -6,7 +6,6 @@ import hashlib
 import io
 import itertools
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,32 +17,42 @@ from workers.bell import Bell
 from workers.blobs import BlobStore
 from workers.catalog import Catalog
 from workers.errors import (
-    DuplicateIdError,
     ImageError,
     JobError,
     JobStateError,
-    NoImagesError,
-    TooManyImagesError,
     UnknownModelError,
 )
-from workers.jobs import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, JobOptions, NewJob, Quota, Request, new_id
+from workers.jobs import (
+    NO_QUOTA,
+    UNKNOWN_REQUEST,
+    ImageSource,
+    Job,
+    JobOptions,
+    NewJob,
+    Quota,
+    Request,
+    manifest_path,
+    new_id,
+)
+from workers.manifests import write_manifest
 from workers.origins import Origin, Part
 from workers.origins.archive import Archive
-from workers.origins.manifest import Manifest, open_manifest
-from workers.origins.simple import Files, Folder, Item, Items, Location
+from workers.origins.manifest import Manifest
+from workers.origins.named import EVERYTHING, NamedSource
+from workers.origins.simple import Files, Item, Items
+from workers.outputs import Output
 from workers.queue import window, window_images
 from workers.redis_link import RedisLink
 from workers.reservations import Reservation, Reservations
+from workers.selection import Selection
 from workers.settings import Settings
-from workers.sources import allowed_folder, manifest_line, manifest_path, read_window
+from workers.sources import read_window
 from workers.store import JobStore
 from workers.uploads import Upload
 from workers.webhooks.hooks import Webhook
 from workers.webhooks.outbox import webhook_of
 
 log = structlog.get_logger(__name__)
-
-_MANIFEST_IN_MEMORY = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,20 +65,12 @@ class Terms:
     metadata: Mapping[str, str] = field(default_factory=dict)
     quota: Quota = NO_QUOTA
     webhook: Webhook | None = None
+    output: Output | None = None
     base_url: str = ""  # of the API that the caller reached, for links in webhooks
     request: Request = UNKNOWN_REQUEST
 
 
 PLAIN = Terms()
-
-
-@dataclass
-class _Manifest:
-    """What a manifest has: its images, the first window of them, and the offset in bytes behind that."""
-
-    total: int = 0
-    first: list[ImageSource] = field(default_factory=list)
-    offset: int = 0
 
 
 class Intake:
@@ -101,12 +102,30 @@ class Intake:
                     return self._store.get(reservation.job)
             return self._make(self._new(options, terms), origin.parts(), origin.empty, reservation)
 
-    def submit_folder(self, folder: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the image files below a folder of the server.
+    def submit_named(self, source: NamedSource, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the images of a source, which a duty lists: what it finds wrong there ends the job.
 
-        Raises FolderNotAllowedError, FolderNotFoundError.
+        What can be told without that is raised, see NamedSource.check; also UnknownModelError.
         """
-        return self.submit(Folder(allowed_folder(folder, self._settings.folder_roots)), options, terms)
+        self._check_model(options)
+        source.check(self._settings)
+        with self._reserved(terms) as reservation:
+            if reservation:
+                reservation.check(_fingerprint(options, terms, source.identity()))
+                if reservation.job:
+                    return self._store.get(reservation.job)
+            quota = [terms.quota.max_waiting_images, terms.quota.max_blob_bytes]
+            job = self._new(options, terms, upload="")
+            job = replace(job, source=json.dumps({"named": json.loads(source.to_json()), "quota": quota}))
+            created = self._create(job, [], 0, reservation)
+            self._bell.ring_duties()
+            return created
+
+    def submit_folder(
+        self, folder: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+    ) -> Job:
+        """A job of the image files below a folder of the server."""
+        return self.submit_named(NamedSource("folder", folder, selection), options, terms)
 
     def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Terms = PLAIN) -> Job:
         """A job of uploaded files, (name, content) each."""
@@ -120,21 +139,21 @@ class Intake:
         """A job of the images of a zip archive; raises ArchiveError, ArchiveTooLargeError."""
         return self.submit(Archive(content, self._settings), options, terms)
 
-    def submit_location(self, url: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the image files below an fsspec location; raises SourceNotAllowedError, SourceUnreadableError."""
-        return self.submit(Location(url, self._settings.source_prefixes), options, terms)
+    def submit_location(
+        self, url: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+    ) -> Job:
+        """A job of the image files below an fsspec location."""
+        return self.submit_named(NamedSource("location", url, selection), options, terms)
 
     def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
         """A job of the rows of an uploaded manifest; raises ManifestError, SourceNotAllowedError."""
         return self.submit(Manifest(content, self._settings), options, terms)
 
-    def submit_manifest_at(self, where: str, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the rows of a manifest that lies under an allowed root or prefix, given by its path or URL.
-
-        Raises ManifestError, FolderNotAllowedError, FolderNotFoundError, SourceNotAllowedError, SourceUnreadableError.
-        """
-        with open_manifest(where, self._settings) as (content, base):
-            return self.submit(Manifest(content, self._settings, base), options, terms)
+    def submit_manifest_at(
+        self, where: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+    ) -> Job:
+        """A job of the rows of a manifest that lies under an allowed root or prefix, given by its path or URL."""
+        return self.submit_named(NamedSource("manifest", where, selection), options, terms)
 
     def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
         """A new job of the images of a job that failed, on the account of its owner; asked again, the same one.
@@ -149,7 +168,7 @@ class Intake:
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
         webhook, base_url = webhook_of(self._link, old.id)
-        terms = Terms(old.owner, None, "", old.metadata, quota, webhook, base_url, request)
+        terms = Terms(old.owner, None, "", old.metadata, quota, webhook, base_url=base_url, request=request)
         job = self._new(old.options, terms, retry_of=old.id)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._make(job, failed, "No image of the job failed.", None)
@@ -158,7 +177,7 @@ class Intake:
         offset = 0
         lines = self._store.results(job.id)
         while results := list(itertools.islice(lines, 1000)):
-            sources, offset = read_window(self._blobs, job.id, offset, len(results))
+            sources, offset = read_window(self._blobs, job.manifest, offset, len(results))
             for source, result in zip(sources, results, strict=True):
                 if json.loads(result)["state"] == "failed":
                     yield source
@@ -185,23 +204,35 @@ class Intake:
             self._reservations.release(reservation)
             raise
 
-    def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "") -> NewJob:
+    def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "", upload: str | None = None) -> NewJob:
         job = NewJob(
             new_id("job"),
             options,
             0,
             terms.deadline_seconds or self._settings.deadline_seconds,
-            new_id("upload"),
+            new_id("upload") if upload is None else upload,
             owner=terms.owner,
             retry_of=retry_of,
             metadata=terms.metadata,
             quota=terms.quota,
             webhook=terms.webhook,
+            rules=self._rules(options, terms),
             base_url=self._settings.public_url or terms.base_url,
             request=terms.request,
         )
         self._store.draft(job)
         return job
+
+    def _rules(self, options: JobOptions, terms: Terms) -> list[str]:
+        """What scripts, and whoever ends the job, have to know of what was asked for."""
+        rules: list[str] = []
+        if options.max_failure_rate is not None:
+            least = str(self._settings.failure_least)
+            rules += ["failure_rate", str(options.max_failure_rate), "failure_least", least]
+        if terms.output:
+            terms.output.check(self._settings)
+            rules += ["output", terms.output.to_json()]
+        return rules
 
     def _while_alive(self, parts: Iterator[str], reservation: Reservation) -> Iterator[str]:
         for part in parts:
@@ -216,15 +247,24 @@ class Intake:
                 self._reservations.renew(reservation)
 
         upload = Upload(self._blobs, job.upload, alive)
-        window_size = window_images(window(self._settings), job.options.rows_guess)
         try:
-            written = self._write_manifest(job.id, map(upload.add, parts), window_size, empty)
+            written = write_manifest(
+                self._blobs,
+                manifest_path(job.id),
+                map(upload.add, parts),
+                window=window_images(window(self._settings), job.options.rows_guess),
+                most=self._settings.max_job_images,
+                empty=empty,
+            )
         except BaseException:
             self._store.give_up(job)
             raise
         whole = replace(job, total=written.total, bytes=upload.bytes)
+        return self._create(whole, written.first, written.offset, reservation)
+
+    def _create(self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None) -> Job:
         try:
-            created, ring = self._store.create(whole, written.first, written.offset, reservation)
+            created, ring = self._store.create(job, first, offset, reservation)
         except JobError:  # it was refused, and no job will come of what was stored
             self._store.give_up(job)
             raise
@@ -233,31 +273,6 @@ class Intake:
         if ring:
             self._bell.send(job.options.target)
         return created
-
-    def _write_manifest(self, job_id: str, sources: Iterable[ImageSource], window_size: int, empty: str) -> _Manifest:
-        written = _Manifest()
-        seen: set[str] = set()
-        with tempfile.SpooledTemporaryFile(_MANIFEST_IN_MEMORY) as manifest:
-            for source in sources:
-                written.total += 1
-                if written.total > self._settings.max_job_images:
-                    raise TooManyImagesError(
-                        f"The job has more than {self._settings.max_job_images} images: make several jobs of it."
-                    )
-                if source.custom_id in seen:
-                    raise DuplicateIdError(f"Two images of the job have the custom_id {source.custom_id!r}.")
-                if source.custom_id:
-                    seen.add(source.custom_id)
-                line = manifest_line(source)
-                manifest.write(line)
-                if written.total <= window_size:
-                    written.first.append(source)
-                    written.offset += len(line)
-            if not written.total:
-                raise NoImagesError(empty)
-            manifest.seek(0)
-            self._blobs.write(manifest_path(job_id), manifest)  # type: ignore[arg-type]  # a file in all but name
-        return written
 
     def _check_model(self, options: JobOptions) -> None:
         """A model of the settings is accepted whether or not its server is up: the job waits for it.
@@ -280,7 +295,8 @@ class Intake:
 def _fingerprint(options: JobOptions, terms: Terms, parts: Iterable[str]) -> str:
     """What a request is recognised by: its options, and the name and sha256 of each part; not its raw body."""
     metadata, webhook = json.dumps(dict(terms.metadata)), terms.webhook.identity if terms.webhook else ""
-    digest = hashlib.sha256(f"{options.to_json()} {terms.deadline_seconds} {metadata} {webhook}".encode())
+    output = terms.output.to_json() if terms.output else ""
+    digest = hashlib.sha256(f"{options.to_json()} {terms.deadline_seconds} {metadata} {webhook} {output}".encode())
     for part in parts:
         digest.update(b"\0" + part.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -6,10 +6,10 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from serving.tiles import Grid
 from workers.webhooks.hooks import Webhook
@@ -20,8 +20,9 @@ INTERACTIVE_IMAGES = 8  # a job of at most so many images goes to the interactiv
 
 
 class JobState(StrEnum):
-    """Where a job stands; only the terminal ones are final."""
+    """Where a job stands; only the terminal ones are final. While it is enumerated nobody knows its total."""
 
+    ENUMERATING = "enumerating"
     QUEUED = "queued"
     RUNNING = "running"
     FINISHING = "finishing"
@@ -52,7 +53,8 @@ class JobOptions:
 
     Without a `model_version` each image goes through the newest one there is at its turn. `priority` names the lane;
     without it a small job is interactive. `tiles` is off, auto, or a grid as in 2x3, rows by columns; its tiles overlap
-    by `overlap`, a part of a tile's side.
+    by `overlap`, a part of a tile's side. A job with a `max_failure_rate`, 0..1, is given up when more than that fails.
+    With `cache` a result is taken that was made before of the same bytes, by the same version, under the same options.
     """
 
     model: str
@@ -62,6 +64,8 @@ class JobOptions:
     priority: Lane | None = None
     tiles: str = "off"
     overlap: float = 0.2
+    max_failure_rate: float | None = None
+    cache: bool = False
 
     @property
     def grid(self) -> Grid | None:
@@ -101,10 +105,12 @@ class ImageSource:
     name: str
     ref: str
     custom_id: str = ""
+    size: int | None = None  # in bytes, and
+    mtime: float | None = None  # in seconds since the epoch, when it was listed
 
     @property
     def fields(self) -> tuple[str, str, str]:
-        """As it stands in manifests and scripts."""
+        """As it stands in scripts."""
         return self.name, self.ref, self.custom_id
 
 
@@ -147,7 +153,7 @@ UNKNOWN_REQUEST = Request()
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job about to be created, whose manifest is in the blob store already."""
+    """A job about to be created: its manifest is in the blob store already, or a duty will list its `source`."""
 
     id: str
     options: JobOptions
@@ -162,6 +168,8 @@ class NewJob:
     webhook: Webhook | None = None
     base_url: str = ""  # of the API, for links in webhooks
     request: Request = UNKNOWN_REQUEST
+    source: str = ""  # what is to be listed, see workers/origins/named.py; '' where its images are known
+    rules: Sequence[str] = ()  # further fields of its record: name, value, name, value, ...
 
     @property
     def paths(self) -> list[str]:
@@ -170,8 +178,13 @@ class NewJob:
 
     @property
     def lane(self) -> Lane:
-        """The lane its images wait in."""
-        return self.options.priority or ("interactive" if self.total <= INTERACTIVE_IMAGES else "bulk")
+        """The lane its images wait in; while nobody knows how many there are, that of many."""
+        return "bulk" if self.source and not self.options.priority else lane_of(self.options, self.total)
+
+
+def lane_of(options: JobOptions, total: int) -> Lane:
+    """The lane that so many images wait in."""
+    return options.priority or ("interactive" if total <= INTERACTIVE_IMAGES else "bulk")
 
 
 # Where a job stood, see scripts/common.lua: its estimate is made of it.
@@ -182,7 +195,8 @@ Standing = tuple[int | None, int, str | None, str | None, str | None, str | None
 class Job:
     """A job as one atomic read found it. Times are seconds since the epoch, None where not reached yet.
 
-    At `deadline_at` what is unfinished fails; at `expires_at` everything of the job goes.
+    At `deadline_at` what is unfinished fails; at `expires_at` everything of the job goes. `total` is 0 until its images
+    are listed, in `manifest`, a path in the blob store; `error` says why it failed as a whole, or ended early.
     """
 
     id: str
@@ -204,15 +218,21 @@ class Job:
     owner: str = ""
     retry_of: str = ""
     retried_as: str = ""
-    ending: str = ""  # canceled or expired, where it is, or was, about to end as that
+    ending: str = ""  # canceled, expired or failed, where it is, or was, about to end as that
     rows_each: float = 1.0  # rows of the model that an image makes: what those made that are done, or a guess
     given_up: int = 0  # images that were not processed because of it
     metadata: Mapping[str, str] = field(default_factory=dict)
+    manifest: str = ""
+    error: Mapping[str, Any] = field(default_factory=dict)
+    output: str = ""  # where to and how its results are written beside, see workers/outputs.py
+    output_error: Mapping[str, Any] = field(default_factory=dict)  # why they could not be, last time
     standing: Standing | None = field(default=None, compare=False)  # of one that was created just now
 
     @property
     def progress(self) -> float:
         """The part of the images that is settled, 0..1."""
+        if not self.total:
+            return float(self.state.terminal)
         return (self.succeeded + self.failed + self.canceled) / self.total
 
     @classmethod
@@ -242,8 +262,17 @@ class Job:
             rows_each=rows_each(stored.get("guess"), stored.get("rows"), stored.get("rowed")),
             given_up=int(stored.get("given_up", 0)),
             metadata=json.loads(stored.get("metadata", "{}")),
+            manifest=stored.get("manifest") or manifest_path(job_id),
+            error=json.loads(stored.get("error", "{}")),
+            output=stored.get("output", ""),
+            output_error=json.loads(stored.get("output_error", "{}")),
             model_versions=tuple(sorted(int(key[8:]) for key in stored if key.startswith("version:"))),
         )
+
+
+def manifest_path(job_id: str) -> str:
+    """Where in the blob store the manifest is of a job whose images were known at once."""
+    return f"jobs/{job_id}/manifest.jsonl"
 
 
 def rows_each(guess: str | None, rows: str | None, images: str | None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.jobs import Job, Lane, parse_target
+from workers.jobs import Job, JobState, Lane, parse_target
 from workers.redis_link import RedisLink, translated
 
 
@@ -57,7 +57,7 @@ class Load:
         Jobs share their lane fairly: until this one is done, each other does as many images, or all that it has.
         """
         if not job.state.waits:
-            return Estimate(None, 0.0)
+            return Estimate(None, None if job.state is JobState.ENUMERATING else 0.0)
         standing = job.standing or self._link.run("standing", job.id, job.options.target, job.lane)
         rank, jobs, in_lane, interactive, *measured = standing
         rows = min(int(in_lane or 0), (job.queued + job.running) * job.rows_each * max(jobs, 1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import fsspec
@@ -19,11 +21,15 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
     """
     if not prefixes:
         raise SourceNotAllowedError("This server reads no other stores: set SHELFLINE_SOURCE_PREFIXES.")
-    path = url.partition("://")[2]
-    odd = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(path.split("/"))
-    if odd or not any(url.rstrip("/") == one or url.startswith(f"{one}/") for one in prefixes):
+    if not is_under(url, prefixes):
         raise SourceNotAllowedError("The location is not under an allowed prefix: see SHELFLINE_SOURCE_PREFIXES.")
     return url.rstrip("/")
+
+
+def is_under(url: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a location lies under a prefix, as text, and nothing in it may be read as something else."""
+    odd = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(url.split("/"))
+    return not odd and any(url.rstrip("/") == one or url.startswith(f"{one}/") for one in prefixes)
 
 
 def read_location(url: str, prefixes: tuple[str, ...], most: int) -> bytes:
@@ -42,8 +48,31 @@ def read_location(url: str, prefixes: tuple[str, ...], most: int) -> bytes:
     return found
 
 
-def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """The image files below a location: their paths below it and their URLs, folder by folder, in a stable order.
+@dataclass(frozen=True)
+class FoundObject:
+    """A file of another store: its path below the location, its URL; size in bytes and mtime where the store says."""
+
+    name: str
+    url: str
+    size: int | None
+    mtime: float | None
+
+
+def check_location(url: str, prefixes: tuple[str, ...]) -> int | None:
+    """Raise SourceNotAllowedError, or SourceUnreadableError where nothing is there; a file's size in bytes."""
+    root = allowed_location(url, prefixes)
+    files, path = _files(root)
+    try:
+        size = files.info(path).get("size")
+    except FileNotFoundError as error:
+        raise SourceUnreadableError("There is nothing at the location.") from error
+    except Exception as error:  # each store's library has its own errors
+        raise SourceUnreadableError(f"{_store(url)} cannot be read: {_first_line(error)}.") from error
+    return None if size is None else int(size)
+
+
+def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
+    """The image files below a location, folder by folder, in a stable order.
 
     Raises SourceNotAllowedError, SourceUnreadableError.
     """
@@ -59,11 +88,19 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[tuple[str, str]
             for name in sorted(names):
                 if is_image_name(name):
                     found = f"{below}/{name}" if below else name
-                    yield found, f"{root}/{found}"
+                    yield FoundObject(found, f"{root}/{found}", names[name].get("size"), _mtime(names[name]))
     except FileNotFoundError as error:
         raise SourceUnreadableError("There is nothing at the location.") from error
     except Exception as error:  # each store's library has its own errors
         raise SourceUnreadableError(f"{_store(url)} cannot be listed: {_first_line(error)}.") from error
+
+
+def _mtime(info: Mapping[str, Any]) -> float | None:
+    """Each store has its own name for it."""
+    found = next((info[name] for name in ("LastModified", "mtime", "updated", "created") if info.get(name)), None)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _files(url: str) -> tuple[Any, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from workers.blobs import BlobStore
-from workers.errors import ImageMissingError, ItemNotFoundError
+from workers.errors import ImageChangedError, ImageMissingError, ItemNotFoundError
 from workers.jobs import ImageSource
 from workers.references import fetch, fetched_path, is_remote
 from workers.settings import Settings
@@ -40,11 +40,13 @@ class Originals:
     def source(self, job_id: str, index: int) -> ImageSource:
         """Where an image of a job is; raises JobNotFoundError, JobGoneError, ItemNotFoundError."""
         job = self._store.get(job_id)
+        if not job.total:
+            raise ItemNotFoundError("The job's images are not listed yet.")
         if not 0 <= index < job.total:
             raise ItemNotFoundError(f"The job has the images 0 to {job.total - 1}: there is no image {index}.")
         offset = first = 0
         while True:
-            sources, offset = read_window(self._blobs, job_id, offset, min(_WINDOW, index + 1 - first))
+            sources, offset = read_window(self._blobs, job.manifest, offset, min(_WINDOW, index + 1 - first))
             if index - first < len(sources):
                 return sources[index - first]
             if not sources:
@@ -58,13 +60,18 @@ class Originals:
         ImageTooLargeError.
         """
         source = self.source(job_id, index)
-        ref = f"blob:{fetched_path(job_id, index)}" if is_remote(source.ref) else source.ref
+        ref = stored_ref(source, job_id, index)
         if ref.partition(":")[0] not in _STORED:
             raise ItemNotFoundError("The image was refused when it came: its bytes are not kept here.")
         try:
             return fetch(ref, self._blobs, self._settings)
-        except ImageMissingError as error:
+        except (ImageChangedError, ImageMissingError) as error:
             raise ItemNotFoundError(str(error)) from error
+
+
+def stored_ref(source: ImageSource, job_id: str, index: int) -> str:
+    """Where the bytes of an image are, also of one that came by URL."""
+    return f"blob:{fetched_path(job_id, index)}" if is_remote(source.ref) else source.ref
 
 
 def image_type(content: bytes) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from serving.client import ModelClient
 from workers.blobs import BlobStore
+from workers.cache import ResultCache
 from workers.calling import ModelCalls
 from workers.duties import Duties
 from workers.fetcher import Fetcher
@@ -26,6 +27,7 @@ class Parts:
     queue: WorkQueue
     store: JobStore
     blobs: BlobStore
+    cache: ResultCache
     duties: Duties
     leases: Leases
     fetcher: Fetcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ from serving.client import ServedModel
 from serving.errors import RowsRejectedError, VersionGoneError
 from workers import results
 from workers.buffer import RowBuffer
+from workers.cache import Hit
 from workers.calling import Answer
 from workers.claiming import LOOK_EVERY, Claiming
 from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
 from workers.holding import Holding
 from workers.images import Prepared, Tiling, prepare
-from workers.jobs import Lane
+from workers.jobs import Lane, Outcome
 from workers.metrics.counted import STAGE_SECONDS
 from workers.parts import Parts
 from workers.queue import MOST_STARTS, Delivery
@@ -47,7 +49,8 @@ class Pipeline:
         self._claiming = Claiming(parts, target, self._batch_rows)
         self._holding = Holding(parts.queue, parts.store, parts.leases)
         self._setbacks = Setbacks(parts, self._holding, target)
-        self._preparing: dict[Future[Prepared], Delivery] = {}
+        self._preparing: dict[Future[Prepared | Hit], Delivery] = {}
+        self._digests: dict[Delivery, str] = {}  # sha256 of images whose result is to be kept for other jobs
         self._ready: RowBuffer[Row] = RowBuffer(self._batch_rows)
         self._predicting: Future[Answer] | None = None
         self._batch: list[Row] = []
@@ -102,11 +105,16 @@ class Pipeline:
         for one in self._holding.start(deliveries) if deliveries else ():
             self._preparing[self._parts.decoders.submit(self._prepare, one)] = one
 
-    def _prepare(self, delivery: Delivery) -> Prepared:
+    def _prepare(self, delivery: Delivery) -> Prepared | Hit:
         settings = self._parts.settings
         with STAGE_SECONDS.timing("fetch"):
             content = fetch(delivery.ref, self._parts.blobs, settings)
         options = delivery.options
+        if options.cache:
+            digest = hashlib.sha256(content).hexdigest()
+            if hit := self._parts.cache.look_up(digest, self._served, options):
+                return hit
+            self._digests[delivery] = digest
         tiling = None if options.tiles == "off" else Tiling(options.grid, options.overlap, settings.tile_scale)
         with STAGE_SECONDS.timing("decode"):
             return prepare(content, self._served.contract, settings.max_image_pixels, tiling)
@@ -174,9 +182,13 @@ class Pipeline:
         left = self._late_until - time.monotonic() if self._late_until is not None else 0.0
         return left if left > 0 else LOOK_EVERY
 
-    def _prepared(self, future: Future[Prepared], delivery: Delivery) -> None:
+    def _prepared(self, future: Future[Prepared | Hit], delivery: Delivery) -> None:
         try:
-            for row in Work(delivery, future.result()).rows():
+            prepared = future.result()
+            if isinstance(prepared, Hit):
+                self._holding.done(delivery, results.known(delivery, prepared.result))
+                return
+            for row in Work(delivery, prepared).rows():
                 self._ready.add(row)
         except ImageError as error:
             self._holding.done(delivery, results.failed(delivery, error))
@@ -210,7 +222,12 @@ class Pipeline:
             self._holding.done(work.delivery, results.failed(work.delivery, error))
         for row, one in answers:
             if not isinstance(one, RowsRejectedError) and (outcome := row.work.answer(row.number, one, served)):
-                self._holding.done(row.work.delivery, outcome)
+                self._done(row.work.delivery, outcome)
+
+    def _done(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._holding.done(delivery, outcome)
+        if digest := self._digests.get(delivery):
+            self._parts.decoders.submit(self._parts.cache.put, digest, self._served, delivery.options, outcome)
 
     def _change_version(self) -> None:
         """The pinned version is gone: go on with the newest, if it takes the same pixels; else start afresh."""
@@ -228,6 +245,8 @@ class Pipeline:
 
     def _settle(self) -> None:
         settled, duty_due = self._holding.settle()
+        for one in settled if self._digests else ():
+            self._digests.pop(one, None)
         if self._alone in settled:
             self._alone = None
         if duty_due:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import stat
+import sys
+import time
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -13,6 +17,7 @@ from workers.errors import (
     ArchiveEntryError,
     FetchBlockedError,
     FetchFailedError,
+    ImageChangedError,
     ImageError,
     ImageMissingError,
     ImageTooLargeError,
@@ -22,6 +27,8 @@ from workers.errors import (
 from workers.locations import read_location
 from workers.settings import Settings
 from workers.sources import within_roots
+
+_READS, _PAUSE_SECONDS = 3, 0.1  # of a file that changes while it is read
 
 _FAILED_BEFORE = {
     one.code: one
@@ -78,13 +85,39 @@ def _read_location(url: str, settings: Settings) -> bytes:
 
 
 def _read_file(path: Path, settings: Settings) -> bytes:
-    # Looked at again where it is read: the file may have become a link to elsewhere since the folder was walked.
+    """A file as it is now, which need not be as it was listed; but not one that changes while it is read."""
     try:
-        if not within_roots(path, settings.folder_roots):
+        for tried in range(_READS):
+            if tried:
+                time.sleep(_PAUSE_SECONDS)
+            content, unchanged = _read_once(path, settings)
+            if unchanged:
+                return content
+    except OSError as error:
+        raise ImageMissingError(f"The file cannot be read: {error.strerror or error}.") from error
+    raise ImageChangedError("The file was being written while it was read: send it again once it is whole.")
+
+
+def _read_once(path: Path, settings: Settings) -> tuple[bytes, bool]:
+    """What a file has, and whether it stayed the same meanwhile."""
+    # A fifo must not be waited for. Where the file lies is asked of what was opened: whatever is put in its place, or
+    # in that of a folder above it, before or after that, is not what is read.
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(opened, "rb") as found:  # noqa: PTH123  it is open already
+        before = os.fstat(opened)
+        if not stat.S_ISREG(before.st_mode):
+            raise ImageMissingError("The file is no plain file.")
+        if not within_roots(_path_of(opened), settings.folder_roots):
             raise ImageMissingError("The file does not lie under an allowed root of the worker.")
-        if not path.is_file():
-            raise ImageMissingError("The file is gone, or is no plain file.")
-        with path.open("rb") as found:
-            return bounded(found, settings.max_image_bytes)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        raise ImageMissingError(f"The file cannot be read: {error}.") from error
+        content = bounded(found, settings.max_image_bytes)
+        after = os.fstat(opened)
+    unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    return content, unchanged and len(content) == after.st_size
+
+
+def _path_of(opened: int) -> Path:
+    """Where an open file lies, as the kernel knows it, links resolved."""
+    if sys.platform == "darwin":
+        found = fcntl.fcntl(opened, fcntl.F_GETPATH, bytes(1024))
+        return Path(os.fsdecode(found.rstrip(b"\0")))
+    return Path(f"/proc/self/fd/{opened}").readlink()

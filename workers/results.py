@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import ShelflineError
@@ -53,6 +54,12 @@ def succeeded(delivery: Delivery, served: ServedModel, found: Detections, prepar
         "detections": detections,
     }
     return _outcome(delivery, "succeeded", result, served.version, len(prepared.rows))
+
+
+def known(delivery: Delivery, result: Mapping[str, Any]) -> Outcome:
+    """The outcome of an image whose result was made before."""
+    found = {**_head(delivery.index, delivery.source), "cached": True, **result}
+    return _outcome(delivery, "succeeded", found, result["model_version"])
 
 
 def failed(delivery: Delivery, error: ShelflineError) -> Outcome:

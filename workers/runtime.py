@@ -14,6 +14,7 @@ from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
 from workers.bell import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryBell, ring_key
 from workers.blobs import FsspecBlobs
+from workers.cache import ResultCache
 from workers.calling import ModelCalls
 from workers.catalog import Catalog
 from workers.celery_app import create_celery
@@ -54,12 +55,21 @@ class Runtime:
         client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
         self._models = Models(client, Catalog(self._link), settings.contracts)
         leases = Leases(queue, settings.lease_seconds)
+        self._aside = ThreadPoolExecutor(1, "aside")  # duties that take long
         self._parts = Parts(
             settings=settings,
             queue=queue,
             store=JobStore(self._link, blobs, settings),
             blobs=blobs,
-            duties=Duties(self._link, blobs, settings, self._bell.ring),
+            cache=ResultCache(self._link, blobs, settings.cache_seconds),
+            duties=Duties(
+                self._link,
+                blobs,
+                settings,
+                self._bell.ring,
+                aside=self._aside,
+                stopping=self._stopping.is_set,
+            ),
             leases=leases,
             fetcher=Fetcher(settings, queue, blobs, leases, self._bell.ring, self._stopping.is_set),
             models=self._models,
@@ -84,7 +94,8 @@ class Runtime:
     def close(self) -> None:
         """End the process's threads and connections; nothing is under way any more."""
         parts = self._parts
-        for threads in (parts.decoders, parts.predictor, parts.upkeep):
+        self._stopping.set()
+        for threads in (parts.decoders, parts.predictor, parts.upkeep, self._aside):
             threads.shutdown()
         parts.fetcher.close()
         parts.leases.stop()

@@ -73,7 +73,7 @@ class Segments:
         for number, first in enumerate(range(0, job.total, SEGMENT)):
             sources: list[ImageSource] = []
             if job.given_up:
-                sources, offset = read_window(self._blobs, job.id, offset, min(SEGMENT, job.total - first))
+                sources, offset = read_window(self._blobs, job.manifest, offset, min(SEGMENT, job.total - first))
             results = self._open(job.id, number)
             if results is None:
                 continue

@@ -18,32 +18,39 @@ class Selection:
     """Globs over names relative to the source, with `/`; how many at most, and how many at random.
 
     A glob without a `/` is for the last part of a name, wherever that is. `*` and `?` stay within a part, `**` does
-    not. A name is taken that matches one of `include`, if there are any, and none of `exclude`.
+    not. A name is taken that matches one of `include`, if there are any, and none of `exclude`. A name that ends
+    with `/` is a folder that cannot be read: it may have what was asked for, so `include` does not leave it out.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     sample: int | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError where a glob is none."""
         for glob in (*self.include, *self.exclude):
             _compiled(glob)
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether nothing is left out by its name."""
+        return not self.include and not self.exclude
+
     def takes(self, name: str) -> bool:
         """Whether a name is taken, however many there are."""
-        included = not self.include or any(one.fullmatch(name) for one in self._include)
+        included = not self.include or name.endswith("/") or any(one.fullmatch(name) for one in self._include)
         return included and not any(one.fullmatch(name) for one in self._exclude)
 
     def chosen(self, found: Iterable[_One], name_of: Callable[[_One], str]) -> Iterable[_One]:
         """What is taken, in the order it came; without a sample it is not gone through further than needed.
 
-        The sample is of the names, by a hash: of the same names it is the same, and `limit` counts in it.
+        The sample is of the names, by a hash: of the same names and seed it is the same, and `limit` counts in it.
         """
         taken = (one for one in found if self.takes(name_of(one)))
         if self.sample is not None:
-            numbered = ((_rank(name_of(one)), number, one) for number, one in enumerate(taken))
+            numbered = ((_rank(name_of(one), self.seed), number, one) for number, one in enumerate(taken))
             drawn = heapq.nsmallest(self.sample, numbered, key=lambda ranked: ranked[:2])
             taken = (one for _, _, one in sorted(drawn, key=lambda ranked: ranked[1]))
         for count, one in enumerate(taken):
@@ -60,8 +67,9 @@ class Selection:
         return [_compiled(one) for one in self.exclude]
 
 
-def _rank(name: str) -> bytes:
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _rank(name: str, seed: int) -> bytes:
+    salt = seed.to_bytes(8, "big")
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, salt=salt).digest()
 
 
 def _compiled(glob: str) -> re.Pattern[str]:

@@ -88,6 +88,15 @@ class Settings(BaseSettings):
         default=(),
         description="fsspec URLs (s3://bucket/photos) below which jobs may read, separated by commas. None: no such.",
     )
+    output_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Folders of the server (/srv/results) and fsspec URLs (s3://bucket/results) below which jobs may "
+        "write their results, separated by commas. None: no `output_url`.",
+    )
+    output_seconds: float = Field(
+        default=3600.0, ge=0, description="For how long a job's output is tried again where it cannot be written."
+    )
+    max_annotated: int = Field(default=1000, ge=0, description="Most images of a job whose boxes are drawn by it.")
     batch_rows: int = Field(default=8, ge=1, le=16, description="Most rows of one Predict call.")
     tile_scale: float = Field(
         default=2.5, ge=0.5, le=50, description="Pixels of a photo for one of the model's input, with `tiles: auto`."
@@ -160,6 +169,9 @@ class Settings(BaseSettings):
     webhook_threads: int = Field(default=32, ge=2, le=512, description="Webhooks that a sender has under way at once.")
     webhook_threads_per_endpoint: int = Field(default=8, ge=1, le=512, description="The same, to one URL.")
     max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
+    failure_least: int = Field(
+        default=20, ge=1, description="So many images are done before a job's `max_failure_rate` may end it."
+    )
     max_waiting_images: int = Field(
         default=1_000_000, gt=0, description="Most accepted images without a result; beyond, jobs are refused."
     )
@@ -173,6 +185,9 @@ class Settings(BaseSettings):
     )
     retention_seconds: float = Field(
         default=86400.0, gt=0, description="Everything of a job is deleted this long after its end."
+    )
+    cache_seconds: float = Field(
+        default=7 * 86400.0, ge=1, description="How long a result is good for other jobs with the option `cache`."
     )
     max_wait_seconds: float = Field(default=60.0, ge=0, description="Longest long-poll.")
     slow_client_seconds: float = Field(
@@ -206,6 +221,7 @@ class Settings(BaseSettings):
     @field_validator(
         "more_models",
         "source_prefixes",
+        "output_prefixes",
         "archive_methods",
         "fetch_ports",
         "fetch_private_hosts",
@@ -229,6 +245,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"{one!r} is no prefix such as s3://bucket/photos")
             if protocol in {"file", "local", "http", "https"}:
                 raise ValueError(f"{one!r}: files of the server are read by folder_roots, http by the items' url")
+        return tuple(one.rstrip("/") for one in prefixes)
+
+    @field_validator("output_prefixes")
+    @classmethod
+    def _check_outputs(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        for one in prefixes:
+            protocol, found, path = one.partition("://")
+            if "::" in one or (found and not path) or not (found or one.startswith("/")):
+                raise ValueError(f"{one!r} is neither an absolute path nor a prefix such as s3://bucket/results")
+            if found and protocol in {"file", "local", "http", "https"}:
+                raise ValueError(
+                    f"{one!r}: folders of the server are given by their absolute path, http is not written"
+                )
         return tuple(one.rstrip("/") for one in prefixes)
 
     @field_validator("robots", mode="before")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from workers.blobs import BlobStore
@@ -21,20 +22,49 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def walk_images(folder: Path) -> Iterator[Path]:
-    """The image files below a folder, in a stable order; hidden folders and links to folders are left out.
+@dataclass(frozen=True)
+class FoundFile:
+    """A file below a folder: its size in bytes and mtime, None of what cannot be looked at.
 
-    Raises FolderNotFoundError where a folder cannot be read: its images must not be missed without a word.
+    With `error` it is a folder below that cannot be read: its images must not be missed without a word.
     """
-    for where, folders, files in os.walk(folder, onerror=_unreadable):
+
+    path: Path
+    size: int | None = None
+    mtime: float | None = None
+    error: str = ""
+
+
+def walk_images(folder: Path) -> Iterator[FoundFile]:
+    """What is named like an image below a folder, in a stable order; hidden folders and links to folders are left out.
+
+    Raises FolderNotFoundError where the folder itself cannot be read.
+    """
+    unreadable: list[OSError] = []
+    for where, folders, files in os.walk(folder, onerror=unreadable.append):
+        yield from _errors_below(folder, unreadable)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if is_image_name(name):
-                yield Path(where, name)
+                yield _look_at(Path(where, name))
+    yield from _errors_below(folder, unreadable)
 
 
-def _unreadable(error: OSError) -> None:
-    raise FolderNotFoundError(f"A folder cannot be read: {error}.") from error
+def _look_at(path: Path) -> FoundFile:
+    try:
+        found = path.stat(follow_symlinks=False)
+    except OSError:  # gone meanwhile: its turn will tell
+        return FoundFile(path)
+    return FoundFile(path, found.st_size, found.st_mtime)
+
+
+def _errors_below(folder: Path, unreadable: list[OSError]) -> Iterator[FoundFile]:
+    for error in unreadable:
+        where = Path(os.fsdecode(error.filename))
+        if where == folder:
+            raise FolderNotFoundError(f"The folder cannot be read: {error.strerror}.") from error
+        yield FoundFile(where, error=f"The folder cannot be read: {error.strerror}.")
+    unreadable.clear()
 
 
 def printable(name: str) -> str:
@@ -68,17 +98,13 @@ def allowed_folder(folder: str, roots: tuple[Path, ...]) -> Path:
     return path
 
 
-def manifest_path(job_id: str) -> str:
-    """Where a job's manifest is in the blob store."""
-    return f"jobs/{job_id}/manifest.jsonl"
-
-
 def manifest_line(source: ImageSource) -> bytes:
     """One line of a manifest."""
-    return json.dumps(source.fields, ensure_ascii=False).encode() + b"\n"
+    listed = () if source.size is None else (source.size, source.mtime)
+    return json.dumps((*source.fields, *listed), ensure_ascii=False).encode() + b"\n"
 
 
-def read_window(blobs: BlobStore, job_id: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
+def read_window(blobs: BlobStore, manifest: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
     """The next `count` images of a job's manifest from a byte offset, and the offset behind them."""
-    lines, behind = blobs.read_lines(manifest_path(job_id), offset, count)
+    lines, behind = blobs.read_lines(manifest, offset, count)
     return [ImageSource(*json.loads(line)) for line in lines], behind

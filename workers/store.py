@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from serving.errors import ShelflineError
 from workers.bell import DETECT_QUEUE, RING_SECONDS
 from workers.blobs import BlobStore
 from workers.errors import (
@@ -16,20 +15,18 @@ from workers.errors import (
     JobGoneError,
     JobNotFoundError,
     JobStateError,
-    QueueFullError,
     StoreUnavailableError,
-    TooManyImagesError,
 )
 from workers.finished import FinishedListener
 from workers.indexes import Indexes
-from workers.jobs import ImageSource, Job, JobState, NewJob, Outcome, Quota, is_id
+from workers.jobs import ImageSource, Job, JobState, NewJob, Outcome, is_id
+from workers.limits import limits, refused
 from workers.load import Load
 from workers.redis_link import RedisLink, translated
 from workers.reservations import Reservation
 from workers.segments import Segments
 from workers.settings import Settings
 
-_RETRY_AFTER, _MOST_RETRY_AFTER = 60, 3600  # seconds: where nothing is measured, and at most
 REMEMBERED_SECONDS = 7 * 86400  # that there was a job which is deleted now
 
 
@@ -55,13 +52,13 @@ class JobStore:
     def create(
         self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None = None
     ) -> tuple[Job, bool]:
-        """Create a job whose manifest is stored, with its first window of work; then it is accepted.
+        """Create a job whose manifest is stored, with its first window of work, or one that is to be listed first.
 
         `offset` is where in the manifest, in bytes, the window ends. The job may be another than the one that was
         given: the one that a retry was made to before. Also says whether the bell is to be sent. Raises
         QueueFullError, JobNotFoundError, IdempotencyInFlightError.
         """
-        limits = self._limits(job.total * job.options.rows_guess, job.bytes, job.owner, job.quota)
+        rows = job.total * job.options.rows_guess
         document = {
             "id": job.id,
             "options": job.options.to_json(),
@@ -82,7 +79,9 @@ class JobStore:
             "offset": offset,
             "queue": DETECT_QUEUE,
             "ring_ms": RING_SECONDS * 1000,
-            "limits": limits,
+            "limits": limits(self._settings, rows, job.bytes, job.owner, job.quota),
+            "source": job.source,
+            **({"rules": list(job.rules)} if job.rules else {}),
             "reservation": reservation.key if reservation else "",
             "token": reservation.token if reservation else "",
             "fingerprint": reservation.fingerprint if reservation else "",
@@ -93,7 +92,7 @@ class JobStore:
         texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
         verdict, *details = self._link.run("create", json.dumps(texts), *flat)
         if verdict == "full":
-            raise self._full(job.options.target, *details)
+            raise refused(self._load, job.options.target, *details)
         if verdict == "parent_gone":
             raise JobNotFoundError(f"There is no job {job.retry_of!r} any more: it was deleted meanwhile.")
         if verdict == "not_reserved":
@@ -110,12 +109,12 @@ class JobStore:
 
         Raises QueueFullError where not one image more may wait.
         """
-        limits = self._limits(1, 1, job.owner, job.quota)
+        one = limits(self._settings, 1, 1, job.owner, job.quota)
         verdict, *details = self._link.run(
-            "draft", json.dumps(limits), int(self._settings.upload_grace_seconds * 1000), *job.paths
+            "draft", json.dumps(one), int(self._settings.upload_grace_seconds * 1000), *job.paths
         )
         if verdict == "full":
-            raise self._full(job.options.target, *details)
+            raise refused(self._load, job.options.target, *details)
 
     def give_up(self, job: NewJob) -> None:
         """Have what was stored deleted soon, since no job will come of it."""
@@ -240,7 +239,7 @@ class JobStore:
             if isinstance(missing, JobGoneError):
                 return
             raise missing
-        if state in {"queued", "running", "canceling", "finishing"}:
+        if state in {"enumerating", "queued", "running", "canceling", "finishing"}:
             raise JobStateError(f"The job is {state}: cancel it, and delete it when that is done.")
 
     def _missing(self, job_id: str) -> JobNotFoundError | JobGoneError:
@@ -250,29 +249,3 @@ class JobStore:
             if owner is not None:
                 return JobGoneError(f"The job {job_id} was deleted, with its results.", owner)
         return unknown_job(job_id)
-
-    def _limits(self, images: int, byte_count: int, owner: str, quota: Quota) -> list[list[str]]:
-        """Of each limit: the field of `sl:open` that it bounds, what a job adds there, and how much there may be."""
-        settings = self._settings
-        limits = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
-        if owner:
-            limits += [
-                (f"images:{owner}", images, quota.max_waiting_images or settings.max_waiting_images_per_key),
-                (f"bytes:{owner}", byte_count, quota.max_blob_bytes or settings.max_blob_bytes_per_key),
-            ]
-        return [[str(part) for part in limit] for limit in limits]
-
-    def _full(self, target: str, field: str, *numbers: str) -> ShelflineError:
-        there, more, most = map(int, numbers)
-        kind = field.partition(":")[0]
-        if more > most:
-            return TooManyImagesError(
-                f"The job has {more} {kind}, and at most {most} may wait: make several jobs of it."
-            )
-        what = "images wait" if kind == "images" else "bytes of images are stored"
-        again = self._load.seconds_for(target, there + more - most) if kind == "images" else None
-        retry_after = round(min(max(again or _RETRY_AFTER, 1), _MOST_RETRY_AFTER))
-        return QueueFullError(
-            f"The queue is full: {there} {what}, at most {most} may. Send the job again in {retry_after} s.",
-            retry_after,
-        )

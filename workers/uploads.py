@@ -28,7 +28,7 @@ class Upload:
         """
         self._alive()
         if part.content is None:
-            return ImageSource(part.name, part.ref, part.custom_id)
+            return ImageSource(part.name, part.ref, part.custom_id, part.size, part.mtime)
         path = f"uploads/{self._id}/{self._count}"
         self._count += 1
         try:

@@ -29,7 +29,7 @@ export async function* follow(id, signal) {
     const began = performance.now();
     try {
       const job = await server.job(id, wait, signal);
-      const most = Math.min(job.counts.total, MOST_SHOWN) - seen;
+      const most = Math.min(job.counts.total ?? 0, MOST_SHOWN) - seen;
       const done = job.counts.succeeded + job.counts.failed + job.counts.canceled;
       const results = most > 0 && done > 0 ? await server.results(id, seen, most, signal) : [];
       seen += results.length;

@@ -110,7 +110,7 @@ export class JobView {
     const before = this.#job?.state;
     const { total, succeeded, failed, canceled } = job.counts;
     this.#job = job;
-    const title = job.state === "failed" ? count(total, "photo") + " failed" : TITLES[job.state] ?? job.state;
+    const title = job.state === "failed" && !job.error ? count(total, "photo") + " failed" : TITLES[job.state] ?? job.state;
     $("job-title").textContent = title;
     $("job-bar").value = job.progress;
     $("job-bar").hidden = isOver(job);
@@ -118,7 +118,7 @@ export class JobView {
     $("cancel").hidden = isOver(job) || job.state === "canceling" || job.state === "finishing";
     $("retry").hidden = !(isOver(job) && failed && this.#mayPass(total));
     $("downloads").hidden = !(succeeded + failed);
-    document.title = `${isOver(job) ? title : `${succeeded + failed + canceled} of ${total}`} – Shelfline`;
+    document.title = `${isOver(job) ? title : total === null ? title : `${succeeded + failed + canceled} of ${total}`} – Shelfline`;
     if (job.state !== before) $("announcer").textContent = `${title}. ${$("job-text").textContent}`;
     this.#offerDownloads();
   }
@@ -210,6 +210,7 @@ export class JobView {
 
 function standing({ counts, queue_position: ahead, eta_seconds: left }) {
   const done = counts.succeeded + counts.failed + counts.canceled;
+  if (counts.total === null) return "";
   const parts = [`${done.toLocaleString()} of ${count(counts.total, "photo")}`];
   if (counts.failed) parts.push(`${counts.failed.toLocaleString()} failed`);
   if (ahead) parts.push(`${count(ahead, "job")} ahead`);

@@ -46,6 +46,7 @@ class Bench:
         import redis
 
         self.work, self.client, self.model = work, client, model
+        self.redis_server = redis_server
         self.redis = redis.Redis.from_url(redis_server.url, decode_responses=True)
         self._stack = psutil.Process(stack_pid)
         assert redis_server.process is not None

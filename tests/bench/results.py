@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 import psutil
 
-from api.formats.registry import FormatName
 from tests.bench.throughput import say
 from tests.job_bench import JobBench
 from tests.models import tiny_contract
 from tests.support import RedisServer
 from tests.web_server import web_server
 from workers.catalog import Catalog, Published
+from workers.formats.registry import FormatName
 from workers.jobs import Job
 from workers.redis_link import RedisLink
 from workers.settings import Settings

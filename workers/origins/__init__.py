@@ -19,6 +19,8 @@ class Part:
     content: BinaryIO | None = None
     ref: str = ""
     custom_id: str = ""
+    size: int | None = None  # as it was listed, in bytes, and its
+    mtime: float | None = None  # in seconds since the epoch
 
 
 class Origin(Protocol):

@@ -73,9 +73,7 @@ class Manifest:
                 raise type(error)(f"Row {number} of the manifest: {error}") from error
 
     def _check_size(self) -> None:
-        most = self._settings.max_manifest_bytes
-        if self._content.seek(0, io.SEEK_END) > most:
-            raise ManifestError(f"The manifest has more than {most} bytes: make several jobs of it.")
+        check_manifest_bytes(self._content.seek(0, io.SEEK_END), self._settings)
         self._content.seek(0)
 
     def _part(self, row: Mapping[str, Any]) -> Part:
@@ -130,16 +128,32 @@ def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Pa
         yield io.BytesIO(content), url.rpartition("/")[0]
         return
     path = Path(where)
-    folder = allowed_folder(str(path.parent), settings.folder_roots)
+    check_manifest_file(path, settings)
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise FolderNotFoundError(f"The manifest cannot be read: {error.strerror}.") from error
+    with opened:
+        yield opened, path.parent
+
+
+def check_manifest_file(path: Path, settings: Settings) -> None:
+    """Raise FolderNotAllowedError, FolderNotFoundError or ManifestError where a file cannot be a manifest."""
+    allowed_folder(str(path.parent), settings.folder_roots)
     try:
         # The file itself may be a link to elsewhere.
         if not within_roots(path, settings.folder_roots) or not path.is_file():
             raise FolderNotFoundError("There is no such manifest under an allowed root.")
-        opened = path.open("rb")
+        size = path.stat().st_size
     except (OSError, RuntimeError) as error:
         raise FolderNotFoundError(f"The manifest cannot be read: {error}.") from error
-    with opened:
-        yield opened, folder
+    check_manifest_bytes(size, settings)
+
+
+def check_manifest_bytes(size: int, settings: Settings) -> None:
+    """Raise ManifestError for a manifest of too many bytes."""
+    if size > settings.max_manifest_bytes:
+        raise ManifestError(f"The manifest has more than {settings.max_manifest_bytes} bytes: make several jobs of it.")
 
 
 def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:

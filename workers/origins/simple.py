@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from workers.errors import ImageMissingError
 from workers.locations import list_images
 from workers.origins import Part, sha256
-from workers.references import file_ref
+from workers.references import failed_ref, file_ref
 from workers.sources import printable, walk_images
 from workers.urls import parse_http_url
 
@@ -81,9 +82,13 @@ class Folder:
         yield from ("folder", str(self._folder))
 
     def parts(self) -> Iterator[Part]:
-        """The files, in a stable order; raises FolderNotFoundError."""
-        for path in walk_images(self._folder):
-            yield Part(printable(str(path.relative_to(self._folder))), ref=file_ref(path))
+        """The files, in a stable order, and folders below that cannot be read; raises FolderNotFoundError."""
+        for found in walk_images(self._folder):
+            name = printable(str(found.path.relative_to(self._folder)))
+            if found.error:
+                yield Part(f"{name}/", ref=failed_ref(ImageMissingError(found.error)))
+            else:
+                yield Part(name, ref=file_ref(found.path), size=found.size, mtime=found.mtime)
 
 
 class Location:
@@ -101,5 +106,5 @@ class Location:
 
     def parts(self) -> Iterator[Part]:
         """The files, in a stable order; raises SourceNotAllowedError, SourceUnreadableError."""
-        for name, url in list_images(self._url, self._prefixes):
-            yield Part(printable(name), ref=f"fs:{url}")
+        for found in list_images(self._url, self._prefixes):
+            yield Part(printable(found.name), ref=f"fs:{found.url}", size=found.size, mtime=found.mtime)

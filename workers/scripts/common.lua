@@ -176,7 +176,7 @@ end
 local function end_job(id, retention)
   local key = job_key(id)
   local job, state = as_table(redis.call('HGETALL', key)), 'partial'
-  if tonumber(job.given_up or '0') > 0 then state = job.ending
+  if tonumber(job.given_up or '0') > 0 or job.total == '0' then state = job.ending
   elseif job.succeeded == job.total then state = 'succeeded'
   elseif job.failed == job.total then state = 'failed' end
   redis.call('HSET', key, 'state', state, 'finished_at', fmt(now_ms()))
@@ -193,12 +193,12 @@ end
 -- says whether that is due. `retention` is nothing where images were given up, whose results are still to be written.
 local function finish_if_done(id, retention)
   local key = job_key(id)
-  local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane', 'total', 'given_up')
+  local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane', 'total', 'given_up', 'output')
   if not open(job[3]) or tonumber(job[1]) + tonumber(job[2]) > 0 then return false end
   redis.call('HSET', key, 'state', 'finishing')
   redis.call('ZREM', active_key(job[4], job[5]), id)
   redis.call('ZREM', 'sl:due', 'expire:' .. id, 'topup:' .. id)
-  if retention and tonumber(job[6]) <= SEGMENT and tonumber(job[7] or '0') == 0 then
+  if retention and tonumber(job[6]) <= SEGMENT and tonumber(job[7] or '0') == 0 and not job[8] then
     end_job(id, retention)
     return false
   end
@@ -214,6 +214,29 @@ end
 
 local function count_given_up(target, as, images)
   count_results(target, '', as, as == 'failed' and 'deadline_exceeded' or '', images)
+end
+
+-- Begins the end of a job that was never listed.
+local function end_unlisted(id, ending)
+  redis.call('HSET', job_key(id), 'state', 'finishing', 'ending', ending)
+  redis.call('ZREM', 'sl:due', 'expire:' .. id)
+  add_due('finish:' .. id, now_ms())
+  changed(id)
+end
+
+-- Gives up what of an active job nobody has claimed; what is claimed ends at its worker's next question. Says whether a
+-- duty is due.
+local function give_up_rest(id, ending, as)
+  local key = job_key(id)
+  local queued = redis.call('HGET', key, 'queued')
+  redis.call('HSET', key, 'state', 'canceling', 'ending', ending, 'given_up_as', as, 'queued', 0)
+  redis.call('HINCRBY', key, as, queued)
+  redis.call('HINCRBY', key, 'given_up', queued)
+  count_given_up(redis.call('HGET', key, 'model'), as, queued)
+  account(id, -tonumber(queued))
+  local due = finish_if_done(id)
+  changed(id)
+  return due
 end
 
 -- Ends a claimed image of a job that was canceled or whose time is over. The attempt goes up, so that whoever still

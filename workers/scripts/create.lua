@@ -1,11 +1,12 @@
--- ARGV: the job as JSON, then the first window's name, ref, custom_id, name, ref, custom_id, ...
+-- ARGV: the job as JSON, then the first window's name, ref, custom_id, name, ref, custom_id, ... A job whose `source` is
+-- not '' has no images yet: a duty lists them, see begin.lua.
 -- Answers 'ok', the job's id (another's where this was asked before), its hash, whether to ring, and where it stands;
 -- or why there is none: 'upload_gone', 'parent_gone', 'not_reserved', or 'full' and what of: images, bytes, each with
 -- the owner's limit or everyone's.
 local new = cjson.decode(ARGV[1])
 local id, key = new.id, job_key(new.id)
 local function made(job)
-  return { 'ok', job, redis.call('HGETALL', job_key(job)), rings(new.model, new.queue, new.ring_ms),
+  return { 'ok', job, redis.call('HGETALL', job_key(job)), new.source == '' and rings(new.model, new.queue, new.ring_ms) or 0,
     standing(job, new.model, new.lane) }
 end
 if redis.call('EXISTS', key) == 1 then return made(id) end
@@ -27,19 +28,20 @@ if gone then -- what was stored since then goes as well
   for _, path in ipairs(drafts) do need_again('purge:' .. path) end
   return { 'upload_gone' }
 end
-local now = now_ms()
-redis.call('HSET', key, 'options', new.options, 'model', new.model, 'lane', new.lane, 'state', 'queued',
+local now, listed = now_ms(), new.source == ''
+redis.call('HSET', key, 'options', new.options, 'model', new.model, 'lane', new.lane,
+  'state', listed and 'queued' or 'enumerating',
   'total', new.total, 'queued', new.total, 'running', 0, 'succeeded', 0, 'failed', 0, 'canceled', 0,
   'waiting', 0, 'fed', 0, 'fed_offset', 0, 'upload', new.upload, 'bytes', new.bytes, 'owner', new.owner,
   'retry_of', new.retry_of, 'metadata', new.metadata, 'created_at', fmt(now), 'deadline_at', fmt(now + tonumber(new.deadline_ms)))
 if new.guess ~= '1' then redis.call('HSET', key, 'guess', new.guess) end
 if new.request_id ~= '' then redis.call('HSET', key, 'request_id', new.request_id, 'trace', new.trace) end
+if new.rules then redis.call('HSET', key, unpack(new.rules)) end
 account(id, new.total)
 redis.call('HINCRBY', 'sl:open', 'bytes', new.bytes)
 if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, new.bytes) end
 redis.call('ZADD', 'sl:jobs', fmt(now), id)
 redis.call('ZADD', owner_key(new.owner), fmt(now), id)
-redis.call('ZADD', active_key(new.model, new.lane), fmt(now), id)
 add_due('expire:' .. id, now + tonumber(new.deadline_ms))
 if new.retry_of ~= '' then redis.call('HSET', job_key(new.retry_of), 'retried_as', id) end
 if new.reservation ~= '' then
@@ -61,5 +63,11 @@ for _, endpoint in ipairs(redis.call('ZRANGE', 'sl:endpoints:' .. new.owner, 0, 
   if found[1] == 'enabled' then hook(endpoint, endpoint, found[2], found[3], '', '') end
 end
 if hooks > 0 then redis.call('HSET', key, 'hooks', hooks, 'hooks_open', hooks, 'base_url', new.base_url) end
-feed(id, new.model, new.lane, 0, new.offset, 2)
+if listed then
+  redis.call('ZADD', active_key(new.model, new.lane), fmt(now), id)
+  feed(id, new.model, new.lane, 0, new.offset, 2)
+else
+  redis.call('HSET', key, 'source', new.source)
+  add_due('enumerate:' .. id, now)
+end
 return made(id)

@@ -4,7 +4,7 @@ local id, remembered, which = unpack(ARGV)
 local key = job_key(id)
 local job = as_table(redis.call('HGETALL', key))
 if not job.state then return nil end
-if which == 'over' and (open(job.state) or job.state == 'finishing') then return job.state end
+if which == 'over' and (open(job.state) or job.state == 'finishing' or job.state == 'enumerating') then return job.state end
 account(id, -tonumber(job.queued) - tonumber(job.running))
 redis.call('HINCRBY', 'sl:open', 'bytes', -tonumber(job.bytes))
 if job.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. job.owner, -tonumber(job.bytes)) end

@@ -8,6 +8,23 @@ local function code_of(result)
   local failure = cjson.decode(result).error
   return failure and failure.code or ''
 end
+
+-- A job that fails at more than its `max_failure_rate`, once enough of its images are done, is given up.
+local function give_up_if_hopeless(id, most, least)
+  local job = redis.call('HMGET', job_key(id), 'state', 'succeeded', 'failed', 'queued', 'running')
+  local failed = tonumber(job[3])
+  local done = tonumber(job[2]) + failed
+  if not active(job[1]) or done < least or failed <= most * done or tonumber(job[4]) + tonumber(job[5]) == 0 then
+    return false
+  end
+  redis.call('HSET', job_key(id), 'error', cjson.encode({
+    code = 'too_many_failures', retryable = false,
+    detail = fmt(failed) .. ' of the first ' .. fmt(done) .. ' images failed, more than max_failure_rate allows ('
+      .. string.format('%g', most) .. '): the rest was given up. See the errors of those that failed.',
+  }))
+  return give_up_rest(id, 'failed', 'canceled')
+end
+
 for i = 3, #ARGV, 9 do
   local stream, entry_id, id, index, attempt, outcome, version, result, made = unpack(ARGV, i, i + 8)
   if counts({ job = id, index = index, attempt = attempt }) then
@@ -17,7 +34,7 @@ for i = 3, #ARGV, 9 do
     redis.call('HINCRBY', key, 'running', -1)
     redis.call('HINCRBY', key, outcome, 1)
     if version ~= '' then redis.call('HINCRBY', key, 'version:' .. version, 1) end
-    local job = redis.call('HMGET', key, 'total', 'guess')
+    local job = redis.call('HMGET', key, 'total', 'guess', 'failure_rate', 'failure_least')
     local total = tonumber(job[1])
     if job[2] and made ~= '0' then
       redis.call('HINCRBY', key, 'rows', made)
@@ -29,6 +46,7 @@ for i = 3, #ARGV, 9 do
       add_due('seal:' .. id .. ':' .. fmt(number), now_ms())
       due = 1
     end
+    if job[3] and outcome == 'failed' and give_up_if_hopeless(id, tonumber(job[3]), tonumber(job[4])) then due = 1 end
     if finish_if_done(id, ARGV[2]) then due = 1 end
     settled[id] = (settled[id] or 0) + 1
     local why = outcome == 'failed' and code_of(result) or ''

@@ -56,7 +56,7 @@ def baidu_batch_text(results: Iterable[Mapping[str, Any]], job: JobDocument, lab
         if size > MOST_BATCH_BYTES:
             break
         bodies.append(body)
-    left_out = job.counts.total - len(bodies)
+    left_out = (job.counts.total or 0) - len(bodies)
     more = {"left_out": left_out, "results": f"{job.urls.results}?format=baidu"} if left_out else {}
     return _text({"requestId": job.id, "results": bodies, "resultNum": len(bodies), "extInfos": more})
 

@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from api.cli import app
 from api.client import ShelflineClient
 from api.errors import ApiError, ConnectionFailedError, UsageError
-from api.formats.registry import FormatName
 from tests.flaky_proxy import Harm, flaky
 from tests.job_bench import JobBench
 from tests.support import RedisServer
 from tests.web_server import PROJECT, web_server
+from workers.formats.registry import FormatName
 from workers.jobs import JobState
 from workers.redis_link import RedisLink
 from workers.settings import Settings

@@ -256,8 +256,8 @@ def _long_queue(lab: Lab) -> TestResponse:
 
 
 def _manifest(lab: Lab) -> TestResponse:
-    (lab.root / "list.jsonl").write_text('{"nothing": 1}\n')
-    return lab.call(**_json(manifest=f"{lab.root}/list.jsonl"))
+    files = {"manifest": (io.BytesIO(b'{"nothing": 1}\n'), "list.jsonl")}
+    return lab.call(data=files, content_type="multipart/form-data")
 
 
 def _undrawable(content: bytes) -> Callable[[Lab], TestResponse]:
@@ -339,6 +339,10 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
         values=dict.fromkeys(("job_id", "model", "webhook_id", "delivery_id"), "") | {"index": "-1"}
     ),
     "not_ready": lambda lab: lab.call(),
+    "output_not_allowed": lambda lab: lab.call(**_json(items=[{"image": "eHg="}], output_url="s3://elsewhere/x")),
+    "output_unusable": lambda lab: lab.call(
+        http=lab.client(output_prefixes=("nosuch://x",)), **_json(items=[{"image": "eHg="}], output_url="nosuch://x/y")
+    ),
     "queue_full": _full_queue,
     "rate_limited": lambda lab: _with_key(lab, rate="1/hour", calls=2),
     "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10, max_json_bytes=1)),

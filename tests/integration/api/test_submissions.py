@@ -66,15 +66,13 @@ def test_every_form_is_accepted(make_http: Callable[..., FlaskClient], tmp_path:
         archive("a.jpg"),
     ):
         status, job = send(http, body)
-        assert (status, job["counts"]["total"], job["metadata"]) == (202, 1, {}), body
+        state, total = ("queued", 1) if isinstance(body, bytes) or "items" in body else ("enumerating", None)
+        assert (status, job["state"], job["counts"]["total"], job["metadata"]) == (202, state, total, {}), body
 
 
 def test_what_is_refused(make_http: Callable[..., FlaskClient], tmp_path: Path) -> None:
     """Each with the status and the code of its kind."""
     http = make_http(source_prefixes=("memory://photos",))
-    (tmp_path / "root" / "m.csv").write_text("file\na.jpg\n")
-    (tmp_path / "root" / "outside.csv").write_text("path\n/etc/passwd.jpg\n")
-    (tmp_path / "root" / "empty.csv").write_text("path\n")
     twice = [{"image": IMAGE, "custom_id": "a"}] * 2
     for body, status, code in (
         (b"no archive", 422, "archive_invalid"),
@@ -85,9 +83,6 @@ def test_what_is_refused(make_http: Callable[..., FlaskClient], tmp_path: Path) 
         ({"source": "memory://photos/gone"}, 422, "source_unreadable"),
         ({"manifest": "/etc/passwd"}, 403, "folder_not_allowed"),
         ({"manifest": str(tmp_path / "root" / "gone.csv")}, 422, "folder_not_found"),
-        ({"manifest": str(tmp_path / "root" / "m.csv")}, 422, "manifest_invalid"),
-        ({"manifest": str(tmp_path / "root" / "outside.csv")}, 403, "folder_not_allowed"),
-        ({"manifest": str(tmp_path / "root" / "empty.csv")}, 422, "no_images"),
     ):
         assert send(http, body) == (status, code), body
 

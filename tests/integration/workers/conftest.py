@@ -49,6 +49,9 @@ class NoBell:
     def send(self, model: str) -> None:
         """Do nothing."""
 
+    def ring_duties(self) -> None:
+        """Do nothing."""
+
 
 class Worker:
     """What a test does with a worker: submit, detect, look."""
@@ -71,10 +74,17 @@ class Worker:
         return self.intake.submit_files(files, JobOptions("default", **options))
 
     def detect(self) -> None:
-        """What one ring makes a worker do, and the duties that follow."""
+        """What one ring makes a worker do, and the duties around it."""
+        self.listed()
         self.runtime.detect("default")
         self.runtime.do_duties()
         self.runtime._parts.upkeep.submit(lambda: None).result()  # the duties that the pipeline itself had done
+        self.runtime._aside.submit(lambda: None).result()
+
+    def listed(self) -> None:
+        """What is to be listed is listed."""
+        self.runtime.do_duties()
+        self.runtime._aside.submit(lambda: None).result()
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """The results so far, each image once, the job's counts adding up."""

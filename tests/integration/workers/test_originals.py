@@ -10,10 +10,9 @@ from PIL import Image
 
 from tests.integration.workers.conftest import photo
 from workers.errors import ArchiveEntryError, ItemNotFoundError, JobGoneError, JobNotFoundError
-from workers.jobs import JobOptions
+from workers.jobs import JobOptions, manifest_path
 from workers.originals import Originals, image_type
 from workers.references import failed_ref
-from workers.sources import manifest_path
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker
@@ -40,6 +39,9 @@ def test_an_image_far_down_a_long_list(worker: Worker, originals: Originals, tmp
     for number in range(2003):
         (tmp_path / f"{number:04}.png").write_bytes(b"%d" % number)
     job = worker.intake.submit_folder(str(tmp_path), JobOptions("default"))
+    with pytest.raises(ItemNotFoundError, match="not listed yet"):
+        originals.read(job.id, 0)
+    worker.listed()
 
     assert [originals.read(job.id, index) for index in (0, 999, 1000, 1001, 2002)] == [
         b"0",
@@ -54,6 +56,7 @@ def test_images_that_are_not_there(worker: Worker, originals: Originals, tmp_pat
     """Each reason has its own error: no such job, a deleted job, no such image, bytes that are gone."""
     (tmp_path / "a.png").write_bytes(photo(1))
     job = worker.intake.submit_folder(str(tmp_path), JobOptions("default"))
+    worker.listed()
     with pytest.raises(JobNotFoundError):
         originals.read("job_" + "0" * 32, 0)
     for index in (-1, 1):

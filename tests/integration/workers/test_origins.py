@@ -16,7 +16,6 @@ from workers.errors import (
     ArchiveTooLargeError,
     DuplicateIdError,
     IdempotencyMismatchError,
-    NoImagesError,
     QueueFullError,
     SourceNotAllowedError,
     SourceUnreadableError,
@@ -58,6 +57,15 @@ def outcomes(worker: Worker, job: Job) -> list[tuple[str, str]]:
     """Name and state, or error code, of each image once the job is done."""
     worker.detect()
     return [(one["name"], one.get("error", {}).get("code", one["state"])) for one in worker.results(job)]
+
+
+def why(worker: Worker, job: Job) -> str:
+    """Why a job that could not be listed failed."""
+    worker.listed()
+    worker.runtime.do_duties()
+    found = worker.store.get(job.id)
+    assert (found.state, found.total, worker.results(job)) == ("failed", 0, [])
+    return str(found.error["code"])
 
 
 def test_an_archive(worker: Worker) -> None:
@@ -106,7 +114,8 @@ def test_another_store(make_worker: Callable[..., Worker], store: Any) -> None:
     worker = make_worker(source_prefixes=("memory://photos",), max_image_bytes=10_000)
     store.pipe_file("/photos/large.png", b"x" * 10_001)
     job = worker.intake.submit_location("memory://photos/", OPTIONS)
-    assert job.total == 3
+    worker.listed()
+    assert worker.store.get(job.id).total == 3
     store.rm("/photos/a/c.png")
 
     assert outcomes(worker, job) == [
@@ -131,7 +140,9 @@ def test_locations_outside_the_prefixes(make_worker: Callable[..., Worker], stor
 def test_a_worker_that_does_not_allow_what_the_api_did(make_worker: Callable[..., Worker], store: Any) -> None:
     """The worker looks at its own setting, whatever stands in the queue."""
     assert store.exists("/photos/b.png")
-    job = make_worker(source_prefixes=("memory://photos",)).intake.submit_location("memory://photos", OPTIONS)
+    first = make_worker(source_prefixes=("memory://photos",))
+    job = first.intake.submit_location("memory://photos", OPTIONS)
+    first.listed()
     assert {code for _, code in outcomes(make_worker(source_prefixes=("memory://x",)), job)} == {"image_missing"}
 
 
@@ -143,8 +154,7 @@ def test_stores_that_cannot_be_read(
     store.pipe_file("/none/readme.txt", b"x")
     with pytest.raises(SourceUnreadableError, match="nothing at the location"):
         worker.intake.submit_location("memory://photos/gone", OPTIONS)
-    with pytest.raises(NoImagesError):
-        worker.intake.submit_location("memory://none", OPTIONS)
+    assert why(worker, worker.intake.submit_location("memory://none", OPTIONS)) == "no_images"
     with pytest.raises(SourceUnreadableError, match="nosuch:// cannot be opened"):
         worker.intake.submit_location("nosuch://x", OPTIONS)
 
@@ -152,11 +162,12 @@ def test_stores_that_cannot_be_read(
         raise ZeroDivisionError("credentials\nwith a second line")
 
     monkeypatch.setattr(type(store), "ls", failing)
-    with pytest.raises(SourceUnreadableError, match=r"cannot be listed: credentials\."):
-        worker.intake.submit_location("memory://photos", OPTIONS)
+    assert why(worker, worker.intake.submit_location("memory://photos", OPTIONS)) == "source_unreadable"
     monkeypatch.setattr(type(store), "open", failing)
-    with pytest.raises(SourceUnreadableError, match="cannot be read"):
-        worker.intake.submit_manifest_at("memory://photos/m.csv", OPTIONS)
+    assert why(worker, worker.intake.submit_manifest_at("memory://photos/b.png", OPTIONS)) == "source_unreadable"
+    monkeypatch.setattr(type(store), "info", failing)
+    with pytest.raises(SourceUnreadableError, match=r"cannot be read: credentials\."):
+        worker.intake.submit_location("memory://photos", OPTIONS)
 
 
 def test_a_manifest_that_lies_beside_its_images(make_worker: Callable[..., Worker], tmp_path: Path, store: Any) -> None:
@@ -171,7 +182,7 @@ def test_a_manifest_that_lies_beside_its_images(make_worker: Callable[..., Worke
     store.pipe_file("/photos/m.jsonl", b'{"path": "a/c.png", "custom_id": "x"}\n')
     job = worker.intake.submit_manifest_at("memory://photos/m.jsonl", OPTIONS)
     assert outcomes(worker, job) == [("a/c.png", "succeeded")]
-    with pytest.raises(SourceUnreadableError, match="no manifest"):
+    with pytest.raises(SourceUnreadableError, match="nothing at"):
         worker.intake.submit_manifest_at("memory://photos/gone.jsonl", OPTIONS)
 
 
@@ -211,12 +222,15 @@ def test_more_images_than_a_job_takes(make_worker: Callable[..., Worker], tmp_pa
     for submit in (
         lambda: worker.intake.submit_items([Item(image=b"x")] * 2, OPTIONS),
         lambda: worker.intake.submit_archive(archive(("a.png", b"x"), ("b.png", b"x")), OPTIONS),
-        lambda: worker.intake.submit_location("memory://photos", OPTIONS),
-        lambda: worker.intake.submit_manifest_at(str(tmp_path / "m.csv"), OPTIONS),
-        lambda: worker.intake.submit_folder(str(tmp_path), OPTIONS),
     ):
         with pytest.raises(TooManyImagesError):
             submit()
+    for job in (
+        worker.intake.submit_location("memory://photos", OPTIONS),
+        worker.intake.submit_manifest_at(str(tmp_path / "m.csv"), OPTIONS),
+        worker.intake.submit_folder(str(tmp_path), OPTIONS),
+    ):
+        assert why(worker, job) == "too_many_images"
 
 
 def test_the_same_submission_with_the_same_key(make_worker: Callable[..., Worker], tmp_path: Path, store: Any) -> None:

@@ -98,6 +98,7 @@ class QueueMachine(QueueRules):
                 one == key and not claimed and attempt == 0 for (one, _, attempt), claimed in entries.items()
             ) <= window(self.settings)
             if job.state not in OPEN:
+                assert job.state != "enumerating" or f"enumerate:{key}" in self.memory.due
                 continue
             for index, item in enumerate(job.items):
                 if item.state == "running":
@@ -166,6 +167,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         upload_grace_seconds=GRACE,
         retention_seconds=RETENTION,
         max_waiting_images=60,
+        folder_roots=(tmp_path,),
+        failure_least=3,
         max_waiting_images_per_key=20,
     )
     yield lambda: QueueMachine(link, settings)

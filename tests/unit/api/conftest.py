@@ -32,6 +32,7 @@ from workers.jobs import Job, JobOptions, JobState, Lane, NewJob, new_id
 from workers.keys import ApiKey
 from workers.load import Estimate
 from workers.origins.simple import Item
+from workers.selection import Selection
 from workers.settings import Settings
 from workers.tracing import Tracer
 
@@ -122,13 +123,14 @@ class MemoryIntake:
     uploads: list[tuple[str, bytes]] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     where: str = ""
+    selection: Selection = field(default_factory=Selection)
     error: Exception | None = None
     terms: Terms = PLAIN
     outcome: dict[str, Any] | None = None  # ends each job at once
 
-    def submit_folder(self, folder: str, options: JobOptions, terms: Terms) -> Job:
+    def submit_folder(self, folder: str, options: JobOptions, terms: Terms, selection: Selection) -> Job:
         """A job of the files of a folder."""
-        self.terms = terms
+        self.terms, self.selection = terms, selection
         if not Path(folder).is_relative_to(self.root):
             raise FolderNotAllowedError("not under a root")
         if not Path(folder).is_dir():
@@ -156,9 +158,9 @@ class MemoryIntake:
         self.terms, self.uploads = terms, [("manifest", content.read())]
         return self._create(1, options)
 
-    def submit_location(self, url: str, options: JobOptions, terms: Terms) -> Job:
+    def submit_location(self, url: str, options: JobOptions, terms: Terms, selection: Selection) -> Job:
         """A job of one image; the location is kept."""
-        self.terms, self.where = terms, url
+        self.terms, self.where, self.selection = terms, url, selection
         return self._create(1, options)
 
     submit_manifest_at = submit_location

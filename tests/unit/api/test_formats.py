@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from api.formats.coco import write_coco
-from api.formats.document import write_json
-from api.formats.jsonl import write_jsonl
-from api.formats.registry import FORMATS, FormatName
-from api.formats.robot import write_baidu
-from api.formats.source import ResultSource, Writer
-from api.formats.table import COLUMNS, defused, write_csv
 from serving.contract import Contract, Label
+from workers.formats.coco import write_coco
+from workers.formats.document import write_json
+from workers.formats.jsonl import write_jsonl
+from workers.formats.registry import FORMATS, FormatName
+from workers.formats.robot import write_baidu
+from workers.formats.source import ResultSource, Writer
+from workers.formats.table import COLUMNS, defused, write_csv
 from workers.labels import Labels
 
 CONTRACT = Contract(

@@ -22,6 +22,8 @@ DEFAULTS = {
     "priority": None,
     "tiles": "off",
     "overlap": 0.2,
+    "max_failure_rate": None,
+    "cache": False,
 }
 
 
@@ -124,7 +126,7 @@ def test_wrong_form_fields_are_named(http: FlaskClient, form: dict[str, str], co
         ('{"folder": "/a", "min_score": "0.5"}', "invalid_request", "min_score"),
         ('{"folder": "/a", "min_score": NaN}', "invalid_request", "NaN"),
         ('{"folder": "/a", "max_detections": true}', "invalid_request", "max_detections"),
-        ('{"folder": "/a", "annotate": true}', "unknown_field", "annotate"),
+        ('{"folder": "/a", "annotate": true}', "invalid_request", "annotate"),
         ('{"folder": "/a", "webhook": "x"}', "invalid_request", "webhook"),
     ],
 )

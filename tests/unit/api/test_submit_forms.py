@@ -13,6 +13,8 @@ from flask.testing import FlaskClient
 
 from tests.support import wait_until
 from workers.origins.simple import Item
+from workers.outputs import Output
+from workers.selection import Selection
 from workers.webhooks.hooks import new_secret
 
 if TYPE_CHECKING:
@@ -167,7 +169,7 @@ def test_a_zip_above_the_limit(http: FlaskClient, backend: MemoryBackend) -> Non
 def test_options_of_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
     """Every option is shown with the job; in a form metadata is JSON."""
     options = {"model_version": 3, "min_score": 0.5, "max_detections": 5, "priority": "interactive"}
-    options |= {"tiles": "2x3", "overlap": 0.25}
+    options |= {"tiles": "2x3", "overlap": 0.25, "max_failure_rate": 0.5, "cache": True}
     metadata = {"shelf": "7", "store": "Köln"}
 
     by_json = http.post("/v1/jobs", json={"items": [{"image": BASE64}], "metadata": metadata, **options}).get_json()
@@ -203,6 +205,17 @@ def test_options_of_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
         {"tiles": True},
         {"overlap": -0.1},
         {"overlap": 0.9},
+        {"max_failure_rate": 1.1},
+        {"cache": 1},
+        {"annotate": 1},
+        {"annotate": -1, "output_url": "s3://b/c"},
+        {"output_formats": ["xml"]},
+        {"output_url": ""},
+        {"sample": 0},
+        {"include": ["[z-a]"]},
+        {"include": ["*" * 5]},
+        {"exclude": [""]},
+        {"seed": -1},
     ],
 )
 def test_wrong_options(http: FlaskClient, wrong: dict[str, Any]) -> None:
@@ -210,10 +223,22 @@ def test_wrong_options(http: FlaskClient, wrong: dict[str, Any]) -> None:
     assert next(iter(wrong)) in _problem(http, {"items": [{"image": BASE64}], **wrong})
 
 
-@pytest.mark.parametrize("name", ["annotate"])
-def test_options_that_are_not_there_yet(http: FlaskClient, name: str) -> None:
-    """They are refused, not ignored."""
-    assert name in _problem(http, {"items": [{"image": BASE64}], name: True}, code="unknown_field")
+def test_some_of_the_images(http: FlaskClient, backend: MemoryBackend) -> None:
+    """As they are asked for; items are named one by one."""
+    asked = {"include": ["a/**"], "exclude": ["*.png"], "limit": 5, "sample": 9, "seed": 3}
+    assert http.post("/v1/jobs", json={"source": "s3://bucket/x", **asked}).status_code == 202
+    assert backend.intake.selection == Selection(("a/**",), ("*.png",), 5, 9, 3)
+    assert "limit" in _problem(http, {"items": [{"image": BASE64}], "limit": 1})
+
+
+def test_where_results_are_written(http: FlaskClient, backend: MemoryBackend) -> None:
+    """In JSON, and in a form."""
+    asked = {"output_url": "s3://b/c", "output_formats": ["csv", "parquet"], "annotate": 5000}
+    assert http.post("/v1/jobs", json={"items": [{"image": BASE64}], **asked}).status_code == 202
+    assert backend.intake.terms.output == Output("s3://b/c", ("csv", "parquet"), 1000)
+    fields = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": "s3://b/c", "output_formats": "coco, csv"}
+    assert http.post("/v1/jobs", data=fields, content_type="multipart/form-data").status_code == 202
+    assert backend.intake.terms.output == Output("s3://b/c", ("coco", "csv"), 0)
 
 
 def test_a_submission_that_waits_for_the_end(http: FlaskClient, backend: MemoryBackend) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from api.formats.source import Result, ResultSource
+from workers.formats.source import Result, ResultSource
 from workers.labels import Labels
 
 # Neither can stand in a name: there the quotes would be escaped.

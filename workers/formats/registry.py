@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from api.formats.coco import write_coco
-from api.formats.document import write_json
-from api.formats.jsonl import write_jsonl
-from api.formats.robot import write_baidu
-from api.formats.source import Writer
-from api.formats.table import write_csv
+from workers.formats.coco import write_coco
+from workers.formats.document import write_json
+from workers.formats.jsonl import write_jsonl
+from workers.formats.robot import write_baidu
+from workers.formats.source import Writer
+from workers.formats.table import write_csv
 
 
 class FormatName(StrEnum):

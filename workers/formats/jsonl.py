@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from api.formats.source import ResultSource
+from workers.formats.source import ResultSource
 
 
 def write_jsonl(source: ResultSource) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from api.formats.source import ResultSource
+from workers.formats.source import ResultSource
 
 
 def write_json(source: ResultSource) -> Iterator[str]:

@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from api.formats.source import Result, ResultSource
+from workers.formats.source import Result, ResultSource
 
 COLUMNS = (
     "index", "name", "custom_id", "state", "width", "height", "model", "model_version",
     "label", "score", "xmin", "ymin", "xmax", "ymax", "error_code", "error_detail",
 )  # fmt: skip
+_NO_DETECTION = (None,) * 6  # label, score and box
 _BYTE_ORDER_MARK = "\ufeff"  # without it Excel takes UTF-8 for the machine's own code page
-_NO_DETECTION = ("",) * 6  # label, score and box
 # The last four are full-width = + - @: spreadsheets of East Asia run them too.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -30,30 +30,23 @@ def write_csv(source: ResultSource) -> Iterator[str]:
     out.write(_BYTE_ORDER_MARK)
     rows.writerow(COLUMNS)
     for line in source.lines():
-        rows.writerows(_rows(json.loads(line)))
+        for row in detection_rows(json.loads(line)):
+            rows.writerow("" if one is None else defused(one) if isinstance(one, str) else one for one in row)
         yield out.getvalue()
         out.seek(0)
         out.truncate()
     yield out.getvalue()
 
 
-def _rows(result: Result) -> Iterator[tuple[Any, ...]]:
+def detection_rows(result: Result) -> Iterator[tuple[Any, ...]]:
+    """What stands in COLUMNS for each detection of an image, at least one row; None where there is nothing to say."""
     error = result.get("error") or {}
-    image = (
-        result["index"],
-        defused(result["name"]),
-        defused(result.get("custom_id") or ""),
-        result["state"],
-        result.get("width", ""),
-        result.get("height", ""),
-        defused(result.get("model", "")),
-        result.get("model_version", ""),
-    )
-    failure = (error.get("code", ""), defused(error.get("detail", "")))
+    image = tuple(result.get(name) for name in COLUMNS[:8])
+    failure = (error.get("code"), error.get("detail"))
     for found in result.get("detections", ()):
         box = found["box"]
         sides = (box["xmin"], box["ymin"], box["xmax"], box["ymax"])
-        yield (*image, defused(found["label"]), found["score"], *sides, *failure)
+        yield (*image, found["label"], found["score"], *sides, *failure)
     if not result.get("detections"):
         yield (*image, *_NO_DETECTION, *failure)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from api.formats.source import ResultSource
 from workers.baidu import baidu_body, request_id_of
+from workers.formats.source import ResultSource
 
 
 def write_baidu(source: ResultSource) -> Iterator[str]:

@@ -1,0 +1,327 @@
+"""Listing named sources, on a real Redis and through a whole worker: what is found, what is odd, who dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.workers.conftest import Worker, photo
+from workers import references
+from workers.errors import ImageChangedError, JobStateError, NoImagesError
+from workers.jobs import Job, JobOptions, JobState
+from workers.selection import Selection
+from workers.sources import FoundFile, walk_images
+
+OPTIONS = JobOptions("default")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve photos in two folders."""
+    found = tmp_path / "photos"
+    for number in range(12):
+        path = found / ("ab"[number % 2]) / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo(number))
+    return found
+
+
+def names(worker: Worker, job: Job) -> list[str]:
+    worker.detect()
+    assert worker.store.get(job.id).state.terminal
+    return [one["name"] for one in worker.results(job)]
+
+
+def outcome(one: dict[str, Any]) -> str:
+    return str(one["error"]["code"] if one["state"] == "failed" else one["state"])
+
+
+def manifests(worker: Worker) -> list[Path]:
+    return list(Path(worker.settings.blob_url).rglob("manifest*"))
+
+
+def test_a_folder_is_accepted_before_it_is_listed(worker: Worker, folder: Path) -> None:
+    """Its total is not known; then it is that of what was found, with size and mtime, in a stable order."""
+    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    assert (job.state, job.total, job.queued, job.progress) == (JobState.ENUMERATING, 0, 0, 0.0)
+    assert manifests(worker) == []
+
+    worker.listed()
+
+    found = worker.store.get(job.id)
+    assert (found.state, found.total, found.queued, found.lane) == (JobState.QUEUED, 12, 12, "bulk")
+    lines = [json.loads(line) for line in Path(worker.blobs._path(found.manifest)).read_text().splitlines()]
+    assert [line[0] for line in lines] == [f"a/{n:02}.png" for n in range(0, 12, 2)] + [
+        f"b/{n:02}.png" for n in range(1, 12, 2)
+    ]
+    stats = [(folder / line[0]).stat() for line in lines]
+    assert [line[3:] for line in lines] == [[one.st_size, one.st_mtime] for one in stats]
+    assert names(worker, job) == [line[0] for line in lines]
+
+
+def test_a_small_folder_is_interactive(worker: Worker, folder: Path) -> None:
+    """How many there are decides about the lane, unless the caller did."""
+    job = worker.intake.submit_folder(str(folder / "a"), OPTIONS)
+    other = worker.intake.submit_folder(str(folder / "a"), JobOptions("default", priority="bulk"))
+    worker.listed()
+    assert [worker.store.get(one.id).lane for one in (job, other)] == ["interactive", "bulk"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(include=("a/*",), limit=2), ["a/00.png", "a/02.png"]),
+        (Selection(exclude=("*[0-8].png",)), ["b/09.png"]),
+    ],
+)
+def test_some_of_a_folder(worker: Worker, folder: Path, selection: Selection, expected: list[str]) -> None:
+    assert names(worker, worker.intake.submit_folder(str(folder), OPTIONS, selection=selection)) == expected
+
+
+def test_a_sample_of_a_folder(worker: Worker, folder: Path) -> None:
+    """The same each time; another seed gives another."""
+    found = [
+        names(worker, worker.intake.submit_folder(str(folder), OPTIONS, selection=Selection(sample=4, seed=seed)))
+        for seed in (0, 0, 1)
+    ]
+    assert found[0] == found[1] == sorted(found[0])
+    assert len(found[0]) == len(found[2]) == 4
+    assert found[0] != found[2]
+
+
+def test_odd_files_are_a_failed_item_each(worker: Worker, folder: Path, tmp_path: Path) -> None:
+    """A fifo, links that dangle, lead in a circle or out of the root; a link to a photo beside it is that photo."""
+    odd = folder / "odd"
+    odd.mkdir()
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.png"
+    outside.write_bytes(photo(1))
+    os.mkfifo(odd / "1-fifo.png")
+    (odd / "2-dangling.png").symlink_to("nothing.png")
+    (odd / "3-circle.png").symlink_to("3-circle.png")
+    (odd / "4-outside.png").symlink_to(outside)
+    (odd / "5-inside.png").symlink_to(folder / "a" / "00.png")
+    (odd / "6-folder.png").mkdir()
+    (odd / "7-vanishes.png").write_bytes(photo(1))
+    (odd / "8-empty.png").touch()
+    (odd / os.fsdecode(b"9-\xff\n.png")).write_bytes(photo(1))
+    job = worker.intake.submit_folder(str(odd), OPTIONS)
+    worker.listed()
+    (odd / "7-vanishes.png").unlink()
+
+    assert names(worker, job)[-1] == "9-\\udcff\n.png"
+    assert [outcome(one) for one in worker.results(job)] == [
+        *["image_missing"] * 4,
+        "succeeded",
+        "image_missing",
+        "image_decode_failed",
+        "succeeded",
+    ]
+
+
+def test_a_file_that_is_swapped_for_a_link(worker: Worker, folder: Path, tmp_path: Path) -> None:
+    """Whether the file or a folder above it: what lies outside of the root is not read."""
+    outside = tmp_path.parent / f"{tmp_path.name}-swapped"
+    outside.mkdir()
+    for number in range(12):
+        (outside / f"{number:02}.png").write_bytes(photo(number))
+    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    worker.listed()
+    (folder / "a" / "00.png").unlink()
+    (folder / "a" / "00.png").symlink_to(outside / "00.png")
+    (folder / "b").rename(folder / "c")
+    (folder / "b").symlink_to(outside)
+
+    names(worker, job)
+
+    assert [outcome(one) for one in worker.results(job)] == [
+        "image_missing",
+        *["succeeded"] * 5,
+        *["image_missing"] * 6,
+    ]
+
+
+def test_a_file_that_was_replaced_is_done_as_it_is_at_its_turn(worker: Worker, folder: Path) -> None:
+    """Not as it was when it was listed."""
+    job = worker.intake.submit_folder(str(folder / "a"), OPTIONS)
+    worker.listed()
+    (folder / "a" / "00.png").write_bytes(photo(2))
+    names(worker, job)
+    results = worker.results(job)
+    assert results[0]["detections"] == results[1]["detections"]
+
+
+def test_a_file_that_grows_while_it_is_read(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails alone, and may be tried again; where it stops growing soon it is done."""
+    growing = {folder / "a" / "00.png": 99, folder / "a" / "02.png": 1}
+    once = references._read_once
+
+    def read(path: Path, settings: Any) -> Any:
+        bounded = references.bounded
+
+        def grows(found: Any, most: int) -> bytes:
+            content = bounded(found, most)
+            if growing.get(path, 0) > 0:
+                growing[path] -= 1
+                with path.open("ab") as more:
+                    more.write(b"x")
+            return content
+
+        with monkeypatch.context() as patch:
+            patch.setattr(references, "bounded", grows)
+            return once(path, settings)
+
+    monkeypatch.setattr(references, "_read_once", read)
+    monkeypatch.setattr(references, "_PAUSE_SECONDS", 0.01)
+    job = worker.intake.submit_folder(str(folder / "a"), OPTIONS)
+    names(worker, job)
+    found = worker.results(job)
+    assert [outcome(one) for one in found] == [ImageChangedError.code, *["succeeded"] * 5]
+    assert found[0]["error"]["retryable"]
+
+
+def test_a_folder_below_that_cannot_be_read(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a failed item: its photos must not be missed without a word."""
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if os.fspath(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert list(walk_images(folder))[-1] == FoundFile(
+        folder / "b", error="The folder cannot be read: Permission denied."
+    )
+    job = worker.intake.submit_folder(str(folder), OPTIONS, selection=Selection(include=("*.png",)))
+    assert names(worker, job)[-1] == "b/"
+    assert outcome(worker.results(job)[-1]) == "image_missing"
+
+
+def test_what_can_be_told_at_once(worker: Worker, tmp_path: Path) -> None:
+    """An empty folder; one without photos ends its job, with the reason."""
+    (tmp_path / "none").mkdir()
+    with pytest.raises(NoImagesError):
+        worker.intake.submit_folder(str(tmp_path / "none"), OPTIONS)
+    (tmp_path / "none" / "readme.txt").touch()
+    job = worker.intake.submit_folder(str(tmp_path / "none"), OPTIONS)
+    assert names(worker, job) == []
+    found = worker.store.get(job.id)
+    assert (found.state, found.error["code"], found.progress) == (JobState.FAILED, "no_images", 1.0)
+    with pytest.raises(JobStateError):
+        worker.intake.retry(job.id)
+    worker.store.delete(job.id)
+    worker.runtime.do_duties()
+    assert manifests(worker) == []
+
+
+@pytest.mark.parametrize("rows", ["path\n/etc/passwd.jpg\n", "file\na.jpg\n", "path\n"])
+def test_a_manifest_that_is_wrong(worker: Worker, tmp_path: Path, rows: str) -> None:
+    """Its job fails as a whole, and says which row it is."""
+    (tmp_path / "m.csv").write_text(rows)
+    job = worker.intake.submit_manifest_at(str(tmp_path / "m.csv"), OPTIONS)
+    assert names(worker, job) == []
+    found = worker.store.get(job.id)
+    assert (found.state, found.total) == (JobState.FAILED, 0)
+    assert "Row 2" in found.error["detail"] or found.error["code"] == "no_images"
+
+
+def test_ends_while_it_is_listed(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canceled, or out of time: it is over at once, and whoever lists it changes nothing any more."""
+    listing, go_on = threading.Event(), threading.Event()
+    walk = walk_images
+
+    def slow(where: Path) -> Iterator[FoundFile]:
+        listing.set()
+        assert go_on.wait(10)
+        yield from walk(where)
+
+    monkeypatch.setattr("workers.origins.simple.walk_images", slow)
+    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    worker.runtime.do_duties()
+    assert listing.wait(10)
+    with pytest.raises(JobStateError, match="enumerating"):
+        worker.store.delete(job.id)
+    worker.store.cancel(job.id)
+    worker.runtime.do_duties()
+    assert worker.store.get(job.id).state is JobState.CANCELED
+    worker.store.delete(job.id)
+    worker.runtime.do_duties()
+    go_on.set()
+    worker.listed()
+    worker.listed()
+    assert manifests(worker) == []
+    assert worker.link.client.zcard("sl:due") == 0
+    assert worker.link.client.keys("sl:job:*") == []
+
+
+def test_one_that_was_taken_for_dead_changes_nothing(
+    make_worker: Callable[..., Worker], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paused for longer than its lease; the manifest that is worked off is the other's."""
+    worker = make_worker(lease_seconds=0.5)
+    first, go_on = threading.Event(), threading.Event()
+    walk = walk_images
+
+    def slow(where: Path) -> Iterator[FoundFile]:
+        if not first.is_set():
+            first.set()
+            assert go_on.wait(10)
+            (folder / "a" / "new.png").write_bytes(photo(1))
+        yield from walk(where)
+
+    monkeypatch.setattr("workers.origins.simple.walk_images", slow)
+    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    worker.runtime.do_duties()
+    assert first.wait(10)
+    other = worker.another()
+    while worker.store.get(job.id).state is JobState.ENUMERATING:
+        other.do_duties()
+    manifest = worker.store.get(job.id).manifest
+    go_on.set()
+    worker.listed()
+    assert worker.store.get(job.id).manifest == manifest
+    assert len(names(worker, job)) == 12
+
+
+def test_a_job_waits_for_room_in_the_queue(make_worker: Callable[..., Worker], folder: Path) -> None:
+    """It was accepted, so it stays; one for which there never is room fails."""
+    worker = make_worker(max_waiting_images=15, lease_seconds=0.5)
+    before = worker.submit(*[photo(number) for number in range(9)])
+    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    worker.listed()
+    assert worker.store.get(job.id).state is JobState.ENUMERATING
+    while not worker.store.get(job.id).state.terminal:
+        worker.detect()
+    assert worker.store.get(before.id).state is JobState.SUCCEEDED
+    assert len(names(worker, job)) == 12
+    for number in range(4):
+        (folder / f"{number}.png").touch()
+    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    assert names(worker, job) == []
+    assert worker.store.get(job.id).error["code"] == "too_many_images"
+
+
+def test_a_hopeless_job_is_given_up(make_worker: Callable[..., Worker], folder: Path) -> None:
+    """Once enough is done: what is not yet done is canceled, and the job says why."""
+    worker = make_worker(failure_least=5, batch_rows=1)
+    for path in sorted((folder / "a").iterdir())[1:]:
+        path.write_bytes(b"no image")
+    job = worker.intake.submit_folder(str(folder), JobOptions("default", max_failure_rate=0.5))
+    while not worker.store.get(job.id).state.terminal:
+        worker.detect()
+    found = worker.store.get(job.id)
+    assert (found.state, found.error["code"]) == (JobState.FAILED, "too_many_failures")
+    assert found.failed + found.succeeded >= 5
+    assert found.canceled == 12 - found.succeeded - found.failed > 0
+    assert "more than max_failure_rate allows (0.5)" in found.error["detail"]
+    assert len(worker.results(job)) == 12
+
+    job = worker.intake.submit_folder(str(folder), JobOptions("default", max_failure_rate=0.9))
+    assert len(names(worker, job)) == 12
+    assert worker.store.get(job.id).state is JobState.PARTIAL

@@ -1,0 +1,62 @@
+"""What a job came to, in numbers: of bounded size, whatever the job's."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from workers.documents import rfc3339
+from workers.jobs import Job
+
+_BINS = 20  # of the scores, 0.05 each
+_MOST_LABELS = 10_000
+
+
+class Summary:
+    """Counts results, one after the other."""
+
+    def __init__(self) -> None:
+        self._states: Counter[str] = Counter()
+        self._labels: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._versions: Counter[str] = Counter()
+        self._scores = [0] * _BINS
+        self._cached = 0
+
+    def add(self, line: str) -> None:
+        """Count one result, JSON as it is stored."""
+        result = json.loads(line)
+        self._states[result["state"]] += 1
+        self._cached += result.get("cached", False)
+        if result["state"] == "failed":
+            self._failures[result["error"]["code"]] += 1
+        if "model_version" in result:
+            self._versions[str(result["model_version"])] += 1
+        for found in result.get("detections", ()):
+            if found["label"] in self._labels or len(self._labels) < _MOST_LABELS:
+                self._labels[found["label"]] += 1
+            self._scores[min(int(found["score"] * _BINS), _BINS - 1)] += 1
+
+    def document(self, job: Job, finished_at: float) -> dict[str, Any]:
+        """The summary of a job that is about to end; its rate is that from its first claim on."""
+        seconds = finished_at - job.started_at if job.started_at else 0.0
+        done = self._states["succeeded"] + self._states["failed"]
+        return {
+            "job": job.id,
+            "model": job.options.model,
+            "model_versions": dict(sorted(self._versions.items())),
+            "images": {
+                "total": job.total,
+                **{name: self._states[name] for name in ("succeeded", "failed", "canceled")},
+            },
+            "cached": self._cached,
+            "detections": sum(self._scores),
+            "labels": dict(self._labels.most_common()),
+            "scores": {"from": [round(number / _BINS, 2) for number in range(_BINS)], "count": self._scores},
+            "failures": dict(self._failures.most_common()),
+            "created_at": rfc3339(job.created_at),
+            "started_at": rfc3339(job.started_at),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(done / seconds, 2) if seconds > 0 else None,
+        }
