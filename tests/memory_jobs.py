@@ -14,6 +14,7 @@ from typing import Any
 LANES = ("interactive", "bulk")
 ACTIVE = {"queued", "running"}
 OPEN = ACTIVE | {"canceling"}
+AHEAD = 10**12  # ms that a duty goes before others for which somebody waits
 
 
 def name_of(index: int) -> str:
@@ -287,7 +288,7 @@ class MemoryJobs:
         ):
             self._end(key, retention)
             return False
-        self.add_due(f"finish:{key}", self.now)
+        self.add_due(f"finish:{key}", self.now - AHEAD)
         return True
 
     def _end(self, key: str, retention: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.memory_jobs import ACTIVE, LANES, OPEN, Entry, MemoryJob, MemoryJobs, name_of
+from tests.memory_jobs import ACTIVE, AHEAD, LANES, OPEN, Entry, MemoryJob, MemoryJobs, name_of
 from workers import results
 from workers.jobs import ImageSource
 
@@ -74,7 +74,7 @@ class MemoryQueue(MemoryJobs):
                 else:
                     self._drop(entry)
                 if job and self.waiting(entry.job) < int(window) / 2 and job.fed < len(job.items):
-                    due = self.add_due(f"topup:{entry.job}", self.now) or due
+                    due = self.add_due(f"topup:{entry.job}", self.now - AHEAD) or due
             return count > 0 and len(items) == want
 
         take("bulk", int(kept))
@@ -108,7 +108,7 @@ class MemoryQueue(MemoryJobs):
                 number = int(index) // self.segment
                 mates = job.items[number * self.segment : (number + 1) * self.segment]
                 if len(job.items) > self.segment and all(one.result is not None for one in mates):
-                    self.add_due(f"seal:{key}:{number}", self.now)
+                    self.add_due(f"seal:{key}:{number}", self.now - AHEAD)
                     due = 1
                 if outcome == "failed" and self._is_hopeless(job):
                     due = 1 if self._give_up_rest(key, "failed") else due
@@ -213,7 +213,7 @@ class MemoryQueue(MemoryJobs):
         if job and job.state in ACTIVE and job.fed < len(job.items) and self.waiting(key) < int(window) / 2:
             if not flat:
                 return 0
-            self.due[duty] = self.now
+            self.due[duty] = self.now - AHEAD
         else:
             self.end_duty(duty, lease)
         return 1

@@ -18,6 +18,7 @@ DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
 UPKEEP_QUEUE = "upkeep"
 DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
 PROBE_SECONDS = 5.0  # between looks at the model server where no work makes a worker look anyway
+_MOST_UPKEEP = 2  # messages of a queue for upkeep: then nobody takes them up
 RING_SECONDS = 2  # how long a ring may be under way; then the key is gone, and the next addition rings again
 
 
@@ -72,8 +73,10 @@ class CeleryBell:
             _lost(DUTIES_TASK, error)
 
     def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
-        """Have a worker run an upkeep task, once in so many seconds among all workers."""
+        """Have a worker run an upkeep task, once in so many seconds among all workers; not where such rings pile up."""
         with translated():
+            if self._link.client.llen(queue) >= _MOST_UPKEEP:
+                return
             if self._link.client.set(_upkeep_key(task), "1", nx=True, px=int(once_in * 1000)):
                 self._send(task, queue, [])
 

@@ -69,7 +69,7 @@ class Claiming:
         rows, most = self._batch_rows, 2 * self._batch_rows - sum(in_hand.values())
         room = most if most >= rows and over_for < 0 else 0
         taken = self._take_over(room) if room else []
-        room -= len(taken)
+        room = max(0, room - sum(one.rows for one in taken))
         interactive = max(room, rows - in_hand["interactive"])
         if any(one.starts for one in taken) or interactive <= 0:
             self.work_left = self.work_left or bool(taken)

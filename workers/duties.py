@@ -31,6 +31,8 @@ from workers.store import REMEMBERED_SECONDS
 
 log = structlog.get_logger(__name__)
 
+MOST_DUTIES = 100  # of one run
+
 _Handler = Callable[[str, str, str], None]
 
 
@@ -73,7 +75,7 @@ class Duties:
             "purge": self._purge,
         }
 
-    def run_due(self, most: int = 100) -> int:
+    def run_due(self, most: int = MOST_DUTIES) -> int:
         """Do up to `most` due duties; returns how many were tried. One that fails stays, and is tried again later."""
         for done in range(most):
             leased = self._link.run("lease_duty", self._lease_ms)

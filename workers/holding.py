@@ -26,6 +26,9 @@ class Holding:
     def __bool__(self) -> bool:
         return bool(self._mine)
 
+    def __contains__(self, delivery: Delivery) -> bool:
+        return delivery.held in self._mine
+
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """From now on these are in hand, and their leases renewed."""
         if not self._mine:

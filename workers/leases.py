@@ -65,7 +65,8 @@ class Leases:
                 log.exception("leases not renewed", images=len(held))
                 continue
             with self._lock:
+                lost &= self._held.keys()  # the others were settled or handed back meanwhile
                 for one in lost:
-                    self._held.pop(one, None)
+                    del self._held[one]
             if lost:
                 log.warning("images taken over by another worker", images=len(lost))

@@ -123,7 +123,7 @@ class Pipeline:
         """Send the next batch if the model is free: a full one, or all there is once nothing more is on its way."""
         if self._predicting is not None or self._parts.draining():
             return
-        if self._suspects and not (self._ready or self._preparing):
+        if self._suspects and not (self._ready or self._preparing or self._alone):
             suspect = self._suspects[0]
             self._start([suspect])
             self._suspects.popleft()
@@ -247,7 +247,7 @@ class Pipeline:
         settled, duty_due = self._holding.settle()
         for one in settled if self._digests else ():
             self._digests.pop(one, None)
-        if self._alone in settled:
+        if self._alone is not None and self._alone not in self._holding:
             self._alone = None
         if duty_due:
             self._parts.upkeep.submit(self._parts.duties.run_due)

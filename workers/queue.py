@@ -91,15 +91,22 @@ class WorkQueue:
         taken of the bulk lane before that. The last image taken may make more rows than there is room for.
         """
         late = most if interactive is None else interactive
-        answer = json.loads(self._link.run("claim", target, self.consumer, late, most, kept, self._window))
-        return Claim([_delivery(item) for item in answer["items"]], answer["due"], answer["more"])
+        due = False
+        while True:
+            answer = json.loads(self._link.run("claim", target, self.consumer, late, most, kept, self._window))
+            due = due or answer["due"]
+            if answer["items"] or not answer["more"]:  # else it met nothing but images that nobody waits for
+                return Claim([_delivery(item) for item in answer["items"]], due, answer["more"])
 
     def waits(self, target: str, lane: Lane) -> bool:
         """Whether an image of a lane waits that nobody has claimed; unlike a claim it writes nothing to the disk."""
         return bool(self._link.run("waiting", target, lane))
 
     def take_over(self, target: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
-        """Take images whose worker gave no sign of life for a lease; one that was started before comes alone."""
+        """Take images that make `most` rows, whose worker gave no sign of life for a lease.
+
+        One that was started before comes alone. The last image taken may make more rows than there is room for.
+        """
         mine = [f"{stream} {entry}" for stream, entry in held]
         return [
             _delivery(item)

@@ -18,7 +18,7 @@ from workers.cache import ResultCache
 from workers.calling import ModelCalls
 from workers.catalog import Catalog
 from workers.celery_app import create_celery
-from workers.duties import Duties
+from workers.duties import MOST_DUTIES, Duties
 from workers.errors import StoreUnavailableError
 from workers.fetcher import Fetcher
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
@@ -133,11 +133,20 @@ class Runtime:
         return True
 
     def do_duties(self) -> None:
-        """Do what is due."""
+        """Do what is due. Of what is very much the rest is done aside: images need not wait for it."""
+        if self._some_duties() == MOST_DUTIES:
+            self._parts.upkeep.submit(self._other_duties)
+
+    def _other_duties(self) -> None:
+        while not self._stopping.is_set() and self._some_duties() == MOST_DUTIES:
+            pass
+
+    def _some_duties(self) -> int:
         try:
-            self._parts.duties.run_due()
+            return self._parts.duties.run_due()
         except StoreUnavailableError as error:
             log.warning("duties wait", error=str(error))
+            return 0
 
     def probe(self) -> None:
         """Look at the models that jobs may ask for, and publish what is found."""

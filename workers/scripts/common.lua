@@ -4,6 +4,7 @@ local GROUP = 'workers'
 local SEGMENT = 1000
 local RATE_HALF_MS = 30000
 local PROGRESS_MS = 5000
+local AHEAD_MS = 1e12
 
 local function fmt(number) return string.format('%.0f', number) end
 
@@ -28,6 +29,9 @@ local function open(state) return active(state) or state == 'canceling' end
 
 -- Says whether the duty is new: one that is due or under way already stays as it is.
 local function add_due(member, at) return redis.call('ZADD', 'sl:due', 'NX', fmt(at), member) == 1 end
+
+-- Of a duty that the model or a caller waits for: it goes before all that only tidies up, however long that is due.
+local function urgent() return now_ms() - AHEAD_MS end
 
 -- A need that may come while somebody does the duty: another score, so that its record stays when that is done.
 local function need_again(member) redis.call('ZADD', 'sl:due', fmt(now_ms()), member) end
@@ -77,6 +81,14 @@ end
 local function drop_entry(stream, entry)
   redis.call('XACK', stream, GROUP, entry)
   redis.call('XDEL', stream, entry)
+end
+
+-- Whether an entry waits there that nobody has claimed. Not by the group's `lag`: it is unknown as soon as an entry in
+-- between was deleted.
+local function unclaimed(stream)
+  if redis.call('EXISTS', stream) == 0 then return false end
+  local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
+  return #redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1) > 0
 end
 
 -- Puts further images of a job into its lane, and has the sweep look there: ARGV[from], ARGV[from + 1], ... are name,
@@ -202,7 +214,7 @@ local function finish_if_done(id, retention)
     end_job(id, retention)
     return false
   end
-  add_due('finish:' .. id, now_ms())
+  add_due('finish:' .. id, urgent())
   return true
 end
 

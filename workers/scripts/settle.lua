@@ -43,7 +43,7 @@ for i = 3, #ARGV, 9 do
     rows = rows + math.max(1, tonumber(made))
     local number = math.floor(tonumber(index) / SEGMENT)
     if total > SEGMENT and redis.call('HLEN', segment) == math.min(SEGMENT, total - number * SEGMENT) then
-      add_due('seal:' .. id .. ':' .. fmt(number), now_ms())
+      add_due('seal:' .. id .. ':' .. fmt(number), urgent())
       due = 1
     end
     if job[3] and outcome == 'failed' and give_up_if_hopeless(id, tonumber(job[3]), tonumber(job[4])) then due = 1 end

@@ -15,10 +15,7 @@ for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
           redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, consumer.name)
         end
       end
-      local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
-      -- not the group's `lag`: it is unknown as soon as an entry in between was deleted
-      local unclaimed = redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)
-      if #unclaimed > 0 or #redis.call('XPENDING', stream, GROUP, 'IDLE', ARGV[1], '-', '+', 1) > 0 then
+      if unclaimed(stream) or #redis.call('XPENDING', stream, GROUP, 'IDLE', ARGV[1], '-', '+', 1) > 0 then
         models[#models + 1] = model
         break
       end

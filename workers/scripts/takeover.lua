@@ -1,18 +1,18 @@
--- ARGV: model, consumer, lease in ms, most images, then the entries that the caller itself holds ("stream entry").
--- Takes what nobody renewed for a lease. What was started before is taken one at a time: it may be what killed them.
+-- ARGV: model, consumer, lease in ms, most rows, then the entries that the caller itself holds ("stream entry").
+-- Takes what nobody renewed for a lease; the last image may make more rows. What was started before is taken one at a time: it may be what killed them.
 local model, consumer, lease, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 -- A Redis that has just come back saw no renewals while it was away: everyone gets one whole lease first.
 local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
 if uptime * 1000 < lease then return '[]' end
 local held = {}
 for i = 5, #ARGV do held[ARGV[i]] = true end
-local items, alone = {}, false
+local items, rows, alone = {}, 0, false
 for _, lane in ipairs({ 'interactive', 'bulk' }) do
   local stream = stream_key(model, lane)
   local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', 64)
   if pending.err then pending = {} end
   for _, row in ipairs(pending) do
-    if alone or #items >= most then break end
+    if alone or rows >= most then break end
     local entry_id = row[1]
     local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
     if not found then
@@ -27,6 +27,7 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
         if item.starts == 0 or #items == 0 then
           redis.call('XCLAIM', stream, GROUP, consumer, 0, entry_id, 'JUSTID')
           items[#items + 1] = item
+          rows = rows + item.rows
           alone = item.starts > 0
         end
       end

@@ -11,7 +11,7 @@ local need = active(job.state) and tonumber(job.fed) < tonumber(job.total)
   and runs_low(id, job.waiting, window)
 if need and #ARGV < 7 then return 0 end -- nothing came of the manifest: tried again after the lease, not at once
 if need then
-  redis.call('ZADD', 'sl:due', fmt(now_ms()), duty)
+  redis.call('ZADD', 'sl:due', fmt(urgent()), duty)
 else
   end_duty(duty, lease)
 end

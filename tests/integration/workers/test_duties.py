@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from tests.integration.workers.test_queue import Bench
 from tests.support import wait_until
 from workers.errors import StoreUnavailableError
-from workers.jobs import JobOptions
+from workers.jobs import JobOptions, JobState
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 
@@ -90,3 +91,15 @@ def test_an_upload_that_took_too_long_leaves_nothing(bench: Bench) -> None:
     bench.duties.run_due()
     assert bench.link.client.zcard("sl:due") == 0
     assert [path for path in Path(bench.settings.blob_url).rglob("*") if path.is_file()] == []
+
+
+def test_what_somebody_waits_for_goes_before_what_tidies_up(bench: Bench) -> None:
+    """However much of that is due, and for however long: a lane is filled up, and a job ended, by the next two."""
+    yesterday = (time.time() - 86400) * 1000
+    bench.link.client.zadd("sl:due", {f"retire:job_{number:032x}": yesterday for number in range(500)})
+    large, canceled = bench.submit(100), bench.submit(1)
+    bench.store.cancel(canceled.id)
+    bench.one.claim("default", 24)
+    bench.duties.run_due(2)
+    assert int(bench.link.client.hget(f"sl:job:{large.id}", "fed")) > 32
+    assert bench.check(canceled.id).state is JobState.CANCELED

@@ -91,6 +91,31 @@ def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker
     assert life > 40  # it was a whole life
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_of_a_small_job_that_stops_after_any_command(make_worker: Callable[..., Worker]) -> None:
+    """A job of one segment ends with its last result, without a duty: there is nothing between the two."""
+    worker = make_worker(batch_rows=1, lease_seconds=0.5)
+    life, stopped = 0, True
+    while stopped:
+        worker.link.client.flushall()
+        job = worker.submit(photo(0), b"no image", photo(2))
+        runtime = worker.another()
+        mortal = Mortal(runtime._link, life)
+        live(runtime, worker.store, job)
+        stopped = mortal.stopped
+        finish(worker, job)
+        found = worker.store.get(job.id)
+        assert (found.state, found.succeeded, found.failed) == (JobState.PARTIAL, 2, 1)
+        assert [line["state"] for line in worker.results(job)] == ["succeeded", "failed", "succeeded"]
+        client = worker.link.client
+        assert client.xlen("sl:lane:default:interactive") == 0
+        assert client.hgetall("sl:open")["images"] == "0"
+        assert client.keys(f"sl:job:{job.id}:*") == [f"sl:job:{job.id}:seg:0"]
+        assert client.zrange("sl:due", 0, -1) == [f"retire:{job.id}"]
+        life += 1
+    assert life > 8  # it was a whole life
+
+
 def test_a_front_end_that_stops_after_any_command(make_worker: Callable[..., Worker]) -> None:
     """Either the job is there and is done, or it is not, and then nothing of it stays."""
     worker = make_worker(upload_grace_seconds=0.5)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -25,7 +26,8 @@ from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
 from workers import images, pipeline
 from workers.catalog import Catalog
-from workers.jobs import JobOptions, JobState
+from workers.jobs import JobOptions, JobState, Outcome
+from workers.queue import Delivery
 
 from .conftest import Worker, photo
 
@@ -295,3 +297,35 @@ def test_boxes_are_in_pixels_of_the_original(worker: Worker) -> None:
     assert (result["width"], result["height"], result["name"]) == (32, 32, "0.png")
     assert result["detections"][0]["box"] == {"ymin": 3.2, "xmin": 6.4, "ymax": 16.0, "xmax": 19.2}
     assert result["detections"][0]["box_normalized"] == {"ymin": 0.1, "xmin": 0.2, "ymax": 0.5, "xmax": 0.6}
+
+
+def test_suspects_run_one_after_the_other(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one begins when the result of the one before is stored: its death would count against that one."""
+    job = worker.submit(*[photo(number) for number in range(3)])
+    worker.link.client.hset(f"sl:job:{job.id}:items", mapping={f"starts:{number}": 1 for number in range(3)})
+    happened: list[str] = []
+    parts = worker.runtime._parts
+    start, settle = parts.queue.start, parts.store.settle
+
+    def started(deliveries: Sequence[Delivery]) -> set[tuple[str, str]]:
+        happened.extend(f"start {one.index}" for one in deliveries)
+        return start(deliveries)
+
+    def settled(outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
+        happened.extend(f"settle {one.index}" for one in outcomes)
+        return settle(outcomes, busy_seconds)
+
+    monkeypatch.setattr(parts.queue, "start", started)
+    monkeypatch.setattr(parts.store, "settle", settled)
+    worker.detect()
+    assert happened == [f"{what} {number}" for number in range(3) for what in ("start", "settle")]
+
+
+def test_suspects_that_the_model_rejects(worker: Worker, server: ScriptedServer) -> None:
+    """Each is handed back and waits for the breaker; none holds up those after it."""
+    job = worker.submit(*[photo(number) for number in range(3)])
+    worker.link.client.hset(f"sl:job:{job.id}:items", mapping={f"starts:{number}": 1 for number in range(3)})
+    server.fault = lambda _images: grpc.StatusCode.INTERNAL
+    worker.detect()
+    now = worker.store.get(job.id)
+    assert (server.batches, now.queued, now.running) == ([1, 1, 1], 3, 0)

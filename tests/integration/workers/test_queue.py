@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import free_port, wait_until
-from workers.bell import CeleryBell
+from workers.bell import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryBell
 from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
 from workers.duties import Duties
@@ -340,3 +340,48 @@ def test_a_manifest_that_is_cut_short_is_not_retried_at_once(bench: Bench) -> No
     bench.one.claim("default", 24)
     assert bench.duties.run_due() == 1
     assert bench.duties.run_due() == 0
+
+
+def test_a_claim_passes_over_any_number_of_given_up_images(bench: Bench) -> None:
+    """A few hundred at a time, since Redis does nothing else meanwhile; what lies behind them is claimed."""
+    for _ in range(80):
+        bench.store.cancel(bench.submit(8).id)
+    live = bench.submit(1)
+    stream = "sl:lane:default:interactive"
+    answer = json.loads(bench.link.run("claim", "default", "one", 8, 8, 0, 32))
+    assert (answer["items"], answer["more"]) == ([], True)
+    assert 0 < bench.link.client.xlen(stream) < 641
+    assert [one.job for one in bench.two.claim("default", 8).deliveries] == [live.id]
+    assert bench.link.client.xlen(stream) == 1
+
+
+def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
+    """An image in tiles makes many: no more are taken than there is room for, but for the last one's."""
+    files = [(f"{number}.jpg", io.BytesIO(b"x")) for number in range(6)]
+    bench.intake.submit_files(files, JobOptions("default", tiles="2x3"))
+    assert [one.rows for one in bench.one.claim("default", 42).deliveries] == [7] * 5
+    taken: list[Delivery] = []
+    wait_until(lambda: taken.extend(bench.two.take_over("default", 16, [])) or taken, 10)
+    assert len(taken) == 3
+
+
+def test_upkeep_does_not_pile_up(settings: Settings, link: RedisLink) -> None:
+    """Where the pool's processes are stuck, the sweep goes on and nobody takes its messages up."""
+    bell = CeleryBell(link, create_celery(settings))
+    for _ in range(50):
+        for task in (DUTIES_TASK, PROBE_TASK):
+            bell.ring_upkeep(task, once_in=60.0)
+            link.client.delete(f"sl:upkeep:{task}")  # as its time to live does
+    assert 1 <= link.client.llen(UPKEEP_QUEUE) <= 2
+    bell.close()
+
+
+def test_whoever_is_busy_sees_that_others_wait(bench: Bench) -> None:
+    """Also where the other's ring is long over, and where so many rings wait that it cannot ring again."""
+    bench.submit(3)
+    assert bench.link.run("others", "default", UPKEEP_QUEUE) == 0
+    bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], JobOptions("default", model_version=2))
+    bench.link.client.delete("sl:ring:default@2")
+    assert bench.link.run("others", "default", UPKEEP_QUEUE) == 1
+    bench.one.claim("default@2", 1)
+    assert bench.link.run("others", "default", UPKEEP_QUEUE) == 0

@@ -1,0 +1,57 @@
+"""The thread that renews leases, on a queue that answers as it is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+import structlog
+
+from workers.jobs import JobOptions
+from workers.leases import Leases
+from workers.queue import Delivery
+
+
+class Queue:
+    """Says of every entry that it is no longer the caller's, once it may."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        self.asked.set()
+        assert self.may_answer.wait(10)
+        return set(held)
+
+
+def delivery(entry: str) -> Delivery:
+    return Delivery("stream", entry, "job", 0, "0", 0, 0, "a.jpg", "blob:a", "", 1, JobOptions("default"))
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+@pytest.fixture
+def leases(queue: Queue) -> Iterator[Leases]:
+    found = Leases(queue, 0.03)  # type: ignore[arg-type]  # all of a queue that it needs
+    yield found
+    queue.may_answer.set()
+    found.stop()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_what_was_settled_meanwhile_is_not_lost(queue: Queue, leases: Leases, *, settled: bool) -> None:
+    """It is gone as well, but nobody took it over, and the log must not say so."""
+    with structlog.testing.capture_logs() as logs:
+        mine = delivery("1-0")
+        leases.hold([mine])
+        assert queue.asked.wait(10)
+        if settled:
+            leases.release([mine])
+        queue.may_answer.set()
+        leases.stop()
+    assert leases.held == []
+    assert [one["images"] for one in logs] == ([] if settled else [1])
