@@ -83,12 +83,12 @@ local function drop_entry(stream, entry)
   redis.call('XDEL', stream, entry)
 end
 
--- Whether an entry waits there that nobody has claimed. Not by the group's `lag`: it is unknown as soon as an entry in
--- between was deleted.
+-- The first entry there that nobody has claimed, or nothing. Not by the group's `lag`: it is unknown as soon as an entry
+-- in between was deleted.
 local function unclaimed(stream)
-  if redis.call('EXISTS', stream) == 0 then return false end
+  if redis.call('EXISTS', stream) == 0 then return nil end
   local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
-  return #redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1) > 0
+  return redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
 end
 
 -- Puts further images of a job into its lane, and has the sweep look there: ARGV[from], ARGV[from + 1], ... are name,

@@ -7,8 +7,7 @@ for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
     local stream, held, waits = stream_key(model, lane), 0, 0
     if redis.call('EXISTS', stream) == 1 then
       held = redis.call('XPENDING', stream, GROUP)[1]
-      local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
-      local first = redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
+      local first = unclaimed(stream)
       if first then waits = math.max(0, now - tonumber(string.match(first[1], '^%d+'))) end
     end
     local job = redis.call('ZRANGE', active_key(model, lane), 0, 0, 'WITHSCORES')
@@ -19,9 +18,13 @@ for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
     }
   end
 end
-local function due(key)
-  local oldest = redis.call('ZRANGEBYSCORE', key, '-inf', fmt(now), 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  return { count = redis.call('ZCOUNT', key, '-inf', fmt(now)), age = oldest and now - tonumber(oldest) or 0 }
+local function age(key, from, to)
+  local oldest = redis.call('ZRANGEBYSCORE', key, from, fmt(to), 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return oldest and to - tonumber(oldest) or 0
+end
+local function due(key) -- the urgent ones have scores of their own
+  local oldest = math.max(age(key, '-inf', now - AHEAD_MS), age(key, fmt(now - AHEAD_MS / 2), now))
+  return { count = redis.call('ZCOUNT', key, '-inf', fmt(now)), age = oldest }
 end
 return cjson.encode({
   lanes = #lanes > 0 and lanes or nil, duties = due('sl:due'), webhooks = due('sl:due:webhooks'),

@@ -99,6 +99,20 @@ def test_ages_and_lanes(worker: Worker) -> None:
     assert held["shelfline_oldest_job_seconds", "bulk", "default"] == 0
 
 
+@pytest.mark.parametrize("urgent", [True, False])
+def test_the_age_of_what_is_due(worker: Worker, *, urgent: bool) -> None:
+    """Of the end of a job, which goes before what only tidies up, as of that: since when it is due."""
+    if urgent:
+        worker.store.cancel(worker.submit(photo(0)).id)
+    else:
+        worker.link.client.zadd("sl:due", {"retire:job_0": time.time() * 1000})
+    time.sleep(0.2)
+    found = shown(worker)
+
+    assert found["shelfline_due_duties",] == 1
+    assert 0.1 < found["shelfline_oldest_due_duties_seconds",] < 30
+
+
 def test_one_version_has_lanes_of_its_own(worker: Worker) -> None:
     """They are shown together with those of the model."""
     worker.submit(photo(1))
