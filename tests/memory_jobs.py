@@ -143,7 +143,7 @@ class MemoryJobs:
         self.jobs[key] = MemoryJob(new, [Item() for _ in range(int(new["total"]))])
         if new["source"]:
             self.jobs[key].state = "enumerating"
-            self.add_due(f"enumerate:{key}", self.now)
+            self.add_due(f"enumerate:{key}", self.now - AHEAD)
         for draft in _drafts(new):
             del self.due[draft]
         self.add_due(f"expire:{key}", self.now + int(new["deadline_ms"]))
@@ -181,7 +181,7 @@ class MemoryJobs:
         job = self.jobs[key]
         job.state, job.ending = "finishing", ending
         self.due.pop(f"expire:{key}", None)
-        self.add_due(f"finish:{key}", self.now)
+        self.add_due(f"finish:{key}", self.now - AHEAD)
 
     def _found(self, new: dict[str, Any]) -> list[str] | None:
         """The job that was made of this before."""

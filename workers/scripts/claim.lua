@@ -1,6 +1,7 @@
 -- ARGV: model, consumer, most rows of the interactive lane, most of all, how many of these are the bulk lane's if it
 -- has them, window. An image makes one row or more; the last one may make more than there is room for. Answers JSON:
--- items, whether a duty became due, and whether unclaimed work may be left, behind what nobody waits for if no items came.
+-- items, whether a duty became due, and whether unclaimed work may be left; without items, that lies behind images of which
+-- nobody waits for the result.
 local LOOKS = 500 -- of one run: Redis does nothing else meanwhile
 local model, consumer = ARGV[1], ARGV[2]
 local interactive, most, kept, window = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])

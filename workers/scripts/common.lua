@@ -232,7 +232,7 @@ end
 local function end_unlisted(id, ending)
   redis.call('HSET', job_key(id), 'state', 'finishing', 'ending', ending)
   redis.call('ZREM', 'sl:due', 'expire:' .. id)
-  add_due('finish:' .. id, now_ms())
+  add_due('finish:' .. id, urgent())
   changed(id)
 end
 

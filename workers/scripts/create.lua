@@ -68,6 +68,6 @@ if listed then
   feed(id, new.model, new.lane, 0, new.offset, 2)
 else
   redis.call('HSET', key, 'source', new.source)
-  add_due('enumerate:' .. id, now)
+  add_due('enumerate:' .. id, urgent())
 end
 return made(id)

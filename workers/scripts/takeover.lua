@@ -1,5 +1,6 @@
 -- ARGV: model, consumer, lease in ms, most rows, then the entries that the caller itself holds ("stream entry").
--- Takes what nobody renewed for a lease; the last image may make more rows. What was started before is taken one at a time: it may be what killed them.
+-- Takes what nobody renewed for a lease; the last image may make more rows. What was started before is taken one at a
+-- time: it may be what killed them.
 local model, consumer, lease, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 -- A Redis that has just come back saw no renewals while it was away: everyone gets one whole lease first.
 local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
