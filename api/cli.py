@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -12,8 +13,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api.detect import DetectRequest, run_detect
+from api.client import Options
+from api.detect import run_detect
+from api.detect_request import MOST_PICTURES, DetectRequest
 from api.doctor_command import doctor
+from api.errors import UsageError
 from api.job_commands import Key, Url, Var, commands
 from api.keys_command import app as keys_app
 from api.plan import PROJECT
@@ -21,6 +25,8 @@ from api.refusals import KeyMissingError
 from api.up import run_stack
 from api.webhooks_command import app as webhooks_app
 from serving.errors import ShelflineError
+from workers.formats.registry import FormatName
+from workers.selection import Selection
 
 CANNOT = 2
 _FILE_COLUMNS = 120
@@ -41,9 +47,15 @@ def _shelfline() -> None:
 
 @app.command()
 def detect(
-    paths: Annotated[list[Path], typer.Argument(metavar="FOLDER_OR_FILES...", help="Folders and files of photos.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="FOLDER_OR_FILES...", help="Folders and files of photos.")
+    ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Where results.jsonl and annotated/ are written.")] = Path("out"),
+    forms: Annotated[
+        list[FormatName] | None, typer.Option("--format", help="Also results in this format; may be repeated.")
+    ] = None,
+    annotate: Annotated[int, typer.Option(min=0, help="Draw at most so many pictures.")] = MOST_PICTURES,
     model: Annotated[str | None, typer.Option(help="The model; the server's default where left out.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most detections an image.")] = None,
@@ -51,13 +63,69 @@ def detect(
     overlap: Annotated[
         float | None, typer.Option(min=0, max=0.8, help="How much of a tile its neighbour shows.")
     ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Only photos of such names, as in '*.jpg' or 'aisle-?/**'; may be repeated."),
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No photos of such names; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only so many, chosen by a hash of their names.")] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Take results that were made before of the same bytes, by the same version.")
+    ] = False,
+    max_failure_rate: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Give a job up where more than this part of its photos fails.")
+    ] = None,
+    watch_folder: Annotated[
+        bool, typer.Option("--watch-folder", help="Then wait for new photos and detect them too, until Ctrl-C.")
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Come back to a job, and write its results.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what an interrupted run has done.")] = False,
+    upload: Annotated[bool, typer.Option("--upload", help="Send the photos also where the server could read them.")] = (
+        False
+    ),
     url: Url = None,
     key: Key = None,
     var: Var = Path("var"),
     models: Models = Path("models"),
 ) -> None:
-    """Detect the objects in photos; starts the stack for the time of the run where none is running."""
-    asked = DetectRequest(paths, out, var, models, url, key, model, min_score, max_detections, tiles, overlap)
+    """Detect the objects in photos; starts the stack for the time of the run where none is running.
+
+    Ended at any point, the same command goes on where it was.
+    """
+    if bool(paths) == bool(resume):
+        raise UsageError("Name folders or files of photos, or --resume a job: one of both.")
+    options: Options = {
+        "model": model,
+        "min_score": min_score,
+        "max_detections": max_detections,
+        "tiles": tiles,
+        "overlap": overlap,
+        "max_failure_rate": max_failure_rate,
+        "cache": cache or None,
+    }
+    try:
+        selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, sample)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    asked = DetectRequest(
+        paths or [],
+        out,
+        var,
+        models,
+        url,
+        key,
+        options,
+        selection,
+        forms or [],
+        annotate,
+        watch_folder,
+        upload,
+        restart,
+        resume,
+    )
     raise typer.Exit(run_detect(asked, console=_console(), status=Console(stderr=True)))
 
 
@@ -95,6 +163,9 @@ def models(context: typer.Context) -> None:
 def main() -> None:
     """Run a command; what is wrong is one line on stderr and exit status 2."""
     signal.signal(signal.SIGTERM, _end_in_order)
+    for stream in (sys.stdout, sys.stderr):  # names of photos may have what a terminal's encoding has not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ShelflineError as error:

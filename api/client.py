@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from api.connection import Connection, problem
 from api.errors import ApiError, ConnectionFailedError
 from api.following import JobEvent, parsed_events
 from api.multipart import MultipartUpload
+from serving.contract import Contract
 from workers.documents import JobDocument, JobsDocument
 from workers.formats.registry import FormatName
 from workers.jobs import JobState, Lane
@@ -97,21 +99,24 @@ class ShelflineClient:
 
     def submit_files(
         self,
-        files: Iterable[tuple[str, Path]],
+        files: Iterable[tuple[str, str | os.PathLike[str]]],
         *,
         idempotency_key: str | None = None,
+        unreadable: Callable[[int, OSError], None] | None = None,
         **options: Unpack[Options],
     ) -> JobDocument:
         """Upload files, (name, path) each, as one job, however many; one of them is open at a time.
 
-        Raises OSError for a file that cannot be read.
+        Raises OSError for a file that cannot be read; where `unreadable` is given, that is told its number and why
+        instead, and what could be read of it is sent.
         """
-        fields = {name: _field(value) for name, value in options.items() if value is not None}
-        body = MultipartUpload(files, fields)
-        headers = {"Content-Type": body.content_type, _KEY: idempotency_key or secrets.token_hex(16)}
-        # Behind the last byte the server stores every image before it answers: as long as that takes.
-        patient = httpx.Timeout(self._connection.http.timeout.write, connect=5.0, read=None)
-        return _job(self._connection.call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient))
+        return self._upload("images", files, idempotency_key, unreadable, options)
+
+    def submit_manifest(
+        self, manifest: Path, *, idempotency_key: str | None = None, **options: Unpack[Options]
+    ) -> JobDocument:
+        """Upload a manifest: JSON lines, or CSV with a header, a row an image; raises OSError."""
+        return self._upload("manifest", [(manifest.name, manifest)], idempotency_key, None, options)
 
     def jobs(
         self, *, limit: int | None = None, state: JobState | None = None, model: str | None = None
@@ -204,11 +209,39 @@ class ShelflineClient:
                 if not ended:  # the server could not go on
                     patience.spend(ConnectionFailedError(f"{self.base_url} ended the events before the job's end."))
 
+    def image(self, job_id: str, index: int) -> bytes:
+        """The bytes of an image of a job, as it was sent."""
+        return self._connection.call("GET", _path(job_id, f"/items/{index}/image")).content
+
+    def contract(self, model: str | None = None) -> Contract | None:
+        """What a model says of itself, the default one where none is named; None where no worker found it lately."""
+        answer = self._connection.call("GET", "/v1/models")
+        try:
+            found = next((one for one in answer.json()["data"] if model in {None, one["id"]}), None)
+            return Contract.from_json(json.dumps(found["contract"])) if found and found["contract"] else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise problem(answer) from error
+
     def download(self, job_id: str, form: FormatName, *, start: int = 0) -> Iterator[bytes]:
         """The finished results in a format, in pieces; raises ConnectionFailedError where they break off."""
         params = {"format": form.value, "start": start}
         with self._connection.stream(_path(job_id, "/results"), params=params) as response:
             yield from response.iter_bytes()
+
+    def _upload(
+        self,
+        field: str,
+        files: Iterable[tuple[str, str | os.PathLike[str]]],
+        key: str | None,
+        unreadable: Callable[[int, OSError], None] | None,
+        options: Options,
+    ) -> JobDocument:
+        fields = {name: _field(value) for name, value in options.items() if value is not None}
+        body = MultipartUpload(files, fields, field=field, unreadable=unreadable)
+        headers = {"Content-Type": body.content_type, _KEY: key or secrets.token_hex(16)}
+        # Behind the last byte the server stores every image before it answers: as long as that takes.
+        patient = httpx.Timeout(self._connection.http.timeout.write, connect=5.0, read=None)
+        return _job(self._connection.call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient))
 
 
 def _lines(response: httpx.Response) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which images a command was given."""
+"""Which photos a command was given."""
 
 from __future__ import annotations
 
@@ -8,72 +8,105 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.errors import UsageError
-from workers.sources import walk_images
+from api.runs.photos import Photo, size_of
+from workers.selection import Selection
+from workers.sources import is_image_name
+
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Images by name, in the order of the job.
+    """Photos, in the order of the results.
 
-    `folder` is set where they are all the images of one folder, none of them a link to elsewhere.
+    `skipped` are other files that were seen. `roots` are the folders they all lie in, links resolved: a server that may
+    read these needs no upload. It is empty where there are no such.
     """
 
-    images: tuple[tuple[str, Path], ...]
+    photos: tuple[Photo, ...]
     skipped: int
-    folder: Path | None
+    roots: tuple[Path, ...]
 
 
-def collect(paths: Sequence[Path]) -> Collection:
-    """The images of folders and files. A folder's other files are skipped and counted, a file named is always taken.
+def collect(
+    paths: Sequence[Path], selection: Selection = EVERYTHING, *, without: Path | None = None, empty: bool = False
+) -> Collection:
+    """The photos of folders and files. A folder's other files are skipped and counted, a file named is always taken.
 
-    Names are relative to the one folder, or to what several paths have in common. Raises UsageError where a path is
-    missing or no image is found.
+    Names are relative to the one folder, or to what several paths have in common; the selection is of these. The folder
+    `without` is left out. Raises UsageError where a path is missing, or no photo is found and `empty` does not allow
+    that.
     """
     try:
-        return _collect(paths)
+        return _collect(paths, selection, os.path.realpath(without) if without else None, empty=empty)
     except (OSError, RuntimeError) as error:  # a name too long, no permission, links that lead in a circle
         raise UsageError(f"{', '.join(map(str, paths))} cannot be looked at: {error}.") from error
 
 
-def _collect(paths: Sequence[Path]) -> Collection:
-    found: list[Path] = []
+def _collect(paths: Sequence[Path], selection: Selection, without: str | None, *, empty: bool) -> Collection:
+    found: dict[str, bool] = {}  # path -> whether it lies in a folder that was given, itself no link out of it
     skipped = 0
     for path in paths:
         if path.is_dir():
-            images = [image.path.absolute() for image in walk_images(path)]
-            found += images
-            skipped += sum(1 for _ in _files(path)) - len(images)
+            for file, image, inside in _files(os.path.normpath(path.absolute()), without):
+                if image:
+                    found.setdefault(file, inside)
+                else:
+                    skipped += 1
         elif path.is_file():
-            found.append(path.absolute())
+            found.setdefault(os.path.normpath(path.absolute()), False)
         else:
             raise UsageError(f"{path}: there is no such file or folder.")
-    unique = list(dict.fromkeys(Path(os.path.normpath(one)) for one in found))
-    if not unique:
+    if not found and not empty:
         raise UsageError(
             f"{', '.join(map(str, paths))}: there are no images (jpg, png, webp, tif, ...){_other(skipped)}."
         )
-    folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
-    base = _normal(folder) if folder else Path(os.path.commonpath([one.parent for one in unique]))
-    images_by_name = tuple((str(one.relative_to(base)), one) for one in unique)
-    shared = folder.resolve() if folder and all(_lies_in(folder, image) for image in unique) else None
-    return Collection(images_by_name, skipped, shared)
+    one_folder = len(paths) == 1 and paths[0].is_dir()
+    base = os.path.normpath(paths[0].absolute()) if one_folder else _common(found)
+    photos = tuple(
+        Photo(name, file, size_of(file))
+        for name, file in selection.chosen(((os.path.relpath(file, base), file) for file in found), lambda one: one[0])
+    )
+    if not photos and not empty:
+        raise UsageError(f"None of {_counted(len(found))} is taken: look at --include, --exclude, --limit, --sample.")
+    shared = bool(photos or empty) and all(found[one.path] for one in photos)
+    roots = tuple(path.resolve() for path in paths if path.is_dir()) if shared else ()
+    return Collection(photos, skipped, roots)
 
 
-def _lies_in(folder: Path, image: Path) -> bool:
-    """Whether an image, its links resolved, lies in the folder: a server that is given the folder reads no other."""
-    try:
-        return image.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):
-        return True  # it cannot be read in either way, and fails by itself
+def _files(folder: str, without: str | None) -> Iterator[tuple[str, bool, bool]]:
+    """The files below a folder in a stable order: path, whether it is taken for an image, whether it lies there.
+
+    Hidden folders, links to folders and the folder `without` have none that are taken. Raises OSError where a folder
+    cannot be read: its images must not be missed without a word.
+    """
+    real = os.path.realpath(folder)
+    for where, folders, files in os.walk(folder, onerror=_raise):
+        folders.sort()
+        hidden = any(part.startswith(".") for part in Path(where).relative_to(folder).parts)
+        own = bool(without) and os.path.commonpath([without or "", os.path.realpath(where)]) == without
+        for name in sorted(files):
+            path = os.path.join(where, name)  # noqa: PTH118  100,000 of them: no object for each
+            if hidden or not is_image_name(name):
+                yield path, False, False
+            elif not own:
+                yield path, True, not os.path.islink(path) or _lies_in(path, real)  # noqa: PTH114  likewise
 
 
-def _files(folder: Path) -> Iterator[str]:
-    for _, _, files in os.walk(folder):
-        yield from files
+def _lies_in(link: str, folder: str) -> bool:
+    return Path(os.path.realpath(link)).is_relative_to(folder)
 
 
-def _normal(path: Path) -> Path:
-    return Path(os.path.normpath(path.absolute()))
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _common(files: dict[str, bool]) -> str:
+    return os.path.commonpath([os.path.dirname(one) for one in files]) if files else os.sep  # noqa: PTH120  likewise
+
+
+def _counted(number: int) -> str:
+    return f"{number} image{'s'[: number != 1]}"
 
 
 def _other(skipped: int) -> str:

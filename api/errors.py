@@ -189,3 +189,9 @@ class UsageError(ShelflineError):
     """Raised when a command cannot do what it was told, before anything was started."""
 
     code: ClassVar[str] = "usage"
+
+
+class OutputError(ShelflineError):
+    """Raised when a command cannot write what it found: the disk is full, or a folder is away."""
+
+    code: ClassVar[str] = "output_failed"

@@ -73,7 +73,7 @@ def watch(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var"
     """Follow a job to its end, and show it then; exit status 1 if not every image succeeded."""
     with connect(url, key, var, patience=60.0) as client:
         found = client.job(job)
-        with job_progress(Console(stderr=True), found.counts.total) as bar:
+        with job_progress(Console(stderr=True)) as bar:
             for found in client.wait(job, every=1.0):
                 bar.show(found.counts)
     _tell(found)

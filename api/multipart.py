@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
+from api.runs.photos import open_photo
 from workers.sources import printable
 
 _PIECE_BYTES = 1 << 18
 
 
 class MultipartUpload:
-    """Files, (name, path) each, and form fields, as the body of a request. It can be iterated over again."""
+    """Files, (name, path) each, and form fields, as the body of a request. It can be iterated over again.
 
-    def __init__(self, files: Iterable[tuple[str, Path]], fields: Mapping[str, str], *, field: str = "images") -> None:
+    `unreadable`, where given, is told the number of each file that cannot be read, whose part ends there, and why.
+    """
+
+    def __init__(
+        self,
+        files: Iterable[tuple[str, str | os.PathLike[str]]],
+        fields: Mapping[str, str],
+        *,
+        field: str = "images",
+        unreadable: Callable[[int, OSError], None] | None = None,
+    ) -> None:
         self._files = list(files)
         self._fields = dict(fields)
         self._field = field
+        self._unreadable = unreadable
         self._boundary = secrets.token_hex(24)
 
     @property
@@ -27,16 +39,21 @@ class MultipartUpload:
         return f"multipart/form-data; boundary={self._boundary}"
 
     def __iter__(self) -> Iterator[bytes]:
-        """The body in pieces; raises OSError where a file cannot be read."""
+        """The body in pieces; raises OSError where a file cannot be read and nobody is told of it."""
         for name, value in self._fields.items():
             yield self._head(f'name="{name}"') + b"\r\n" + value.encode() + b"\r\n"
-        for name, path in self._files:
+        for number, (name, path) in enumerate(self._files):
             # `filename*` carries any name exactly; quoting in `filename` differs between servers.
             yield self._head(f'name="{self._field}"; filename="file"; filename*=UTF-8\'\'{_quoted(name)}')
             yield b"Content-Type: application/octet-stream\r\n\r\n"
-            with path.open("rb") as file:
-                while piece := file.read(_PIECE_BYTES):
-                    yield piece
+            try:
+                with open_photo(path) as file:
+                    while piece := file.read(_PIECE_BYTES):
+                        yield piece
+            except OSError as error:
+                if self._unreadable is None:
+                    raise
+                self._unreadable(number, error)
             yield b"\r\n"
         yield f"--{self._boundary}--\r\n".encode()
 

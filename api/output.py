@@ -1,120 +1,82 @@
-"""What a run leaves in its output folder: results.jsonl, and the pictures with their boxes drawn."""
+"""What a run leaves in its output folder: results.jsonl, the same in other formats, and what is below annotated/."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import shutil
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from api.errors import UsageError
-from serving.errors import ShelflineError
-from workers.annotate import draw
-from workers.images import decode
-
-_THREADS = 2
-_AHEAD = 4 * _THREADS  # results read ahead of the drawing
-_QUALITY = 90
+from api.pictures import Pictures
+from api.runs.journal import writing
+from workers.formats.registry import FORMATS, FormatName
+from workers.formats.source import ResultSource
+from workers.labels import Labels
 
 
 class Output:
     """An output folder. Of an earlier run it replaces what that run wrote, and touches nothing else."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most_pictures: int | None = None) -> None:
         """Make the folder; raises UsageError where that cannot be done."""
+        self.folder = folder
         self.results = folder / "results.jsonl"
-        self.annotated = folder / "annotated"
-        self._written = self.annotated / ".shelfline.json"  # the pictures that are ours
+        self.pictures = Pictures(folder / "annotated", most_pictures)
         try:
-            self.annotated.mkdir(parents=True, exist_ok=True)
+            self.pictures.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{self.annotated} cannot be made: {error.strerror}.") from error
-        for path in (self.results, self._written):  # looked at now, not when the work is done
+            raise UsageError(f"{self.pictures.folder} cannot be made: {error.strerror}.") from error
+        for path in (self.results, self.pictures.record):  # looked at now, not when the work is done
             if path.is_dir() or not os.access(path.parent, os.W_OK):
                 raise UsageError(f"{path} cannot be written: move what is there, or choose another --out.")
 
-    def write_results(self, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """Write result lines as they come and yield each; the file appears once it is whole."""
-        beside = self.results.with_suffix(f".jsonl.{os.getpid()}.part")  # two commands may have the same folder
-        try:
-            with beside.open("w", encoding="utf-8") as file:
-                for line in lines:
-                    file.write(line + "\n")
-                    yield json.loads(line)
+    def publish(self, results: Path, *, growing: bool = False) -> None:
+        """Show a file of results, in the same file system, as the run's. `growing`: also what is appended to it."""
+        beside = self._beside(self.results)
+        with writing(self.results):
+            results.touch()
+            try:
+                beside.hardlink_to(results)
+            except OSError:  # a file system without them
+                if growing:
+                    beside.symlink_to(results.absolute())
+                else:
+                    shutil.copyfile(results, beside)
             beside.replace(self.results)
-        finally:
-            beside.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)  # both may have been the same file
 
-    def clear_pictures(self) -> None:
-        """Delete the pictures of an earlier run of ours, and the folders that are empty then."""
-        with suppress(OSError, ValueError):
-            for name in json.loads(self._written.read_text()):
-                path = self._inside(str(name))
-                if path is None:
-                    continue
-                path.unlink(missing_ok=True)
-                for parent in path.parents:
-                    if parent == self.annotated:
-                        break
-                    with suppress(OSError):  # something of someone else's is in it
-                        parent.rmdir()
-        self._written.unlink(missing_ok=True)
-
-    def draw_pictures(
-        self, image_of: Callable[[Mapping[str, Any]], Path], max_pixels: int, drawn: Callable[[], None]
-    ) -> list[str]:
-        """Draw every image that succeeded, some at a time; `drawn` is called after each.
-
-        Returns a line for each picture that could not be drawn.
-        """
-        self.clear_pictures()
-        names = list(picture_names(result["name"] for result in self._succeeded()))
-        self._written.write_text(json.dumps(names))
-        failures: list[str | None] = []
-        waiting: deque[Future[str | None]] = deque()
-        with ThreadPoolExecutor(_THREADS, "draw") as pool:
-            for result, name in zip(self._succeeded(), names, strict=True):
-                waiting.append(pool.submit(self._draw, image_of(result), result, name, max_pixels))
-                if len(waiting) > _AHEAD:
-                    failures.append(waiting.popleft().result())
-                    drawn()
-            for one in waiting:
-                failures.append(one.result())
-                drawn()
-        return [failure for failure in failures if failure]
-
-    def _succeeded(self) -> Iterator[dict[str, Any]]:
-        with self.results.open(encoding="utf-8") as file:
-            yield from (result for result in map(json.loads, file) if result["state"] == "succeeded")
-
-    def _draw(self, image: Path, result: Mapping[str, Any], name: str, max_pixels: int) -> str | None:
-        path = self._inside(name)
+    def write_as(self, form: FormatName, run: str, labels: Labels) -> Path:
+        """Write the results in another format, from results.jsonl, in pieces; returns where."""
+        if form is FormatName.JSONL:
+            return self.results
+        path = self.results.with_suffix(FORMATS[form].suffix)
+        beside = self._beside(path)
         try:
-            if path is None:
-                return f"{name}: not drawn, the name leads out of {self.annotated}."
-            upright, _, _ = decode(image.read_bytes(), max_pixels)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draw(upright, result).save(path, "JPEG", quality=_QUALITY)
-        except (OSError, ShelflineError) as error:
-            return f"{result['name']}: not drawn: {error}"
-        return None
+            with writing(path):
+                with beside.open("w", encoding="utf-8", newline="") as file:
+                    file.writelines(FORMATS[form].write(ResultSource(run, self.lines, labels)))
+                beside.replace(path)
+        finally:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+        return path
 
-    def _inside(self, name: str) -> Path | None:
-        """The path of a picture, None where its name would lead out of the folder."""
-        path = Path(os.path.normpath(self.annotated / name))
-        return path if path != self.annotated and path.is_relative_to(os.path.normpath(self.annotated)) else None
+    def lines(self) -> Iterator[str]:
+        """The results as they are kept, a JSON object each, without the end of the line."""
+        with self.results.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.removesuffix("\n")
 
+    def read(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """The results from an index on."""
+        for index, line in enumerate(self.lines()):
+            if index >= start:
+                yield json.loads(line)
 
-def picture_names(names: Iterable[str]) -> Iterator[str]:
-    """The names of the pictures: the image's with `.jpg`, after its own suffix where two would be the same."""
-    taken: set[str] = set()
-    for name in names:
-        picture = str(PurePath(name).with_suffix(".jpg")) if PurePath(name).name else f"{name}.jpg"
-        while picture.casefold() in taken:  # some file systems do not tell A from a
-            picture = f"{name}.jpg" if f"{name}.jpg".casefold() not in taken else f"{picture[:-4]}_.jpg"
-        taken.add(picture.casefold())
-        yield picture
+    @staticmethod
+    def _beside(path: Path) -> Path:
+        return path.with_name(f"{path.name}.{os.getpid()}.part")  # two commands may have the same folder

@@ -1,62 +1,114 @@
-"""Progress on the terminal: how far, how fast, how many failed, how long still."""
+"""Progress on the terminal: how far, how fast, how many failed, how long still. Lines where there is no terminal."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     SpinnerColumn,
-    Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
 from workers.documents import CountsDocument
 
+_WINDOW_SECONDS = 60.0  # that the rate is taken over
+_FIRST_LINE_SECONDS, _LINE_SECONDS = 10.0, 60.0
+_NARROW = 70  # columns; below there is no room for a bar
 
-class RateColumn(ProgressColumn):
-    """Images a second since the start."""
 
-    def render(self, task: Task) -> Text:
-        """The rate, once there is one."""
-        elapsed = task.finished_time if task.finished else task.elapsed
-        return Text(f"{task.completed / elapsed:.1f} images/s" if elapsed and task.completed else "- images/s")
+@dataclass
+class Pace:
+    """How fast it goes, of late, from how much was done when."""
+
+    clock: Callable[[], float] = time.monotonic
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, done: int) -> None:
+        """Note how much is done now."""
+        now = self.clock()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW_SECONDS:
+            self._seen.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """A second; None before anything was done."""
+        if not self._seen:
+            return None
+        (began, before), (now, done) = self._seen[0], self._seen[-1]
+        return (done - before) / (now - began) if now > began and done > before else None
+
+    def left(self, remaining: int) -> str:
+        """How long for the rest, in words; empty where that is not known, or there is none."""
+        if self.rate is None or not remaining:
+            return ""
+        seconds = remaining / self.rate
+        if seconds < 90:
+            return f"{seconds:.0f} s left"
+        return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"
 
 
 class JobProgress:
-    """The bar of one job."""
+    """Shows how far a job, or a run, is: a bar on a terminal, else a line now and then."""
 
-    def __init__(self, progress: Progress, total: int | None) -> None:
+    def __init__(
+        self, console: Console, progress: Progress | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console
         self._progress = progress
-        self._task = progress.add_task("Detecting", total=total, failed="")
+        self._task: TaskID | None = None
+        if progress:
+            self._task = progress.add_task("Detecting", total=None, told="", failed="")
+        self._clock = clock
+        self._pace = Pace(clock)
+        self._next_line = clock() + _FIRST_LINE_SECONDS
+        self._told: str | None = None
 
     def show(self, counts: CountsDocument) -> None:
         """Show a job's counts."""
-        done = counts.succeeded + counts.failed + counts.canceled
-        failed = f"[red]{counts.failed} failed[/red]" if counts.failed else ""
-        self._progress.update(self._task, completed=done, total=counts.total, failed=failed)
+        self.show_numbers(counts.succeeded + counts.failed + counts.canceled, counts.total, counts.failed)
+
+    def show_numbers(self, done: int, total: int | None, failed: int, more: str = "") -> None:
+        """Show that so many of the total are done, and so many of these failed; `more` stands behind.
+
+        There is no total while the images are being listed.
+        """
+        self._pace.note(done)
+        rate = f"{self._pace.rate:.1f} images/s" if self._pace.rate else ""
+        left = "" if total is None else self._pace.left(total - done)
+        told = ", ".join(filter(None, (rate, left, more)))
+        if self._progress and self._task is not None:
+            bad = f"[red]{failed:,} failed[/red]" if failed else ""
+            self._progress.update(self._task, completed=done, total=total, told=told, failed=bad)
+        elif self._clock() >= self._next_line:
+            bad = f"{failed:,} failed" if failed else ""
+            line = ", ".join(filter(None, (f"{done:,} of {'?' if total is None else f'{total:,}'} images", bad, told)))
+            if line != self._told:
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._told = line
+            self._next_line = self._clock() + _LINE_SECONDS
 
 
 @contextmanager
-def job_progress(console: Console, total: int | None) -> Iterator[JobProgress]:
-    """A bar for a job of so many images."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TextColumn("{task.fields[failed]}"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-    ) as progress:
-        yield JobProgress(progress, total)
+def job_progress(console: Console) -> Iterator[JobProgress]:
+    """A bar for a job or a run, where the console is a terminal."""
+    if not console.is_terminal:
+        yield JobProgress(console, None)
+        return
+    bar = () if console.width < _NARROW else (TextColumn("{task.description}"), BarColumn(bar_width=None))
+    columns = (*bar, MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=console, expand=bool(bar)) as progress:
+        yield JobProgress(console, progress)
 
 
 class Waiting:

@@ -1,11 +1,10 @@
-"""What is told at the end of a run: a table, the failures, the totals."""
+"""What is told at the end of a run: tables of the images and the labels, the failures, the totals."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +13,25 @@ from rich.text import Text
 
 MOST_ROWS = 50
 FIRST_ROWS = 20
+MOST_LABELS = 20
+BINS = 10  # of scores, 0..1
 _BEST_LABELS = 3
+_BARS = " ▁▂▃▄▅▆▇█"
+_PLAIN_BARS = " .:-=+*#%@"  # where the terminal cannot show them
+
+
+@dataclass
+class LabelCount:
+    """What was found of one label: detections by score, in tenths, and images."""
+
+    scores: list[int] = field(default_factory=lambda: [0] * BINS)
+    images: int = 0
+    best: float = 0.0
+
+    @property
+    def detections(self) -> int:
+        """All of them."""
+        return sum(self.scores)
 
 
 @dataclass
@@ -26,18 +43,29 @@ class Report:
     detections: int = 0
     rows: list[tuple[str, int, str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    failed_by_code: Counter[str] = field(default_factory=Counter)
+    labels: dict[str, LabelCount] = field(default_factory=dict)
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Count a result."""
         if result["state"] != "succeeded":
             self.failed += 1
-            error = result.get("error", {})
-            reason = f"{error.get('code', result['state'])}: {error.get('detail', 'no reason given')}"
-            self._keep(self.failures, (result["name"], reason))
+            error = result.get("error") or {}
+            code = error.get("code", result["state"])
+            self.failed_by_code[code] += 1
+            self._keep(self.failures, (result["name"], f"{code}: {error.get('detail', 'no reason given')}"))
             return
+        found = result["detections"]
         self.succeeded += 1
-        self.detections += len(result["detections"])
-        self._keep(self.rows, (result["name"], len(result["detections"]), best_labels(result["detections"])))
+        self.detections += len(found)
+        if len(self.rows) <= MOST_ROWS:
+            self.rows.append((result["name"], len(found), best_labels(found)))
+        for one in found:
+            count = self.labels.setdefault(one["label"], LabelCount())
+            count.scores[min(BINS - 1, max(0, int(one["score"] * BINS)))] += 1
+            count.best = max(count.best, one["score"])
+        for label in {one["label"] for one in found}:
+            self.labels[label].images += 1
 
     @property
     def total(self) -> int:
@@ -45,21 +73,29 @@ class Report:
         return self.succeeded + self.failed
 
     def show(self, console: Console) -> None:
-        """Print the table and the failures."""
+        """Print the tables and the failures."""
         if self.rows:
             console.print(self._table())
             _more(console, self.succeeded, len(self._shown(self.rows, self.succeeded)))
         for name, reason in self._shown(self.failures, self.failed):
             console.print(Text.assemble(("failed ", "red"), (name, "bold"), f"  {reason}"), soft_wrap=True)
         _more(console, self.failed, len(self._shown(self.failures, self.failed)))
+        if self.failed > MOST_ROWS:
+            counts = ", ".join(f"{code} {count:,}" for code, count in self.failed_by_code.most_common())
+            console.print(f"failed by code: {counts}", markup=False, highlight=False, soft_wrap=True)
+        if self.labels:
+            console.print()
+            console.print(self._histogram(plain=console.encoding.lower() not in {"utf-8", "utf8"}))
+            _more(console, len(self.labels), MOST_LABELS)
 
-    def totals(self, *, seconds: float, skipped: int, results: Path, annotated: Path) -> str:
-        """The last line."""
-        counts = f"{_counted(self.total, 'image')}: {self.succeeded} succeeded, {self.failed} failed"
+    def totals(self, *, seconds: float, done: int, skipped: int, written: Sequence[str]) -> str:
+        """The last line; `done` of the images were done in `seconds`, the others before."""
+        counts = f"{_counted(self.total, 'image')}: {self.succeeded:,} succeeded, {self.failed:,} failed"
         other = f", {_counted(skipped, 'other file')} skipped" if skipped else ""
-        rate = f"{self.total / seconds:.1f} images/s" if seconds > 0 else "at once"
-        found = f"{_counted(self.detections, 'detection')} in {seconds:.1f} s ({rate})"
-        return f"{counts}{other}, {found} -> {results}, {annotated}/"
+        rate = f"{done / seconds:.1f} images/s" if seconds > 0 and done else "at once"
+        found = f"{_counted(self.detections, 'detection')} in {_lasted(seconds)} ({rate})"
+        before = f", {self.total - done:,} of the images done before" if done < self.total else ""
+        return f"{counts}{other}, {found}{before} -> {', '.join(written)}"
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -70,6 +106,19 @@ class Report:
             table.add_row(Text(name), str(count), Text(labels))
         return table
 
+    def _histogram(self, *, plain: bool) -> Table:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("label", overflow="fold")
+        table.add_column("detections", justify="right")
+        table.add_column("images", justify="right")
+        table.add_column("best", justify="right")
+        table.add_column("scores 0 to 1", no_wrap=True)
+        ordered = sorted(self.labels.items(), key=lambda one: (-one[1].detections, one[0]))
+        for label, count in ordered[:MOST_LABELS]:
+            numbers = (f"{count.detections:,}", f"{count.images:,}", f"{count.best:.2f}")
+            table.add_row(Text(label), *numbers, Text(f"|{bars(count.scores, plain=plain)}|"))
+        return table
+
     @staticmethod
     def _keep(kept: list[Any], one: object) -> None:
         if len(kept) <= MOST_ROWS:  # one more tells that there are too many
@@ -78,6 +127,12 @@ class Report:
     @staticmethod
     def _shown(kept: list[Any], count: int) -> list[Any]:
         return kept if count <= MOST_ROWS else kept[:FIRST_ROWS]
+
+
+def bars(counts: Sequence[int], *, plain: bool = False) -> str:
+    """A histogram in one line, a character a count: blank for none, the highest for the most."""
+    heights, most = (_PLAIN_BARS if plain else _BARS), max([*counts, 1])
+    return "".join(heights[-(-count * (len(heights) - 1) // most)] for count in counts)
 
 
 def best_labels(detections: list[Mapping[str, Any]]) -> str:
@@ -93,8 +148,15 @@ def best_labels(detections: list[Mapping[str, Any]]) -> str:
 
 def _more(console: Console, count: int, shown: int) -> None:
     if count > shown:
-        console.print(f"… and {count - shown} more")
+        console.print(f"… and {count - shown:,} more", highlight=False)
 
 
 def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _lasted(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

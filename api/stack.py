@@ -28,12 +28,13 @@ _POLL_SECONDS = 0.05
 class Stack:
     """A stack to work with. `shares_files`: it runs on this machine, so that it can be given folders by name.
 
-    `alive` raises StackError where the stack has died.
+    `own`: it was started for the command, and ends with it. `alive` raises StackError where the stack has died.
     """
 
     url: str
     shares_files: bool
     alive: Callable[[], None]
+    own: bool = False
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def local_stack(
                 if not state.running():
                     raise StackError(f"The stack could not be started: {_last_words(state.log)}")
                 own = None  # another command was quicker: use its stack
-            yield Stack(record.url, shares_files=True, alive=_watch(state, own, record))
+            yield Stack(record.url, shares_files=True, alive=_watch(state, own, record), own=own is not None)
         finally:
             if own is not None:
                 _stop(own, wait=not state.used_by_others(place))

@@ -364,3 +364,31 @@ def test_two_at_once(shell: Shell) -> None:
         out, err = process.communicate()
         assert process.returncode == 0, out + err
     wait_until(lambda: shell.processes() == {}, 120)
+
+
+def test_a_detect_that_is_killed_goes_on(shell: Shell) -> None:
+    """Its stack dies with it; run again, the same command has every image once, and keeps what it had."""
+    photos = shell.folder / "photos"
+    photos.mkdir()
+    for number in range(160):
+        shutil.copy(SAMPLES / NAMES[number % 4], photos / f"{number:03}.jpg")
+
+    def kept() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in (shell.folder / "out").glob(".shelfline/*/part-*.jsonl"))
+
+    process = shell.start("detect", photos, "--annotate", "3")
+    wait_until(lambda: kept() > 0 or process.poll() is not None, 120)
+    process.kill()
+    wait_until(lambda: shell.processes() == {}, 120)
+    before = kept()
+    assert 0 < before < 160
+
+    status, out, err = shell.run("detect", photos, "--annotate", "3", "--format", "csv")
+
+    assert status == 0, out + err
+    assert f"Going on: {before} of 160 images are done." in err
+    assert f", {before} of the images done before -> out/results.jsonl" in out
+    assert [(one["index"], one["name"]) for one in shell.results()] == [(n, f"{n:03}.jpg") for n in range(160)]
+    assert len((shell.folder / "out" / "results.csv").read_text().splitlines()) > 160
+    assert shell.pictures() == ["000.jpg", "001.jpg", "002.jpg"]
+    assert not (shell.folder / "out" / ".shelfline").exists()

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import httpx
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.client import ShelflineClient
 from serving.contract import Contract
 from workers.catalog import Published
 from workers.errors import (
@@ -35,6 +37,9 @@ from workers.origins.simple import Item
 from workers.selection import Selection
 from workers.settings import Settings
 from workers.tracing import Tracer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 
 @dataclass
@@ -81,6 +86,15 @@ class MemoryStore:
             if self.error and number == self.error_after:
                 raise self.error
             yield line
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job."""
+        del self.jobs[self.get(job_id).id]
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job."""
+        self.jobs[job_id] = replace(self.get(job_id), state=JobState.CANCELED)
+        return self.jobs[job_id]
 
     def finished_behind(self, job_id: str, start: int, end: int) -> int:
         """As many as there are lines."""
@@ -326,3 +340,14 @@ def app(settings: Settings, backend: MemoryBackend) -> Flask:
 def http(app: Flask) -> FlaskClient:
     """A test client of the application."""
     return app.test_client()
+
+
+@pytest.fixture
+def client(app: Flask) -> Iterator[ShelflineClient]:
+    """A client of the application, without a network between them; chunked bodies end as gunicorn ends them."""
+
+    def terminated(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        return app(environ | {"wsgi.input_terminated": True}, start)
+
+    with ShelflineClient("http://127.0.0.1:5000/", transport=httpx.WSGITransport(terminated)) as made:
+        yield made

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from flask import Flask
 
 from api.client import ShelflineClient
 from api.errors import ApiError, ConnectionFailedError
@@ -16,20 +14,7 @@ from workers.documents import OptionsDocument
 from workers.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
-
     from tests.unit.api.conftest import MemoryBackend
-
-
-@pytest.fixture
-def client(app: Flask) -> Iterator[ShelflineClient]:
-    """A client of the application, without a network between them; chunked bodies end as gunicorn ends them."""
-
-    def terminated(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
-        return app(environ | {"wsgi.input_terminated": True}, start)
-
-    with ShelflineClient("http://127.0.0.1:5000/", transport=httpx.WSGITransport(terminated)) as made:
-        yield made
 
 
 def _answering(*answers: httpx.Response | Exception) -> ShelflineClient:

@@ -6,6 +6,8 @@ import pytest
 
 from api.collect import collect
 from api.errors import UsageError
+from api.runs.photos import Photo
+from workers.selection import Selection
 
 
 def _touch(*paths: Path) -> None:
@@ -22,9 +24,9 @@ def test_a_folder(tmp_path: Path) -> None:
 
     found = collect([tmp_path])
 
-    assert [name for name, _ in found.images] == ["a.jpg", "b.PNG", "sub/deep/c.webp"]
-    assert [path for _, path in found.images] == [tmp_path / name for name, _ in found.images]
-    assert (found.skipped, found.folder) == (3, tmp_path)
+    assert [one.name for one in found.photos] == ["a.jpg", "b.PNG", "sub/deep/c.webp"]
+    assert [one.path for one in found.photos] == [str(tmp_path / one.name) for one in found.photos]
+    assert (found.skipped, found.roots) == (3, (tmp_path,))
 
 
 def test_files_and_folders(tmp_path: Path) -> None:
@@ -33,8 +35,9 @@ def test_files_and_folders(tmp_path: Path) -> None:
 
     found = collect([tmp_path / "x", tmp_path / "y" / "scan", tmp_path / "y" / ".." / "y", tmp_path / "x" / "1.jpg"])
 
-    assert [name for name, _ in found.images] == ["x/1.jpg", "y/scan", "y/1.jpg"]
-    assert found.folder is None
+    assert [one.name for one in found.photos] == ["x/1.jpg", "y/scan", "y/1.jpg"]
+    assert found.roots == ()
+    assert collect([tmp_path / "x", tmp_path / "y"]).roots == (tmp_path / "x", tmp_path / "y")
 
 
 def test_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +45,8 @@ def test_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     _touch(tmp_path / "in" / "a.jpg")
     monkeypatch.chdir(tmp_path)
 
-    assert collect([Path("in/")]).images == collect([Path("./in/../in")]).images == (("a.jpg", tmp_path / "in/a.jpg"),)
+    expected = (Photo("a.jpg", str(tmp_path / "in/a.jpg")),)
+    assert collect([Path("in/")]).photos == collect([Path("./in/../in")]).photos == expected
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:
@@ -52,17 +56,20 @@ def test_nothing_to_do(tmp_path: Path) -> None:
     _touch(tmp_path / "a.txt")
     with pytest.raises(UsageError, match=r"no images .*only 1 other file"):
         collect([tmp_path])
+    assert collect([tmp_path], empty=True).photos == ()
 
 
 def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
     """The folder cannot be given by name then: a server reads no images that lie elsewhere."""
     _touch(tmp_path / "elsewhere.jpg", tmp_path / "photos" / "a.jpg")
-    assert collect([tmp_path / "photos"]).folder == tmp_path / "photos"
+    assert collect([tmp_path / "photos"]).roots == (tmp_path / "photos",)
+    (tmp_path / "photos" / "c.jpg").symlink_to("a.jpg")
+    assert collect([tmp_path / "photos"]).roots == (tmp_path / "photos",)
     (tmp_path / "photos" / "b.jpg").symlink_to(tmp_path / "elsewhere.jpg")
 
     found = collect([tmp_path / "photos"])
 
-    assert ([name for name, _ in found.images], found.folder) == (["a.jpg", "b.jpg"], None)
+    assert ([one.name for one in found.photos], found.roots) == (["a.jpg", "b.jpg", "c.jpg"], ())
 
 
 def test_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
@@ -70,10 +77,30 @@ def test_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
     _touch(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").symlink_to("b.jpg")
 
-    assert len(collect([tmp_path]).images) == 2
+    assert len(collect([tmp_path]).photos) == 2
 
 
 def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
     """One line, whatever the system says of it."""
     with pytest.raises(UsageError):
         collect([tmp_path / ("x" * 300)])
+
+
+def test_a_selection(tmp_path: Path) -> None:
+    """By names as they stand in the results; what leaves nothing says so."""
+    _touch(*(tmp_path / folder / f"{number}.jpg" for folder in "ab" for number in range(3)), tmp_path / "b" / "x.txt")
+
+    found = collect([tmp_path], Selection(include=("b/*",), limit=2))
+
+    assert ([one.name for one in found.photos], found.skipped) == (["b/0.jpg", "b/1.jpg"], 1)
+    with pytest.raises(UsageError, match="None of 6 images is taken"):
+        collect([tmp_path], Selection(include=("*.png",)))
+
+
+def test_what_a_run_drew_is_no_photo(tmp_path: Path) -> None:
+    """The output folder may lie among the photos."""
+    _touch(tmp_path / "a.jpg", tmp_path / "out" / "annotated" / "a.jpg", tmp_path / "out" / "mine.jpg")
+
+    found = collect([tmp_path], without=tmp_path / "out" / "annotated")
+
+    assert [one.name for one in found.photos] == ["a.jpg", "out/mine.jpg"]

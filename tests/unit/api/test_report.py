@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from api.report import Report, best_labels
+from api.report import Report, bars, best_labels
 
 
 def _found(*labels: tuple[str, float]) -> list[dict[str, Any]]:
@@ -37,9 +36,7 @@ def test_a_report() -> None:
     assert "[a].jpg" in text
     assert "cup 0.90" in text
     assert "b.jpg  image_decode_failed: damaged" in text
-    assert report.totals(
-        seconds=0.5, skipped=1, results=Path("out/results.jsonl"), annotated=Path("out/annotated")
-    ) == (
+    assert report.totals(seconds=0.5, done=2, skipped=1, written=["out/results.jsonl", "out/annotated/"]) == (
         "2 images: 1 succeeded, 1 failed, 1 other file skipped, 1 detection in 0.5 s (4.0 images/s)"
         " -> out/results.jsonl, out/annotated/"
     )
@@ -59,3 +56,46 @@ def test_many_images() -> None:
     assert "020.jpg" not in text
     assert "… and 31 more" in text
     assert report.total == 51
+
+
+def test_a_run_that_went_on() -> None:
+    """Its rate is of what it did itself."""
+    report = Report(succeeded=1000)
+    told = report.totals(seconds=125.0, done=250, skipped=0, written=["r"])
+    assert told == (
+        "1,000 images: 1,000 succeeded, 0 failed, 0 detections in 2 min 5 s (2.0 images/s), "
+        "750 of the images done before -> r"
+    )
+    assert "in 0.0 s (at once)" in report.totals(seconds=0.0, done=0, skipped=0, written=["r"])
+    assert "in 2 h 5 min" in report.totals(seconds=7500.0, done=1, skipped=0, written=["r"])
+
+
+def test_the_histogram() -> None:
+    """Labels, most found first, with their scores in tenths; the bounds 0 and 1 are within."""
+    report = Report()
+    report.add({"name": "a", "state": "succeeded", "detections": _found(("cup", 1.0), ("cup", 0.95), ("[tie]", 0.0))})
+    report.add({"name": "b", "state": "succeeded", "detections": _found(("cup", 0.31))})
+
+    lines = _shown(report).splitlines()[-3:]
+
+    assert [line.split()[:4] for line in lines[1:]] == [["cup", "3", "2", "1.00"], ["[tie]", "1", "1", "0.00"]]
+    assert report.labels["cup"].scores == [0, 0, 0, 1, 0, 0, 0, 0, 0, 2]
+    assert lines[1].rstrip().endswith("|   ▄     █|")
+    assert bars([0, 1, 100], plain=True) == " .@"
+    assert bars([0, 0]) == "  "
+
+
+def test_many_labels_and_failures() -> None:
+    """Only the most frequent are shown, and failures are counted by their codes."""
+    report = Report()
+    names = [(f"label {number}", 0.5) for number in range(25)]
+    report.add({"name": "a", "state": "succeeded", "detections": _found(*names)})
+    for number in range(60):
+        code = "image_missing" if number % 3 else "image_decode_failed"
+        report.add({"name": str(number), "state": "failed", "error": {"code": code, "detail": "d"}})
+    report.add({"name": "c", "state": "canceled"})
+
+    text = _shown(report)
+
+    assert "… and 5 more" in text
+    assert "failed by code: image_missing 40, image_decode_failed 20, canceled 1" in text

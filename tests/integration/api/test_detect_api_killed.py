@@ -1,0 +1,60 @@
+"""`shelfline detect` while the API dies under its uploads."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.detect_command import COUNT, PROJECT, Command
+from tests.front_stack import front_stack
+from tests.support import RedisServer, wait_until
+
+
+def test_the_api_killed_while_photos_are_sent(redis_server: RedisServer, tmp_path: Path) -> None:
+    """The command waits until it is back, and sends again what was lost; no image comes twice."""
+    with front_stack(redis_server, tmp_path) as stack:
+        command = Command(tmp_path, stack)
+        photos = command.photos(COUNT)
+        web = next(one for one in psutil.Process().children() if "gunicorn" in " ".join(one.cmdline()))
+        line, env = web.cmdline(), web.environ()
+        process = command.start(photos, "--upload")
+        servers: list[subprocess.Popen[bytes]] = []
+        try:
+            for _ in range(2):
+                _kill_amid_an_upload(psutil.Process(servers[-1].pid) if servers else web)
+                servers.append(subprocess.Popen(line, cwd=PROJECT, env=env))
+            _, err = process.communicate(timeout=150)
+            assert process.returncode == 0, err
+            command.is_whole()
+            assert command.rows() == COUNT
+        finally:
+            command.end()
+            for server in servers:
+                server.terminate()
+                server.wait()
+
+
+def _kill_amid_an_upload(web: psutil.Process) -> None:
+    """Kill a server when some of an upload has arrived, and not all of it."""
+    wait_until(lambda: _answers(web), 60)
+    serving = [web, *web.children(recursive=True)]
+    before = _read(serving)
+    wait_until(lambda: _read(serving) > before + 3_000_000, 60)
+    for one in serving:
+        one.kill()
+    psutil.wait_procs(serving, 10)
+
+
+def _read(serving: Sequence[psutil.Process]) -> int:
+    return sum(one.io_counters().read_chars for one in serving)
+
+
+def _answers(web: psutil.Process) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{web.environ()['PORT']}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
