@@ -68,17 +68,21 @@ class CeleryBell:
     def ring_duties(self) -> None:
         """Wake a worker for a duty that became due. It never fails: the sweep rings for what is overdue."""
         try:
-            self._send(DUTIES_TASK, UPKEEP_QUEUE, [])
+            if not self._piled_up(UPKEEP_QUEUE):
+                self._send(DUTIES_TASK, UPKEEP_QUEUE, [])
         except Exception as error:  # noqa: BLE001  kombu's and the socket's
             _lost(DUTIES_TASK, error)
 
     def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, once in so many seconds among all workers; not where such rings pile up."""
         with translated():
-            if self._link.client.llen(queue) >= _MOST_UPKEEP:
+            if self._piled_up(queue):
                 return
             if self._link.client.set(_upkeep_key(task), "1", nx=True, px=int(once_in * 1000)):
                 self._send(task, queue, [])
+
+    def _piled_up(self, queue: str) -> bool:
+        return bool(self._link.client.llen(queue) >= _MOST_UPKEEP)
 
     def upkeep_done(self, task: str, *, again_in: float) -> None:
         """Have nobody run an upkeep task for so many seconds: what it does was done otherwise."""
