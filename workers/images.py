@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from serving.contract import Contract
-from serving.preprocess import resize_to_input
+from serving.preprocess import resize_parts
 from serving.tiles import Grid, Tile, choose_grid, cut
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
 
@@ -87,9 +87,7 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
             (one.left * across, one.top * down, (one.left + one.width) * across, (one.top + one.height) * down)
             for one in tiles
         ]
-        return Prepared(
-            tuple(resize_to_input(image, contract, box) for box in boxes), tuple(tiles), grid, width, height
-        )
+        return Prepared(tuple(resize_parts(image, contract, boxes)), tuple(tiles), grid, width, height)
 
 
 def _layout(width: int, height: int, contract: Contract, tiling: Tiling | None) -> tuple[Grid | None, list[Tile]]:

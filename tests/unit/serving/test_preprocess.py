@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from serving.contract import Contract
-from serving.preprocess import resize_to_input
+from serving.preprocess import resize_parts, resize_to_input
 from tests.models import tiny_contract
 
 
@@ -36,3 +36,18 @@ def test_any_other_mode_is_the_callers_mistake(mode: str) -> None:
     """Decoding makes images RGB, once."""
     with pytest.raises(ValueError, match="not RGB"):
         resize_to_input(Image.new(mode, (2, 2)), contract("bilinear"))
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "nearest"])
+@pytest.mark.parametrize("side", [3.7, 6, 17.3, 40])
+def test_parts_are_what_each_is_alone(resize: str, side: float) -> None:
+    """Below each other or not, larger or smaller than the input, at whole pixels or between them: to the bit."""
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 50, 3), dtype=np.uint8))
+    boxes = [(left, top, left + side, top + side) for top in (0.0, 9.4, 20.0) for left in (0.0, 5.3, 10.0)]
+    boxes.insert(0, (0.0, 0.0, 50.0, 60.0))
+
+    parts = resize_parts(image, contract(resize), boxes)
+
+    assert len(parts) == len(boxes)
+    for part, box in zip(parts, boxes, strict=True):
+        assert np.array_equal(resize_to_input(image, contract(resize), box), part)
