@@ -36,22 +36,39 @@ class Counts:
     false: int
 
 
-def composite(rows: int, columns: int) -> tuple[Image.Image, Boxes]:
-    """A photo of rows x columns cells, and the true boxes in it."""
-    names = itertools.cycle(sorted(PHOTOS.glob("grocery-*.jpg")))
+@dataclass(frozen=True)
+class Cell:
+    """A small photo, stretched to a square, and what is in it, normalised."""
+
+    photo: Image.Image
+    true: Boxes
+
+
+def shop_cells() -> list[Cell]:
+    """The shop photos, with the reference detections that lie beside the model."""
     reference = json.loads((MODEL / "reference-detections.json").read_text())
-    picture = Image.new("RGB", (columns * CELL, rows * CELL))
-    boxes, labels = [], []
-    for row, column in itertools.product(range(rows), range(columns)):
-        path = next(names)
+    cells = []
+    for path in sorted(PHOTOS.glob("grocery-*.jpg")):
+        sure = [one for one in reference[path.name] if one["score"] >= SURE]
+        boxes = np.array([one["box_ymin_xmin_ymax_xmax"] for one in sure], np.float64).reshape(-1, 4)
         with Image.open(path) as photo:
-            picture.paste(photo.convert("RGB").resize((CELL, CELL)), (column * CELL, row * CELL))
-        for one in reference[path.name]:
-            if one["score"] >= SURE:
-                ymin, xmin, ymax, xmax = one["box_ymin_xmin_ymax_xmax"]
-                boxes.append((row + ymin, column + xmin, row + ymax, column + xmax))
-                labels.append(one["label"])
-    return picture, Boxes(np.array(boxes) * CELL, tuple(labels))
+            square = photo.convert("RGB").resize((CELL, CELL))
+        cells.append(Cell(square, Boxes(boxes, tuple(one["label"] for one in sure))))
+    return cells
+
+
+def composite(rows: int, columns: int, cells: Sequence[Cell]) -> tuple[Image.Image, Boxes]:
+    """A photo of rows x columns cells, in turn, and the true boxes in it."""
+    turn = itertools.cycle(cells)
+    picture = Image.new("RGB", (columns * CELL, rows * CELL))
+    boxes: list[NDArray[np.float64]] = []
+    labels: list[str] = []
+    for row, column in itertools.product(range(rows), range(columns)):
+        cell = next(turn)
+        picture.paste(cell.photo, (column * CELL, row * CELL))
+        boxes.append((cell.true.boxes + np.array((row, column) * 2)) * CELL)
+        labels += cell.true.labels
+    return picture, Boxes(np.concatenate(boxes), tuple(labels))
 
 
 def count(found: Boxes, true: Boxes) -> Counts:

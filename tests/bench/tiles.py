@@ -20,7 +20,7 @@ from serving.detections import Detections
 from serving.merging import merge
 from serving.tiles import Grid, cut
 from tests.bench.throughput import ROOT, make_photos, say
-from tests.composites import Boxes, composite, count
+from tests.composites import Boxes, composite, count, shop_cells
 from tests.real_ssd import InProcess, contract_toml
 from workers.images import Tiling, prepare
 
@@ -32,8 +32,8 @@ TILINGS = {
     "4x4": Tiling(Grid(4, 4), 0.2, SCALE),
     "auto": Tiling(None, 0.2, SCALE),
 }
-ROUNDS = 3
-LARGE = 12  # photos of 8 x 12 cells, each 17 rows with 4 x 4 tiles
+ROUNDS = 6
+LARGE = 6  # photos of 8 x 12 cells, each 17 rows with 4 x 4 tiles
 
 
 def quality(work: Path) -> None:
@@ -43,9 +43,9 @@ def quality(work: Path) -> None:
     ssd = InProcess(read_description(described))
     contract = ssd.description.contract
     for rows, columns in COMPOSITES:
-        photo, true = composite(rows, columns)
+        photo, true = composite(rows, columns, shop_cells())
         out = io.BytesIO()
-        photo.save(out, "PNG")
+        photo.save(out, "BMP")
         for name, tiling in TILINGS.items():
             prepared = prepare(out.getvalue(), contract, 10**8, tiling)
             parts = [np.stack(prepared.rows[at : at + 8]) for at in range(0, len(prepared.rows), 8)]
@@ -84,7 +84,7 @@ def rows_per_second(work: Path) -> None:
     large, small = work / "large", work / "small"
     large.mkdir()
     small.mkdir()
-    photo: Image.Image = composite(8, 12)[0]
+    photo: Image.Image = composite(8, 12, shop_cells())[0]
     for number in range(LARGE):
         photo.save(large / f"{number}.jpg", "JPEG", quality=90)
     make_photos(small, 17 * LARGE)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.detections import Detections
-from serving.merging import SAME_VIEW, merge
+from serving.merging import CUT_MARGIN, INSIDE, PART, READING, SAME, TOLD, merge
 from serving.suppression import suppress
 from serving.tiles import Grid, Tile, cut
 
@@ -115,6 +115,53 @@ def test_a_small_box_at_an_edge_is_no_part_of_a_large_one() -> None:
     assert len(pair(one((0.2, 0.8, 0.4, 1.0), 0.9), NOTHING, shelf)) == 2
 
 
+def several(*boxes: tuple[float, float, float, float], score: float) -> Detections:
+    """Boxes of one class and about one score."""
+    return Detections(
+        np.array(boxes, np.float32),
+        np.array([score - 0.01 * number for number in range(len(boxes))], np.float32),
+        np.zeros(len(boxes), np.int64),
+    )
+
+
+GROUP = one((0.1, 0.05, 0.9, 0.5), 0.95)  # in the whole picture, all of it in the left tile
+PRODUCTS = ((0.15, 0.2, 0.4, 0.4), (0.5, 0.2, 0.8, 0.4))  # in the left tile
+PIXELS = [[15, 12, 40, 24], [50, 12, 80, 24]]  # in the picture
+
+
+def test_a_box_around_a_group_gives_way_to_its_members() -> None:
+    """However sure it is: a tile that shows the place tells two products in it, and no box like it."""
+    assert pair(several(*PRODUCTS, score=0.6), NOTHING, GROUP) == PIXELS
+
+
+def test_a_box_with_a_single_other_in_it_stays() -> None:
+    """That may be a part of the thing, as a face is of a person; both are told."""
+    assert len(pair(several(PRODUCTS[0], score=0.6), NOTHING, GROUP)) == 2
+
+
+def test_a_large_box_that_the_tile_tells_too_is_no_group() -> None:
+    """Both looks agree that there is a large thing, with two before it."""
+    seen = several(*PRODUCTS, (0.1, 0.05 / 0.6, 0.9, 0.5 / 0.6), score=0.6)
+    assert pair(seen, NOTHING, GROUP) == [[10, 5, 90, 50], *PIXELS]
+
+
+def test_a_large_box_whose_own_tile_tells_the_small_ones_is_no_group() -> None:
+    """The one look tells all three, the other overlooked the large one."""
+    whole = Detections(
+        np.array([(0.1, 0.05, 0.9, 0.5), *(np.array(PIXELS) / 100)], np.float32),
+        np.array((0.95, 0.5, 0.5), np.float32),
+        np.zeros(3, np.int64),
+    )
+    assert pair(several(*PRODUCTS, score=0.6), NOTHING, whole) == [[10, 5, 90, 50], *PIXELS]
+
+
+def test_two_readings_of_one_thing_are_told_once() -> None:
+    """Of two boxes too unlike for suppression, one in the other: the surer stays, be it the smaller or the larger."""
+    loose, tight = one((0.2, 0.12, 0.6, 0.3), 0.6), (0.25, 0.25, 0.45, 0.45)  # an IoU of 0.3
+    assert pair(one(tight, 0.8), NOTHING, loose) == [[25, 15, 45, 27]]
+    assert pair(one(tight, 0.5), NOTHING, loose) == [[20, 12, 60, 30]]
+
+
 def test_other_classes_do_not_matter() -> None:
     """A cut box of one class says nothing about a whole one of another."""
     left, right = one((0.2, 0.8, 0.4, 1.0), 0.9, 1), one((0.2, 8 / 60, 0.4, 0.8), 0.4, 2)
@@ -160,15 +207,15 @@ def test_merging_is_deterministic_and_idempotent(seed: int) -> None:
 
 @given(st.integers(0, 10**6))
 def test_as_a_plain_reading_of_the_rules(seed: int) -> None:
-    """An independent slow merging, written from the rules, keeps the same boxes of a noisy detector."""
+    """An independent slow merging, written from the rules, keeps the same boxes of a noisy and forgetful detector."""
     rng = np.random.default_rng(seed)
     tiles = [WHOLE, *cut(HEIGHT, WIDTH, Grid(2, 3), overlap=0.2, aspect=1.0)]
-    scene = random_scene(seed, 25)
+    scene = random_scene(seed, 40)
     found = []
     for tile in tiles:
         seen = scene.seen_in(tile)
         noisy = np.clip(seen.boxes + rng.normal(0, 0.01, seen.boxes.shape), 0, 1).astype(np.float32)
-        valid = (noisy[:, 2:] > noisy[:, :2]).all(axis=1)
+        valid = (noisy[:, 2:] > noisy[:, :2]).all(axis=1) & (rng.uniform(size=len(noisy)) < 0.6)
         scores = rng.uniform(0.3, 1, valid.sum()).astype(np.float32)
         found.append(Detections(noisy[valid], scores, seen.classes[valid]))
     fast = merge(found, tiles, HEIGHT, WIDTH, nms_iou=IOU)
@@ -200,12 +247,31 @@ def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return common / (area(a) + area(b) - common) if common else 0.0
 
 
-def alike_where_both_look(a: Told, b: Told) -> bool:
+def alike_where_both_look(a: Told, b: Told) -> float:
     shared = meet(a.view, b.view)
+    return iou(meet(a.box, shared), meet(b.box, shared)) if a.label == b.label else 0.0
+
+
+def in_the_smaller(a: Told, b: Told) -> float:
+    return area(meet(a.box, b.box)) / min(area(a.box), area(b.box))
+
+
+def is_part(a: Told, b: Told) -> bool:
+    return alike_where_both_look(a, b) > SAME and in_the_smaller(a, b) > PART
+
+
+def disagree(a: Told, b: Told, told: list[Told]) -> bool:
+    """Whether one lies in the other, and neither's tile tells the other."""
+
+    def tells(view: tuple[float, ...], other: Told) -> bool:
+        return any(alike_where_both_look(one, other) > TOLD for one in told if one.view == view)
+
     return (
         a.label == b.label
-        and area(meet(a.box, b.box)) > 0
-        and iou(meet(a.box, shared), meet(b.box, shared)) > SAME_VIEW
+        and in_the_smaller(a, b) >= INSIDE
+        and a.view != b.view
+        and not tells(a.view, b)
+        and not tells(b.view, a)
     )
 
 
@@ -223,10 +289,10 @@ def plainly_merged(found: list[Detections], tiles: list[Tile]) -> list[float]:
             detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True
         ):
             cut_off = (
-                (tile.top > 0 and box[0] <= 0.015)
-                or (tile.left > 0 and box[1] <= 0.015)
-                or (tile.top + tile.height < HEIGHT and box[2] >= 0.985)
-                or (tile.left + tile.width < WIDTH and box[3] >= 0.985)
+                (tile.top > 0 and box[0] <= CUT_MARGIN)
+                or (tile.left > 0 and box[1] <= CUT_MARGIN)
+                or (tile.top + tile.height < HEIGHT and box[2] >= 1 - CUT_MARGIN)
+                or (tile.left + tile.width < WIDTH and box[3] >= 1 - CUT_MARGIN)
             )
             sides = (
                 (tile.top + box[0] * tile.height) / HEIGHT,
@@ -236,13 +302,23 @@ def plainly_merged(found: list[Detections], tiles: list[Tile]) -> list[float]:
             )
             told.append(Told(sides, view, score, label, cut_off))
     wholes = [one for one in told if not one.cut]
-    left = [one for one in told if not one.cut or not any(alike_where_both_look(one, whole) for whole in wholes)]
+    left = [one for one in told if not one.cut or not any(is_part(one, whole) for whole in wholes)]
     large: list[Told] = []
     for one in sorted(left, key=lambda other: -area(other.box)):
-        if not one.cut or not any(other.cut and alike_where_both_look(one, other) for other in large):
+        if not one.cut or not any(other.cut and is_part(one, other) for other in large):
             large.append(one)
+
+    def compete(a: Told, b: Told) -> bool:
+        areas = sorted((area(a.box), area(b.box)))
+        reading = areas[0] > READING * areas[1] and disagree(a, b, told)
+        return a.label == b.label and (iou(a.box, b.box) > IOU or reading)
+
     kept: list[Told] = []
     for one in sorted(large, key=lambda other: -other.score):
-        if not any(other.label == one.label and iou(one.box, other.box) > IOU for other in kept):
+        if not any(compete(one, other) for other in kept):
             kept.append(one)
-    return [one.score for one in kept]
+
+    def is_group(one: Told) -> bool:
+        return sum(area(other.box) < area(one.box) and disagree(one, other, told) for other in kept) > 1
+
+    return [one.score for one in kept if not is_group(one)]
