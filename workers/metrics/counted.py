@@ -19,7 +19,7 @@ STAGE_SECONDS: Final = Histogram(
 BATCH_ROWS: Final = Histogram(
     "shelfline_batch_rows", "Rows of a Predict call.", (1, 2, 3, 4, 6, 8, 10, 12, 14, 16), ("model",)
 )
-IMAGES: Final = Counter(  # by scripts/settle.lua and scripts/cancel.lua, so that each image counts once
+IMAGES: Final = Counter(  # by scripts/settle.lua and where images are given up, so that each image counts once
     "shelfline_images_total",
     "Images that got their result: succeeded, failed (with the error's code), canceled. Only succeeded ones have a "
     "version.",

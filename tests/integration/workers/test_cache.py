@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,7 +72,7 @@ def test_another_version_is_another_result(worker: Worker, server: ScriptedServe
 def test_results_grow_too_old(make_worker: Callable[..., Worker], server: ScriptedServer, monkeypatch: Any) -> None:
     """Then they are made anew, and the old ones are deleted."""
     worker = make_worker(cache_seconds=1000)
-    now = [10_500.0]
+    now = [(time.time() // 1000 + 0.5) * 1000]  # in the middle of a period
     monkeypatch.setattr(cache, "time", SimpleNamespace(time=lambda: now[0]))
     folder = Path(worker.settings.blob_url) / "cache"
     done(worker, worker.submit(PHOTOS[0], cache=True))
@@ -81,7 +82,11 @@ def test_results_grow_too_old(make_worker: Callable[..., Worker], server: Script
     now[0] += 200
     done(worker, worker.submit(PHOTOS[0], cache=True))
     assert sum(server.batches) == 2
-    worker.runtime.do_duties()  # by Redis' clock all of it is long ago
+    due = dict(worker.link.client.zrangebyscore("sl:due", "-inf", "+inf", withscores=True))
+    purges = {name: at for name, at in due.items() if name.startswith("purge:cache/")}
+    assert sorted(purges) == [f"purge:cache/{path.name}" for path in sorted(folder.iterdir())]
+    assert all(at / 1000 >= now[0] for at in purges.values())
+    worker.link.client.zadd("sl:due", dict.fromkeys(purges, 1))
     worker.runtime.do_duties()
     assert list(folder.glob("*")) == []
 

@@ -15,6 +15,7 @@ from tests.support import wait_until
 from workers.blobs import FsspecBlobs
 from workers.intake import Intake, Terms
 from workers.jobs import Job, JobOptions, JobState
+from workers.outputs import Output
 from workers.redis_link import RedisLink
 from workers.runtime import Runtime
 from workers.store import JobStore
@@ -32,9 +33,10 @@ def images() -> list[bytes]:
 def live(runtime: Runtime, store: JobStore, job: Job) -> None:
     """Work until the job has ended, or the process is stopped."""
     try:
-        for _ in range(10):  # how many it takes depends on when its own threads fill the lane up
-            runtime.detect("default")
+        for _ in range(20):  # how many it takes depends on when its own threads fill the lane up
             runtime.do_duties()
+            runtime._aside.submit(lambda: None).result()
+            runtime.detect("default")
             if store.get(job.id).state.terminal:
                 break
     except StoppedError:
@@ -72,13 +74,19 @@ def check(worker: Worker, job: Job) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its threads stop as well
 @pytest.mark.usefixtures("small_segments")
-def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker]) -> None:
-    """Each in turn, until a worker lives long enough to end the job itself."""
-    worker = make_worker(batch_rows=1, lease_seconds=0.5)
+def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker], tmp_path: Path) -> None:
+    """Each in turn, from listing a folder to writing the output, until a worker lives long enough for all of it."""
+    place, folder = tmp_path / "out", tmp_path / "photos"
+    worker = make_worker(batch_rows=1, lease_seconds=0.5, output_prefixes=(str(place),))
+    folder.mkdir()
+    for number, content in enumerate(images()):
+        (folder / f"{number:02}.png").write_bytes(content)
     life = 0
     while True:
         worker.link.client.flushall()
-        job = worker.submit(*images())
+        job = worker.intake.submit_folder(
+            str(folder), JobOptions("default"), Terms(output=Output(str(place), ("csv",)))
+        )
         runtime = worker.another()
         mortal = Mortal(runtime._link, life)
         live(runtime, worker.store, job)
@@ -86,6 +94,8 @@ def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker
             break
         finish(worker, job)
         check(worker, job)
+        summary = json.loads((place / job.id / "summary.json").read_text())
+        assert summary["images"] == {"total": IMAGES, "succeeded": IMAGES - 1, "failed": 1, "canceled": 0}
         life += 1
     assert worker.store.get(job.id).state.terminal
     assert life > 40  # it was a whole life

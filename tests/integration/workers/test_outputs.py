@@ -73,7 +73,8 @@ def test_everything_is_written(make_worker: Callable[..., Worker], tmp_path: Pat
 
     pictures = sorted((folder / "annotated").iterdir())
     assert [path.name for path in pictures] == ["000000-0.jpg", "000001-1.jpg", "000002-2.jpg"]
-    assert Image.open(pictures[0]).size == (32, 32)
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (32, 32)
 
 
 def test_a_small_job_writes_too(make_worker: Callable[..., Worker], memory_store: Any) -> None:
@@ -182,7 +183,7 @@ def test_parquet_without_its_package(
 
 @pytest.mark.parametrize("prefix", ["results", "file:///srv", "s3://", "https://x/y", "a::b"])
 def test_prefixes_that_are_none(prefix: str) -> None:
-    with pytest.raises(Exception, match="output_prefixes"):
+    with pytest.raises(Exception, match="OUTPUT_PREFIXES"):
         load_settings(output_prefixes=prefix)
     assert Settings(output_prefixes="/srv/a/,s3://b/c").output_prefixes == ("/srv/a", "s3://b/c")  # type: ignore[arg-type]
 
