@@ -242,4 +242,4 @@ def test_the_api_logs_as_the_workers_do() -> None:
         check=True,
     )
 
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* \[error +\] high +of='a job'\n", done.stderr)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\S+Z \[error +\] high +of='a job'\n", done.stderr)

@@ -1,0 +1,29 @@
+"""What /metrics tells of deliveries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.integration.workers.conftest import photo
+from workers.metrics.counting import take_counted
+
+if TYPE_CHECKING:
+    from tests.integration.workers.webhooks.conftest import Post
+
+
+def test_each_attempt_is_counted_by_what_came_of_it(make_post: Callable[..., Post]) -> None:
+    """Delivered at once or at last, failed and to be tried again, given up after the last try, refused for good."""
+    post = make_post(webhook_retries=(0.05, 0.05))
+    take_counted()
+    jobs = [post.submit(photo(1), webhook=post.hook(path)) for path in ("ok/a", "flaky/2", "status/500", "status/410")]
+    post.sending()
+    for job in jobs:
+        post.finish(job)
+    counted = {tuple(json.loads(field)): by for field, by in take_counted().items()}
+    found = {
+        kind: by for (name, *rest), by in counted.items() for kind in rest[:1] if name == "shelfline_deliveries_total"
+    }
+
+    assert found == {"delivered": 2, "failed": 4, "given_up": 1, "gone": 1}
