@@ -13,10 +13,11 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
 
-from api.connection import Connection, problem
+from api.connection import Connection, problem, read_document
 from api.errors import ApiError, ConnectionFailedError
 from api.following import JobEvent, parsed_events
 from api.multipart import MultipartUpload
+from api.webhook_client import Webhooks
 from serving.contract import Contract
 from workers.documents import JobDocument, JobsDocument
 from workers.formats.registry import FormatName
@@ -68,6 +69,7 @@ class ShelflineClient:
             base_url, key=key, timeout=timeout, patience=patience, alive=alive, transport=transport
         )
         self.base_url = self._connection.base_url
+        self.webhooks = Webhooks(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -127,11 +129,7 @@ class ShelflineClient:
         query["limit"] = str(min(limit or 100, 100))
         left = limit
         while True:
-            answer = self._connection.call("GET", "/v1/jobs", params=query)
-            try:
-                page = JobsDocument.model_validate_json(answer.content)
-            except ValueError as error:
-                raise problem(answer) from error
+            page = read_document(JobsDocument, self._connection.call("GET", "/v1/jobs", params=query))
             yield from page.data[:left]
             left = None if left is None else left - len(page.data)
             if page.next is None or (left is not None and left <= 0):
@@ -263,7 +261,4 @@ def _field(value: object) -> str:
 
 
 def _job(response: httpx.Response) -> JobDocument:
-    try:
-        return JobDocument.model_validate_json(response.content)
-    except ValueError as error:
-        raise problem(response) from error
+    return read_document(JobDocument, response)

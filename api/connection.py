@@ -6,14 +6,16 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from api.binding import is_loopback
 from api.errors import ApiError, ConnectionFailedError, InvalidUrlError
+from workers.documents import Document
 
+_Document = TypeVar("_Document", bound=Document)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds
 
 
@@ -150,3 +152,11 @@ def problem(response: httpx.Response) -> ApiError:
         retryable = response.status_code in {429, 502, 503, 504}
         detail = f"{response.url} answered {response.status_code} {response.reason_phrase}, and not as Shelfline does."
         return ApiError(response.status_code, "unexpected_answer", detail, retryable=retryable, retry_after=retry_after)
+
+
+def read_document(kind: type[_Document], response: httpx.Response) -> _Document:
+    """A successful answer as a document; raises ApiError where it is something else."""
+    try:
+        return kind.model_validate_json(response.content)
+    except ValueError as error:
+        raise problem(response) from error

@@ -11,6 +11,7 @@ from api.access import own_job
 from api.answers import Answer, document_answer
 from api.openapi import Api
 from api.showing import answer
+from api.webhook_documents import AttemptDocument
 from workers.documents import Document, Timestamp, rfc3339
 from workers.errors import (
     DeliveryNotFoundError,
@@ -19,36 +20,11 @@ from workers.errors import (
     StoreUnavailableError,
     WebhookStateError,
 )
-from workers.webhooks.deliveries import Attempt, SentEvent, ToldHook, unknown_delivery
+from workers.webhooks.deliveries import SentEvent, ToldHook, unknown_delivery
 from workers.webhooks.hooks import DeliveryId, Event, WebhookFormat
 
 if TYPE_CHECKING:
     from workers.backend import Backend
-
-
-class AttemptDocument(Document):
-    """One POST."""
-
-    delivery: str = Field(description="The `webhook-id`.")
-    attempt: int = Field(description="Which one it was, from 1.")
-    at: Timestamp
-    seconds: float = Field(description="How long it took.")
-    status: int | None = Field(description="The status of the answer; null where none came.")
-    error: str | None = Field(description="Why it was no delivery; null where it was one.")
-    answer: str = Field(description="The first bytes of the answer's body, as text.")
-
-    @classmethod
-    def of(cls, one: Attempt) -> AttemptDocument:
-        """An attempt as it is shown."""
-        return cls(
-            delivery=one.delivery,
-            attempt=one.number,
-            at=rfc3339(one.at),
-            seconds=one.seconds,
-            status=one.status,
-            error=one.error or None,
-            answer=one.answer,
-        )
 
 
 class DeliveryDocument(Document):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, url_for
 from pydantic import Field, SecretStr, model_validator
@@ -10,15 +10,15 @@ from pydantic import Field, SecretStr, model_validator
 from api.access import caller
 from api.answers import Answer, document_answer
 from api.checking import Asked
-from api.deliveries import AttemptDocument
 from api.expected import Problems
 from api.openapi import Api
 from api.showing import answer
+from api.webhook_documents import AttemptDocument, TestDocument, WebhookDetails, WebhookDocument, WebhooksDocument
 from api.webhook_fields import SIGNING, WebhookFields
-from workers.documents import Document, Timestamp, rfc3339
+from workers.documents import rfc3339
 from workers.errors import StoreUnavailableError, WebhookNotFoundError, WebhookStateError
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
-from workers.webhooks.hooks import Event, WebhookFormat, checked_secret, new_secret
+from workers.webhooks.hooks import checked_secret, new_secret
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -50,43 +50,6 @@ class Rotation(Asked):
         if self.secret is not None:
             checked_secret(self.secret.get_secret_value())
         return self
-
-
-class WebhookDocument(Document):
-    """A registered endpoint. Its secret is shown by the request that made it, and never again."""
-
-    id: str
-    object: Literal["webhook"] = "webhook"
-    url: str
-    events: list[Event]
-    format: WebhookFormat
-    state: Literal["enabled", "disabled"]
-    reason: str | None = Field(description="Why it is disabled.")
-    created_at: Timestamp
-    disabled_at: Timestamp | None
-    failing_since: Timestamp | None = Field(description="Since when it only failed; null where the last POST did not.")
-    delivered_at: Timestamp | None = Field(description="When it last took an event.")
-    old_secret_until: Timestamp | None = Field(description="Until when what is sent is signed with the old secret too.")
-    secret: str | None = Field(default=None, description="Only where it was just made.")
-
-
-class WebhookDetails(WebhookDocument):
-    """A registered endpoint, with its last attempts, the newest first."""
-
-    attempts: list[AttemptDocument]
-
-
-class WebhooksDocument(Document):
-    """The registered endpoints, the oldest first."""
-
-    object: Literal["list"] = "list"
-    data: list[WebhookDocument]
-
-
-class TestDocument(Document):
-    """An event that is on its way: `attempts` of the webhook show what came of it."""
-
-    delivery: str
 
 
 _ONE = document_answer(WebhookDocument)

@@ -1,28 +1,88 @@
-"""`shelfline webhooks listen`: a receiver to try webhooks out with."""
+"""`shelfline webhooks`: endpoints that are told of every job, and a receiver to try webhooks out with."""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from standardwebhooks import Webhook as Verifier
-from standardwebhooks.webhooks import WebhookVerificationError
+from rich.console import Console
+from rich.table import Table
 
+from api.client import ShelflineClient
 from api.errors import UsageError
-from workers.webhooks.hooks import checked_secret, new_secret
+from api.job_commands import Key, Url, Var, connect
+from api.webhook_listener import receiver
+from workers.webhooks.hooks import Event, WebhookFormat, checked_secret, new_secret
 
-_MOST_BYTES = 2_000_000
+_FILE_COLUMNS = 160
+_POLL_SECONDS = 0.2
 
-app = typer.Typer(help="Try webhooks out.", no_args_is_help=True)
+app = typer.Typer(help="Look after webhooks, and try them out.", no_args_is_help=True)
+
+WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The id, see `shelfline webhooks list`.")]
 
 
-@app.callback()
-def _webhooks() -> None:
-    """Try webhooks out."""
+@app.command()
+def create(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="An http(s) URL that is POSTed to.")],
+    *,
+    event: Annotated[
+        list[Event] | None, typer.Option(help="What it is told; may be repeated. job.finished, if left out.")
+    ] = None,
+    form: Annotated[WebhookFormat | None, typer.Option("--format", help="How it is told.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(envvar="SHELFLINE_WEBHOOK_SECRET", help="What to sign with; a new one if left out.")
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    var: Var = Path("var"),
+) -> None:
+    """Register a webhook and show it, with its secret, this once."""
+    if secret is not None:
+        _checked(secret)
+    with connect(url, key, var) as client:
+        made = client.webhooks.create(address, events=event, form=form, secret=secret)
+    typer.echo(made.model_dump_json(indent=2))
+
+
+@app.command(name="list")
+def listed(*, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
+    """List the registered webhooks, the oldest first."""
+    table = Table("webhook", "state", "format", "events", "address", "last delivered", "failing since", box=None)
+    with connect(url, key, var) as client:
+        for one in client.webhooks.all():
+            state = one.state if one.reason is None else f"{one.state}: {one.reason}"
+            times = (_second(one.delivered_at), _second(one.failing_since))
+            table.add_row(one.id, state, one.format.value, " ".join(one.events), one.url, *times)
+    console = Console()
+    (console if console.is_terminal else Console(width=_FILE_COLUMNS)).print(table, markup=False, highlight=False)
+
+
+@app.command(name="test")
+def try_out(
+    webhook: WebhookId,
+    *,
+    wait: Annotated[float, typer.Option(min=0, help="Wait so many seconds for what comes of it.")] = 30.0,
+    url: Url = None,
+    key: Key = None,
+    var: Var = Path("var"),
+) -> None:
+    """Send a webhook an event that tells of nothing; exit status 1 if it was not delivered."""
+    with connect(url, key, var) as client:
+        delivery = client.webhooks.test(webhook)
+        typer.echo(f"{delivery} is on its way.", err=True)
+        delivered, said = _outcome(client, webhook, delivery, wait)
+    typer.echo(said)
+    raise typer.Exit(0 if delivered else 1)
+
+
+@app.command()
+def delete(webhook: WebhookId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
+    """Delete a webhook; what waits for it is given up."""
+    with connect(url, key, var) as client:
+        client.webhooks.delete(webhook)
 
 
 @app.command()
@@ -35,12 +95,9 @@ def listen(
     ] = None,
 ) -> None:
     """Print and verify the webhooks that arrive, until Ctrl-C. What is not signed right is answered with 401."""
+    known = new_secret() if secret is None else _checked(secret)
     try:
-        known = new_secret() if secret is None else checked_secret(secret)
-    except ValueError as error:
-        raise UsageError(f"--secret is none: {error}.") from error
-    try:
-        server = ThreadingHTTPServer((host, port), _handler(Verifier(known)))
+        server = receiver(host, port, known)
     except OSError as error:
         raise UsageError(f"Nothing can listen on {host}:{port}: {error.strerror or error}.") from error
     with server:
@@ -53,34 +110,24 @@ def listen(
             return
 
 
-def _handler(verifier: Verifier) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = self.headers.get("content-length", "")
-            if not length.isdigit() or int(length) > _MOST_BYTES:
-                self.send_error(HTTPStatus.LENGTH_REQUIRED)
-                return
-            verdict, found = _read(verifier, self.rfile.read(int(length)), dict(self.headers))
-            message = self.headers.get("webhook-id", "no webhook-id")
-            typer.echo(f"{datetime.now():%H:%M:%S} {message} {verdict}\n{found}")  # noqa: DTZ005  the reader's own time
-            self.send_response(HTTPStatus.OK if verdict == "verified" else HTTPStatus.UNAUTHORIZED)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing beside what came."""
-
-    return Handler
-
-
-def _read(verifier: Verifier, body: bytes, headers: dict[str, str]) -> tuple[str, str]:
-    """Whether a request is signed right, or why not; and its body, laid out where it is JSON."""
+def _checked(secret: str) -> str:
     try:
-        verifier.verify(body, headers, json_parse=False)
-        verdict = "verified"
-    except (WebhookVerificationError, ValueError) as error:  # ValueError: what is no base64, no UTF-8
-        verdict = f"NOT VERIFIED: {error}"
-    try:
-        return verdict, json.dumps(json.loads(body), indent=2, ensure_ascii=True)
-    except (ValueError, RecursionError):
-        return verdict, ascii(body[:2000])
+        return checked_secret(secret)
+    except ValueError as error:
+        raise UsageError(f"--secret is none: {error}.") from error
+
+
+def _outcome(client: ShelflineClient, webhook: str, delivery: str, seconds: float) -> tuple[bool, str]:
+    """Whether the first attempt at a delivery was one, and what came of it."""
+    gives_up = time.monotonic() + seconds
+    while True:
+        for one in client.webhooks.get(webhook).attempts:
+            if one.delivery == delivery:
+                return one.error is None, one.error or f"Delivered in {one.seconds:.2f} s; it answered {one.status}."
+        if time.monotonic() >= gives_up:
+            return False, f"Nothing came of it in {seconds:g} s: look at GET /v1/webhooks/{webhook} later."
+        time.sleep(_POLL_SECONDS)
+
+
+def _second(at: str | None) -> str:
+    return "-" if at is None else at.partition(".")[0] + "Z"

@@ -1,0 +1,52 @@
+"""A receiver to try webhooks out with: it prints what arrives, and whether it is signed right."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import typer
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks.webhooks import WebhookVerificationError
+
+_MOST_BYTES = 2_000_000
+
+
+def receiver(host: str, port: int, secret: str) -> ThreadingHTTPServer:
+    """A server that verifies with a secret; raises OSError where nothing can listen there."""
+    return ThreadingHTTPServer((host, port), _handler(Verifier(secret)))
+
+
+def _handler(verifier: Verifier) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = self.headers.get("content-length", "")
+            if not length.isdigit() or int(length) > _MOST_BYTES:
+                self.send_error(HTTPStatus.LENGTH_REQUIRED)
+                return
+            verdict, found = _read(verifier, self.rfile.read(int(length)), dict(self.headers))
+            message = self.headers.get("webhook-id", "no webhook-id")
+            typer.echo(f"{datetime.now():%H:%M:%S} {message} {verdict}\n{found}")  # noqa: DTZ005  the reader's own time
+            self.send_response(HTTPStatus.OK if verdict == "verified" else HTTPStatus.UNAUTHORIZED)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing beside what came."""
+
+    return Handler
+
+
+def _read(verifier: Verifier, body: bytes, headers: dict[str, str]) -> tuple[str, str]:
+    """Whether a request is signed right, or why not; and its body, laid out where it is JSON."""
+    try:
+        verifier.verify(body, headers, json_parse=False)
+        verdict = "verified"
+    except (WebhookVerificationError, ValueError) as error:  # ValueError: what is no base64, no UTF-8
+        verdict = f"NOT VERIFIED: {error}"
+    try:
+        return verdict, json.dumps(json.loads(body), indent=2, ensure_ascii=True)
+    except (ValueError, RecursionError):
+        return verdict, ascii(body[:2000])
