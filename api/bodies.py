@@ -76,9 +76,7 @@ def _parsed(body: bytes, settings: Settings) -> object:
         raise RequestTooLargeError("The JSON body has too many values: make several requests of it.")
     try:
         text = body.decode()
-        found = json.loads(
-            text, parse_constant=_no_number, parse_float=_number, object_pairs_hook=_object_without_doubles
-        )
+        found = strict_json(text)
         if _SURROGATE.search(text):
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError as error:
@@ -90,6 +88,11 @@ def _parsed(body: bytes, settings: Settings) -> object:
     if _deeper(found, settings.max_json_depth):
         raise _too_deep(settings)
     return found
+
+
+def strict_json(text: str) -> object:
+    """JSON as RFC 8259 has it, whose names stand once in an object; raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_number, parse_float=_number, object_pairs_hook=_object_without_doubles)
 
 
 def _no_number(name: str) -> NoReturn:

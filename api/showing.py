@@ -39,4 +39,4 @@ def accepted(backend: Backend, job: Job) -> Response:
 
 def job_urls(job_id: str) -> UrlsDocument:
     """The addresses of a job, as its caller reached the API."""
-    return urls_at(request.url_root, job_id)
+    return urls_at(request.root_url, job_id)

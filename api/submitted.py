@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from api.bodies import strict_json
 from api.checking import Asked
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.uploads import Upload
@@ -61,9 +61,9 @@ def _from_text(value: Any) -> Any:  # noqa: ANN401  likewise
     """A form's field is text: there an object is JSON."""
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            return strict_json(value)
         except (ValueError, RecursionError) as error:
-            raise ValueError("give a JSON object") from error
+            raise ValueError("give a JSON object, each name once") from error
     return value
 
 

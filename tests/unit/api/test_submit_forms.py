@@ -145,7 +145,14 @@ def test_a_zip_as_the_body_tells_the_rest_in_headers(http: FlaskClient, backend:
         assert (
             send(headers={name: value}, data=None, content_type=None, json={"folder": "/a"})["code"] == "unprocessable"
         )
-        for wrong in ("", "[]", "{", '{"url": 1}', '{"a": "é"}'.encode().decode("latin-1")):
+        for wrong in (
+            "",
+            "[]",
+            "{",
+            '{"url": "https://a.example/", "url": "https://b.example/"}',
+            '{"url": 1}',
+            '{"a": "é"}'.encode().decode("latin-1"),
+        ):
             answer = send(headers={name: wrong})
             assert answer["code"] in {"invalid_request", "unknown_field"}, wrong
             assert name in answer["detail"]
