@@ -29,6 +29,9 @@ class MemoryQueue(MemoryJobs):
     def _counts(self, entry: Entry) -> bool:
         return self._unsettled(entry.job, entry.index, entry.attempt, OPEN)
 
+    def _is_active(self, key: str) -> bool:
+        return key in self.jobs and self.jobs[key].state in ACTIVE
+
     def _find(self, stream: str, entry_id: str) -> Entry | None:
         return next((entry for entry in self.lanes.get(stream, []) if entry.entry == entry_id), None)
 
@@ -249,7 +252,23 @@ class MemoryQueue(MemoryJobs):
             del self.due[duty]
             self.need_again(f"purge:{path}")
 
+    def tidy(self) -> None:
+        """What a sweep does once a minute: unclaimed images of jobs that are over go, and versions' empty lanes."""
+        for lane in self.lanes.values():
+            for one in [one for one in lane if not one.consumer and not self._is_active(one.job)]:
+                self._drop(one)
+        for model in {stream.split(":")[2] for stream in self.lanes}:
+            if "@" in model and not any(self._lanes_of(model)):
+                for name in LANES:
+                    self.lanes.pop(f"sl:lane:{model}:{name}", None)
+
     def sweep(self, lease: str) -> list[Any]:
+        if self.uptime >= int(lease):
+            for entry in [one for lane in self.lanes.values() for one in lane]:
+                if entry.consumer and entry.idle >= int(lease) and not self._is_active(entry.job):
+                    if self._counts(entry):
+                        self._give_up(entry)
+                    self._drop(entry)
         models = [
             model
             for model in sorted({stream.split(":")[2] for stream in self.lanes})

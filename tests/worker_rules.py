@@ -152,6 +152,8 @@ class QueueRules(FrontEndRules):
         else:
             self.link.client.delete("sl:tidied")
             super(PairedLink, self.link).run("sweep", 0)  # for a lease of nothing: its answer is of no interest
+            self.link.memory.sweep("0")
+            self.link.memory.tidy()
 
     @precondition(is_due)
     @rule(stops_after=st.one_of(st.none(), st.integers(1, 4)), many=st.integers(1, 3))

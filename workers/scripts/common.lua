@@ -78,6 +78,12 @@ local function add_entry(stream, job, index, attempt, faults, name, ref, custom_
     'name', name, 'ref', ref, 'custom_id', custom_id)
 end
 
+-- Whether an entry is in this consumer's hands. An error: its lane is gone, and the entry was dropped long before.
+local function is_mine(stream, entry, consumer)
+  local rows = redis.pcall('XPENDING', stream, GROUP, entry, entry, 1)
+  return not rows.err and rows[1] ~= nil and rows[1][2] == consumer
+end
+
 local function drop_entry(stream, entry)
   redis.call('XACK', stream, GROUP, entry)
   redis.call('XDEL', stream, entry)
@@ -128,14 +134,21 @@ end
 -- Whether so few images of a job wait in its lane that it has to be filled up; the window is in rows.
 local function runs_low(id, waiting, window) return tonumber(waiting) * weight(id) < tonumber(window) / 2 end
 
+-- Counts in the account; what belongs to a lane or an owner is forgotten when it is nothing.
+local function count_open(field, delta)
+  if redis.call('HINCRBY', 'sl:open', field, delta) == 0 and string.find(field, ':', 1, true) then
+    redis.call('HDEL', 'sl:open', field)
+  end
+end
+
 -- Keeps account of accepted images without a result, in all, by owner and by lane: limits and estimates need it. They
 -- are counted as the rows that were guessed, so that what was added is what is taken off.
 local function account(id, images)
   local job = redis.call('HMGET', job_key(id), 'model', 'lane', 'owner', 'guess')
   local delta = images * tonumber(job[4] or '1')
-  redis.call('HINCRBY', 'sl:open', 'images', delta)
-  redis.call('HINCRBY', 'sl:open', 'lane:' .. job[1] .. ':' .. job[2], delta)
-  if job[3] ~= '' then redis.call('HINCRBY', 'sl:open', 'images:' .. job[3], delta) end
+  count_open('images', delta)
+  count_open('lane:' .. job[1] .. ':' .. job[2], delta)
+  if job[3] ~= '' then count_open('images:' .. job[3], delta) end
 end
 
 -- What of the limits lets no job in, as a script answers it; each is { field of sl:open, what is added, how much there may
@@ -170,7 +183,7 @@ end
 local function measure(model, rows, busy)
   local key, now = rate_key(model), now_ms()
   local rate = redis.call('HMGET', key, 'rows', 'ms', 'at')
-  local ms = math.min(tonumber(busy), now - tonumber(rate[3] or '0'))
+  local ms = math.max(0, math.min(tonumber(busy), now - tonumber(rate[3] or '0'))) -- a clock may be set back
   local fade = 0.5 ^ (ms / RATE_HALF_MS)
   redis.call('HSET', key, 'rows', string.format('%.3f', fade * tonumber(rate[1] or '0') + rows),
     'ms', string.format('%.3f', fade * tonumber(rate[2] or '0') + ms), 'at', fmt(now))
@@ -264,6 +277,18 @@ local function give_up(entry)
   account(entry.job, -1)
   changed(entry.job)
   return finish_if_done(entry.job)
+end
+
+-- A Redis that has just come back saw no renewals while it was away: everyone gets one whole lease first.
+local function just_back(lease)
+  local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  return uptime * 1000 < lease
+end
+
+-- What nobody renewed for a lease.
+local function abandoned(stream, lease, most)
+  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', most)
+  return pending.err and {} or pending -- an error: no job ever used this lane
 end
 
 -- What a claimer gets of an entry.

@@ -38,8 +38,8 @@ if new.guess ~= '1' then redis.call('HSET', key, 'guess', new.guess) end
 if new.request_id ~= '' then redis.call('HSET', key, 'request_id', new.request_id, 'trace', new.trace) end
 if new.rules then redis.call('HSET', key, unpack(new.rules)) end
 account(id, new.total)
-redis.call('HINCRBY', 'sl:open', 'bytes', new.bytes)
-if new.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. new.owner, new.bytes) end
+count_open('bytes', new.bytes)
+if new.owner ~= '' then count_open('bytes:' .. new.owner, new.bytes) end
 redis.call('ZADD', 'sl:jobs', fmt(now), id)
 redis.call('ZADD', owner_key(new.owner), fmt(now), id)
 add_due('expire:' .. id, now + tonumber(new.deadline_ms))

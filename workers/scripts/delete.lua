@@ -6,8 +6,8 @@ local job = as_table(redis.call('HGETALL', key))
 if not job.state then return nil end
 if which == 'over' and (open(job.state) or job.state == 'finishing' or job.state == 'enumerating') then return job.state end
 account(id, -tonumber(job.queued) - tonumber(job.running))
-redis.call('HINCRBY', 'sl:open', 'bytes', -tonumber(job.bytes))
-if job.owner ~= '' then redis.call('HINCRBY', 'sl:open', 'bytes:' .. job.owner, -tonumber(job.bytes)) end
+count_open('bytes', -tonumber(job.bytes))
+if job.owner ~= '' then count_open('bytes:' .. job.owner, -tonumber(job.bytes)) end
 redis.call('ZREM', 'sl:jobs', id)
 redis.call('ZREM', owner_key(job.owner), id)
 redis.call('ZREM', active_key(job.model, job.lane), id)

@@ -2,8 +2,7 @@
 -- "stream entry". XCLAIM alone would steal back what another has taken over, hence the look at XPENDING.
 local lost = {}
 for i = 2, #ARGV, 2 do
-  local row = redis.call('XPENDING', ARGV[i], GROUP, ARGV[i + 1], ARGV[i + 1], 1)[1]
-  if row and row[2] == ARGV[1] then
+  if is_mine(ARGV[i], ARGV[i + 1], ARGV[1]) then
     redis.call('XCLAIM', ARGV[i], GROUP, ARGV[1], 0, ARGV[i + 1], 'JUSTID')
   else
     lost[#lost + 1] = ARGV[i] .. ' ' .. ARGV[i + 1]

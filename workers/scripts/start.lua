@@ -5,8 +5,7 @@
 local lost = {}
 for i = 2, #ARGV, 6 do
   local stream, entry_id, id, index, attempt, starts = unpack(ARGV, i, i + 5)
-  local row = redis.call('XPENDING', stream, GROUP, entry_id, entry_id, 1)[1]
-  local entry, mine = { job = id, index = index, attempt = attempt }, row and row[2] == ARGV[1]
+  local entry, mine = { job = id, index = index, attempt = attempt }, is_mine(stream, entry_id, ARGV[1])
   if mine and live(entry) then
     redis.call('HSET', items_key(id), 'starts:' .. index, fmt(tonumber(starts) + 1))
   else

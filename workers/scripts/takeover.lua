@@ -2,17 +2,13 @@
 -- Takes what nobody renewed for a lease; the last image may make more rows. What was started before is taken one at a
 -- time: it may be what killed them.
 local model, consumer, lease, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
--- A Redis that has just come back saw no renewals while it was away: everyone gets one whole lease first.
-local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
-if uptime * 1000 < lease then return '[]' end
+if just_back(lease) then return '[]' end
 local held = {}
 for i = 5, #ARGV do held[ARGV[i]] = true end
 local items, rows, alone = {}, 0, false
 for _, lane in ipairs({ 'interactive', 'bulk' }) do
   local stream = stream_key(model, lane)
-  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', 64)
-  if pending.err then pending = {} end
-  for _, row in ipairs(pending) do
+  for _, row in ipairs(abandoned(stream, lease, 64)) do
     if alone or rows >= most then break end
     local entry_id = row[1]
     local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]

@@ -19,6 +19,7 @@ from workers.errors import JobNotFoundError, StoreUnavailableError
 from workers.intake import Intake
 from workers.jobs import Job, JobOptions, JobState, NewJob, Outcome, new_id
 from workers.leases import Leases
+from workers.load import Load
 from workers.queue import Delivery, WorkQueue, window
 from workers.redis_link import RedisLink
 from workers.settings import Settings
@@ -386,3 +387,79 @@ def test_whoever_is_busy_sees_that_others_wait(bench: Bench) -> None:
     assert bench.link.run("others", "default", UPKEEP_QUEUE) == 1
     bench.one.claim("default@2", 1)
     assert bench.link.run("others", "default", UPKEEP_QUEUE) == 0
+
+
+def sweep_to_the_end(bench: Bench, job: Job) -> None:
+    """Nothing but sweeps and duties, until the job is over."""
+
+    def over() -> bool:
+        bench.link.run("sweep", int(bench.settings.lease_seconds * 1000))
+        bench.duties.run_due()
+        return bench.check(job.id).state.terminal
+
+    wait_until(over, 10)
+
+
+def test_a_job_that_is_over_ends_though_nobody_works_for_its_model(bench: Bench) -> None:
+    """Its worker died, and the model is away for good: no pipeline takes over, so the sweep ends what was claimed."""
+    job = bench.submit(3)
+    bench.one.claim("default", 1)
+    bench.store.cancel(job.id)
+    assert bench.check(job.id).state == "canceling"
+
+    sweep_to_the_end(bench, job)
+
+    assert bench.check(job.id).canceled == 3
+
+
+def test_what_a_worker_still_holds_of_a_canceled_job_is_left_to_it(bench: Bench) -> None:
+    """A sweep within the lease ends nothing: the result may still come."""
+    job = bench.submit(1)
+    deliveries = bench.one.claim("default", 1).deliveries
+    bench.store.cancel(job.id)
+    bench.link.run("sweep", 3_600_000)
+    bench.settle(deliveries)
+    bench.duties.run_due()
+    assert bench.check(job.id).succeeded == 1
+
+
+def test_a_sweep_right_after_a_restart_of_redis_ends_nothing(bench: Bench) -> None:
+    """All leases look old then, and their holders may still come with results."""
+    job = bench.submit(1)
+    (one,) = bench.one.claim("default", 1).deliveries
+    bench.store.cancel(job.id)
+    bench.link.client.xclaim(one.stream, "workers", "one", 0, [one.entry], idle=7_200_000)
+    bench.link.run("sweep", 3_600_000)
+    assert bench.check(job.id).running == 1
+
+
+def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) -> None:
+    """Neither lanes nor accounts nor a reason to ring, once they are over; a worker that comes late breaks nothing."""
+    options = JobOptions("default", model_version=99)
+    pinned = options.target
+    files = [("0.jpg", io.BytesIO(b"0")), ("1.jpg", io.BytesIO(b"1"))]
+    job = bench.intake.submit_files(files, options)
+    late = bench.one.claim(pinned, 1).deliveries
+    bench.store.cancel(job.id)
+    sweep_to_the_end(bench, job)
+    bench.link.client.delete("sl:tidied")  # as after a minute
+    bench.link.run("sweep", 3_600_000)
+
+    assert [key for key in bench.link.client.keys("*") if pinned in key and not key.startswith("sl:ring:")] == []
+    assert not bench.link.client.sismember("sl:models", pinned)
+    assert [field for field in bench.link.client.hgetall("sl:open") if pinned in field] == []
+    held = [one.held for one in late]
+    assert (bench.one.renew(held), bench.one.start(late)) == (set(held), set(held))
+    bench.one.hand_back(late)
+    bench.settle(late)
+    assert (bench.one.take_over(pinned, 8, []), bench.one.claim(pinned, 8).deliveries) == ([], [])
+    assert bench.check(job.id).canceled == 2
+
+
+def test_a_clock_that_was_set_back_makes_no_estimate_negative(bench: Bench) -> None:
+    """The time since the last settle is then less than nothing, and counts as none."""
+    ahead = int(time.time() * 1000) + 60_000
+    bench.link.client.hset("sl:rate:default", mapping={"rows": "10", "ms": "1000", "at": ahead})
+    bench.submit(1)
+    bench.settle(bench.one.claim("default", 1).deliveries)
+    assert Load(bench.link).rate("default") == pytest.approx(11.0)
