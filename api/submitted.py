@@ -105,7 +105,8 @@ class JobFields(OptionFields):
     """The options of a job, as they may also stand in a query."""
 
     priority: Literal["interactive", "bulk"] | None = Field(
-        default=None, description="The lane; null takes the interactive one for jobs of at most 8 images."
+        default=None,
+        description="The lane; null takes the interactive one for jobs of one image, or of at most 8 images and tiles.",
     )
 
     cache: bool = Field(

@@ -16,7 +16,7 @@ from workers.webhooks.hooks import Webhook
 
 Lane = Literal["interactive", "bulk"]
 _AUTO_ROWS = 9  # an image's, until some of its job are done: a photo of some megapixels makes 5 to 21
-INTERACTIVE_IMAGES = 8  # a job of at most so many images goes to the interactive lane
+INTERACTIVE_ROWS = 8  # a job of at most so many rows of the model goes to the interactive lane, as one image does
 
 
 class JobState(StrEnum):
@@ -184,7 +184,8 @@ class NewJob:
 
 def lane_of(options: JobOptions, total: int) -> Lane:
     """The lane that so many images wait in."""
-    return options.priority or ("interactive" if total <= INTERACTIVE_IMAGES else "bulk")
+    small = total == 1 or total * options.rows_guess <= INTERACTIVE_ROWS
+    return options.priority or ("interactive" if small else "bulk")
 
 
 # Where a job stood, see scripts/common.lua: its estimate is made of it.
