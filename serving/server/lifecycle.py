@@ -50,6 +50,7 @@ class Lifecycle:
         self._table = VersionTable(name)
         self._aspired: frozenset[int] = frozenset()
         self._polled = False
+        self._is_away = False
         self._awake = threading.Event()
         self._stopped = threading.Event()
 
@@ -142,9 +143,11 @@ class Lifecycle:
         try:
             found = version_folders(base) if base is not None else {}
         except OSError as error:  # as TF Serving does: what is loaded stays, while the folder is away
-            _log.warning("cannot look for versions of %s: %s", self.name, error)
-            self._polled = False
+            if not self._is_away:
+                _log.warning("cannot look for versions of %s: %s", self.name, error)
+            self._polled, self._is_away = False, True
             return
+        self._is_away = False
         aspired = aspired_of(found, policy)
         versions = self._table.versions
         with self._table.changed:

@@ -32,6 +32,7 @@ class Models:
         self._labels: Mapping[str, Mapping[str, int]] = {}
         self._configured: frozenset[str] = frozenset()
         self._reloading = threading.Lock()
+        self._stopping = False
 
     @property
     def configured(self) -> list[Lifecycle]:
@@ -81,10 +82,11 @@ class Models:
             raise unknown(f"Some models did not become available: {{{told}}}")
 
     def _may_come(self, model: Lifecycle) -> bool:
-        return model.name in self._configured and not model.is_hopeless
+        return model.name in self._configured and not model.is_hopeless and not self._stopping
 
     def stop(self) -> None:
-        """Load and unload no more; what is available stays so."""
+        """Load and unload no more, and let no reload wait; what is available stays so."""
+        self._stopping = True
         for model in self._by_name.values():
             model.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,8 @@ def read_setup(flags: Flags) -> Setup:
     for model in models:
         if not model.base_path.is_dir():
             raise SetupError(f"the base_path of model {model.name}: {model.base_path} is not a folder")
+        if not os.access(model.base_path, os.R_OK | os.X_OK):
+            raise SetupError(f"the base_path of model {model.name}: {model.base_path} may not be read")
     return Setup(models, _batching(flags), _metrics_path(flags))
 
 
