@@ -79,7 +79,7 @@ class _Run:
         if self._before:
             self._say(f"Going on: {self._before:,} of {len(journal.photos):,} images are done.")
         content_of = self._content_here
-        if not journal.finished or (asked.formats and not journal.contract):
+        if asked.watch or not journal.finished or (asked.formats and not journal.contract):
             with waiting(self._status) as line, self._stack(line.say) as stack:
                 line.stop()
                 with self._client(stack) as client:

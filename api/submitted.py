@@ -212,7 +212,7 @@ class JsonJob(SubmittedJob):
     manifest: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
         default=None,
         description="A file of the server or of another store, allowed likewise: JSON lines, or CSV with a header, a "
-        "row an image, with `path` or `url`, and `custom_id`.",
+        "row an image, with `path` or `url`, `name` and `custom_id`.",
     )
 
     include: Globs = Field(

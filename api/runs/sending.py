@@ -107,13 +107,15 @@ class Sender:
     def _referenced(self, part: Part, options: Options) -> JobDocument | None:
         """The job of a part whose photos the server reads itself, None where it cannot, or sees other files there."""
         photos = self._journal.photos[part.start : part.end]
-        if not all(one.path.isprintable() for one in photos):  # a manifest is text
+        if not all(one.path.isprintable() and one.name.isprintable() for one in photos):  # a manifest is text
             return None
         try:
             with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
                 manifest = Path(folder) / "photos.jsonl"
                 with manifest.open("w", encoding="utf-8") as file:
-                    file.writelines(json.dumps({"path": _without_links(one.path)}) + "\n" for one in photos)
+                    file.writelines(
+                        json.dumps({"path": _without_links(one.path), "name": one.name}) + "\n" for one in photos
+                    )
                 job = self._patiently(
                     lambda: self._client.submit_manifest(manifest, idempotency_key=f"{part.key}-r", **options)
                 )

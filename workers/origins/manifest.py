@@ -1,6 +1,6 @@
 """Manifests: a row an image, as JSON lines or CSV with a header.
 
-A row has `path` or `url`, and may have `custom_id`. A `url` is http(s), or an fsspec URL under an allowed prefix. A
+A row has `path` or `url`, and may have `name` (what the image is called in the results) and `custom_id`. A `url` is http(s), or an fsspec URL under an allowed prefix. A
 `path` is absolute under an allowed root of the server, or relative to the manifest, which then lies there itself.
 """
 
@@ -30,7 +30,7 @@ from workers.settings import Settings
 from workers.sources import allowed_folder, printable, within_roots
 from workers.urls import parse_http_url
 
-FIELDS = ("path", "url", "custom_id")
+FIELDS = ("path", "url", "name", "custom_id")
 MAX_CUSTOM_ID_CHARS = 256
 _MAX_LINE = 65_536
 _MAX_PATH = 4096
@@ -90,7 +90,9 @@ class Manifest:
         if len(custom_id) > MAX_CUSTOM_ID_CHARS:
             raise ManifestError(f"custom_id is longer than {MAX_CUSTOM_ID_CHARS} characters.")
         name, ref = self._by_url(given["url"]) if "url" in given else self._by_path(given["path"])
-        return Part(printable(name), ref=ref, custom_id=custom_id)
+        if len(given.get("name", "")) > _MAX_PATH:
+            raise ManifestError(f"name is longer than {_MAX_PATH} characters.")
+        return Part(printable(given.get("name", name)), ref=ref, custom_id=custom_id)
 
     def _by_url(self, url: str) -> tuple[str, str]:
         if url.partition("://")[0].lower() in {"http", "https"}:

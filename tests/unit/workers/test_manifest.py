@@ -56,9 +56,18 @@ def test_paths_start_where_the_manifest_lies(settings: Settings, tmp_path: Path)
     ]
 
 
+def test_names(settings: Settings, tmp_path: Path) -> None:
+    """An image is called what its row says, else what its place says."""
+    assert [name for name, _, _ in rows(f"path,name\n{tmp_path}/a.jpg,aisle 7/a\n{tmp_path}/b.jpg,\n", settings)] == [
+        "aisle 7/a",
+        f"{tmp_path}/b.jpg",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
+        ('{"url": "http://a.example/", "name": "' + "x" * 4097 + '"}', "name is longer than 4096"),
         ('{"path": ', "Row 1 of the manifest is not JSON"),
         ("{" * 2000, "Row 1 of the manifest is not JSON"),
         ('{"url": "http://a.example/"}\n[]', "Row 2 of the manifest is not a JSON object"),
