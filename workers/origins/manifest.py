@@ -1,7 +1,8 @@
 """Manifests: a row an image, as JSON lines or CSV with a header.
 
-A row has `path` or `url`, and may have `name` (what the image is called in the results) and `custom_id`. A `url` is http(s), or an fsspec URL under an allowed prefix. A
-`path` is absolute under an allowed root of the server, or relative to the manifest, which then lies there itself.
+A row has `path` or `url`, and may have `name` (what the image is called in the results) and `custom_id`. A `url` is
+http(s), or an fsspec URL under an allowed prefix. A `path` is absolute under an allowed root of the server, or relative
+to the manifest, which then lies there itself.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+
 import pytest
 
 from tests.detect_command import COUNT, Command, count_whole, jpeg, slowly
