@@ -120,7 +120,9 @@ def test_an_alert_fires_and_ends(tmp_path: Path) -> None:
     series = {
         "up{job='shelfline'}": ("0x9", "ShelflineDown"),
         "shelfline_model_available{model='m'}": ("0x9", "ShelflineModelUnavailable"),
-        "shelfline_oldest_waiting_seconds{model='m',lane='bulk'}": ("0+60x9", "ShelflineImagesStuck"),
+        "shelfline_oldest_waiting_seconds{model='m'}": ("0+60x9", "ShelflineImagesStuck"),
+        "shelfline_oldest_waiting_seconds{model='busy'}": ("0+60x9", None),  # a long queue that moves
+        "shelfline_batch_rows_count{model='busy'}": ("0+60x9", None),
         "shelfline_takeovers_total": ("0 0 3x7", "ShelflineTakeovers"),
         "shelfline_redis_durable": ("1x9", None),
         "shelfline_worker_seen": ("1x9", None),
