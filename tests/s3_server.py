@@ -42,8 +42,8 @@ class S3Server:
 
     def empty(self) -> None:
         """Forget everything; there is a bucket without anything then."""
-        httpx.post(f"{self.url}/moto-api/reset", trust_env=False).raise_for_status()
-        httpx.put(f"{self.url}/{BUCKET}", trust_env=False).raise_for_status()
+        httpx.post(f"{self.url}/moto-api/reset", timeout=60, trust_env=False).raise_for_status()
+        httpx.put(f"{self.url}/{BUCKET}", timeout=60, trust_env=False).raise_for_status()
 
     def stop(self) -> None:
         """Kill it; what it had is gone."""

@@ -12,9 +12,12 @@ import pytest
 
 from tests.celery_worker import CeleryWorker
 from tests.s3_server import BUCKET, S3Server, s3_server
+from tests.support import wait_until
 from workers.blobs import FsspecBlobs
 from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUnavailableError
+from workers.intake import Terms
 from workers.jobs import JobOptions
+from workers.outputs import Output
 
 from .conftest import LEASE, complete, photo, ringing
 
@@ -55,6 +58,7 @@ def test_a_folder_in_s3(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker(source_prefixes=(PHOTOS,), blob_url=BLOBS)
     put(b=photo(1), a__c=photo(2), a__d=b"no image")
     job = worker.intake.submit_location(PHOTOS, OPTIONS)
+    worker.listed()
     worker.detect()
 
     found = [(one["name"], one["state"]) for one in worker.results(job)]
@@ -80,6 +84,22 @@ def test_blobs_in_s3(make_worker: Callable[..., Worker]) -> None:
     worker.store.delete(job.id)
     while keys("blobs") != {"check"}:
         worker.runtime.do_duties()
+
+
+@pytest.mark.usefixtures("s3")
+def test_outputs_in_s3(make_worker: Callable[..., Worker]) -> None:
+    """What a job writes beside its results may lie there as well."""
+    worker = make_worker(output_prefixes=(f"s3://{BUCKET}/results",))
+    terms = Terms(output=Output(f"s3://{BUCKET}/results", ("csv",), annotate=1))
+    job = worker.intake.submit_files([("a.png", io.BytesIO(photo(1)))], OPTIONS, terms)
+    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal, 30, "the end of the job")
+
+    assert keys(f"results/{job.id}") == {
+        "annotated/000000-a.jpg",
+        "results.csv",
+        "results/000000.jsonl.gz",
+        "summary.json",
+    }
 
 
 @pytest.mark.usefixtures("s3")
