@@ -5,6 +5,7 @@ IMAGES ?= samples/
 OUT ?= out
 export IMAGES OUT
 PY := .venv/bin/python
+PIN := .venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help detect up test lint types bench requirements protos openapi settings clean
@@ -44,9 +45,10 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.results
 	@$(PY) -m tests.bench.webhooks
 
-requirements: .venv/.installed-dev ## Pin what requirements.in and requirements-dev.in ask for
-	@.venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt
-	@.venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header requirements-dev.in -o requirements-dev.txt
+requirements: .venv/.installed-dev ## Pin what the requirements*.in ask for
+	@$(PIN) requirements.in requirements-full.in -o requirements-full.txt
+	@$(PIN) -c requirements-full.txt requirements.in -o requirements.txt
+	@$(PIN) requirements-dev.in -o requirements-dev.txt
 
 protos: .venv/.installed-dev ## Write serving/protos.binpb from the installed tensorflow-serving-api
 	@$(PY) -m serving.make_protos
@@ -67,9 +69,9 @@ clean: ## Remove what was built and written here: .venv, models, state, results
 		{ echo "This Python cannot make virtual environments: install its venv package (apt-get install python3-venv)" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
-.venv/.installed: requirements.txt pyproject.toml | .venv/bin/python
+.venv/.installed: requirements-full.txt pyproject.toml | .venv/bin/python
 	@echo "Installing what Shelfline runs on into .venv: this takes about two minutes, once."
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-full.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

