@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -54,24 +57,53 @@ def test_a_pool_process_killed_in_the_middle_of_a_job(
     complete(front, job, 30)
 
 
+@pytest.mark.parametrize("whom", ["group", "main"])
 @pytest.mark.parametrize("pool", POOLS)
-def test_sigterm_to_the_group_hands_back_at_once(
-    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str
+def test_sigterm_hands_back_at_once(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str, whom: str
 ) -> None:
-    """The batch in flight is settled and the rest is handed back: nobody has to wait for a lease."""
+    """The batch in flight is settled and the rest is handed back: nobody has to wait for a lease.
+
+    Process managers signal the whole group, containers the main process alone.
+    """
     slowly(server, 0.3)
     job = front.submit(*[photo(number) for number in range(120)])
     worker = start(pool)
     under_way(front, job, 8)
-    worker.signal_group(signal.SIGTERM)
+    worker.signal_group(signal.SIGTERM) if whom == "group" else worker.process.terminate()
     assert worker.process.wait(15) == 0
     now = front.store.get(job.id)
     assert now.running == 0
     assert now.queued + now.succeeded == 120
+    assert now.queued > 0
     assert sum(server.batches) == now.succeeded  # no Predict was in vain
     assert "Traceback" not in worker.log.read_text()
     slowly(server, 0.0)
     start(pool)
+    complete(front, job, 30)
+
+
+def test_a_worker_among_others_stops_at_once(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer
+) -> None:
+    """The others see to what else waits, so nothing but the signal takes a worker from its job."""
+    together = threading.Barrier(2)
+
+    def slow(_images: object) -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.4)  # passed by two at once only
+            both.set()
+        time.sleep(0.4)
+
+    both = threading.Event()
+    server.fault = slow
+    job = front.submit(*[photo(number) for number in range(240)])
+    workers = [start("prefork") for _ in range(2)]
+    wait_until(both.is_set, 30, "both at work")
+    workers[0].process.terminate()
+    assert workers[0].process.wait(15) == 0
+    assert front.store.get(job.id).queued > 0
+    slowly(server, 0.0)
     complete(front, job, 30)
 
 
