@@ -25,10 +25,10 @@ from api.refusals import KeyMissingError
 from api.up import run_stack
 from api.webhooks_command import app as webhooks_app
 from serving.errors import ShelflineError
+from workers.exits import CANNOT
 from workers.formats.registry import FormatName
 from workers.selection import Selection
 
-CANNOT = 2
 _FILE_COLUMNS = 120
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

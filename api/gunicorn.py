@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-
 from api.binding import checked_binding
 from api.masking import logger_class as make_logger_class
 from api.waiting import THREADS
 from api.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
+from workers.blobs import check_blobs
+from workers.exits import refuse
 from workers.keys import keys_exist
 from workers.settings import load_settings
 
 try:
     settings = load_settings()
+    check_blobs(settings.blob_url)
     bind = checked_binding(settings, lambda: keys_exist(settings.redis_url))
 except ShelflineError as error:
-    sys.exit(f"shelfline: {error}")
+    refuse(error)
 
 worker_class = make_worker_class(settings.slow_client_seconds)
 threads = THREADS

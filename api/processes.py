@@ -33,7 +33,7 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
         self._process_ctor = _BoundProcess
         self._started = started
         self._stop_wanted = False
-        self.died: tuple[str, ...] = ()
+        self.died: dict[str, int] = {}  # exit statuses by name
 
     def add(self, commands: Mapping[str, str], env: Mapping[str, str], cwd: Path) -> None:
         """Add shell commands by name, with their environment and working directory."""
@@ -46,7 +46,8 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
             self._stop_wanted = True
             return
         if not self._terminating and self.returncode not in {130, 143}:
-            self.died = tuple(name for name, process in self._processes.items() if "returncode" in process)
+            ended = {name: one["returncode"] for name, one in self._processes.items() if "returncode" in one}
+            self.died = {name: int(status) for name, status in ended.items()}
         super().terminate()
 
     def _start(self) -> None:

@@ -20,8 +20,10 @@ from api.plan import PROJECT, StackPlan, plan_stack
 from api.processes import ProcessGroup
 from api.state import StackRecord, StackState
 from serving.errors import ShelflineError
+from workers.blobs import check_blobs
 from workers.catalog import Catalog
 from workers.errors import StoreUnavailableError
+from workers.exits import CANNOT
 from workers.health import WORKER_SEEN_KEY
 from workers.keys import keys_exist
 from workers.parent_death import die_with_parent
@@ -69,6 +71,7 @@ def run_stack(
         if passing:
             shutil.rmtree(data, ignore_errors=True)  # of one that was killed
         plan = plan_stack(settings, environ, data=data, models=models, port=chosen, roots=roots)
+        check_blobs(plan.env["BLOB_URL"])
         if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
             return 0
         try:
@@ -97,7 +100,7 @@ class _Stack:
         self._stopping.set()
         if group.died:
             _say(f"Shelfline stopped: {', '.join(group.died)} ended by itself, see above.")
-            return 1
+            return CANNOT if CANNOT in group.died.values() else 1
         return 0 if self._stdin_closed else int(group.returncode or 0)
 
     def _started(self) -> None:
@@ -173,6 +176,8 @@ def _export(models: Path, model: str, plan: StackPlan, *, until_stdin_closes: bo
     folder = models.absolute() / model
     if folder.is_dir() and any(one.name.isdigit() for one in folder.iterdir()):
         return True
+    if models.exists() and not models.is_dir():
+        raise StackError(f"{models.absolute()} is not a folder: name the models' folder with --models.")
     if model != DEFAULT_MODEL:
         raise StackError(f"There is no version of the model {model!r} in {folder}: export one first.")
     _say(f"Exporting the default model to {folder}, once; this takes about a minute.")

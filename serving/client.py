@@ -43,6 +43,9 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_retries", 0),  # whoever calls decides what is worth another try
+    # Several servers behind a name, or in a list, take turns; one that is gone is left out until it is back.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # by default new addresses are looked up every 30 s at most
 )
 
 
@@ -57,7 +60,10 @@ class ServedModel:
 
 
 class ModelClient:
-    """Calls one model server at `target`, `host:port` or `unix:/path`; threads may share it.
+    """Calls a model server at `target`, `host:port` or `unix:/path`; threads may share it.
+
+    A name that has several addresses (`dns:///serving:8500`) or a list of them (`ipv4:10.0.0.1:8500,10.0.0.2:8500`) are
+    servers of the same models, which are called in turns.
 
     The connection is opened by the first call, so a client may be made before a fork and used after it. Every call
     waits at most `timeout` seconds; `on_error` is told the name of the gRPC status of one that fails. Errors are those

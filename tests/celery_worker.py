@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 class CeleryWorker:
     """One `celery worker` in a process group of its own."""
 
-    def __init__(self, settings: Settings, pool: str, log: Path) -> None:
+    def __init__(self, settings: Settings, pool: str, log: Path, queues: str = "detect,upkeep") -> None:
         self.log = log
         environment = os.environ | {
             "REDIS_URL": settings.redis_url,
@@ -29,7 +29,17 @@ class CeleryWorker:
             "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(map(str, settings.folder_roots)),
             **({"SHELFLINE_CONTRACTS": str(settings.contracts)} if settings.contracts else {}),
         }
-        options = ["--pool", pool, "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        options = [
+            "--queues",
+            queues,
+            "--pool",
+            pool,
+            "--concurrency",
+            "1",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
         command = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.main:app", "worker", *options]
         with log.open("ab") as out:
             self.process = subprocess.Popen(

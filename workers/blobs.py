@@ -13,7 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from serving.errors import ShelflineError
-from workers.errors import ImageMissingError, ImageTooLargeError, StoreUnavailableError
+from workers.errors import ImageMissingError, ImageTooLargeError, SettingsError, StoreUnavailableError
 
 _PIECE_BYTES = 1 << 20
 
@@ -43,7 +43,7 @@ class FsspecBlobs:
     def __init__(self, url: str) -> None:
         self._files, root = fsspec.core.url_to_fs(url)
         self._root = root.rstrip("/")
-        self._local = isinstance(self._files, LocalFileSystem)
+        self.is_folder = isinstance(self._files, LocalFileSystem)
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -52,7 +52,7 @@ class FsspecBlobs:
         """Store all of `content`, in pieces, whole or not at all; returns its bytes; raises StoreUnavailableError."""
         full = self._path(path)
         with self._translated("written"):
-            if self._local:
+            if self.is_folder:
                 return _write_file(full, content)
             self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
             with self._files.open(full, "wb") as out:
@@ -97,11 +97,24 @@ class FsspecBlobs:
         except ShelflineError:
             raise
         except Exception as error:
-            if self._local and not isinstance(error, OSError):
+            if self.is_folder and not isinstance(error, OSError):
                 raise
             raise StoreUnavailableError(
                 f"The blob store cannot be {done} ({_reason(error)}): check BLOB_URL."
             ) from error
+
+
+def check_blobs(url: str) -> None:
+    """For a process that starts: raises SettingsError where the URL opens no store, StoreUnavailableError for a folder.
+
+    A folder that cannot be written stays so; a store that is somewhere else may be back soon.
+    """
+    try:
+        blobs = FsspecBlobs(url)
+    except (ValueError, ImportError) as error:
+        raise SettingsError(f"Setting blob_url is wrong: {error}.") from error
+    if blobs.is_folder:
+        blobs.check()
 
 
 def bounded(found: BinaryIO, most: int) -> bytes:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
+from contextlib import suppress
 from functools import cache
 from types import FrameType
+from typing import Any
 
 from celery import signals
 
 from serving.errors import ShelflineError
 from workers.bell import CeleryBell
+from workers.blobs import check_blobs
 from workers.celery_app import create_celery
+from workers.exits import refuse
+from workers.heartbeat import beat
 from workers.logs import configure_logs
 from workers.metrics.publishing import start_publishing, stop_publishing
 from workers.redis_link import RedisLink
@@ -23,13 +28,16 @@ from workers.waking import WakeAfterTask
 
 try:
     settings = load_settings()
+    check_blobs(settings.blob_url)
+    app = create_celery(settings)
+    beat(app, settings.heartbeat_file)
 except ShelflineError as error:
-    sys.exit(str(error))
+    refuse(error)
 
 configure_logs(settings)
 signals.setup_logging.connect(lambda **_: None, weak=False)  # or Celery would set up logs of its own
-app = create_celery(settings)
 app.steps["consumer"].add(WakeAfterTask)
+_pools: list[Any] = []  # the one that this process has, once it is there
 
 
 @cache
@@ -70,10 +78,16 @@ def _end_pool_process(**_: object) -> None:
 
 
 @signals.worker_shutting_down.connect(weak=False)
-def _drain_threads(**_: object) -> None:
-    """In a threads pool the tasks run in this process; in a prefork pool nobody asks this runtime for anything."""
+def _drain_tasks(**_: object) -> None:
+    """Containers signal the main process alone; a task that nobody interrupts goes on while there is work.
+
+    In a threads pool the tasks run in this process; in a prefork pool nobody asks this runtime for anything.
+    """
     if runtime.cache_info().currsize:
         runtime().stop()
+    for number in (number for pool in _pools for number in pool.info.get("processes", ())):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGTERM)
 
 
 @signals.worker_init.connect(weak=False)
@@ -82,13 +96,14 @@ def _check_redis(**_: object) -> None:
     try:
         link.check_policy()
     except ShelflineError as error:
-        sys.exit(str(error))
+        refuse(error)
     finally:
         link.close()
 
 
 @signals.worker_ready.connect(weak=False)
-def _start_sweep(**_: object) -> None:
+def _start_sweep(sender: Any, **_: object) -> None:  # noqa: ANN401  Celery carries no types
+    _pools.append(sender.pool)
     start_publishing(settings.redis_url)
     link = RedisLink(settings.redis_url)
     Sweep(link, CeleryBell(link, app), settings).start()

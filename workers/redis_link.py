@@ -16,7 +16,7 @@ from redis.retry import Retry
 from workers.errors import SettingsError, StoreUnavailableError
 from workers.metrics.counted import REDIS_ERRORS
 
-_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP")
+_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP", "DENIED")
 _RETRY_EVERY = 0.1  # seconds
 _MOST_CONNECTIONS = 32  # where 224 callers that waited look at once, as many new connections took too long (measured)
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -33,7 +33,8 @@ def translated() -> Iterator[None]:
     except redis.RedisError as error:
         if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError) or str(error).startswith(_REFUSALS):
             REDIS_ERRORS.add("refused")
-            raise StoreUnavailableError(f"Redis refuses to write ({error}): see its log.") from error
+            why = str(error).partition(". ")[0]
+            raise StoreUnavailableError(f"Redis refuses to work ({why}): see its log.") from error
         raise
 
 

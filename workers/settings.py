@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
         validation_alias=AliasChoices("REDIS_URL", "SHELFLINE_REDIS_URL"),
+        pattern=r"^(rediss?|unix)://",
         description="Where jobs, the queue and open results are kept. Needs appendonly and noeviction.",
         repr=False,
     )
@@ -43,7 +44,11 @@ class Settings(BaseSettings):
         description="Where images and manifests are kept: a folder, or any fsspec URL.",
         repr=False,
     )
-    model_server: str = Field(default="127.0.0.1:8500", description="gRPC address of TensorFlow Serving.")
+    model_server: str = Field(
+        default="127.0.0.1:8500",
+        description="gRPC address of TensorFlow Serving: host:port; of several that take turns, dns:///name:port or "
+        "ipv4:10.0.0.1:8500,10.0.0.2:8500.",
+    )
     model: str = Field(default="default", description="The model of jobs that name none.")
     contracts: Path | None = Field(
         default=None, description="Folder with a `<model>/contract.toml` for each model that does not describe itself."
@@ -107,6 +112,9 @@ class Settings(BaseSettings):
     )
     slice_seconds: float = Field(default=2.0, gt=0, description="How long a worker stays with one model.")
     predict_timeout_seconds: float = Field(default=60.0, gt=0, description="Deadline of one Predict call.")
+    heartbeat_file: Path | None = Field(
+        default=None, description="A file that a worker touches every 5 s while it is able to take work. None: no file."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="What is logged.")
     log_format: Literal["console", "json"] = Field(
         default="console", description="How: lines for a terminal, or a JSON object a line."

@@ -5,7 +5,6 @@ A process of its own, so that an endpoint that hangs holds up no image; it impor
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 
 import structlog
@@ -13,9 +12,11 @@ from celery import signals
 
 from serving.errors import ShelflineError
 from workers.bell import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryBell
-from workers.blobs import FsspecBlobs
+from workers.blobs import FsspecBlobs, check_blobs
 from workers.celery_app import create_celery
 from workers.errors import StoreUnavailableError
+from workers.exits import refuse
+from workers.heartbeat import beat
 from workers.logs import configure_logs
 from workers.metrics.publishing import start_publishing
 from workers.redis_link import RedisLink
@@ -26,13 +27,15 @@ from workers.webhooks.sender import Sender
 
 try:
     settings = load_settings()
+    check_blobs(settings.blob_url)
+    app = create_celery(settings)
+    beat(app, settings.heartbeat_file)
 except ShelflineError as error:
-    sys.exit(str(error))
+    refuse(error)
 
 configure_logs(settings)
 signals.setup_logging.connect(lambda **_: None, weak=False)  # or Celery would set up logs of its own
 log = structlog.get_logger(__name__)
-app = create_celery(settings)
 
 
 @cache

@@ -142,8 +142,8 @@ def ringing(front: Worker) -> Worker:
 def start(front: Worker, tmp_path: Path) -> Iterator[Callable[[str], CeleryWorker]]:
     started: list[CeleryWorker] = []
 
-    def begin(pool: str) -> CeleryWorker:
-        started.append(CeleryWorker(front.settings, pool, tmp_path / "worker.log"))
+    def begin(pool: str, queues: str = "detect,upkeep") -> CeleryWorker:
+        started.append(CeleryWorker(front.settings, pool, tmp_path / "worker.log", queues))
         return started[-1]
 
     yield begin

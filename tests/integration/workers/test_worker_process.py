@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
@@ -57,8 +54,7 @@ def test_a_pool_process_killed_in_the_middle_of_a_job(
     complete(front, job, 30)
 
 
-@pytest.mark.parametrize("whom", ["group", "main"])
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(("pool", "whom"), [*((pool, "group") for pool in POOLS), ("prefork", "main")])
 def test_sigterm_hands_back_at_once(
     front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str, whom: str
 ) -> None:
@@ -84,27 +80,19 @@ def test_sigterm_hands_back_at_once(
 
 
 def test_a_worker_among_others_stops_at_once(
-    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer
+    front: Worker, start: Callable[..., CeleryWorker], server: ScriptedServer
 ) -> None:
-    """The others see to what else waits, so nothing but the signal takes a worker from its job."""
-    together = threading.Barrier(2)
-
-    def slow(_images: object) -> None:
-        with suppress(threading.BrokenBarrierError):
-            together.wait(0.4)  # passed by two at once only
-            both.set()
-        time.sleep(0.4)
-
-    both = threading.Event()
-    server.fault = slow
-    job = front.submit(*[photo(number) for number in range(240)])
-    workers = [start("prefork") for _ in range(2)]
-    wait_until(both.is_set, 30, "both at work")
-    workers[0].process.terminate()
-    assert workers[0].process.wait(15) == 0
-    assert front.store.get(job.id).queued > 0
-    slowly(server, 0.0)
-    complete(front, job, 30)
+    """Others see to what else waits, so nothing but the signal, to the main process alone, takes it from its job."""
+    slowly(server, 0.5)
+    job = front.submit(*[photo(number) for number in range(120)])
+    start("threads", queues="upkeep")
+    worker = start("prefork")
+    under_way(front, job, 16)
+    worker.process.terminate()
+    assert worker.process.wait(30) == 0
+    found = front.store.get(job.id)
+    assert found.running == 0
+    assert found.queued > 0
 
 
 @pytest.mark.parametrize("pool", POOLS)
