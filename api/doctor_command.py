@@ -33,7 +33,7 @@ def doctor(
     settings = _settings(var)
     wrong = 0
     for found in (*_variables(), *examine(settings), _keys(settings)):
-        advice = f": {found.advice}" if found.advice else ""
+        advice = f" -> {found.advice}" if found.advice else ""
         typer.echo(f"{_MARKS[found.level]}  {found.what}: {' '.join(found.found.split()).rstrip('.')}{advice}")
         wrong += found.level == "error"
     if wrong:

@@ -156,3 +156,22 @@ def test_an_alert_fires_and_ends(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_containers_find_their_files() -> None:
+    """What is mounted is there, Prometheus asks for what is mounted, with a key that no commit can hold."""
+    root = DOCS.parent
+    composed = yaml.safe_load((root / "docker-compose.monitoring.yml").read_text())
+    mounted = [one.split(":") for service in composed["services"].values() for one in service["volumes"]]
+    scraped = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    (job,) = scraped["scrape_configs"]
+    ((secret, kept),) = composed["secrets"].items()
+
+    assert [source for source, *_ in mounted if source.startswith("./") and not (root / source).exists()] == []
+    assert {f"/etc/prometheus/{name}" for name in ("prometheus.yml", *scraped["rule_files"])} <= {
+        one[1] for one in mounted
+    }
+    assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
+    assert f"/{Path(kept['file']).name}" in (root / ".gitignore").read_text().splitlines()
+    assert job["static_configs"] == [{"targets": ["web:5000"]}]
+    assert all(re.search(r":v?\d+\.\d+\.\d+$", one["image"]) for one in composed["services"].values())

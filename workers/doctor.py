@@ -191,9 +191,9 @@ def _blobs(settings: Settings) -> Findings:
 
 
 def _disks(settings: Settings) -> Findings:
-    places = {"temporary folder": Path(tempfile.gettempdir())}
+    places = {"disk of temporary files": Path(tempfile.gettempdir())}
     if "://" not in settings.blob_url:
-        places["blob store"] = Path(settings.blob_url)
+        places["disk of the blob store"] = Path(settings.blob_url)
     for what, place in places.items():
         there = next(one for one in (place.absolute(), *place.absolute().parents) if one.exists())
         free = shutil.disk_usage(there).free
@@ -213,7 +213,7 @@ def _models(settings: Settings) -> Findings:
 def _found(model: str, version: Callable[[], int]) -> Finding:
     what = f"model {model}"
     try:
-        return Finding(what, "ok", f"version {version()} is served, and describes itself or is described")
+        return Finding(what, "ok", f"version {version()} is served and has a contract")
     except ShelflineError as error:
         advice = "start the model server, let SHELFLINE_MODEL_SERVER name it, and see `shelfline models list`"
         return Finding(what, "error", str(error), advice)

@@ -64,7 +64,16 @@ def test_nothing_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, tm
 
     assert status == 0
     assert [line for line in said.splitlines() if not line.startswith("ok ")] == []
-    for what in ("versions", "redis", "worker", "clock", "blob store", "temporary folder", "model default", "keys"):
+    for what in (
+        "versions",
+        "redis",
+        "worker",
+        "clock",
+        "blob store",
+        "disk of temporary files",
+        "model default",
+        "keys",
+    ):
         assert f"ok       {what}: " in said
     assert not list((tmp_path / "blobs").rglob("doctor/*"))
 
@@ -163,7 +172,7 @@ def test_a_disk_is_full(healthy: Settings, monkeypatch: pytest.MonkeyPatch, name
     found = {one.what: one for one in doctor._disks(healthy)}
 
     assert {one.level for one in found.values()} == {level}
-    assert found.keys() == {"temporary folder", "blob store"}
+    assert found.keys() == {"disk of temporary files", "disk of the blob store"}
     assert all(one.advice == "make room on its disk" for one in found.values())
 
 
@@ -207,13 +216,14 @@ def test_keys_and_misspelt_settings(
 
     assert open_to_all[0] == 1
     assert (
-        "ERROR    keys: there are none, so the API does not start on 0.0.0.0: `shelfline keys create" in open_to_all[1]
+        "ERROR    keys: there are none, so the API does not start on 0.0.0.0 -> `shelfline keys create"
+        in open_to_all[1]
     )
     assert "1 thing is wrong." in open_to_all[1]
     assert "ok       keys: the API asks for them, and others too can reach it" in with_key[1]
     assert (with_key[0], misspelt[0]) == (0, 0)
     assert (
-        "WARNING  settings: SHELFLINE_BATCH_ROW is set and is no setting: did you mean SHELFLINE_BATCH_ROWS?"
+        "WARNING  settings: SHELFLINE_BATCH_ROW is set and is no setting -> did you mean SHELFLINE_BATCH_ROWS?"
         in misspelt[1]
     )
 
