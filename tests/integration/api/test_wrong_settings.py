@@ -31,7 +31,7 @@ def test_each_wrong_setting_is_a_line(process: str, tmp_path: Path) -> None:
     )
     lines = done.stderr.strip().splitlines()
 
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert len(lines) == len(wrong), done.stderr
     for name in wrong:
         assert any(f"{name} is wrong: " in line for line in lines), done.stderr
