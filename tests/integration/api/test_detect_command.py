@@ -36,6 +36,14 @@ def command(stack: FrontStack, request: pytest.FixtureRequest) -> Iterator[Comma
 def test_killed_again_and_again(command: Command, how: str) -> None:
     """Killed with -9 while it sends, while it waits and while it fetches: complete, no image twice, none done twice."""
     photos = command.photos(COUNT)
+    model, held = command.stack.model, [True]
+
+    def stop_at_400(images: object) -> None:  # so that no kill comes too late
+        slowly(images)
+        if held and command.rows() >= 400:
+            model.go.clear()
+
+    model.fault = stop_at_400  # type: ignore[assignment]  # it succeeds, after a while
     for least in (-1, 0, 50, 300):
         process = command.start(photos, how)
 
@@ -51,6 +59,8 @@ def test_killed_again_and_again(command: Command, how: str) -> None:
         process.kill()
         process.communicate()
     before = command.kept()
+    held.clear()
+    model.go.set()
 
     status, out, err = command.run(photos, how)
 
