@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import hypothesis
 import pytest
 
 from tests.support import RedisServer
 from workers.redis_link import RedisLink
 from workers.settings import Settings
+
+# An example may take as long as it does: on a busy machine 200 ms are over soon.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
