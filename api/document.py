@@ -16,10 +16,10 @@ _FORM_TYPE = "multipart/form-data"
 
 def finished_document(made: dict[str, Any], raw_bodies: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """The document that spectree made, finished; `raw_bodies` are media types by operation."""
-    forms = set()
+    forms, schemas = set(), made["components"]["schemas"]
     for path in made["paths"].values():
         for operation in path.values():
-            operation["parameters"] = [_parameter(one) for one in operation["parameters"]]
+            operation["parameters"] = [_parameter(one, schemas) for one in operation["parameters"]]
             for media_type in raw_bodies[operation["operationId"]]:
                 body = operation.setdefault("requestBody", {"required": True, "content": {}})
                 body["content"][media_type] = {}
@@ -28,18 +28,18 @@ def finished_document(made: dict[str, Any], raw_bodies: Mapping[str, tuple[str, 
             form = operation.get("requestBody", {}).get("content", {}).get(_FORM_TYPE)
             if form:
                 forms.add(form["schema"]["$ref"].rsplit("/", 1)[1])
-    schemas = made["components"]["schemas"]
     used = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(made)))
     found = {name: _form(schemas[name]) if name in forms else schemas[name] for name in sorted(used)}
     return {**made, "components": {**made["components"], "schemas": found}}
 
 
-def _parameter(described: dict[str, Any]) -> dict[str, Any]:
+def _parameter(described: dict[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
     schema = {name: value for name, value in described["schema"].items() if name not in {"title", "description"}}
     if described["in"] == "path" and schema["type"] == "integer":
         schema = {"type": "integer", "minimum": 0}  # Flask's converter takes digits
     schema = _never_null(schema)
-    if "$ref" in schema or schema.get("type") == "object":  # as JSON: a `schema` of its own would mean another style
+    meant = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if meant.get("type") == "object":  # as JSON: a `schema` of its own would mean another style
         rest = {name: value for name, value in described.items() if name != "schema"}
         return {**rest, "content": {"application/json": {"schema": schema}}}
     return {**described, "schema": schema}

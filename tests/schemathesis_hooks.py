@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ def before_call(context: Any, case: Any, _kwargs: dict[str, Any]) -> None:  # no
         case.query = {"access_token": os.environ["SHELFLINE_TEST_ROBOT_TOKEN"]}
     elif case.media_type in {"application/json", "multipart/form-data"}:
         case.query = {}
+    for name in case.headers or ():
+        if name.lower() == "shelfline-webhook":
+            case.headers[name] = json.dumps({"url": THERE["url"]})
     for given in (case.query, case.body):
         if isinstance(given, dict):
             _help(given)
