@@ -107,7 +107,7 @@ def against_the_ceiling(what: str, count: int, make_folder: Callable[[Path], Non
         folder, warm = work / "photos", work / "warm"
         make_folder(folder)
         warm.mkdir()
-        for path in sorted(folder.iterdir())[:64]:
+        for path in sorted(folder.iterdir())[:24]:
             (warm / path.name).hardlink_to(path)
         state = StackState(work / "var")
         with local_stack(state, ROOT / "models", [work], say) as stack:
