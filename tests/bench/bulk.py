@@ -191,7 +191,8 @@ def memory() -> None:
             many_links(folder, count)
             peaks, redis_peak = Peaks(state.pid), PeakMemory(bench)
             first, seconds = run(bench.client, folder)
-            most.append({**peaks.stop(), "Redis' data": redis_peak.stop()})
+            keys, _ = redis_peak.stop()
+            most.append({**peaks.stop(), "Redis' keys": keys})
             shown = ", ".join(f"{name} {value:.1f} MB" for name, value in sorted(most[-1].items()))
             say(
                 f"{count} small images, a model that answers at once: {count / seconds:.0f} images/s, first result "
