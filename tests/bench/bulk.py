@@ -229,7 +229,7 @@ def faults() -> None:
         lines = list(bench.client.results(job.id))
         complete = [one["index"] for one in lines] == list(range(IMAGES)) and done.counts.succeeded == IMAGES
         say(
-            f"{IMAGES} images, {kills} processes of API and workers (those that have a master) and four times Redis killed in the middle: "
+            f"{IMAGES} images, {kills} processes of API and workers and four times Redis killed in the middle: "
             f"{'complete, each once' if complete else f'NOT complete: {done}'}, in {time.monotonic() - began:.0f} s"
         )
 
