@@ -64,6 +64,7 @@ def _requests(server: ServerProcess, host: str) -> int:
     return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if 'status="OK"' in line)
 
 
+@pytest.mark.slow
 def test_one_of_three_servers_dies_under_a_job(
     front: Worker, start: Callable[[str], object], servers: list[ServerProcess]
 ) -> None:
