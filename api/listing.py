@@ -42,7 +42,9 @@ class ListQuery(Asked):
     """Which jobs."""
 
     state: JobState | None = Field(default=None, description="Only jobs in this state.")
-    model: Annotated[str, Field(max_length=128)] | None = Field(default=None, description="Only jobs of this model.")
+    model: Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = Field(
+        default=None, description="Only jobs of this model."
+    )
     created_after: Time | None = Field(default=None, description="Only jobs created then or later.")
     created_before: Time | None = Field(default=None, description="Only jobs created earlier.")
     limit: int = Field(default=20, ge=1, le=100, description="At most so many.")

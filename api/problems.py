@@ -66,6 +66,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "no_images": 422,
         "not_acceptable": 406,
         "output_not_allowed": 403,
+        "output_failed": 500,
         "output_unusable": 422,
         "not_found": 404,
         "not_ready": 503,
