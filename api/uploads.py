@@ -14,6 +14,7 @@ from workers.errors import NoImagesError, TooManyImagesError
 from workers.settings import Settings
 
 IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
+LIST_FIELDS = ("output_formats",)  # which may be one part with commas, or a part each
 OTHER_PARTS = 64  # form fields beside the images
 
 MAX_NAME_CHARS = 1024
@@ -71,9 +72,9 @@ def _fields(form: MultiDict[str, str]) -> dict[str, str]:
     for name, values in form.lists():
         if name in IMAGE_FIELDS:
             raise InvalidRequestError(f"A part {name!r} has no filename: without one it is not taken for a file.")
-        if len(values) > 1:
+        if len(values) > 1 and name not in LIST_FIELDS:
             raise InvalidRequestError(f"The field {name!r} came more than once.")
-    return form.to_dict()
+    return {name: ",".join(values) for name, values in form.lists()}
 
 
 def _checked_name(name: str, number: int) -> str:

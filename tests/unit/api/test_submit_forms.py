@@ -270,3 +270,15 @@ def test_a_submission_that_waits_for_the_end(http: FlaskClient, backend: MemoryB
     assert (late.status_code, late.headers["Retry-After"]) == (202, "1")
     unwaited = http.post("/v1/jobs", json=body)
     assert (unwaited.status_code, "Preference-Applied" in unwaited.headers) == (202, False)
+
+
+def test_a_list_in_a_form(http: FlaskClient) -> None:
+    """One part with commas, or a part each; any other field comes once."""
+
+    def send(**fields: Any) -> Any:
+        data = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": "memory://out", **fields}
+        return http.post("/v1/jobs", data=data, content_type="multipart/form-data").get_json()
+
+    assert send(output_formats=["coco", "csv"]).get("code") == send(output_formats="coco,csv").get("code")
+    assert "output_formats" in send(output_formats=["coco", "xml"])["detail"]
+    assert "more than once" in send(min_score=["0.1", "0.2"])["detail"]
