@@ -31,8 +31,8 @@ def test_the_parts_of_a_url(text: str, address: str, host_header: str, target: s
         ("source_prefixes", "simplecache::s3://bucket", "is no prefix"),
         ("source_prefixes", "file:///etc", "folder_roots"),
         ("source_prefixes", "s3://a, https://b.example/", "http by the items"),
-        ("archive_methods", "stored,lzma", "archive_methods"),
-        ("fetch_ports", "80,many", "fetch_ports"),
+        ("archive_methods", "stored,lzma", "ARCHIVE_METHODS"),
+        ("fetch_ports", "80,many", "FETCH_PORTS"),
     ],
 )
 def test_settings_that_would_open_too_much_or_nothing(name: str, value: str, says: str) -> None:
