@@ -51,6 +51,9 @@ def _help(given: dict[str, Any]) -> None:
     if not given.get("output_url"):  # they say how it is filled
         given.pop("annotate", None)
         given.pop("output_formats", None)
+    if given.get("items") is not None:  # nothing is chosen of what was named one by one
+        for name in ("include", "exclude", "limit", "sample"):
+            given.pop(name, None)
     items = given.get("items")
     for one in (given, given.get("webhook"), *(items if isinstance(items, list) else ())):
         if isinstance(one, dict):
