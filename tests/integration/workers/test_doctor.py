@@ -31,6 +31,12 @@ def healthy(settings: Settings, link: RedisLink, server: ScriptedServer) -> Sett
     return settings.model_copy(update={"model_server": server.target})
 
 
+@pytest.fixture(autouse=True)
+def _no_variables_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They begin as settings do, and are none."""
+    monkeypatch.delenv("SHELFLINE_REQUIRE_ALL", raising=False)
+
+
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that a test may spoil."""

@@ -314,7 +314,7 @@ def test_a_rate_that_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="is no rate"):
         parsed_rates(text)
     if text:
-        with pytest.raises(SettingsError, match="key_rate"):
+        with pytest.raises(SettingsError, match="SHELFLINE_KEY_RATE is wrong"):
             load_settings(key_rate=text)
 
 
