@@ -103,7 +103,7 @@ def test_a_setting_that_is_wrong() -> None:
     _, said = done.communicate(timeout=60)
 
     assert done.returncode != 0
-    assert said.startswith("shelfline: Setting")
+    assert said.startswith("shelfline: SHELFLINE_BATCH_ROWS is wrong: ")
 
 
 def test_it_answers_without_redis() -> None:
