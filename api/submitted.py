@@ -231,7 +231,7 @@ class JsonJob(SubmittedJob):
     def _one(self) -> JsonJob:
         _exactly_one(self, ("items", "folder", "source", "manifest"))
         if self.items is not None and self.selection != EVERYTHING:
-            raise ValueError("include, exclude, limit and sample are for folder, source and manifest")
+            raise ValueError("include, exclude, limit, sample and seed are for folder, source and manifest")
         return self
 
     @property

@@ -52,7 +52,7 @@ def _help(given: dict[str, Any]) -> None:
         given.pop("annotate", None)
         given.pop("output_formats", None)
     if given.get("items") is not None:  # nothing is chosen of what was named one by one
-        for name in ("include", "exclude", "limit", "sample"):
+        for name in ("include", "exclude", "limit", "sample", "seed"):
             given.pop(name, None)
     items = given.get("items")
     for one in (given, given.get("webhook"), *(items if isinstance(items, list) else ())):

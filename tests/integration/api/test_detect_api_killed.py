@@ -10,7 +10,7 @@ import httpx
 import psutil
 
 from tests.detect_command import COUNT, PROJECT, Command
-from tests.front_stack import front_stack
+from tests.front_stack import FrontStack, front_stack
 from tests.support import RedisServer, wait_until
 
 
@@ -19,13 +19,13 @@ def test_the_api_killed_while_photos_are_sent(redis_server: RedisServer, tmp_pat
     with front_stack(redis_server, tmp_path) as stack:
         command = Command(tmp_path, stack)
         photos = command.photos(COUNT)
-        web = next(one for one in psutil.Process().children() if "gunicorn" in " ".join(one.cmdline()))
+        web = next(one for one in psutil.Process().children() if _is_of(stack, one))
         line, env = web.cmdline(), web.environ()
         process = command.start(photos, "--upload")
         servers: list[subprocess.Popen[bytes]] = []
         try:
             for _ in range(2):
-                _kill_amid_an_upload(psutil.Process(servers[-1].pid) if servers else web)
+                _kill_amid_an_upload(stack, psutil.Process(servers[-1].pid) if servers else web)
                 servers.append(subprocess.Popen(line, cwd=PROJECT, env=env))
             _, err = process.communicate(timeout=150)
             assert process.returncode == 0, err
@@ -38,9 +38,14 @@ def test_the_api_killed_while_photos_are_sent(redis_server: RedisServer, tmp_pat
                 server.wait()
 
 
-def _kill_amid_an_upload(web: psutil.Process) -> None:
+def _is_of(stack: FrontStack, one: psutil.Process) -> bool:
+    """Whether it is the stack's API: other tests' servers may run as well."""
+    return "gunicorn" in " ".join(one.cmdline()) and stack.url.endswith(f":{one.environ().get('PORT')}")
+
+
+def _kill_amid_an_upload(stack: FrontStack, web: psutil.Process) -> None:
     """Kill a server when some of an upload has arrived, and not all of it."""
-    wait_until(lambda: _answers(web), 60)
+    wait_until(lambda: _answers(stack), 60)
     serving = [web, *web.children(recursive=True)]
     before = _read(serving)
     wait_until(lambda: _read(serving) > before + 3_000_000, 60)
@@ -53,8 +58,8 @@ def _read(serving: Sequence[psutil.Process]) -> int:
     return sum(one.io_counters().read_chars for one in serving)
 
 
-def _answers(web: psutil.Process) -> bool:
+def _answers(stack: FrontStack) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{web.environ()['PORT']}/readyz").status_code == 200
+        return httpx.get(f"{stack.url}/readyz").status_code == 200
     except httpx.TransportError:
         return False
