@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -16,6 +17,9 @@ from serving.errors import ShelflineError
 from workers.errors import ImageMissingError, ImageTooLargeError, SettingsError, StoreUnavailableError
 
 _PIECE_BYTES = 1 << 20
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_HERE = secrets.token_hex(4)  # with the process and a count: names of files that are being written are nobody else's
+_WRITES = itertools.count()
 
 
 class BlobStore(Protocol):
@@ -126,21 +130,37 @@ def bounded(found: BinaryIO, most: int) -> bytes:
 
 
 def _write_file(path: str, content: BinaryIO) -> int:
-    """Without fsspec, which takes three times as long for a small file, and pathlib, which costs as much as writing.
+    """Without fsspec, which takes three times as long for a small file, and with as few system calls as can be.
 
-    Object stores show an object when it is complete; a file would show what is written so far, so it is renamed.
+    In a process of many busy threads each of them costs a turn. Object stores show an object when it is complete; a
+    file would show what is written so far, so it is renamed.
     """
-    beside = f"{path}.{secrets.token_hex(4)}.part"
+    beside = f"{path}.{os.getpid():x}-{_HERE}-{next(_WRITES):x}.part"
     try:
-        out = open(beside, "wb")  # noqa: SIM115, PTH123  closed below
+        out = os.open(beside, _NEW_FILE, 0o666)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-        out = open(beside, "wb")  # noqa: SIM115, PTH123
-    with out:
-        shutil.copyfileobj(content, out, _PIECE_BYTES)
-        size = out.tell()
+        _make_folder(os.path.dirname(path))  # noqa: PTH120
+        out = os.open(beside, _NEW_FILE, 0o666)
+    size = 0
+    try:
+        while piece := content.read(_PIECE_BYTES):
+            written = 0
+            while written < len(piece):
+                written += os.write(out, memoryview(piece)[written:])
+            size += written
+    finally:
+        os.close(out)
     os.replace(beside, path)  # noqa: PTH105
     return size
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.mkdir(path)  # noqa: PTH102
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+    except FileExistsError:  # another thread was faster
+        return
 
 
 def _reason(error: Exception) -> str:
