@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.errors import UsageError
-from api.runs.photos import Photo, size_of
+from api.runs.photos import Photo, stamp_of
 from workers.selection import Selection
 from workers.sources import is_image_name
 
@@ -29,21 +29,21 @@ class Collection:
 
 
 def collect(
-    paths: Sequence[Path], selection: Selection = EVERYTHING, *, without: Path | None = None, empty: bool = False
+    paths: Sequence[Path], selection: Selection = EVERYTHING, *, without: Sequence[Path] = (), empty: bool = False
 ) -> Collection:
     """The photos of folders and files. A folder's other files are skipped and counted, a file named is always taken.
 
-    Names are relative to the one folder, or to what several paths have in common; the selection is of these. The folder
-    `without` is left out. Raises UsageError where a path is missing, or no photo is found and `empty` does not allow
-    that.
+    Names are relative to the one folder, or to what several paths have in common; the selection is of these. The
+    folders `without` are left out, and not counted. Raises UsageError where a path is missing, or no photo is found and
+    `empty` does not allow that.
     """
     try:
-        return _collect(paths, selection, os.path.realpath(without) if without else None, empty=empty)
+        return _collect(paths, selection, [os.path.realpath(one) for one in without], empty=empty)
     except (OSError, RuntimeError) as error:  # a name too long, no permission, links that lead in a circle
         raise UsageError(f"{', '.join(map(str, paths))} cannot be looked at: {error}.") from error
 
 
-def _collect(paths: Sequence[Path], selection: Selection, without: str | None, *, empty: bool) -> Collection:
+def _collect(paths: Sequence[Path], selection: Selection, without: Sequence[str], *, empty: bool) -> Collection:
     found: dict[str, bool] = {}  # path -> whether it lies in a folder that was given, itself no link out of it
     skipped = 0
     for path in paths:
@@ -64,7 +64,7 @@ def _collect(paths: Sequence[Path], selection: Selection, without: str | None, *
     one_folder = len(paths) == 1 and paths[0].is_dir()
     base = os.path.normpath(paths[0].absolute()) if one_folder else _common(found)
     photos = tuple(
-        Photo(name, file, size_of(file))
+        Photo(name, file, *stamp_of(file))
         for name, file in selection.chosen(((os.path.relpath(file, base), file) for file in found), lambda one: one[0])
     )
     if not photos and not empty:
@@ -74,22 +74,26 @@ def _collect(paths: Sequence[Path], selection: Selection, without: str | None, *
     return Collection(photos, skipped, roots)
 
 
-def _files(folder: str, without: str | None) -> Iterator[tuple[str, bool, bool]]:
+def _files(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
     """The files below a folder in a stable order: path, whether it is taken for an image, whether it lies there.
 
-    Hidden folders, links to folders and the folder `without` have none that are taken. Raises OSError where a folder
-    cannot be read: its images must not be missed without a word.
+    Hidden folders and links to folders have none that are taken. The folders `without` are not looked into, nor is a
+    folder that lies in one of them. Raises OSError where a folder cannot be read: its images must not be missed without
+    a word.
     """
     real = os.path.realpath(folder)
+    if any(os.path.commonpath([one, real]) == one for one in without):
+        return
     for where, folders, files in os.walk(folder, onerror=_raise):
-        folders.sort()
-        hidden = any(part.startswith(".") for part in Path(where).relative_to(folder).parts)
-        own = bool(without) and os.path.commonpath([without or "", os.path.realpath(where)]) == without
+        inside = os.path.relpath(where, folder)
+        below = os.path.normpath(os.path.join(real, inside))  # noqa: PTH118  links to folders are not followed
+        folders[:] = sorted(one for one in folders if os.path.join(below, one) not in without)  # noqa: PTH118
+        hidden = any(part.startswith(".") for part in Path(inside).parts)
         for name in sorted(files):
             path = os.path.join(where, name)  # noqa: PTH118  100,000 of them: no object for each
             if hidden or not is_image_name(name):
                 yield path, False, False
-            elif not own:
+            else:
                 yield path, True, not os.path.islink(path) or _lies_in(path, real)  # noqa: PTH114  likewise
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from api.client import ShelflineClient
 from api.collect import Collection
 from api.detect_request import DetectRequest, photos_of
-from api.errors import UsageError
+from api.errors import ApiError, UsageError
 from api.output import Output
 from api.pictures import ContentOf
 from api.progress import drawing_progress, job_progress, waiting
@@ -110,6 +110,9 @@ class _Run:
 
     def _detect(self, client: ShelflineClient, stack: Stack) -> None:
         """Carry the run to its end."""
+        for job_id in self._journal.abandoned:
+            with suppress(ApiError):  # it may be over, or gone with the stack that it was sent to
+                client.cancel(job_id)
         if self._asked.job:
             self._take_job(client, self._asked.job)
         begin = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Any
 from api.client import Options
 from api.collect import EVERYTHING, Collection, collect
 from api.errors import UsageError
-from api.runs.journal import find_run
+from api.runs.journal import RUNS, find_run
 from workers.formats.registry import FormatName
 from workers.selection import Selection
 
@@ -76,7 +76,9 @@ def photos_of(asked: DetectRequest) -> Collection:
     if asked.job:
         return nothing
     try:
-        return collect(asked.paths, asked.selection, without=asked.out / "annotated", empty=asked.watch)
+        return collect(
+            asked.paths, asked.selection, without=[asked.out / "annotated", asked.out / RUNS], empty=asked.watch
+        )
     except UsageError:
         if asked.elsewhere:
             return nothing

@@ -42,6 +42,8 @@ def _parameter(described: dict[str, Any], schemas: Mapping[str, Any]) -> dict[st
     if meant.get("type") == "object":  # as JSON: a `schema` of its own would mean another style
         rest = {name: value for name, value in described.items() if name != "schema"}
         return {**rest, "content": {"application/json": {"schema": schema}}}
+    if meant.get("type") == "array":  # words between commas
+        return {**described, "schema": schema, "style": "form", "explode": False}
     return {**described, "schema": schema}
 
 

@@ -20,6 +20,8 @@ from workers.errors import (
     JobGoneError,
     JobNotFoundError,
     JobStateError,
+    OutputNotAllowedError,
+    OutputUnusableError,
     QueueFullError,
     StoreUnavailableError,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from workers.backend import Backend
 
 OF_A_JOB: Problems = (JobNotFoundError, JobGoneError, StoreUnavailableError)
+OF_OUTPUT: Problems = (OutputNotAllowedError, OutputUnusableError)
 _JOB = document_answer(JobDocument)
 _ACCEPTED = document_answer(JobDocument, 202, headers=("Location", "Retry-After"))
 
@@ -74,7 +77,7 @@ def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
         return answer(shown(backend, backend.store.cancel(own_job(backend, job_id).id)))
 
     @routes.post("/<job_id>/retry")
-    @api.describe(_ACCEPTED, tag="jobs", problems=(*OF_A_JOB, JobStateError, QueueFullError))
+    @api.describe(_ACCEPTED, tag="jobs", problems=(*OF_A_JOB, JobStateError, QueueFullError, *OF_OUTPUT))
     def retry(job_id: str) -> Response:
         """Try the failed images of a job that is over again, as a new job. Asked again, the answer is the same job."""
         job = own_job(backend, job_id)

@@ -101,7 +101,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         asked, more = told or query, told or headers
         options = asked.job_options(settings.model)
         webhook = more.webhook.webhook if more.webhook else None
-        output = told.output(settings.max_annotated) if told else None
+        output = asked.output(settings.max_annotated)
         terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook, output)
         if json:
             job = _submit_named(backend.intake, json, options, terms)

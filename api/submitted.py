@@ -83,7 +83,7 @@ def _glob(text: str) -> str:
 
 
 def _from_words(value: Any) -> Any:  # noqa: ANN401  likewise
-    """In a form, words between commas."""
+    """In a form or a query, words between commas."""
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
 
 
@@ -115,18 +115,6 @@ class JobFields(OptionFields):
         "same options, and keep those that are made now; for how long is the server's setting.",
     )
 
-    def job_options(self, default_model: str) -> JobOptions:
-        """The options as a job keeps them."""
-        return replace(super().job_options(default_model), priority=self.priority, cache=self.cache)
-
-
-class SubmittedJob(JobFields):
-    """The options of a job, what its caller wants to find with it again, and who is told of it."""
-
-    webhook: Annotated[WebhookFields, BeforeValidator(_from_text)] | None = Field(
-        default=None, description="Who is told of the job; in a form, a JSON object. Without a secret it is not signed."
-    )
-
     output_url: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
         default=None,
         description="Where the job writes its results at its end, in a folder of its own: JSON lines, "
@@ -134,17 +122,13 @@ class SubmittedJob(JobFields):
         "it allows.",
     )
     output_formats: Annotated[list[OutputFormat], Field(max_length=3), BeforeValidator(_from_words)] = Field(
-        default=["coco", "csv"], description="What is written beside JSON lines; in a form, separated by commas."
+        default=["coco", "csv"],
+        description="What is written beside JSON lines; in a form or a query, separated by commas.",
     )
     annotate: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0,
         description="Of so many images at most, the first ones that succeeded, a picture with the boxes drawn is "
         "written there too. The server has a bound of its own.",
-    )
-
-    metadata: Metadata = Field(
-        default_factory=dict,
-        description=f"Up to {MAX_METADATA_KEYS} texts of your own, shown with the job; in a form, a JSON object.",
     )
 
     @model_validator(mode="after")
@@ -158,6 +142,23 @@ class SubmittedJob(JobFields):
         if self.output_url is None:
             return None
         return Output(self.output_url, tuple(dict.fromkeys(self.output_formats)), min(self.annotate, most_annotated))
+
+    def job_options(self, default_model: str) -> JobOptions:
+        """The options as a job keeps them."""
+        return replace(super().job_options(default_model), priority=self.priority, cache=self.cache)
+
+
+class SubmittedJob(JobFields):
+    """The options of a job, what its caller wants to find with it again, and who is told of it."""
+
+    webhook: Annotated[WebhookFields, BeforeValidator(_from_text)] | None = Field(
+        default=None, description="Who is told of the job; in a form, a JSON object. Without a secret it is not signed."
+    )
+
+    metadata: Metadata = Field(
+        default_factory=dict,
+        description=f"Up to {MAX_METADATA_KEYS} texts of your own, shown with the job; in a form, a JSON object.",
+    )
 
 
 def exactly_one(*names: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from compose_spec import PyCompose
 
 from api.plan import read_procfile
 from serving.server import allocator
@@ -246,6 +247,18 @@ def test_the_health_check_of_the_model_server(model_status: list[str]) -> None:
     assert not healthy()
     script = script.replace(f"/{model_status[1]} ", "/1 ")  # where nobody listens
     assert not healthy()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in PROJECT.glob("docker-compose*.yml")))
+def test_a_file_follows_the_compose_specification(name: str) -> None:
+    """Which version 2 reads: there is nothing in it that the specification does not know."""
+    defaults = re.sub(r"(?<!\$)\$\{\w+:-([^}]*)\}", r"\1", (PROJECT / name).read_text())
+    read = yaml.safe_load(defaults)
+
+    assert set(PyCompose.from_json(json.dumps(read)).service_names()) == set(read["services"])
+    next(iter(read["services"].values()))["grace"] = "10s"
+    with pytest.raises(ValueError, match="grace"):
+        PyCompose.from_json(json.dumps(read))
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def check_blobs(url: str) -> None:
     try:
         blobs = FsspecBlobs(url)
     except (ValueError, ImportError) as error:
-        raise SettingsError(f"Setting blob_url is wrong: {error}.") from error
+        raise SettingsError(f"BLOB_URL is wrong: {error}.") from error
     if blobs.is_folder:
         blobs.check()
 

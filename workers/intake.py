@@ -158,7 +158,8 @@ class Intake:
     def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
         """A new job of the images of a job that failed, on the account of its owner; asked again, the same one.
 
-        Raises JobNotFoundError; JobStateError where the job is not over, or no image failed.
+        Raises JobNotFoundError; JobStateError where the job is not over, or no image failed; OutputNotAllowedError and
+        OutputUnusableError where its output is allowed no more.
         """
         old = self._store.get(job_id)
         if old.retried_as:
@@ -168,7 +169,8 @@ class Intake:
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
         webhook, base_url = webhook_of(self._link, old.id)
-        terms = Terms(old.owner, None, "", old.metadata, quota, webhook, base_url=base_url, request=request)
+        output = Output.from_json(old.output) if old.output else None
+        terms = Terms(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
         job = self._new(old.options, terms, retry_of=old.id)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._make(job, failed, "No image of the job failed.", None)

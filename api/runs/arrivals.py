@@ -33,9 +33,9 @@ class Arrivals:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`known` are taken already. A photo of theirs that was replaced by one of another size is a new one."""
+        """`known` are taken already. A photo of theirs that was replaced since is a new one."""
         self._look = look
-        self._taken = {one.path: one.size for one in known}
+        self._taken = {one.path: one.stamp for one in known}
         self._waiting: dict[str, _Seen] = {}
         self._clock = clock
         self._wall = wall
@@ -54,15 +54,15 @@ class Arrivals:
             return []
         found, whole = {}, []
         for photo in self._look():
-            if self._taken.get(photo.path) == photo.size:
+            if self._taken.get(photo.path) == photo.stamp:
                 continue
             state = self._state(photo, began)
             if state is None:  # gone again, or no plain file
                 continue
             found[photo.path] = state
             if self._is_whole(photo, state, began):
-                whole.append(replace(photo, size=state.stamp[0]))
-                self._taken[photo.path] = state.stamp[0]
+                size, changed = self._taken[photo.path] = state.stamp
+                whole.append(replace(photo, size=size, changed=changed))
                 del found[photo.path]
         self._waiting, self._first = found, False
         self._next = self._clock() + max(_LEAST_SECONDS, _PAUSES * (self._clock() - began))

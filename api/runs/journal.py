@@ -59,8 +59,10 @@ class Part:
 class Journal:
     """The state of one run on disk. Every method raises OutputError where the disk is full or away."""
 
-    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, asked: Mapping[str, Any], abandoned: Sequence[str] = ()) -> None:
+        """`abandoned` are jobs of a run that was forgotten for this one."""
         self.folder = folder
+        self.abandoned = abandoned
         self.results = folder / "results.jsonl"
         self._photos = folder / "photos.jsonl"
         self._parts = folder / "parts.jsonl"
@@ -124,6 +126,10 @@ class Journal:
             behind = max(behind, self.parts[start].end)
         if behind < len(self.photos):
             yield behind, len(self.photos)
+
+    def unfinished_jobs(self) -> Sequence[str]:
+        """The jobs whose results are not all here."""
+        return [part.job for part in self.parts.values() if part.job and not part.complete]
 
     def add_part(self, start: int, end: int) -> None:
         """A new part, with a key of its own for its submission."""
@@ -207,11 +213,14 @@ def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restar
             raise UsageError(
                 f"Another command works on the same into {out}: wait for it, or use another --out."
             ) from error
+        abandoned: Sequence[str] = ()
         if restart:
+            with suppress(ValueError, LookupError, TypeError):  # nothing of it need be whole
+                abandoned = Journal(folder, asked).unfinished_jobs()
             with writing(folder):
                 for one in folder.iterdir():
                     one.unlink()
-        yield Journal(folder, asked)
+        yield Journal(folder, asked, abandoned)
     finally:
         os.close(lock)
 

@@ -11,11 +11,17 @@ from typing import BinaryIO
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo: its name in the results, its absolute path, its bytes when it was listed."""
+    """A photo: its name in the results, its absolute path, its bytes and last change (ns) when it was listed."""
 
     name: str
     path: str
     size: int = 0
+    changed: int = 0
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """What tells it from another photo under its path."""
+        return self.size, self.changed
 
 
 def open_photo(path: str | os.PathLike[str]) -> BinaryIO:
@@ -27,9 +33,10 @@ def open_photo(path: str | os.PathLike[str]) -> BinaryIO:
     return file
 
 
-def size_of(path: str) -> int:
-    """The bytes of a file, 0 where that cannot be told."""
+def stamp_of(path: str) -> tuple[int, int]:
+    """The bytes of a file, and when it changed last (ns since 1970); zeros where that cannot be told."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116  100,000 of them: no object for each
+        found = os.stat(path)  # noqa: PTH116  100,000 of them: no object for each
     except OSError:
-        return 0
+        return 0, 0
+    return found.st_size, found.st_mtime_ns

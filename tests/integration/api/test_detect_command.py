@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from api.client import ShelflineClient
 from tests.detect_command import COUNT, Command, count_whole, jpeg, slowly
 from tests.front_stack import FrontStack, front_stack
 from tests.support import RedisServer, wait_until
+from workers.jobs import JobState
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,26 @@ def test_started_over(command: Command) -> None:
     assert (status, "Going on" in err) == (0, False)
     command.is_whole(count=20)
     assert command.rows() == 43
+
+
+def test_started_over_while_the_server_works(command: Command) -> None:
+    """What was left there is canceled: nobody waits for it."""
+    photos = command.photos(40, b"")
+    command.stack.model.go.clear()
+    process = command.start(photos)
+    wait_until(lambda: command.accepted() and command.stack.model.batches, 60)
+    process.kill()
+    process.communicate()
+    with ShelflineClient(command.stack.url) as client:
+        (left,) = [job.id for job in client.jobs() if not job.state.terminal]
+        again = command.start(photos, "--restart")
+        wait_until(lambda: client.job(left).counts.canceled > 0, 60)
+        command.stack.model.go.set()
+        _, err = again.communicate(timeout=60)
+        assert again.returncode == 0, err
+        *_, over = client.wait(left)
+    assert over.state is JobState.CANCELED
+    command.is_whole(count=40)
 
 
 def test_photos_as_they_arrive(command: Command) -> None:

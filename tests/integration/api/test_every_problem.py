@@ -26,6 +26,7 @@ from workers.backend import open_backend
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.errors import ItemNotFoundError
+from workers.formats import parquet
 from workers.jobs import Outcome, new_id
 from workers.keys import KeyStore, KeyTerms, Scope, new_secret
 from workers.originals import Originals
@@ -167,6 +168,21 @@ def _full_queue(lab: Lab) -> TestResponse:
     failed = None if lab.operation in DETECT else lab.job("failed")
     lab.job()
     return lab.call(http=lab.client(max_waiting_images=1), job=failed)
+
+
+def _with_output(url: str, **settings: Any) -> Callable[[Lab], TestResponse]:
+    """Submit with an output; or try a job again whose output was written, and now cannot be."""
+
+    def call(lab: Lab) -> TestResponse:
+        if "{job_id}" not in lab.operation:
+            return lab.call(http=lab.client(**settings), **_json(items=[{"image": "eHg="}], output_url=url))
+        lab.settings = lab.settings.model_copy(update={"output_prefixes": ("memory://out",)})
+        lab.http = lab.client()
+        job = lab.job("failed", fields={"output_url": "memory://out", "output_formats": "parquet"})
+        lab.patch.setattr(parquet, "can_write", lambda: False)
+        return lab.call(http=lab.client(output_prefixes=settings and ("memory://out",)), job=job)
+
+    return call
 
 
 def _no_temporary_folder(lab: Lab) -> TestResponse:
@@ -339,10 +355,8 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
         values=dict.fromkeys(("job_id", "model", "webhook_id", "delivery_id"), "") | {"index": "-1"}
     ),
     "not_ready": lambda lab: lab.call(),
-    "output_not_allowed": lambda lab: lab.call(**_json(items=[{"image": "eHg="}], output_url="s3://elsewhere/x")),
-    "output_unusable": lambda lab: lab.call(
-        http=lab.client(output_prefixes=("nosuch://x",)), **_json(items=[{"image": "eHg="}], output_url="nosuch://x/y")
-    ),
+    "output_not_allowed": _with_output("s3://elsewhere/x"),
+    "output_unusable": _with_output("nosuch://x/y", output_prefixes=("nosuch://x",)),
     "queue_full": _full_queue,
     "rate_limited": lambda lab: _with_key(lab, rate="1/hour", calls=2),
     "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10, max_json_bytes=1)),

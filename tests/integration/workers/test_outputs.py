@@ -92,6 +92,20 @@ def test_a_small_job_writes_too(make_worker: Callable[..., Worker], memory_store
     assert summary["images"] == {"total": 1, "succeeded": 0, "failed": 0, "canceled": 1}
 
 
+def test_a_job_that_tries_again_writes_too(make_worker: Callable[..., Worker], tmp_path: Path) -> None:
+    """Beside the job whose failed images it has, what became of these."""
+    place = tmp_path / "out"
+    worker = make_worker(output_prefixes=(str(place),))
+    job = submit(worker, photo(1), b"no image", output=Output(str(place), ("csv",)))
+    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    again = worker.intake.retry(job.id)
+    wait_until(lambda: worker.detect() or worker.store.get(again.id).state.terminal)
+
+    assert {path.name for path in place.iterdir()} == {job.id, again.id}
+    assert [one["name"] for one in lines_of(place / again.id)] == ["shelf/1.png"]
+    assert (place / again.id / "results.csv").exists()
+
+
 def test_a_disk_that_is_full(
     make_worker: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.runs.arrivals import Arrivals, is_being_written
-from api.runs.photos import Photo, size_of
+from api.runs.photos import Photo, stamp_of
 
 
 class Folder:
@@ -29,7 +29,7 @@ class Folder:
     def photos(self) -> list[Photo]:
         """What is there."""
         self.looks += 1
-        return [Photo(one.name, str(one), size_of(str(one))) for one in sorted(self.path.glob("*.jpg"))]
+        return [Photo(one.name, str(one), *stamp_of(str(one))) for one in sorted(self.path.glob("*.jpg"))]
 
     def arrivals(self, *known: Photo) -> Arrivals:
         """Its arrivals."""
@@ -58,7 +58,8 @@ def test_what_is_there_is_taken_at_once(folder: Folder) -> None:
     folder.put("old.jpg", b"x", age=60)
     folder.put("new.jpg", b"x")
     folder.put("known.jpg", b"x", age=60)
-    arrivals = folder.arrivals(Photo("known.jpg", str(folder.path / "known.jpg"), 1))
+    known = str(folder.path / "known.jpg")
+    arrivals = folder.arrivals(Photo("known.jpg", known, *stamp_of(known)))
 
     assert folder.later(arrivals, 0) == ["old.jpg"]
     assert arrivals.waiting == 1
@@ -103,7 +104,7 @@ def test_a_file_without_a_byte_is_waited_for_longer(folder: Folder) -> None:
 
 
 def test_what_goes_and_what_is_replaced(folder: Folder) -> None:
-    """A photo that goes again is none; one of another size in its place is a new one."""
+    """A photo that goes again is none; another one in its place is a new one, of whatever size."""
     arrivals = folder.arrivals()
     folder.later(arrivals, 0)
     folder.put("a.jpg", b"x")
@@ -113,9 +114,11 @@ def test_what_goes_and_what_is_replaced(folder: Folder) -> None:
     folder.put("a.jpg", b"x")
     folder.later(arrivals, 2)
     assert folder.later(arrivals, 2) == ["a.jpg"]
-    folder.put("a.jpg", b"xx")
-    folder.later(arrivals, 2)
-    assert folder.later(arrivals, 2) == ["a.jpg"]
+    for content in (b"xx", b"yy"):
+        folder.put("a.jpg", content)
+        folder.later(arrivals, 2)
+        assert folder.later(arrivals, 2) == ["a.jpg"]
+    assert folder.later(arrivals, 100) == []
 
 
 def test_looking_takes_little_of_the_time(folder: Folder) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from api.collect import collect
 from api.errors import UsageError
-from api.runs.photos import Photo
+from api.runs.photos import Photo, stamp_of
 from workers.selection import Selection
 
 
@@ -45,7 +45,8 @@ def test_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     _touch(tmp_path / "in" / "a.jpg")
     monkeypatch.chdir(tmp_path)
 
-    expected = (Photo("a.jpg", str(tmp_path / "in/a.jpg")),)
+    path = str(tmp_path / "in/a.jpg")
+    expected = (Photo("a.jpg", path, *stamp_of(path)),)
     assert collect([Path("in/")]).photos == collect([Path("./in/../in")]).photos == expected
 
 
@@ -97,10 +98,13 @@ def test_a_selection(tmp_path: Path) -> None:
         collect([tmp_path], Selection(include=("*.png",)))
 
 
-def test_what_a_run_drew_is_no_photo(tmp_path: Path) -> None:
-    """The output folder may lie among the photos."""
-    _touch(tmp_path / "a.jpg", tmp_path / "out" / "annotated" / "a.jpg", tmp_path / "out" / "mine.jpg")
+def test_what_a_run_wrote_is_no_photo(tmp_path: Path) -> None:
+    """The output folder may lie among the photos; what a run keeps there is not counted either."""
+    out = tmp_path / "out"
+    _touch(tmp_path / "a.jpg", out / "annotated" / "a.jpg", out / "mine.jpg", out / ".shelfline" / "1" / "run.json")
 
-    found = collect([tmp_path], without=tmp_path / "out" / "annotated")
+    found = collect([tmp_path], without=[tmp_path / "out" / "annotated", tmp_path / "out" / ".shelfline"])
 
-    assert [one.name for one in found.photos] == ["a.jpg", "out/mine.jpg"]
+    assert ([one.name for one in found.photos], found.skipped) == (["a.jpg", "out/mine.jpg"], 0)
+    with pytest.raises(UsageError, match="no images"):
+        collect([out / "annotated"], without=[out / "annotated"])

@@ -128,6 +128,15 @@ def test_a_zip_as_the_body(http: FlaskClient, backend: MemoryBackend, kind: str)
     assert http.post("/v1/jobs?stripes=1", data=b"PK", content_type=kind).get_json()["code"] == "unknown_field"
 
 
+def test_a_zip_as_the_body_with_an_output(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Where its results are written to is in the query as well, formats between commas."""
+    where = "output_url=s3://results/x&output_formats=csv,parquet&annotate=5"
+    assert http.post(f"/v1/jobs?{where}", data=b"PK...", content_type="application/zip").status_code == 202
+    assert backend.intake.terms.output == Output("s3://results/x", ("csv", "parquet"), 5)
+    refused = http.post("/v1/jobs?annotate=5", data=b"PK...", content_type="application/zip").get_json()
+    assert (refused["code"], "output_url" in refused["detail"]) == ("invalid_request", True)
+
+
 def test_a_zip_as_the_body_tells_the_rest_in_headers(http: FlaskClient, backend: MemoryBackend) -> None:
     """Metadata and a webhook are JSON there, in ASCII; other bodies have them inside."""
     hook = {"url": "https://shop.example/told", "events": ["job.finished", "item.finished"], "secret": new_secret()}
