@@ -24,7 +24,8 @@ COPY serving serving
 COPY exporter exporter
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
 
-# What no process of these images reads is taken out again: pip, the exporter and its weights, tests and headers.
+# What no process of these images reads is taken out again: pip, the exporter and its weights, NumPy's tools for
+# compilers, tests and headers.
 FROM python AS light
 COPY requirements.txt /
 COPY --from=wheel /wheel /wheel
@@ -34,7 +35,7 @@ RUN python -m venv /opt/shelfline \
     && pip install --no-cache-dir -c /requirements.txt "$(echo /wheel/*.whl)$EXTRAS" \
     && pip uninstall --quiet --yes setuptools pip \
     && cd /opt/shelfline/lib/python3.11/site-packages \
-    && rm -r exporter \
+    && rm -r exporter numpy/distutils numpy/f2py \
     && find numpy -type d -name tests -prune -exec rm -r {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' -o -name '*.map' \) -delete
 

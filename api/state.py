@@ -39,12 +39,8 @@ class StackState:
     """The state folder of a stack."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is made where it is missing; raises StackError where it cannot be."""
+        """`folder` is made where it is missing, once a stack is to start or to be used: not for a look."""
         self.folder = folder.absolute()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StackError(f"The folder {self.folder} cannot be made: {error.strerror}.") from error
         self.log = self.folder / "stack.log"
         self._record = self.folder / "stack.json"
 
@@ -59,6 +55,8 @@ class StackState:
 
     def running(self) -> bool:
         """Whether a stack holds its lock."""
+        if not self.folder.exists():
+            return False
         with self._opened("stack.lock") as lock:
             return not _try(lock, fcntl.LOCK_SH)
 
@@ -100,6 +98,10 @@ class StackState:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StackError(f"The folder {self.folder} cannot be made: {error.strerror}.") from error
         try:
             lock = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:

@@ -240,11 +240,11 @@ def test_the_stack_of_this_machine_is_looked_at(
     """What the environment does not name is where `shelfline up` has put it."""
     state = StackState(tmp_path / "var")
     parts = {"redis_url": healthy.redis_url, "blob_url": healthy.blob_url, "model_server": healthy.model_server}
-    state.write(StackRecord("http://127.0.0.1:1", 1, None, healthy.redis_url, parts))
     for name in ("REDIS_URL", "BLOB_URL", "SHELFLINE_MODEL_SERVER"):
         monkeypatch.delenv(name, raising=False)
     with state.owned() as got:
         assert got
+        state.write(StackRecord("http://127.0.0.1:1", 1, None, healthy.redis_url, parts))
         found = doctor_command._settings(state.folder)
     assert (found.redis_url, found.blob_url, found.model_server) == tuple(parts.values())
     assert doctor_command._settings(state.folder).redis_url == Settings().redis_url  # it does not run any more

@@ -75,12 +75,19 @@ def test_a_user_that_is_killed_has_left(tmp_path: Path) -> None:
     os.close(StackState(tmp_path).wait_for_users())
 
 
+def test_a_look_makes_no_folder(tmp_path: Path) -> None:
+    """In a container, say, whose root is read-only."""
+    state = StackState(tmp_path / "var")
+    assert (state.running(), state.read()) == (False, None)
+    assert not state.folder.exists()
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """It is said in one line."""
     (tmp_path / "file").touch()
-    with pytest.raises(StackError, match="cannot be made"):
-        StackState(tmp_path / "file")
+    with pytest.raises(StackError, match="cannot be made"), StackState(tmp_path / "file").owned():
+        pass
+    (tmp_path / "var" / "stack.lock").mkdir(parents=True)
     state = StackState(tmp_path / "var")
-    (tmp_path / "var" / "stack.lock").mkdir()
     with pytest.raises(StackError, match="cannot be opened"):
         state.running()
