@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -175,7 +176,15 @@ def main() -> None:
 
 
 def _exec_exporter(arguments: list[str]) -> None:
-    """Become the exporter: it needs TensorFlow, which nothing of the API's imports."""
+    """Become the exporter: it needs TensorFlow, which nothing of the API's imports.
+
+    Raises UsageError where it is not installed, as in the image of the API.
+    """
+    if find_spec("exporter") is None:
+        raise UsageError(
+            "The exporter is not installed here: with containers it is `docker-compose run --rm exporter`, see "
+            "docs/deploy.md; else run it in a checkout, by .venv/bin/shelfline."
+        )
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "exporter", *arguments])  # noqa: S606  the project's own
 

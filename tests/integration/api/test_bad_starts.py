@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from api import cli
 from api.plan import read_procfile
 from tests.support import free_port
 
@@ -38,8 +39,8 @@ def _run(command: list[str], folder: Path, **environment: str) -> subprocess.Com
     [
         *((name, "REDIS_URL", "nonsense", "REDIS_URL") for name in ("web", "worker", "webhooks")),
         *((name, "BLOB_URL", "{file}/blobs", "BLOB_URL") for name in ("web", "worker", "webhooks")),
-        ("worker", "BLOB_URL", "nosuch://bucket/blobs", "blob_url"),
-        ("webhooks", "SHELFLINE_HEARTBEAT_FILE", "{file}/beat", "heartbeat_file"),
+        ("worker", "BLOB_URL", "nosuch://bucket/blobs", "BLOB_URL"),
+        ("webhooks", "SHELFLINE_HEARTBEAT_FILE", "{file}/beat", "SHELFLINE_HEARTBEAT_FILE"),
     ],
 )
 def test_a_process_of_the_procfile(name: str, setting: str, value: str, says: str, tmp_path: Path) -> None:
@@ -50,6 +51,20 @@ def test_a_process_of_the_procfile(name: str, setting: str, value: str, says: st
 
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert [says in line for line in done.stderr.splitlines()] == [True], done.stderr
+
+
+@pytest.mark.parametrize("command", ["export", "models"])
+def test_a_command_of_the_exporter_where_it_is_not(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the containers of the API and the workers."""
+    monkeypatch.setattr(cli, "find_spec", lambda _name: None)
+    monkeypatch.setattr(sys, "argv", ["shelfline", command])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
+    assert "The exporter is not installed here" in err
 
 
 def _up(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
