@@ -143,14 +143,19 @@ def _write_file(path: str, content: BinaryIO) -> int:
         out = os.open(beside, _NEW_FILE, 0o666)
     size = 0
     try:
-        while piece := content.read(_PIECE_BYTES):
-            written = 0
-            while written < len(piece):
-                written += os.write(out, memoryview(piece)[written:])
-            size += written
-    finally:
-        os.close(out)
-    os.replace(beside, path)  # noqa: PTH105
+        try:
+            while piece := content.read(_PIECE_BYTES):
+                written = 0
+                while written < len(piece):
+                    written += os.write(out, memoryview(piece)[written:])
+                size += written
+        finally:
+            os.close(out)
+        os.replace(beside, path)  # noqa: PTH105
+    except BaseException:  # a disk that is full gets no fuller with each attempt
+        with suppress(OSError):
+            os.unlink(beside)  # noqa: PTH108
+        raise
     return size
 
 

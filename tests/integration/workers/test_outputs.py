@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -18,7 +19,7 @@ from tests.integration.workers.conftest import Worker, photo
 from tests.support import wait_until
 from workers import outputs
 from workers.blobs import FsspecBlobs
-from workers.errors import OutputNotAllowedError, OutputUnusableError
+from workers.errors import OutputNotAllowedError, OutputUnusableError, StoreUnavailableError
 from workers.intake import Terms
 from workers.jobs import Job, JobOptions, JobState
 from workers.outputs import Output
@@ -147,6 +148,21 @@ def test_a_disk_that_is_full(
     found = worker.store.get(job.id)
     assert (found.state, found.output_error) == (JobState.SUCCEEDED, {})
     assert lines_of(place / job.id) == worker.results(job)
+
+
+def test_nothing_is_left_of_what_was_not_written_whole(tmp_path: Path) -> None:
+    """Half a file is taken away: output is tried again and again, and its folder is the caller's."""
+
+    class Breaks(io.BytesIO):
+        def read(self, most: int | None = -1, /) -> bytes:
+            found = super().read(most)
+            if not found:
+                raise OSError(errno.EIO, "Input/output error")
+            return found
+
+    with pytest.raises(StoreUnavailableError, match="Input/output error"):
+        FsspecBlobs(str(tmp_path)).write("results/000000.jsonl.gz", Breaks(b"half"))
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 def test_a_place_that_stays_broken(make_worker: Callable[..., Worker], tmp_path: Path) -> None:
