@@ -212,6 +212,7 @@ class Job:
     canceled: int
     created_at: float
     started_at: float | None = None
+    settled_at: float | None = None  # when its last image was
     finished_at: float | None = None
     deadline_at: float | None = None
     expires_at: float | None = None
@@ -253,6 +254,7 @@ class Job:
             canceled=int(stored["canceled"]),
             created_at=int(stored["created_at"]) / 1000,
             started_at=_seconds(stored.get("started_at")),
+            settled_at=_seconds(stored.get("settled_at")),
             finished_at=_seconds(stored.get("finished_at")),
             deadline_at=_seconds(stored.get("deadline_at")),
             expires_at=_seconds(stored.get("expires_at")),

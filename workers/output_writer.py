@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import BinaryIO, cast
@@ -73,7 +72,7 @@ class OutputWriter:
             _write_format(name, ResultSource(job.id, lines, labels), put)
         if output.annotate:
             self._pictures.draw(job, output.annotate, lines(), put)
-        document = json.dumps(summary.document(job, time.time()), ensure_ascii=False, indent=1) + "\n"
+        document = json.dumps(summary.document(job), ensure_ascii=False, indent=1) + "\n"
         put("summary.json", io.BytesIO(document.encode()))  # the last: whoever sees it finds the others
 
 

@@ -38,9 +38,12 @@ class Summary:
                 self._labels[found["label"]] += 1
             self._scores[min(int(found["score"] * _BINS), _BINS - 1)] += 1
 
-    def document(self, job: Job, finished_at: float) -> dict[str, Any]:
-        """The summary of a job that is about to end; its rate is that from its first claim on."""
-        seconds = finished_at - job.started_at if job.started_at else 0.0
+    def document(self, job: Job) -> dict[str, Any]:
+        """The summary of a job that is about to end; its rate is that from its first claim to its last result.
+
+        Writing comes after that, and may have to wait long for a place that is full.
+        """
+        seconds = job.settled_at - job.started_at if job.started_at and job.settled_at else 0.0
         done = self._states["succeeded"] + self._states["failed"]
         return {
             "job": job.id,

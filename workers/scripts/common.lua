@@ -220,7 +220,7 @@ local function finish_if_done(id, retention)
   local key = job_key(id)
   local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane', 'total', 'given_up', 'output')
   if not open(job[3]) or tonumber(job[1]) + tonumber(job[2]) > 0 then return false end
-  redis.call('HSET', key, 'state', 'finishing')
+  redis.call('HSET', key, 'state', 'finishing', 'settled_at', fmt(now_ms()))
   redis.call('ZREM', active_key(job[4], job[5]), id)
   redis.call('ZREM', 'sl:due', 'expire:' .. id, 'topup:' .. id)
   if retention and tonumber(job[6]) <= SEGMENT and tonumber(job[7] or '0') == 0 and not job[8] then

@@ -148,6 +148,9 @@ def test_a_disk_that_is_full(
     found = worker.store.get(job.id)
     assert (found.state, found.output_error) == (JobState.SUCCEEDED, {})
     assert lines_of(place / job.id) == worker.results(job)
+    summary = json.loads((place / job.id / "summary.json").read_text())
+    assert summary["seconds"] == round((found.settled_at or 0) - (found.started_at or 0), 3)
+    assert summary["seconds"] + 0.5 <= (found.finished_at or 0) - (found.started_at or 0)  # a lease it waited for room
 
 
 def test_nothing_is_left_of_what_was_not_written_whole(tmp_path: Path) -> None:
