@@ -105,6 +105,8 @@ class Manifest:
         if len(path) > _MAX_PATH:
             raise ManifestError(f"path is longer than {_MAX_PATH} characters.")
         if isinstance(self._base, str):
+            if "://" in path:
+                raise ManifestError("path is a URL: give it as url.")
             if path.startswith("/"):
                 raise ManifestError("path is absolute: make it relative to the manifest.")
             return path, f"fs:{allowed_location(f'{self._base}/{path}', self._settings.source_prefixes)}"

@@ -96,6 +96,12 @@ def test_what_is_wrong_is_told_with_its_row(settings: Settings, content: str | b
     assert "secret" not in str(caught.value)
 
 
+def test_a_url_is_no_path(settings: Settings) -> None:
+    """Below the manifest's own location nothing would be found there, image by image."""
+    with pytest.raises(ManifestError, match="Row 2 of the manifest: path is a URL: give it as url"):
+        rows("path\ns3://bucket/a.jpg\n", settings, "s3://bucket/lists")
+
+
 @pytest.mark.parametrize(
     ("row", "base"),
     [
