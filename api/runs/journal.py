@@ -200,7 +200,7 @@ class Journal:
 def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restart: bool = False) -> Iterator[Journal]:
     """The journal of a run in an output folder, for this process alone.
 
-    Raises UsageError where another process has it, OutputError.
+    Raises UsageError where another process has it or it is damaged, OutputError.
     """
     folder = out / RUNS / identity
     with writing(folder):
@@ -215,14 +215,21 @@ def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restar
             ) from error
         abandoned: Sequence[str] = ()
         if restart:
-            with suppress(ValueError, LookupError, TypeError):  # nothing of it need be whole
-                abandoned = Journal(folder, asked).unfinished_jobs()
+            with suppress(UsageError):  # nothing of it need be whole
+                abandoned = _read(folder, asked).unfinished_jobs()
             with writing(folder):
                 for one in folder.iterdir():
                     one.unlink()
-        yield Journal(folder, asked, abandoned)
+        yield _read(folder, asked, abandoned)
     finally:
         os.close(lock)
+
+
+def _read(folder: Path, asked: Mapping[str, Any], abandoned: Sequence[str] = ()) -> Journal:
+    try:
+        return Journal(folder, asked, abandoned)
+    except (ValueError, LookupError, TypeError) as error:  # not what it wrote: after a power failure, say
+        raise UsageError(f"What {folder} says of an interrupted run is damaged: start over with --restart.") from error
 
 
 def find_run(out: Path, job: str) -> Mapping[str, Any] | None:

@@ -140,6 +140,19 @@ def test_starting_over(out: Path) -> None:
         assert (journal.photos, journal.new, journal.run == before) == ([], True, False)
 
 
+def test_a_journal_that_is_damaged(out: Path) -> None:
+    """It is said in a line, with what helps; and that helps."""
+    with opened_journal(out, "one", {}) as journal:
+        journal.add_photos(PHOTOS)
+        journal.add_part(0, 10)
+    with journal._parts.open("a") as file:
+        file.write("\0\0\n")
+    with pytest.raises(UsageError, match="damaged: start over with --restart"), opened_journal(out, "one", {}):
+        pass
+    with opened_journal(out, "one", {}, restart=True) as journal:
+        assert journal.new
+
+
 def test_a_run_is_found_by_its_job(journal: Journal, out: Path) -> None:
     """Any of its jobs; and only whole ids."""
     journal.accepted(journal.parts[0], "job_abc", {}, by_reference=True)
