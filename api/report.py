@@ -53,13 +53,13 @@ class Report:
             error = result.get("error") or {}
             code = error.get("code", result["state"])
             self.failed_by_code[code] += 1
-            self._keep(self.failures, (result["name"], f"{code}: {error.get('detail', 'no reason given')}"))
+            self._keep(self.failures, (_shown_name(result), f"{code}: {error.get('detail', 'no reason given')}"))
             return
         found = result["detections"]
         self.succeeded += 1
         self.detections += len(found)
         if len(self.rows) <= MOST_ROWS:
-            self.rows.append((result["name"], len(found), best_labels(found)))
+            self.rows.append((_shown_name(result), len(found), best_labels(found)))
         for one in found:
             count = self.labels.setdefault(one["label"], LabelCount())
             count.scores[min(BINS - 1, max(0, int(one["score"] * BINS)))] += 1
@@ -133,6 +133,11 @@ def bars(counts: Sequence[int], *, plain: bool = False) -> str:
     """A histogram in one line, a character a count: blank for none, the highest for the most."""
     heights, most = (_PLAIN_BARS if plain else _BARS), max([*counts, 1])
     return "".join(heights[-(-count * (len(heights) - 1) // most)] for count in counts)
+
+
+def _shown_name(result: Mapping[str, Any]) -> str:
+    """A name in one line, of which a terminal takes nothing for a command."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in result["name"])
 
 
 def best_labels(detections: list[Mapping[str, Any]]) -> str:

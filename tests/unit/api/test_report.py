@@ -42,6 +42,18 @@ def test_a_report() -> None:
     )
 
 
+def test_an_odd_name_is_a_line() -> None:
+    """Nothing in it moves to the next line, or tells the terminal what to do."""
+    report = Report()
+    report.add({"name": "a\n\x1b[2Jb.jpg", "state": "succeeded", "detections": []})
+    report.add({"name": "c\nd.jpg", "state": "failed"})
+
+    text = _shown(report)
+
+    assert r"a\n\x1b[2Jb.jpg" in text
+    assert r"failed c\nd.jpg" in text
+
+
 def test_many_images() -> None:
     """Of more than fifty only the first twenty are listed; of fifty, all."""
     report = Report()
