@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,7 @@ class _Run:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # what the kernel tells holders of a lease, see is_being_written
         self._output.publish(self._journal.results, growing=True)
         self._output.pictures.clear()
+        self._output.pictures.replacing = True
         self._draw_more()
         return Arrivals(self._look, self._journal.photos)
 
@@ -197,10 +198,16 @@ class _Run:
 
     def _draw_more(self) -> None:
         """Draw what was merged since the last time."""
-        results = self._output.read(self._drawn)
+        results = self._last(self._output.read(self._drawn))
         self._drawn = self._journal.merged
         for text in self._output.pictures.draw(results, self._content_here, self._settings.max_image_pixels):
             self._status.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    def _last(self, results: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        """Without those of a photo that was written anew since: what is there now is not what they are of."""
+        photos = self._journal.photos
+        last = {one.path: index for index, one in enumerate(photos)}
+        return (one for one in results if last[photos[one["index"]].path] == one["index"])
 
     def _finish(self, content_of: ContentOf) -> None:
         """Publish the results, and draw them."""

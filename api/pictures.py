@@ -33,8 +33,10 @@ class Pictures:
         self.record = folder / ".shelfline.jsonl"  # the names of the pictures that are ours
         self.left_out = 0  # that would have been drawn, were there no `most`
         self._most = most
+        self.replacing = False  # a later result of the same name is of a photo in the earlier one's place
         self._count = 0
         self._taken: set[str] = set()
+        self._names: dict[str, str] = {}  # pictures' by results'
 
     def clear(self) -> None:
         """Delete the pictures of an earlier run of ours, and the folders that are empty then."""
@@ -48,7 +50,7 @@ class Pictures:
                     parent.rmdir()
         with writing(self.record):
             self.record.unlink(missing_ok=True)
-        self._count, self._taken, self.left_out = 0, set(), 0
+        self._count, self._taken, self._names, self.left_out = 0, set(), {}, 0
 
     def draw(
         self,
@@ -81,10 +83,14 @@ class Pictures:
             for result in results:
                 if result["state"] != "succeeded":
                     continue
+                own = str(result["name"])
+                if self.replacing and own in self._names:
+                    yield result, self._names[own]
+                    continue
                 if self._most is not None and self._count >= self._most:
                     self.left_out += 1
                     continue
-                name = picture_name(str(result["name"]), self._taken)
+                name = self._names[own] = picture_name(own, self._taken)
                 self._count += 1
                 record.write(json.dumps(name) + "\n")
                 record.flush()

@@ -23,7 +23,9 @@ def beat(app: Celery, path: Path | None) -> None:
     try:
         touch()
     except OSError as error:
-        raise SettingsError(f"SHELFLINE_HEARTBEAT_FILE is wrong: {path} cannot be written: {error.strerror}.") from error
+        raise SettingsError(
+            f"SHELFLINE_HEARTBEAT_FILE is wrong: {path} cannot be written: {error.strerror}."
+        ) from error
 
     class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery carries no types
         requires = ("celery.worker.consumer.tasks:Tasks",)

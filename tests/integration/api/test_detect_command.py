@@ -192,6 +192,29 @@ def test_photos_as_they_arrive(command: Command) -> None:
     assert command.rows() == 3
 
 
+def test_a_photo_that_is_written_anew_while_it_is_watched(command: Command) -> None:
+    """It has two results, and one picture: of the photo that is there. Started again, it is still the only one."""
+    photos = command.folder / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(jpeg(1))
+    picture = command.out / "annotated" / "a.jpg"
+    process = command.start(photos, "--watch-folder")
+    wait_until(picture.exists, 60)
+    before = picture.stat().st_mtime_ns
+    (photos / "a.jpg").write_bytes(jpeg(200))
+    wait_until(lambda: count_whole(command.out / "results.jsonl") == 2, 60)
+    wait_until(lambda: picture.stat().st_mtime_ns > before, 60)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert [path.name for path in (command.out / "annotated").glob("*.jpg")] == ["a.jpg"]
+        picture.unlink()
+        process = command.start(photos, "--watch-folder")
+        wait_until(picture.exists, 60)
+    assert [one["name"] for one in command.results()] == ["a.jpg", "a.jpg"]
+    assert command.rows() == 2
+
+
 def test_what_is_told_wrongly(command: Command) -> None:
     """One line each, that says what to do; exit status 2."""
     photos = command.photos(1, b"")
