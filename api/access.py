@@ -10,10 +10,10 @@ from flask import g, request
 
 from api.request_ids import this_request
 from workers.errors import JobGoneError
-from workers.intake import Terms
 from workers.jobs import NO_QUOTA, Job, Quota
 from workers.outputs import Output
 from workers.store import unknown_job
+from workers.terms import Terms
 from workers.webhooks.hooks import Webhook
 
 if TYPE_CHECKING:

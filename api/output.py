@@ -12,7 +12,7 @@ from typing import Any
 
 from api.errors import UsageError
 from api.pictures import Pictures
-from api.runs.journal import writing
+from api.runs.lines import writing
 from workers.formats.registry import FORMATS, FormatName
 from workers.formats.source import ResultSource
 from workers.labels import Labels

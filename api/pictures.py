@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
-from api.runs.journal import writing
+from api.runs.lines import writing
 from serving.errors import ShelflineError
 from workers.annotate import draw
 from workers.images import decode

@@ -36,9 +36,10 @@ from workers.errors import (
     TooManyImagesError,
     UnknownModelError,
 )
-from workers.intake import Intake, Terms
+from workers.intake import Intake
 from workers.jobs import Job, JobOptions
 from workers.settings import Settings
+from workers.terms import Terms
 
 if TYPE_CHECKING:
     from workers.backend import Backend

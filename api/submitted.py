@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
@@ -17,8 +16,18 @@ from pydantic import (
     model_validator,
 )
 
-from api.bodies import strict_json
 from api.checking import Asked
+from api.field_kinds import (
+    MAX_METADATA_KEYS,
+    MOST_SAMPLE,
+    PRINTABLE,
+    Base64Image,
+    Globs,
+    Metadata,
+    from_text,
+    from_words,
+    only_ascii,
+)
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.uploads import Upload
 from api.webhook_fields import HTTP, WebhookFields, fetchable
@@ -31,74 +40,9 @@ from workers.selection import Selection
 from workers.urls import MAX_URL_CHARS
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
-MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MOST_SAMPLE = 20, 200, 4, 100_000
-MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
 
 _FILE = {"type": "string", "format": "binary"}
 _FILES = {"type": "array", "items": _FILE, "minItems": 1}
-_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
-
-
-def _decoded(value: Any) -> Any:  # noqa: ANN401  what came, before it is checked
-    """Base64, bare or as a data URL (RFC 2397), as the bytes that it stands for."""
-    if not isinstance(value, str):
-        return value
-    text = value
-    if value.startswith("data:"):
-        head, _, text = value.partition(",")
-        if not head.endswith(";base64"):
-            raise ValueError("a data URL must say `;base64,` before the data")
-    try:
-        found = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise ValueError(f"this is no base64 (RFC 4648, section 4): {error}") from error
-    if not found:
-        raise ValueError("there is no data")
-    return found
-
-
-def _from_text(value: Any) -> Any:  # noqa: ANN401  likewise
-    """A form's field is text: there an object is JSON."""
-    if isinstance(value, str):
-        try:
-            return strict_json(value)
-        except (ValueError, RecursionError) as error:
-            raise ValueError("give a JSON object, each name once") from error
-    return value
-
-
-def _ascii(value: Any) -> Any:  # noqa: ANN401  likewise
-    """A header has no encoding that everyone keeps to."""
-    if isinstance(value, str) and not value.isascii():
-        raise ValueError("write what is not ASCII as JSON escapes, as in \\u00e9")
-    return value
-
-
-def _glob(text: str) -> str:
-    # Each star may be tried at every place of a name: a few are enough, and more could take for ever.
-    if text.count("*") > MAX_GLOB_STARS:
-        raise ValueError(f"a glob has at most {MAX_GLOB_STARS} stars")
-    Selection(include=(text,))
-    return text
-
-
-def _from_words(value: Any) -> Any:  # noqa: ANN401  likewise
-    """In a form or a query, words between commas."""
-    return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
-
-
-Base64Image = Annotated[
-    bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
-]
-MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
-MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
-Globs = Annotated[
-    Sequence[Annotated[str, Field(min_length=1, max_length=MAX_GLOB_CHARS, pattern=_PRINTABLE), AfterValidator(_glob)]],
-    Field(max_length=MAX_GLOBS),
-]
-Metadata = Annotated[
-    Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)], BeforeValidator(_from_text)
-]
 
 
 class JobFields(OptionFields):
@@ -115,13 +59,13 @@ class JobFields(OptionFields):
         "same options, and keep those that are made now; for how long is the server's setting.",
     )
 
-    output_url: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+    output_url: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
         default=None,
         description="Where the job writes its results at its end, in a folder of its own: JSON lines, "
         "`output_formats`, `summary.json`. A location in another store, or a folder of the server, under a prefix that "
         "it allows.",
     )
-    output_formats: Annotated[list[OutputFormat], Field(max_length=3), BeforeValidator(_from_words)] = Field(
+    output_formats: Annotated[list[OutputFormat], Field(max_length=3), BeforeValidator(from_words)] = Field(
         default=["coco", "csv"],
         description="What is written beside JSON lines; in a form or a query, separated by commas.",
     )
@@ -151,7 +95,7 @@ class JobFields(OptionFields):
 class SubmittedJob(JobFields):
     """The options of a job, what its caller wants to find with it again, and who is told of it."""
 
-    webhook: Annotated[WebhookFields, BeforeValidator(_from_text)] | None = Field(
+    webhook: Annotated[WebhookFields, BeforeValidator(from_text)] | None = Field(
         default=None, description="Who is told of the job; in a form, a JSON object. Without a secret it is not signed."
     )
 
@@ -179,7 +123,7 @@ class ItemFields(Asked):
     image: Base64Image | None = Field(
         default=None, description="The image file in base64, bare or as a `data:` URL.", repr=False
     )
-    custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=_PRINTABLE)] | None = Field(
+    custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=PRINTABLE)] | None = Field(
         default=None, description="An id of your own, unique within the job, which stands in the image's result."
     )
 
@@ -203,14 +147,14 @@ class JsonJob(SubmittedJob):
     items: Annotated[Sequence[ItemFields], Field(min_length=1)] | None = Field(
         default=None, description="The images one by one."
     )
-    folder: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+    folder: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
         default=None, description="A folder of the server: an absolute path under one of the roots that it allows."
     )
-    source: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+    source: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
         default=None,
         description="A location in another store, such as `s3://bucket/photos`, under a prefix that the server allows.",
     )
-    manifest: Annotated[str, Field(min_length=1, max_length=4096, pattern=_PRINTABLE)] | None = Field(
+    manifest: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
         default=None,
         description="A file of the server or of another store, allowed likewise: JSON lines, or CSV with a header, a "
         "row an image, with `path` or `url`, `name` and `custom_id`.",
@@ -276,12 +220,12 @@ class ArchiveQuery(JobFields):
 class JobHeaders(SubmitHeaders, ShowHeaders):
     """The headers of a submission; with `Prefer: wait=<seconds>` the answer comes when the job ends."""
 
-    metadata: Annotated[Metadata, BeforeValidator(_ascii)] = Field(
+    metadata: Annotated[Metadata, BeforeValidator(only_ascii)] = Field(
         default_factory=dict,
         alias="Shelfline-Metadata",
         description="Of a zip archive as the body: its `metadata`, a JSON object in ASCII (`\\u00e9` for é).",
     )
-    webhook: Annotated[WebhookFields, BeforeValidator(_from_text), BeforeValidator(_ascii)] | None = Field(
+    webhook: Annotated[WebhookFields, BeforeValidator(from_text), BeforeValidator(only_ascii)] | None = Field(
         default=None,
         alias="Shelfline-Webhook",
         description="Of a zip archive as the body: its `webhook`, likewise. Addresses end up in logs, hence a header.",

@@ -16,12 +16,13 @@ from tests.memory_jobs import name_of
 from tests.paired_link import PairedLink
 from workers.blobs import FsspecBlobs
 from workers.duties import Duties
-from workers.intake import Intake, Terms
+from workers.intake import Intake
 from workers.jobs import JobOptions, JobState
 from workers.queue import Delivery, WorkQueue
 from workers.reservations import Reservation, Reservations
 from workers.settings import Settings
 from workers.store import JobStore
+from workers.terms import Terms
 
 LEASE = 1000  # seconds, as all times here: nothing runs out by itself
 TICK = 400

@@ -53,6 +53,7 @@ OF_WORKERS_FOR_API = {
     "settings",
     "sources",
     "store",
+    "terms",
     "tracing",
     "urls",
     "webhooks",

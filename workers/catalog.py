@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from serving.contract import Contract
 from serving.life import VersionStatus
+from workers.errors import UnknownModelError
 from workers.redis_link import RedisLink, translated
 
 _PUBLISHED_SECONDS = 60  # what was published is not believed for longer
@@ -67,6 +68,23 @@ class Catalog:
         with translated():
             found = self._link.client.mget(keys) if keys else []
         return [Contract.from_json(text) for text in found if text]
+
+    def check(self, model: str, version: int | None, served: Sequence[str]) -> None:
+        """Raise UnknownModelError for a model that is none of those `served`, or a version that it does not have.
+
+        A model of the settings is accepted whether or not its server is up: the job waits for it. A version is refused
+        only where workers lately found others.
+        """
+        if model not in served:
+            known = ", ".join(served)
+            raise UnknownModelError(f"There is no model {model!r} here; there is {known}. See SHELFLINE_MORE_MODELS.")
+        published = self.look_up(model) if version is not None else None
+        if published is None or not published.available:
+            return
+        there = [one.version for one in published.versions if one.state == "AVAILABLE"]
+        if version not in there:
+            known = ", ".join(map(str, there))
+            raise UnknownModelError(f"Version {version} of model {model!r} is not served; there is {known}.")
 
     def forget(self, model: str) -> None:
         """Believe nothing about a model until a worker has looked again."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 import structlog
@@ -20,7 +19,6 @@ from workers.errors import (
     ImageError,
     JobError,
     JobStateError,
-    UnknownModelError,
 )
 from workers.jobs import (
     NO_QUOTA,
@@ -48,29 +46,11 @@ from workers.selection import Selection
 from workers.settings import Settings
 from workers.sources import read_window
 from workers.store import JobStore
+from workers.terms import PLAIN, Terms
 from workers.uploads import Upload
-from workers.webhooks.hooks import Webhook
 from workers.webhooks.outbox import webhook_of
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On whose account a job is made, and how: None takes the setting's deadline."""
-
-    owner: str = ""
-    deadline_seconds: float | None = None
-    idempotency_key: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    quota: Quota = NO_QUOTA
-    webhook: Webhook | None = None
-    output: Output | None = None
-    base_url: str = ""  # of the API that the caller reached, for links in webhooks
-    request: Request = UNKNOWN_REQUEST
-
-
-PLAIN = Terms()
 
 
 class Intake:
@@ -94,10 +74,10 @@ class Intake:
 
         Raises NoImagesError, TooManyImagesError, UnknownModelError, DuplicateIdError, and what the origin raises.
         """
-        self._check_model(options)
+        self._catalog.check(options.model, options.model_version, self._settings.served_models)
         with self._reserved(terms) as reservation:
             if reservation:
-                reservation.check(_fingerprint(options, terms, self._while_alive(origin.identity(), reservation)))
+                reservation.check(terms.fingerprint(options, self._while_alive(origin.identity(), reservation)))
                 if reservation.job:
                     return self._store.get(reservation.job)
             return self._make(self._new(options, terms), origin.parts(), origin.empty, reservation)
@@ -107,11 +87,11 @@ class Intake:
 
         What can be told without that is raised, see NamedSource.check; also UnknownModelError.
         """
-        self._check_model(options)
+        self._catalog.check(options.model, options.model_version, self._settings.served_models)
         source.check(self._settings)
         with self._reserved(terms) as reservation:
             if reservation:
-                reservation.check(_fingerprint(options, terms, source.identity()))
+                reservation.check(terms.fingerprint(options, source.identity()))
                 if reservation.job:
                     return self._store.get(reservation.job)
             quota = [terms.quota.max_waiting_images, terms.quota.max_blob_bytes]
@@ -275,30 +255,3 @@ class Intake:
         if ring:
             self._bell.send(job.options.target)
         return created
-
-    def _check_model(self, options: JobOptions) -> None:
-        """A model of the settings is accepted whether or not its server is up: the job waits for it.
-
-        A version is refused only where workers lately found others.
-        """
-        model, version = options.model, options.model_version
-        if model not in self._settings.served_models:
-            known = ", ".join(self._settings.served_models)
-            raise UnknownModelError(f"There is no model {model!r} here; there is {known}. See SHELFLINE_MORE_MODELS.")
-        published = self._catalog.look_up(model) if version is not None else None
-        if published is None or not published.available:
-            return
-        served = [one.version for one in published.versions if one.state == "AVAILABLE"]
-        if version not in served:
-            known = ", ".join(map(str, served))
-            raise UnknownModelError(f"Version {version} of model {model!r} is not served; there is {known}.")
-
-
-def _fingerprint(options: JobOptions, terms: Terms, parts: Iterable[str]) -> str:
-    """What a request is recognised by: its options, and the name and sha256 of each part; not its raw body."""
-    metadata, webhook = json.dumps(dict(terms.metadata)), terms.webhook.identity if terms.webhook else ""
-    output = terms.output.to_json() if terms.output else ""
-    digest = hashlib.sha256(f"{options.to_json()} {terms.deadline_seconds} {metadata} {webhook} {output}".encode())
-    for part in parts:
-        digest.update(b"\0" + part.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()

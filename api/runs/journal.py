@@ -13,20 +13,19 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.errors import OutputError, UsageError
+from api.errors import UsageError
+from api.runs.lines import PIECE_BYTES, count_results, kept_lines, writing
 from api.runs.photos import Photo
 from serving.contract import Contract
 from serving.errors import ShelflineError
 
 RUNS = ".shelfline"
-SUCCEEDED = b'"state":"succeeded"'  # can stand in no name: there the quotes would be escaped
-_PIECE_BYTES = 1 << 20
 
 
 @dataclass
@@ -74,9 +73,9 @@ class Journal:
                 beside.write_text(json.dumps({"run": secrets.token_hex(8), "asked": asked}))
                 beside.replace(folder / "run.json")
             self.run = str(json.loads((folder / "run.json").read_text())["run"])
-            self.photos: list[Photo] = [Photo(*one) for one in _kept(self._photos)]
+            self.photos: list[Photo] = [Photo(*one) for one in kept_lines(self._photos)]
             self.parts: dict[int, Part] = {}
-            for event in _kept(self._parts):
+            for event in kept_lines(self._parts):
                 self._apply(event)
             self.merged, self.failed = count_results(self.results)
             for part in self.parts.values():
@@ -156,7 +155,7 @@ class Journal:
             with writing(self.results), self.results.open("ab") as into, self.part_file(part).open("rb") as part_file:
                 for _ in range(self.merged - part.start):  # merged before the run was killed
                     part_file.readline()
-                shutil.copyfileobj(part_file, into, _PIECE_BYTES)
+                shutil.copyfileobj(part_file, into, PIECE_BYTES)
                 into.flush()
                 os.fsync(into.fileno())  # behind this the job may be deleted
             self.merged = part.end
@@ -240,47 +239,3 @@ def find_run(out: Path, job: str) -> Mapping[str, Any] | None:
                 asked: Mapping[str, Any] = json.loads((parts.parent / "run.json").read_text())["asked"]
                 return asked
     return None
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the disk says while a path is written into OutputError."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{error.filename or path} cannot be written ({error.strerror}): make room or give access, and run the "
-            "same command again: it goes on where it was."
-        ) from error
-
-
-def count_lines(path: Path) -> int:
-    """The whole lines of a file, 0 where there is none; what a death left of another is cut off."""
-    lines = whole = behind = 0
-    try:
-        file = path.open("r+b")
-    except FileNotFoundError:
-        return 0
-    with file:
-        while piece := file.read(_PIECE_BYTES):
-            lines += piece.count(b"\n")
-            if (last := piece.rfind(b"\n")) >= 0:
-                whole = behind + last + 1
-            behind += len(piece)
-        if behind > whole:
-            file.truncate(whole)
-    return lines
-
-
-def count_results(path: Path) -> tuple[int, int]:
-    """The results in a file, and how many of them did not succeed."""
-    if not (lines := count_lines(path)):
-        return 0, 0
-    with path.open("rb") as file:
-        return lines, sum(SUCCEEDED not in line for line in file)
-
-
-def _kept(path: Path) -> Iterable[Any]:
-    if count_lines(path):
-        with path.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from api.client import ShelflineClient
 from api.errors import ApiError, ConnectionFailedError
-from api.runs.journal import SUCCEEDED, Journal, Part, writing
+from api.runs.journal import Journal, Part
+from api.runs.lines import SUCCEEDED, writing
 from api.runs.sending import Sender, Sent, Sharing
 from serving.errors import ShelflineError
 from workers.sources import printable

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from api.client import Options, ShelflineClient
 from api.errors import ApiError
-from api.runs.journal import Journal, Part, writing
+from api.runs.journal import Journal, Part
+from api.runs.lines import writing
 from api.runs.photos import Photo, open_photo
 from serving.errors import ShelflineError
 from workers.documents import JobDocument

@@ -23,11 +23,12 @@ from tests.support import RedisServer
 from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
-from workers.intake import Intake, Terms
+from workers.intake import Intake
 from workers.jobs import Job, JobOptions
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
+from workers.terms import Terms
 from workers.webhooks.endpoints import Endpoints
 from workers.webhooks.hooks import Event, Webhook
 

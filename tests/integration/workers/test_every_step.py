@@ -13,12 +13,13 @@ import pytest
 
 from tests.support import wait_until
 from workers.blobs import FsspecBlobs
-from workers.intake import Intake, Terms
+from workers.intake import Intake
 from workers.jobs import Job, JobOptions, JobState
 from workers.outputs import Output
 from workers.redis_link import RedisLink
 from workers.runtime import Runtime
 from workers.store import JobStore
+from workers.terms import Terms
 
 from .conftest import NoBell, Worker, photo
 from .mortal import Mortal, StoppedError

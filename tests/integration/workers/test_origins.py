@@ -21,9 +21,9 @@ from workers.errors import (
     SourceUnreadableError,
     TooManyImagesError,
 )
-from workers.intake import Terms
 from workers.jobs import Job, JobOptions
 from workers.origins.simple import Item
+from workers.terms import Terms
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker

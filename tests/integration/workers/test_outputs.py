@@ -20,11 +20,11 @@ from tests.support import wait_until
 from workers import outputs
 from workers.blobs import FsspecBlobs
 from workers.errors import OutputNotAllowedError, OutputUnusableError, StoreUnavailableError
-from workers.intake import Terms
 from workers.jobs import Job, JobOptions, JobState
 from workers.outputs import Output
 from workers.settings import Settings, load_settings
 from workers.summary import Summary
+from workers.terms import Terms
 
 
 def submit(worker: Worker, *contents: bytes, output: Output, **options: Any) -> Job:

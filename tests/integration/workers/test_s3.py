@@ -15,9 +15,9 @@ from tests.s3_server import BUCKET, S3Server, s3_server
 from tests.support import wait_until
 from workers.blobs import FsspecBlobs
 from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUnavailableError
-from workers.intake import Terms
 from workers.jobs import JobOptions
 from workers.outputs import Output
+from workers.terms import Terms
 
 from .conftest import LEASE, complete, photo, ringing
 

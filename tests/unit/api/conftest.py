@@ -29,13 +29,13 @@ from workers.errors import (
 )
 from workers.immediate import Immediate
 from workers.indexes import Indexes
-from workers.intake import PLAIN, Terms
 from workers.jobs import Job, JobOptions, JobState, Lane, NewJob, new_id
 from workers.keys import ApiKey
 from workers.load import Estimate
 from workers.origins.simple import Item
 from workers.selection import Selection
 from workers.settings import Settings
+from workers.terms import PLAIN, Terms
 from workers.tracing import Tracer
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import OutputError, UsageError
-from api.runs.journal import Journal, Part, count_lines, find_run, opened_journal
+from api.runs.journal import Journal, Part, find_run, opened_journal
+from api.runs.lines import count_lines
 from api.runs.photos import Photo
 
 PHOTOS = [Photo(f"{number}.jpg", f"/photos/{number}.jpg", number) for number in range(10)]

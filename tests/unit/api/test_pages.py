@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from flask.testing import FlaskClient
 
-from workers.intake import PLAIN
 from workers.jobs import JobOptions
+from workers.terms import PLAIN
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

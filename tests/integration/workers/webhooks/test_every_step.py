@@ -15,10 +15,11 @@ from tests.integration.workers.webhooks.conftest import BASE
 from tests.support import wait_until
 from workers.blobs import FsspecBlobs
 from workers.errors import WebhookNotFoundError
-from workers.intake import Intake, Terms
+from workers.intake import Intake
 from workers.jobs import Job, JobOptions
 from workers.redis_link import RedisLink
 from workers.store import JobStore
+from workers.terms import Terms
 from workers.webhooks import dispatch
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.endpoints import Endpoints
