@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Flask, Response, g, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from api.answers import Answer
 from api.openapi import Api
+from workers.errors import StoreUnavailableError
 from workers.metrics.counted import REQUEST_SECONDS, REQUESTS
+from workers.metrics.shown import DownPage
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -22,8 +25,7 @@ NOBODYS_WORK = {"health.healthz", "health.readyz", "metrics.metrics"}  # asked f
 def metrics_routes(backend: Backend, api: Api) -> Blueprint:
     """The route /metrics."""
     routes = Blueprint("metrics", __name__)
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(backend.metrics)
+    everything, down = _registry(backend.metrics), _registry(DownPage())
 
     @routes.get("/metrics")
     @api.describe(Answer({"text/plain": None}), tag="health")
@@ -32,10 +34,25 @@ def metrics_routes(backend: Backend, api: Api) -> Blueprint:
 
         In its text format, or in OpenMetrics where `Accept` asks for that. A key needs the scope `metrics`.
         """
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(registry), content_type=content_type)
+        return _page(everything)
+
+    @routes.errorhandler(StoreUnavailableError)
+    def redis_is_down(_error: StoreUnavailableError) -> Response:
+        """Where keys cannot be looked up, an alert still hears why; /readyz says as much to everyone."""
+        return _page(down)
 
     return routes
+
+
+def _registry(collector: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return registry
+
+
+def _page(registry: CollectorRegistry) -> Response:
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(registry), content_type=content_type)
 
 
 def register_counting(app: Flask) -> None:

@@ -42,6 +42,15 @@ _OF_LANES: Final = (
 )
 
 
+class DownPage:
+    """What /metrics shows where Redis is down: that it is."""
+
+    def collect(self) -> Iterator[Family]:
+        """The metrics that need no Redis."""
+        yield _info()
+        yield _gauge("shelfline_redis_up", "Whether Redis answers.", {(): 0})
+
+
 class MetricsPage:
     """Gathers what /metrics shows. It costs a few reads of Redis, whatever waits there, and no write."""
 
@@ -52,12 +61,12 @@ class MetricsPage:
 
     def collect(self) -> Iterator[Family]:
         """The metrics; where Redis is down only that it is."""
-        yield _gauge("shelfline_info", "The version that answers.", {(metadata.version("shelfline"),): 1}, "version")
         try:
             found = [*self._queue(), *self._models(), *self._redis(), *self._totals()]
         except StoreUnavailableError:
-            yield _gauge("shelfline_redis_up", "Whether Redis answers.", {(): 0})
+            yield from DownPage().collect()
             return
+        yield _info()
         yield _gauge("shelfline_redis_up", "Whether Redis answers.", {(): 1})
         yield from found
 
@@ -117,6 +126,10 @@ class MetricsPage:
         for metric in ALL:
             samples = [(rest, value) for rest, value in by_name[metric.name] if _belongs(metric, rest)]
             yield _histogram(metric, samples) if isinstance(metric, Histogram) else _counter(metric, samples)
+
+
+def _info() -> Family:
+    return _gauge("shelfline_info", "The version that answers.", {(metadata.version("shelfline"),): 1}, "version")
 
 
 def _belongs(metric: Metric, rest: tuple[str, ...]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
 from api.gate import UnderWay
@@ -192,6 +193,21 @@ def test_nobody_is_let_in_while_redis_is_away(settings: Settings, require_keys: 
             401 if require_keys else 503,
         )
     assert http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("require_keys", [True, False])
+def test_the_figures_say_that_redis_is_away(settings: Settings, require_keys: bool) -> None:  # noqa: FBT001  a case
+    """To an alert, whose key cannot be looked up then; and nothing else to anyone."""
+    settings = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0", "require_keys": require_keys})
+    answer = (
+        create_app(settings, open_backend(settings))
+        .test_client()
+        .get("/metrics", headers={"Authorization": "Bearer sl_0123456789abcdef0123456789abcdef"})
+    )
+    names = {one.name: one.samples[0].value for one in text_string_to_metric_families(answer.text)}
+
+    assert answer.status_code == 200
+    assert names == {"shelfline_info": 1, "shelfline_redis_up": 0}
 
 
 def test_redis_goes_away_between_key_and_rate(
