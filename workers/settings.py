@@ -19,7 +19,14 @@ from workers.robots import Robot, checked_rate, checked_robots, read_robots
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
 # Each is looked for only where the one before is there: find_spec imports the parents of what it looks for.
-_OF_TRACES = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.exporter.otlp.proto.http")
+_OF_TRACES = (
+    "opentelemetry",
+    "opentelemetry.sdk",
+    "opentelemetry.exporter",
+    "opentelemetry.exporter.otlp",
+    "opentelemetry.exporter.otlp.proto",
+    "opentelemetry.exporter.otlp.proto.http",
+)
 _ALIKE = 0.85  # of what a name may be misspelt for, as difflib has it
 _ADMIN_KEY = re.compile(r"sl_[0-9A-Za-z]{32,200}")
 
@@ -213,9 +220,7 @@ class Settings(BaseSettings):
     @field_validator("tracing")
     @classmethod
     def _check_packages(cls, value: bool) -> bool:  # noqa: FBT001  pydantic's
-        if value and not all(
-            map(find_spec, ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))
-        ):
+        if value and not all(map(find_spec, _OF_TRACES)):
             raise ValueError("traces need packages that are not installed: pip install 'shelfline[tracing]'")
         return value
 

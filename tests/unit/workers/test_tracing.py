@@ -31,8 +31,16 @@ def test_off_nothing_is_passed_on() -> None:
     assert type(open_tracer(Settings(), "web")) is Tracer
 
 
-def test_on_without_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter"])
+def test_on_without_the_packages(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line that says what to install, from whatever process starts."""
-    monkeypatch.setattr(settings_module, "find_spec", lambda name: None if name == "opentelemetry.sdk" else name)
+
+    def find_spec(name: str) -> str | None:
+        """As importlib's, which imports the parents of what it looks for."""
+        if name.startswith(f"{missing}."):
+            raise ModuleNotFoundError(name)
+        return None if name == missing else name
+
+    monkeypatch.setattr(settings_module, "find_spec", find_spec)
     with pytest.raises(SettingsError, match=r"^SHELFLINE_TRACING is wrong: .* pip install 'shelfline\[tracing\]'\.$"):
         load_settings(tracing=True)
