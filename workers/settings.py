@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
 from workers.robots import Robot, checked_rate, checked_robots, read_robots
+from workers.servers import checked_model_server, checked_redis_url
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
@@ -35,10 +36,15 @@ class Settings(BaseSettings):
     """The settings; each is read from `SHELFLINE_<NAME>`, a few also from the name that platforms give them."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SHELFLINE_", frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=()
+        env_prefix="SHELFLINE_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
     )
 
-    redis_url: str = Field(
+    redis_url: Annotated[str, AfterValidator(checked_redis_url)] = Field(
         default="redis://127.0.0.1:6379/0",
         validation_alias=AliasChoices("REDIS_URL", "SHELFLINE_REDIS_URL"),
         pattern=r"^(rediss?|unix)://",
@@ -48,15 +54,16 @@ class Settings(BaseSettings):
     blob_url: str = Field(
         default="var/blobs",
         validation_alias=AliasChoices("BLOB_URL", "SHELFLINE_BLOB_URL"),
+        min_length=1,
         description="Where images and manifests are kept: a folder, or any fsspec URL.",
         repr=False,
     )
-    model_server: str = Field(
+    model_server: Annotated[str, AfterValidator(checked_model_server)] = Field(
         default="127.0.0.1:8500",
         description="gRPC address of TensorFlow Serving: host:port; of several that take turns, dns:///name:port or "
         "ipv4:10.0.0.1:8500,10.0.0.2:8500.",
     )
-    model: str = Field(default="default", description="The model of jobs that name none.")
+    model: str = Field(default="default", min_length=1, description="The model of jobs that name none.")
     contracts: Path | None = Field(
         default=None, description="Folder with a `<model>/contract.toml` for each model that does not describe itself."
     )
