@@ -95,6 +95,14 @@ def test_every_setting_can_be_given() -> None:
         assert given <= set(SERVICES[name]["environment"])
 
 
+def test_the_procfile_has_the_defaults_of_the_settings() -> None:
+    """Its shell gives Celery the pool, before any setting is read."""
+    found = dict(re.findall(r"\$\{(SHELFLINE_\w+):-(\w+)\}", read_procfile(PROJECT / "Procfile")["worker"]))
+    fields = Settings.model_fields
+
+    assert found == {f"SHELFLINE_{name.upper()}": str(fields[name].default) for name in ("pool", "concurrency")}
+
+
 @pytest.mark.parametrize("stage", OURS)
 def test_an_image_sets_what_a_container_needs(stage: str) -> None:
     """The settings of the image are good ones; the API listens for others, on 5000, and asks for keys."""

@@ -126,6 +126,10 @@ class Settings(BaseSettings):
     )
     slice_seconds: float = Field(default=2.0, gt=0, description="How long a worker stays with one model.")
     predict_timeout_seconds: float = Field(default=60.0, gt=0, description="Deadline of one Predict call.")
+    pool: Literal["prefork", "threads"] = Field(
+        default="prefork", description="Celery's pool of a worker: processes, or threads of one."
+    )
+    concurrency: int = Field(default=1, ge=1, le=64, description="Processes of a worker's pool, or its threads.")
     heartbeat_file: Path | None = Field(
         default=None, description="A file that a worker touches every 5 s while it is able to take work. None: no file."
     )
@@ -327,9 +331,7 @@ class Settings(BaseSettings):
 
 
 # What the Procfiles and the commands read themselves.
-OF_COMMANDS = frozenset(
-    f"SHELFLINE_{name}" for name in ("API_KEY", "CONCURRENCY", "MODELS", "POOL", "URL", "VAR", "WEBHOOK_SECRET")
-)
+OF_COMMANDS = frozenset(f"SHELFLINE_{name}" for name in ("API_KEY", "MODELS", "URL", "VAR", "WEBHOOK_SECRET"))
 
 
 def variable_of(name: str) -> str:

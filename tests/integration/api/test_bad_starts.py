@@ -40,11 +40,13 @@ def _run(command: list[str], folder: Path, **environment: str) -> subprocess.Com
         *((name, "REDIS_URL", "nonsense", "REDIS_URL") for name in ("web", "worker", "webhooks")),
         *((name, "BLOB_URL", "{file}/blobs", "BLOB_URL") for name in ("web", "worker", "webhooks")),
         ("worker", "BLOB_URL", "nosuch://bucket/blobs", "BLOB_URL"),
+        ("worker", "SHELFLINE_POOL", "thread", "SHELFLINE_POOL"),
+        ("worker", "SHELFLINE_CONCURRENCY", "many", "SHELFLINE_CONCURRENCY"),
         ("webhooks", "SHELFLINE_HEARTBEAT_FILE", "{file}/beat", "SHELFLINE_HEARTBEAT_FILE"),
     ],
 )
 def test_a_process_of_the_procfile(name: str, setting: str, value: str, says: str, tmp_path: Path) -> None:
-    """A URL that is none, a folder that cannot be written, a store that nothing opens."""
+    """A URL that is none, a folder that cannot be written, a store that nothing opens, what Celery would refuse."""
     (tmp_path / "file").write_text("")
     command = ["/bin/sh", "-c", read_procfile(PROJECT / "Procfile")[name]]
     done = _run(command, tmp_path, **{setting: value.format(file=tmp_path / "file")})
