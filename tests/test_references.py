@@ -53,9 +53,12 @@ def test_decisions_are_numbered() -> None:
 
 def test_every_setting_is_read() -> None:
     """A setting that nothing looks at would promise what does not happen."""
-    sources = "\n".join(_texts("api/**/*.py", "workers/**/*.py").values())
+    sources = "\n".join(_texts("api/**/*.py", "workers/**/*.py", "Procfile").values())
 
-    assert [name for name in Settings.model_fields if not re.search(rf"(?:settings|self)\.{name}\b", sources)] == []
+    def is_read(name: str) -> bool:
+        return bool(re.search(rf"(?:settings|self)\.{name}\b|\$\{{SHELFLINE_{name.upper()}\b", sources))
+
+    assert [name for name in Settings.model_fields if not is_read(name)] == []
 
 
 def test_settings_that_the_documents_name_exist() -> None:
