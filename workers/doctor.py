@@ -60,7 +60,19 @@ def examine(settings: Settings) -> Findings:
         link.close()
     yield from _blobs(settings)
     yield from _disks(settings)
+    yield from _folders(settings)
     yield from _models(settings)
+
+
+def _folders(settings: Settings) -> Findings:
+    """Folders that settings name. A missing one stops nothing: it may be mounted later, or be another host's."""
+    named = [("SHELFLINE_FOLDER_ROOTS", str(one)) for one in settings.folder_roots]
+    named += [("SHELFLINE_OUTPUT_PREFIXES", one) for one in settings.output_prefixes if "://" not in one]
+    named += [("SHELFLINE_CONTRACTS", str(settings.contracts))] if settings.contracts else []
+    for variable, folder in named:
+        if not Path(folder).is_dir():
+            advice = "mount it, or change the setting; this process may not see it, where others do"
+            yield Finding("folders", "warning", f"{folder} of {variable} is no folder here", advice)
 
 
 def _versions() -> Findings:

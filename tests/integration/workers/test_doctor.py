@@ -62,6 +62,24 @@ def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path, *
     return done.exit_code, done.output
 
 
+def test_folders_that_are_not_there(healthy: Settings, tmp_path: Path) -> None:
+    """Each that a setting names is told; those that are there, and other stores, are not."""
+    gone = tmp_path / "gone"
+    there = healthy.model_copy(update={"folder_roots": (tmp_path,), "output_prefixes": (str(tmp_path), "s3://x")})
+    named = there.model_copy(
+        update={"folder_roots": (tmp_path, gone), "output_prefixes": (str(gone),), "contracts": gone}
+    )
+
+    def found(settings: Settings) -> list[tuple[str, str]]:
+        return [(level, text) for what, level, text, _ in wrong(settings) if what == "folders"]
+
+    assert found(there) == []
+    assert found(named) == [
+        ("warning", f"{gone} of SHELFLINE_{name} is no folder here")
+        for name in ("FOLDER_ROOTS", "OUTPUT_PREFIXES", "CONTRACTS")
+    ]
+
+
 def test_nothing_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Everything was looked at, and is fine."""
     monkeypatch.setattr(doctor, "_NEARLY_FULL", 0)
