@@ -56,14 +56,21 @@ def document_answer(model: type[BaseModel], status: int = 200, *, headers: tuple
 class Answers(SpecResponse):
     """All that a route may answer, as spectree wants to know it."""
 
-    def __init__(self, answers: Iterable[Answer], problems: Iterable[type[ShelflineError]]) -> None:
+    def __init__(
+        self,
+        answers: Iterable[Answer],
+        problems: Iterable[type[ShelflineError]],
+        never: Iterable[type[ShelflineError]] = (),
+    ) -> None:
         super().__init__()
         self.answers = tuple(answers)
         self.problems = tuple(dict.fromkeys(problems))
+        self._never = frozenset(never)
 
     def expect(self, problems: Iterable[type[ShelflineError]]) -> None:
-        """Add problems that the route may answer with."""
-        self.problems = tuple(dict.fromkeys((*self.problems, *problems)))
+        """Add problems that the route may answer with, without those that it never does."""
+        more = (one for one in problems if one not in self._never)
+        self.problems = tuple(dict.fromkeys((*self.problems, *more)))
 
     @property
     def models(self) -> list[Any]:

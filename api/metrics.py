@@ -28,7 +28,7 @@ def metrics_routes(backend: Backend, api: Api) -> Blueprint:
     everything, down = _registry(backend.metrics), _registry(DownPage())
 
     @routes.get("/metrics")
-    @api.describe(Answer({"text/plain": None}), tag="health")
+    @api.describe(Answer({"text/plain": None}), tag="health", never=(StoreUnavailableError,))
     def metrics() -> Response:
         """Figures for Prometheus, of all processes together.
 

@@ -88,10 +88,12 @@ class Api(SpecTree):
         form: Model | None = None,
         raw: tuple[str, ...] = (),
         foreign: bool = False,
+        never: Problems = (),
     ) -> Callable[[Route], Route]:
         """Declare a route, see above; `raw` are media types whose bodies the route reads itself.
 
         A `foreign` one speaks another's protocol: it checks what comes itself, and no error of its own is a problem.
+        `never` are problems that any route may have, and this one has not.
         """
 
         def decorate(route: Route) -> Route:
@@ -99,7 +101,7 @@ class Api(SpecTree):
             assert operation not in self._raw_bodies, f"two routes are called {operation}"
             self._raw_bodies[operation] = raw
             shared = (*OF_EVERY_ROUTE, *(OF_EVERY_BODY if json or form or raw else ()))
-            answered = Answers(answers, OF_EVERY_ADDRESS if foreign else (*problems, *shared))
+            answered = Answers(answers, OF_EVERY_ADDRESS if foreign else (*problems, *shared), never)
             declared: Route = self.validate(
                 query=query,
                 headers=headers,
