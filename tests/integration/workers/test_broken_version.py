@@ -88,7 +88,12 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     for job in after:
         complete(front, job, 60)
     catalog = Catalog(front.link)
-    wait_until(lambda: len(found.versions) == 2 if (found := catalog.look_up("default")) else False, 60, "/v1/models")
+
+    def is_told() -> bool:  # a worker may have looked while the version was being loaded
+        found = catalog.look_up("default")
+        return bool(found and len(found.versions) == 2 and found.versions[0].error)
+
+    wait_until(is_told, 60, "/v1/models")
 
     assert {front.store.get(job.id).model_versions for job in (before, *after)} == {(1,)}
     (line,) = [line for line in served.text().splitlines() if "version 2 failed to load" in line]
