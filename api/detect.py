@@ -89,8 +89,11 @@ class _Run:
         if not asked.job:
             self._finish(content_of)
         written = self._write_formats()
-        journal.remove()  # all is written; whoever reads the report may go away
-        return 1 if self._report(written).failed else 0
+        try:
+            report = self._report(written)
+        finally:  # whoever reads the report may go away; killed before its end, the same command tells it again
+            journal.remove()
+        return 1 if report.failed else 0
 
     def _list_photos(self) -> None:
         """Put into the journal what it does not have yet: photos may have come since the run was ended."""

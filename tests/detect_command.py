@@ -49,12 +49,14 @@ class Command:
             (photos / f"{number:04}.jpg").write_bytes(jpeg(number) + padding)
         return photos
 
-    def start(self, *arguments: object, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: object, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "api.cli")
+    ) -> subprocess.Popen[str]:
         """Start it, its output in pipes."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
         url = ("--url", self.stack.url)
         process = subprocess.Popen(
-            [*before, sys.executable, "-P", "-m", "api.cli", "detect", *url, *map(str, arguments)],
+            [*before, sys.executable, "-P", *program, "detect", *url, *map(str, arguments)],
             cwd=self.folder,
             env=own | {"PYTHONPATH": str(PROJECT)},
             stdin=subprocess.DEVNULL,

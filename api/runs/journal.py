@@ -213,6 +213,8 @@ def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restar
                 f"Another command works on the same into {out}: wait for it, or use another --out."
             ) from error
         abandoned: Sequence[str] = ()
+        for removed in folder.parent.glob(f"{identity}.*.old"):  # by a command that was killed meanwhile
+            shutil.rmtree(removed, ignore_errors=True)
         if restart:
             with suppress(UsageError):  # nothing of it need be whole
                 abandoned = _read(folder, asked).unfinished_jobs()

@@ -73,6 +73,23 @@ def test_killed_again_and_again(command: Command, how: str) -> None:
     assert ", 0 failed, " in out
 
 
+def test_killed_in_its_last_words(command: Command) -> None:
+    """Nobody has read the report then: the same command tells it, and does nothing again."""
+    photos = command.photos(20, b"")
+    dies = "report.Report.show = lambda *_: os.kill(os.getpid(), 9)"
+    dying = f"import os; from api import cli, report; {dies}; cli.main()"
+    process = command.start(photos, program=("-c", dying))
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+    status, out, err = command.run(photos)
+
+    assert (status, "Going on: 20 of 20 images are done" in err) == (0, True), err
+    assert "20 images: 20 succeeded" in out
+    command.is_whole(count=20)
+    assert command.rows() == 20
+
+
 def test_interrupted_and_come_back_to(command: Command) -> None:
     """Ctrl-C says what goes on and how to come back: by the same command, by the job here, by the job elsewhere."""
     photos = command.photos(40, b"")
