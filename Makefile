@@ -34,6 +34,7 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.queue
 	@$(PY) -m tests.bench.lanes
 	@$(PY) -m tests.bench.bulk
+	@$(PY) -m tests.bench.command_kills
 	@$(PY) -m tests.bench.pools
 	@$(PY) -m tests.bench.faults
 	@$(PY) -m tests.bench.tiles
