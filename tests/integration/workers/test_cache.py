@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,10 @@ PHOTOS = [photo(number) for number in range(10)]
 
 def done(worker: Worker, job: Job) -> list[dict[str, Any]]:
     worker.detect()
+    kept = threading.Barrier(worker.settings.decode_threads + 1)  # results are kept beside, when the job may be over
+    for _ in range(worker.settings.decode_threads):
+        worker.runtime._parts.decoders.submit(kept.wait, 60)
+    kept.wait(60)
     assert worker.store.get(job.id).state is JobState.SUCCEEDED
     return worker.results(job)
 
