@@ -6,9 +6,10 @@ OUT ?= out
 export IMAGES OUT
 PY := .venv/bin/python
 PIN := .venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header
+PYTEST := $(PY) -m pytest -n auto -q
 
 .DEFAULT_GOAL := help
-.PHONY: help detect up test lint types bench requirements protos openapi settings clean
+.PHONY: help detect up test test-all lint types bench requirements protos openapi settings clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +20,13 @@ detect: .venv/.installed ## Detect the objects in IMAGES (default samples/), int
 up: .venv/.installed ## Run the whole stack in the foreground; Ctrl-C ends it
 	@.venv/bin/shelfline up || { status=$$?; [ $$status -eq 130 ] || exit $$status; }
 
-test: .venv/.installed-dev ## Run every test
-	@$(PY) -m pytest
+test: .venv/.installed-dev ## Run the tests, but for those that start and kill processes of their own
+	@$(PYTEST) -m "not process"
+
+test-all: test ## Run every test: `make test`, then the others, and the random ones with a new seed
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+		echo "The seed of the random tests is $$seed; to repeat it: make test-all SEED=$$seed"; \
+		$(PYTEST) -m "process or hypothesis" --hypothesis-profile=random --hypothesis-seed=$$seed
 
 lint: .venv/.installed-dev ## Check style and format
 	@.venv/bin/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +12,45 @@ import fsspec
 import hypothesis
 import pytest
 
-from tests.support import RedisServer
+from tests.support import SLOWNESS, RedisServer
 from workers.redis_link import RedisLink
 from workers.settings import Settings
 
+TESTS = Path(__file__).parent
+
 # An example may take as long as it does: on a busy machine 200 ms are over soon.
-hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("any machine")
+PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# `make test` tries the same examples each time; `make test-all` asks for others by a seed, which it prints.
+hypothesis.settings.register_profile("repeatable", PATIENT, derandomize=True, database=None)
+hypothesis.settings.register_profile("random", PATIENT, derandomize=False, database=None)
+hypothesis.settings.load_profile("repeatable")
+
+# Fixtures of the session that take seconds: the tests of the files that use one run in one process of pytest-xdist.
+SHARED_FIXTURES = ("whole", "shared", "ssd300_folder", "demo_folder", "receiver")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Use two processes a core (`pytest -n auto`): about half of the time, a test waits for another process."""
+    return min(2 * (os.cpu_count() or 1), 12)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process of pytest-xdist, and the files together that share a costly fixture.
+
+    A test marked `process` starts what it needs itself, so it may run in any process.
+    """
+    fixtures_by_file: dict[Path, set[str]] = {}
+    for item in items:
+        fixtures_by_file.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
+    for item in items:
+        if item.get_closest_marker("process") is None:
+            shared = (name for name in SHARED_FIXTURES if name in fixtures_by_file[item.path])
+            item.add_marker(pytest.mark.xdist_group(next(shared, str(item.path.relative_to(TESTS)))))
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One Redis for the whole session; tests that kill it make their own."""
+    """One Redis per process of pytest-xdist; tests that kill it make their own."""
     folder = tmp_path_factory.mktemp("redis")
     server = RedisServer(folder)
     server.start()
@@ -38,7 +64,10 @@ def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
     """Settings on the session's Redis, emptied, with short leases."""
     redis_server.empty()
     return Settings(
-        redis_url=redis_server.url, blob_url=str(tmp_path / "blobs"), lease_seconds=0.6, folder_roots=(tmp_path,)
+        redis_url=redis_server.url,
+        blob_url=str(tmp_path / "blobs"),
+        lease_seconds=0.6 * SLOWNESS,
+        folder_roots=(tmp_path,),
     )
 
 

@@ -27,7 +27,7 @@ SAMPLES = PROJECT / "samples"
 NAMES = ["photo-astronaut.jpg", "photo-chelsea.jpg", "photo-coffee.jpg", "photo-grace-hopper.jpg"]
 MARK = "SHELFLINE_ACCEPTANCE"  # in the environment of every process that a test's commands start
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 @dataclass
@@ -183,6 +183,7 @@ def _check_drawn(original: Path, drawn: Path, result: dict[str, Any]) -> None:
         assert changed.point(lambda value: 255 * (value > 64)).getbbox() is not None
 
 
+@pytest.mark.process
 def test_a_folder_as_people_have_them(shell: Shell) -> None:
     """Nested, with other files; a text that calls itself an image and half a photo fail alone, with a code."""
     photos = shell.folder / "my photos"
@@ -212,6 +213,7 @@ def test_a_folder_as_people_have_them(shell: Shell) -> None:
     assert out.splitlines()[-1].startswith("4 images: 2 succeeded, 2 failed, 2 other files skipped, ")
 
 
+@pytest.mark.process
 def test_nothing_to_detect(shell: Shell) -> None:
     """An empty and a missing folder, and a wrong option: one clear line, and nothing was started."""
     (shell.folder / "empty").mkdir()
@@ -233,6 +235,7 @@ def test_nothing_to_detect(shell: Shell) -> None:
     assert not shell.var.exists()
 
 
+@pytest.mark.process
 def test_a_stack_that_is_up_is_used(shell: Shell, up: str) -> None:
     """`detect` works with the stack of `up`, by name for its folders, by upload for others, and leaves it running."""
     before = {process.pid for process in shell.processes()}
@@ -253,6 +256,7 @@ def test_a_stack_that_is_up_is_used(shell: Shell, up: str) -> None:
     assert up in shell.run("up")[2]
 
 
+@pytest.mark.process
 def test_what_the_api_refuses(shell: Shell, up: str) -> None:
     """Folders outside the roots, missing ones, empty ones, jobs that do not exist: a problem each."""
     (shell.folder / "empty").mkdir()
@@ -270,6 +274,7 @@ def test_what_the_api_refuses(shell: Shell, up: str) -> None:
     assert shell.run("show", "job_x") == (2, "", "Error: " + httpx.get(f"{up}/v1/jobs/job_x").json()["detail"] + "\n")
 
 
+@pytest.mark.process
 def test_a_detect_that_is_killed(shell: Shell) -> None:
     """`kill -9` of the command takes its whole stack with it, at any time."""
     for ready in (lambda state: state.running(), lambda state: state.read()):
@@ -281,6 +286,7 @@ def test_a_detect_that_is_killed(shell: Shell) -> None:
         wait_until(lambda: shell.processes() == {}, 120)
 
 
+@pytest.mark.process
 def test_a_stack_that_is_killed(shell: Shell) -> None:
     """`kill -9` of the stack's own process leaves none of its children."""
     process = shell.start("up", "--port", "0")
@@ -291,6 +297,7 @@ def test_a_stack_that_is_killed(shell: Shell) -> None:
     wait_until(lambda: shell.processes() == {}, 120)
 
 
+@pytest.mark.process
 def test_what_a_killed_stack_leaves_is_not_believed(shell: Shell) -> None:
     """Its record may name a process that is another one by now; its jobs are nobody's."""
     shell.var.mkdir()
@@ -305,6 +312,7 @@ def test_what_a_killed_stack_leaves_is_not_believed(shell: Shell) -> None:
     assert not (shell.var / "run").exists()
 
 
+@pytest.mark.process
 def test_links_out_of_the_folder_are_followed(shell: Shell) -> None:
     """The user's own links are the user's own photos; one that leads in a circle fails alone."""
     photos = shell.folder / "photos"
@@ -318,6 +326,7 @@ def test_links_out_of_the_folder_are_followed(shell: Shell) -> None:
     assert [one["name"] for one in shell.results()] == ["a.jpg", "coffee.jpg"]
 
 
+@pytest.mark.process
 def test_an_interrupted_detect(shell: Shell) -> None:
     """Ctrl-C ends the run and its stack in order, with the status that shells expect; no job is left behind."""
     process = shell.start("detect", SAMPLES)
@@ -336,6 +345,7 @@ def _commands(shell: Shell) -> list[str]:
     return list(shell.processes().values())
 
 
+@pytest.mark.process
 def test_a_process_of_the_stack_that_dies(shell: Shell) -> None:
     """Where a part of the stack dies the rest ends, and the command says so in one line with the log's path."""
     process = shell.start("detect", SAMPLES)
@@ -355,6 +365,7 @@ def test_a_process_of_the_stack_that_dies(shell: Shell) -> None:
     assert shell.processes() == {}
 
 
+@pytest.mark.process
 def test_two_at_once(shell: Shell) -> None:
     """Two commands share one stack, whoever started it, and the last one takes it down."""
     first = shell.start("detect", SAMPLES, "--out", "out1")
@@ -366,6 +377,7 @@ def test_two_at_once(shell: Shell) -> None:
     wait_until(lambda: shell.processes() == {}, 120)
 
 
+@pytest.mark.process
 def test_a_detect_that_is_killed_goes_on(shell: Shell) -> None:
     """Its stack dies with it; run again, the same command has every image once, and keeps what it had."""
     photos = shell.folder / "photos"

@@ -14,6 +14,8 @@ from api import cli
 from api.plan import read_procfile
 from tests.support import free_port
 
+pytestmark = pytest.mark.process
+
 PROJECT = Path(__file__).resolve().parents[3]
 
 
@@ -98,7 +100,6 @@ def test_up_with_what_is_no_folder(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
 
 
-@pytest.mark.slow
 def test_up_with_a_model_that_cannot_be_read(tmp_path: Path) -> None:
     """The model server says what is wrong with it, and the stack ends with its status."""
     folder = tmp_path / "default" / "1"

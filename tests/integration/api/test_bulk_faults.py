@@ -13,13 +13,15 @@ from tests.api_stack import ApiStack
 from tests.integration.workers.conftest import photo
 from tests.support import RedisServer, wait_until
 
+pytestmark = pytest.mark.process
+
 IMAGES = 400  # tests/bench/bulk.py does it with 20,000
 
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     (tmp_path / "redis").mkdir()
-    found = RedisServer(tmp_path / "redis")
+    found = RedisServer(tmp_path / "redis", durable=True)
     found.start()
     yield found
     found.kill()

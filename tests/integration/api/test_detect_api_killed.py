@@ -8,10 +8,13 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.detect_command import COUNT, PROJECT, Command
 from tests.front_stack import FrontStack, front_stack
 from tests.support import RedisServer, wait_until
+
+pytestmark = pytest.mark.process
 
 
 def test_the_api_killed_while_photos_are_sent(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from tests.front_stack import FrontStack, front_stack
 from tests.support import RedisServer, wait_until
 from workers.jobs import JobState
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def stack(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontStack]:

@@ -18,6 +18,8 @@ from tests.support import RedisServer, free_port, wait_until
 from tests.web_server import answers
 from workers.settings import Settings
 
+pytestmark = pytest.mark.process
+
 PROJECT = Path(__file__).resolve().parents[3]
 MEGABYTES = 240  # in files of 40 MB
 MOST_GROWTH = 40_000_000  # bytes of memory; the upload has six times as many

@@ -471,6 +471,7 @@ def guarded(tmp_path: Path) -> Iterator[FrontStack]:
     server.kill()
 
 
+@pytest.mark.process
 def test_a_server_that_asks_for_keys(open_page: Callable[..., Page], guarded: FrontStack, tmp_path: Path) -> None:
     """The page asks for the key, keeps it in the tab, and does everything with it: photos and downloads too."""
     link = RedisLink(guarded.settings.redis_url)

@@ -16,6 +16,8 @@ from tests.api_stack import PROJECT, ApiStack
 from tests.support import RedisServer
 from workers.keys import new_secret
 
+pytestmark = pytest.mark.process
+
 LONGER = os.environ.get("SHELFLINE_TEST_SCHEMATHESIS_SECONDS")
 SECONDS = int(LONGER or "40")
 
@@ -47,7 +49,6 @@ def stack(tmp_path: Path) -> Iterator[ApiStack]:
     redis.kill()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 300)
 def test_the_server_keeps_what_the_document_promises(stack: ApiStack, tmp_path: Path) -> None:
     """No answer is a server error, undocumented, of another shape; what is wrong is refused, what is right taken.

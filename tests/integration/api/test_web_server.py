@@ -23,6 +23,8 @@ from tests.support import pings, wait_until
 from tests.web_server import answers
 from workers.embedded_redis import find_server
 
+pytestmark = pytest.mark.process
+
 PROJECT = Path(__file__).resolve().parents[3]
 
 

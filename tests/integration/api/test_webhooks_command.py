@@ -26,6 +26,8 @@ from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
 from workers.webhooks.signing import signed_headers
 
+pytestmark = pytest.mark.process
+
 SECRET = new_secret()
 COMMAND = [sys.executable, "-m", "api.cli", "webhooks", "listen", "--port", "0"]
 

@@ -11,6 +11,8 @@ import pytest
 
 from api.plan import read_procfile
 
+pytestmark = pytest.mark.process
+
 PROJECT = Path(__file__).resolve().parents[3]
 STARTS = {**read_procfile(PROJECT / "Procfile"), "up": "shelfline up", "doctor": "shelfline doctor"}
 

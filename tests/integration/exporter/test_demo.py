@@ -105,6 +105,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_the_command_prints_the_path_and_if_missing_keeps_it(tmp_path: Path) -> None:
     """One line on standard output, nothing on standard error, and the second time nothing is written."""
     first = run("demo", "--models", str(tmp_path), "--name", "shop")
@@ -128,6 +129,7 @@ def test_if_missing_imports_no_tensorflow(demo_folder: Path) -> None:
     assert (0, f"{demo_folder}\n") == (done.returncode, done.stdout)
 
 
+@pytest.mark.process
 def test_a_folder_that_cannot_be_written_is_one_line_and_status_2(tmp_path: Path) -> None:
     """And nothing is written."""
     (tmp_path / "models").write_text("no folder")

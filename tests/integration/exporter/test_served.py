@@ -17,6 +17,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from exporter.ssd300 import SSD300
 from tests.model_server import ServerProcess
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[3]
 
 

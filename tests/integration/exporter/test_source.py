@@ -60,6 +60,7 @@ def verify(name: str, source: Path, models: Path, *options: object) -> subproces
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("name", "source"), [("keras", "model.keras"), ("saved", "saved")])
 def test_the_source_finds_what_the_version_finds(files: Path, name: str, source: str) -> None:
     """Without a server the version is run in process."""
@@ -70,6 +71,7 @@ def test_the_source_finds_what_the_version_finds(files: Path, name: str, source:
     assert done.stdout.endswith("other detections in 0 images\n")
 
 
+@pytest.mark.process
 def test_ssd300_finds_what_its_weights_find(ssd300_folder: Path, ssd300_weights: Path) -> None:
     """Through the loading by name, the network and the decoding in NumPy."""
     done = verify("commodity", ssd300_weights, ssd300_folder.parents[1])
@@ -108,6 +110,7 @@ def test_other_ssd300_weights_are_refused(ssd300_folder: Path, ssd300_weights: P
     assert "name the file that was exported, or export this one" in done.stderr
 
 
+@pytest.mark.process
 def test_a_version_that_reads_its_source_wrongly_is_told(files: Path, tmp_path: Path) -> None:
     """Channels in another order than the version bakes in: status 1, whatever the difference."""
     version = tmp_path / "models" / "keras" / "1"
@@ -123,6 +126,7 @@ def test_a_version_that_reads_its_source_wrongly_is_told(files: Path, tmp_path: 
     assert "0 images\n" not in done.stdout
 
 
+@pytest.mark.process
 def test_where_nothing_is_found_nothing_is_claimed(files: Path, tmp_path: Path) -> None:
     """Two lots of no detections are equal, and say nothing."""
     (tmp_path / "high.toml").write_text(CONTRACT.replace("0.25", "0.999"))

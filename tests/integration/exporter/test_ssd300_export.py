@@ -142,6 +142,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_a_dry_run_says_what_it_would_write(tmp_path: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
     """And writes nothing, though it does all the rest."""
     options = ("--name", "shop", "--labels", commodity_labels, "--models", tmp_path / "models", "--dry-run")
@@ -211,6 +212,7 @@ def test_a_version_is_never_overwritten(ssd300_folder: Path, ssd300_weights: Pat
     assert before == {path: path.stat().st_mtime_ns for path in ssd300_folder.rglob("*")}
 
 
+@pytest.mark.process
 def test_an_export_that_is_ended_leaves_nothing(tmp_path: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
     """A supervisor's SIGTERM in the middle of writing."""
     models = tmp_path / "models"

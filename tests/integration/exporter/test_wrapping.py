@@ -143,6 +143,7 @@ def test_a_savedmodel_of_another_kind_is_refused(files: Path, tmp_path: Path) ->
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.process
 def test_a_lambda_is_not_run(files: Path, tmp_path: Path) -> None:
     """Refused with status 2, unless the user vouches for it: then it is loaded."""
     images = keras.Input((32, 64, 3))

@@ -111,6 +111,7 @@ def test_a_client_opens_nothing_before_its_first_call() -> None:
     client.close()
 
 
+@pytest.mark.process
 def test_a_model_that_does_not_describe_itself_says_what_to_do(prototypes: Path, own: ServerProcess) -> None:
     """The course's own, say."""
     publish(prototypes / "3", own.base, 1)
@@ -122,6 +123,7 @@ def test_a_model_that_does_not_describe_itself_says_what_to_do(prototypes: Path,
     client.close()
 
 
+@pytest.mark.process
 def test_an_answer_larger_than_grpcs_default_passes(prototypes: Path, own: ServerProcess) -> None:
     """Of 32 rows of 10 000 detections, 7.7 MB; gRPC's default stops at 4 MiB."""
     publish(prototypes / "4", own.base, 1)
@@ -134,6 +136,7 @@ def test_an_answer_larger_than_grpcs_default_passes(prototypes: Path, own: Serve
     client.close()
 
 
+@pytest.mark.process
 def test_the_client_is_back_at_once_after_a_restart(prototypes: Path, own: ServerProcess) -> None:
     """Same port, same channel: the errors between are ModelUnavailableError, and end."""
     publish(prototypes / "1", own.base, 1)
@@ -155,6 +158,7 @@ def test_the_client_is_back_at_once_after_a_restart(prototypes: Path, own: Serve
     client.close()
 
 
+@pytest.mark.process
 def test_a_new_version_goes_live_under_calls(prototypes: Path, own: ServerProcess) -> None:
     """Not one error for those who name no version; those who pin the old one are told that it is gone."""
     publish(prototypes / "1", own.base, 1)

@@ -16,6 +16,8 @@ from serving.protos import GetModelStatusRequest, PredictResponse
 from serving.tensors import encode_request
 from tests.model_server import ServerProcess, publish, random_images, until
 
+pytestmark = pytest.mark.process
+
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 STATUS_REQUEST = GetModelStatusRequest(model_spec={"name": "default"}).SerializeToString()

@@ -14,6 +14,8 @@ from serving.protos import PredictResponse
 from serving.tensors import encode_request
 from tests.model_server import ServerProcess, publish, random_images, until
 
+pytestmark = pytest.mark.process
+
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 REQUEST = encode_request("default", "detect", {"images": random_images(1)})
 

@@ -89,6 +89,7 @@ def test_what_is_no_record_is_refused(recorded: Path, tmp_path: Path) -> None:
     model.close()
 
 
+@pytest.mark.process
 def test_a_version_whose_records_fail_is_not_served(
     recorded: Path, prototypes: Path, own: ServerProcess, tmp_path: Path
 ) -> None:

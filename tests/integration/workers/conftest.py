@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
-from tests.support import wait_until
+from tests.support import SLOWNESS, wait_until
 from workers import redis_link, segments
 from workers.bell import CeleryBell
 from workers.blobs import FsspecBlobs
@@ -27,7 +27,7 @@ from workers.runtime import Runtime
 from workers.settings import Settings
 from workers.store import JobStore
 
-LEASE = 2.0  # seconds, of the workers that run as processes
+LEASE = 2.0 * SLOWNESS  # seconds, of the workers that run as processes
 POOLS = ["prefork", "threads"]
 SMALL_SEGMENT = 5  # images
 

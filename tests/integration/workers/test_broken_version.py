@@ -18,6 +18,8 @@ from workers.catalog import Catalog
 
 from .conftest import Worker, complete, photo
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:

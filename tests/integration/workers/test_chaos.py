@@ -26,6 +26,8 @@ from workers.jobs import Job
 from .conftest import LEASE, photo, slowly
 from .test_outages import Redis
 
+pytestmark = pytest.mark.process
+
 SECONDS = float(os.environ.get("SHELFLINE_TEST_CHAOS_SECONDS", "12"))
 SEED = int(os.environ.get("SHELFLINE_TEST_SEED", "4"))
 HEALED = 90  # seconds in which all must be done, on a busy machine

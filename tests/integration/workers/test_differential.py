@@ -22,6 +22,8 @@ from workers.jobs import Job, JobOptions
 
 from .conftest import Worker
 
+pytestmark = pytest.mark.process
+
 Upload = tuple[str, bytes]
 
 

@@ -24,6 +24,15 @@ from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that is set up as an installation's should be."""
+    made = RedisServer(tmp_path_factory.mktemp("redis"), durable=True)
+    made.start()
+    yield made
+    made.kill()
+
+
 @pytest.fixture
 def healthy(settings: Settings, link: RedisLink, server: ScriptedServer) -> Settings:
     """Settings of an installation that lacks nothing."""
@@ -41,7 +50,7 @@ def _no_variables_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that a test may spoil."""
     (tmp_path / "redis").mkdir()
-    found = RedisServer(tmp_path / "redis")
+    found = RedisServer(tmp_path / "redis", durable=True)
     found.start()
     yield found
     found.kill()

@@ -160,24 +160,18 @@ def test_a_file_that_was_replaced_is_done_as_it_is_at_its_turn(worker: Worker, f
 def test_a_file_that_grows_while_it_is_read(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails alone, and may be tried again; where it stops growing soon it is done."""
     growing = {folder / "a" / "00.png": 99, folder / "a" / "02.png": 1}
-    once = references._read_once
+    bounded = references.bounded
 
-    def read(path: Path, settings: Any) -> Any:
-        bounded = references.bounded
+    def grows(file: Any, limit: int) -> bytes:
+        content = bounded(file, limit)
+        path = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+        if growing.get(path, 0) > 0:
+            growing[path] -= 1
+            with path.open("ab") as more:
+                more.write(b"x")
+        return content
 
-        def grows(found: Any, most: int) -> bytes:
-            content = bounded(found, most)
-            if growing.get(path, 0) > 0:
-                growing[path] -= 1
-                with path.open("ab") as more:
-                    more.write(b"x")
-            return content
-
-        with monkeypatch.context() as patch:
-            patch.setattr(references, "bounded", grows)
-            return once(path, settings)
-
-    monkeypatch.setattr(references, "_read_once", read)
+    monkeypatch.setattr(references, "bounded", grows)
     monkeypatch.setattr(references, "_PAUSE_SECONDS", 0.01)
     job = worker.intake.submit_folder(str(folder / "a"), OPTIONS)
     names(worker, job)

@@ -73,6 +73,7 @@ def check(worker: Worker, job: Job) -> None:
     assert client.keys(f"sl:job:{job.id}:*") == []  # sealed, all of it
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its threads stop as well
 @pytest.mark.usefixtures("small_segments")
 def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker], tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from tests.support import wait_until
 from workers.jobs import Job, JobOptions
 from workers.origins.simple import Item
 
+pytestmark = pytest.mark.process
+
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker
 

@@ -87,15 +87,16 @@ def test_given_up_images_are_counted(worker: Worker) -> None:
 def test_ages_and_lanes(worker: Worker) -> None:
     """How long the oldest image waits that nobody has, and how old the oldest job is; of what nobody waits for, 0."""
     worker.submit(photo(1))
-    time.sleep(0.05)
+    oldest = ("shelfline_oldest_waiting_seconds", "interactive", "default")
+    wait_until(lambda: shown(worker)[oldest] > 0.04, what="an image that waits")
     waiting = shown(worker)
     worker.runtime._parts.queue.claim("default", 4)
     held = shown(worker)
 
-    assert 0.04 < waiting["shelfline_oldest_waiting_seconds", "interactive", "default"] < 20
-    assert held["shelfline_oldest_waiting_seconds", "interactive", "default"] == 0
+    assert 0.04 < waiting[oldest] < 60
+    assert held[oldest] == 0
     assert held["shelfline_held_images", "interactive", "default"] == 1
-    assert 0.04 < held["shelfline_oldest_job_seconds", "interactive", "default"] < 20
+    assert 0.04 < held["shelfline_oldest_job_seconds", "interactive", "default"] < 60
     assert held["shelfline_oldest_job_seconds", "bulk", "default"] == 0
 
 
@@ -106,11 +107,11 @@ def test_the_age_of_what_is_due(worker: Worker, *, urgent: bool) -> None:
         worker.store.cancel(worker.submit(photo(0)).id)
     else:
         worker.link.client.zadd("sl:due", {"retire:job_0": time.time() * 1000})
-    time.sleep(0.2)
+    wait_until(lambda: shown(worker)["shelfline_oldest_due_duties_seconds",] > 0.1, what="the age of what is due")
     found = shown(worker)
 
     assert found["shelfline_due_duties",] == 1
-    assert 0.1 < found["shelfline_oldest_due_duties_seconds",] < 30
+    assert found["shelfline_oldest_due_duties_seconds",] < 60
 
 
 def test_one_version_has_lanes_of_its_own(worker: Worker) -> None:

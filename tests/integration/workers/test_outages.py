@@ -26,6 +26,8 @@ from workers.settings import Settings
 
 from .conftest import LEASE, POOLS, Worker, complete, photo, ringing, slowly, under_way
 
+pytestmark = pytest.mark.process
+
 PHOTOS = [photo(number) for number in range(120)]
 LONGER_THAN_A_LEASE = 2.5 * LEASE
 
@@ -46,7 +48,7 @@ class Redis:
 
     def __init__(self, folder: Path, server: ScriptedServer) -> None:
         (folder / "redis").mkdir()
-        self.server = RedisServer(folder / "redis")
+        self.server = RedisServer(folder / "redis", durable=True)
         self.server.start()
         settings = Settings(
             redis_url=self.server.url,

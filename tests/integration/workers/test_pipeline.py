@@ -260,6 +260,7 @@ def test_a_slow_model_is_not_mistaken_for_a_death(worker: Worker, server: Script
     assert worker.store.get(job.id).succeeded == 8
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("poison", [{2}, {0, 3, 7}, set(range(8))])
 def test_an_image_that_kills_its_worker_fails_at_the_third_death(worker: Worker, poison: set[int]) -> None:
     """One, three and eight such images in a batch: each fails after its third death, and no neighbour fails."""

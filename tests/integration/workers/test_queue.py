@@ -6,11 +6,11 @@ import dataclasses
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.support import free_port, wait_until
+from tests.support import SLOWNESS, free_port, wait_until
 from workers.bell import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryBell
 from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
@@ -269,16 +269,29 @@ def test_a_start_counts_once_and_only_for_its_holder(bench: Bench) -> None:
     assert bench.link.client.exists(f"sl:job:{job.id}:items") == 0
 
 
-def test_renewal_outlives_a_redis_that_refuses(bench: Bench) -> None:
+def test_renewal_outlives_a_redis_that_refuses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal that is no lost connection does not end the renewals: the image is not taken over afterwards."""
-    settings = bench.settings.model_copy(update={"lease_seconds": 3.0})
+    settings = bench.settings.model_copy(update={"lease_seconds": 3.0 * SLOWNESS})
     mine, other = (WorkQueue(bench.link, settings, name) for name in ("mine", "other"))
+    refusals: list[Exception] = []
+    renew = mine.renew
+
+    def renew_or_remember(held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        try:
+            return renew(held)
+        except Exception as error:
+            refusals.append(error)
+            raise
+
+    monkeypatch.setattr(mine, "renew", renew_or_remember)
     bench.submit(1)
     leases = Leases(mine, settings.lease_seconds)
     leases.hold(mine.claim("default", 1).deliveries)
     bench.link.client.config_set("min-replicas-to-write", 1)
-    time.sleep(1.2)  # at least one renewal, and far less than a lease
-    bench.link.client.config_set("min-replicas-to-write", 0)
+    try:
+        wait_until(lambda: refusals, what="a renewal that is refused")
+    finally:
+        bench.link.client.config_set("min-replicas-to-write", 0)
     end = time.monotonic() + 2 * settings.lease_seconds
     while time.monotonic() < end:
         assert other.take_over("default", 8, []) == []

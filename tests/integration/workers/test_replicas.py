@@ -18,6 +18,8 @@ from workers.settings import Settings
 
 from .conftest import LEASE, Worker, complete, photo, ringing, under_way
 
+pytestmark = pytest.mark.process
+
 HOSTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
 PHOTOS = 240
 
@@ -64,7 +66,6 @@ def _requests(server: ServerProcess, host: str) -> int:
     return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if 'status="OK"' in line)
 
 
-@pytest.mark.slow
 def test_one_of_three_servers_dies_under_a_job(
     front: Worker, start: Callable[[str], object], servers: list[ServerProcess]
 ) -> None:

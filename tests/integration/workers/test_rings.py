@@ -17,6 +17,8 @@ from workers.bell import DETECT_QUEUE
 
 from .conftest import POOLS, Worker, complete, photo, slowly
 
+pytestmark = pytest.mark.process
+
 
 @contextmanager
 def counted_rings(url: str) -> Iterator[list[str]]:

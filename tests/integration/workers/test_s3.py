@@ -102,6 +102,7 @@ def test_outputs_in_s3(make_worker: Callable[..., Worker]) -> None:
     }
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("s3")
 def test_a_worker_process_with_blobs_in_s3(make_worker: Callable[..., Worker], tmp_path: Path) -> None:
     """Its pool forks, and each of its processes has connections of its own."""

@@ -18,6 +18,8 @@ from workers.jobs import JobState
 
 from .conftest import Worker, photo
 
+pytestmark = pytest.mark.process
+
 _CALLS_BEFORE = 40
 _CALLS_AFTER = 5
 _ROUNDS = 3

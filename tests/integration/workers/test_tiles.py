@@ -217,6 +217,7 @@ def test_small_photos_with_auto_are_not_held_back(worker: Worker, server: Script
     assert server.batches.count(8) >= 3
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_of_a_photo_in_tiles(make_worker: Callable[..., Worker]) -> None:
     """The whole photo is done again by another, three times; its neighbours succeed."""
     worker = make_worker(lease_seconds=0.6)

@@ -27,6 +27,7 @@ def test_a_job_through_the_real_worker(
     assert sum(server.batches) == 101
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_killed_in_the_middle_of_a_job(
     front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str
@@ -42,6 +43,7 @@ def test_a_worker_killed_in_the_middle_of_a_job(
     complete(front, job, 30)
 
 
+@pytest.mark.process
 def test_a_pool_process_killed_in_the_middle_of_a_job(
     front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer
 ) -> None:
@@ -54,6 +56,7 @@ def test_a_pool_process_killed_in_the_middle_of_a_job(
     complete(front, job, 30)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("pool", "whom"), [*((pool, "group") for pool in POOLS), ("prefork", "main")])
 def test_sigterm_hands_back_at_once(
     front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str, whom: str
@@ -79,6 +82,7 @@ def test_sigterm_hands_back_at_once(
     complete(front, job, 30)
 
 
+@pytest.mark.process
 def test_a_worker_among_others_stops_at_once(
     front: Worker, start: Callable[..., CeleryWorker], server: ScriptedServer
 ) -> None:
@@ -95,6 +99,7 @@ def test_a_worker_among_others_stops_at_once(
     assert found.queued > 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_model_server_that_goes_and_comes(
     front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer, pool: str

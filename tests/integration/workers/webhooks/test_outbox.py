@@ -65,6 +65,7 @@ def sender_process(post: Post, tmp_path: Path) -> Any:
         process.wait()
 
 
+@pytest.mark.process
 def test_a_sender_that_is_killed(post: Post, sender_process: Callable[[], subprocess.Popen[bytes]]) -> None:
     """Between the POST and its record: the next sender delivers again, with the same id. SIGTERM ends it in time."""
     job = post.submit(photo(1), webhook=post.hook("slow/0.6/killed"))
@@ -251,6 +252,7 @@ def test_redelivery(make_post: Callable[..., Post]) -> None:
     assert len(set(post.receiver.ids("flaky/1/again"))) == 1
 
 
+@pytest.mark.process
 def test_a_hanging_endpoint_beside_a_healthy_one(make_post: Callable[..., Post]) -> None:
     """2,000 events for each: the healthy one gets all of its own meanwhile, and the hanging one holds few places."""
     post = make_post(webhook_seconds=1.0, webhook_retries=(3600,), batch_rows=16)
