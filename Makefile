@@ -6,10 +6,10 @@ OUT ?= out
 export IMAGES OUT
 PY := .venv/bin/python
 PIN := .venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header
-PYTEST := $(PY) -m pytest -n auto -q
+PYTEST := $(PY) -m pytest -n auto -q $(if $(COVERAGE),--cov --cov-append --cov-report=)
 
 .DEFAULT_GOAL := help
-.PHONY: help detect up test test-all lint types bench requirements protos openapi settings clean
+.PHONY: help detect up test test-all coverage lint types bench requirements protos openapi settings clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test-all: test ## Run every test: `make test`, then the others, and the random o
 	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
 		echo "The seed of the random tests is $$seed; to repeat it: make test-all SEED=$$seed"; \
 		$(PYTEST) -m "process or hypothesis" --hypothesis-profile=random --hypothesis-seed=$$seed
+
+coverage: .venv/.installed-dev ## Print what `make test test-all COVERAGE=1` reached of the code
+	@$(PY) -m coverage combine --quiet --append 2>/dev/null || true # of processes that ended late
+	@$(PY) -m coverage report
 
 lint: .venv/.installed-dev ## Check style and format
 	@.venv/bin/ruff check .
@@ -67,7 +71,7 @@ settings: .venv/.installed-dev ## Write docs/settings.md and .env.example from t
 	@$(PY) -m api.make_settings
 
 clean: ## Remove what was built and written here: .venv, models, state, results
-	rm -rf .venv models var out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv models var out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
