@@ -140,7 +140,7 @@ def _shown_name(result: Mapping[str, Any]) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in result["name"])
 
 
-def best_labels(detections: list[Mapping[str, Any]]) -> str:
+def best_labels(detections: Sequence[Mapping[str, Any]]) -> str:
     """The best labels, each once with its best score and how often it was found: `person 0.93, cup 0.61 (2)`."""
     count = Counter(one["label"] for one in detections)
     best: dict[str, float] = {}

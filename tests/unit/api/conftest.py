@@ -222,7 +222,7 @@ class MemoryCatalog:
     def contracts(self, model: str, versions: Iterable[int]) -> list[Contract]:
         """Those of the versions that were published."""
         found = self.published.get(model)
-        return [Contract.from_json(found.contract)] if found and found.version in versions else []
+        return [Contract.from_json(found.contract)] if found and found.version in set(versions) else []
 
 
 @dataclass

@@ -123,7 +123,13 @@ def test_what_goes_and_what_is_replaced(folder: Folder) -> None:
 
 def test_looking_takes_little_of_the_time(folder: Folder) -> None:
     """A look of a folder that takes a second is followed by a pause of twenty."""
-    arrivals = Arrivals(lambda: [folder.photos(), setattr(folder, "now", folder.now + 1)][0], (), lambda: folder.now)
+
+    def slowly() -> list[Photo]:
+        found = folder.photos()
+        folder.now += 1
+        return found
+
+    arrivals = Arrivals(slowly, (), lambda: folder.now)
     for _ in range(84):
         folder.later(arrivals, 0.5)
     assert folder.looks == 3

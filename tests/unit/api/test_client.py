@@ -176,8 +176,8 @@ def test_an_address_where_nothing_answers_is_not_waited_for(monkeypatch: pytest.
     """It is wrong more likely than away; one that has answered before is waited for."""
     pauses: list[float] = []
     monkeypatch.setattr("api.connection.time.sleep", pauses.append)
-    answers = [httpx.ConnectError("refused"), httpx.Response(204), httpx.ConnectError("refused"), httpx.Response(204)]
-    with _answering(*answers) as client:
+    refused = httpx.ConnectError("refused")
+    with _answering(refused, httpx.Response(204), refused, httpx.Response(204)) as client:
         client._connection._patience = 30
         with pytest.raises(ConnectionFailedError, match="Nothing answers"):
             client.delete("job_x")

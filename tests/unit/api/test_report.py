@@ -13,9 +13,9 @@ def _found(*labels: tuple[str, float]) -> list[dict[str, Any]]:
 
 
 def _shown(report: Report) -> str:
-    console = Console(file=io.StringIO(), width=120)
-    report.show(console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    out = io.StringIO()
+    report.show(Console(file=out, width=120))
+    return out.getvalue()
 
 
 def test_best_labels() -> None:

@@ -378,12 +378,12 @@ def test_no_robot_takes_an_address_of_the_api(settings: Settings, backend: Memor
     assert {path.split("/")[1] for path in own - {COURSE_PATH}} <= RESERVED
 
 
-def test_the_course(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_the_course(http: FlaskClient, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A form with an image is answered with the picture, in which the boxes are drawn."""
     side = {"ymin": 3.0, "xmin": 4.0, "ymax": 20.0, "xmax": 30.0}
     backend.intake.outcome = {**FOUND, "detections": [{"label": "a", "score": 0.9, "box": side}]}
     content = picture(kind="PNG")
-    backend.originals.read = lambda _job, _index: content  # type: ignore[method-assign]
+    monkeypatch.setattr(backend.originals, "read", lambda _job, _index: content)
     answer = http.post(COURSE_PATH, data={"image": (io.BytesIO(content), "a.png")})
 
     assert (answer.status_code, answer.content_type) == (200, "image/png")

@@ -34,7 +34,7 @@ def _send(http: FlaskClient, files: list[tuple[str, bytes]], field: str = "image
 
 def _assert_problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     assert (status, "application/problem+json") == (response.status_code, response.content_type)
-    body = response.get_json()
+    body: dict[str, Any] = response.get_json()
     assert code == body["code"]
     assert status == body["status"]
     assert {"type", "title", "detail", "request_id", "retryable"} <= set(body)

@@ -113,7 +113,7 @@ def test_how_long_it_waits(
     short = settings.model_copy(update={"detect_wait_seconds": 0.25, "max_wait_seconds": 1.5})
     http = create_app(short, backend).test_client()  # type: ignore[arg-type]
 
-    assert _detect(http, query=query, **headers).status_code == 202
+    assert _detect(http, b"x", query, **headers).status_code == 202
     assert backend.store.waits == ([] if waited is None else [waited])
 
 
