@@ -65,7 +65,8 @@ def test_what_bulk_keeps_of_a_batch(rows: int, kept: int) -> None:
 
 def test_batches_of_one_row() -> None:
     """Every eighth is bulk's while interactive rows wait as well."""
-    buffer, _ = filled(1, ["interactive"] * 100 + ["bulk"] * 5)
+    lanes: list[Lane] = ["interactive" if number < 100 else "bulk" for number in range(105)]
+    buffer, _ = filled(1, lanes)
     sent = [buffer.take_batch()[0].lane for _ in range(40)]
 
     assert [number for number, lane in enumerate(sent, 1) if lane == "bulk"] == [8, 16, 24, 32, 40]

@@ -78,12 +78,14 @@ def parents(exported: InMemorySpanExporter, name: str) -> list[str]:
 def test_a_batch_of_several_traces(calls: ModelCalls, client: Client, exported: InMemorySpanExporter) -> None:
     """Each has its own wait and its own call; the call itself goes on in the first, the others link to that."""
     rows = [row("a", ONE, entry="1700000002000-0"), row("a", ONE), row("b", TWO), row("c", "")]
-    assert calls.answer(SERVED, rows, lambda: False) == ["found"] * 4
+    answers: list[Any] = calls.answer(SERVED, rows, lambda: False)
+    assert answers == ["found"] * 4
     first, second = (one for one in exported.get_finished_spans() if one.name == "predict")
     waits = [one for one in exported.get_finished_spans() if one.name == "queue"]
 
     assert parents(exported, "predict") == parents(exported, "queue") == [ONE, TWO]
     assert [one.start_time for one in waits] == [1_700_000_000 * 10**9] * 2  # the oldest image of each
+    assert first.attributes is not None
     assert first.attributes == {
         "shelfline.batch": first.attributes["shelfline.batch"],
         "shelfline.rows": 4,

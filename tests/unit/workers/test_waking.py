@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
+import pytest
 from celery import signals
 from kombu.asynchronous.hub import Hub
 
 from workers.waking import WakeAfterTask
 
 
-def test_the_end_of_a_task_wakes_the_loop() -> None:
+def test_the_end_of_a_task_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """In whatever thread it ends; the loop then looks again a moment later, when the task counts as ended."""
     hub = Hub()
     looks: list[float] = []
-    hub.call_later = lambda delay, *_: looks.append(delay)
+    monkeypatch.setattr(hub, "call_later", lambda delay, *_: looks.append(delay))
     consumer = SimpleNamespace(hub=hub, steps=[])
     step = WakeAfterTask(consumer)
     step.start(consumer)

@@ -22,7 +22,7 @@ from workers.webhooks.bodies import (
 )
 
 ID = "job_" + "0" * 32
-COUNTS = {"queued": 0, "running": 0, "failed": 0, "canceled": 0}
+COUNTS: dict[str, Any] = {"queued": 0, "running": 0, "failed": 0, "canceled": 0}
 
 
 def job(total: int = 1, **metadata: str) -> JobDocument:
@@ -68,7 +68,7 @@ def test_a_result_without_detections() -> None:
 
 def test_a_job_with_much_metadata() -> None:
     """Then it is left out, whole."""
-    small, large = job(a="b"), job(**{f"key{number}": "漢" * 512 for number in range(16)})
+    small, large = job(a="b"), job(1, **{f"key{number}": "漢" * 512 for number in range(16)})
 
     assert job_data(small) == small.model_dump(mode="json")
     data = job_data(large)
