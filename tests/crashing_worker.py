@@ -20,7 +20,7 @@ from workers.settings import load_settings
 
 
 def crash_on_white(
-    content: bytes, contract: Contract, max_pixels: int, tiling: images.Tiling | None
+    content: bytes, contract: Contract, max_pixels: int, tiling: images.Tiling | None = None
 ) -> images.Prepared:
     """Decode an image, or die of it."""
     prepared = images.prepare(content, contract, max_pixels, tiling)

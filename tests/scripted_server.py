@@ -85,7 +85,7 @@ class ScriptedServer:
             return encode_response(spec, {"contract": texts})
         images = decode(request.inputs["images"])
         self.batches.append(len(images))
-        self.traces += [value for name, value in context.invocation_metadata() if name == "traceparent"]
+        self.traces += [str(value) for name, value in context.invocation_metadata() if name == "traceparent"]
         self.go.wait(30)
         code = self.fault(images)
         if code is not None:

@@ -7,17 +7,18 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.client import ModelClient, VersionStatus
+from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.life import VersionStatus
 from tests.model_server import (
     MARKER,
     ServerProcess,
-    free_port,
     publish,
     random_images,
     until,
 )
 from tests.models import tiny_contract
+from tests.support import free_port
 
 
 def test_a_model_describes_itself_and_detects(client: ModelClient) -> None:

@@ -34,7 +34,7 @@ def test_num_detections_is_honoured_in_any_dtype(dtype: type) -> None:
     first, second = to_detections(outputs, 2)
 
     assert (len(first), len(second)) == (1, 3)
-    assert (np.float32, np.float32, np.int64) == (first.boxes.dtype, first.scores.dtype, first.classes.dtype)
+    assert [np.float32, np.float32, np.int64] == [first.boxes.dtype, first.scores.dtype, first.classes.dtype]
 
 
 def test_detections_come_best_first_and_ties_in_the_models_order() -> None:

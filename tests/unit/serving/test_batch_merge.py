@@ -46,7 +46,7 @@ def test_the_rows_of_a_request() -> None:
     with pytest.raises(StatusError, match="equal 0th-dimension size"):
         rows_of({"a": np.ones(3), "b": np.ones(2)})
     with pytest.raises(StatusError, match="at least one dimension"):
-        rows_of({"a": np.float32(1)[()].reshape(())})
+        rows_of({"a": np.array(1, np.float32)})
     with pytest.raises(StatusError, match="at least one input tensor"):
         rows_of({})
 

@@ -88,7 +88,7 @@ def signature(**inputs: int) -> ProtoMessage:
 ONE, TWO = signature(x=FLOAT), signature(a=INT32, b=STRING)
 
 
-def read(document: Any, of: ProtoMessage = ONE) -> dict[str, list[Any]]:
+def read(document: Any, of: ProtoMessage = ONE) -> dict[str, Any]:
     """The arrays of a request, as lists."""
     found = read_request(json.dumps(document).encode(), lambda _: of)
     return {name: array.tolist() for name, array in found.inputs.items()}

@@ -20,7 +20,7 @@ def test_the_image_is_stretched_with_the_contracts_filter(resize: str, resample:
 
     array = resize_to_input(image, contract(resize))
 
-    assert ((4, 6, 3), np.uint8) == (array.shape, array.dtype)
+    assert ((4, 6, 3), np.dtype(np.uint8)) == (array.shape, array.dtype)
     assert np.array_equal(np.asarray(image.resize((6, 4), Image.Resampling(resample))), array)
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -113,7 +115,7 @@ def test_repeated_strings() -> None:
         pytest.param({"dtype": 7, "shape": [1], "tensor_content": b"\xff" * 9}, id="a length without an end"),
     ],
 )
-def test_a_malformed_tensor_is_an_error_of_its_own(tensor: dict[str, object]) -> None:
+def test_a_malformed_tensor_is_an_error_of_its_own(tensor: dict[str, Any]) -> None:
     """Never a crash, and never an allocation that the message's own size does not justify."""
     with pytest.raises(TensorError):
         decode(_tensor(**tensor))
