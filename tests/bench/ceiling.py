@@ -34,9 +34,12 @@ def images_per_second(model: object, contract: Contract, photos: Sequence[Path],
     began = time.monotonic()
     with ThreadPoolExecutor(_THREADS) as threads:
 
+        def prepared(path: Path) -> Prepared:
+            return prepare(path.read_bytes(), contract, _LIMIT)
+
         def fill() -> None:
             while len(ahead) < 2 * batch and (path := next(waiting, None)):
-                ahead.append(threads.submit(lambda path=path: prepare(path.read_bytes(), contract, _LIMIT)))
+                ahead.append(threads.submit(prepared, path))
 
         fill()
         while ahead:

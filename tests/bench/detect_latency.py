@@ -69,7 +69,8 @@ def compare(
     when: str, through: Callable[[], None], direct: Callable[[], None], until: Callable[[], object] = lambda: False
 ) -> None:
     """Measure both in turns, some to warm up first."""
-    ours, plain = [], []
+    ours: list[float] = []
+    plain: list[float] = []
     for number in range(ROUNDS + 5):
         if until():
             break

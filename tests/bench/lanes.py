@@ -6,16 +6,17 @@ The model takes a known time a batch, so that what is measured is the queue's do
 from __future__ import annotations
 
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
 
 from api.client import ShelflineClient
-from tests.bench.queue import many_links, null_stack, say
+from tests.bench.queue import many_links, null_stack
+from tests.bench.throughput import say
 from tests.scripted_server import ScriptedServer
 
 BATCH_SECONDS = 0.2
@@ -24,7 +25,7 @@ SINGLES = 60
 PAUSE = 3 * BATCH_SECONDS  # between single images: low load
 
 
-def slow(_images: NDArray[object]) -> None:
+def slow(_images: NDArray[np.uint8]) -> None:
     """A model at work."""
     time.sleep(BATCH_SECONDS)
 
@@ -73,7 +74,7 @@ def idle(client: ShelflineClient, model: ScriptedServer, photo: Path) -> None:
     seen = threading.Event()
     at = 0.0
 
-    def see(_images: NDArray[object]) -> None:
+    def see(_images: NDArray[np.uint8]) -> None:
         nonlocal at
         at = time.monotonic()
         seen.set()
@@ -101,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

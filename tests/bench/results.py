@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
 import threading
 import time
@@ -52,7 +51,7 @@ def finished_job(bench: JobBench, total: int) -> Job:
     """A job that is over, every image with ten detections."""
     chance = random.Random(1)  # noqa: S311  not for secrets
     job = bench.job(total)
-    sized = {"width": 1000, "height": 1000, "model": "default", "model_version": 1}
+    sized: dict[str, Any] = {"width": 1000, "height": 1000, "model": "default", "model_version": 1}
     for first in range(0, total, _AT_ONCE):
         bench.settle(job, range(first, min(total, first + _AT_ONCE)), **sized, detections=lambda _: _detections(chance))
         bench.duties.run_due()
@@ -145,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -98,7 +98,7 @@ def deliveries(bench: Bench) -> float:
     came = bench.receiver.came("ok/rate")
     bench.endpoints.delete(endpoint.id)
     bench.store.wait(job.id, 60)
-    return EVENTS / (came[-1]["at"] - came[0]["at"])
+    return EVENTS / float(came[-1]["at"] - came[0]["at"])
 
 
 def beside_one_that_hangs(bench: Bench) -> tuple[float, float]:
