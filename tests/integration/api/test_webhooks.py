@@ -17,7 +17,7 @@ from workers.keys import KeyStore, KeyTerms, Scope
 from workers.queue import WorkQueue
 from workers.redis_link import RedisLink
 from workers.settings import Settings
-from workers.webhooks.hooks import Webhook, new_secret
+from workers.webhooks.hooks import Event, Webhook, WebhookFormat, new_secret
 from workers.webhooks.outbox import DueDelivery, Outbox, Recorded, webhook_of
 from workers.webhooks.rendering import Renderer
 
@@ -71,7 +71,8 @@ def test_a_job_with_a_webhook(http: FlaskClient, link: RedisLink, form: str) -> 
     assert answer.status_code == 202, answer.text
     job = answer.get_json()["id"]
     kept, base_url = webhook_of(link, job)
-    assert (kept, base_url) == (Webhook(URL, ("job.started", "item.finished"), "standard", SECRET), "http://localhost/")
+    asked = Webhook(URL, (Event.JOB_STARTED, Event.ITEM_FINISHED), WebhookFormat.STANDARD, SECRET)
+    assert (kept, base_url) == (asked, "http://localhost/")
     shown = answer.text + http.get(f"/v1/jobs/{job}").text + http.get(f"/v1/jobs/{job}/deliveries").text
     assert SECRET not in shown
     assert SECRET.removeprefix("whsec_") not in shown

@@ -75,7 +75,8 @@ class Post:
         return intake.submit_files(files, JobOptions("default"), Terms(owner, webhook=webhook, base_url=BASE))
 
     def hook(self, path: str, *events: Any, **more: Any) -> Webhook:
-        return Webhook(self.receiver.url(path), **({"events": events} if events else {}), **{"secret": SECRET, **more})
+        given: dict[str, Any] = {"secret": SECRET} | ({"events": events} if events else {}) | more
+        return Webhook(self.receiver.url(path), **given)
 
     def sender(self, link: RedisLink | None = None) -> Dispatcher:
         """One more sender process's dispatcher."""

@@ -97,7 +97,8 @@ def test_a_front_end_that_stops_after_any_command(make_post: Callable[..., Post]
     """Either the job is there with all its hooks, or nothing of it."""
     post = make_post()
     post.endpoints.create("", post.hook("ok/front/1/", *EVENTS))
-    life, stopped, made = 0, True, set()
+    life, stopped = 0, True
+    made: set[str] = set()
     while stopped:
         link = RedisLink(post.settings.redis_url)
         mortal = Mortal(link, life)
@@ -138,7 +139,12 @@ def all_is_told(post: Post, endpoint: str, job: Job, where: str) -> None:
     """Whatever a change has begun: every event of the job was told, and nothing waits for ever."""
     assert told(post, job)
     sender = post.dispatchers[-1]
-    wait_until(lambda: sender.run() is None and nothing_waits(post, endpoint), 20, "the last delivery")
+
+    def sent() -> bool:
+        sender.run()
+        return nothing_waits(post, endpoint)
+
+    wait_until(sent, 20, "the last delivery")
     assert {one for one in post.receiver.ids(where) if not one.startswith("msg_test-")} == messages(job, 0)
 
 
