@@ -81,6 +81,15 @@ class Worker:
         self.runtime._parts.upkeep.submit(lambda: None).result()  # the duties that the pipeline itself had done
         self.runtime._aside.submit(lambda: None).result()
 
+    def detect_until(self, true: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
+        """Detect again and again, until something holds."""
+
+        def detected() -> object:
+            self.detect()
+            return true()
+
+        wait_until(detected, seconds, what)
+
     def listed(self) -> None:
         """What is to be listed is listed."""
         self.runtime.do_duties()

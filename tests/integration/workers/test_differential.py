@@ -17,7 +17,6 @@ from PIL import Image
 from tests.model_server import MARKER, ServerProcess
 from tests.models import write_tiny_model
 from tests.real_ssd import PHOTOS
-from tests.support import wait_until
 from workers.jobs import Job, JobOptions
 
 from .conftest import Worker
@@ -88,8 +87,8 @@ def run(worker: Worker, *jobs: Sequence[Upload]) -> dict[str, str]:
         worker.intake.submit_files([(name, io.BytesIO(content)) for name, content in job], JobOptions("default"))
         for job in jobs
     ]
-    wait_until(lambda: worker.detect() or worker.store.get(submitted[-1].id).state.terminal, 60)
-    wait_until(lambda: worker.detect() or all(worker.store.get(job.id).state.terminal for job in submitted), 60)
+    worker.detect_until(lambda: worker.store.get(submitted[-1].id).state.terminal, 60)
+    worker.detect_until(lambda: all(worker.store.get(job.id).state.terminal for job in submitted), 60)
     found = {}
     for job in submitted:
         for result in worker.results(job):
@@ -167,5 +166,5 @@ def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return (
         one["label"] == other["label"]
         and abs(one["score"] - other["score"]) <= 1e-4
-        and float(np.abs(np.subtract(*boxes)).max()) <= 1e-4
+        and float(np.abs(np.subtract(boxes[0], boxes[1])).max()) <= 1e-4
     )

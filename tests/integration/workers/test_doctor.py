@@ -175,7 +175,7 @@ def test_redis_that_cannot_write_or_be_asked(healthy: Settings, monkeypatch: pyt
 def test_a_clock_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, seconds: float, found: str) -> None:
     """This host's, or that of Redis."""
     now = time.time
-    monkeypatch.setattr(doctor.time, "time", lambda: now() + seconds)
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
 
     assert ("clock", "error", found) in [one[:3] for one in wrong(healthy)]
 
@@ -227,7 +227,7 @@ def test_packages_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
             raise metadata.PackageNotFoundError(name)
         return "5.7.0" if name == "celery" else version(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", other)
+    monkeypatch.setattr(metadata, "version", other)
     found = [one for one in doctor._versions() if one.level != "ok"]
 
     assert found == [

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.integration.workers.conftest import Worker, photo
-from tests.support import wait_until
 from workers import references
+from workers.blobs import bounded
 from workers.errors import ImageChangedError, JobStateError, NoImagesError
 from workers.jobs import Job, JobOptions, JobState
 from workers.selection import Selection
@@ -34,8 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(worker: Worker, job: Job) -> list[str]:
-    worker.detect()
-    wait_until(lambda: worker.store.get(job.id).state.terminal or worker.detect())  # a slice may end before the job
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)  # a slice may end before the job
     return [one["name"] for one in worker.results(job)]
 
 
@@ -160,8 +159,6 @@ def test_a_file_that_was_replaced_is_done_as_it_is_at_its_turn(worker: Worker, f
 def test_a_file_that_grows_while_it_is_read(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails alone, and may be tried again; where it stops growing soon it is done."""
     growing = {folder / "a" / "00.png": 99, folder / "a" / "02.png": 1}
-    bounded = references.bounded
-
     def grows(file: Any, limit: int) -> bytes:
         content = bounded(file, limit)
         path = Path(f"/proc/self/fd/{file.fileno()}").readlink()

@@ -16,10 +16,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.integration.workers.conftest import Worker, photo
-from tests.support import wait_until
-from workers import outputs
 from workers.blobs import FsspecBlobs
 from workers.errors import OutputNotAllowedError, OutputUnusableError, StoreUnavailableError
+from workers.formats import parquet
 from workers.jobs import Job, JobOptions, JobState
 from workers.outputs import Output
 from workers.settings import Settings, load_settings
@@ -49,7 +48,7 @@ def test_everything_is_written(make_worker: Callable[..., Worker], tmp_path: Pat
     contents[4] = b"no image"
     output = Output(f"{place}/monday", ("coco", "csv", "parquet"), annotate=3)
     job = submit(worker, *contents, output=output)
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
 
     assert worker.store.get(job.id).state is JobState.PARTIAL
     folder = place / "monday" / job.id
@@ -85,8 +84,8 @@ def test_a_small_job_writes_too(make_worker: Callable[..., Worker], memory_store
     job = submit(worker, photo(1), output=output)
     other = submit(worker, photo(1), output=output)
     worker.store.cancel(other.id)
-    wait_until(lambda: worker.detect() or worker.store.get(other.id).state.terminal)
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(other.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     names = sorted(name.rpartition("/")[2] for name in memory_store.find(f"/results/{job.id}"))
     assert names == ["000000.jsonl.gz", "summary.json"]
     summary = json.loads(memory_store.cat_file(f"/results/{other.id}/summary.json"))
@@ -98,9 +97,9 @@ def test_a_job_that_tries_again_writes_too(make_worker: Callable[..., Worker], t
     place = tmp_path / "out"
     worker = make_worker(output_prefixes=(str(place),))
     job = submit(worker, photo(1), b"no image", output=Output(str(place), ("csv",)))
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     again = worker.intake.retry(job.id)
-    wait_until(lambda: worker.detect() or worker.store.get(again.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(again.id).state.terminal)
 
     assert {path.name for path in place.iterdir()} == {job.id, again.id}
     assert [one["name"] for one in lines_of(place / again.id)] == ["shelf/1.png"]
@@ -125,26 +124,26 @@ def test_a_disk_that_is_full(
                 self._root = before
         return write(self, path, content)
 
-    def fails(path: Path, _content: Any) -> int:
+    def fails(path: Path) -> int:
         with path.open("wb") as out:
             return out.write(b"x" * 1_000_000)
 
-    def written(path: Path, content: Any) -> int:
-        return fails(Path("/dev/full"), content) if str(path).startswith("/dev/full") else real(path, content)
+    def written(path: str, content: Any) -> int:
+        return fails(Path("/dev/full")) if path.startswith("/dev/full") else real(path, content)
 
     from workers import blobs
 
     real = blobs._write_file
     monkeypatch.setattr(blobs, "_write_file", written)
     monkeypatch.setattr(FsspecBlobs, "write", limited)
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).output_error)
+    worker.detect_until(lambda: worker.store.get(job.id).output_error)
     found = worker.store.get(job.id)
     assert found.state is JobState.FINISHING
     assert found.output_error["detail"] == "results/000000.jsonl.gz cannot be written: No space left on device."
     assert found.output_error["retryable"]
     assert len(worker.results(job)) == 2
     full[0] = False
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     found = worker.store.get(job.id)
     assert (found.state, found.output_error) == (JobState.SUCCEEDED, {})
     assert lines_of(place / job.id) == worker.results(job)
@@ -174,7 +173,7 @@ def test_a_place_that_stays_broken(make_worker: Callable[..., Worker], tmp_path:
     worker = make_worker(output_prefixes=(str(place),), output_seconds=0)
     place.write_text("a file")
     job = submit(worker, photo(1), output=Output(str(place)))
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     found = worker.store.get(job.id)
     assert (found.state, found.output_error["code"]) == (JobState.SUCCEEDED, "output_failed")
     assert len(worker.results(job)) == 1
@@ -208,7 +207,7 @@ def test_parquet_without_its_package(
     make_worker: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said at once."""
-    monkeypatch.setattr(outputs.parquet, "can_write", lambda: False)
+    monkeypatch.setattr(parquet, "can_write", lambda: False)
     worker = make_worker(output_prefixes=(str(tmp_path),))
     with pytest.raises(OutputUnusableError, match="pyarrow"):
         submit(worker, photo(1), output=Output(str(tmp_path), ("parquet",)))
@@ -218,7 +217,7 @@ def test_parquet_without_its_package(
 def test_prefixes_that_are_none(prefix: str) -> None:
     with pytest.raises(Exception, match="OUTPUT_PREFIXES"):
         load_settings(output_prefixes=prefix)
-    assert Settings(output_prefixes="/srv/a/,s3://b/c").output_prefixes == ("/srv/a", "s3://b/c")  # type: ignore[arg-type]
+    assert Settings(output_prefixes="/srv/a/,s3://b/c").output_prefixes == ("/srv/a", "s3://b/c")
 
 
 def test_a_summary_of_nothing_stays_small() -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -35,7 +36,7 @@ ROW_FAULTS = [code.name for code, error in ERROR_OF.items() if error is RowsReje
 OUTAGES = [code.name for code, error in ERROR_OF.items() if error is ModelUnavailableError]
 
 
-def labels(results: list[dict[str, object]]) -> list[object]:
+def labels(results: list[dict[str, Any]]) -> list[object]:
     return [one["detections"][0]["label"] if one["state"] == "succeeded" else one["error"]["code"] for one in results]
 
 
@@ -61,7 +62,7 @@ def worker_alone(worker: Worker, content: bytes) -> list[dict[str, object]]:
 def test_a_large_job_goes_through_its_window(worker: Worker, server: ScriptedServer) -> None:
     """More images than stand in a lane at once come through, in full batches, results in input order."""
     job = worker.submit(*[photo(number) for number in range(150)])
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     assert [one["index"] for one in worker.results(job)] == list(range(150))
     assert max(server.batches) == 8
     assert len(server.batches) <= 22
@@ -123,7 +124,7 @@ def test_a_server_that_is_down_at_submit(worker: Worker, server: ScriptedServer)
     worker.detect()
     assert worker.store.get(job.id).state is JobState.QUEUED
     server.start()
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state is JobState.SUCCEEDED)
+    worker.detect_until(lambda: worker.store.get(job.id).state is JobState.SUCCEEDED)
 
 
 def test_a_model_that_rejects_everything_is_tried_three_times(worker: Worker, server: ScriptedServer) -> None:
@@ -131,7 +132,7 @@ def test_a_model_that_rejects_everything_is_tried_three_times(worker: Worker, se
     server.fault = lambda _images: grpc.StatusCode.INTERNAL
     began = time.monotonic()
     job = worker.submit(photo(1), photo(2))
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal, 30)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30)
     assert labels(worker.results(job)) == ["model_error", "model_error"]
     assert worker.store.get(job.id).state is JobState.FAILED
     assert time.monotonic() - began > 2.9  # two openings, of one and of two seconds
@@ -165,8 +166,8 @@ def test_a_blob_that_cannot_be_read_fails_alone(worker: Worker) -> None:
     path = Path(worker.blobs._path(ref.removeprefix("blob:")))
     path.unlink()
     path.mkdir()
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal, 30)
-    wait_until(lambda: worker.detect() or worker.store.get(other.id).state.terminal, 30)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30)
+    worker.detect_until(lambda: worker.store.get(other.id).state.terminal, 30)
     assert labels(worker.results(job))[0] == "image_missing"
     assert worker.store.get(job.id).state is JobState.PARTIAL
     assert worker.store.get(other.id).state is JobState.SUCCEEDED
@@ -220,7 +221,7 @@ def test_a_version_of_another_input_size(worker: Worker, server: ScriptedServer)
     worker.detect()
     server.version, server.contract = 2, tiny_contract(height=48, width=64)
     job = worker.submit(*[photo(number) for number in range(12)])
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     assert worker.store.get(job.id).state is JobState.SUCCEEDED
     assert {one["model_version"] for one in worker.results(job)} == {2}
 
@@ -238,7 +239,13 @@ def test_a_worker_that_is_told_to_stop(worker: Worker, server: ScriptedServer) -
     now = worker.store.get(job.id)
     assert (now.succeeded, now.running, now.queued) == (8, 0, 22)
     other = worker.another()
-    wait_until(lambda: (other.detect("default"), other.do_duties()) and worker.store.get(job.id).state.terminal)
+
+    def over() -> bool:
+        other.detect("default")
+        other.do_duties()
+        return worker.store.get(job.id).state.terminal
+
+    wait_until(over)
     assert worker.store.get(job.id).state is JobState.SUCCEEDED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -71,7 +72,7 @@ def test_one_of_three_servers_dies_under_a_job(
 ) -> None:
     """All three work; what the dead one had in hand the others do, each image once; back again, it works with them."""
     for server, host in zip(servers, HOSTS, strict=True):
-        wait_until(lambda server=server, host=host: _answers(server, host), 90, f"the server on {host}")
+        wait_until(partial(_answers, server, host), 90, f"the server on {host}")
     job = front.submit(*[photo(number) for number in range(PHOTOS)])
     start("prefork")
     under_way(front, job, 80)

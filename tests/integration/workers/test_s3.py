@@ -12,7 +12,6 @@ import pytest
 
 from tests.celery_worker import CeleryWorker
 from tests.s3_server import BUCKET, S3Server, s3_server
-from tests.support import wait_until
 from workers.blobs import FsspecBlobs
 from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUnavailableError
 from workers.jobs import JobOptions
@@ -92,7 +91,7 @@ def test_outputs_in_s3(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker(output_prefixes=(f"s3://{BUCKET}/results",))
     terms = Terms(output=Output(f"s3://{BUCKET}/results", ("csv",), annotate=1))
     job = worker.intake.submit_files([("a.png", io.BytesIO(photo(1)))], OPTIONS, terms)
-    wait_until(lambda: worker.detect() or worker.store.get(job.id).state.terminal, 30, "the end of the job")
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30, "the end of the job")
 
     assert keys(f"results/{job.id}") == {
         "annotated/000000-a.jpg",

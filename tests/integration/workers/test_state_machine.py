@@ -179,7 +179,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def test_the_queue_in_any_order(machine: Callable[[], QueueMachine]) -> None:
     """Whatever front ends, workers, deaths and time do, Redis and the plain model agree and every job ends."""
     run_state_machine_as_test(
-        machine,
+        machine,  # type: ignore[arg-type]  # hypothesis takes any function that makes a machine
         settings=hypothesis_settings(
             max_examples=int(EXAMPLES or 50),
             derandomize=not EXAMPLES,

@@ -18,6 +18,7 @@ from PIL import Image
 from tests import scripted_server
 from tests.scripted_server import ScriptedServer
 from workers import pipeline
+from workers.images import prepare
 from workers.jobs import JobState
 from workers.load import Load
 
@@ -177,7 +178,6 @@ def test_a_version_that_goes_in_the_middle_of_a_photo(worker: Worker, server: Sc
 def test_a_photo_is_decoded_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its tiles."""
     decoded = []
-    prepare = pipeline.prepare
 
     def counted(*arguments: Any) -> Any:
         decoded.append(1)

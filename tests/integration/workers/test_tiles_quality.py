@@ -37,7 +37,7 @@ def in_batches(ssd: InProcess, rows: list[NDArray[np.uint8]]) -> list[Detections
     return [one for at in range(0, len(rows), 8) for one in ssd.detect(np.stack(rows[at : at + 8]))]
 
 
-def boxes(ssd: InProcess, pixels: NDArray[Any], classes: NDArray[np.int64]) -> Boxes:
+def boxes(ssd: InProcess, pixels: NDArray[Any], classes: NDArray[np.integer]) -> Boxes:
     labels = ssd.description.contract.label_by_id
     return Boxes(pixels.reshape(-1, 4), tuple(labels[int(label)].name for label in classes))
 
@@ -92,6 +92,7 @@ def sliced(ssd: InProcess, photo: Image.Image, tile: Tile) -> Boxes:
         thread_workers=1,
     )
     found = slicer(np.asarray(photo))
+    assert found.class_id is not None
     return boxes(ssd, found.xyxy[:, [1, 0, 3, 2]], found.class_id)
 
 
