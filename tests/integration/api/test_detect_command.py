@@ -29,7 +29,7 @@ def command(stack: FrontStack, request: pytest.FixtureRequest) -> Iterator[Comma
     folder = stack.settings.folder_roots[0] / request.node.name.replace("/", "_")
     folder.mkdir()
     stack.model.batches.clear()
-    stack.model.fault = slowly  # type: ignore[assignment]  # it succeeds, after a while
+    stack.model.fault = slowly  # it succeeds, after a while
     made = Command(folder, stack)
     yield made
     made.end()
@@ -47,7 +47,7 @@ def test_killed_again_and_again(command: Command, how: str) -> None:
         if held and command.rows() >= 400:
             model.go.clear()
 
-    model.fault = stop_at_400  # type: ignore[assignment]  # it succeeds, after a while
+    model.fault = stop_at_400  # it succeeds, after a while
     for least in (-1, 0, 50, 300):
         process = command.start(photos, how)
 

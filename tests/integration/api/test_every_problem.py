@@ -236,7 +236,7 @@ def _of_image(code: str, otherwise: Callable[[Lab], TestResponse] | None = None)
 
 def _lost_job(lab: Lab) -> TestResponse:
     """The same call again, whose job was deleted."""
-    sent = {"headers": {"Idempotency-Key": "key-3"}}
+    sent: dict[str, Any] = {"headers": {"Idempotency-Key": "key-3"}}
     job = lab.call(**sent).get_json()["id"]
     lab.settle("succeeded")
     lab.http.delete(f"/v1/jobs/{job}")

@@ -107,7 +107,9 @@ def test_the_life_of_a_key(server: Server, shell: Shell) -> None:
         "create", "robot", "--owner", "shop", "--scope", "read", "--rate", "500/second", "--expires", "1d"
     )
     key = made.stdout.strip()
-    key_id = re.search(r"key_[0-9a-f]{12}", made.stderr)[0]
+    told = re.search(r"key_[0-9a-f]{12}", made.stderr)
+    assert told is not None
+    key_id = told[0]
 
     assert (made.returncode, re.fullmatch(r"sl_[0-9a-f]{32}", key) is not None) == (0, True)
     assert (server.status(key), server.status(ADMIN), server.status(new_secret())) == (200, 200, 401)

@@ -167,7 +167,7 @@ def test_the_matrix(api: Api, endpoint: str) -> None:
     revoked = api.key("a", Scope.ADMIN)
     api.keys.revoke(api.keys.all()[-1].id)
     expired = api.key("a", Scope.ADMIN, expires_at=1.0)
-    turned_away = {None: "key_missing", **dict.fromkeys((new_secret(), revoked, expired, "sl_", "x y"), "key_invalid")}
+    turned_away = {None: "key_missing"} | dict.fromkeys((new_secret(), revoked, expired, "sl_", "x y"), "key_invalid")
 
     for verb in sorted(VERBS, key=lambda verb: verb == call.verb):  # the one that changes something comes last
         if at_path.get(verb, endpoint) != endpoint:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Download, FilePayload, Page, expect, sync_playwright
 
 from serving.contract import Label
 from tests.front_stack import FrontStack, front_stack
@@ -73,11 +73,11 @@ def _photo(width: int = 400, height: int = 300, kind: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def _file(name: str, content: bytes | None = None) -> dict[str, Any]:
+def _file(name: str, content: bytes | None = None) -> FilePayload:
     return {"name": name, "mimeType": "image/png", "buffer": _photo() if content is None else content}
 
 
-def _submit(page: Page, *files: dict[str, Any]) -> None:
+def _submit(page: Page, *files: FilePayload) -> None:
     page.set_input_files("#files", list(files))
     page.click("#submit")
     expect(page.locator("#job-title")).not_to_have_text("Job")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -156,7 +157,7 @@ def test_the_embedded_redis_waits_for_its_clients(tmp_path: Path) -> None:
     for expected in (None, "kept"):
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
             client = redis.Redis(port=port, decode_responses=True)
-            wait_until(lambda client=client: pings(client), 60)
+            wait_until(partial(pings, client), 60)
             assert client.get("a") == expected
             settings = client.config_get("*")
             process.send_signal(signal.SIGTERM)
