@@ -107,7 +107,7 @@ def test_the_procfile_has_the_defaults_of_the_settings() -> None:
 def test_an_image_sets_what_a_container_needs(stage: str) -> None:
     """The settings of the image are good ones; the API listens for others, on 5000, and asks for keys."""
     found = {name.removeprefix("SHELFLINE_").lower(): value for name, value in _environment(stage).items()}
-    ours = {name: value for name, value in found.items() if name in Settings.model_fields}
+    ours: dict[str, Any] = {name: value for name, value in found.items() if name in Settings.model_fields}
     settings = Settings(**ours)
 
     assert settings.blob_url == "/var/lib/shelfline/blobs"

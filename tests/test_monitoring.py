@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from tests.support import tool
 from workers.catalog import Catalog, Published
 from workers.metrics.counted import ALL
-from workers.metrics.counting import Histogram
+from workers.metrics.counting import Counter, Histogram
 from workers.metrics.publishing import Publisher
 from workers.metrics.shown import MetricsPage
 from workers.redis_link import RedisLink
@@ -35,7 +35,11 @@ def shown(link: RedisLink, settings: Settings) -> dict[str, set[str]]:
     """The samples of /metrics where everything was counted once, each with its labels."""
     for metric in ALL:
         labels = ["x" for _ in metric.labels]
-        metric.observe(1, *labels) if isinstance(metric, Histogram) else metric.add(*labels)
+        if isinstance(metric, Histogram):
+            metric.observe(1, *labels)
+        else:
+            assert isinstance(metric, Counter)
+            metric.add(*labels)
     Publisher(link).once()
     Catalog(link).publish(Published("default", "", 1))
     registry = CollectorRegistry(auto_describe=False)

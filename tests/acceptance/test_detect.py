@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +281,7 @@ def test_a_detect_that_is_killed(shell: Shell) -> None:
     for ready in (lambda state: state.running(), lambda state: state.read()):
         process = shell.start("detect", SAMPLES)
         state = StackState(shell.var)
-        wait_until(lambda state=state, ready=ready: ready(state), 120)
+        wait_until(partial(ready, state), 120)
         process.kill()
 
         wait_until(lambda: shell.processes() == {}, 120)
