@@ -159,6 +159,7 @@ def test_a_file_that_was_replaced_is_done_as_it_is_at_its_turn(worker: Worker, f
 def test_a_file_that_grows_while_it_is_read(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails alone, and may be tried again; where it stops growing soon it is done."""
     growing = {folder / "a" / "00.png": 99, folder / "a" / "02.png": 1}
+
     def grows(file: Any, limit: int) -> bytes:
         content = bounded(file, limit)
         path = Path(f"/proc/self/fd/{file.fileno()}").readlink()
