@@ -12,6 +12,7 @@ import fsspec
 import hypothesis
 import pytest
 
+from tests.real_ssd import need_shared
 from tests.support import SLOWNESS, RedisServer
 from workers.redis_link import RedisLink
 from workers.settings import Settings
@@ -77,6 +78,12 @@ def link(settings: Settings) -> Iterator[RedisLink]:
     found = RedisLink(settings.redis_url)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> None:
+    """What a test asks for that reads `../shared`: it is skipped where that is not there."""
+    need_shared()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The real trained SSD that lies beside the project, and the TOML file that describes a model of its kind."""
+"""The real trained SSD and whatever else lies beside the project, and the TOML file that describes such a model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 from serving.decode import NumpyArrays, decode, prepare
 from serving.description import Description
 from serving.detections import Detections
+from tests.support import do_without
 
 SHARED = Path(__file__).parents[2] / "shared"
 MODEL = SHARED / "models" / "ssd-mobilenet-v1-coco"
 PHOTOS = SHARED / "images"
+REFERENCE = SHARED / "models" / "nanodet-g-coco" / "reference.npz"  # of another model: what its network answers
+
+
+def need_shared() -> None:
+    """Do without the test where the folder is not beside the project."""
+    for path in (MODEL, PHOTOS, REFERENCE):
+        if not path.exists():
+            do_without(f"{path} is not there")
 
 
 def contract_toml(

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import redis
@@ -35,14 +36,18 @@ def wait_until(true: Callable[[], object], seconds: float = 60.0, what: str = "t
         time.sleep(0.02)
 
 
-def tool(*names: str) -> str:
-    """The path of the first of these programs that this machine has.
+def do_without(what: str) -> NoReturn:
+    """Skip the test for what this machine lacks. Where SHELFLINE_REQUIRE_ALL is set, as in CI, it fails instead."""
+    if os.environ.get("SHELFLINE_REQUIRE_ALL"):
+        pytest.fail(what)
+    pytest.skip(what)
 
-    A machine that has none skips the test. Where SHELFLINE_REQUIRE_ALL is set, as in CI, the test fails instead.
-    """
+
+def tool(*names: str) -> str:
+    """The path of the first of these programs that this machine has; a machine that has none does without the test."""
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        (pytest.fail if os.environ.get("SHELFLINE_REQUIRE_ALL") else pytest.skip)(f"{names[0]} is not installed")
+        do_without(f"{names[0]} is not installed")
     return found
 
 

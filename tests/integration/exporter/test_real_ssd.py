@@ -23,7 +23,7 @@ from serving.detections import Detections
 from tests.real_ssd import MODEL, PHOTOS, contract_toml
 from tests.unit.exporter.compare import assert_same, rows
 
-pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the model is not beside the project")
+pytestmark = pytest.mark.usefixtures("shared_folder")
 
 
 @pytest.fixture(scope="module")

@@ -129,12 +129,11 @@ def test_a_batch_invariant_model_answers_byte_for_byte(serve: Callable[[Path], W
     assert run(worker, *[[image] for image in images]) == together
 
 
+@pytest.mark.usefixtures("shared_folder")
 def test_a_real_model_answers_alike(serve: Callable[[Path], Worker], tmp_path: Path) -> None:
     """The same labels and count, scores and normalised boxes within 1e-4; what is near the threshold left aside."""
     from exporter.demo import demo_contract, export_demo
 
-    if not PHOTOS.is_dir():
-        pytest.skip("the photos are not at hand")
     export_demo(tmp_path / "models" / "default")
     worker = serve(tmp_path / "models" / "default")
     photos = [(path.name, path.read_bytes()) for path in sorted(PHOTOS.glob("*.jpg"))]

@@ -17,7 +17,7 @@ from workers.jobs import JobOptions, JobState
 
 from .conftest import Worker
 
-pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the real SSD is not at hand")
+pytestmark = pytest.mark.usefixtures("shared_folder")
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from serving.merging import merge
 from serving.preprocess import resize_to_input
 from serving.tiles import Grid, Tile
 from tests.composites import CELL, Boxes, Cell, Counts, composite, count, shop_cells
-from tests.real_ssd import MODEL, InProcess, contract_toml
+from tests.real_ssd import InProcess, contract_toml
 from workers.images import Prepared, Tiling, prepare
 
-pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="the real SSD is not at hand")
+pytestmark = pytest.mark.usefixtures("shared_folder")
 
 GRIDS = (Grid(2, 2), Grid(3, 3), Grid(4, 4), None, Grid(4, 6), Grid(6, 10))  # None: auto
 IOU = 0.5  # InferenceSlicer's default

@@ -15,9 +15,9 @@ runtime.prepare()
 from exporter import nanodet  # noqa: E402 - prepared first
 from exporter.demo import demo_contract  # noqa: E402
 from exporter.errors import ExportError  # noqa: E402
+from tests.real_ssd import REFERENCE, need_shared  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
-REFERENCE = ROOT.parent / "shared" / "models" / "nanodet-g-coco" / "reference.npz"
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def network() -> nanodet.NanoDet:
 @pytest.fixture(scope="module")
 def reference() -> dict[str, NDArray[Any]]:
     """An independent implementation's answers."""
-    if not REFERENCE.exists():
-        pytest.skip("the reference is not beside the project")
+    need_shared()
     with np.load(REFERENCE) as archive:
         return {name: archive[name] for name in archive.files}
 
