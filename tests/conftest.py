@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from tests.environment import wants_no_colors  # before every import that may read the environment
+
+# isort: split
 import os
 import shutil
 from collections.abc import Iterator
@@ -47,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("process") is None:
             shared = (name for name in SHARED_FIXTURES if name in fixtures_by_file[item.path])
             item.add_marker(pytest.mark.xdist_group(next(shared, str(item.path.relative_to(TESTS)))))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave colors out where they are not wanted: pytest cannot see any more that the environment says so."""
+    if wants_no_colors and config.option.color == "auto":
+        config.option.color = "no"
 
 
 @pytest.fixture(scope="session")

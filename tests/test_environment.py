@@ -1,0 +1,51 @@
+"""The tests do not depend on the environment of whoever runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+HOSTILE = {
+    "PORT": "5987",
+    "REDIS_URL": "redis://nowhere",
+    "BLOB_URL": "/nowhere",
+    "SHELFLINE_BATCH_ROWS": "7",
+    "SHELFLINE_MODEL": "other",
+    "SHELFLINE_VAR": "/nowhere",
+    "http_proxy": "http://127.0.0.1:1",
+    "ALL_PROXY": "http://127.0.0.1:1",
+    "AWS_PROFILE": "other",
+    "OTEL_SDK_DISABLED": "true",
+    "PYTHONPATH": "/nowhere",
+    "PYTHONWARNINGS": "error",
+    "FORCE_COLOR": "1",
+    "GITHUB_ACTIONS": "true",
+    "COLUMNS": "20",
+    "TERM": "dumb",
+    "LC_ALL": "C",
+    "TZ": "Asia/Kathmandu",
+    "HOME": "/nowhere",
+}
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_another_environment_changes_nothing(workers: str) -> None:
+    """Tests that read settings pass, in pytest's own process and in workers of pytest-xdist."""
+    tests = [f"tests/unit/{name}.py" for name in ("api/test_settings_page", "api/test_plan", "workers/test_robots")]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", workers, *tests],
+        cwd=PROJECT,
+        env=outside | HOSTILE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
