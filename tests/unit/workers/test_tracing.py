@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +15,11 @@ from workers.settings import Settings, load_settings
 from workers.tracing import Tracer, open_tracer
 
 
-def test_off_they_cost_no_import() -> None:
+def test_off_they_cost_no_import(tmp_path: Path) -> None:
     """Neither the API nor a worker loads what sends them; redis-py looks for OpenTelemetry's metrics by itself."""
     script = "import sys, api.wsgi, workers.main; workers.main.runtime(); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    env = os.environ | {"BLOB_URL": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
 
     loaded = done.stdout.split()
     assert [name for name in loaded if name == "workers.otel" or name.startswith("opentelemetry.exporter")] == []
