@@ -34,13 +34,13 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_another_environment_changes_nothing(workers: str) -> None:
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_another_environment_changes_nothing(options: tuple[str, ...]) -> None:
     """Tests that read settings pass, in pytest's own process and in workers of pytest-xdist."""
-    tests = [f"tests/unit/{name}.py" for name in ("api/test_settings_page", "api/test_plan", "workers/test_robots")]
+    tests = ("tests/unit/api/test_settings_page.py", "tests/unit/api/test_plan.py")
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", workers, *tests],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests],
         cwd=PROJECT,
         env=outside | HOSTILE,
         capture_output=True,
