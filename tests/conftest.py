@@ -52,12 +52,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(next(shared, str(item.path.relative_to(TESTS)))))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Leave colors out where they are not wanted: pytest cannot see any more that the environment says so."""
-    if wants_no_colors and config.option.color == "auto":
-        config.option.color = "no"
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One Redis per process of pytest-xdist; tests that kill it make their own."""
@@ -102,3 +96,9 @@ def memory_store() -> Iterator[Any]:
     files.rm("/", recursive=True)
     yield files
     files.rm("/", recursive=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave colors out where they are not wanted: pytest cannot see any more that the environment says so."""
+    if wants_no_colors and config.option.color == "auto":
+        config.option.color = "no"
