@@ -29,8 +29,10 @@ pytestmark = pytest.mark.process
 PROJECT = Path(__file__).resolve().parents[3]
 
 
-def _gunicorn(**env: str) -> subprocess.Popen[str]:
+def _gunicorn(folder: Path, **env: str) -> subprocess.Popen[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
+    port, nobody = free_ports(2)
+    own |= {"PORT": str(port), "REDIS_URL": f"redis://127.0.0.1:{nobody}/0", "BLOB_URL": str(folder / "blobs")}
     return subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn", "api.wsgi:app"],
         cwd=PROJECT,
@@ -65,9 +67,9 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 def url(redis_url: str, tmp_path: Path) -> Iterator[str]:
     """The API, on that Redis."""
     (port,) = free_ports(1)
-    env = {"PORT": str(port), "REDIS_URL": redis_url, "BLOB_URL": str(tmp_path / "blobs"), "TMPDIR": str(tmp_path)}
+    env = {"PORT": str(port), "REDIS_URL": redis_url, "TMPDIR": str(tmp_path)}
     env["SHELFLINE_FOLDER_ROOTS"] = str(tmp_path)
-    with _ended(_gunicorn(**env)):
+    with _ended(_gunicorn(tmp_path, **env)):
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(address), 60)
         with ShelflineClient(address) as client:
@@ -76,9 +78,9 @@ def url(redis_url: str, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "shelf.example"])  # noqa: S104  what it must refuse
-def test_without_keys_only_this_machine_is_served(host: str) -> None:
+def test_without_keys_only_this_machine_is_served(host: str, tmp_path: Path) -> None:
     """An address that others can reach stops the start with one line."""
-    done = _gunicorn(SHELFLINE_HOST=host)
+    done = _gunicorn(tmp_path, SHELFLINE_HOST=host)
 
     _, said = done.communicate(timeout=60)
 
@@ -87,11 +89,11 @@ def test_without_keys_only_this_machine_is_served(host: str) -> None:
     assert len(said.splitlines()) == 1
 
 
-def test_a_port_in_use() -> None:
+def test_a_port_in_use(tmp_path: Path) -> None:
     """A port that something listens on stops the start with one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = _gunicorn(PORT=str(port))
+        done = _gunicorn(tmp_path, PORT=str(port))
         _, said = done.communicate(timeout=60)
 
     assert done.returncode != 0
@@ -99,9 +101,9 @@ def test_a_port_in_use() -> None:
     assert len(said.splitlines()) == 1
 
 
-def test_a_setting_that_is_wrong() -> None:
+def test_a_setting_that_is_wrong(tmp_path: Path) -> None:
     """So does a setting that cannot be read."""
-    done = _gunicorn(SHELFLINE_BATCH_ROWS="many")
+    done = _gunicorn(tmp_path, SHELFLINE_BATCH_ROWS="many")
 
     _, said = done.communicate(timeout=60)
 
@@ -109,10 +111,10 @@ def test_a_setting_that_is_wrong() -> None:
     assert said.startswith("shelfline: SHELFLINE_BATCH_ROWS is wrong: ")
 
 
-def test_it_answers_without_redis() -> None:
+def test_it_answers_without_redis(tmp_path: Path) -> None:
     """With Redis away the API lives, is not ready, and says what to do."""
-    port, nobody = free_ports(2)
-    with _ended(_gunicorn(PORT=str(port), REDIS_URL=f"redis://127.0.0.1:{nobody}/0")):
+    (port,) = free_ports(1)
+    with _ended(_gunicorn(tmp_path, PORT=str(port))):
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(url), 60)
         with ShelflineClient(url, patience=0) as client:
