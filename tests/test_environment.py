@@ -34,6 +34,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_another_environment_changes_nothing(options: tuple[str, ...]) -> None:
     """Tests that read settings pass, in pytest's own process and in workers of pytest-xdist."""

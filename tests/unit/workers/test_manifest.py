@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_the_same_rows_either_way(settings: Settings, tmp_path: Path) -> None:
     """JSON lines and CSV, with a byte order mark or without, blank lines left out."""
     expected = [
         ("a.jpg", "url:https://shop.example/x/a.jpg?s=1", "one"),
-        (f"{tmp_path}/b,c.jpg", f"file:{tmp_path}/b%2Cc.jpg", ""),
+        (f"{tmp_path}/b,c.jpg", f"file:{quote(str(tmp_path))}/b%2Cc.jpg", ""),
         ("d.jpg", "fs:memory://photos/d.jpg", "drei"),
     ]
     given = [
@@ -50,7 +51,7 @@ def test_paths_start_where_the_manifest_lies(settings: Settings, tmp_path: Path)
     (tmp_path / "sub" / "m.csv").write_text("path\na.jpg\nx/b.jpg\n")
     with open_manifest(str(tmp_path / "sub" / "m.csv"), settings) as (content, base):
         found = [one.ref for one in Manifest(content, settings, base).parts()]
-    assert found == [f"file:{tmp_path}/sub/a.jpg", f"file:{tmp_path}/sub/x/b.jpg"]
+    assert found == [f"file:{quote(str(tmp_path))}/sub/{name}" for name in ("a.jpg", "x/b.jpg")]
     assert rows('{"path": "x/a.jpg"}', settings, "memory://photos/july") == [
         ("x/a.jpg", "fs:memory://photos/july/x/a.jpg", "")
     ]
