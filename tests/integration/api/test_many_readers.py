@@ -60,6 +60,7 @@ def _answer(connection: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.process
 def test_two_hundred_wait_and_others_are_answered(server: Server, bench: JobBench) -> None:
     """Beside them a short request is answered; one too many at once, saying when to come back; all see the end."""
     job = bench.job(4)

@@ -49,6 +49,7 @@ def test_it_finds_what_is_in_the_photos(found: dict[str, NDArray[Any]]) -> None:
     assert {"person", "tie"} <= seen["grace-hopper"]
 
 
+@pytest.mark.process
 def test_detect_is_plain_nms_of_the_raw_output(
     demo_model: SessionModel, photos: NDArray[np.uint8], found: dict[str, NDArray[Any]]
 ) -> None:

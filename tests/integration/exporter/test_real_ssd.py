@@ -112,11 +112,13 @@ def test_it_finds_what_the_original_found(way: str, reference: dict[str, Any], r
     assert np.quantile(scores, 0.95) <= 0.02
 
 
+@pytest.mark.process
 def test_the_two_ways_find_the_same(in_graph: list[Detections], in_numpy: list[Detections]) -> None:
     """On every photo, within float32's rounding."""
     assert_same(in_graph, in_numpy, threshold=0.3)
 
 
+@pytest.mark.process
 def test_verify_holds_it_against_its_source(folder: Path, photos: NDArray[np.uint8]) -> None:
     """Every detection on real photos has its like within 1e-4."""
     origin = read_origin(folder)
@@ -129,6 +131,7 @@ def test_verify_holds_it_against_its_source(folder: Path, photos: NDArray[np.uin
     assert result.within(1e-4), result
 
 
+@pytest.mark.process
 def test_the_raw_signature_is_left_as_it_was(wrapped: SessionModel, photos: NDArray[np.uint8]) -> None:
     """Name for name and, within float32's rounding, number for number."""
     images = photos[:2].astype(np.float32) - 110

@@ -97,6 +97,7 @@ def test_another_source_is_refused(files: Path, name: str, source: str, complain
     assert complaint in done.stderr
 
 
+@pytest.mark.process
 def test_other_ssd300_weights_are_refused(ssd300_folder: Path, ssd300_weights: Path, tmp_path: Path) -> None:
     """One number of them is another."""
     other = tmp_path / "weights.hdf5"
@@ -138,6 +139,7 @@ def test_where_nothing_is_found_nothing_is_claimed(files: Path, tmp_path: Path) 
     assert "name with --images a folder of photos" in done.stderr
 
 
+@pytest.mark.process
 def test_a_version_without_a_record_of_its_source_says_so(demo_folder: Path, tmp_path: Path) -> None:
     """The default model's weights ship with the project."""
     done = verify("default", tmp_path / "weights.h5", demo_folder.parents[1])

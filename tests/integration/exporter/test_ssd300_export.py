@@ -58,6 +58,7 @@ def test_the_saved_model_answers_as_the_keras_model(
     np.testing.assert_allclose(ssd300_network.model(prepared).numpy(), raw, atol=1e-4)
 
 
+@pytest.mark.process
 def test_detect_is_numpy_s_decoding_of_the_raw_output(
     ssd300_model: SessionModel, contract: Contract, raw: NDArray[np.float32], images: NDArray[np.uint8]
 ) -> None:
@@ -69,6 +70,7 @@ def test_detect_is_numpy_s_decoding_of_the_raw_output(
     assert_same(decode({OUTPUT: raw}, description(contract)), rows(answer), threshold=0.5, atol=1e-5)
 
 
+@pytest.mark.process
 def test_detect_is_the_document_s_decoding_of_the_raw_output(
     ssd300_model: SessionModel, raw: NDArray[np.float32], images: NDArray[np.uint8]
 ) -> None:
@@ -87,6 +89,7 @@ def test_detect_is_the_document_s_decoding_of_the_raw_output(
     assert_same([expected], [found], threshold=lowest)
 
 
+@pytest.mark.process
 def test_a_batch_finds_what_each_image_alone_does(ssd300_model: SessionModel, images: NDArray[np.uint8]) -> None:
     """Within the rounding of float32 sums."""
     together = ssd300_model.predict("detect", images)

@@ -83,6 +83,7 @@ def test_a_keras_model_gets_the_signatures(model: Any, files: Path, tmp_path: Pa
     assert_same(decode(raw, description), rows(answer), threshold=0.25)
 
 
+@pytest.mark.process
 def test_a_large_model_keeps_its_variables(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrapped without freezing, it answers the same."""
     monkeypatch.setattr("exporter.wrapping._FREEZE_BELOW", 0)

@@ -39,6 +39,7 @@ def counted(whole: Any, name: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+@pytest.mark.process
 def test_64_clients_of_one_image_each(whole: Any) -> None:
     """Everyone gets the answer to its own image, and there are fewer batches than clients."""
     images = random_images(CLIENTS)

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.model_server import ServerProcess, publish, random_images, until
 from tests.support import free_port
 
 
+@pytest.mark.process
 def test_a_model_that_does_not_load_ends_the_start(prototypes: Path, own: ServerProcess) -> None:
     """Unless its folder still changes: then it is on its way here."""
     (own.base / "1").mkdir()

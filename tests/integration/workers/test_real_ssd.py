@@ -17,7 +17,7 @@ from workers.jobs import JobOptions, JobState
 
 from .conftest import Worker
 
-pytestmark = pytest.mark.usefixtures("shared_folder")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("shared_folder")]
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from tests.worker_rules import QueueRules
 from workers.queue import window
 from workers.settings import Settings
 
+pytestmark = pytest.mark.process
+
 EXAMPLES = os.environ.get("SHELFLINE_TEST_EXAMPLES")
 
 

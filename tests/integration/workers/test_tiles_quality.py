@@ -20,7 +20,7 @@ from tests.composites import CELL, Boxes, Cell, Counts, composite, count, shop_c
 from tests.real_ssd import InProcess, contract_toml
 from workers.images import Prepared, Tiling, prepare
 
-pytestmark = pytest.mark.usefixtures("shared_folder")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("shared_folder")]
 
 GRIDS = (Grid(2, 2), Grid(3, 3), Grid(4, 4), None, Grid(4, 6), Grid(6, 10))  # None: auto
 IOU = 0.5  # InferenceSlicer's default

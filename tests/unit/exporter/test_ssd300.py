@@ -41,6 +41,7 @@ def test_the_layers_have_the_original_s_names(classes: int, suffix: str) -> None
     assert {*convolutions, *rest, *heads} == names
 
 
+@pytest.mark.process
 def test_an_image_in_either_order_of_channels(network: ssd300.SSD300) -> None:
     """The kernel's turned channels undo the image's; scores sum to 1, priors are the published ones."""
     images = np.random.default_rng(0).uniform(-120, 130, (2, 300, 300, 3)).astype(np.float32)

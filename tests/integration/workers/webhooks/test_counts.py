@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.integration.workers.conftest import photo
+from tests.support import wait_until
 from workers.metrics.counting import take_counted
 
 if TYPE_CHECKING:
@@ -24,9 +26,14 @@ def test_each_attempt_is_counted_by_what_came_of_it(make_post: Callable[..., Pos
     post.sending()
     for job in jobs:
         post.finish(job)
-    counted = {tuple(json.loads(field)): by for field, by in take_counted().items()}
-    found = {
-        kind: by for (name, *rest), by in counted.items() for kind in rest[:1] if name == "shelfline_deliveries_total"
-    }
+    found: Counter[str] = Counter()
 
+    def all_counted() -> bool:  # an attempt is counted after it is recorded
+        for field, by in take_counted().items():
+            name, *labels = json.loads(field)
+            if name == "shelfline_deliveries_total":
+                found[labels[0]] += int(by)
+        return found.total() >= 8
+
+    wait_until(all_counted, what="the count of each attempt")
     assert found == {"delivered": 2, "failed": 4, "given_up": 1, "gone": 1}
