@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections.abc import Callable
 
 from api.errors import BindError
 from workers.errors import StoreUnavailableError
+from workers.io.public_addresses import is_loopback
 from workers.settings import Settings
 
 
@@ -46,11 +46,3 @@ def _known(keys_exist: Callable[[], bool], host: str) -> bool:
             f"The API does not listen on {host}: it must have keys for that, and whether it has is not known. {error} "
             "SHELFLINE_REQUIRE_KEYS=1 needs no look."
         ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address never leaves this machine."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from flask import request
 
-from api.binding import is_loopback
 from api.errors import HostNotAllowedError
+from workers.io.public_addresses import is_loopback
 
 
 def check_caller() -> None:

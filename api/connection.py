@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from api.binding import is_loopback
 from api.errors import ApiError, ConnectionFailedError, InvalidUrlError
 from workers.documents import Document
+from workers.io.public_addresses import is_loopback
 
 _Document = TypeVar("_Document", bound=Document)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from api.binding import is_loopback
 from api.state import StackState
 from serving.errors import ShelflineError
 from workers.doctor import Finding, examine
+from workers.io.public_addresses import is_loopback
 from workers.keys import keys_exist
 from workers.settings import Settings, load_settings, unknown_variables
 

@@ -11,7 +11,6 @@ import structlog
 from flask import Flask, Response, g, request
 
 from api.access import ANYONE, Caller, bind_caller
-from api.binding import is_loopback
 from api.callers import check_caller
 from api.errors import HostNotAllowedError
 from api.refusals import (
@@ -25,6 +24,7 @@ from api.robot_request import RobotError
 from api.scopes import ROBOTS, scope_of
 from workers.baidu import WRONG_TOKEN
 from workers.errors import StoreUnavailableError
+from workers.io.public_addresses import is_loopback
 from workers.keys import ApiKey, Scope, digest_of, same
 from workers.rates import Standing
 from workers.robots import Robot

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from api.errors import UsageError
 from api.state import StackState
+from workers.io.redis_link import RedisLink
 from workers.keys import ApiKey, KeyStore, KeyTerms, Scope, id_of
-from workers.redis_link import RedisLink
 from workers.settings import load_settings
 
 _TERM = re.compile(r"([1-9][0-9]{0,5})([mhd])")

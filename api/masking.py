@@ -5,8 +5,8 @@ from __future__ import annotations
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from workers.logs import log_formatter
 from workers.settings import Settings
+from workers.telemetry.logs import log_formatter
 
 
 def logger_class(settings: Settings) -> type[Logger]:

@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from api.answers import Answer
 from api.openapi import Api
 from workers.errors import StoreUnavailableError
-from workers.metrics.counted import REQUEST_SECONDS, REQUESTS
-from workers.metrics.shown import DownPage
+from workers.metrics_page import DownPage
+from workers.telemetry.metrics import REQUEST_SECONDS, REQUESTS
 
 if TYPE_CHECKING:
     from workers.backend import Backend

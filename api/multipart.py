@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 from api.runs.photos import open_photo
-from workers.sources import printable
+from workers.io.folders import printable
 
 _PIECE_BYTES = 1 << 18
 

@@ -16,7 +16,7 @@ from api.refusals import RefusedError
 from api.request_ids import request_id
 from serving.errors import ShelflineError
 from workers.errors import RetryLaterError
-from workers.keys import mask_keys
+from workers.telemetry.masking import mask_keys
 
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1

@@ -9,7 +9,7 @@ import structlog
 from flask import Flask, Response, g, request
 
 from workers.jobs import Request
-from workers.keys import mask_keys
+from workers.telemetry.masking import mask_keys
 
 HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")

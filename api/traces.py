@@ -8,7 +8,7 @@ from flask import Flask, Response, g, request
 
 from api.metrics import NOBODYS_WORK
 from api.request_ids import request_id
-from workers.tracing import Tracer
+from workers.telemetry.spans import Tracer
 
 
 def register_tracing(app: Flask, tracer: Tracer) -> None:

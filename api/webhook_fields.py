@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from api.checking import Asked
 from workers.errors import OutboundBlockedError
-from workers.urls import MAX_URL_CHARS, parse_http_url
+from workers.io.urls import MAX_URL_CHARS, parse_http_url
 from workers.webhooks.hooks import Event, Webhook, WebhookFormat, checked_events, checked_secret
 
 # 24 to 64 bytes in base64.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from api.app import create_app
 from workers.backend import open_backend
-from workers.logs import configure_logs
-from workers.metrics.publishing import start_publishing
+from workers.io.redis_link import RedisLink
 from workers.settings import load_settings
+from workers.telemetry.logs import configure_logs
+from workers.telemetry.publishing import start_publishing
 
 settings = load_settings()
 configure_logs(settings)
-start_publishing(settings.redis_url)
+start_publishing(RedisLink(settings.redis_url).run)
 app = create_app(settings, open_backend(settings))

@@ -17,7 +17,7 @@ import pytest
 
 from tests.real_ssd import need_shared
 from tests.support import SLOWNESS, RedisServer
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
 TESTS = Path(__file__).parent

@@ -7,14 +7,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.indexes import Indexes
+from workers.io.blobs import FsspecBlobs
+from workers.io.folders import manifest_line
+from workers.io.redis_link import RedisLink
 from workers.jobs import ImageSource, Job, JobOptions, NewJob, Outcome, manifest_path, new_id
 from workers.listing import Listing
-from workers.redis_link import RedisLink
 from workers.settings import Settings
-from workers.sources import manifest_line
 from workers.store import JobStore
 
 

@@ -89,7 +89,7 @@ class MemoryJobs:
         self.keys: dict[str, dict[str, str]] = {}
 
     def run(self, name: str, *args: object) -> Any:
-        method: Callable[..., Any] = getattr(self, name)
+        method: Callable[..., Any] = getattr(self, name.rpartition("/")[2])
         return method(*map(str, args))
 
     def age(self, milliseconds: int) -> None:
@@ -154,7 +154,7 @@ class MemoryJobs:
         self._feed(key, flat)
         return ["ok", key]
 
-    def begin(self, text: str, *flat: str) -> list[str]:
+    def images_listed(self, text: str, *flat: str) -> list[str]:
         new = json.loads(text)
         key, duty, lease = new["id"], new["duty"], int(new["lease"])
         job = self.jobs.get(key)
@@ -171,7 +171,7 @@ class MemoryJobs:
         self.drop_duty(duty, lease)
         return ["ok"]
 
-    def refuse(self, duty: str, lease: str, key: str, _why: str) -> None:
+    def listing_failed(self, duty: str, lease: str, key: str, _why: str) -> None:
         job = self.jobs.get(key)
         if job and job.state == "enumerating":
             self._end_unlisted(key, "failed")

@@ -221,7 +221,7 @@ class MemoryQueue(MemoryJobs):
             self.end_duty(duty, lease)
         return 1
 
-    def seal(self, key: str, number: str) -> None:
+    def seal_segment(self, key: str, number: str) -> None:
         job = self.jobs.get(key)
         if job is None:
             self.need_again(f"purge:jobs/{key}")
@@ -234,14 +234,14 @@ class MemoryQueue(MemoryJobs):
                         index, ImageSource(name_of(index), ""), expired=job.ending == "expired"
                     )
 
-    def fill(self, key: str, *flat: str) -> None:
+    def fill_given_up(self, key: str, *flat: str) -> None:
         job = self.jobs.get(key)
         if job and job.state == "finishing":
             for index, result in _by(2, flat):
                 item = job.items[int(index)]
                 item.result = item.result or result
 
-    def finish(self, duty: str, lease: str, key: str, retention: str) -> None:
+    def end_job(self, duty: str, lease: str, key: str, retention: str) -> None:
         job = self.jobs.get(key)
         if job and job.state == "finishing":
             self._end(key, retention)

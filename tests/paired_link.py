@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.memory_queue import MemoryQueue
-from workers import redis_link, segments
-from workers.redis_link import RedisLink
+from workers import segments
+from workers.io import redis_link
+from workers.io.redis_link import RedisLink
 
 SMALL_SEGMENT = 5
 _NOW, _UPTIME = "test:now", "test:uptime"
-_READS = {"finished", "list", "standing"}  # scripts that change nothing
+_READS = {"results/settled_ranges", "jobs/list", "jobs/queue_position"}  # scripts that change nothing
 _REPLACED = {
     "local SEGMENT = 1000": f"local SEGMENT = {SMALL_SEGMENT}",
     "redis.call('TIME')": (
@@ -36,7 +37,7 @@ class StoppedError(BaseException):
 def replace_clock(patch: pytest.MonkeyPatch) -> None:
     """From here on scripts take the time from the test's keys, and segments are small."""
     source = redis_link._source
-    text = (redis_link._SCRIPTS / "common.lua").read_text()
+    text = "".join(path.read_text() for path in redis_link._SCRIPTS.glob("lib/*.lua"))
     assert all(old in text for old in _REPLACED)
 
     def replaced(name: str) -> str:
@@ -105,12 +106,12 @@ class PairedLink(RedisLink):
             return answer
         expected = self.memory.run(name, *args)
         found = answer
-        if name in {"claim", "takeover"}:
+        if name in {"lanes/claim", "lanes/takeover"}:
             found = json.loads(answer)
             expected = _learned(expected, found)
-        elif name == "create":
+        elif name == "jobs/create":
             found = answer[:2] if answer[0] == "ok" else answer  # and what reads, and rings, that no work depends on
-        elif name == "sweep":
+        elif name == "lanes/sweep":
             found = [sorted(answer[0]), answer[1]]
         assert expected == found, f"{expected} of memory, {found} of Redis: {name} {args}"
         return answer

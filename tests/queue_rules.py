@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from serving.errors import ShelflineError
 from tests.memory_jobs import name_of
 from tests.paired_link import PairedLink
-from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.intake import Intake
+from workers.io.blobs import FsspecBlobs
 from workers.jobs import JobOptions, JobState
 from workers.queue import Delivery, WorkQueue
 from workers.reservations import Reservation, Reservations

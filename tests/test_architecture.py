@@ -20,6 +20,12 @@ FOLDERS = ("api", "workers", "serving", "exporter")
 
 # What `api` may know of `workers`: accepting jobs and looking at them, never doing them.
 OF_WORKERS_FOR_API = {
+    "telemetry",
+    "io",
+    "results",
+    "metrics_page",
+    "process",
+    "settings_checks",
     "annotate",
     "backend",
     "baidu",

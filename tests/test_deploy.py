@@ -22,7 +22,7 @@ from api.plan import read_procfile
 from serving.server import allocator
 from serving.server.batch_settings import read_batch_settings
 from serving.server.flags import parse
-from workers.embedded_redis import server_command
+from workers.io.embedded_redis import server_command
 from workers.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent

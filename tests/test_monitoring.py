@@ -17,12 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.support import tool
 from workers.catalog import Catalog, Published
-from workers.metrics.counted import ALL
-from workers.metrics.counting import Counter, Histogram
-from workers.metrics.publishing import Publisher
-from workers.metrics.shown import MetricsPage
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
+from workers.metrics_page import MetricsPage
 from workers.settings import Settings
+from workers.telemetry.counters import Counter, Histogram
+from workers.telemetry.metrics import ALL
+from workers.telemetry.publishing import Publisher
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MONITORING = DOCS / "monitoring"
@@ -40,7 +40,7 @@ def shown(link: RedisLink, settings: Settings) -> dict[str, set[str]]:
         else:
             assert isinstance(metric, Counter)
             metric.add(*labels)
-    Publisher(link).once()
+    Publisher(link.run).once()
     Catalog(link).publish(Published("default", "", 1))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(MetricsPage(link, settings))

@@ -148,10 +148,10 @@ class QueueRules(FrontEndRules):
             self.link.restart()
         elif what == "sweep":
             self.link.client.set("sl:tidied", "1")
-            self.link.run("sweep", LEASE * 1000)
+            self.link.run("lanes/sweep", LEASE * 1000)
         else:
             self.link.client.delete("sl:tidied")
-            super(PairedLink, self.link).run("sweep", 0)  # for a lease of nothing: its answer is of no interest
+            super(PairedLink, self.link).run("lanes/sweep", 0)  # for a lease of nothing: its answer is of no interest
             self.link.memory.sweep("0")
             self.link.memory.tidy()
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.bell import CeleryBell
-from workers.blobs import FsspecBlobs
 from workers.catalog import Catalog
 from workers.celery_app import create_celery
 from workers.health import Health
 from workers.immediate import Immediate
 from workers.intake import Intake
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.keyring import KeyRing
 from workers.keys import KeyStore
 from workers.listing import Listing
 from workers.load import Load
-from workers.metrics.shown import MetricsPage
+from workers.metrics_page import MetricsPage
 from workers.originals import Originals
 from workers.rates import RateLimits
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
-from workers.tracing import Tracer, open_tracer
+from workers.telemetry.spans import Tracer
+from workers.telemetry.tracing import open_tracer
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.endpoints import Endpoints
 

@@ -8,8 +8,8 @@ from typing import Protocol
 import structlog
 from celery import Celery
 
-from workers.metrics.counted import RINGS
-from workers.redis_link import RedisLink, translated
+from workers.io.redis_link import RedisLink, translated
+from workers.telemetry.metrics import RINGS
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class CeleryBell:
     def ring(self, model: str) -> None:
         """Wake a worker for a model's lanes. It never fails: what is rung for is stored, and the sweep rings again."""
         try:
-            wanted = self._link.run("ring", model, DETECT_QUEUE, RING_SECONDS * 1000)
+            wanted = self._link.run("lanes/wake", model, DETECT_QUEUE, RING_SECONDS * 1000)
         except Exception as error:  # noqa: BLE001  Redis' and the socket's
             _lost(model, error)
             return

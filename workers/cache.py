@@ -17,10 +17,10 @@ import structlog
 
 from serving.client import ServedModel
 from serving.errors import ShelflineError
-from workers.blobs import BlobStore
 from workers.errors import ImageError, StoreUnavailableError
+from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import JobOptions, Outcome
-from workers.redis_link import RedisLink, translated
 
 log = structlog.get_logger(__name__)
 

@@ -14,10 +14,10 @@ from serving.client import ModelClient, ServedModel
 from serving.detections import Detections
 from serving.errors import RowsRejectedError, ShelflineError
 from workers.isolation import predict_isolated
-from workers.metrics.counted import BATCH_ROWS, STAGE_SECONDS
 from workers.queue import Delivery
 from workers.retrying import patiently
-from workers.tracing import Span, Tracer
+from workers.telemetry.metrics import BATCH_ROWS, STAGE_SECONDS
+from workers.telemetry.spans import Span, Tracer
 from workers.work import Row
 
 log = structlog.get_logger(__name__)

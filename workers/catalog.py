@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from serving.contract import Contract
 from serving.life import VersionStatus
 from workers.errors import UnknownModelError
-from workers.redis_link import RedisLink, translated
+from workers.io.redis_link import RedisLink, translated
 
 _PUBLISHED_SECONDS = 60  # what was published is not believed for longer
 _CONTRACT_SECONDS = 30 * 86400  # results are read long after their version went

@@ -10,10 +10,10 @@ import structlog
 
 from workers.buffer import kept_for_bulk
 from workers.jobs import Lane
-from workers.metrics.counted import STAGE_SECONDS, TAKEOVERS
 from workers.parts import Parts
 from workers.queue import Delivery
 from workers.references import is_remote
+from workers.telemetry.metrics import STAGE_SECONDS, TAKEOVERS
 
 log = structlog.get_logger(__name__)
 

@@ -19,11 +19,11 @@ from packaging.requirements import Requirement
 
 from serving.client import ModelClient
 from serving.errors import ShelflineError
-from workers.blobs import FsspecBlobs
 from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink, translated
 from workers.models import described
-from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 
 Level = Literal["ok", "warning", "error"]

@@ -13,20 +13,20 @@ from concurrent.futures import Executor
 
 import structlog
 
-from workers.blobs import BlobStore
 from workers.catalog import Catalog
 from workers.duty_leases import DutyLease, LeaseLostError
 from workers.enumeration import Enumeration
 from workers.errors import StoreUnavailableError
+from workers.io.blobs import BlobStore
+from workers.io.folders import read_window
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import Job, JobState, manifest_path, rows_each
 from workers.output_writer import OutputError, OutputWriter
 from workers.outputs import Output
 from workers.pictures import Pictures
 from workers.queue import window, window_images
-from workers.redis_link import RedisLink, translated
 from workers.segments import Segments
 from workers.settings import Settings
-from workers.sources import read_window
 from workers.store import REMEMBERED_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ class Duties:
     def run_due(self, most: int = MOST_DUTIES) -> int:
         """Do up to `most` due duties; returns how many were tried. One that fails stays, and is tried again later."""
         for done in range(most):
-            leased = self._link.run("lease_duty", self._lease_ms)
+            leased = self._link.run("duties/lease_duty", self._lease_ms)
             if leased is None:
                 return done
             duty, lease = leased
@@ -112,9 +112,9 @@ class Duties:
         with translated():
             stored = self._link.client.hgetall(f"sl:job:{job}")
         if not stored:  # what was written for it has to go again
-            self._link.run("begin", json.dumps({"id": job, "duty": duty, "lease": held.lease}))
+            self._link.run("jobs/images_listed", json.dumps({"id": job, "duty": duty, "lease": held.lease}))
         elif stored["state"] != JobState.ENUMERATING:
-            self._link.run("end_duty", duty, held.lease)
+            self._link.run("duties/end_duty", duty, held.lease)
         elif self._enumeration.run(job, stored, held):
             self._ring(stored["model"])
 
@@ -124,12 +124,12 @@ class Duties:
                 f"sl:job:{job}", "model", "fed", "fed_offset", "waiting", "manifest", "guess", "rows", "rowed"
             )
         if fed is None:
-            self._link.run("end_duty", duty, lease)
+            self._link.run("duties/end_duty", duty, lease)
             return
         images = max(0, window_images(self._window, rows_each(*weight)) - int(waiting))
         sources, behind = read_window(self._blobs, manifest or manifest_path(job), int(offset), images)
         flat = [part for source in sources for part in source.fields]
-        if not self._link.run("topup", duty, lease, job, fed, self._window, behind, *flat):
+        if not self._link.run("lanes/topup", duty, lease, job, fed, self._window, behind, *flat):
             log.error("the manifest ends before its job", job=job, images=fed)
             return
         self._ring(model)
@@ -137,7 +137,7 @@ class Duties:
     def _seal(self, duty: str, lease: str, what: str) -> None:
         job, _, number = what.partition(":")
         self._segments.seal(job, int(number))
-        self._link.run("end_duty", duty, lease)
+        self._link.run("duties/end_duty", duty, lease)
 
     def _finish(self, duty: str, lease: str, job_id: str) -> None:
         with translated():
@@ -148,7 +148,7 @@ class Duties:
             if job.output and job.total:
                 self._at_leisure(self._write_output, duty, lease)
                 return
-        self._link.run("finish", duty, lease, job_id, self._retention_ms)
+        self._link.run("results/end_job", duty, lease, job_id, self._retention_ms)
 
     def _write_output(self, duty: str, lease: str, job_id: str) -> None:
         held = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
@@ -162,22 +162,22 @@ class Duties:
             except OutputError as error:
                 log.warning("output not written", job=job_id, error=str(error))
                 why = json.dumps({"code": "output_failed", "detail": str(error), "retryable": True})
-            since = self._link.run("output", job_id, why, now)
+            since = self._link.run("results/output_attempt", job_id, why, now)
             if why and since and now - int(since) < self._output_seconds * 1000:
                 return  # it is tried again when the lease is over; then the results are kept here alone
-        self._link.run("finish", duty, held.lease, job_id, self._retention_ms)
+        self._link.run("results/end_job", duty, held.lease, job_id, self._retention_ms)
 
     def _expire(self, duty: str, lease: str, job: str) -> None:
-        self._link.run("cancel", job, JobState.EXPIRED.value)
-        self._link.run("end_duty", duty, lease)
+        self._link.run("jobs/cancel", job, JobState.EXPIRED.value)
+        self._link.run("duties/end_duty", duty, lease)
 
     def _retire(self, duty: str, lease: str, job: str) -> None:
-        self._link.run("delete", job, REMEMBERED_SECONDS * 1000, "any")
-        self._link.run("end_duty", duty, lease)
+        self._link.run("jobs/delete", job, REMEMBERED_SECONDS * 1000, "any")
+        self._link.run("duties/end_duty", duty, lease)
 
     def _give_up_draft(self, duty: str, lease: str, path: str) -> None:
-        self._link.run("give_up_draft", duty, lease, path)
+        self._link.run("duties/give_up_draft", duty, lease, path)
 
     def _purge(self, duty: str, lease: str, path: str) -> None:
         self._blobs.delete_tree(path)
-        self._link.run("end_duty", duty, lease)
+        self._link.run("duties/end_duty", duty, lease)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 
 
 class LeaseLostError(Exception):
@@ -29,7 +29,7 @@ class DutyLease:
             raise LeaseLostError
         if time.monotonic() - self._renewed_at < self._lease_ms / 3000:
             return
-        lease = self._link.run("renew_duty", self.duty, self.lease, self._lease_ms)
+        lease = self._link.run("duties/renew_duty", self.duty, self.lease, self._lease_ms)
         if lease is None:
             raise LeaseLostError
         self.lease, self._renewed_at = lease, time.monotonic()

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping
 
 import structlog
 
-from workers.blobs import BlobStore
 from workers.duty_leases import DutyLease
 from workers.errors import JobError, OutboundBlockedError
+from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink
 from workers.jobs import ImageSource, JobOptions, Quota, lane_of
 from workers.limits import limits, too_many
 from workers.manifests import Written, write_manifest
 from workers.origins import Part
 from workers.origins.named import NamedSource
 from workers.queue import window, window_images
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Enumeration:
         except (JobError, OutboundBlockedError) as error:
             log.info("job cannot be listed", job=job, code=error.code, error=str(error))
             why = {"code": error.code, "detail": str(error), "retryable": error.retryable}
-            self._link.run("refuse", lease.duty, lease.lease, job, json.dumps(why))
+            self._link.run("jobs/listing_failed", lease.duty, lease.lease, job, json.dumps(why))
             return False
 
     def _write(self, manifest: str, named: NamedSource, options: JobOptions, lease: DutyLease) -> Written:
@@ -82,7 +82,7 @@ class Enumeration:
             "limits": limits(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
         }
         flat = [part for source in written.first for part in source.fields]
-        verdict, *details = self._link.run("begin", json.dumps(found), *flat)
+        verdict, *details = self._link.run("jobs/images_listed", json.dumps(found), *flat)
         if verdict == "full":
             field, _, more, most = details
             if int(more) > int(most):

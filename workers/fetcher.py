@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from workers.blobs import BlobStore
 from workers.errors import (
     FetchBlockedError,
     FetchFailedError,
@@ -20,13 +19,14 @@ from workers.errors import (
     OutboundFailedError,
     StoreUnavailableError,
 )
-from workers.guarded_http import Guard, Limits, send
+from workers.io.blobs import BlobStore
+from workers.io.guarded_http import Guard, Limits, send
+from workers.io.urls import parse_http_url
 from workers.leases import Leases
-from workers.metrics.counted import STAGE_SECONDS
 from workers.queue import Delivery, WorkQueue
 from workers.references import failed_ref, fetched_path, is_remote
 from workers.settings import Settings
-from workers.urls import parse_http_url
+from workers.telemetry.metrics import STAGE_SECONDS
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import redis
 
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 
 _FINISHED, _CHANGED = "sl:finished", "sl:changed"
 

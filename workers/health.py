@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from workers.blobs import BlobStore
 from workers.catalog import Catalog
 from workers.errors import StoreUnavailableError
-from workers.redis_link import RedisLink, translated
+from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink, translated
 from workers.settings import Settings
 
 OK = "ok"

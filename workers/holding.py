@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 
 from workers.jobs import Outcome
 from workers.leases import Leases
-from workers.metrics.counted import STAGE_SECONDS
 from workers.queue import Delivery, WorkQueue
 from workers.store import JobStore
+from workers.telemetry.metrics import STAGE_SECONDS
 
 
 class Holding:

@@ -13,13 +13,16 @@ from typing import BinaryIO
 import structlog
 
 from workers.bell import Bell
-from workers.blobs import BlobStore
 from workers.catalog import Catalog
 from workers.errors import (
     ImageError,
     JobError,
     JobStateError,
 )
+from workers.io.blobs import BlobStore
+from workers.io.folders import read_window
+from workers.io.locations import check_output
+from workers.io.redis_link import RedisLink
 from workers.jobs import (
     NO_QUOTA,
     UNKNOWN_REQUEST,
@@ -40,11 +43,9 @@ from workers.origins.named import EVERYTHING, NamedSource
 from workers.origins.simple import Files, Item, Items
 from workers.outputs import Output
 from workers.queue import window, window_images
-from workers.redis_link import RedisLink
 from workers.reservations import Reservation, Reservations
 from workers.selection import Selection
 from workers.settings import Settings
-from workers.sources import read_window
 from workers.store import JobStore
 from workers.terms import PLAIN, Terms
 from workers.uploads import Upload
@@ -212,7 +213,7 @@ class Intake:
             least = str(self._settings.failure_least)
             rules += ["failure_rate", str(options.max_failure_rate), "failure_least", least]
         if terms.output:
-            terms.output.check(self._settings)
+            check_output(terms.output, self._settings)
             rules += ["output", terms.output.to_json()]
         return rules
 

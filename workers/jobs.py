@@ -188,7 +188,7 @@ def lane_of(options: JobOptions, total: int) -> Lane:
     return options.priority or ("interactive" if small else "bulk")
 
 
-# Where a job stood, see scripts/common.lua: its estimate is made of it.
+# Where a job stood, see lib/account.lua: its estimate is made of it.
 Standing = tuple[int | None, int, str | None, str | None, str | None, str | None]
 
 
@@ -279,7 +279,7 @@ def manifest_path(job_id: str) -> str:
 
 
 def rows_each(guess: str | None, rows: str | None, images: str | None) -> float:
-    """How many rows an image of a job makes: its guess, or what those made that are done. As in scripts/common.lua."""
+    """How many rows an image of a job makes: its guess, or what those made that are done. As in lib/lanes.lua."""
     return max(1.0, int(rows) / int(images)) if guess and rows and images else float(guess or 1)
 
 

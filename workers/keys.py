@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 import time
 from enum import StrEnum
@@ -15,15 +14,14 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workers.errors import KeyNotFoundError
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import Quota
 from workers.names import Name
 from workers.rates import parsed_rates
-from workers.redis_link import RedisLink, translated
-from workers.robots import mask_tokens
+from workers.telemetry.masking import mask_keys
 
 _KEYS, _REVOKED, _USED = "sl:keys", "sl:keys:revoked", "sl:keys:used"
 _USED_EVERY = 60.0  # seconds: how exact `last_used_at` is
-_LOOKS_LIKE_ONE = re.compile(r"sl_[0-9A-Za-z]{16,}")
 
 
 class Scope(StrEnum):
@@ -110,11 +108,6 @@ def id_of(secret: str) -> str:
 def same(one: str, other: str) -> bool:
     """Compare two digests; how long it takes says nothing about them."""
     return hmac.compare_digest(one, other)
-
-
-def mask_keys(text: str) -> str:
-    """A text without the keys in it, and without the robots' tokens."""
-    return mask_tokens(_LOOKS_LIKE_ONE.sub("sl_***", text))
 
 
 class KeyStore:

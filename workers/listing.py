@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job
-from workers.redis_link import RedisLink
 
 _MOST_LOOKS = 1000  # jobs of one page that may turn out not to be wanted: Redis does nothing else meanwhile
 
@@ -52,7 +52,7 @@ class Listing:
             newest = str(behind.created_ms)
         oldest = "-inf" if wanted.since is None else f"{wanted.since * 1000:.0f}"
         found, *place = self._link.run(
-            "list",
+            "jobs/list",
             "sl:jobs" if owner is None else f"sl:jobs:{owner}",
             newest,
             oldest,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import Job, JobState, Lane, parse_target
-from workers.redis_link import RedisLink, translated
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Load:
         """
         if not job.state.waits:
             return Estimate(None, None if job.state is JobState.ENUMERATING else 0.0)
-        standing = job.standing or self._link.run("standing", job.id, job.options.target, job.lane)
+        standing = job.standing or self._link.run("jobs/queue_position", job.id, job.options.target, job.lane)
         rank, jobs, in_lane, interactive, *measured = standing
         rows = min(int(in_lane or 0), (job.queued + job.running) * job.rows_each * max(jobs, 1))
         if job.lane == "bulk":

@@ -13,17 +13,17 @@ from celery import signals
 
 from serving.errors import ShelflineError
 from workers.bell import CeleryBell
-from workers.blobs import check_blobs
 from workers.celery_app import create_celery
 from workers.exits import refuse
 from workers.heartbeat import beat
-from workers.logs import configure_logs
-from workers.metrics.publishing import start_publishing, stop_publishing
-from workers.redis_link import RedisLink
+from workers.io.blobs import check_blobs
+from workers.io.redis_link import RedisLink
 from workers.runtime import Runtime
 from workers.settings import load_settings
 from workers.sweep import Sweep
 from workers.tasks import register_tasks
+from workers.telemetry.logs import configure_logs
+from workers.telemetry.publishing import start_publishing, stop_publishing
 from workers.waking import WakeAfterTask
 
 try:
@@ -57,7 +57,7 @@ def _drain(_number: int, _frame: FrameType | None) -> None:
 def _prepare_pool_process(**_: object) -> None:
     """In a process of a prefork pool, whose tasks run in its main thread."""
     signals.task_prerun.connect(_drain_on_sigterm, weak=False)
-    start_publishing(settings.redis_url)
+    start_publishing(RedisLink(settings.redis_url).run)
     runtime()  # connections now, so that the first image does not wait for them
 
 
@@ -104,6 +104,6 @@ def _check_redis(**_: object) -> None:
 @signals.worker_ready.connect(weak=False)
 def _start_sweep(sender: Any, **_: object) -> None:  # noqa: ANN401  Celery carries no types
     _pools.append(sender.pool)
-    start_publishing(settings.redis_url)
+    start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
     Sweep(link, CeleryBell(link, app), settings).start()

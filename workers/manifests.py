@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from workers.blobs import BlobStore
 from workers.errors import DuplicateIdError, NoImagesError, TooManyImagesError
+from workers.io.blobs import BlobStore
+from workers.io.folders import manifest_line
 from workers.jobs import ImageSource
-from workers.sources import manifest_line
 
 _IN_MEMORY = 1 << 20
 

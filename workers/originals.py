@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from workers.blobs import BlobStore
 from workers.errors import ImageChangedError, ImageMissingError, ItemNotFoundError
+from workers.io.blobs import BlobStore
+from workers.io.folders import read_window
 from workers.jobs import ImageSource
 from workers.references import fetch, fetched_path, is_remote
 from workers.settings import Settings
-from workers.sources import read_window
 from workers.store import JobStore
 
 _WINDOW = 1000  # lines of a manifest that are read at once

@@ -13,13 +13,14 @@ from typing import BinaryIO, cast
 
 from serving.errors import ShelflineError
 from workers import segments
-from workers.blobs import FsspecBlobs
 from workers.catalog import Catalog
 from workers.duty_leases import DutyLease, LeaseLostError
 from workers.errors import StoreUnavailableError
 from workers.formats.parquet import write_parquet
 from workers.formats.registry import FORMATS, FormatName
 from workers.formats.source import ResultSource
+from workers.io.blobs import FsspecBlobs
+from workers.io.locations import check_output
 from workers.jobs import Job
 from workers.labels import Labels
 from workers.outputs import Output
@@ -50,7 +51,7 @@ class OutputWriter:
         Raises OutputError, StoreUnavailableError, LeaseLostError.
         """
         try:
-            output.check(self._settings)  # a folder may have become a link to elsewhere since
+            check_output(output, self._settings)  # a folder may have become a link to elsewhere since
             files = FsspecBlobs(output.folder(job.id))
         except Exception as error:
             raise OutputError(f"The output cannot be opened: {_first_line(error)}.") from error

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from serving.client import ModelClient
-from workers.blobs import BlobStore
 from workers.cache import ResultCache
 from workers.calling import ModelCalls
 from workers.duties import Duties
 from workers.fetcher import Fetcher
+from workers.io.blobs import BlobStore
 from workers.leases import Leases
 from workers.models import Models
 from workers.queue import WorkQueue

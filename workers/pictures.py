@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 import structlog
 
 from workers.annotate import draw, drawable
-from workers.blobs import BlobStore
 from workers.errors import ImageError
+from workers.io.blobs import BlobStore
+from workers.io.folders import read_window
 from workers.jobs import ImageSource, Job
 from workers.originals import stored_ref
 from workers.references import fetch
 from workers.settings import Settings
-from workers.sources import read_window
 
 log = structlog.get_logger(__name__)
 

@@ -23,11 +23,11 @@ from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, 
 from workers.holding import Holding
 from workers.images import Prepared, Tiling, prepare
 from workers.jobs import Lane, Outcome
-from workers.metrics.counted import STAGE_SECONDS
 from workers.parts import Parts
 from workers.queue import MOST_STARTS, Delivery
 from workers.references import fetch
 from workers.setbacks import Setbacks
+from workers.telemetry.metrics import STAGE_SECONDS
 from workers.work import Row, Work
 
 log = structlog.get_logger(__name__)

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import ImageSource, JobOptions, Lane
-from workers.metrics.counted import HAND_BACKS
-from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
+from workers.telemetry.metrics import HAND_BACKS
 
 MOST_STARTS = 3  # an image that was being processed at so many deaths of its worker is what kills it
 WINDOW_BATCHES = 4  # so many batches' images of a job wait in a lane at most
@@ -93,14 +93,14 @@ class WorkQueue:
         late = most if interactive is None else interactive
         due = False
         while True:
-            answer = json.loads(self._link.run("claim", target, self.consumer, late, most, kept, self._window))
+            answer = json.loads(self._link.run("lanes/claim", target, self.consumer, late, most, kept, self._window))
             due = due or answer["due"]
             if answer["items"] or not answer["more"]:  # else it met nothing but images that nobody waits for
                 return Claim([_delivery(item) for item in answer["items"]], due, answer["more"])
 
     def waits(self, target: str, lane: Lane) -> bool:
         """Whether an image of a lane waits that nobody has claimed; unlike a claim it writes nothing to the disk."""
-        return bool(self._link.run("waiting", target, lane))
+        return bool(self._link.run("lanes/has_unclaimed", target, lane))
 
     def take_over(self, target: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
         """Take images that make `most` rows, whose worker gave no sign of life for a lease.
@@ -111,7 +111,7 @@ class WorkQueue:
         return [
             _delivery(item)
             for item in json.loads(
-                self._link.run("takeover", target, self.consumer, self._lease_ms, most, *mine),
+                self._link.run("lanes/takeover", target, self.consumer, self._lease_ms, most, *mine),
             )
         ]
 
@@ -121,11 +121,11 @@ class WorkQueue:
         Returns those that are no longer this consumer's, or whose result nobody waits for any more.
         """
         flat = [part for one in deliveries for part in (*one.held, one.job, one.index, one.attempt, one.starts)]
-        return _held(self._link.run("start", self.consumer, *flat))
+        return _held(self._link.run("lanes/start", self.consumer, *flat))
 
     def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Extend the lease of what is still this consumer's; returns what is not."""
-        return _held(self._link.run("renew", self.consumer, *(part for one in held for part in one)))
+        return _held(self._link.run("lanes/renew", self.consumer, *(part for one in held for part in one)))
 
     def pause(self, target: str, seconds: float) -> None:
         """Open the breaker: for so long nobody claims images of the target."""
@@ -140,11 +140,11 @@ class WorkQueue:
         if deliveries:
             HAND_BACKS.add(by=len(deliveries))
             flat = [part for one in deliveries for part in (*one.held, int(started), int(fault), "")]
-            self._link.run("handback", self.consumer, *flat)
+            self._link.run("lanes/handback", self.consumer, *flat)
 
     def hand_on(self, delivery: Delivery, ref: str) -> bool:
         """Put an image that was not started back into its lane with another reference; says whether it is there."""
-        return bool(self._link.run("handback", self.consumer, *delivery.held, 0, 0, ref))
+        return bool(self._link.run("lanes/handback", self.consumer, *delivery.held, 0, 0, ref))
 
     def is_gone(self, delivery: Delivery) -> bool:
         """Whether the image's job was deleted."""
@@ -164,4 +164,4 @@ def _held(answer: Iterable[str]) -> set[tuple[str, str]]:
 
 def _delivery(item: dict[str, object]) -> Delivery:
     options = JobOptions.from_json(str(item.pop("options")))
-    return Delivery(options=options, **item)  # type: ignore[arg-type]  # written by scripts/common.lua
+    return Delivery(options=options, **item)  # type: ignore[arg-type]  # written by lib/lanes.lua

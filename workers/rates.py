@@ -12,7 +12,7 @@ from limits import RateLimitItem, parse_many
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from workers.redis_link import RedisLink, translated
+from workers.io.redis_link import RedisLink, translated
 
 _MOST = 1_000_000_000
 

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from workers.blobs import BlobStore, bounded
 from workers.errors import (
     ArchiveEntryError,
     FetchBlockedError,
@@ -24,9 +23,10 @@ from workers.errors import (
     SourceNotAllowedError,
     SourceUnreadableError,
 )
-from workers.locations import read_location
+from workers.io.blobs import BlobStore, bounded
+from workers.io.folders import within_roots
+from workers.io.locations import read_location
 from workers.settings import Settings
-from workers.sources import within_roots
 
 _READS, _PAUSE_SECONDS = 3, 0.1  # of a file that changes while it is read
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from workers.errors import IdempotencyInFlightError, IdempotencyMismatchError, StoreUnavailableError
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 
 _LEASE_SECONDS = 60.0  # that a request which died keeps its key from the next
 _RENEW_SECONDS = 10.0
@@ -57,12 +57,14 @@ class Reservations:
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back, since its request failed."""
         try:
-            self._link.run("release", reservation.key, reservation.token)
+            self._link.run("requests/release", reservation.key, reservation.token)
         except StoreUnavailableError:
             return  # then its lease ends
 
     def _ask(self, reservation: Reservation) -> list[str]:
-        answer: list[str] = self._link.run("reserve", reservation.key, reservation.token, int(_LEASE_SECONDS * 1000))
+        answer: list[str] = self._link.run(
+            "requests/reserve", reservation.key, reservation.token, int(_LEASE_SECONDS * 1000)
+        )
         if answer[0] == "in_flight":
             raise IdempotencyInFlightError(
                 "A request with this Idempotency-Key is being accepted: ask again in a few seconds."

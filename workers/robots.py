@@ -21,9 +21,6 @@ RESERVED: Final = frozenset({"", "docs", "healthz", "metrics", "openapi.json", "
 
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,200}")
-# In a query as it was sent: any character of the name may be percent-encoded.
-_NAME = "".join(f"(?:{one}|%{ord(one):02x})" for one in "access_token")
-_TOKEN_IN_TEXT = re.compile(rf"({_NAME}(?:=|%3d))[^&\s\"]*", re.IGNORECASE)
 
 
 def checked_rate(text: str) -> str:
@@ -121,8 +118,3 @@ def checked_robots(robots: Sequence[Robot], served: Sequence[str]) -> None:
             raise ValueError(f"two robots have the path {robot.path}")
         if robot.model is not None and robot.model not in served:
             raise ValueError(f"robot {number} has the model {robot.model!r}, which is not in SHELFLINE_MORE_MODELS")
-
-
-def mask_tokens(text: str) -> str:
-    """A text without the robots' tokens that stand in the addresses in it."""
-    return _TOKEN_IN_TEXT.sub(r"\1***", text)

@@ -13,7 +13,6 @@ import structlog
 from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
 from workers.bell import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryBell, ring_key
-from workers.blobs import FsspecBlobs
 from workers.cache import ResultCache
 from workers.calling import ModelCalls
 from workers.catalog import Catalog
@@ -22,16 +21,17 @@ from workers.duties import MOST_DUTIES, Duties
 from workers.errors import StoreUnavailableError
 from workers.fetcher import Fetcher
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink, translated
 from workers.leases import Leases
-from workers.metrics.counted import RPC_ERRORS
 from workers.models import Models
 from workers.parts import Parts
 from workers.pipeline import Pipeline
 from workers.queue import WorkQueue, breaker_key
-from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 from workers.store import JobStore
-from workers.tracing import open_tracer
+from workers.telemetry.metrics import RPC_ERRORS
+from workers.telemetry.tracing import open_tracer
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +123,10 @@ class Runtime:
         To end it and begin anew costs the model some 0.4 s without work, measured.
         """
         try:
-            if self._link.run("others", target, UPKEEP_QUEUE) or self._models.current(target).version != version:
+            if (
+                self._link.run("lanes/others_waiting", target, UPKEEP_QUEUE)
+                or self._models.current(target).version != version
+            ):
                 return False
             self._seen()
             if self._settings.served_models == (target,):

@@ -6,15 +6,15 @@ import gzip
 import io
 from collections.abc import Iterator, Mapping
 
-from workers.blobs import BlobStore
 from workers.errors import ImageMissingError, JobGoneError
 from workers.indexes import Indexes, Range
+from workers.io.blobs import BlobStore
+from workers.io.folders import read_window
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import ImageSource, Job, JobState
-from workers.redis_link import RedisLink, translated
 from workers.results import given_up
-from workers.sources import read_window
 
-SEGMENT = 1000  # images; also in scripts/common.lua
+SEGMENT = 1000  # images; also in lib/constants.lua
 _PAGE = 100  # results of one read from Redis
 _MOST_BYTES = 1 << 30  # of a sealed segment
 _MOST_LOOKS = 5000  # of one script: Redis does nothing else meanwhile
@@ -51,7 +51,7 @@ class Segments:
         found: list[Range] = []
         while asked.ranges:
             flat = [edge for one in asked.ranges for edge in one]
-            answer = self._link.run("finished", job_id, "first" if first else "all", _MOST_LOOKS, *flat)
+            answer = self._link.run("results/settled_ranges", job_id, "first" if first else "all", _MOST_LOOKS, *flat)
             if answer is None:
                 raise JobGoneError(f"The job {job_id} was deleted, with its results.")
             edges, behind = answer
@@ -85,7 +85,7 @@ class Segments:
             if job.total > SEGMENT:
                 self._seal(job.id, number, results | missing)
             elif missing:
-                self._link.run("fill", job.id, *(part for line in missing.items() for part in line))
+                self._link.run("results/fill_given_up", job.id, *(part for line in missing.items() for part in line))
 
     def _open(self, job_id: str, number: int) -> dict[str, str] | None:
         """The results of a segment that is not sealed; None where it is, or where the job is over or gone."""
@@ -101,7 +101,7 @@ class Segments:
         lines = "".join(f"{results[index]}\n" for index in sorted(results, key=int))
         content = gzip.compress(lines.encode("utf-8", "surrogatepass"), compresslevel=6, mtime=0)
         self._blobs.write(_sealed_path(job_id, number), io.BytesIO(content))
-        self._link.run("seal", job_id, number)
+        self._link.run("results/seal_segment", job_id, number)
 
     def _sealed(self, job_id: str, number: int) -> list[str]:
         try:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from workers.bell import DETECT_QUEUE, RING_SECONDS
-from workers.blobs import BlobStore
 from workers.errors import (
     IdempotencyInFlightError,
     JobGoneError,
@@ -19,10 +18,11 @@ from workers.errors import (
 )
 from workers.finished import FinishedListener
 from workers.indexes import Indexes
+from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import ImageSource, Job, JobState, NewJob, Outcome, is_id
 from workers.limits import limits, refused
 from workers.load import Load
-from workers.redis_link import RedisLink, translated
 from workers.reservations import Reservation
 from workers.segments import Segments
 from workers.settings import Settings
@@ -90,7 +90,7 @@ class JobStore:
         flat = [part for source in first for part in source.fields]
         # Numbers as text: Lua would write them as floats.
         texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
-        verdict, *details = self._link.run("create", json.dumps(texts), *flat)
+        verdict, *details = self._link.run("jobs/create", json.dumps(texts), *flat)
         if verdict == "full":
             raise refused(self._load, job.options.target, *details)
         if verdict == "parent_gone":
@@ -111,7 +111,7 @@ class JobStore:
         """
         one = limits(self._settings, 1, 1, job.owner, job.quota)
         verdict, *details = self._link.run(
-            "draft", json.dumps(one), int(self._settings.upload_grace_seconds * 1000), *job.paths
+            "jobs/draft", json.dumps(one), int(self._settings.upload_grace_seconds * 1000), *job.paths
         )
         if verdict == "full":
             raise refused(self._load, job.options.target, *details)
@@ -119,7 +119,7 @@ class JobStore:
     def give_up(self, job: NewJob) -> None:
         """Have what was stored deleted soon, since no job will come of it."""
         with suppress(StoreUnavailableError):  # then it is deleted in time
-            self._link.run("draft", "[]", 0, *job.paths)
+            self._link.run("jobs/draft", "[]", 0, *job.paths)
 
     def get(self, job_id: str) -> Job:
         """The job as one atomic read finds it; raises JobNotFoundError, or JobGoneError where it was deleted."""
@@ -211,14 +211,14 @@ class JobStore:
         for one in outcomes:
             version = "" if one.model_version is None else one.model_version
             flat += [one.stream, one.entry, one.job, one.index, one.attempt, one.state, version, one.result, one.rows]
-        return bool(self._link.run("settle", *flat)[1])
+        return bool(self._link.run("results/settle", *flat)[1])
 
     def cancel(self, job_id: str) -> Job:
         """Give up what is unfinished; what is being processed may still come to its result.
 
         Does nothing to a job that is being canceled or was. Raises JobNotFoundError; JobStateError where it is over.
         """
-        state = self._link.run("cancel", job_id, "canceled") if is_id("job", job_id) else None
+        state = self._link.run("jobs/cancel", job_id, "canceled") if is_id("job", job_id) else None
         if state is None:
             raise self._missing(job_id)
         job = self.get(job_id)
@@ -233,7 +233,7 @@ class JobStore:
         """
         state = None
         if is_id("job", job_id):
-            state = self._link.run("delete", job_id, REMEMBERED_SECONDS * 1000, "over")
+            state = self._link.run("jobs/delete", job_id, REMEMBERED_SECONDS * 1000, "over")
         if state is None:
             missing = self._missing(job_id)
             if isinstance(missing, JobGoneError):

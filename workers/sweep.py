@@ -9,7 +9,7 @@ import structlog
 from serving.errors import ShelflineError
 from workers.bell import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, CeleryBell
 from workers.catalog import Catalog
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Sweep:
 
         Returns after how many seconds to look again.
         """
-        models, overdue = self._link.run("sweep", self._lease_ms)
+        models, overdue = self._link.run("lanes/sweep", self._lease_ms)
         for model in models:
             self._bell.ring(model)
         if overdue:

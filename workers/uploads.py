@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workers.blobs import BlobStore
 from workers.errors import ImageError
+from workers.io.blobs import BlobStore
 from workers.jobs import ImageSource
 from workers.origins import Part
 from workers.references import failed_ref

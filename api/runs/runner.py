@@ -16,7 +16,7 @@ from api.runs.journal import Journal, Part
 from api.runs.lines import SUCCEEDED, writing
 from api.runs.sending import Sender, Sent, Sharing
 from serving.errors import ShelflineError
-from workers.sources import printable
+from workers.io.folders import printable
 
 SENDING = 4  # uploads at once
 AHEAD = 8  # parts that are sent or at work; each is a job, and they share the workers

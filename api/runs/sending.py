@@ -21,7 +21,7 @@ from api.runs.lines import writing
 from api.runs.photos import Photo, open_photo
 from serving.errors import ShelflineError
 from workers.documents import JobDocument
-from workers.sources import printable
+from workers.io.folders import printable
 
 REFERENCED_IMAGES = 25_000  # of one job: well below what a manifest may have
 UPLOADED_IMAGES = 500

@@ -357,7 +357,7 @@ def test_a_process_of_the_stack_that_dies(shell: Shell) -> None:
         lambda: any("valkey-server" in command and "--version" not in command for command in _commands(shell)), 120
     )
     for one, command in shell.processes().items():
-        if "-m workers.embedded_redis" in command and not command.startswith("/bin/sh"):
+        if "-m workers.io.embedded_redis" in command and not command.startswith("/bin/sh"):
             one.kill()
 
     _, err = process.communicate()

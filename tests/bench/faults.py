@@ -22,8 +22,8 @@ from tests.celery_worker import CeleryWorker
 from tests.integration.workers.conftest import POOLS, Worker, complete, photo, ringing, under_way
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer, wait_until
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 LEASE = 5.0

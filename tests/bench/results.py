@@ -21,8 +21,8 @@ from tests.support import RedisServer
 from tests.web_server import web_server
 from workers.catalog import Catalog, Published
 from workers.formats.registry import FormatName
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 RESULTS = 100_000

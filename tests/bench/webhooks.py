@@ -21,11 +21,11 @@ from tests.integration.workers.webhooks.conftest import Receiver
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer
 from workers.bell import CeleryBell
-from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
 from workers.intake import Intake
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job, JobOptions
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
 from workers.terms import Terms

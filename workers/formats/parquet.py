@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 from collections.abc import Iterator
@@ -14,11 +13,6 @@ from workers.formats.table import COLUMNS, detection_rows
 _ROWS = 10_000  # of a row group: what stands in memory at once
 _WHOLE = {"index", "width", "height", "model_version"}
 _REAL = {"score", "xmin", "ymin", "xmax", "ymax"}
-
-
-def can_write() -> bool:
-    """Whether the package is installed."""
-    return importlib.util.find_spec("pyarrow") is not None
 
 
 def write_parquet(source: ResultSource, out: BinaryIO) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from workers.errors import ArchiveEntryError, ArchiveError, ArchiveTooLargeError, ImageTooLargeError
+from workers.io.folders import is_image_name, printable
 from workers.origins import Part, sha256
 from workers.references import failed_ref
 from workers.settings import Settings
-from workers.sources import is_image_name, printable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -24,12 +24,12 @@ from workers.errors import (
     SourceNotAllowedError,
     SourceUnreadableError,
 )
-from workers.locations import allowed_location, read_location
+from workers.io.folders import allowed_folder, printable, within_roots
+from workers.io.locations import allowed_location, read_location
+from workers.io.urls import parse_http_url
 from workers.origins import Part, sha256
 from workers.references import file_ref
 from workers.settings import Settings
-from workers.sources import allowed_folder, printable, within_roots
-from workers.urls import parse_http_url
 
 FIELDS = ("path", "url", "name", "custom_id")
 MAX_CUSTOM_ID_CHARS = 256

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 from workers.errors import FolderNotFoundError, NoImagesError
-from workers.locations import check_location
+from workers.io.folders import allowed_folder
+from workers.io.locations import check_location
 from workers.origins import Origin
 from workers.origins.manifest import Manifest, check_manifest_bytes, check_manifest_file, open_manifest
 from workers.origins.simple import Folder, Location
 from workers.selection import Selection
 from workers.settings import Settings
-from workers.sources import allowed_folder
 
 Kind = Literal["folder", "location", "manifest"]
 EVERYTHING = Selection()

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from workers.errors import ImageMissingError
-from workers.locations import list_images
+from workers.io.folders import printable, walk_images
+from workers.io.locations import list_images
+from workers.io.urls import parse_http_url
 from workers.origins import Part, sha256
 from workers.references import failed_ref, file_ref
-from workers.sources import printable, walk_images
-from workers.urls import parse_http_url
 
 
 class Files:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from workers.errors import DeliveryNotFoundError, WebhookStateError
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import Job
-from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 from workers.webhooks.hooks import DeliveryId, Event, Webhook
 
@@ -101,7 +101,9 @@ class Deliveries:
 
     def again(self, delivery: DeliveryId) -> None:
         """Deliver something once more, with a new schedule; raises DeliveryNotFoundError, WebhookStateError."""
-        line, verdict = self._link.run("delivery_again", delivery.job, delivery.hook, delivery.event, self._most)
+        line, verdict = self._link.run(
+            "webhooks/delivery_again", delivery.job, delivery.hook, delivery.event, self._most
+        )
         if verdict == "unknown":
             raise unknown_delivery(str(delivery))
         if verdict == "disabled":

@@ -22,7 +22,7 @@ _STOP_SECONDS = 3.0  # that a sender which stops waits for what is under way
 class Dispatcher:
     """Claims what is due and has it attempted, each in a thread of its own.
 
-    A line has more places the longer it answers quickly (`window` in scripts/outbox.lua); those with one only, since
+    A line has more places the longer it answers quickly (`window` in lib/outbox.lua); those with one only, since
     they are slow or fail, have half of all places together. Threads are daemons: an attempt that a stop cuts off is
     made again, with the same id, when its lease is over.
     """

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from workers.errors import WebhookNotFoundError, WebhookStateError
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import is_id, new_id
-from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 from workers.webhooks.deliveries import Attempt
 from workers.webhooks.hooks import Event, Webhook, WebhookFormat
@@ -136,7 +136,9 @@ class Endpoints:
 
     def _change(self, endpoint_id: str, **fields: object) -> None:
         flat = [part for field in fields.items() for part in field]
-        if not is_id("wh", endpoint_id) or not self._link.run("delivery_endpoint", endpoint_id, self._most, *flat):
+        if not is_id("wh", endpoint_id) or not self._link.run(
+            "webhooks/delivery_endpoint", endpoint_id, self._most, *flat
+        ):
             raise unknown_webhook(endpoint_id)
 
     def _read(self, ids: list[str]) -> list[Endpoint]:

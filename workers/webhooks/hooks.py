@@ -82,7 +82,7 @@ class Webhook:
         return "url_" + hashlib.sha256(f"{owner}\0{self.url}".encode()).hexdigest()[:32]
 
     def stored(self, owner: str) -> dict[str, str]:
-        """As scripts/create.lua takes it."""
+        """As scripts/jobs/create.lua takes it."""
         return {
             "url": self.url,
             "events": ",".join(self.events),

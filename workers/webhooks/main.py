@@ -12,15 +12,15 @@ from celery import signals
 
 from serving.errors import ShelflineError
 from workers.bell import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryBell
-from workers.blobs import FsspecBlobs, check_blobs
 from workers.celery_app import create_celery
 from workers.errors import StoreUnavailableError
 from workers.exits import refuse
 from workers.heartbeat import beat
-from workers.logs import configure_logs
-from workers.metrics.publishing import start_publishing
-from workers.redis_link import RedisLink
+from workers.io.blobs import FsspecBlobs, check_blobs
+from workers.io.redis_link import RedisLink
 from workers.settings import load_settings
+from workers.telemetry.logs import configure_logs
+from workers.telemetry.publishing import start_publishing
 from workers.webhooks.dispatch import Dispatcher, Watch
 from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
@@ -68,7 +68,7 @@ def _close(**_: object) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _start_watch(**_: object) -> None:
-    start_publishing(settings.redis_url)
+    start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
     bell = CeleryBell(link, app)
     Watch(Outbox(link, settings), lambda: bell.ring_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)).start()

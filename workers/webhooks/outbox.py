@@ -1,4 +1,4 @@
-"""The outbox of webhooks in Redis: what is due is leased, attempted and recorded. See scripts/outbox.lua."""
+"""The outbox of webhooks in Redis: what is due is leased, attempted and recorded. See lib/outbox.lua."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workers.io.redis_link import RedisLink, translated
 from workers.jobs import Job
-from workers.redis_link import RedisLink, translated
 from workers.settings import Settings
 from workers.webhooks.hooks import DeliveryId, Webhook
 
-_TEST = "test"  # in place of a job; also in scripts/outbox.lua
+_TEST = "test"  # in place of a job; also in lib/outbox.lua
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class DueDelivery:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What came of an attempt, as scripts/delivery_record.lua takes it; `pause` None: this was the last."""
+    """What came of an attempt, as scripts/webhooks/delivery_record.lua takes it; `pause` None: this was the last."""
 
     verdict: str
     pace: str
@@ -88,7 +88,7 @@ class Outbox:
 
     def claim(self, most: int, slow: int) -> list[DueDelivery]:
         """Lease up to `most` due deliveries, of lines that are known to be slow or to fail up to `slow`."""
-        found = self._link.run("delivery_claim", self._lease_ms, most, self._most, slow, self._retention_ms)
+        found = self._link.run("webhooks/delivery_claim", self._lease_ms, most, self._most, slow, self._retention_ms)
         return [
             DueDelivery(line, member, lease, bool(of_slow), int(attempts), *map(_mapping, hashes))
             for line, member, lease, of_slow, attempts, *hashes in found
@@ -97,7 +97,7 @@ class Outbox:
     def record(self, due: DueDelivery, found: Recorded) -> None:
         """Record an attempt, and what follows from it; nothing where the lease went to another."""
         self._link.run(
-            "delivery_record",
+            "webhooks/delivery_record",
             due.line,
             due.member,
             due.lease,

@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workers.blobs import BlobStore
 from workers.catalog import Catalog
 from workers.documents import JobDocument, job_document, rfc3339, urls_at
 from workers.errors import JobGoneError
+from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job
 from workers.labels import Labels
 from workers.load import Load
-from workers.redis_link import RedisLink
 from workers.segments import Segments
 from workers.webhooks.bodies import baidu_batch_text, baidu_text, envelope, item_data, job_data
 from workers.webhooks.hooks import DeliveryId, Event, WebhookFormat

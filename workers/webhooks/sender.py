@@ -6,12 +6,12 @@ import time
 
 import structlog
 
-from workers.blobs import BlobStore
 from workers.errors import JobGoneError, OutboundBlockedError, OutboundFailedError, StoreUnavailableError
-from workers.guarded_http import Answer, Guard, Limits, send
-from workers.metrics.counted import DELIVERIES
-from workers.redis_link import RedisLink
+from workers.io.blobs import BlobStore
+from workers.io.guarded_http import Answer, Guard, Limits, send
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
+from workers.telemetry.metrics import DELIVERIES
 from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
 from workers.webhooks.rendering import Renderer
 from workers.webhooks.signing import signed_headers

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, Literal
 
-from workers.guarded_http import Answer
+from workers.io.guarded_http import Answer
 from workers.webhooks.hooks import WebhookFormat
 
 Pace = Literal["quick", "fair", "slow"]
@@ -36,7 +36,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """As scripts/delivery_record.lua has it."""
+        """As scripts/webhooks/delivery_record.lua has it."""
         return "delivered" if self.delivered else "gone" if self.gone else "failed"
 
 

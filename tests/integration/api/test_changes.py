@@ -11,11 +11,11 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from workers.backend import Backend, open_backend
-from workers.blobs import FsspecBlobs
 from workers.duties import Duties
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Outcome
 from workers.queue import WorkQueue
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 

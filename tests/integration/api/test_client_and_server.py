@@ -24,8 +24,8 @@ from tests.job_bench import JobBench
 from tests.support import RedisServer
 from tests.web_server import PROJECT, web_server
 from workers.formats.registry import FormatName
+from workers.io.redis_link import RedisLink
 from workers.jobs import JobState
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 Server = tuple[str, int]

@@ -23,15 +23,14 @@ from api.make_openapi import PATH
 from api.plan import free_ports
 from api.waiting import WaitingRoom
 from workers.backend import open_backend
-from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.errors import ItemNotFoundError
-from workers.formats import parquet
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Outcome, new_id
 from workers.keys import KeyStore, KeyTerms, Scope, new_secret
 from workers.originals import Originals
 from workers.queue import WorkQueue
-from workers.redis_link import RedisLink
 from workers.reservations import Reservations
 from workers.settings import Settings
 from workers.webhooks.endpoints import MOST_ENDPOINTS
@@ -179,7 +178,7 @@ def _with_output(url: str, **settings: Any) -> Callable[[Lab], TestResponse]:
         lab.settings = lab.settings.model_copy(update={"output_prefixes": ("memory://out",)})
         lab.http = lab.client()
         job = lab.job("failed", fields={"output_url": "memory://out", "output_formats": "parquet"})
-        lab.patch.setattr(parquet, "can_write", lambda: False)
+        lab.patch.setattr("workers.io.locations.find_spec", lambda _name: None)
         return lab.call(http=lab.client(output_prefixes=settings and ("memory://out",)), job=job)
 
     return call

@@ -15,8 +15,8 @@ from api.gate import UnderWay
 from api.refusals import ConcurrencyLimitedError
 from workers.backend import Backend, open_backend
 from workers.errors import StoreUnavailableError
+from workers.io.redis_link import RedisLink
 from workers.keys import KeyStore, KeyTerms, Scope
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 JOB = f"/v1/jobs/job_{0:032x}"

@@ -20,8 +20,9 @@ from api.errors import ApiError
 from api.state import StackRecord, StackState
 from tests.support import RedisServer, free_port, wait_until
 from tests.web_server import answers, sent_raw
-from workers.keys import KeyStore, mask_keys, new_secret
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
+from workers.keys import KeyStore, new_secret
+from workers.telemetry.masking import mask_keys
 
 PROJECT = Path(__file__).resolve().parents[3]
 ADMIN = "sl_" + "0f" * 16

@@ -18,7 +18,7 @@ from api.waiting import LONG_POLLS
 from tests.job_bench import JobBench
 from tests.support import RedisServer
 from tests.web_server import web_server
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
 Server = tuple[str, int]

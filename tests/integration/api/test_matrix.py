@@ -15,12 +15,12 @@ from werkzeug.routing import Rule
 from api.app import create_app
 from api.scopes import PUBLIC, SCOPES, scope_of
 from workers.backend import Backend, open_backend
-from workers.blobs import FsspecBlobs
 from workers.duties import Duties
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Outcome
 from workers.keys import KeyStore, KeyTerms, Scope, new_secret
 from workers.queue import WorkQueue
-from workers.redis_link import RedisLink
 from workers.robots import COURSE_PATH
 from workers.settings import Settings
 from workers.webhooks.hooks import Webhook

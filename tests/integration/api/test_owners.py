@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from api.access import Caller, bind_caller
 from api.app import create_app
 from workers.backend import Backend
-from workers.blobs import FsspecBlobs
 from workers.duties import Duties
-from workers.redis_link import RedisLink
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
 

@@ -23,12 +23,12 @@ from api.errors import BusyError
 from api.events import job_events
 from api.showing import shown
 from workers.backend import Backend
-from workers.blobs import FsspecBlobs
 from workers.duties import Duties
 from workers.indexes import Indexes
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Outcome
 from workers.queue import WorkQueue
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 BOX = {"ymin": 4.0, "xmin": 4.0, "ymax": 20.0, "xmax": 24.0}

@@ -22,7 +22,7 @@ from api.errors import ApiError, ConnectionFailedError
 from api.plan import free_ports
 from tests.support import pings, wait_until
 from tests.web_server import answers
-from workers.embedded_redis import find_server
+from workers.io.embedded_redis import find_server
 
 pytestmark = pytest.mark.process
 
@@ -56,7 +56,7 @@ def _ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 def redis_url(tmp_path: Path) -> Iterator[str]:
     """The project's embedded Redis."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "workers.embedded_redis", "--port", str(port), "--dir", str(tmp_path / "redis")]
+    command = [sys.executable, "-m", "workers.io.embedded_redis", "--port", str(port), "--dir", str(tmp_path / "redis")]
     process = subprocess.Popen(command, cwd=PROJECT)
     yield f"redis://127.0.0.1:{port}/0"
     process.terminate()
@@ -155,7 +155,7 @@ def test_an_upload_that_breaks_off(url: str) -> None:
 def test_the_embedded_redis_waits_for_its_clients(tmp_path: Path) -> None:
     """Signalled with the others, it ends after them: they have work to hand back. Then its data is on disk."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "workers.embedded_redis", "--port", str(port), "--dir", str(tmp_path / "r")]
+    command = [sys.executable, "-m", "workers.io.embedded_redis", "--port", str(port), "--dir", str(tmp_path / "r")]
     for expected in (None, "kept"):
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
             client = redis.Redis(port=port, decode_responses=True)
@@ -175,7 +175,7 @@ def test_the_embedded_redis_waits_for_its_clients(tmp_path: Path) -> None:
 def test_the_embedded_redis_dies_with_its_wrapper(tmp_path: Path) -> None:
     """A wrapper that is killed with -9 leaves no server behind."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "workers.embedded_redis", "--port", str(port), "--dir", str(tmp_path)]
+    command = [sys.executable, "-m", "workers.io.embedded_redis", "--port", str(port), "--dir", str(tmp_path)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
         with redis.Redis(port=port) as client:
             wait_until(lambda: pings(client), 60)
@@ -194,7 +194,7 @@ def test_an_embedded_redis_that_cannot_start(tmp_path: Path, what: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1] if what == "port" else free_ports(1)[0]
         folder = tmp_path / ("file" if what == "folder" else "r")
-        command = [sys.executable, "-m", "workers.embedded_redis", "--port", str(port), "--dir", str(folder)]
+        command = [sys.executable, "-m", "workers.io.embedded_redis", "--port", str(port), "--dir", str(folder)]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2

@@ -13,9 +13,9 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from workers.backend import Backend, open_backend
+from workers.io.redis_link import RedisLink
 from workers.keys import KeyStore, KeyTerms, Scope
 from workers.queue import WorkQueue
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.webhooks.hooks import Event, Webhook, WebhookFormat, new_secret
 from workers.webhooks.outbox import DueDelivery, Outbox, Recorded, webhook_of

@@ -17,8 +17,8 @@ from api.cli import app
 from api.errors import ApiError, UsageError
 from tests.support import RedisServer
 from tests.web_server import web_server
-from workers.blobs import FsspecBlobs
-from workers.redis_link import RedisLink
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.hooks import new_secret

@@ -16,13 +16,14 @@ from PIL import Image
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import SLOWNESS, wait_until
-from workers import redis_link, segments
+from workers import segments
 from workers.bell import CeleryBell
-from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
 from workers.intake import Intake
+from workers.io import redis_link
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job, JobOptions, JobState
-from workers.redis_link import RedisLink
 from workers.runtime import Runtime
 from workers.settings import Settings
 from workers.store import JobStore
@@ -185,11 +186,10 @@ def under_way(front: Worker, job: Job, images: int) -> None:
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of a few images, so that a small job is sealed like a large one."""
     source = redis_link._source
+    assert "local SEGMENT = 1000" in source("lib/constants")
 
     def smaller(name: str) -> str:
-        text = source(name)
-        assert "local SEGMENT = 1000" in text
-        return text.replace("local SEGMENT = 1000", f"local SEGMENT = {SMALL_SEGMENT}")
+        return source(name).replace("local SEGMENT = 1000", f"local SEGMENT = {SMALL_SEGMENT}")
 
     monkeypatch.setattr(redis_link, "_source", smaller)
     monkeypatch.setattr(segments, "SEGMENT", SMALL_SEGMENT)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 
 
 class StoppedError(BaseException):

@@ -15,8 +15,8 @@ import pytest
 from tests.integration.workers.conftest import Worker, photo
 from tests.scripted_server import ScriptedServer
 from workers import cache
-from workers.blobs import FsspecBlobs
 from workers.errors import StoreUnavailableError
+from workers.io.blobs import FsspecBlobs
 from workers.jobs import Job, JobOptions, JobState
 
 PHOTOS = [photo(number) for number in range(10)]

@@ -19,8 +19,8 @@ from tests.support import RedisServer, free_port
 from workers import doctor
 from workers.doctor import Finding, examine
 from workers.health import WORKER_SEEN_KEY
+from workers.io.redis_link import RedisLink
 from workers.keys import KeyStore, KeyTerms
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 

@@ -13,8 +13,8 @@ import pytest
 from tests.integration.workers.test_queue import Bench
 from tests.support import wait_until
 from workers.errors import StoreUnavailableError
+from workers.io.redis_link import RedisLink
 from workers.jobs import JobOptions, JobState
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 SHORT, LONG = 20, 60_000  # ms
@@ -32,7 +32,7 @@ def lease(bench: Bench, milliseconds: int) -> tuple[str, str]:
     found: list[Any] = []
 
     def look() -> bool:
-        found[:] = bench.link.run("lease_duty", milliseconds) or []
+        found[:] = bench.link.run("duties/lease_duty", milliseconds) or []
         return bool(found)
 
     wait_until(look)
@@ -46,9 +46,9 @@ def test_a_late_doer_does_not_end_anothers_duty(bench: Bench) -> None:
     duty, late = lease(bench, SHORT)
     again, other = lease(bench, LONG)
     assert duty == again == f"topup:{job.id}"
-    bench.link.run("end_duty", duty, late)
+    bench.link.run("duties/end_duty", duty, late)
     assert bench.link.client.zscore("sl:due", duty) == float(other)
-    bench.link.run("end_duty", duty, other)
+    bench.link.run("duties/end_duty", duty, other)
     assert bench.link.client.zscore("sl:due", duty) is None
 
 
@@ -59,8 +59,8 @@ def test_what_is_claimed_during_a_top_up_makes_it_due_again(bench: Bench) -> Non
     duty, mine = lease(bench, LONG)
     assert bench.one.claim("default", 8).duty_due is False
     eight = [part for number in range(8) for part in (f"{number}.jpg", "blob:x", "")]
-    assert bench.link.run("topup", duty, mine, job.id, 32, 32, 0, *eight) == 1
-    assert bench.link.run("lease_duty", LONG)[0] == duty
+    assert bench.link.run("lanes/topup", duty, mine, job.id, 32, 32, 0, *eight) == 1
+    assert bench.link.run("duties/lease_duty", LONG)[0] == duty
 
 
 def test_a_segment_that_comes_while_its_jobs_blobs_are_deleted_goes_too(bench: Bench) -> None:
@@ -69,7 +69,7 @@ def test_a_segment_that_comes_while_its_jobs_blobs_are_deleted_goes_too(bench: B
     bench.link.client.zadd("sl:due", {"purge:jobs/job_0": 1})
     duty, mine = lease(bench, LONG)
     bench.store._segments._seal("job_0", 0, {"0": "{}"})
-    bench.link.run("end_duty", duty, mine)
+    bench.link.run("duties/end_duty", duty, mine)
     assert bench.blobs._files.exists(bench.blobs._path(path))
     bench.duties.run_due()
     assert not bench.blobs._files.exists(bench.blobs._path(path))

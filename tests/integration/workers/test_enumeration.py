@@ -13,11 +13,11 @@ import pytest
 
 from tests.integration.workers.conftest import Worker, photo
 from workers import references
-from workers.blobs import bounded
 from workers.errors import ImageChangedError, JobStateError, NoImagesError
+from workers.io.blobs import bounded
+from workers.io.folders import FoundFile, walk_images
 from workers.jobs import Job, JobOptions, JobState
 from workers.selection import Selection
-from workers.sources import FoundFile, walk_images
 
 OPTIONS = JobOptions("default")
 

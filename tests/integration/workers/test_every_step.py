@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_until
-from workers.blobs import FsspecBlobs
 from workers.intake import Intake
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job, JobOptions, JobState
 from workers.outputs import Output
-from workers.redis_link import RedisLink
 from workers.runtime import Runtime
 from workers.store import JobStore
 from workers.terms import Terms
@@ -50,7 +50,7 @@ def finish(worker: Worker, job: Job) -> None:
     lease = int(worker.settings.lease_seconds * 1000)
 
     def step() -> bool:
-        models, overdue = worker.link.run("sweep", lease)
+        models, overdue = worker.link.run("lanes/sweep", lease)
         if models:
             other.detect("default")
         if overdue:

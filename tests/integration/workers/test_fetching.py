@@ -198,7 +198,7 @@ def test_a_job_that_is_deleted_meanwhile(make_fetching: Callable[..., Worker], w
     job = submit(worker, f"{web.url}/a")
     worker.detect()
     wait_until(lambda: web.asked, what="the request")
-    worker.link.run("delete", job.id, 1000, "any")
+    worker.link.run("jobs/delete", job.id, 1000, "any")
     worker.runtime.do_duties()
 
     gate.set()

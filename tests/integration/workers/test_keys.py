@@ -12,11 +12,12 @@ from pydantic import SecretStr, ValidationError
 
 from tests.support import RedisServer, wait_until
 from workers.errors import KeyNotFoundError, SettingsError, StoreUnavailableError
+from workers.io.redis_link import RedisLink
 from workers.keyring import KNOWN_SECONDS, KeyRing
-from workers.keys import ApiKey, KeyStore, KeyTerms, Scope, id_of, keys_exist, mask_keys, new_secret
+from workers.keys import ApiKey, KeyStore, KeyTerms, Scope, id_of, keys_exist, new_secret
 from workers.rates import RateLimits, parsed_rates
-from workers.redis_link import RedisLink
 from workers.settings import Settings, load_settings
+from workers.telemetry.masking import mask_keys
 
 TERMS = KeyTerms(name="robot", owner="shop")
 ADMIN_KEY = "sl_" + "a1" * 16

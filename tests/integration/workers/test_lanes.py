@@ -186,7 +186,7 @@ def test_the_sweep_forgets_single_versions(worker: Worker, server: ScriptedServe
     newest = worker.submit(grey(BULK))
     worker.detect()
     complete(worker, newest, 30)
-    worker.link.run("sweep", 1000)
+    worker.link.run("lanes/sweep", 1000)
 
     assert worker.link.client.smembers("sl:models") == {"default", "default@3"}
 

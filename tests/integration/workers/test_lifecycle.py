@@ -21,9 +21,9 @@ from workers.errors import (
     QueueFullError,
     TooManyImagesError,
 )
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job, JobOptions, JobState, new_id
 from workers.queue import Delivery
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.terms import Terms
 

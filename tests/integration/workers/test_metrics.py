@@ -17,12 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer, wait_until
-from workers.metrics.counted import BATCH_ROWS, RINGS, STAGE_SECONDS
-from workers.metrics.counting import take_counted
-from workers.metrics.publishing import Publisher
-from workers.metrics.shown import TOTALS_KEY, MetricsPage
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
+from workers.metrics_page import TOTALS_KEY, MetricsPage
 from workers.settings import Settings
+from workers.telemetry.counters import take_counted
+from workers.telemetry.metrics import BATCH_ROWS, RINGS, STAGE_SECONDS
+from workers.telemetry.publishing import Publisher
 
 from .conftest import POOLS, Worker, complete, photo
 
@@ -51,7 +51,7 @@ def test_a_job_is_counted(worker: Worker) -> None:
     worker.submit(*[photo(number) for number in range(11)], b"no image")
     before = shown(worker)
     worker.detect()
-    Publisher(worker.link).once()
+    Publisher(worker.link.run).once()
     found = shown(worker)
 
     assert before["shelfline_waiting_rows", "bulk", "default"] == 12
@@ -76,7 +76,7 @@ def test_given_up_images_are_counted(worker: Worker) -> None:
     claimed = worker.runtime._parts.queue.claim("default", 4).deliveries
     assert {one.job for one in claimed} == {canceled.id}
     worker.store.cancel(canceled.id)
-    worker.link.run("cancel", expired.id, "expired")
+    worker.link.run("jobs/cancel", expired.id, "expired")
     worker.runtime._parts.queue.start(claimed)  # they are told that nobody waits for these
     found = shown(worker)
 
@@ -124,7 +124,7 @@ def test_one_version_has_lanes_of_its_own(worker: Worker) -> None:
 
 def test_what_is_published_twice_counts_once(link: RedisLink, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis took it, and the answer was lost: it is sent again, together with nothing else, and changes nothing."""
-    publisher = Publisher(link)
+    publisher = Publisher(link.run)
     RINGS.add("sent", by=3)
     run = link.run
 
@@ -133,7 +133,7 @@ def test_what_is_published_twice_counts_once(link: RedisLink, worker: Worker, mo
         raise redis_client.ConnectionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(link, "run", lose)
+        patched.setattr(publisher, "_run_script", lose)
         with pytest.raises(redis_client.ConnectionError):
             publisher.once()
     RINGS.add("sent")
@@ -144,7 +144,7 @@ def test_what_is_published_twice_counts_once(link: RedisLink, worker: Worker, mo
 
 def test_nothing_is_written_where_nothing_was_counted(link: RedisLink) -> None:
     """An idle process costs no sync of the disk."""
-    Publisher(link).once()
+    Publisher(link.run).once()
 
     assert not link.client.exists(TOTALS_KEY)
 
@@ -158,7 +158,7 @@ def test_redis_is_down(redis_server: RedisServer, settings: Settings) -> None:
         down = samples_of(page)
     finally:
         redis_server.start()
-    Publisher(link).once()
+    Publisher(link.run).once()
     up = samples_of(page)
     link.close()
 
@@ -176,7 +176,7 @@ def test_what_another_version_counted_is_left_aside(worker: Worker) -> None:
     ):
         worker.link.client.hset(TOTALS_KEY, field, 5)
     BATCH_ROWS.observe(8, "m")
-    Publisher(worker.link).once()
+    Publisher(worker.link.run).once()
     found = shown(worker)
 
     assert found["shelfline_batch_rows_count", "m"] == 1
@@ -187,7 +187,7 @@ def test_what_another_version_counted_is_left_aside(worker: Worker) -> None:
 def test_the_page_is_openmetrics_too(worker: Worker) -> None:
     """Prometheus asks for that first; its own parser is strict."""
     STAGE_SECONDS.observe(0.3, "predict")
-    Publisher(worker.link).once()
+    Publisher(worker.link.run).once()
     registry = CollectorRegistry(auto_describe=False)
     registry.register(MetricsPage(worker.link, worker.settings))
     names = {family.name for family in parse_openmetrics(generate_openmetrics(registry).decode())}
@@ -213,7 +213,7 @@ def test_a_model_server_that_is_down_is_counted(worker: Worker, server: Scripted
     worker.submit(photo(1))
     server.stop()
     worker.detect()
-    Publisher(worker.link).once()
+    Publisher(worker.link.run).once()
     found = shown(worker)
 
     assert found["shelfline_rpc_errors_total", "UNAVAILABLE"] >= 1

@@ -20,8 +20,8 @@ from tests.models import write_tiny_model
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer, wait_until
 from workers.errors import StoreUnavailableError
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 from .conftest import LEASE, POOLS, Worker, complete, photo, ringing, slowly, under_way

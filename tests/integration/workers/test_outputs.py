@@ -16,9 +16,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.integration.workers.conftest import Worker, photo
-from workers.blobs import FsspecBlobs
 from workers.errors import OutputNotAllowedError, OutputUnusableError, StoreUnavailableError
-from workers.formats import parquet
+from workers.io.blobs import FsspecBlobs
 from workers.jobs import Job, JobOptions, JobState
 from workers.outputs import Output
 from workers.settings import Settings, load_settings
@@ -131,7 +130,7 @@ def test_a_disk_that_is_full(
     def written(path: str, content: Any) -> int:
         return fails(Path("/dev/full")) if path.startswith("/dev/full") else real(path, content)
 
-    from workers import blobs
+    from workers.io import blobs
 
     real = blobs._write_file
     monkeypatch.setattr(blobs, "_write_file", written)
@@ -207,7 +206,7 @@ def test_parquet_without_its_package(
     make_worker: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said at once."""
-    monkeypatch.setattr(parquet, "can_write", lambda: False)
+    monkeypatch.setattr("workers.io.locations.find_spec", lambda _name: None)
     worker = make_worker(output_prefixes=(str(tmp_path),))
     with pytest.raises(OutputUnusableError, match="pyarrow"):
         submit(worker, photo(1), output=Output(str(tmp_path), ("parquet",)))

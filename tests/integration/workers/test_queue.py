@@ -12,16 +12,16 @@ import pytest
 
 from tests.support import SLOWNESS, free_port, wait_until
 from workers.bell import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryBell
-from workers.blobs import FsspecBlobs
 from workers.celery_app import create_celery
 from workers.duties import Duties
 from workers.errors import JobNotFoundError, StoreUnavailableError
 from workers.intake import Intake
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job, JobOptions, JobState, NewJob, Outcome, new_id
 from workers.leases import Leases
 from workers.load import Load
 from workers.queue import Delivery, WorkQueue, window
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 from workers.store import JobStore
 
@@ -129,7 +129,7 @@ def test_two_that_top_up_at_once_add_each_image_once(bench: Bench) -> None:
     assert bench.one.claim("default", 1).duty_due is False  # it is due already
     bench.duties.run_due()
     late = bench.link.client.hget(f"sl:job:{first[0].job}", "fed")
-    bench.link.run("topup", f"topup:{first[0].job}", "0", first[0].job, int(late) - 24, 32, 0, "x", "blob:x")
+    bench.link.run("lanes/topup", f"topup:{first[0].job}", "0", first[0].job, int(late) - 24, 32, 0, "x", "blob:x")
     rest = bench.one.claim("default", 99).deliveries
     assert len({one.index for one in rest}) == len(rest)
     assert all(one.name != "x" for one in rest)
@@ -244,15 +244,15 @@ def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
 def test_the_sweep_sees_unclaimed_and_abandoned_work(bench: Bench) -> None:
     """Work that waits or was abandoned is seen; work that somebody holds is not."""
     lease = int(bench.settings.lease_seconds * 1000)
-    assert bench.link.run("sweep", lease) == [[], 0]
+    assert bench.link.run("lanes/sweep", lease) == [[], 0]
     bench.submit(3)
-    assert bench.link.run("sweep", lease)[0] == ["default"]
+    assert bench.link.run("lanes/sweep", lease)[0] == ["default"]
     first = bench.one.claim("default", 2).deliveries
     bench.settle(first[:1])  # a deleted entry in between must not hide the rest
-    assert bench.link.run("sweep", lease)[0] == ["default"]
+    assert bench.link.run("lanes/sweep", lease)[0] == ["default"]
     bench.one.claim("default", 2)
-    assert bench.link.run("sweep", lease)[0] == []
-    wait_until(lambda: bench.link.run("sweep", lease)[0], 10)
+    assert bench.link.run("lanes/sweep", lease)[0] == []
+    wait_until(lambda: bench.link.run("lanes/sweep", lease)[0], 10)
 
 
 def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
@@ -331,7 +331,7 @@ def test_consumers_of_ended_processes_are_forgotten(bench: Bench) -> None:
 
     def names() -> set[str]:
         bench.link.client.delete("sl:tidied")
-        bench.link.run("sweep", 20)
+        bench.link.run("lanes/sweep", 20)
         return {one["name"] for one in bench.link.client.xinfo_consumers("sl:lane:default:interactive", "workers")}
 
     wait_until(lambda: names() == {"two"}, 10)
@@ -376,7 +376,7 @@ def test_a_claim_passes_over_any_number_of_given_up_images(bench: Bench) -> None
         bench.store.cancel(bench.submit(8).id)
     live = bench.submit(1)
     stream = "sl:lane:default:interactive"
-    answer = json.loads(bench.link.run("claim", "default", "one", 8, 8, 0, 32))
+    answer = json.loads(bench.link.run("lanes/claim", "default", "one", 8, 8, 0, 32))
     assert (answer["items"], answer["more"]) == ([], True)
     assert 0 < bench.link.client.xlen(stream) < 641
     assert [one.job for one in bench.two.claim("default", 8).deliveries] == [live.id]
@@ -407,19 +407,19 @@ def test_upkeep_does_not_pile_up(settings: Settings, link: RedisLink) -> None:
 def test_whoever_is_busy_sees_that_others_wait(bench: Bench) -> None:
     """Also where the other's ring is long over, and where so many rings wait that it cannot ring again."""
     bench.submit(3)
-    assert bench.link.run("others", "default", UPKEEP_QUEUE) == 0
+    assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 0
     bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], JobOptions("default", model_version=2))
     bench.link.client.delete("sl:ring:default@2")
-    assert bench.link.run("others", "default", UPKEEP_QUEUE) == 1
+    assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 1
     bench.one.claim("default@2", 1)
-    assert bench.link.run("others", "default", UPKEEP_QUEUE) == 0
+    assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 0
 
 
 def sweep_to_the_end(bench: Bench, job: Job) -> None:
     """Nothing but sweeps and duties, until the job is over."""
 
     def over() -> bool:
-        bench.link.run("sweep", int(bench.settings.lease_seconds * 1000))
+        bench.link.run("lanes/sweep", int(bench.settings.lease_seconds * 1000))
         bench.duties.run_due()
         return bench.check(job.id).state.terminal
 
@@ -443,7 +443,7 @@ def test_what_a_worker_still_holds_of_a_canceled_job_is_left_to_it(bench: Bench)
     job = bench.submit(1)
     deliveries = bench.one.claim("default", 1).deliveries
     bench.store.cancel(job.id)
-    bench.link.run("sweep", 3_600_000)
+    bench.link.run("lanes/sweep", 3_600_000)
     bench.settle(deliveries)
     bench.duties.run_due()
     assert bench.check(job.id).succeeded == 1
@@ -455,7 +455,7 @@ def test_a_sweep_right_after_a_restart_of_redis_ends_nothing(bench: Bench) -> No
     (one,) = bench.one.claim("default", 1).deliveries
     bench.store.cancel(job.id)
     bench.link.client.xclaim(one.stream, "workers", "one", 0, [one.entry], idle=7_200_000)
-    bench.link.run("sweep", 3_600_000)
+    bench.link.run("lanes/sweep", 3_600_000)
     assert bench.check(job.id).running == 1
 
 
@@ -469,7 +469,7 @@ def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) 
     bench.store.cancel(job.id)
     sweep_to_the_end(bench, job)
     bench.link.client.delete("sl:tidied")  # as after a minute
-    bench.link.run("sweep", 3_600_000)
+    bench.link.run("lanes/sweep", 3_600_000)
 
     assert [key for key in bench.link.client.keys("*") if pinned in key and not key.startswith("sl:ring:")] == []
     assert not bench.link.client.sismember("sl:models", pinned)

@@ -17,8 +17,8 @@ from tests.support import wait_until
 from workers.catalog import Catalog, Published
 from workers.errors import JobGoneError
 from workers.indexes import Indexes
+from workers.io.redis_link import RedisLink
 from workers.listing import Place, Wanted
-from workers.redis_link import RedisLink
 from workers.settings import Settings
 
 

@@ -14,7 +14,7 @@ from tests.model_server import ServerProcess
 from tests.models import write_tiny_model
 from tests.name_server import name_server
 from tests.support import free_port, wait_until
-from workers.redis_link import RedisLink
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
 from .conftest import LEASE, Worker, complete, photo, ringing, under_way

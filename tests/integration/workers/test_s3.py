@@ -12,8 +12,8 @@ import pytest
 
 from tests.celery_worker import CeleryWorker
 from tests.s3_server import BUCKET, S3Server, s3_server
-from workers.blobs import FsspecBlobs
 from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUnavailableError
+from workers.io.blobs import FsspecBlobs
 from workers.jobs import JobOptions
 from workers.outputs import Output
 from workers.terms import Terms

@@ -35,8 +35,8 @@ from workers.load import Estimate
 from workers.origins.simple import Item
 from workers.selection import Selection
 from workers.settings import Settings
+from workers.telemetry.spans import Tracer
 from workers.terms import PLAIN, Terms
-from workers.tracing import Tracer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.addresses import is_public
+from workers.io.public_addresses import is_public
 
 
 @pytest.mark.parametrize(

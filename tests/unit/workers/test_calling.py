@@ -16,9 +16,9 @@ from serving.client import ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError
 from workers.calling import ModelCalls
 from workers.jobs import JobOptions
-from workers.otel import OtlpTracer
 from workers.queue import Delivery
-from workers.tracing import Tracer
+from workers.telemetry.otel import OtlpTracer
+from workers.telemetry.spans import Tracer
 from workers.work import Row
 
 SERVED = ServedModel("default", 3, None)  # type: ignore[arg-type]  # nothing here looks at the contract

@@ -14,8 +14,8 @@ import trustme
 
 from tests.origin import Origin, answer, origin, raw
 from workers.errors import OutboundBlockedError, OutboundFailedError
-from workers.guarded_http import Answer, Guard, Limits, send
-from workers.outbound import Clock
+from workers.io.guarded_http import Answer, Guard, Limits, send
+from workers.io.sockets import Clock
 
 LIMITS = Limits(5.0, 100_000, 3)
 

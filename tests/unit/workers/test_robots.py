@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from workers.errors import SettingsError
-from workers.keys import mask_keys
 from workers.robots import Robot
 from workers.settings import Settings, load_settings
+from workers.telemetry.masking import mask_keys
 
 ACCESS = "a-token-that-nobody-guesses"
 

@@ -12,7 +12,8 @@ import pytest
 from workers import settings as settings_module
 from workers.errors import SettingsError
 from workers.settings import Settings, load_settings
-from workers.tracing import Tracer, open_tracer
+from workers.telemetry.spans import Tracer
+from workers.telemetry.tracing import open_tracer
 
 
 def test_off_they_cost_no_import(tmp_path: Path) -> None:
@@ -22,7 +23,9 @@ def test_off_they_cost_no_import(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
 
     loaded = done.stdout.split()
-    assert [name for name in loaded if name == "workers.otel" or name.startswith("opentelemetry.exporter")] == []
+    assert [
+        name for name in loaded if name == "workers.telemetry.otel" or name.startswith("opentelemetry.exporter")
+    ] == []
 
 
 def test_off_nothing_is_passed_on() -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from workers.errors import SettingsError
+from workers.io.urls import parse_http_url
 from workers.settings import load_settings
-from workers.urls import parse_http_url
 
 
 @pytest.mark.parametrize(

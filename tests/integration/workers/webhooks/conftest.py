@@ -16,11 +16,11 @@ from standardwebhooks import Webhook as Verifier
 
 from tests.integration.workers.conftest import NoBell, Worker
 from tests.support import wait_until
-from workers.blobs import FsspecBlobs
 from workers.intake import Intake
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job, JobOptions
 from workers.queue import WorkQueue
-from workers.redis_link import RedisLink
 from workers.terms import Terms
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.dispatch import Dispatcher

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.integration.workers.conftest import photo
 from tests.support import wait_until
-from workers.metrics.counting import take_counted
+from workers.telemetry.counters import take_counted
 
 if TYPE_CHECKING:
     from tests.integration.workers.webhooks.conftest import Post

@@ -13,11 +13,11 @@ from tests.integration.workers.conftest import NoBell, photo
 from tests.integration.workers.mortal import Mortal, StoppedError
 from tests.integration.workers.webhooks.conftest import BASE
 from tests.support import wait_until
-from workers.blobs import FsspecBlobs
 from workers.errors import WebhookNotFoundError
 from workers.intake import Intake
+from workers.io.blobs import FsspecBlobs
+from workers.io.redis_link import RedisLink
 from workers.jobs import Job, JobOptions
-from workers.redis_link import RedisLink
 from workers.store import JobStore
 from workers.terms import Terms
 from workers.webhooks import dispatch
@@ -45,7 +45,7 @@ def told(post: Post, job: Job) -> bool:
     sender = post.sender()
 
     def step() -> bool:
-        models, overdue = post.link.run("sweep", lease)
+        models, overdue = post.link.run("lanes/sweep", lease)
         if models:
             other.detect("default")
         if overdue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.guarded_http import Answer
+from workers.io.guarded_http import Answer
 from workers.settings import Settings
 from workers.webhooks.hooks import WebhookFormat
 from workers.webhooks.verdicts import MOST_RETRY_AFTER, Verdict, judge, next_pause, pace_of

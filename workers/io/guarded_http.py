@@ -1,0 +1,185 @@
+"""HTTP requests to addresses that strangers name: what goes out goes to the public internet, and comes to an end.
+
+Every address of a host is judged after the look-up, and the connection goes to the very address that was judged, so a
+name that leads elsewhere the second time leads nowhere. Every wait is bounded by what is left of one deadline, the
+look-up's and the handshake's too, so a server that drips bytes gains nothing by it.
+"""
+
+from __future__ import annotations
+
+import ssl
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from urllib.parse import urljoin
+
+import certifi
+import httpcore
+
+from workers.errors import OutboundBlockedError, OutboundFailedError
+from workers.io.public_addresses import is_public
+from workers.io.sockets import Clock, Connector, Resolver, system_resolver
+from workers.io.urls import HttpUrl, parse_http_url
+
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_PIECE_BYTES = 65_536
+_IN_READING = {  # zlib's window bits for what a server compressed although it was asked not to
+    "gzip": 31,
+    "x-gzip": 31,
+    "deflate": 15,
+}
+
+
+@cache
+def public_tls() -> ssl.SSLContext:
+    """Certificates are verified, with the host's name: by the system's authorities, and Mozilla's where it has none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Where requests may go.
+
+    `ports` are open on public addresses. `private_hosts`, each `host` or `host:port`, may be anywhere, on any port or
+    on that one.
+    """
+
+    ports: frozenset[int] = frozenset((80, 443))
+    private_hosts: frozenset[str] = frozenset()
+    resolve: Resolver = system_resolver
+    tls: ssl.SSLContext = field(default_factory=public_tls)
+
+    def addresses(self, url: HttpUrl, clock: Clock) -> list[str]:
+        """The addresses of a URL's host, all of them allowed; raises OutboundBlockedError, OutboundFailedError."""
+        opened = not {url.host, url.address}.isdisjoint(self.private_hosts)
+        if not opened and url.port not in self.ports:
+            ports = ", ".join(map(str, sorted(self.ports)))
+            raise OutboundBlockedError(f"Port {url.port} of {url.host} is not allowed: only {ports}.")
+        found = self.resolve(url.host, url.port, clock)
+        if not found:
+            raise OutboundFailedError(f"The host {url.host} has no address.")
+        if not opened and not all(map(is_public, found)):
+            raise OutboundBlockedError(f"The host {url.host} is not on the public internet.")
+        return found
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long one request may take in all, how much of the answer is read, how many redirects are followed.
+
+    Without `inflate` the body stays as it came, and what it is compressed with does not matter.
+    """
+
+    seconds: float
+    bytes: int
+    redirects: int = 0
+    inflate: bool = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the status, the headers by lower-case name, and the body's first bytes.
+
+    `complete` says whether the body ends there; `url` is the one that answered, behind the redirects.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    complete: bool
+    url: str
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    guard: Guard,
+    limits: Limits,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Send a request and read the answer, whatever its status. Only a GET's redirects are followed, each judged anew.
+
+    Raises OutboundBlockedError where the guard forbids it, OutboundFailedError where no whole answer comes in time.
+    """
+    clock = Clock(limits.seconds)
+    target = parse_http_url(url)
+    hops = limits.redirects if method == "GET" else 0
+    while True:
+        with _translated(target):
+            answer = _exchange(method, target, body, headers or {}, guard, limits, clock)
+        if hops < 1 or answer.status not in REDIRECTS or "location" not in answer.headers:
+            if answer.status in REDIRECTS and method == "GET" and limits.redirects:
+                raise OutboundFailedError(f"The host {target.host} redirects more than {limits.redirects} times.")
+            return answer
+        hops -= 1
+        followed = parse_http_url(urljoin(str(target), answer.headers["location"]))
+        if (followed.host, followed.port) != (target.host, target.port):
+            headers = None  # they were meant for the first
+        target = followed
+
+
+def _exchange(
+    method: str, url: HttpUrl, body: bytes, headers: Mapping[str, str], guard: Guard, limits: Limits, clock: Clock
+) -> Answer:
+    own = {"host": url.host_header, "accept-encoding": "identity", "user-agent": "shelfline", "connection": "close"}
+    if body or method not in {"GET", "HEAD"}:
+        own["content-length"] = str(len(body))
+    sent = own | {name.lower(): value for name, value in headers.items()}
+    connector = Connector(guard.addresses(url, clock), clock)
+    target = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
+    with (
+        httpcore.HTTPConnection(target.origin, ssl_context=guard.tls, network_backend=connector) as connection,
+        connection.stream(method, target, headers=list(sent.items()), content=body) as response,
+    ):
+        found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        encoding = found.get("content-encoding", "identity").strip().lower()
+        pieces = response.iter_stream()
+        if response.status in REDIRECTS and "location" in found:
+            return Answer(response.status, found, b"", complete=False, url=str(url))
+        content, complete = _bounded(_inflated(pieces, encoding) if limits.inflate else pieces, limits.bytes)
+    return Answer(response.status, found, content, complete, str(url))
+
+
+def _bounded(pieces: Iterable[bytes], most: int) -> tuple[bytes, bool]:
+    content = bytearray()
+    for piece in pieces:
+        content += piece
+        if len(content) > most:
+            return bytes(content[:most]), False
+    return bytes(content), True
+
+
+def _inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The body as it was before it was compressed, a bounded piece at a time: a bomb costs what is read of it."""
+    if encoding in {"", "identity"}:
+        yield from pieces
+        return
+    if encoding not in _IN_READING:
+        raise OutboundFailedError(f"The answer is compressed in a way that is not read here: {encoding[:40]!r}.")
+    inflating = zlib.decompressobj(_IN_READING[encoding])
+    for piece in pieces:
+        left = piece
+        while left:
+            yield inflating.decompress(left, _PIECE_BYTES)
+            left = inflating.unconsumed_tail
+    if not inflating.eof:
+        raise OutboundFailedError("The answer's compressed body ends too early.")
+
+
+@contextmanager
+def _translated(url: HttpUrl) -> Iterator[None]:
+    """Every error of the connection and of the protocol as the project's own; none shows a URL's query."""
+    try:
+        yield
+    except httpcore.TimeoutException as error:
+        raise OutboundFailedError(f"The host {url.host} did not answer in time.") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
+        raise OutboundFailedError(
+            f"The host {url.host} gave no whole answer: {str(error)[:200] or 'it broke off'}."
+        ) from error

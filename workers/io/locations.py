@@ -1,0 +1,152 @@
+"""Images in other stores: fsspec locations under the prefixes that a setting allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from workers.errors import OutputNotAllowedError, OutputUnusableError, SourceNotAllowedError, SourceUnreadableError
+from workers.io.folders import is_image_name
+from workers.outputs import Output
+from workers.settings import Settings
+
+
+def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
+    """The location, if jobs may read it; raises SourceNotAllowedError.
+
+    It is compared as text, whole path segments at a time; what fsspec or a store might read as something else (chained
+    URLs, `..`) is refused.
+    """
+    if not prefixes:
+        raise SourceNotAllowedError("This server reads no other stores: set SHELFLINE_SOURCE_PREFIXES.")
+    if not is_under(url, prefixes):
+        raise SourceNotAllowedError("The location is not under an allowed prefix: see SHELFLINE_SOURCE_PREFIXES.")
+    return url.rstrip("/")
+
+
+def is_under(url: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a location lies under a prefix, as text, and nothing in it may be read as something else."""
+    odd = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(url.split("/"))
+    return not odd and any(url.rstrip("/") == one or url.startswith(f"{one}/") for one in prefixes)
+
+
+def read_location(url: str, prefixes: tuple[str, ...], most: int) -> bytes:
+    """Up to `most` bytes of a file of another store.
+
+    Raises SourceNotAllowedError, SourceUnreadableError, FileNotFoundError.
+    """
+    files, path = _files(allowed_location(url, prefixes))
+    try:
+        with files.open(path, "rb") as opened:
+            found: bytes = opened.read(most)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # each store's library has its own errors
+        raise SourceUnreadableError(f"{_store(url)} cannot be read: {_first_line(error)}.") from error
+    return found
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """A file of another store: its path below the location, its URL; size in bytes and mtime where the store says."""
+
+    name: str
+    url: str
+    size: int | None
+    mtime: float | None
+
+
+def check_location(url: str, prefixes: tuple[str, ...]) -> int | None:
+    """Raise SourceNotAllowedError, or SourceUnreadableError where nothing is there; a file's size in bytes."""
+    root = allowed_location(url, prefixes)
+    files, path = _files(root)
+    try:
+        size = files.info(path).get("size")
+    except FileNotFoundError as error:
+        raise SourceUnreadableError("There is nothing at the location.") from error
+    except Exception as error:  # each store's library has its own errors
+        raise SourceUnreadableError(f"{_store(url)} cannot be read: {_first_line(error)}.") from error
+    return None if size is None else int(size)
+
+
+def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
+    """The image files below a location, folder by folder, in a stable order.
+
+    Raises SourceNotAllowedError, SourceUnreadableError.
+    """
+    root = allowed_location(url, prefixes)
+    files, path = _files(root)
+    top = path.rstrip("/")
+    try:
+        for folder, folders, names in files.walk(path, on_error="raise", detail=True):
+            shown = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
+            folders.clear()
+            folders.update(shown)  # it goes on with these, in this order
+            below = folder.rstrip("/")[len(top) :].strip("/")
+            for name in sorted(names):
+                if is_image_name(name):
+                    found = f"{below}/{name}" if below else name
+                    yield FoundObject(found, f"{root}/{found}", names[name].get("size"), _mtime(names[name]))
+    except FileNotFoundError as error:
+        raise SourceUnreadableError("There is nothing at the location.") from error
+    except Exception as error:  # each store's library has its own errors
+        raise SourceUnreadableError(f"{_store(url)} cannot be listed: {_first_line(error)}.") from error
+
+
+def _mtime(info: Mapping[str, Any]) -> float | None:
+    """Each store has its own name for it."""
+    found = next((info[name] for name in ("LastModified", "mtime", "updated", "created") if info.get(name)), None)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _files(url: str) -> tuple[Any, str]:
+    try:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+    except Exception as error:  # no such protocol, a package that is missing, credentials that are wrong
+        raise SourceUnreadableError(f"{_store(url)} cannot be opened: {_first_line(error)}.") from error
+    return found
+
+
+def _store(url: str) -> str:
+    return f"The store {url.partition('://')[0]}://"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+
+
+def check_output(output: Output, settings: Settings) -> None:
+    """Raise OutputNotAllowedError, or OutputUnusableError where nothing can be written there by this server.
+
+    Nothing is written yet: whether there is room is found out when there is something to write.
+    """
+    prefixes = settings.output_prefixes
+    if not prefixes:
+        raise OutputNotAllowedError("This server writes no results elsewhere: set SHELFLINE_OUTPUT_PREFIXES.")
+    if not is_under(output.url, prefixes) or not _stays_under(output.url, prefixes):
+        raise OutputNotAllowedError("output_url is not under an allowed prefix: see SHELFLINE_OUTPUT_PREFIXES.")
+    if "parquet" in output.formats and find_spec("pyarrow") is None:
+        raise OutputUnusableError("This server writes no Parquet: install the package pyarrow there.")
+    try:
+        fsspec.core.url_to_fs(output.url)
+    except Exception as error:  # a protocol that there is not, a package that is missing
+        raise OutputUnusableError(f"output_url cannot be opened: {str(error)[:200]}.") from error
+
+
+def _stays_under(url: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a folder of the server, its links resolved, lies under one of the prefixes."""
+    if "://" in url:
+        return True
+    try:
+        path = Path(url).resolve()
+    except (OSError, RuntimeError):  # a name too long, links that lead in a circle
+        return False
+    return any(path.is_relative_to(Path(one).resolve()) for one in prefixes if "://" not in one)

@@ -1,0 +1,107 @@
+"""The connection to Redis, its scripts, and the one place where Redis' errors become the project's own."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from workers.errors import SettingsError, StoreUnavailableError
+from workers.telemetry.metrics import REDIS_ERRORS
+
+_REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP", "DENIED")
+_RETRY_EVERY = 0.1  # seconds
+_MOST_CONNECTIONS = 32  # where 224 callers that waited look at once, as many new connections took too long (measured)
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise StoreUnavailableError where Redis cannot be reached or refuses to write."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        REDIS_ERRORS.add("no_answer")
+        raise StoreUnavailableError("Redis does not answer: check that it runs, and REDIS_URL.") from error
+    except redis.RedisError as error:
+        if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError) or str(error).startswith(_REFUSALS):
+            REDIS_ERRORS.add("refused")
+            why = str(error).partition(". ")[0]
+            raise StoreUnavailableError(f"Redis refuses to work ({why}): see its log.") from error
+        raise
+
+
+_REQUIRES = re.compile(r"-- requires: (.+)\n")
+
+
+@cache
+def _source(name: str) -> str:
+    """The text of a script behind the libraries that it requires, each once and behind what it requires itself."""
+    return "".join((_SCRIPTS / f"{one}.lua").read_text() for one in _with_libraries(name))
+
+
+def _with_libraries(name: str) -> list[str]:
+    found = _REQUIRES.match((_SCRIPTS / f"{name}.lua").read_text())
+    order: dict[str, None] = {}
+    for library in found[1].split(", ") if found else ():
+        order |= dict.fromkeys(_with_libraries(f"lib/{library}"))
+    return [*order, name]
+
+
+class RedisLink:
+    """A lazily opened connection pool, and the project's scripts by name.
+
+    `patience` is for how many seconds a script is tried again while Redis is away: an API answers 503 soon, a worker
+    that holds images waits for Redis to come back. A script may run twice because of that; each is written so.
+    """
+
+    def __init__(self, url: str, *, patience: float = 0.0) -> None:
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=_MOST_CONNECTIONS,
+            timeout=5.0,
+            decode_responses=True,
+            socket_timeout=5.0,
+            socket_connect_timeout=2.0,
+            retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while it was idle
+        )
+        # Any: redis-py types each answer as bytes or str, and here they are always str
+        self.client: Any = redis.Redis.from_pool(pool)
+        self._patience = patience
+        self._registered: dict[str, Any] = {}
+
+    def run(self, name: str, *args: object) -> Any:  # noqa: ANN401  each script has its own answer
+        """Run a script of workers/io/scripts by its path there, as in lanes/claim; raises StoreUnavailableError."""
+        script = self._registered.get(name)
+        if script is None:
+            script = self._registered[name] = self.client.register_script(_source(name))
+        gives_up = time.monotonic() + self._patience
+        while True:
+            try:
+                with translated():
+                    return script(args=args)
+            except StoreUnavailableError:
+                if time.monotonic() >= gives_up:
+                    raise
+                time.sleep(_RETRY_EVERY)
+
+    def check_policy(self) -> None:
+        """Raise SettingsError where Redis may throw away keys when its memory is full."""
+        policy = self.run("monitoring/policy")
+        if policy != "noeviction":
+            raise SettingsError(
+                f"Redis evicts keys when it is full (maxmemory-policy {policy}), and accepted images with them: "
+                "run `redis-cli config set maxmemory-policy noeviction` and put it into redis.conf."
+            )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.client.close()

@@ -1,0 +1,3 @@
+-- requires: duties
+-- ARGV: duty, lease.
+end_duty(ARGV[1], ARGV[2])

@@ -1,0 +1,23 @@
+-- requires: constants, values, keys, states, duties, webhooks, account
+-- ARGV: job, for how many ms its end is remembered, 'any' or 'over'. Takes a job out of Redis, whole, and makes it due
+-- that its blobs go. 'over': only where it is terminal. Answers the state that it had, or nothing where there is none.
+local id, remembered, which = unpack(ARGV)
+local key = job_key(id)
+local job = as_table(redis.call('HGETALL', key))
+if not job.state then return nil end
+if which == 'over' and (open(job.state) or job.state == 'finishing' or job.state == 'enumerating') then return job.state end
+account(id, -tonumber(job.queued) - tonumber(job.running))
+count_open('bytes', -tonumber(job.bytes))
+if job.owner ~= '' then count_open('bytes:' .. job.owner, -tonumber(job.bytes)) end
+redis.call('ZREM', 'sl:jobs', id)
+redis.call('ZREM', owner_key(job.owner), id)
+redis.call('ZREM', active_key(job.model, job.lane), id)
+redis.call('ZREM', 'sl:due', 'topup:' .. id, 'finish:' .. id, 'expire:' .. id, 'retire:' .. id)
+for index = 0, tonumber(job.total) - 1, SEGMENT do redis.call('UNLINK', segment_key(id, index)) end
+for n = 0, tonumber(job.hooks or '0') - 1 do redis.call('UNLINK', hook_key(id, n)) end
+redis.call('UNLINK', key, items_key(id), 'sl:job:' .. id .. ':attempts')
+redis.call('SET', gone_key(id), job.owner, 'PX', remembered)
+add_due('purge:jobs/' .. id, now_ms())
+if job.upload ~= '' then add_due('purge:uploads/' .. job.upload, now_ms()) end
+redis.call('PUBLISH', 'sl:finished', id)
+return job.state

@@ -1,0 +1,22 @@
+-- requires: keys, states, duties, lanes, account
+-- ARGV: what was listed, as JSON, then the first window's name, ref, custom_id, ... A job whose images are known now gets
+-- them, once, whoever else lists them: each writes a manifest of its own. Answers 'ok', 'over' where nobody waits for it
+-- any more, or 'full' as create does; then its duty is tried again.
+local new = cjson.decode(ARGV[1])
+local id, key = new.id, job_key(new.id)
+local job = redis.call('HMGET', key, 'state', 'model', 'created_at')
+if job[1] ~= 'enumerating' then
+  if not job[1] then need_again('purge:jobs/' .. id) end -- what was written for it has to go again
+  end_duty(new.duty, new.lease)
+  return { 'over' }
+end
+local full = refusal(new.limits)
+if full then return full end
+redis.call('HSET', key, 'state', 'queued', 'lane', new.lane, 'total', new.total, 'queued', new.total,
+  'manifest', new.manifest)
+account(id, tonumber(new.total))
+redis.call('ZADD', active_key(job[2], new.lane), job[3], id)
+feed(id, job[2], new.lane, 0, new.offset, 2)
+changed(id)
+end_duty(new.duty, new.lease)
+return { 'ok' }

@@ -1,0 +1,23 @@
+-- requires: keys
+-- ARGV: index, newest and oldest score, the id that the page begins behind or '', most jobs, most to look at, state or '',
+-- model or ''. Of an index of jobs by time, newest first: answers the jobs that fit, id and hash each, and where the next
+-- page begins: score and id of the last job that was looked at. No such place where the index was read to its end.
+local index, newest, oldest, behind, most, looks, state, model = unpack(ARGV)
+local first = string.match(newest, '^%(?(.*)$')
+local jobs, seen, offset = {}, 0, 0
+while true do
+  local found = redis.call('ZREVRANGEBYSCORE', index, newest, oldest, 'WITHSCORES', 'LIMIT', offset, 100)
+  if #found == 0 then return { jobs } end
+  for i = 1, #found, 2 do
+    local id, score = found[i], found[i + 1]
+    if behind == '' or score ~= first or id < behind then
+      seen = seen + 1
+      local job = redis.call('HMGET', job_key(id), 'state', 'model')
+      if job[1] and (state == '' or job[1] == state) and (model == '' or string.match(job[2], '^[^@]+') == model) then
+        jobs[#jobs + 1] = { id, redis.call('HGETALL', job_key(id)) }
+      end
+      if #jobs == tonumber(most) or seen == tonumber(looks) then return { jobs, score, id } end
+    end
+  end
+  offset = offset + 100
+end

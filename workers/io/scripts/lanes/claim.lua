@@ -1,0 +1,56 @@
+-- requires: constants, values, keys, states, duties, webhooks, lanes
+-- ARGV: model, consumer, most rows of the interactive lane, most of all, how many of these are the bulk lane's if it
+-- has them, window. An image makes one row or more; the last one may make more than there is room for. Answers JSON:
+-- items, whether a duty became due, and whether unclaimed work may be left; without items, that lies behind images of which
+-- nobody waits for the result.
+local LOOKS = 500 -- of one run: Redis does nothing else meanwhile
+local model, consumer = ARGV[1], ARGV[2]
+local interactive, most, kept, window = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local items, rows, looks, due, more = {}, 0, 0, false, false
+
+-- Counts that an image of the job no longer waits in a lane; says whether the job's lane has to be filled up.
+local function taken_from(id)
+  if redis.call('EXISTS', job_key(id)) == 0 then return false end
+  local waiting = redis.call('HINCRBY', job_key(id), 'waiting', -1)
+  local job = redis.call('HMGET', job_key(id), 'fed', 'total')
+  return tonumber(job[1]) < tonumber(job[2]) and runs_low(id, waiting, window) and add_due('topup:' .. id, urgent())
+end
+
+-- Takes images of a lane until they make so many rows.
+local function take(lane, count)
+  local stream, want = stream_key(model, lane), rows + count
+  local got = 1
+  while rows < want and got > 0 and looks < LOOKS do
+    got = 0
+    local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
+    if reply and not reply.err and reply[1] then -- an error: no job ever used this lane
+      for _, found in ipairs(reply[1][2]) do
+        got, looks = got + 1, looks + 1
+        local entry = as_table(found[2])
+        if live(entry) then
+          local key = job_key(entry.job)
+          redis.call('HINCRBY', key, 'queued', -1)
+          redis.call('HINCRBY', key, 'running', 1)
+          if redis.call('HGET', key, 'state') == 'queued' then
+            redis.call('HSET', key, 'state', 'running', 'started_at', fmt(now_ms()))
+            changed(entry.job)
+            tell(entry.job, 'job.started')
+          end
+          items[#items + 1] = describe(stream, found[1], entry)
+          rows = rows + items[#items].rows
+        else
+          drop_entry(stream, found[1])
+        end
+        due = taken_from(entry.job) or due
+      end
+    end
+  end
+  more = more or (count > 0 and rows >= want)
+end
+
+take('bulk', kept)
+more = false
+take('interactive', interactive)
+take('bulk', math.max(0, most - rows))
+more = more or looks >= LOOKS
+return '{"items":' .. as_json(items) .. ',"due":' .. tostring(due) .. ',"more":' .. tostring(more) .. '}'

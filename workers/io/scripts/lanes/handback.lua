@@ -1,0 +1,30 @@
+-- requires: values, keys, lanes, endings
+-- ARGV: consumer, then stream, entry, started (0|1), fault (0|1), ref, ... Puts images back at the end of their lane,
+-- with another reference where one is given. Answers how many.
+-- The attempt goes up, so that whoever still works on the old delivery changes nothing. A start that was handed back
+-- is not a death and is taken off again.
+local consumer = ARGV[1]
+local count = 0
+for i = 2, #ARGV, 5 do
+  local stream, entry_id, started, fault, ref = unpack(ARGV, i, i + 4)
+  local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
+  if found and is_mine(stream, entry_id, consumer) then
+    local entry = as_table(found[2])
+    local again = live(entry)
+    if not again and counts(entry) then give_up(entry) end
+    drop_entry(stream, entry_id)
+    if again then
+      local key, items = job_key(entry.job), items_key(entry.job)
+      local attempt = redis.call('HINCRBY', items, 'attempt:' .. entry.index, 1)
+      local starts = tonumber(redis.call('HGET', items, 'starts:' .. entry.index) or '0')
+      if started == '1' and starts > 0 then redis.call('HINCRBY', items, 'starts:' .. entry.index, -1) end
+      redis.call('HINCRBY', key, 'running', -1)
+      redis.call('HINCRBY', key, 'queued', 1)
+      redis.call('HINCRBY', key, 'waiting', 1)
+      add_entry(stream, entry.job, entry.index, fmt(attempt), fmt(tonumber(entry.faults) + tonumber(fault)),
+        entry.name, ref ~= '' and ref or entry.ref, entry.custom_id)
+      count = count + 1
+    end
+  end
+end
+return count

@@ -1,0 +1,65 @@
+-- requires: constants, values, keys, states, lanes, endings
+-- ARGV: lease in ms. Answers the models with work that nobody holds, and whether a duty is overdue.
+-- What of jobs that are over lies in the lanes goes, since nobody claims or takes over where a model is away for good:
+-- images whose worker died, at once, or such a job would never end; unclaimed ones once a minute. Once a minute it also
+-- forgets single versions of models that nobody waits for, and the consumers of processes that ended. One with pending
+-- entries stays: without its consumer an entry can never be claimed again.
+local lease = tonumber(ARGV[1])
+local tidy = redis.call('SET', 'sl:tidied', '1', 'NX', 'PX', 60000)
+
+local function forget_consumers(stream)
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', stream, GROUP)) do
+    consumer = as_table(consumer)
+    if consumer.pending == 0 and consumer.idle > 10 * lease then
+      redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, consumer.name)
+    end
+  end
+end
+
+local function is_over(row) return not active(redis.call('HGET', job_key(as_table(row[2]).job), 'state')) end
+
+-- Whether an image waits in a lane, or was abandoned there.
+local function has_work(stream)
+  local behind = '(' .. as_table(redis.call('XINFO', 'GROUPS', stream)[1])['last-delivered-id']
+  for _, row in ipairs(tidy and redis.call('XRANGE', stream, behind, '+', 'COUNT', 1000) or {}) do
+    local key = job_key(as_table(row[2]).job)
+    if is_over(row) then -- its job's end has counted it
+      if redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, 'waiting', -1) end
+      drop_entry(stream, row[1])
+    end
+  end
+  local found = unclaimed(stream) ~= nil
+  local left = abandoned(stream, lease, 64)
+  if #left > 0 and just_back(lease) then return true end
+  for _, pending in ipairs(left) do
+    local row = redis.call('XRANGE', stream, pending[1], pending[1])[1]
+    if row and is_over(row) then
+      local entry = as_table(row[2])
+      if counts(entry) then give_up(entry) end
+      drop_entry(stream, row[1])
+    else
+      found = true
+    end
+  end
+  return found
+end
+
+local models = {}
+for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
+  local entries, work = 0, false
+  for _, lane in ipairs({ 'interactive', 'bulk' }) do
+    local stream = stream_key(model, lane)
+    if redis.call('EXISTS', stream) == 1 then
+      if tidy then forget_consumers(stream) end
+      work = has_work(stream) or work
+      entries = entries + redis.call('XLEN', stream)
+    end
+  end
+  if work then models[#models + 1] = model end
+  if tidy and entries == 0 and string.find(model, '@', 1, true) then
+    redis.call('SREM', 'sl:models', model)
+    redis.call('UNLINK', stream_key(model, 'interactive'), stream_key(model, 'bulk'))
+  end
+end
+local overdue = redis.call('ZRANGEBYSCORE', 'sl:due', '-inf', fmt(now_ms()), 'LIMIT', 0, 1)
+return { models, #overdue }

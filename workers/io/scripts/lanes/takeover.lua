@@ -1,0 +1,35 @@
+-- requires: constants, values, keys, lanes, endings
+-- ARGV: model, consumer, lease in ms, most rows, then the entries that the caller itself holds ("stream entry").
+-- Takes what nobody renewed for a lease; the last image may make more rows. What was started before is taken one at a
+-- time: it may be what killed them.
+local model, consumer, lease, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if just_back(lease) then return '[]' end
+local held = {}
+for i = 5, #ARGV do held[ARGV[i]] = true end
+local items, rows, alone = {}, 0, false
+for _, lane in ipairs({ 'interactive', 'bulk' }) do
+  local stream = stream_key(model, lane)
+  for _, row in ipairs(abandoned(stream, lease, 64)) do
+    if alone or rows >= most then break end
+    local entry_id = row[1]
+    local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
+    if not found then
+      redis.call('XACK', stream, GROUP, entry_id)
+    elseif not held[stream .. ' ' .. entry_id] then
+      local entry = as_table(found[2])
+      if not live(entry) then
+        if counts(entry) then give_up(entry) end
+        drop_entry(stream, entry_id)
+      else
+        local item = describe(stream, entry_id, entry)
+        if item.starts == 0 or #items == 0 then
+          redis.call('XCLAIM', stream, GROUP, consumer, 0, entry_id, 'JUSTID')
+          items[#items + 1] = item
+          rows = rows + item.rows
+          alone = item.starts > 0
+        end
+      end
+    end
+  end
+end
+return as_json(items)

@@ -1,0 +1,59 @@
+-- requires: constants, values, keys
+-- The account of what waits and is stored, the limits on it, and what was measured and counted.
+
+-- Counts in the account; what belongs to a lane or an owner is forgotten when it is nothing.
+local function count_open(field, delta)
+  if redis.call('HINCRBY', 'sl:open', field, delta) == 0 and string.find(field, ':', 1, true) then
+    redis.call('HDEL', 'sl:open', field)
+  end
+end
+
+-- Keeps account of accepted images without a result, in all, by owner and by lane: limits and estimates need it. They
+-- are counted as the rows that were guessed, so that what was added is what is taken off.
+local function account(id, images)
+  local job = redis.call('HMGET', job_key(id), 'model', 'lane', 'owner', 'guess')
+  local delta = images * tonumber(job[4] or '1')
+  count_open('images', delta)
+  count_open('lane:' .. job[1] .. ':' .. job[2], delta)
+  if job[3] ~= '' then count_open('images:' .. job[3], delta) end
+end
+
+-- What of the limits lets no job in, as a script answers it; each is { field of sl:open, what is added, how much there may
+-- be }.
+local function refusal(limits)
+  for _, limit in ipairs(limits) do
+    local there = tonumber(redis.call('HGET', 'sl:open', limit[1]) or '0')
+    if there + tonumber(limit[2]) > tonumber(limit[3]) then
+      return { 'full', limit[1], fmt(there), limit[2], limit[3] }
+    end
+  end
+end
+
+-- What a job's estimate is made of: jobs of its lane before it, jobs there, rows there, rows of the interactive lane, and
+-- what was measured, rows and ms.
+local function standing(id, model, lane)
+  local key, measured = active_key(model, lane), redis.call('HMGET', rate_key(model), 'rows', 'ms')
+  local waiting = redis.call('HMGET', 'sl:open', 'lane:' .. model .. ':' .. lane, 'lane:' .. model .. ':interactive')
+  return { redis.call('ZRANK', key, id), redis.call('ZCARD', key), waiting[1], waiting[2], measured[1], measured[2] }
+end
+
+-- Notes how many rows were settled, and in how much time that was spent on them. Several workers' times overlap,
+-- hence at most the time since the last note. What is old counts half for every RATE_HALF_MS of work since.
+local function measure(model, rows, busy)
+  local key, now = rate_key(model), now_ms()
+  local rate = redis.call('HMGET', key, 'rows', 'ms', 'at')
+  local ms = math.max(0, math.min(tonumber(busy), now - tonumber(rate[3] or '0'))) -- a clock may be set back
+  local fade = 0.5 ^ (ms / RATE_HALF_MS)
+  redis.call('HSET', key, 'rows', string.format('%.3f', fade * tonumber(rate[1] or '0') + rows),
+    'ms', string.format('%.3f', fade * tonumber(rate[2] or '0') + ms), 'at', fmt(now))
+end
+
+-- Counts results for /metrics, where they are written: so each counts once. See workers/telemetry/metrics.py.
+local function count_results(target, version, outcome, code, images)
+  local model = string.match(target, '^[^@]+')
+  redis.call('HINCRBY', 'sl:metrics', cjson.encode({ 'shelfline_images_total', model, version, outcome, code }), images)
+end
+
+local function count_given_up(target, as, images)
+  count_results(target, '', as, as == 'failed' and 'deadline_exceeded' or '', images)
+end

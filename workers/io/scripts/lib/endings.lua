@@ -1,0 +1,82 @@
+-- requires: constants, values, keys, states, duties, webhooks, account
+-- How jobs end: finished, given up, and deleted after their retention.
+
+-- Has everything of a job that is over deleted after so many ms.
+local function retire_in(id, retention)
+  local at = now_ms() + tonumber(retention)
+  redis.call('HSET', job_key(id), 'expires_at', fmt(at))
+  add_due('retire:' .. id, at)
+end
+
+-- The last step of a job whose every image has its result where it stays. A job with webhooks is kept until they were
+-- told: then its retention begins, see lib/outbox.lua.
+local function end_job(id, retention)
+  local key = job_key(id)
+  local job, state = as_table(redis.call('HGETALL', key)), 'partial'
+  if tonumber(job.given_up or '0') > 0 or job.total == '0' then state = job.ending
+  elseif job.succeeded == job.total then state = 'succeeded'
+  elseif job.failed == job.total then state = 'failed' end
+  redis.call('HSET', key, 'state', state, 'finished_at', fmt(now_ms()))
+  if tonumber(job.hooks_open or '0') > 0 then
+    tell(id, 'job.finished')
+  else
+    retire_in(id, retention)
+  end
+  redis.call('DEL', items_key(id))
+  redis.call('PUBLISH', 'sl:finished', id)
+end
+
+-- Ends a job whose every image is settled, at once where there is nothing more to do for it than that, else by a duty;
+-- says whether that is due. `retention` is nothing where images were given up, whose results are still to be written.
+local function finish_if_done(id, retention)
+  local key = job_key(id)
+  local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane', 'total', 'given_up', 'output')
+  if not open(job[3]) or tonumber(job[1]) + tonumber(job[2]) > 0 then return false end
+  redis.call('HSET', key, 'state', 'finishing', 'settled_at', fmt(now_ms()))
+  redis.call('ZREM', active_key(job[4], job[5]), id)
+  redis.call('ZREM', 'sl:due', 'expire:' .. id, 'topup:' .. id)
+  if retention and tonumber(job[6]) <= SEGMENT and tonumber(job[7] or '0') == 0 and not job[8] then
+    end_job(id, retention)
+    return false
+  end
+  add_due('finish:' .. id, urgent())
+  return true
+end
+
+-- Begins the end of a job that was never listed.
+local function end_unlisted(id, ending)
+  redis.call('HSET', job_key(id), 'state', 'finishing', 'ending', ending)
+  redis.call('ZREM', 'sl:due', 'expire:' .. id)
+  add_due('finish:' .. id, urgent())
+  changed(id)
+end
+
+-- Gives up what of an active job nobody has claimed; what is claimed ends at its worker's next question. Says whether a
+-- duty is due.
+local function give_up_rest(id, ending, as)
+  local key = job_key(id)
+  local queued = redis.call('HGET', key, 'queued')
+  redis.call('HSET', key, 'state', 'canceling', 'ending', ending, 'given_up_as', as, 'queued', 0)
+  redis.call('HINCRBY', key, as, queued)
+  redis.call('HINCRBY', key, 'given_up', queued)
+  count_given_up(redis.call('HGET', key, 'model'), as, queued)
+  account(id, -tonumber(queued))
+  local due = finish_if_done(id)
+  changed(id)
+  return due
+end
+
+-- Ends a claimed image of a job that was canceled or whose time is over. The attempt goes up, so that whoever still
+-- works on it changes nothing.
+local function give_up(entry)
+  local key = job_key(entry.job)
+  redis.call('HINCRBY', items_key(entry.job), 'attempt:' .. entry.index, 1)
+  redis.call('HINCRBY', key, 'running', -1)
+  local job = redis.call('HMGET', key, 'given_up_as', 'model')
+  redis.call('HINCRBY', key, job[1], 1)
+  count_given_up(job[2], job[1], 1)
+  redis.call('HINCRBY', key, 'given_up', 1)
+  account(entry.job, -1)
+  changed(entry.job)
+  return finish_if_done(entry.job)
+end

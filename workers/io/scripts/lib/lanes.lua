@@ -1,0 +1,96 @@
+-- requires: constants, values, keys, states
+-- The lanes: streams of images that wait for a worker, one for each model and priority.
+
+-- An entry names (job, index, attempt); where the bytes are goes with it, so that a claim needs no second look-up.
+local function add_entry(stream, job, index, attempt, faults, name, ref, custom_id)
+  redis.call('XADD', stream, '*', 'job', job, 'index', index, 'attempt', attempt, 'faults', faults,
+    'name', name, 'ref', ref, 'custom_id', custom_id)
+end
+
+-- Whether an entry is in this consumer's hands. An error: its lane is gone, and the entry was dropped long before.
+local function is_mine(stream, entry, consumer)
+  local rows = redis.pcall('XPENDING', stream, GROUP, entry, entry, 1)
+  return not rows.err and rows[1] ~= nil and rows[1][2] == consumer
+end
+
+local function drop_entry(stream, entry)
+  redis.call('XACK', stream, GROUP, entry)
+  redis.call('XDEL', stream, entry)
+end
+
+-- The first entry there that nobody has claimed, or nothing. Not by the group's `lag`: it is unknown as soon as an entry
+-- in between was deleted.
+local function unclaimed(stream)
+  if redis.call('EXISTS', stream) == 0 then return nil end
+  local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
+  return redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
+end
+
+-- Puts further images of a job into its lane, and has the sweep look there: ARGV[from], ARGV[from + 1], ... are name,
+-- ref, custom_id, name, ref, custom_id, ...
+local function feed(id, model, lane, fed, offset, from)
+  local stream = stream_key(model, lane)
+  redis.call('SADD', 'sl:models', model)
+  redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') -- BUSYGROUP where it is there already
+  local count = 0
+  for i = from, #ARGV, 3 do
+    add_entry(stream, id, fmt(fed + count), '0', '0', ARGV[i], ARGV[i + 1], ARGV[i + 2])
+    count = count + 1
+  end
+  redis.call('HSET', job_key(id), 'fed', fmt(fed + count), 'fed_offset', offset)
+  redis.call('HINCRBY', job_key(id), 'waiting', count)
+end
+
+-- Whether an image still waits for its result, and for that of this attempt.
+local function unsettled(entry)
+  local marks = redis.call('HMGET', items_key(entry.job), 'attempt:' .. entry.index,
+    'sealed:' .. fmt(math.floor(tonumber(entry.index) / SEGMENT)))
+  return (marks[1] or '0') == entry.attempt and not marks[2]
+    and redis.call('HEXISTS', segment_key(entry.job, tonumber(entry.index)), entry.index) == 0
+end
+
+-- Whether this delivery may be processed; and whether it may still change its image.
+local function live(entry) return active(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
+
+local function counts(entry) return open(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
+
+-- How many rows an image of the job makes: what those made that are done, or the guess. A job without tiles has none.
+local function weight(id)
+  local job = redis.call('HMGET', job_key(id), 'guess', 'rows', 'rowed')
+  if not job[1] then return 1 end
+  return job[3] and math.max(1, tonumber(job[2]) / tonumber(job[3])) or tonumber(job[1])
+end
+
+-- Whether so few images of a job wait in its lane that it has to be filled up; the window is in rows.
+local function runs_low(id, waiting, window) return tonumber(waiting) * weight(id) < tonumber(window) / 2 end
+
+-- Whether to ring for a model now; `ms` is for how long a ring may be under way.
+-- Not while one for the model is under way; nor where as many rings as there are models wait: nobody takes them up, and
+-- they would only pile up. The sweep rings when somebody does.
+local function rings(model, queue, ms)
+  if redis.call('LLEN', queue) >= math.max(1, redis.call('SCARD', 'sl:models')) then return 0 end
+  return redis.call('SET', 'sl:ring:' .. model, '1', 'NX', 'PX', ms) and 1 or 0
+end
+
+-- A Redis that has just come back saw no renewals while it was away: everyone gets one whole lease first.
+local function just_back(lease)
+  local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  return uptime * 1000 < lease
+end
+
+-- What nobody renewed for a lease.
+local function abandoned(stream, lease, most)
+  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', most)
+  return pending.err and {} or pending -- an error: no job ever used this lane
+end
+
+-- What a claimer gets of an entry.
+local function describe(stream, entry_id, entry)
+  local job = redis.call('HMGET', job_key(entry.job), 'options', 'request_id', 'trace')
+  return {
+    stream = stream, entry = entry_id, job = entry.job, index = tonumber(entry.index), attempt = entry.attempt,
+    faults = tonumber(entry.faults), name = entry.name, ref = entry.ref, custom_id = entry.custom_id,
+    starts = tonumber(redis.call('HGET', items_key(entry.job), 'starts:' .. entry.index) or '0'),
+    options = job[1], request_id = job[2] or nil, trace = job[3] or nil, rows = math.ceil(weight(entry.job)),
+  }
+end

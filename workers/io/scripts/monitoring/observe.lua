@@ -1,0 +1,33 @@
+-- requires: constants, values, keys, lanes
+-- What /metrics shows of the queue as it stands. Writes nothing. Answers JSON: of each lane its model, how many images
+-- workers hold, for how many ms the oldest has waited that nobody has claimed, and the oldest job; what is due.
+local now, lanes = now_ms(), {}
+for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
+  local rate = redis.call('HMGET', rate_key(model), 'rows', 'ms')
+  for _, lane in ipairs({ 'interactive', 'bulk' }) do
+    local stream, held, waits = stream_key(model, lane), 0, 0
+    if redis.call('EXISTS', stream) == 1 then
+      held = redis.call('XPENDING', stream, GROUP)[1]
+      local first = unclaimed(stream)
+      if first then waits = math.max(0, now - tonumber(string.match(first[1], '^%d+'))) end
+    end
+    local job = redis.call('ZRANGE', active_key(model, lane), 0, 0, 'WITHSCORES')
+    lanes[#lanes + 1] = {
+      target = model, lane = lane, held = held, waits = waits, job = job[2] and math.max(0, now - tonumber(job[2])) or 0,
+      rows = tonumber(redis.call('HGET', 'sl:open', 'lane:' .. model .. ':' .. lane) or '0'),
+      rate = rate[1] and tonumber(rate[2]) > 0 and 1000 * tonumber(rate[1]) / tonumber(rate[2]) or 0,
+    }
+  end
+end
+local function age(key, from, to)
+  local oldest = redis.call('ZRANGEBYSCORE', key, from, fmt(to), 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return oldest and to - tonumber(oldest) or 0
+end
+local function due(key) -- the urgent ones have scores of their own
+  local oldest = math.max(age(key, '-inf', now - AHEAD_MS), age(key, fmt(now - AHEAD_MS / 2), now))
+  return { count = redis.call('ZCOUNT', key, '-inf', fmt(now)), age = oldest }
+end
+return cjson.encode({
+  lanes = #lanes > 0 and lanes or nil, duties = due('sl:due'), webhooks = due('sl:due:webhooks'),
+  bytes = tonumber(redis.call('HGET', 'sl:open', 'bytes') or '0'),
+})

@@ -1,0 +1,14 @@
+-- requires: keys, states
+-- ARGV: job, why its output could not be written as JSON, or '' where it was, the time in ms. Answers since when it could
+-- not be written, in ms; nothing where the job is gone or over.
+local id, why, now = unpack(ARGV)
+local key = job_key(id)
+if redis.call('HGET', key, 'state') ~= 'finishing' then return nil end
+if why == '' then
+  redis.call('HDEL', key, 'output_error', 'output_failed_at')
+  return now
+end
+redis.call('HSET', key, 'output_error', why)
+redis.call('HSETNX', key, 'output_failed_at', now)
+changed(id)
+return redis.call('HGET', key, 'output_failed_at')

@@ -1,0 +1,29 @@
+-- requires: values, keys, webhooks, outbox
+-- ARGV: job, number of the hook, event, most under way of a line. Makes a delivery once more, at once, with a new schedule
+-- of attempts. Answers the line, and 'ok' or why not: 'unknown', 'disabled'.
+local id, n, event, most = unpack(ARGV)
+local hook = as_table(redis.call('HGETALL', hook_key(id, n)))
+if not hook.line then return { '', 'unknown' } end
+local line, member, kind, number = hook.line, id .. ' ' .. n .. ' ' .. event, string.match(event, '^(%a+)-?(%d*)$')
+local happened = (kind == 'started' or kind == 'finished') and number == '' and hook[kind] ~= nil
+  or kind == 'item' and number ~= '' and tonumber(number) < tonumber(hook.items or '0')
+  or kind == 'progress' and number ~= '' and tonumber(number) <= tonumber(hook.progress or '0') and tonumber(number) > 0
+if not happened then return { line, 'unknown' } end
+if registered(line) and redis.call('HGET', endpoint_key(line), 'state') ~= 'enabled' then return { line, 'disabled' } end
+if not redis.call('ZSCORE', leased_key(line), member) then
+  if not redis.call('ZSCORE', todo_key(line), member) then
+    redis.call('HINCRBY', hook_key(id, n), 'out', 1)
+    if hook.ended then -- the job is kept until this is over as well
+      redis.call('HDEL', hook_key(id, n), 'ended', 'dropped')
+      redis.call('HSET', hook_key(id, n), 'told', '1')
+      redis.call('HINCRBY', job_key(id), 'hooks_open', 1)
+      redis.call('HDEL', job_key(id), 'expires_at')
+      redis.call('ZREM', 'sl:due', 'retire:' .. id)
+    end
+  end
+  redis.call('HDEL', hook_key(id, n), 'attempts:' .. event)
+  redis.call('ZADD', todo_key(line), fmt(now_ms()), member)
+  redis.call('HDEL', line_key(line), 'paused_until')
+  schedule(line, most)
+end
+return { line, 'ok' }

@@ -1,0 +1,136 @@
+-- requires: constants, values, keys, webhooks, outbox
+-- ARGV: lease in ms, most deliveries, most under way of a line, of how many slow lines, retention in ms. Leases what is
+-- due, and notes how far its hook was told. Answers of each: line, member, the lease's score, whether the line is
+-- slow, attempts so far, and the
+-- hashes of job, hook and endpoint.
+local lease, most, most_of_line, slow, retention = unpack(ARGV)
+most, slow = tonumber(most), tonumber(slow)
+local LOOKS = 500 -- of one run: Redis does nothing else meanwhile
+local NOT_NOW_MS = 500
+local now = now_ms()
+local looks, found = 0, {}
+
+local function is_slow(line) return window(line, most_of_line) == 1 and tonumber(most_of_line) > 1 end
+
+local function has_result(id, index, job)
+  return over(job.state) or redis.call('HEXISTS', segment_key(id, index), fmt(index)) == 1
+    or redis.call('HEXISTS', items_key(id), 'sealed:' .. fmt(math.floor(index / SEGMENT))) == 1
+end
+
+-- The next event of a hook, noted as told; or nothing, and when to look again, if that is known.
+local function next_event(id, n, hook, job)
+  local key, ended = hook_key(id, n), over(job.state)
+  local function wanted(event) return wants(hook.events, event) end
+  if wanted('job.started') and job.started_at and not hook.started then
+    redis.call('HSET', key, 'started', '1')
+    return 'started'
+  end
+  local told = tonumber(hook.items or '0')
+  if wanted('item.finished') and told < tonumber(job.total) then
+    if has_result(id, told, job) then
+      redis.call('HSET', key, 'items', fmt(told + 1))
+      return 'item-' .. fmt(told)
+    end
+  elseif wanted('job.finished') and ended and not hook.finished then
+    redis.call('HSET', key, 'finished', '1')
+    return 'finished'
+  end
+  local settled = fmt(tonumber(job.succeeded) + tonumber(job.failed) + tonumber(job.canceled))
+  if wanted('job.progress') and not ended and settled ~= (hook.settled or '0') then
+    local again = tonumber(hook.progress_at or '0') + PROGRESS_MS
+    if now < again then return nil, again end
+    redis.call('HSET', key, 'settled', settled, 'progress_at', fmt(now))
+    return 'progress-' .. redis.call('HINCRBY', key, 'progress', 1)
+  end
+end
+
+local function taken(line, member)
+  redis.call('ZADD', leased_key(line), fmt(now + tonumber(lease)), member)
+  local id, n, event = parts(member)
+  found[#found + 1] = { line, member, redis.call('ZSCORE', leased_key(line), member), is_slow(line) and '1' or '',
+    redis.call('HGET', hook_key(id, n), 'attempts:' .. event) or '0',
+    redis.call('HGETALL', job_key(id)), redis.call('HGETALL', hook_key(id, n)), redis.call('HGETALL', endpoint_key(line)) }
+  return true
+end
+
+-- Takes a member off a line's `todo`: it will not be delivered.
+local function give_up_delivery(line, member)
+  redis.call('ZREM', todo_key(line), member)
+  local id, n, event = parts(member)
+  local hook = hook_key(id, n)
+  if event == '' or redis.call('EXISTS', hook) == 0 then return end
+  redis.call('HDEL', hook, 'attempts:' .. event)
+  if redis.call('HINCRBY', hook, 'out', -1) <= 0 and redis.call('HEXISTS', hook, 'told') == 1 then
+    end_hook(id, n, retention)
+  end
+end
+
+-- Looks at what a line's `todo` begins with; says whether a delivery came of it. Without a state there is no endpoint.
+local function look(line, member, state)
+  local todo = todo_key(line)
+  local id, n, event = parts(member)
+  if id == TEST then
+    redis.call('ZREM', todo, member)
+    return state and taken(line, member)
+  end
+  local hook, job = as_table(redis.call('HGETALL', hook_key(id, n))), as_table(redis.call('HGETALL', job_key(id)))
+  if not hook.line or hook.dropped or state ~= 'enabled' then
+    give_up_delivery(line, member)
+    drop_hook(id, n, state == 'disabled' and 'The endpoint is disabled.' or 'The endpoint was deleted.', retention)
+  elseif string.match(event, '^progress') and over(job.state) then
+    give_up_delivery(line, member) -- nobody needs to know any more
+  elseif event ~= '' then
+    redis.call('ZREM', todo, member)
+    return taken(line, member)
+  else
+    local next, again = next_event(id, n, hook, job)
+    if next then
+      redis.call('ZADD', todo, fmt(now), member) -- behind the others that are due
+      redis.call('HINCRBY', hook_key(id, n), 'out', 1)
+      return taken(line, member .. ' ' .. next)
+    elseif again then
+      redis.call('ZADD', todo, fmt(again), member)
+    else
+      redis.call('ZREM', todo, member)
+      if over(job.state) then
+        redis.call('HSET', hook_key(id, n), 'told', '1')
+        if tonumber(hook.out or '0') <= 0 then end_hook(id, n, retention) end
+      end
+    end
+  end
+  return false
+end
+
+local function take(line)
+  local abandoned = redis.call('ZRANGEBYSCORE', leased_key(line), '-inf', fmt(now), 'LIMIT', 0, 1)[1]
+  if abandoned then -- its sender died: the same delivery again
+    local id, n = parts(abandoned)
+    if id == TEST or redis.call('EXISTS', hook_key(id, n)) == 1 then return taken(line, abandoned) end
+    redis.call('ZREM', leased_key(line), abandoned)
+  end
+  if redis.call('ZCARD', leased_key(line)) >= window(line, most_of_line) then return false end
+  if tonumber(redis.call('HGET', line_key(line), 'paused_until') or '0') > now then return false end
+  local state = 'enabled'
+  if registered(line) then state = redis.call('HGET', endpoint_key(line), 'state') end
+  while looks < LOOKS do
+    local member = redis.call('ZRANGEBYSCORE', todo_key(line), '-inf', fmt(now), 'LIMIT', 0, 1)[1]
+    if not member then return false end
+    looks = looks + 1
+    if look(line, member, state) then return true end
+  end
+  return false
+end
+
+while #found < most and looks < LOOKS do
+  local line = redis.call('ZRANGEBYSCORE', DUE, '-inf', fmt(now), 'LIMIT', 0, 1)[1]
+  if not line then break end
+  looks = looks + 1
+  local is_slow_now = is_slow(line)
+  if is_slow_now and slow <= 0 then
+    redis.call('ZADD', DUE, fmt(now + NOT_NOW_MS), line)
+  else
+    if take(line) and is_slow_now then slow = slow - 1 end
+    schedule(line, most_of_line)
+  end
+end
+return found

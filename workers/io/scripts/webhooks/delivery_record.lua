@@ -1,0 +1,72 @@
+-- requires: values, webhooks, outbox
+-- ARGV: line, member, the lease's score, verdict (delivered|failed|gone), pace of the answer (quick|fair|slow), ms until the
+-- next attempt or '' where this was the last, ms that the line has to rest at least, the attempt as JSON, why an endpoint
+-- that fails is disabled, most under way of a line, ms of failures until then, retention in ms.
+-- Answers 0, and does nothing, where the lease is another's now; 2 where the endpoint was disabled.
+local line, member, token, verdict, pace, delay, rest, attempt, why, most, patience, retention = unpack(ARGV)
+local FAILURES, PAUSE_MS, LONGEST_PAUSE_MS = 3, 5000, 300000 -- after so many in a row a line rests, twice as long each time
+local ATTEMPTS, LINE_ATTEMPTS = 200, 20 -- kept to be shown
+local LINE_KEPT_MS = 7 * 86400000
+local key, now, answer = line_key(line), now_ms(), 1
+if redis.call('ZSCORE', leased_key(line), member) ~= token then return 0 end
+redis.call('ZREM', leased_key(line), member)
+
+local id, n, event = parts(member)
+local hook = hook_key(id, n)
+local has_hook = redis.call('EXISTS', hook) == 1
+if has_hook then
+  redis.call('LPUSH', 'sl:job:' .. id .. ':attempts', attempt)
+  redis.call('LTRIM', 'sl:job:' .. id .. ':attempts', 0, ATTEMPTS - 1)
+end
+if registered(line) and redis.call('EXISTS', endpoint_key(line)) == 1 then
+  redis.call('LPUSH', key .. ':attempts', attempt)
+  redis.call('LTRIM', key .. ':attempts', 0, LINE_ATTEMPTS - 1)
+end
+
+local disabled = false
+if verdict == 'delivered' then
+  redis.call('HDEL', key, 'failures', 'failing_since', 'paused_until')
+  local wide = window(line, most)
+  if pace == 'quick' then wide = math.min(wide + 1, tonumber(most)) elseif pace == 'slow' then wide = 1 end
+  redis.call('HSET', key, 'window', wide, 'delivered_at', fmt(now))
+else
+  local failures = redis.call('HINCRBY', key, 'failures', 1)
+  redis.call('HSETNX', key, 'failing_since', fmt(now))
+  local pause = tonumber(rest)
+  if failures >= FAILURES then
+    pause = math.max(pause, math.min(PAUSE_MS * 2 ^ math.min(failures - FAILURES, 20), LONGEST_PAUSE_MS))
+  end
+  redis.call('HSET', key, 'window', 1, 'paused_until', fmt(now + pause))
+  disabled = verdict == 'gone' or now - tonumber(redis.call('HGET', key, 'failing_since')) > tonumber(patience)
+end
+if not registered(line) or redis.call('EXISTS', endpoint_key(line)) == 0 then
+  redis.call('PEXPIRE', key, LINE_KEPT_MS)
+end
+
+if has_hook then
+  local wanted = redis.call('HEXISTS', hook, 'dropped') == 0
+    and (not registered(line) or redis.call('HGET', endpoint_key(line), 'state') == 'enabled')
+  if verdict == 'failed' and delay ~= '' and wanted and not disabled then
+    redis.call('HINCRBY', hook, 'attempts:' .. event, 1)
+    redis.call('ZADD', todo_key(line), fmt(now + tonumber(delay)), member)
+  else
+    redis.call('HDEL', hook, 'attempts:' .. event)
+    redis.call('HINCRBY', hook, verdict == 'delivered' and 'delivered' or 'failed', 1)
+    local out = redis.call('HINCRBY', hook, 'out', -1)
+    if out <= 0 and redis.call('HEXISTS', hook, 'told') == 1 then end_hook(id, n, retention) end
+  end
+end
+if disabled then
+  answer = 2
+  if registered(line) then
+    if redis.call('HGET', endpoint_key(line), 'state') == 'enabled' and id ~= TEST then
+      redis.call('HSET', endpoint_key(line), 'state', 'disabled', 'reason', why, 'disabled_at', fmt(now))
+      redis.call('ZUNIONSTORE', todo_key(line), 1, todo_key(line), 'WEIGHTS', 0) -- whatever waits is given up now
+      redis.call('HDEL', key, 'paused_until')
+    end
+  elseif has_hook then
+    drop_hook(id, n, why, retention)
+  end
+end
+schedule(line, most)
+return answer

@@ -1,0 +1,167 @@
+"""What /metrics shows: everyone's totals, and the queue, the models and Redis as they are when somebody asks."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from typing import Any, Final, TypeVar
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+
+from workers.catalog import Catalog
+from workers.errors import StoreUnavailableError
+from workers.health import WORKER_SEEN_KEY
+from workers.io.redis_link import RedisLink, translated
+from workers.jobs import parse_target
+from workers.settings import Settings
+from workers.telemetry.counters import INFINITE, SUM, Histogram, Metric
+from workers.telemetry.metrics import ALL
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
+
+TOTALS_KEY: Final = "sl:metrics"
+
+_OF_LANES: Final = (
+    ("rows", sum, "shelfline_waiting_rows", "Rows of accepted images without a result, those under way included."),
+    ("held", sum, "shelfline_held_images", "Images that workers hold."),
+    (
+        "waits",
+        max,
+        "shelfline_oldest_waiting_seconds",
+        "Since when the oldest image waits that no worker holds; 0: none.",
+    ),
+    (
+        "job",
+        max,
+        "shelfline_oldest_job_seconds",
+        "Age of the oldest job with images that wait or are under way; 0: none.",
+    ),
+)
+
+
+class DownPage:
+    """What /metrics shows where Redis is down: that it is."""
+
+    def collect(self) -> Iterator[Family]:
+        """The metrics that need no Redis."""
+        yield _info()
+        yield _gauge("shelfline_redis_up", "Whether Redis answers.", {(): 0})
+
+
+class MetricsPage:
+    """Gathers what /metrics shows. It costs a few reads of Redis, whatever waits there, and no write."""
+
+    def __init__(self, link: RedisLink, settings: Settings) -> None:
+        self._link = link
+        self._settings = settings
+        self._catalog = Catalog(link)
+
+    def collect(self) -> Iterator[Family]:
+        """The metrics; where Redis is down only that it is."""
+        try:
+            found = [*self._queue(), *self._models(), *self._redis(), *self._totals()]
+        except StoreUnavailableError:
+            yield from DownPage().collect()
+            return
+        yield _info()
+        yield _gauge("shelfline_redis_up", "Whether Redis answers.", {(): 1})
+        yield from found
+
+    def _queue(self) -> Iterator[Family]:
+        seen = json.loads(self._link.run("monitoring/observe"))
+        lanes: dict[tuple[str, str], list[dict[str, Any]]] = {
+            (model, lane): [] for model in self._settings.served_models for lane in ("interactive", "bulk")
+        }
+        for one in seen.get("lanes", ()):  # a version that jobs asked for has lanes of its own
+            lanes.setdefault((parse_target(one["target"])[0], one["lane"]), []).append(one)
+        for part, join, name, meaning in _OF_LANES:
+            scale = 1000 if name.endswith("_seconds") else 1
+            values = {key: join([0, *(one[part] for one in ones)]) / scale for key, ones in lanes.items()}
+            yield _gauge(name, meaning, values, "model", "lane")
+        rates = {(model,): max([0, *(one["rate"] for one in ones)]) for (model, _), ones in lanes.items()}
+        yield _gauge(
+            "shelfline_rows_per_second", "What workers manage while there is work, as measured.", rates, "model"
+        )
+        for what, meaning in (("duties", "Duties"), ("webhooks", "Endpoints with webhooks")):
+            yield _gauge(f"shelfline_due_{what}", f"{meaning} that are due.", {(): seen[what]["count"]})
+            yield _gauge(
+                f"shelfline_oldest_due_{what}_seconds",
+                f"{meaning}: since when the oldest is due that nobody has taken up; 0: none.",
+                {(): seen[what]["age"] / 1000},
+            )
+        settings = self._settings
+        yield _gauge("shelfline_waiting_rows_limit", "Beyond, jobs are refused.", {(): settings.max_waiting_images})
+        yield _gauge("shelfline_stored_bytes", "Bytes of uploaded images that are kept.", {(): seen["bytes"]})
+        yield _gauge("shelfline_stored_bytes_limit", "Beyond, uploads are refused.", {(): settings.max_blob_bytes})
+
+    def _models(self) -> Iterator[Family]:
+        found = {model: self._catalog.look_up(model) for model in self._settings.served_models}
+        available = {(model,): int(one is not None and one.available) for model, one in found.items()}
+        versions = {(model,): one.version for model, one in found.items() if one and one.version}
+        yield _gauge("shelfline_model_available", "Whether workers reached the model lately.", available, "model")
+        yield _gauge("shelfline_model_version", "The version that new images go through.", versions, "model")
+        with translated():
+            seen = self._link.client.exists(WORKER_SEEN_KEY)
+        yield _gauge("shelfline_worker_seen", "Whether a worker took up work within the last minute.", {(): seen})
+
+    def _redis(self) -> Iterator[Family]:
+        with translated():
+            info = self._link.client.info("memory", "persistence")
+        used, most = info["used_memory"], info.get("maxmemory", 0)
+        written = int(bool(info.get("aof_enabled")) and info.get("aof_last_write_status") == "ok")
+        yield _gauge("shelfline_redis_memory_bytes", "Memory that Redis uses.", {(): used})
+        yield _gauge("shelfline_redis_memory_limit_bytes", "Its maxmemory; 0: none.", {(): most})
+        yield _gauge("shelfline_redis_durable", "Whether Redis writes its append-only file.", {(): written})
+
+    def _totals(self) -> Iterator[Family]:
+        with translated():
+            stored = self._link.client.hgetall(TOTALS_KEY)
+        by_name: dict[str, list[tuple[tuple[str, ...], float]]] = defaultdict(list)
+        for field, value in stored.items():
+            name, *rest = json.loads(field)
+            by_name[name].append((tuple(rest), float(value)))
+        for metric in ALL:
+            samples = [(rest, value) for rest, value in by_name[metric.name] if _belongs(metric, rest)]
+            yield _histogram(metric, samples) if isinstance(metric, Histogram) else _counter(metric, samples)
+
+
+def _info() -> Family:
+    return _gauge("shelfline_info", "The version that answers.", {(metadata.version("shelfline"),): 1}, "version")
+
+
+def _belongs(metric: Metric, rest: tuple[str, ...]) -> bool:
+    """Whether a field is the metric's as it is counted now: another version may have had other labels or bounds."""
+    if isinstance(metric, Histogram):
+        return len(rest) == len(metric.labels) + 1 and rest[-1] in {*metric.parts, SUM}
+    return len(rest) == len(metric.labels)
+
+
+def _counter(metric: Metric, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
+    family = CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, value in sorted({**dict.fromkeys(metric.known, 0.0), **dict(samples)}.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(metric: Histogram, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
+    parts: dict[tuple[str, ...], dict[str, float]] = {labels: {} for labels in metric.known}
+    for rest, value in samples:
+        parts.setdefault(rest[:-1], {})[rest[-1]] = value
+    family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, found in sorted(parts.items()):
+        count, buckets = 0.0, []
+        for part in metric.parts:
+            count += found.get(part, 0.0)
+            buckets.append((part if part == INFINITE else str(float(part)), count))
+        family.add_metric(labels, buckets, found.get(SUM, 0.0))
+    return family
+
+
+def _gauge(name: str, meaning: str, values: Mapping[Labels, float], *labels: str) -> Family:
+    family = GaugeMetricFamily(name, meaning, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

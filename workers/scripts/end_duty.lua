@@ -1,2 +1,0 @@
--- ARGV: duty, lease.
-end_duty(ARGV[1], ARGV[2])

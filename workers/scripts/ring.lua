@@ -1,2 +1,0 @@
--- ARGV: model, Celery queue, for how many ms a ring may be under way. Answers whether to ring now.
-return rings(unpack(ARGV))

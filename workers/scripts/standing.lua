@@ -1,2 +1,0 @@
--- ARGV: job, what it queues for, its lane. Answers what its estimate is made of.
-return standing(unpack(ARGV))

@@ -1,0 +1,1 @@
+"""Logs, traces and metrics: what is recorded, and how it is sent on."""

@@ -1,0 +1,54 @@
+"""Structured logs, to stderr: a line an event, for a terminal or as JSON, without keys and tokens."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Final
+
+import structlog
+
+from workers.settings import Settings
+from workers.telemetry.masking import mask_keys
+
+_BEFORE: Final[tuple[Any, ...]] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure_logs(settings: Settings) -> None:
+    """Have structlog and the standard library write in the settings' form, whoever logs."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(log_formatter(settings))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[*_BEFORE, *_rendering(settings)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def log_formatter(settings: Settings) -> logging.Formatter:
+    """What gives the standard library's log records the same form."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_BEFORE, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(settings)],
+    )
+
+
+def _rendering(settings: Settings) -> list[Any]:
+    if settings.log_format == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), _masked]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        repr_native_str=True,  # what callers sent must not begin a line of its own
+        exception_formatter=structlog.dev.plain_traceback,  # Rich's shows variables, and keys in them
+    )
+    return [console, _masked]
+
+
+def _masked(_logger: object, _method: str, line: str) -> str:
+    return mask_keys(line)

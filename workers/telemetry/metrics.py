@@ -1,0 +1,78 @@
+"""All that is counted, by whom. What is found in Redis when somebody asks is in metrics_page.py."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workers.telemetry.counters import Counter, Histogram, Metric
+
+STAGES: Final = ("claim", "fetch", "download", "decode", "predict", "settle")
+
+STAGE_SECONDS: Final = Histogram(
+    "shelfline_stage_seconds",
+    "Seconds that a stage of the pipeline took: claim, predict (a call of the model server) and settle of a batch; "
+    "fetch (from the blob store or a folder), download (by URL) and decode of an image.",
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    ("stage",),
+    (STAGES,),
+)
+BATCH_ROWS: Final = Histogram(
+    "shelfline_batch_rows", "Rows of a Predict call.", (1, 2, 3, 4, 6, 8, 10, 12, 14, 16), ("model",)
+)
+IMAGES: Final = Counter(  # by scripts/results/settle.lua and where images are given up, so that each image counts once
+    "shelfline_images_total",
+    "Images that got their result: succeeded, failed (with the error's code), canceled. Only succeeded ones have a "
+    "version.",
+    ("model", "version", "outcome", "code"),
+)
+TAKEOVERS: Final = Counter(
+    "shelfline_takeovers_total", "Images taken over from a worker that gave no sign of life for a lease."
+)
+HAND_BACKS: Final = Counter(
+    "shelfline_hand_backs_total", "Images that a worker put back into their lane without a result."
+)
+RINGS: Final = Counter(
+    "shelfline_rings_total", "Rings for workers: sent, or lost on their way.", ("outcome",), (("sent", "lost"),)
+)
+DELIVERIES: Final = Counter(
+    "shelfline_deliveries_total",
+    "Attempts to deliver a webhook: delivered; failed, to be tried again; given_up after the last try; gone, where the "
+    "endpoint wants no more.",
+    ("outcome",),
+    (("delivered", "failed", "given_up", "gone"),),
+)
+REDIS_ERRORS: Final = Counter(
+    "shelfline_redis_errors_total",
+    "Calls of Redis that failed: it did not answer, or refused.",
+    ("kind",),
+    (("no_answer", "refused"),),
+)
+RPC_ERRORS: Final = Counter(
+    "shelfline_rpc_errors_total",
+    "Calls of the model server that failed, by gRPC status.",
+    ("code",),
+    (("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "NOT_FOUND", "INVALID_ARGUMENT", "INTERNAL"),),
+)
+REQUESTS: Final = Counter(
+    "shelfline_http_requests_total", "Answers of the API, by route and status.", ("route", "status")
+)
+REQUEST_SECONDS: Final = Histogram(
+    "shelfline_http_request_seconds",
+    "Seconds from a request's head to its answer's head, what its caller asked to wait for included.",
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    ("route",),
+)
+
+ALL: Final[tuple[Metric, ...]] = (
+    STAGE_SECONDS,
+    BATCH_ROWS,
+    IMAGES,
+    TAKEOVERS,
+    HAND_BACKS,
+    RINGS,
+    DELIVERIES,
+    REDIS_ERRORS,
+    RPC_ERRORS,
+    REQUESTS,
+    REQUEST_SECONDS,
+)

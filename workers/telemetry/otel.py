@@ -1,0 +1,83 @@
+"""Traces by OpenTelemetry, sent by OTLP over HTTP to where the variables OTEL_EXPORTER_OTLP_* say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from workers.telemetry.spans import Kind, Span, Tracer, Value
+
+_KINDS: Final[Mapping[Kind, SpanKind]] = {
+    "server": SpanKind.SERVER,
+    "client": SpanKind.CLIENT,
+    "internal": SpanKind.INTERNAL,
+}
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+
+
+class _OtlpSpan(Span):
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+        carrier: dict[str, str] = {}
+        if span.get_span_context().trace_flags.sampled:
+            _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
+        self.traceparent = carrier.get("traceparent", "")
+
+    def end(self, error: str = "", **attributes: Value) -> None:
+        self._span.set_attributes(attributes)
+        if error:
+            self._span.set_status(Status(StatusCode.ERROR, error))
+        self._span.end()
+
+
+class OtlpTracer(Tracer):
+    """Starts spans that `processor` gets when they end."""
+
+    def __init__(self, service: str, processor: SpanProcessor) -> None:
+        named = Resource({"service.name": service}).merge(OTELResourceDetector().detect())
+        self._provider = TracerProvider(resource=Resource.create().merge(named), shutdown_on_exit=True)
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("shelfline")
+
+    @classmethod
+    def exporting(cls, service: str) -> Self:
+        """One that sends its spans in batches, from a thread of its own."""
+        return cls(service, BatchSpanProcessor(OTLPSpanExporter()))
+
+    def start(
+        self,
+        name: str,
+        parent: str,
+        kind: Kind = "internal",
+        *,
+        began: float | None = None,
+        links: Sequence[str] = (),
+        attributes: Mapping[str, Value] | None = None,
+    ) -> Span:
+        """A span that begins now, or began then (seconds since the epoch), below the parent of that traceparent."""
+        span = self._tracer.start_span(
+            name,
+            _context(parent),
+            _KINDS[kind],
+            attributes,
+            [trace.Link(trace.get_current_span(_context(one)).get_span_context()) for one in links],
+            None if began is None else int(began * 1e9),
+        )
+        return _OtlpSpan(span)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._provider.shutdown()
+
+
+def _context(traceparent: str) -> Context:
+    return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())

@@ -1,0 +1,18 @@
+"""Traces, from a request through the queue to the Predict call. Where they are off, nothing of OpenTelemetry is loaded.
+
+A trace is passed on as its `traceparent` (W3C Trace Context): in the job, and as metadata of the Predict call.
+"""
+
+from __future__ import annotations
+
+from workers.settings import Settings
+from workers.telemetry.spans import Tracer
+
+
+def open_tracer(settings: Settings, service: str) -> Tracer:
+    """What traces a process; `service` is how it is called."""
+    if not settings.tracing:
+        return Tracer()
+    from workers.telemetry.otel import OtlpTracer  # noqa: PLC0415  not where traces are off; the settings' check has found it
+
+    return OtlpTracer.exporting(service)
