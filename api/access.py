@@ -10,11 +10,11 @@ from flask import g, request
 
 from api.request_ids import this_request
 from workers.errors import JobGoneError
-from workers.jobs import NO_QUOTA, Job, Quota
-from workers.outputs import Output
-from workers.store import unknown_job
-from workers.terms import Terms
-from workers.webhooks.hooks import Webhook
+from workers.jobs.job import NO_QUOTA, Job, Quota
+from workers.jobs.output import Output
+from workers.jobs.submission import Terms
+from workers.jobs.webhook import Webhook
+from workers.store.job_store import unknown_job
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -19,9 +19,10 @@ from api.following import JobEvent, parsed_events
 from api.multipart import MultipartUpload
 from api.webhook_client import Webhooks
 from serving.contract import Contract
-from workers.documents import JobDocument, JobsDocument
 from workers.formats.registry import FormatName
-from workers.jobs import JobState, Lane
+from workers.jobs.document import JobDocument, JobsDocument
+from workers.jobs.job import JobState
+from workers.jobs.options import Lane
 
 _KEY = "Idempotency-Key"
 

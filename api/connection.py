@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from api.errors import ApiError, ConnectionFailedError, InvalidUrlError
-from workers.documents import Document
 from workers.io.public_addresses import is_loopback
+from workers.jobs.document import Document
 
 _Document = TypeVar("_Document", bound=Document)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds

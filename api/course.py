@@ -26,7 +26,7 @@ from workers.errors import (
     WaitTooLongError,
     WorkerCrashedError,
 )
-from workers.jobs import JobOptions
+from workers.jobs.options import JobOptions
 from workers.robots import COURSE_PATH
 from workers.settings import Settings
 

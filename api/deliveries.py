@@ -12,7 +12,6 @@ from api.answers import Answer, document_answer
 from api.openapi import Api
 from api.showing import answer
 from api.webhook_documents import AttemptDocument
-from workers.documents import Document, Timestamp, rfc3339
 from workers.errors import (
     DeliveryNotFoundError,
     JobGoneError,
@@ -20,8 +19,9 @@ from workers.errors import (
     StoreUnavailableError,
     WebhookStateError,
 )
+from workers.jobs.document import Document, Timestamp, rfc3339
+from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
 from workers.webhooks.deliveries import SentEvent, ToldHook, unknown_delivery
-from workers.webhooks.hooks import DeliveryId, Event, WebhookFormat
 
 if TYPE_CHECKING:
     from workers.backend import Backend

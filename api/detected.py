@@ -11,7 +11,7 @@ from api.image_result import DetectionDocument
 from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.submitted import ItemFields
 from api.uploads import Upload
-from workers.documents import Document, UrlsDocument
+from workers.jobs.document import Document, UrlsDocument
 
 _FILE = {"type": "string", "format": "binary"}
 

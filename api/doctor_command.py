@@ -13,8 +13,8 @@ from api.state import StackState
 from serving.errors import ShelflineError
 from workers.doctor import Finding, examine
 from workers.io.public_addresses import is_loopback
-from workers.keys import keys_exist
 from workers.settings import Settings, load_settings, unknown_variables
+from workers.store.api_keys import keys_exist
 
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 _WRONG = 1

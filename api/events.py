@@ -19,11 +19,11 @@ from api.errors import BusyError, InvalidRequestError
 from api.openapi import Api
 from api.showing import shown
 from api.waiting import WaitingRoom
-from workers.documents import JobDocument
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
-from workers.indexes import Indexes
-from workers.jobs import Job
-from workers.store import JobStore
+from workers.jobs.document import JobDocument
+from workers.jobs.index_set import Indexes
+from workers.jobs.job import Job
+from workers.store.job_store import JobStore
 
 if TYPE_CHECKING:
     from workers.backend import Backend

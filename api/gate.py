@@ -25,10 +25,10 @@ from api.scopes import ROBOTS, scope_of
 from workers.baidu import WRONG_TOKEN
 from workers.errors import StoreUnavailableError
 from workers.io.public_addresses import is_loopback
-from workers.keys import ApiKey, Scope, digest_of, same
-from workers.rates import Standing
 from workers.robots import Robot
 from workers.settings import Settings
+from workers.store.api_keys import ApiKey, Scope, digest_of, same
+from workers.store.rate_limits import Standing
 
 if TYPE_CHECKING:
     from workers.backend import Backend

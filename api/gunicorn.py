@@ -9,8 +9,8 @@ from api.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
 from workers.exits import refuse
 from workers.io.blobs import check_blobs
-from workers.keys import keys_exist
 from workers.settings import load_settings
+from workers.store.api_keys import keys_exist
 
 try:
     settings = load_settings()

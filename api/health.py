@@ -11,7 +11,7 @@ from api.answers import document_answer
 from api.errors import NotReadyError
 from api.openapi import Api
 from api.problems import problem
-from workers.documents import Document
+from workers.jobs.document import Document
 
 if TYPE_CHECKING:
     from workers.backend import Backend

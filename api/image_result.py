@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from workers.documents import Document
+from workers.jobs.document import Document
 
 
 class BoxDocument(Document):

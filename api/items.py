@@ -24,7 +24,7 @@ from workers.errors import (
     StoreUnavailableError,
     UnsupportedFormatError,
 )
-from workers.jobs import JobState
+from workers.jobs.job import JobState
 from workers.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from api.options import ShowHeaders, ShowQuery
 from api.request_ids import this_request
 from api.showing import accepted, answer, shown
 from api.waiting import WaitingRoom, asked_wait
-from workers.documents import JobDocument
 from workers.errors import (
     JobGoneError,
     JobNotFoundError,
@@ -25,6 +24,7 @@ from workers.errors import (
     QueueFullError,
     StoreUnavailableError,
 )
+from workers.jobs.document import JobDocument
 from workers.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from rich.table import Table
 from api.errors import UsageError
 from api.state import StackState
 from workers.io.redis_link import RedisLink
-from workers.keys import ApiKey, KeyStore, KeyTerms, Scope, id_of
 from workers.settings import load_settings
+from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, id_of
 
 _TERM = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400}

@@ -16,10 +16,10 @@ from api.checking import Asked
 from api.errors import UnprocessableError
 from api.openapi import Api
 from api.showing import answer, shown
-from workers.documents import JobsDocument
 from workers.errors import StoreUnavailableError
-from workers.jobs import JobState, is_id
-from workers.listing import Place, Wanted
+from workers.jobs.document import JobsDocument
+from workers.jobs.job import JobState, is_id
+from workers.store.listing import Place, Wanted
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -11,10 +11,10 @@ from api.answers import document_answer
 from api.errors import ModelNotFoundError
 from api.openapi import Api
 from serving.contract import Contract
-from workers.catalog import Published
-from workers.documents import Document
 from workers.errors import StoreUnavailableError
+from workers.jobs.document import Document
 from workers.settings import Settings
+from workers.store.catalog import Published
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -37,8 +37,8 @@ from api.document import finished_document
 from api.expected import ABOUT, OF_EVERY_ADDRESS, OF_EVERY_BODY, OF_EVERY_KEY, OF_EVERY_ROUTE, Problems
 from api.scopes import scope_of
 from api.spool import UploadRequest
-from workers.keys import Scope
 from workers.settings import Settings
+from workers.store.api_keys import Scope
 
 Route = Callable[..., Response]
 Model = type[BaseModel]

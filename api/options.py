@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from api.checking import Asked
 from serving.tiles import MOST_TILES, checked_tiles
-from workers.jobs import JobOptions
+from workers.jobs.options import JobOptions
 
 TILES = "^(off|auto|[1-9][0-9]?x[1-9][0-9]?)$"
 

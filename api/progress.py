@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from workers.documents import CountsDocument
+from workers.jobs.document import CountsDocument
 
 _WINDOW_SECONDS = 60.0  # that the rate is taken over
 _FIRST_LINE_SECONDS, _LINE_SECONDS = 10.0, 60.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from serving.errors import ShelflineError
-from workers.keys import Scope
+from workers.store.api_keys import Scope
 
 _CHALLENGE: Final = 'Bearer realm="shelfline"'
 

@@ -8,7 +8,7 @@ import secrets
 import structlog
 from flask import Flask, Response, g, request
 
-from workers.jobs import Request
+from workers.jobs.job import Request
 from workers.telemetry.masking import mask_keys
 
 HEADER = "X-Request-ID"

@@ -17,7 +17,7 @@ from api.streaming import streamed
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
 from workers.formats.registry import FORMATS, FormatName
 from workers.formats.source import ResultSource
-from workers.jobs import JobState
+from workers.jobs.job import JobState
 from workers.labels import Labels
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, RootModel
 
 from api.robot_request import LONGEST, MOST_ID_CHARS, SHORTEST
-from workers.documents import Document
+from workers.jobs.document import Document
 
 
 class RobotQuery(BaseModel):

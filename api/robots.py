@@ -36,7 +36,8 @@ from workers.baidu import (
     code_of,
 )
 from workers.errors import ImageError
-from workers.jobs import Job, JobOptions
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
 from workers.labels import Labels
 from workers.origins.simple import Item
 from workers.robots import Robot

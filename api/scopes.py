@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from workers.keys import Scope
+from workers.store.api_keys import Scope
 
 # They show nothing of anyone's: the page and the documents are the same for all, and who looks whether the API lives
 # (load balancers, process managers, the page itself) has no key.

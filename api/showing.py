@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from workers.documents import Document, JobDocument, UrlsDocument, job_document, urls_at
-from workers.jobs import Job
+from workers.jobs.document import Document, JobDocument, UrlsDocument, job_document, urls_at
+from workers.jobs.job import Job
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -15,7 +15,6 @@ from api.showing import accepted
 from api.spool import UploadRequest
 from api.submitted import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
 from api.waiting import WaitingRoom, asked_wait
-from workers.documents import JobDocument
 from workers.errors import (
     ArchiveError,
     ArchiveTooLargeError,
@@ -37,9 +36,11 @@ from workers.errors import (
     UnknownModelError,
 )
 from workers.intake import Intake
-from workers.jobs import Job, JobOptions
+from workers.jobs.document import JobDocument
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
 from workers.settings import Settings
-from workers.terms import Terms
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -32,11 +32,11 @@ from api.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.uploads import Upload
 from api.webhook_fields import HTTP, WebhookFields, fetchable
 from workers.io.urls import MAX_URL_CHARS
-from workers.jobs import JobOptions
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output, OutputFormat
 from workers.origins.manifest import MAX_CUSTOM_ID_CHARS
 from workers.origins.named import EVERYTHING
 from workers.origins.simple import Item
-from workers.outputs import Output, OutputFormat
 from workers.selection import Selection
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")

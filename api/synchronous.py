@@ -17,7 +17,6 @@ from api.problems import problem
 from api.showing import accepted, job_urls
 from api.spool import UploadRequest
 from api.waiting import WaitingRoom, asked_wait
-from workers.documents import JobDocument
 from workers.errors import (
     DeadlineExceededError,
     FetchBlockedError,
@@ -39,9 +38,11 @@ from workers.errors import (
     WorkerCrashedError,
 )
 from workers.intake import Intake
-from workers.jobs import Job, JobOptions
+from workers.jobs.document import JobDocument
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
 from workers.settings import Settings
-from workers.terms import Terms
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from api.connection import Connection, problem, read_document
 from api.webhook_documents import TestDocument, WebhookDetails, WebhookDocument, WebhooksDocument
-from workers.webhooks.hooks import Event, WebhookFormat
+from workers.jobs.webhook import Event, WebhookFormat
 
 
 class Webhooks:

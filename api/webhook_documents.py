@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from workers.documents import Document, Timestamp, rfc3339
+from workers.jobs.document import Document, Timestamp, rfc3339
+from workers.jobs.webhook import Event, WebhookFormat
 from workers.webhooks.deliveries import Attempt
-from workers.webhooks.hooks import Event, WebhookFormat
 
 
 class AttemptDocument(Document):

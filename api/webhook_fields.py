@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from api.checking import Asked
 from workers.errors import OutboundBlockedError
 from workers.io.urls import MAX_URL_CHARS, parse_http_url
-from workers.webhooks.hooks import Event, Webhook, WebhookFormat, checked_events, checked_secret
+from workers.jobs.webhook import Event, Webhook, WebhookFormat, checked_events, checked_secret
 
 # 24 to 64 bytes in base64.
 SIGNING = "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|([A-Za-z0-9+/]{4})?[A-Za-z0-9+/]{2}==)?$"

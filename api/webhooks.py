@@ -15,10 +15,10 @@ from api.openapi import Api
 from api.showing import answer
 from api.webhook_documents import AttemptDocument, TestDocument, WebhookDetails, WebhookDocument, WebhooksDocument
 from api.webhook_fields import SIGNING, WebhookFields
-from workers.documents import rfc3339
 from workers.errors import StoreUnavailableError, WebhookNotFoundError, WebhookStateError
+from workers.jobs.document import rfc3339
+from workers.jobs.webhook import checked_secret, new_secret
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
-from workers.webhooks.hooks import checked_secret, new_secret
 
 if TYPE_CHECKING:
     from workers.backend import Backend

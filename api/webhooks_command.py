@@ -14,7 +14,7 @@ from api.client import ShelflineClient
 from api.errors import UsageError
 from api.job_commands import Key, Url, Var, connect
 from api.webhook_listener import receiver
-from workers.webhooks.hooks import Event, WebhookFormat, checked_secret, new_secret
+from workers.jobs.webhook import Event, WebhookFormat, checked_secret, new_secret
 
 _FILE_COLUMNS = 160
 _POLL_SECONDS = 0.2

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from workers.duties import Duties
-from workers.indexes import Indexes
 from workers.io.blobs import FsspecBlobs
-from workers.io.folders import manifest_line
 from workers.io.redis_link import RedisLink
-from workers.jobs import ImageSource, Job, JobOptions, NewJob, Outcome, manifest_path, new_id
-from workers.listing import Listing
+from workers.jobs.index_set import Indexes
+from workers.jobs.job import ImageSource, Job, NewJob, Outcome, manifest_path, new_id
+from workers.jobs.options import JobOptions
 from workers.settings import Settings
-from workers.store import JobStore
+from workers.store.job_store import JobStore
+from workers.store.listing import Listing
+from workers.store.manifests import manifest_line
 
 
 class JobBench:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from tests.memory_jobs import ACTIVE, AHEAD, LANES, OPEN, Entry, MemoryJob, MemoryJobs, name_of
-from workers import results
-from workers.jobs import ImageSource
+from workers.jobs import result as results
+from workers.jobs.job import ImageSource
 
 
 class MemoryQueue(MemoryJobs):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.memory_queue import MemoryQueue
-from workers import segments
 from workers.io import redis_link
 from workers.io.redis_link import RedisLink
+from workers.store import result_segments
 
 SMALL_SEGMENT = 5
 _NOW, _UPTIME = "test:now", "test:uptime"
@@ -47,7 +47,7 @@ def replace_clock(patch: pytest.MonkeyPatch) -> None:
         return text
 
     patch.setattr(redis_link, "_source", replaced)
-    patch.setattr(segments, "SEGMENT", SMALL_SEGMENT)
+    patch.setattr(result_segments, "SEGMENT", SMALL_SEGMENT)
 
 
 class PairedLink(RedisLink):

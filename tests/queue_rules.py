@@ -17,12 +17,14 @@ from tests.paired_link import PairedLink
 from workers.duties import Duties
 from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
-from workers.jobs import JobOptions, JobState
-from workers.queue import Delivery, WorkQueue
-from workers.reservations import Reservation, Reservations
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import JobState
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
+from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
-from workers.store import JobStore
-from workers.terms import Terms
+from workers.store.idempotency import Reservation, Reservations
+from workers.store.job_store import JobStore
 
 LEASE = 1000  # seconds, as all times here: nothing runs out by itself
 TICK = 400

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from api.plan import read_procfile
-from workers import bell
+from workers.queue import wakeups
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDERS = ("api", "workers", "serving", "exporter")
@@ -170,4 +170,4 @@ def test_every_queue_has_a_consumer() -> None:
     commands = map(shlex.split, read_procfile(PROJECT / "Procfile").values())
     consumed = {queue for one in commands if "--queues" in one for queue in one[one.index("--queues") + 1].split(",")}
 
-    assert consumed == {getattr(bell, name) for name in dir(bell) if name.endswith("_QUEUE")}
+    assert consumed == {getattr(wakeups, name) for name in dir(wakeups) if name.endswith("_QUEUE")}

@@ -16,10 +16,10 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.support import tool
-from workers.catalog import Catalog, Published
 from workers.io.redis_link import RedisLink
 from workers.metrics_page import MetricsPage
 from workers.settings import Settings
+from workers.store.catalog import Catalog, Published
 from workers.telemetry.counters import Counter, Histogram
 from workers.telemetry.metrics import ALL
 from workers.telemetry.publishing import Publisher

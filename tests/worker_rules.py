@@ -10,8 +10,8 @@ from hypothesis.stateful import precondition, rule
 
 from tests.paired_link import PairedLink, StoppedError
 from tests.queue_rules import CONSUMERS, LEASE, PICK, PINNED, PLAIN, TICK, FrontEndRules
-from workers.jobs import Outcome
-from workers.queue import Delivery
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Outcome
 
 TARGETS = st.sampled_from([PLAIN.target, PLAIN.target, PLAIN.target, PINNED.target])
 LATE = ("start", "settle", "twice", "hand_back", "renew")

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.bell import CeleryBell
-from workers.catalog import Catalog
-from workers.celery_app import create_celery
 from workers.health import Health
-from workers.immediate import Immediate
 from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.keyring import KeyRing
-from workers.keys import KeyStore
-from workers.listing import Listing
-from workers.load import Load
 from workers.metrics_page import MetricsPage
 from workers.originals import Originals
-from workers.rates import RateLimits
+from workers.queue.celery_app import create_celery
+from workers.queue.wakeups import CeleryBell
 from workers.settings import Settings
-from workers.store import JobStore
+from workers.store.api_keys import KeyStore
+from workers.store.capacity import Load
+from workers.store.catalog import Catalog
+from workers.store.job_store import Immediate, JobStore
+from workers.store.key_cache import KeyRing
+from workers.store.listing import Listing
+from workers.store.rate_limits import RateLimits
 from workers.telemetry.spans import Tracer
 from workers.telemetry.tracing import open_tracer
 from workers.webhooks.deliveries import Deliveries

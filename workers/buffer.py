@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from workers.jobs import Lane
+from workers.jobs.options import Lane
 
 _TURN = 8  # of so many rows at least one is bulk's, if any waits
 

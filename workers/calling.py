@@ -14,7 +14,7 @@ from serving.client import ModelClient, ServedModel
 from serving.detections import Detections
 from serving.errors import RowsRejectedError, ShelflineError
 from workers.isolation import predict_isolated
-from workers.queue import Delivery
+from workers.jobs.claimed_image import Delivery
 from workers.retrying import patiently
 from workers.telemetry.metrics import BATCH_ROWS, STAGE_SECONDS
 from workers.telemetry.spans import Span, Tracer

@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 
 from workers.buffer import kept_for_bulk
-from workers.jobs import Lane
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.options import Lane
 from workers.parts import Parts
-from workers.queue import Delivery
 from workers.references import is_remote
 from workers.telemetry.metrics import STAGE_SECONDS, TAKEOVERS
 

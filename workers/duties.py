@@ -13,21 +13,22 @@ from concurrent.futures import Executor
 
 import structlog
 
-from workers.catalog import Catalog
-from workers.duty_leases import DutyLease, LeaseLostError
 from workers.enumeration import Enumeration
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
-from workers.io.folders import read_window
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import Job, JobState, manifest_path, rows_each
+from workers.jobs.job import Job, JobState, manifest_path
+from workers.jobs.options import rows_each
+from workers.jobs.output import Output
 from workers.output_writer import OutputError, OutputWriter
-from workers.outputs import Output
 from workers.pictures import Pictures
-from workers.queue import window, window_images
-from workers.segments import Segments
+from workers.queue.duty_leases import DutyLease, LeaseLostError
+from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
-from workers.store import REMEMBERED_SECONDS
+from workers.store.catalog import Catalog
+from workers.store.job_store import REMEMBERED_SECONDS
+from workers.store.manifests import read_window
+from workers.store.result_segments import Segments
 
 log = structlog.get_logger(__name__)
 

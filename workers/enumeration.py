@@ -8,17 +8,19 @@ from collections.abc import Iterator, Mapping
 
 import structlog
 
-from workers.duty_leases import DutyLease
 from workers.errors import JobError, OutboundBlockedError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.jobs import ImageSource, JobOptions, Quota, lane_of
-from workers.limits import limits, too_many
-from workers.manifests import Written, write_manifest
+from workers.jobs.job import ImageSource, Quota
+from workers.jobs.lanes import lane_of
+from workers.jobs.options import JobOptions
 from workers.origins import Part
 from workers.origins.named import NamedSource
-from workers.queue import window, window_images
+from workers.queue.duty_leases import DutyLease
+from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
+from workers.store.capacity import limits, too_many
+from workers.store.manifests import Written, write_manifest
 
 log = structlog.get_logger(__name__)
 

@@ -22,8 +22,9 @@ from workers.errors import (
 from workers.io.blobs import BlobStore
 from workers.io.guarded_http import Guard, Limits, send
 from workers.io.urls import parse_http_url
-from workers.leases import Leases
-from workers.queue import Delivery, WorkQueue
+from workers.jobs.claimed_image import Delivery
+from workers.queue.leases import Leases
+from workers.queue.work_queue import WorkQueue
 from workers.references import failed_ref, fetched_path, is_remote
 from workers.settings import Settings
 from workers.telemetry.metrics import STAGE_SECONDS

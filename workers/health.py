@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from workers.catalog import Catalog
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.settings import Settings
+from workers.store.catalog import Catalog
 
 OK = "ok"
 WORKER_SEEN_KEY = "sl:worker-seen"  # set, with a time to live, by every worker that answers a ring

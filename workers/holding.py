@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from workers.jobs import Outcome
-from workers.leases import Leases
-from workers.queue import Delivery, WorkQueue
-from workers.store import JobStore
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Outcome
+from workers.queue.leases import Leases
+from workers.queue.work_queue import WorkQueue
+from workers.store.job_store import JobStore
 from workers.telemetry.metrics import STAGE_SECONDS
 
 

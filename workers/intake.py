@@ -12,44 +12,32 @@ from typing import BinaryIO
 
 import structlog
 
-from workers.bell import Bell
-from workers.catalog import Catalog
 from workers.errors import (
     ImageError,
     JobError,
     JobStateError,
 )
 from workers.io.blobs import BlobStore
-from workers.io.folders import read_window
 from workers.io.locations import check_output
 from workers.io.redis_link import RedisLink
-from workers.jobs import (
-    NO_QUOTA,
-    UNKNOWN_REQUEST,
-    ImageSource,
-    Job,
-    JobOptions,
-    NewJob,
-    Quota,
-    Request,
-    manifest_path,
-    new_id,
-)
-from workers.manifests import write_manifest
+from workers.jobs.job import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, NewJob, Quota, Request, manifest_path, new_id
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output
+from workers.jobs.submission import PLAIN, Terms
 from workers.origins import Origin, Part
 from workers.origins.archive import Archive
 from workers.origins.manifest import Manifest
 from workers.origins.named import EVERYTHING, NamedSource
 from workers.origins.simple import Files, Item, Items
-from workers.outputs import Output
-from workers.queue import window, window_images
-from workers.reservations import Reservation, Reservations
+from workers.queue.wakeups import Bell
+from workers.queue.work_queue import window, window_images
 from workers.selection import Selection
 from workers.settings import Settings
-from workers.store import JobStore
-from workers.terms import PLAIN, Terms
+from workers.store.catalog import Catalog
+from workers.store.idempotency import Reservation, Reservations
+from workers.store.job_store import JobStore, webhook_of
+from workers.store.manifests import read_window, write_manifest
 from workers.uploads import Upload
-from workers.webhooks.outbox import webhook_of
 
 log = structlog.get_logger(__name__)
 

@@ -12,19 +12,18 @@ from typing import Any
 from celery import signals
 
 from serving.errors import ShelflineError
-from workers.bell import CeleryBell
-from workers.celery_app import create_celery
 from workers.exits import refuse
-from workers.heartbeat import beat
 from workers.io.blobs import check_blobs
 from workers.io.redis_link import RedisLink
+from workers.queue.bootsteps import WakeAfterTask, beat
+from workers.queue.celery_app import create_celery
+from workers.queue.sweep import Sweep
+from workers.queue.wakeups import CeleryBell
 from workers.runtime import Runtime
 from workers.settings import load_settings
-from workers.sweep import Sweep
 from workers.tasks import register_tasks
 from workers.telemetry.logs import configure_logs
 from workers.telemetry.publishing import start_publishing, stop_publishing
-from workers.waking import WakeAfterTask
 
 try:
     settings = load_settings()

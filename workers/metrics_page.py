@@ -11,12 +11,12 @@ from typing import Any, Final, TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from workers.catalog import Catalog
 from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import parse_target
+from workers.jobs.options import parse_target
 from workers.settings import Settings
+from workers.store.catalog import Catalog
 from workers.telemetry.counters import INFINITE, SUM, Histogram, Metric
 from workers.telemetry.metrics import ALL
 

@@ -13,8 +13,8 @@ from serving.client import ModelClient, ServedModel
 from serving.description import read_description
 from serving.errors import ContractError, ModelUnavailableError
 from serving.life import VersionStatus
-from workers.catalog import Catalog, Published
-from workers.jobs import parse_target
+from workers.jobs.options import parse_target
+from workers.store.catalog import Catalog, Published
 
 log = structlog.get_logger(__name__)
 

@@ -6,11 +6,11 @@ import re
 
 from workers.errors import ImageChangedError, ImageMissingError, ItemNotFoundError
 from workers.io.blobs import BlobStore
-from workers.io.folders import read_window
-from workers.jobs import ImageSource
+from workers.jobs.job import ImageSource
 from workers.references import fetch, fetched_path, is_remote
 from workers.settings import Settings
-from workers.store import JobStore
+from workers.store.job_store import JobStore
+from workers.store.manifests import read_window
 
 _WINDOW = 1000  # lines of a manifest that are read at once
 

@@ -12,21 +12,21 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from serving.errors import ShelflineError
-from workers import segments
-from workers.catalog import Catalog
-from workers.duty_leases import DutyLease, LeaseLostError
 from workers.errors import StoreUnavailableError
 from workers.formats.parquet import write_parquet
 from workers.formats.registry import FORMATS, FormatName
 from workers.formats.source import ResultSource
 from workers.io.blobs import FsspecBlobs
 from workers.io.locations import check_output
-from workers.jobs import Job
+from workers.jobs.job import Job
+from workers.jobs.output import Output
 from workers.labels import Labels
-from workers.outputs import Output
 from workers.pictures import Pictures
-from workers.segments import Segments
+from workers.queue.duty_leases import DutyLease, LeaseLostError
 from workers.settings import Settings
+from workers.store import result_segments as segments
+from workers.store.catalog import Catalog
+from workers.store.result_segments import Segments
 from workers.summary import Summary
 
 _IN_MEMORY = 1 << 20

@@ -12,11 +12,11 @@ from workers.calling import ModelCalls
 from workers.duties import Duties
 from workers.fetcher import Fetcher
 from workers.io.blobs import BlobStore
-from workers.leases import Leases
 from workers.models import Models
-from workers.queue import WorkQueue
+from workers.queue.leases import Leases
+from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
-from workers.store import JobStore
+from workers.store.job_store import JobStore
 
 
 @dataclass(frozen=True)

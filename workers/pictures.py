@@ -15,11 +15,11 @@ import structlog
 from workers.annotate import draw, drawable
 from workers.errors import ImageError
 from workers.io.blobs import BlobStore
-from workers.io.folders import read_window
-from workers.jobs import ImageSource, Job
+from workers.jobs.job import ImageSource, Job
 from workers.originals import stored_ref
 from workers.references import fetch
 from workers.settings import Settings
+from workers.store.manifests import read_window
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,6 @@ import structlog
 
 from serving.client import ServedModel
 from serving.errors import RowsRejectedError, VersionGoneError
-from workers import results
 from workers.buffer import RowBuffer
 from workers.cache import Hit
 from workers.calling import Answer
@@ -22,9 +21,12 @@ from workers.claiming import LOOK_EVERY, Claiming
 from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
 from workers.holding import Holding
 from workers.images import Prepared, Tiling, prepare
-from workers.jobs import Lane, Outcome
+from workers.jobs import result
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Outcome
+from workers.jobs.options import Lane
 from workers.parts import Parts
-from workers.queue import MOST_STARTS, Delivery
+from workers.queue.work_queue import MOST_STARTS
 from workers.references import fetch
 from workers.setbacks import Setbacks
 from workers.telemetry.metrics import STAGE_SECONDS
@@ -95,7 +97,7 @@ class Pipeline:
         self._holding.take(deliveries)
         for one in deliveries:
             if one.starts >= MOST_STARTS:
-                self._holding.done(one, results.failed(one, WorkerCrashedError(_CRASHED)))
+                self._holding.done(one, result.failed(one, WorkerCrashedError(_CRASHED)))
             elif one.starts:
                 self._suspects.append(one)
         self._start([one for one in deliveries if not one.starts])
@@ -186,18 +188,18 @@ class Pipeline:
         try:
             prepared = future.result()
             if isinstance(prepared, Hit):
-                self._holding.done(delivery, results.known(delivery, prepared.result))
+                self._holding.done(delivery, result.known(delivery, prepared.result))
                 return
             for row in Work(delivery, prepared).rows():
                 self._ready.add(row)
         except ImageError as error:
-            self._holding.done(delivery, results.failed(delivery, error))
+            self._holding.done(delivery, result.failed(delivery, error))
         except StoreUnavailableError as error:
             if self._setbacks.unreadable(delivery, error):
                 self._claiming.close(work_left=False)  # no ring: the sweep rings once the breaker is closed
         except Exception:  # whatever an image makes a library do, it harms only itself
             log.exception("image failed", job=delivery.job, index=delivery.index)
-            self._holding.done(delivery, results.failed(delivery, ImageDecodeError(_UNEXPECTED)))
+            self._holding.done(delivery, result.failed(delivery, ImageDecodeError(_UNEXPECTED)))
 
     def _answered(self, answer: Future[Answer], batch: list[Row]) -> None:
         served = self._served
@@ -219,7 +221,7 @@ class Pipeline:
                 self._claiming.close(work_left=False)  # likewise
             return
         for work, error in rejected.items():
-            self._holding.done(work.delivery, results.failed(work.delivery, error))
+            self._holding.done(work.delivery, result.failed(work.delivery, error))
         for row, one in answers:
             if not isinstance(one, RowsRejectedError) and (outcome := row.work.answer(row.number, one, served)):
                 self._done(row.work.delivery, outcome)

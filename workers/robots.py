@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from serving.tiles import checked_tiles
-from workers.jobs import JobOptions
+from workers.jobs.options import JobOptions
 from workers.names import Name
 
 COURSE_PATH: Final = "/api/v1/prediction/commodity"
@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,200}")
 def checked_rate(text: str) -> str:
     """Rates as they are, or none; raises ValueError for what is no rate."""
     if text:
-        from workers.rates import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
+        from workers.store.rate_limits import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
 
         parsed_rates(text)
     return text

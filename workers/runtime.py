@@ -12,24 +12,24 @@ import structlog
 
 from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
-from workers.bell import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryBell, ring_key
 from workers.cache import ResultCache
 from workers.calling import ModelCalls
-from workers.catalog import Catalog
-from workers.celery_app import create_celery
 from workers.duties import MOST_DUTIES, Duties
 from workers.errors import StoreUnavailableError
 from workers.fetcher import Fetcher
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink, translated
-from workers.leases import Leases
 from workers.models import Models
 from workers.parts import Parts
 from workers.pipeline import Pipeline
-from workers.queue import WorkQueue, breaker_key
+from workers.queue.celery_app import create_celery
+from workers.queue.leases import Leases
+from workers.queue.wakeups import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryBell, ring_key
+from workers.queue.work_queue import WorkQueue, breaker_key
 from workers.settings import Settings
-from workers.store import JobStore
+from workers.store.catalog import Catalog
+from workers.store.job_store import JobStore
 from workers.telemetry.metrics import RPC_ERRORS
 from workers.telemetry.tracing import open_tracer
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from serving.errors import RowsRejectedError
-from workers import results
 from workers.errors import ImageMissingError, StoreUnavailableError
 from workers.holding import Holding
+from workers.jobs import result
+from workers.jobs.claimed_image import Delivery
 from workers.parts import Parts
-from workers.queue import Delivery
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Setbacks:
             except StoreUnavailableError:
                 fault = False
             else:
-                self._holding.done(delivery, results.failed(delivery, ImageMissingError(str(error))))
+                self._holding.done(delivery, result.failed(delivery, ImageMissingError(str(error))))
                 return False
         log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
         self._wait_with([delivery], fault=fault)
@@ -50,7 +50,7 @@ class Setbacks:
             if one.faults + 1 < _MOST_FAULTS:
                 again.append(one)
             else:
-                self._holding.done(one, results.failed(one, error))
+                self._holding.done(one, result.failed(one, error))
         if again:
             self._wait_with(again, fault=True)
         return bool(again)

@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from typing import Any
 
-from workers.documents import rfc3339
-from workers.jobs import Job
+from workers.jobs.document import rfc3339
+from workers.jobs.job import Job
 
 _BINS = 20  # of the scores, 0.05 each
 _MOST_LABELS = 10_000

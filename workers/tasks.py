@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from workers.bell import DETECT_TASK, DUTIES_TASK, PROBE_TASK
+from workers.jobs.lanes import DETECT_TASK
+from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK
 from workers.runtime import Runtime
 
 

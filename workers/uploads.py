@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from workers.errors import ImageError
 from workers.io.blobs import BlobStore
-from workers.jobs import ImageSource
+from workers.jobs.job import ImageSource
 from workers.origins import Part
 from workers.references import failed_ref
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from serving.client import ServedModel
 from serving.detections import Detections
 from serving.merging import merge
-from workers import results
 from workers.images import Prepared
-from workers.jobs import Lane, Outcome
-from workers.queue import Delivery
+from workers.jobs import result
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Outcome
+from workers.jobs.options import Lane
 
 
 class Work:
@@ -42,7 +43,7 @@ class Work:
             iou = served.contract.nms_iou
             merged = merge(answers, prepared.tiles, prepared.height, prepared.width, nms_iou=iou)
         self.over = True
-        return results.succeeded(self.delivery, served, merged, prepared)
+        return result.succeeded(self.delivery, served, merged, prepared)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from api.runs.journal import Journal, Part
 from api.runs.lines import writing
 from api.runs.photos import Photo, open_photo
 from serving.errors import ShelflineError
-from workers.documents import JobDocument
 from workers.io.folders import printable
+from workers.jobs.document import JobDocument
 
 REFERENCED_IMAGES = 25_000  # of one job: well below what a manifest may have
 UPLOADED_IMAGES = 500

@@ -23,7 +23,7 @@ from tests.integration.workers.conftest import POOLS, Worker, complete, photo, r
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer, wait_until
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job
+from workers.jobs.job import Job
 from workers.settings import Settings
 
 LEASE = 5.0

@@ -19,11 +19,11 @@ from tests.job_bench import JobBench
 from tests.models import tiny_contract
 from tests.support import RedisServer
 from tests.web_server import web_server
-from workers.catalog import Catalog, Published
 from workers.formats.registry import FormatName
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job
+from workers.jobs.job import Job
 from workers.settings import Settings
+from workers.store.catalog import Catalog, Published
 
 RESULTS = 100_000
 DETECTIONS = 10

@@ -20,17 +20,18 @@ from tests.celery_worker import ROOT, CeleryWorker
 from tests.integration.workers.webhooks.conftest import Receiver
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer
-from workers.bell import CeleryBell
-from workers.celery_app import create_celery
 from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job, JobOptions
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
+from workers.jobs.webhook import Event, Webhook
+from workers.queue.celery_app import create_celery
+from workers.queue.wakeups import CeleryBell
 from workers.settings import Settings
-from workers.store import JobStore
-from workers.terms import Terms
+from workers.store.job_store import JobStore
 from workers.webhooks.endpoints import Endpoints
-from workers.webhooks.hooks import Event, Webhook
 
 EVENTS, IMAGES, PAIRS = 2000, 1000, 5
 JOBS, EVERY_SECONDS = 200, 0.1

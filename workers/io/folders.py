@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from workers.errors import FolderNotAllowedError, FolderNotFoundError
-from workers.io.blobs import BlobStore
-from workers.jobs import ImageSource
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -96,15 +93,3 @@ def allowed_folder(folder: str, roots: tuple[Path, ...]) -> Path:
     if not found:
         raise FolderNotFoundError("There is no such folder on the server.")
     return path
-
-
-def manifest_line(source: ImageSource) -> bytes:
-    """One line of a manifest."""
-    listed = () if source.size is None else (source.size, source.mtime)
-    return json.dumps((*source.fields, *listed), ensure_ascii=False).encode() + b"\n"
-
-
-def read_window(blobs: BlobStore, manifest: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
-    """The next `count` images of a job's manifest from a byte offset, and the offset behind them."""
-    lines, behind = blobs.read_lines(manifest, offset, count)
-    return [ImageSource(*json.loads(line)) for line in lines], behind

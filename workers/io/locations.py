@@ -13,7 +13,7 @@ import fsspec
 
 from workers.errors import OutputNotAllowedError, OutputUnusableError, SourceNotAllowedError, SourceUnreadableError
 from workers.io.folders import is_image_name
-from workers.outputs import Output
+from workers.jobs.output import Output
 from workers.settings import Settings
 
 

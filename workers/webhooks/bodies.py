@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from workers.baidu import baidu_body, request_id_of
-from workers.documents import JobDocument
+from workers.jobs.document import JobDocument
 from workers.labels import Labels
 
 MOST_BYTES: Final = 20_000

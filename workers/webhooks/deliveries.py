@@ -9,9 +9,9 @@ from typing import Literal, Self
 
 from workers.errors import DeliveryNotFoundError, WebhookStateError
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import Job
+from workers.jobs.job import Job
+from workers.jobs.webhook import DeliveryId, Event, Webhook
 from workers.settings import Settings
-from workers.webhooks.hooks import DeliveryId, Event, Webhook
 
 DeliveryState = Literal["delivered", "waiting", "failed"]
 _MOST_WAITING = 200

@@ -10,10 +10,10 @@ from typing import Final, Self
 
 from workers.errors import WebhookNotFoundError, WebhookStateError
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import is_id, new_id
+from workers.jobs.job import is_id, new_id
+from workers.jobs.webhook import Event, Webhook, WebhookFormat
 from workers.settings import Settings
 from workers.webhooks.deliveries import Attempt
-from workers.webhooks.hooks import Event, Webhook, WebhookFormat
 
 MOST_ENDPOINTS: Final = 20  # of an owner: each job holds a hook for each
 _SAID = "You disabled it."

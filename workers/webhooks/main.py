@@ -11,13 +11,13 @@ import structlog
 from celery import signals
 
 from serving.errors import ShelflineError
-from workers.bell import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryBell
-from workers.celery_app import create_celery
 from workers.errors import StoreUnavailableError
 from workers.exits import refuse
-from workers.heartbeat import beat
 from workers.io.blobs import FsspecBlobs, check_blobs
 from workers.io.redis_link import RedisLink
+from workers.queue.bootsteps import beat
+from workers.queue.celery_app import create_celery
+from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryBell
 from workers.settings import load_settings
 from workers.telemetry.logs import configure_logs
 from workers.telemetry.publishing import start_publishing

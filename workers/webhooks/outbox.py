@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import Job
+from workers.jobs.job import Job
+from workers.jobs.webhook import DeliveryId, Webhook
 from workers.settings import Settings
-from workers.webhooks.hooks import DeliveryId, Webhook
 
 _TEST = "test"  # in place of a job; also in lib/outbox.lua
 
@@ -118,16 +118,6 @@ class Outbox:
             seconds, micros = self._link.client.time()
             now = seconds * 1000 + micros // 1000
             return bool(self._link.client.zcount("sl:due:webhooks", "-inf", now))
-
-
-def webhook_of(link: RedisLink, job_id: str) -> tuple[Webhook | None, str]:
-    """The webhook that a job came with, and the base of the links in it; None where it came without."""
-    with translated():
-        base_url = link.client.hget(f"sl:job:{job_id}", "base_url") or ""
-        stored = link.client.hgetall(f"sl:job:{job_id}:hook:0")
-    if not stored or stored["endpoint"]:  # an endpoint of its owner is the next job's anyway
-        return None, base_url
-    return Webhook.from_hash(stored), base_url
 
 
 def _mapping(flat: list[str]) -> dict[str, str]:

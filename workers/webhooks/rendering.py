@@ -7,17 +7,17 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workers.catalog import Catalog
-from workers.documents import JobDocument, job_document, rfc3339, urls_at
 from workers.errors import JobGoneError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job
+from workers.jobs.document import JobDocument, job_document, rfc3339, urls_at
+from workers.jobs.job import Job
+from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
 from workers.labels import Labels
-from workers.load import Load
-from workers.segments import Segments
+from workers.store.capacity import Load
+from workers.store.catalog import Catalog
+from workers.store.result_segments import Segments
 from workers.webhooks.bodies import baidu_batch_text, baidu_text, envelope, item_data, job_data
-from workers.webhooks.hooks import DeliveryId, Event, WebhookFormat
 from workers.webhooks.outbox import DueDelivery
 
 _NOTHING: Mapping[str, Any] = {"state": "succeeded", "detections": [], "custom_id": "test"}

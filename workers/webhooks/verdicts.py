@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 from workers.io.guarded_http import Answer
-from workers.webhooks.hooks import WebhookFormat
+from workers.jobs.webhook import WebhookFormat
 
 Pace = Literal["quick", "fair", "slow"]
 MOST_RETRY_AFTER: Final = 86400.0  # seconds that an endpoint may ask for

@@ -14,8 +14,8 @@ from workers.backend import Backend, open_backend
 from workers.duties import Duties
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Outcome
-from workers.queue import WorkQueue
+from workers.jobs.job import Outcome
+from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 
 

@@ -25,7 +25,7 @@ from tests.support import RedisServer
 from tests.web_server import PROJECT, web_server
 from workers.formats.registry import FormatName
 from workers.io.redis_link import RedisLink
-from workers.jobs import JobState
+from workers.jobs.job import JobState
 from workers.settings import Settings
 
 Server = tuple[str, int]

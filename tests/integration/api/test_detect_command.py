@@ -13,7 +13,7 @@ from api.client import ShelflineClient
 from tests.detect_command import COUNT, Command, count_whole, jpeg, slowly
 from tests.front_stack import FrontStack, front_stack
 from tests.support import RedisServer, wait_until
-from workers.jobs import JobState
+from workers.jobs.job import JobState
 
 pytestmark = pytest.mark.process
 

@@ -16,8 +16,8 @@ from api.refusals import ConcurrencyLimitedError
 from workers.backend import Backend, open_backend
 from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink
-from workers.keys import KeyStore, KeyTerms, Scope
 from workers.settings import Settings
+from workers.store.api_keys import KeyStore, KeyTerms, Scope
 
 JOB = f"/v1/jobs/job_{0:032x}"
 

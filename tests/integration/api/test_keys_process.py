@@ -21,7 +21,7 @@ from api.state import StackRecord, StackState
 from tests.support import RedisServer, free_port, wait_until
 from tests.web_server import answers, sent_raw
 from workers.io.redis_link import RedisLink
-from workers.keys import KeyStore, new_secret
+from workers.store.api_keys import KeyStore, new_secret
 from workers.telemetry.masking import mask_keys
 
 PROJECT = Path(__file__).resolve().parents[3]

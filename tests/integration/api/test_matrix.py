@@ -18,12 +18,12 @@ from workers.backend import Backend, open_backend
 from workers.duties import Duties
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Outcome
-from workers.keys import KeyStore, KeyTerms, Scope, new_secret
-from workers.queue import WorkQueue
+from workers.jobs.job import Outcome
+from workers.jobs.webhook import Webhook
+from workers.queue.work_queue import WorkQueue
 from workers.robots import COURSE_PATH
 from workers.settings import Settings
-from workers.webhooks.hooks import Webhook
+from workers.store.api_keys import KeyStore, KeyTerms, Scope, new_secret
 
 VERBS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 WEBHOOK = {"url": "https://example.com/hook"}

@@ -17,7 +17,7 @@ from tests.front_stack import FrontStack, front_stack
 from tests.models import tiny_contract
 from tests.support import RedisServer, tool, wait_until
 from workers.io.redis_link import RedisLink
-from workers.keys import KeyStore, KeyTerms
+from workers.store.api_keys import KeyStore, KeyTerms
 
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 PATIENCE_MS = 30_000

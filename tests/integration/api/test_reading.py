@@ -24,11 +24,11 @@ from api.events import job_events
 from api.showing import shown
 from workers.backend import Backend
 from workers.duties import Duties
-from workers.indexes import Indexes
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Outcome
-from workers.queue import WorkQueue
+from workers.jobs.index_set import Indexes
+from workers.jobs.job import Outcome
+from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 
 BOX = {"ymin": 4.0, "xmin": 4.0, "ymax": 20.0, "xmax": 24.0}

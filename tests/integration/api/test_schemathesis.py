@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.api_stack import PROJECT, ApiStack
 from tests.support import RedisServer
-from workers.keys import new_secret
+from workers.store.api_keys import new_secret
 
 pytestmark = pytest.mark.process
 

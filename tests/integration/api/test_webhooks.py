@@ -14,11 +14,12 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from workers.backend import Backend, open_backend
 from workers.io.redis_link import RedisLink
-from workers.keys import KeyStore, KeyTerms, Scope
-from workers.queue import WorkQueue
+from workers.jobs.webhook import Event, Webhook, WebhookFormat, new_secret
+from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
-from workers.webhooks.hooks import Event, Webhook, WebhookFormat, new_secret
-from workers.webhooks.outbox import DueDelivery, Outbox, Recorded, webhook_of
+from workers.store.api_keys import KeyStore, KeyTerms, Scope
+from workers.store.job_store import webhook_of
+from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
 from workers.webhooks.rendering import Renderer
 
 URL = "https://example.com/hook?token=1"

@@ -19,9 +19,9 @@ from tests.support import RedisServer
 from tests.web_server import web_server
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
+from workers.jobs.webhook import new_secret
 from workers.settings import Settings
 from workers.webhooks.dispatch import Dispatcher
-from workers.webhooks.hooks import new_secret
 from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
 from workers.webhooks.signing import signed_headers

@@ -16,17 +16,18 @@ from PIL import Image
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import SLOWNESS, wait_until
-from workers import segments
-from workers.bell import CeleryBell
-from workers.celery_app import create_celery
 from workers.intake import Intake
 from workers.io import redis_link
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job, JobOptions, JobState
+from workers.jobs.job import Job, JobState
+from workers.jobs.options import JobOptions
+from workers.queue.celery_app import create_celery
+from workers.queue.wakeups import CeleryBell
 from workers.runtime import Runtime
 from workers.settings import Settings
-from workers.store import JobStore
+from workers.store import result_segments
+from workers.store.job_store import JobStore
 
 LEASE = 2.0 * SLOWNESS  # seconds, of the workers that run as processes
 POOLS = ["prefork", "threads"]
@@ -192,4 +193,4 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
         return source(name).replace("local SEGMENT = 1000", f"local SEGMENT = {SMALL_SEGMENT}")
 
     monkeypatch.setattr(redis_link, "_source", smaller)
-    monkeypatch.setattr(segments, "SEGMENT", SMALL_SEGMENT)
+    monkeypatch.setattr(result_segments, "SEGMENT", SMALL_SEGMENT)

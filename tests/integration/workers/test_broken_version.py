@@ -14,7 +14,7 @@ from tests.model_server import ServerProcess, publish
 from tests.models import write_tiny_model
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
-from workers.catalog import Catalog
+from workers.store.catalog import Catalog
 
 from .conftest import Worker, complete, photo
 

@@ -17,7 +17,8 @@ from tests.scripted_server import ScriptedServer
 from workers import cache
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import FsspecBlobs
-from workers.jobs import Job, JobOptions, JobState
+from workers.jobs.job import Job, JobState
+from workers.jobs.options import JobOptions
 
 PHOTOS = [photo(number) for number in range(10)]
 

@@ -21,7 +21,7 @@ from serving.errors import ShelflineError
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
-from workers.jobs import Job
+from workers.jobs.job import Job
 
 from .conftest import LEASE, photo, slowly
 from .test_outages import Redis

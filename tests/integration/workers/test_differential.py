@@ -17,7 +17,8 @@ from PIL import Image
 from tests.model_server import MARKER, ServerProcess
 from tests.models import write_tiny_model
 from tests.real_ssd import PHOTOS
-from workers.jobs import Job, JobOptions
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
 
 from .conftest import Worker
 

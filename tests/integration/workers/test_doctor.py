@@ -20,8 +20,8 @@ from workers import doctor
 from workers.doctor import Finding, examine
 from workers.health import WORKER_SEEN_KEY
 from workers.io.redis_link import RedisLink
-from workers.keys import KeyStore, KeyTerms
 from workers.settings import Settings
+from workers.store.api_keys import KeyStore, KeyTerms
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from tests.integration.workers.test_queue import Bench
 from tests.support import wait_until
 from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink
-from workers.jobs import JobOptions, JobState
+from workers.jobs.job import JobState
+from workers.jobs.options import JobOptions
 from workers.settings import Settings
 
 SHORT, LONG = 20, 60_000  # ms

@@ -16,7 +16,8 @@ from workers import references
 from workers.errors import ImageChangedError, JobStateError, NoImagesError
 from workers.io.blobs import bounded
 from workers.io.folders import FoundFile, walk_images
-from workers.jobs import Job, JobOptions, JobState
+from workers.jobs.job import Job, JobState
+from workers.jobs.options import JobOptions
 from workers.selection import Selection
 
 OPTIONS = JobOptions("default")

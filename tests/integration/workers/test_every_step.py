@@ -15,11 +15,12 @@ from tests.support import wait_until
 from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job, JobOptions, JobState
-from workers.outputs import Output
+from workers.jobs.job import Job, JobState
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output
+from workers.jobs.submission import Terms
 from workers.runtime import Runtime
-from workers.store import JobStore
-from workers.terms import Terms
+from workers.store.job_store import JobStore
 
 from .conftest import NoBell, Worker, photo
 from .mortal import Mortal, StoppedError

@@ -15,9 +15,10 @@ import pytest
 from tests.integration.workers.conftest import photo
 from tests.origin import Origin, answer, gated, origin
 from tests.support import wait_until
-from workers.bell import DETECT_QUEUE
 from workers.errors import StoreUnavailableError
-from workers.jobs import Job, JobOptions
+from workers.jobs.job import Job
+from workers.jobs.lanes import DETECT_QUEUE
+from workers.jobs.options import JobOptions
 from workers.originals import Originals
 from workers.origins.simple import Item
 from workers.references import fetched_path

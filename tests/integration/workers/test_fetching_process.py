@@ -13,7 +13,8 @@ from tests.celery_worker import CeleryWorker
 from tests.integration.workers.conftest import LEASE, complete, photo, ringing
 from tests.origin import Origin, answer, gated, origin
 from tests.support import wait_until
-from workers.jobs import Job, JobOptions
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
 from workers.origins.simple import Item
 
 pytestmark = pytest.mark.process

@@ -14,7 +14,7 @@ from tests.model_server import ServerProcess, publish
 from tests.models import tiny_contract, write_tiny_model
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
-from workers.jobs import Job, JobState
+from workers.jobs.job import Job, JobState
 
 from .conftest import Worker, photo
 

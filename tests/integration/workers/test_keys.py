@@ -13,10 +13,10 @@ from pydantic import SecretStr, ValidationError
 from tests.support import RedisServer, wait_until
 from workers.errors import KeyNotFoundError, SettingsError, StoreUnavailableError
 from workers.io.redis_link import RedisLink
-from workers.keyring import KNOWN_SECONDS, KeyRing
-from workers.keys import ApiKey, KeyStore, KeyTerms, Scope, id_of, keys_exist, new_secret
-from workers.rates import RateLimits, parsed_rates
 from workers.settings import Settings, load_settings
+from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, id_of, keys_exist, new_secret
+from workers.store.key_cache import KNOWN_SECONDS, KeyRing
+from workers.store.rate_limits import RateLimits, parsed_rates
 from workers.telemetry.masking import mask_keys
 
 TERMS = KeyTerms(name="robot", owner="shop")
@@ -232,7 +232,7 @@ def test_a_key_is_good_the_moment_it_is_made(ring: KeyRing, store: KeyStore, mon
     """That there is none is never remembered: nor does the memory grow with what is tried."""
     secret = new_secret()
     assert ring.find(secret) is None
-    monkeypatch.setattr("workers.keys.new_secret", lambda: secret)
+    monkeypatch.setattr("workers.store.api_keys.new_secret", lambda: secret)
     store.create(TERMS)
 
     assert known(ring, secret).name == "robot"
@@ -246,7 +246,7 @@ def test_an_expired_key(ring: KeyRing, store: KeyStore, monkeypatch: pytest.Monk
     end = time.time() + 100
     secret, _ = store.create(TERMS.model_copy(update={"expires_at": end}))
     assert ring.find(secret) is not None
-    monkeypatch.setattr("workers.keys.time.time", lambda: end + 1)
+    monkeypatch.setattr("workers.store.api_keys.time.time", lambda: end + 1)
 
     assert ring.find(secret) is None
 

@@ -14,10 +14,10 @@ from PIL import Image
 from serving.life import VersionStatus
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
-from workers.catalog import Catalog, Published
 from workers.errors import UnknownModelError
-from workers.jobs import Job, JobState
-from workers.load import Load
+from workers.jobs.job import Job, JobState
+from workers.store.capacity import Load
+from workers.store.catalog import Catalog, Published
 
 from .conftest import Worker, complete
 

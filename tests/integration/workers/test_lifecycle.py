@@ -22,10 +22,11 @@ from workers.errors import (
     TooManyImagesError,
 )
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job, JobOptions, JobState, new_id
-from workers.queue import Delivery
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Job, JobState, new_id
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
 from workers.settings import Settings
-from workers.terms import Terms
 
 OPTIONS = JobOptions("default")
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from tests.integration.workers.conftest import photo
 from workers.errors import ArchiveEntryError, ItemNotFoundError, JobGoneError, JobNotFoundError
-from workers.jobs import JobOptions, manifest_path
+from workers.jobs.job import manifest_path
+from workers.jobs.options import JobOptions
 from workers.originals import Originals, image_type
 from workers.references import failed_ref
 

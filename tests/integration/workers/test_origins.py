@@ -21,9 +21,10 @@ from workers.errors import (
     SourceUnreadableError,
     TooManyImagesError,
 )
-from workers.jobs import Job, JobOptions
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
 from workers.origins.simple import Item
-from workers.terms import Terms
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker

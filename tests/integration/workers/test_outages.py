@@ -21,7 +21,7 @@ from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer, wait_until
 from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job
+from workers.jobs.job import Job
 from workers.settings import Settings
 
 from .conftest import LEASE, POOLS, Worker, complete, photo, ringing, slowly, under_way

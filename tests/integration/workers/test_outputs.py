@@ -18,11 +18,12 @@ from pycocotools.coco import COCO
 from tests.integration.workers.conftest import Worker, photo
 from workers.errors import OutputNotAllowedError, OutputUnusableError, StoreUnavailableError
 from workers.io.blobs import FsspecBlobs
-from workers.jobs import Job, JobOptions, JobState
-from workers.outputs import Output
+from workers.jobs.job import Job, JobState
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output
+from workers.jobs.submission import Terms
 from workers.settings import Settings, load_settings
 from workers.summary import Summary
-from workers.terms import Terms
 
 
 def submit(worker: Worker, *contents: bytes, output: Output, **options: Any) -> Job:

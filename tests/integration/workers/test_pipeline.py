@@ -26,9 +26,10 @@ from tests.models import tiny_contract
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
 from workers import images, pipeline
-from workers.catalog import Catalog
-from workers.jobs import JobOptions, JobState, Outcome
-from workers.queue import Delivery
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import JobState, Outcome
+from workers.jobs.options import JobOptions
+from workers.store.catalog import Catalog
 
 from .conftest import Worker, photo
 

@@ -11,19 +11,21 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tests.support import SLOWNESS, free_port, wait_until
-from workers.bell import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryBell
-from workers.celery_app import create_celery
 from workers.duties import Duties
 from workers.errors import JobNotFoundError, StoreUnavailableError
 from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job, JobOptions, JobState, NewJob, Outcome, new_id
-from workers.leases import Leases
-from workers.load import Load
-from workers.queue import Delivery, WorkQueue, window
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Job, JobState, NewJob, Outcome, new_id
+from workers.jobs.options import JobOptions
+from workers.queue.celery_app import create_celery
+from workers.queue.leases import Leases
+from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryBell
+from workers.queue.work_queue import WorkQueue, window
 from workers.settings import Settings
-from workers.store import JobStore
+from workers.store.capacity import Load
+from workers.store.job_store import JobStore
 
 
 class Bench:

@@ -14,12 +14,12 @@ from serving.contract import Contract
 from tests.job_bench import JobBench
 from tests.models import tiny_contract
 from tests.support import wait_until
-from workers.catalog import Catalog, Published
 from workers.errors import JobGoneError
-from workers.indexes import Indexes
 from workers.io.redis_link import RedisLink
-from workers.listing import Place, Wanted
+from workers.jobs.index_set import Indexes
 from workers.settings import Settings
+from workers.store.catalog import Catalog, Published
+from workers.store.listing import Place, Wanted
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_list_is_filtered(bench: JobBench) -> None:
 
 def test_a_page_looks_at_a_bounded_number_of_jobs(bench: JobBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many jobs that are not wanted a page stops early, and the next goes on."""
-    monkeypatch.setattr("workers.listing._MOST_LOOKS", 2)
+    monkeypatch.setattr("workers.store.listing._MOST_LOOKS", 2)
     wanted = bench.job(model="other")
     for _ in range(5):
         bench.job()
@@ -132,7 +132,7 @@ def test_what_is_finished_is_found(bench: JobBench) -> None:
 
 def test_many_images_are_looked_at_in_pieces(bench: JobBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """No single script holds Redis for long, and the answer is the same."""
-    monkeypatch.setattr("workers.segments._MOST_LOOKS", 10)
+    monkeypatch.setattr("workers.store.result_segments._MOST_LOOKS", 10)
     job = bench.job(2100)
     bench.settle(job, list(range(0, 2100, 7)))
     assert list(bench.store.finished(job.id, Indexes.of([(0, 2100)]))) == list(range(0, 2100, 7))

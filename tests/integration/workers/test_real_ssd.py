@@ -13,7 +13,8 @@ import pytest
 from tests.celery_worker import CeleryWorker
 from tests.model_server import ServerProcess
 from tests.real_ssd import MODEL, PHOTOS, contract_toml
-from workers.jobs import JobOptions, JobState
+from workers.jobs.job import JobState
+from workers.jobs.options import JobOptions
 
 from .conftest import Worker
 

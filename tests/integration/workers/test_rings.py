@@ -13,7 +13,7 @@ import redis
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
-from workers.bell import DETECT_QUEUE
+from workers.jobs.lanes import DETECT_QUEUE
 
 from .conftest import POOLS, Worker, complete, photo, slowly
 

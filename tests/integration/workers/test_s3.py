@@ -14,9 +14,9 @@ from tests.celery_worker import CeleryWorker
 from tests.s3_server import BUCKET, S3Server, s3_server
 from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUnavailableError
 from workers.io.blobs import FsspecBlobs
-from workers.jobs import JobOptions
-from workers.outputs import Output
-from workers.terms import Terms
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output
+from workers.jobs.submission import Terms
 
 from .conftest import LEASE, complete, photo, ringing
 

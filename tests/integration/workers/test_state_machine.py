@@ -24,7 +24,7 @@ from tests.paired_link import PairedLink, replace_clock
 from tests.queue_rules import GRACE, LEASE, PINNED, PLAIN, RETENTION
 from tests.support import RedisServer
 from tests.worker_rules import QueueRules
-from workers.queue import window
+from workers.queue.work_queue import window
 from workers.settings import Settings
 
 pytestmark = pytest.mark.process

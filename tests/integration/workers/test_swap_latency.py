@@ -14,7 +14,7 @@ from tests.celery_worker import CeleryWorker
 from tests.model_server import ServerProcess, publish
 from tests.models import write_tiny_model
 from tests.scripted_server import ScriptedServer
-from workers.jobs import JobState
+from workers.jobs.job import JobState
 
 from .conftest import Worker, photo
 

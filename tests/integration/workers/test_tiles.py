@@ -19,8 +19,8 @@ from tests import scripted_server
 from tests.scripted_server import ScriptedServer
 from workers import pipeline
 from workers.images import prepare
-from workers.jobs import JobState
-from workers.load import Load
+from workers.jobs.job import JobState
+from workers.store.capacity import Load
 
 from .conftest import Worker, complete
 

@@ -18,7 +18,6 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.client import ShelflineClient
 from serving.contract import Contract
-from workers.catalog import Published
 from workers.errors import (
     FolderNotAllowedError,
     FolderNotFoundError,
@@ -27,16 +26,17 @@ from workers.errors import (
     NoImagesError,
     UnknownModelError,
 )
-from workers.immediate import Immediate
-from workers.indexes import Indexes
-from workers.jobs import Job, JobOptions, JobState, Lane, NewJob, new_id
-from workers.keys import ApiKey
-from workers.load import Estimate
+from workers.jobs.index_set import Indexes
+from workers.jobs.job import Estimate, Job, JobState, NewJob, new_id
+from workers.jobs.options import JobOptions, Lane
+from workers.jobs.submission import PLAIN, Terms
 from workers.origins.simple import Item
 from workers.selection import Selection
 from workers.settings import Settings
+from workers.store.api_keys import ApiKey
+from workers.store.catalog import Published
+from workers.store.job_store import Immediate
 from workers.telemetry.spans import Tracer
-from workers.terms import PLAIN, Terms
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

@@ -10,8 +10,8 @@ import pytest
 from api.client import ShelflineClient
 from api.errors import ApiError, ConnectionFailedError
 from api.following import parsed_events
-from workers.documents import OptionsDocument
 from workers.errors import StoreUnavailableError
+from workers.jobs.document import OptionsDocument
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

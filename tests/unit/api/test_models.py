@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 
 from serving.life import VersionStatus
 from tests.models import tiny_contract
-from workers.catalog import Published
+from workers.store.catalog import Published
 
 from .conftest import MemoryBackend
 

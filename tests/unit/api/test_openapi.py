@@ -14,8 +14,8 @@ from api.answers import Answer
 from api.make_openapi import PATH, openapi_text
 from api.openapi import Api
 from api.webhook_fields import SIGNING
+from workers.jobs.webhook import checked_secret
 from workers.settings import Settings
-from workers.webhooks.hooks import checked_secret
 
 NOT_DESCRIBED = {"docs", "pages"}  # what is for people
 

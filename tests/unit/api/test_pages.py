@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from flask.testing import FlaskClient
 
-from workers.jobs import JobOptions
-from workers.terms import PLAIN
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import PLAIN
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

@@ -19,7 +19,6 @@ from api.app import create_app
 from api.robot_request import MOST_BYTES
 from api.waiting import WaitingRoom
 from tests.models import tiny_contract
-from workers.catalog import Published
 from workers.errors import (
     ImageDecodeError,
     JobStateError,
@@ -28,9 +27,10 @@ from workers.errors import (
     WaitTooLongError,
 )
 from workers.origins.simple import Item
-from workers.rates import Standing
 from workers.robots import COURSE_PATH, RESERVED, Robot
 from workers.settings import Settings
+from workers.store.catalog import Published
+from workers.store.rate_limits import Standing
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

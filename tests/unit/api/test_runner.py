@@ -21,7 +21,7 @@ from workers.errors import (
     QueueFullError,
     TooManyImagesError,
 )
-from workers.jobs import Job
+from workers.jobs.job import Job
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

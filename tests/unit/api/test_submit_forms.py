@@ -12,10 +12,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.support import wait_until
+from workers.jobs.output import Output
+from workers.jobs.webhook import new_secret
 from workers.origins.simple import Item
-from workers.outputs import Output
 from workers.selection import Selection
-from workers.webhooks.hooks import new_secret
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

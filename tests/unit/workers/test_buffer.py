@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.buffer import RowBuffer, kept_for_bulk
-from workers.jobs import Lane
+from workers.jobs.options import Lane
 
 
 @dataclass(frozen=True)

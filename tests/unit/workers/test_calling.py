@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from serving.client import ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError
 from workers.calling import ModelCalls
-from workers.jobs import JobOptions
-from workers.queue import Delivery
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.options import JobOptions
 from workers.telemetry.otel import OtlpTracer
 from workers.telemetry.spans import Tracer
 from workers.work import Row

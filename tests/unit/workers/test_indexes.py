@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.indexes import Indexes
+from workers.jobs.index_set import Indexes
 
 SETS = st.sets(st.integers(0, 60), max_size=40)
 

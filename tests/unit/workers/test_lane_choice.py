@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.jobs import JobOptions, Lane, NewJob
+from workers.jobs.job import NewJob
+from workers.jobs.options import JobOptions, Lane
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 import structlog
 
-from workers.jobs import JobOptions
-from workers.leases import Leases
-from workers.queue import Delivery
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.options import JobOptions
+from workers.queue.leases import Leases
 
 
 class Queue:

@@ -1,4 +1,4 @@
-"""A pool of threads takes the next message as soon as it is free; see workers/waking.py."""
+"""A pool of threads takes the next message as soon as it is free; see workers/queue/bootsteps.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from celery import signals
 from kombu.asynchronous.hub import Hub
 
-from workers.waking import WakeAfterTask
+from workers.queue.bootsteps import WakeAfterTask
 
 
 def test_the_end_of_a_task_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:

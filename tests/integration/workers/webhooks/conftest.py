@@ -19,13 +19,14 @@ from tests.support import wait_until
 from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job, JobOptions
-from workers.queue import WorkQueue
-from workers.terms import Terms
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
+from workers.jobs.webhook import DeliveryId, Webhook, new_secret
+from workers.queue.work_queue import WorkQueue
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.endpoints import Endpoints
-from workers.webhooks.hooks import DeliveryId, Webhook, new_secret
 from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
 

@@ -13,9 +13,9 @@ from tests.integration.workers.conftest import photo
 from tests.integration.workers.webhooks.conftest import BASE, verified
 from tests.support import wait_until
 from workers.errors import ImageDecodeError
-from workers.jobs import new_id
-from workers.results import failed
-from workers.webhooks.hooks import Event, WebhookFormat
+from workers.jobs.job import new_id
+from workers.jobs.result import failed
+from workers.jobs.webhook import Event, WebhookFormat
 
 if TYPE_CHECKING:
     from tests.integration.workers.webhooks.conftest import Post

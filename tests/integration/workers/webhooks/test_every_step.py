@@ -17,13 +17,14 @@ from workers.errors import WebhookNotFoundError
 from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job, JobOptions
-from workers.store import JobStore
-from workers.terms import Terms
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
+from workers.jobs.webhook import Event, new_secret
+from workers.store.job_store import JobStore
 from workers.webhooks import dispatch
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.endpoints import Endpoints
-from workers.webhooks.hooks import Event, new_secret
 
 if TYPE_CHECKING:
     from tests.integration.workers.webhooks.conftest import Post

@@ -18,7 +18,7 @@ from tests.integration.workers.webhooks.conftest import ROOT, SECRET, verified
 from tests.support import wait_until
 from workers.errors import JobGoneError
 from workers.io.redis_link import RedisLink
-from workers.webhooks.hooks import Event, new_secret
+from workers.jobs.webhook import Event, new_secret
 from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from workers.documents import JobDocument, job_document, urls_at
-from workers.jobs import Job, JobOptions, JobState
+from workers.jobs.document import JobDocument, job_document, urls_at
+from workers.jobs.job import Estimate, Job, JobState
+from workers.jobs.options import JobOptions
 from workers.labels import Labels
-from workers.load import Estimate
 from workers.webhooks.bodies import (
     MOST_BATCH_BYTES,
     MOST_BYTES,

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from workers.webhooks.hooks import DeliveryId, Event, Webhook, WebhookFormat, checked_events, checked_secret, new_secret
+from workers.jobs.webhook import DeliveryId, Event, Webhook, WebhookFormat, checked_events, checked_secret, new_secret
 from workers.webhooks.signing import signed_headers
 
 JOB = "job_" + "a1" * 16

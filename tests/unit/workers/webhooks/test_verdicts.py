@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from workers.io.guarded_http import Answer
+from workers.jobs.webhook import WebhookFormat
 from workers.settings import Settings
-from workers.webhooks.hooks import WebhookFormat
 from workers.webhooks.verdicts import MOST_RETRY_AFTER, Verdict, judge, next_pause, pace_of
 
 PAUSES = Settings().webhook_retries

@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from workers.jobs import NO_QUOTA, UNKNOWN_REQUEST, JobOptions, Quota, Request
-from workers.outputs import Output
-from workers.webhooks.hooks import Webhook
+from workers.jobs.job import NO_QUOTA, UNKNOWN_REQUEST, Quota, Request
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output
+from workers.jobs.webhook import Webhook
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
-from workers.bell import DETECT_QUEUE, RING_SECONDS
 from workers.errors import (
     IdempotencyInFlightError,
     JobGoneError,
     JobNotFoundError,
     JobStateError,
     StoreUnavailableError,
+    WaitTooLongError,
 )
-from workers.finished import FinishedListener
-from workers.indexes import Indexes
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import ImageSource, Job, JobState, NewJob, Outcome, is_id
-from workers.limits import limits, refused
-from workers.load import Load
-from workers.reservations import Reservation
-from workers.segments import Segments
+from workers.jobs.index_set import Indexes
+from workers.jobs.job import ImageSource, Job, JobState, NewJob, Outcome, is_id
+from workers.jobs.lanes import DETECT_QUEUE, RING_SECONDS
+from workers.jobs.options import JobOptions
+from workers.jobs.webhook import Webhook
 from workers.settings import Settings
+from workers.store.capacity import Load, limits, refused
+from workers.store.idempotency import Reservation
+from workers.store.job_listener import FinishedListener
+from workers.store.result_segments import Segments
 
 REMEMBERED_SECONDS = 7 * 86400  # that there was a job which is deleted now
 
@@ -249,3 +253,59 @@ class JobStore:
             if owner is not None:
                 return JobGoneError(f"The job {job_id} was deleted, with its results.", owner)
         return unknown_job(job_id)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A job of one image as it stood at the end of the wait, and the image's result (JSON) where it was done."""
+
+    job: Job
+    result: str | None
+
+
+class Immediate:
+    """Waits for jobs of one image. Every method raises StoreUnavailableError where Redis is down."""
+
+    def __init__(self, store: JobStore, load: Load) -> None:
+        self._store = store
+        self._load = load
+
+    def check_wait(self, options: JobOptions, seconds: float) -> None:
+        """Raise WaitTooLongError where an image accepted now would hardly be done in so many seconds.
+
+        Where nothing was measured yet nobody knows, and the image is worth a try.
+        """
+        expected = self._load.wait_seconds(options.target, "interactive")
+        if expected is not None and expected > seconds:
+            about = math.ceil(10 * expected) / 10  # never 0, never less than the call's
+            raise WaitTooLongError(
+                f"An image waits about {about:g} s for its turn now, longer than the {seconds:g} s of this call. "
+                "Try again later, wait longer (Prefer: wait=), or send it as a job, to POST /v1/jobs.",
+                math.ceil(expected - seconds),
+            )
+
+    def result(self, job: Job, seconds: float) -> str | None:
+        """The result (JSON) of a job of one image as soon as it is settled, None where it was not in so many seconds.
+
+        What follows in a job from its last result is not waited for. Raises JobNotFoundError, JobGoneError.
+        """
+        return self._store.wait_for_result(job.id, seconds)
+
+    def answer(self, job: Job, seconds: float) -> Answer:
+        """The job and its result once it is over, or as it stands after so many seconds.
+
+        Raises JobNotFoundError, JobGoneError where it was deleted meanwhile.
+        """
+        if seconds <= 0 and not job.state.terminal:
+            return Answer(job, None)
+        return Answer(*self._store.wait_for_one(job.id, seconds))
+
+
+def webhook_of(link: RedisLink, job_id: str) -> tuple[Webhook | None, str]:
+    """The webhook that a job came with, and the base of the links in it; None where it came without."""
+    with translated():
+        base_url = link.client.hget(f"sl:job:{job_id}", "base_url") or ""
+        stored = link.client.hgetall(f"sl:job:{job_id}:hook:0")
+    if not stored or stored["endpoint"]:  # an endpoint of its owner is the next job's anyway
+        return None, base_url
+    return Webhook.from_hash(stored), base_url

@@ -7,16 +7,13 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from serving.tiles import Grid
-from workers.webhooks.hooks import Webhook
-
-Lane = Literal["interactive", "bulk"]
-_AUTO_ROWS = 9  # an image's, until some of its job are done: a photo of some megapixels makes 5 to 21
-INTERACTIVE_ROWS = 8  # a job of at most so many rows of the model goes to the interactive lane, as one image does
+from workers.jobs.lanes import lane_of
+from workers.jobs.options import JobOptions, Lane, rows_each
+from workers.jobs.webhook import Webhook
 
 
 class JobState(StrEnum):
@@ -45,53 +42,6 @@ class JobState(StrEnum):
 
 
 _TERMINAL = {JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED}
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """What the caller asked for. `min_score` in 0..1 and `max_detections` only narrow what the model answers.
-
-    Without a `model_version` each image goes through the newest one there is at its turn. `priority` names the lane;
-    without it a small job is interactive. `tiles` is off, auto, or a grid as in 2x3, rows by columns; its tiles overlap
-    by `overlap`, a part of a tile's side. A job with a `max_failure_rate`, 0..1, is given up when more than that fails.
-    With `cache` a result is taken that was made before of the same bytes, by the same version, under the same options.
-    """
-
-    model: str
-    min_score: float | None = None
-    max_detections: int | None = None
-    model_version: int | None = None
-    priority: Lane | None = None
-    tiles: str = "off"
-    overlap: float = 0.2
-    max_failure_rate: float | None = None
-    cache: bool = False
-
-    @property
-    def grid(self) -> Grid | None:
-        """The grid of tiles that was asked for; None where there is none, or it depends on the image."""
-        return None if self.tiles in {"off", "auto"} else Grid.parse(self.tiles)
-
-    @property
-    def rows_guess(self) -> int:
-        """How many rows of the model an image makes, as far as one can tell before it is decoded."""
-        if self.tiles == "auto":
-            return _AUTO_ROWS
-        return 1 if self.grid is None else self.grid.tiles + 1
-
-    @property
-    def target(self) -> str:
-        """What its images queue for, since a batch is one version's: the model, or `model@version`."""
-        return self.model if self.model_version is None else f"{self.model}@{self.model_version}"
-
-    def to_json(self) -> str:
-        """The options as they are stored with the job."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
@@ -182,12 +132,6 @@ class NewJob:
         return "bulk" if self.source and not self.options.priority else lane_of(self.options, self.total)
 
 
-def lane_of(options: JobOptions, total: int) -> Lane:
-    """The lane that so many images wait in."""
-    small = total == 1 or total * options.rows_guess <= INTERACTIVE_ROWS
-    return options.priority or ("interactive" if small else "bulk")
-
-
 # Where a job stood, see lib/account.lua: its estimate is made of it.
 Standing = tuple[int | None, int, str | None, str | None, str | None, str | None]
 
@@ -226,7 +170,7 @@ class Job:
     metadata: Mapping[str, str] = field(default_factory=dict)
     manifest: str = ""
     error: Mapping[str, Any] = field(default_factory=dict)
-    output: str = ""  # where to and how its results are written beside, see workers/outputs.py
+    output: str = ""  # where to and how its results are written beside, see workers/jobs/output.py
     output_error: Mapping[str, Any] = field(default_factory=dict)  # why they could not be, last time
     standing: Standing | None = field(default=None, compare=False)  # of one that was created just now
 
@@ -278,19 +222,8 @@ def manifest_path(job_id: str) -> str:
     return f"jobs/{job_id}/manifest.jsonl"
 
 
-def rows_each(guess: str | None, rows: str | None, images: str | None) -> float:
-    """How many rows an image of a job makes: its guess, or what those made that are done. As in lib/lanes.lua."""
-    return max(1.0, int(rows) / int(images)) if guess and rows and images else float(guess or 1)
-
-
 def _seconds(stored_ms: str | None) -> float | None:
     return int(stored_ms) / 1000 if stored_ms else None
-
-
-def parse_target(target: str) -> tuple[str, int | None]:
-    """The model and the version that a JobOptions.target names."""
-    model, _, version = target.partition("@")
-    return model, int(version) if version else None
 
 
 def new_id(kind: str) -> str:
@@ -301,3 +234,15 @@ def new_id(kind: str) -> str:
 def is_id(kind: str, text: str) -> bool:
     """Whether a text has the form of an id of that kind."""
     return re.fullmatch(rf"{kind}_[0-9a-f]{{32}}", text) is not None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Where a job stands.
+
+    `queue_position` is how many unfinished jobs of its lane were accepted before it, None where it no longer waits;
+    `eta_seconds` how long until it ends, None where nothing was measured yet.
+    """
+
+    queue_position: int | None
+    eta_seconds: float | None

@@ -9,17 +9,16 @@ import structlog
 from celery import Celery
 
 from workers.io.redis_link import RedisLink, translated
+from workers.jobs.lanes import DETECT_QUEUE, DETECT_TASK, RING_SECONDS
 from workers.telemetry.metrics import RINGS
 
 log = structlog.get_logger(__name__)
 
-DETECT_TASK, DETECT_QUEUE = "shelfline.detect", "detect"
 DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
 UPKEEP_QUEUE = "upkeep"
 DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
 PROBE_SECONDS = 5.0  # between looks at the model server where no work makes a worker look anyway
 _MOST_UPKEEP = 2  # messages of a queue for upkeep: then nobody takes them up
-RING_SECONDS = 2  # how long a ring may be under way; then the key is gone, and the next addition rings again
 
 
 def ring_key(model: str) -> str:

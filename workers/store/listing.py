@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.io.redis_link import RedisLink
-from workers.jobs import Job
+from workers.jobs.job import Job
 
 _MOST_LOOKS = 1000  # jobs of one page that may turn out not to be wanted: Redis does nothing else meanwhile
 

@@ -7,10 +7,10 @@ import threading
 import structlog
 
 from serving.errors import ShelflineError
-from workers.bell import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, CeleryBell
-from workers.catalog import Catalog
 from workers.io.redis_link import RedisLink
+from workers.queue.wakeups import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, CeleryBell
 from workers.settings import Settings
+from workers.store.catalog import Catalog
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from workers.bell import DETECT_QUEUE, UPKEEP_QUEUE, WEBHOOKS_QUEUE
+from workers.jobs.lanes import DETECT_QUEUE
+from workers.queue.wakeups import UPKEEP_QUEUE, WEBHOOKS_QUEUE
 from workers.settings import Settings
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
-from celery import bootsteps, signals
+from celery import Celery, bootsteps, signals
+
+from workers.errors import SettingsError
 
 _LOOKS: Final = (0.003, 0.03)  # seconds after a task's end: it counts as running for a moment longer
 
@@ -44,3 +47,34 @@ class WakeAfterTask(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ca
             os.read(self._waked, 1 << 10)
         for seconds in _LOOKS:  # each round of the loop looks whether messages may be taken
             self._hub.call_later(seconds, lambda: None)
+
+
+_EVERY: Final = 5.0  # seconds
+
+
+def beat(app: Celery, path: Path | None) -> None:
+    """Have the workers of an application touch this file while they hear their bells; raises SettingsError.
+
+    The timer belongs to the event loop and to its connection: it stops with either.
+    """
+    if path is None:
+        return
+    touch = path.touch
+    try:
+        touch()
+    except OSError as error:
+        raise SettingsError(
+            f"SHELFLINE_HEARTBEAT_FILE is wrong: {path} cannot be written: {error.strerror}."
+        ) from error
+
+    class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery carries no types
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:  # noqa: ANN401  likewise
+            touch()
+            self._timer = consumer.timer.call_repeatedly(_EVERY, touch)
+
+        def stop(self, consumer: Any) -> None:  # noqa: ANN401, ARG002  likewise
+            self._timer.cancel()
+
+    app.steps["consumer"].add(Heartbeat)

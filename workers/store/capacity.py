@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from serving.errors import ShelflineError
+from workers.errors import QueueFullError, TooManyImagesError
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import Job, JobState, Lane, parse_target
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Where a job stands.
-
-    `queue_position` is how many unfinished jobs of its lane were accepted before it, None where it no longer waits;
-    `eta_seconds` how long until it ends, None where nothing was measured yet.
-    """
-
-    queue_position: int | None
-    eta_seconds: float | None
+from workers.jobs.job import Estimate, Job, JobState, Quota
+from workers.jobs.options import Lane, parse_target
+from workers.settings import Settings
 
 
 class Load:
@@ -73,3 +63,38 @@ def _rate_key(target: str) -> str:
 
 def _rate(rows: str | None, ms: str | None) -> float | None:
     return 1000 * float(rows) / float(ms) if rows and ms and float(ms) else None
+
+
+_RETRY_AFTER, _MOST_RETRY_AFTER = 60, 3600  # seconds: where nothing is measured, and at most
+
+
+def limits(settings: Settings, images: int, byte_count: int, owner: str, quota: Quota) -> list[list[str]]:
+    """Of each limit: the field of `sl:open` that it bounds, what a job adds there, and how much there may be."""
+    found = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
+    if owner:
+        found += [
+            (f"images:{owner}", images, quota.max_waiting_images or settings.max_waiting_images_per_key),
+            (f"bytes:{owner}", byte_count, quota.max_blob_bytes or settings.max_blob_bytes_per_key),
+        ]
+    return [[str(part) for part in limit] for limit in found]
+
+
+def too_many(field: str, more: int, most: int) -> TooManyImagesError:
+    """The error of a job that has more of something than there may be even of it alone."""
+    return TooManyImagesError(
+        f"The job has {more} {field.partition(':')[0]}, and at most {most} may wait: make several jobs of it."
+    )
+
+
+def refused(load: Load, target: str, field: str, *numbers: str) -> ShelflineError:
+    """The error of a job for which there is no room, as scripts answer it."""
+    there, more, most = map(int, numbers)
+    if more > most:
+        return too_many(field, more, most)
+    images = field.partition(":")[0] == "images"
+    what = "images wait" if images else "bytes of images are stored"
+    again = load.seconds_for(target, there + more - most) if images else None
+    retry_after = round(min(max(again or _RETRY_AFTER, 1), _MOST_RETRY_AFTER))
+    return QueueFullError(
+        f"The queue is full: {there} {what}, at most {most} may. Send the job again in {retry_after} s.", retry_after
+    )

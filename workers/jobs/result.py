@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import ShelflineError
 from workers.errors import DeadlineExceededError
-from workers.jobs import ImageSource, Outcome
-from workers.queue import Delivery
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import ImageSource, Outcome
 
 if TYPE_CHECKING:  # who only reads results needs no client of a model
     from serving.client import ServedModel

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from workers.errors import DuplicateIdError, NoImagesError, TooManyImagesError
 from workers.io.blobs import BlobStore
-from workers.io.folders import manifest_line
-from workers.jobs import ImageSource
+from workers.jobs.job import ImageSource
+
+
+def manifest_line(source: ImageSource) -> bytes:
+    """One line of a manifest."""
+    listed = () if source.size is None else (source.size, source.mtime)
+    return json.dumps((*source.fields, *listed), ensure_ascii=False).encode() + b"\n"
+
+
+def read_window(blobs: BlobStore, manifest: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
+    """The next `count` images of a job's manifest from a byte offset, and the offset behind them."""
+    lines, behind = blobs.read_lines(manifest, offset, count)
+    return [ImageSource(*json.loads(line)) for line in lines], behind
+
 
 _IN_MEMORY = 1 << 20
 

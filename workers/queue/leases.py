@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import structlog
 
 from workers.errors import StoreUnavailableError
-from workers.queue import Delivery, WorkQueue
+from workers.jobs.claimed_image import Delivery
+from workers.queue.work_queue import WorkQueue
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from workers.keys import ApiKey, KeyStore, KeyTerms, Scope, digest_of, same
 from workers.settings import Settings
+from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, digest_of, same
 
 KNOWN_SECONDS: Final = 1.0  # for so long a revoked key may live on
 _MOST_KNOWN: Final = 10_000

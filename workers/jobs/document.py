@@ -7,9 +7,9 @@ from typing import Annotated, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workers.jobs import Job, JobState, Lane
-from workers.load import Estimate
-from workers.outputs import Output, OutputFormat
+from workers.jobs.job import Estimate, Job, JobState
+from workers.jobs.options import Lane
+from workers.jobs.output import Output, OutputFormat
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 

@@ -7,12 +7,12 @@ import io
 from collections.abc import Iterator, Mapping
 
 from workers.errors import ImageMissingError, JobGoneError
-from workers.indexes import Indexes, Range
 from workers.io.blobs import BlobStore
-from workers.io.folders import read_window
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs import ImageSource, Job, JobState
-from workers.results import given_up
+from workers.jobs.index_set import Indexes, Range
+from workers.jobs.job import ImageSource, Job, JobState
+from workers.jobs.result import given_up
+from workers.store.manifests import read_window
 
 SEGMENT = 1000  # images; also in lib/constants.lua
 _PAGE = 100  # results of one read from Redis

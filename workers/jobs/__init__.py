@@ -1,0 +1,1 @@
+"""The data types of a job, without any access to storage."""

@@ -1,0 +1,1 @@
+"""Jobs, results, keys and limits as Redis keeps them."""
