@@ -26,9 +26,9 @@ from api.refusals import KeyMissingError
 from api.up import run_stack
 from api.webhooks_command import app as webhooks_app
 from serving.errors import ShelflineError
-from workers.exits import CANNOT
-from workers.formats.registry import FormatName
-from workers.selection import Selection
+from workers.process import CANNOT
+from workers.results.formats.registry import FormatName
+from workers.sources.selection import Selection
 
 _FILE_COLUMNS = 120
 

@@ -19,10 +19,10 @@ from api.following import JobEvent, parsed_events
 from api.multipart import MultipartUpload
 from api.webhook_client import Webhooks
 from serving.contract import Contract
-from workers.formats.registry import FormatName
 from workers.jobs.document import JobDocument, JobsDocument
 from workers.jobs.job import JobState
 from workers.jobs.options import Lane
+from workers.results.formats.registry import FormatName
 
 _KEY = "Idempotency-Key"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from api.errors import UsageError
 from api.runs.photos import Photo, stamp_of
 from workers.io.folders import is_image_name
-from workers.selection import Selection
+from workers.sources.selection import Selection
 
 EVERYTHING = Selection()
 

@@ -27,7 +27,7 @@ from api.runs.sending import Sender, Sharing
 from api.stack import Stack, local_stack, remote_stack
 from api.state import StackState
 from serving.errors import ShelflineError
-from workers.labels import Labels
+from workers.results.labels import Labels
 from workers.settings import Settings, load_settings
 
 PATIENCE_SECONDS = 120.0  # longer than an upload that died keeps its idempotency key

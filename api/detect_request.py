@@ -14,8 +14,8 @@ from api.client import Options
 from api.collect import EVERYTHING, Collection, collect
 from api.errors import UsageError
 from api.runs.journal import RUNS, find_run
-from workers.formats.registry import FormatName
-from workers.selection import Selection
+from workers.results.formats.registry import FormatName
+from workers.sources.selection import Selection
 
 MOST_PICTURES = 1000
 

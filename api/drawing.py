@@ -10,7 +10,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from api.errors import BusyError
-from workers.annotate import draw, drawable
+from workers.results.drawing import draw, drawable
 
 _AT_ONCE = 2
 _PATIENCE_SECONDS = 10.0

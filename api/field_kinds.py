@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from api.bodies import strict_json
-from workers.selection import Selection
+from workers.sources.selection import Selection
 
 MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MOST_SAMPLE = 20, 200, 4, 100_000
 MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512

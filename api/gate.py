@@ -22,9 +22,9 @@ from api.refusals import (
 )
 from api.robot_request import RobotError
 from api.scopes import ROBOTS, scope_of
-from workers.baidu import WRONG_TOKEN
 from workers.errors import StoreUnavailableError
 from workers.io.public_addresses import is_loopback
+from workers.results.baidu import WRONG_TOKEN
 from workers.robots import Robot
 from workers.settings import Settings
 from workers.store.api_keys import ApiKey, Scope, digest_of, same

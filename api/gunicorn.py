@@ -7,8 +7,8 @@ from api.masking import logger_class as make_logger_class
 from api.waiting import THREADS
 from api.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
-from workers.exits import refuse
 from workers.io.blobs import check_blobs
+from workers.process import refuse
 from workers.settings import load_settings
 from workers.store.api_keys import keys_exist
 

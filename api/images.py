@@ -16,7 +16,7 @@ from workers.errors import (
     JobNotFoundError,
     StoreUnavailableError,
 )
-from workers.originals import PICTURE_TYPES, image_type
+from workers.sources.original_images import PICTURE_TYPES, image_type
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -17,9 +17,9 @@ from api.client import ShelflineClient
 from api.errors import UsageError
 from api.progress import job_progress
 from api.state import StackState
-from workers.formats.registry import FormatName
 from workers.jobs.document import JobDocument
 from workers.jobs.job import JobState
+from workers.results.formats.registry import FormatName
 from workers.settings import load_settings
 
 _FILE_COLUMNS = 160

@@ -13,9 +13,9 @@ from typing import Any
 from api.errors import UsageError
 from api.pictures import Pictures
 from api.runs.lines import writing
-from workers.formats.registry import FORMATS, FormatName
-from workers.formats.source import ResultSource
-from workers.labels import Labels
+from workers.results.formats.registry import FORMATS, FormatName
+from workers.results.formats.source import ResultSource
+from workers.results.labels import Labels
 
 
 class Output:

@@ -14,8 +14,8 @@ from typing import Any
 
 from api.runs.lines import writing
 from serving.errors import ShelflineError
-from workers.annotate import draw
-from workers.images import decode
+from workers.results.drawing import draw
+from workers.sources.decoding import decode
 
 _THREADS = 2
 _AHEAD = 4 * _THREADS  # results read ahead of the drawing

@@ -12,7 +12,7 @@ from honcho import manager
 from honcho.manager import Manager
 from honcho.process import Popen, Process
 
-from workers.parent_death import die_with_parent
+from workers.process import die_with_parent
 
 
 class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types

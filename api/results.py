@@ -15,10 +15,10 @@ from api.errors import UnprocessableError
 from api.openapi import Api
 from api.streaming import streamed
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
-from workers.formats.registry import FORMATS, FormatName
-from workers.formats.source import ResultSource
 from workers.jobs.job import JobState
-from workers.labels import Labels
+from workers.results.formats.registry import FORMATS, FormatName
+from workers.results.formats.source import ResultSource
+from workers.results.labels import Labels
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -10,17 +10,9 @@ from urllib.parse import unquote
 from api.bodies import read_json
 from api.spool import UploadRequest
 from serving.errors import ShelflineError
-from workers.baidu import (
-    EMPTY,
-    INVALID,
-    MISSING,
-    NOT_BASE64,
-    TOO_LONG,
-    WRONG_SIZE,
-    BaiduCode,
-)
-from workers.images import measure
+from workers.results.baidu import EMPTY, INVALID, MISSING, NOT_BASE64, TOO_LONG, WRONG_SIZE, BaiduCode
 from workers.settings import Settings
+from workers.sources.decoding import measure
 
 MOST_BYTES: Final = 10 << 20  # of an image
 MOST_ID_CHARS: Final = 128

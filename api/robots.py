@@ -23,7 +23,10 @@ from api.scopes import ROBOTS
 from api.spool import UploadRequest
 from api.waiting import WaitingRoom
 from serving.errors import ShelflineError
-from workers.baidu import (
+from workers.errors import ImageError
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.results.baidu import (
     INTERNAL,
     INVALID,
     LIMITED,
@@ -35,13 +38,10 @@ from workers.baidu import (
     baidu_error,
     code_of,
 )
-from workers.errors import ImageError
-from workers.jobs.job import Job
-from workers.jobs.options import JobOptions
-from workers.labels import Labels
-from workers.origins.simple import Item
+from workers.results.labels import Labels
 from workers.robots import Robot
 from workers.settings import Settings
+from workers.sources.origins.simple import Item
 
 if TYPE_CHECKING:
     from workers.backend import Backend

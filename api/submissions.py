@@ -35,12 +35,12 @@ from workers.errors import (
     TooManyImagesError,
     UnknownModelError,
 )
-from workers.intake import Intake
 from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import Terms
 from workers.settings import Settings
+from workers.sources.intake import Intake
 
 if TYPE_CHECKING:
     from workers.backend import Backend

@@ -34,10 +34,10 @@ from api.webhook_fields import HTTP, WebhookFields, fetchable
 from workers.io.urls import MAX_URL_CHARS
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output, OutputFormat
-from workers.origins.manifest import MAX_CUSTOM_ID_CHARS
-from workers.origins.named import EVERYTHING
-from workers.origins.simple import Item
-from workers.selection import Selection
+from workers.sources.origins.manifest_file import MAX_CUSTOM_ID_CHARS
+from workers.sources.origins.named import EVERYTHING
+from workers.sources.origins.simple import Item
+from workers.sources.selection import Selection
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 

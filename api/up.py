@@ -21,11 +21,10 @@ from api.processes import ProcessGroup
 from api.state import StackRecord, StackState
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
-from workers.exits import CANNOT
 from workers.health import WORKER_SEEN_KEY
 from workers.io.blobs import check_blobs
 from workers.io.redis_link import RedisLink, translated
-from workers.parent_death import die_with_parent
+from workers.process import CANNOT, die_with_parent
 from workers.settings import load_settings
 from workers.store.api_keys import keys_exist
 from workers.store.catalog import Catalog

@@ -14,16 +14,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from serving.contract import Contract
-from workers import images, pipeline
+from workers.pipeline import pipeline
 from workers.runtime import Runtime
 from workers.settings import load_settings
+from workers.sources import decoding
 
 
 def crash_on_white(
-    content: bytes, contract: Contract, max_pixels: int, tiling: images.Tiling | None = None
-) -> images.Prepared:
+    content: bytes, contract: Contract, max_pixels: int, tiling: decoding.Tiling | None = None
+) -> decoding.Prepared:
     """Decode an image, or die of it."""
-    prepared = images.prepare(content, contract, max_pixels, tiling)
+    prepared = decoding.prepare(content, contract, max_pixels, tiling)
     if prepared.rows[0].min() == 255:
         os.kill(os.getpid(), signal.SIGKILL)
     return prepared

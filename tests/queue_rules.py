@@ -15,7 +15,6 @@ from serving.errors import ShelflineError
 from tests.memory_jobs import name_of
 from tests.paired_link import PairedLink
 from workers.duties import Duties
-from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.jobs.claimed_image import Delivery
 from workers.jobs.job import JobState
@@ -23,6 +22,7 @@ from workers.jobs.options import JobOptions
 from workers.jobs.submission import Terms
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
+from workers.sources.intake import Intake
 from workers.store.idempotency import Reservation, Reservations
 from workers.store.job_store import JobStore
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.health import Health
-from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.metrics_page import MetricsPage
-from workers.originals import Originals
 from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import CeleryBell
 from workers.settings import Settings
+from workers.sources.intake import Intake
+from workers.sources.original_images import Originals
 from workers.store.api_keys import KeyStore
 from workers.store.capacity import Load
 from workers.store.catalog import Catalog

@@ -23,7 +23,7 @@ from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink, translated
-from workers.models import described
+from workers.pipeline.models import described
 from workers.settings import Settings
 
 Level = Literal["ok", "warning", "error"]

@@ -13,18 +13,18 @@ from concurrent.futures import Executor
 
 import structlog
 
-from workers.enumeration import Enumeration
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import Job, JobState, manifest_path
 from workers.jobs.options import rows_each
 from workers.jobs.output import Output
-from workers.output_writer import OutputError, OutputWriter
-from workers.pictures import Pictures
 from workers.queue.duty_leases import DutyLease, LeaseLostError
 from workers.queue.work_queue import window, window_images
+from workers.results.output_writer import OutputError, OutputWriter
+from workers.results.pictures import Pictures
 from workers.settings import Settings
+from workers.sources.enumeration import Enumeration
 from workers.store.catalog import Catalog
 from workers.store.job_store import REMEMBERED_SECONDS
 from workers.store.manifests import read_window

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from types import FrameType
 from typing import Any
 
-from celery import signals
+from celery import Celery, signals
 
 from serving.errors import ShelflineError
-from workers.exits import refuse
 from workers.io.blobs import check_blobs
 from workers.io.redis_link import RedisLink
+from workers.jobs.lanes import DETECT_TASK
+from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask, beat
 from workers.queue.celery_app import create_celery
 from workers.queue.sweep import Sweep
-from workers.queue.wakeups import CeleryBell
+from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, CeleryBell
 from workers.runtime import Runtime
 from workers.settings import load_settings
-from workers.tasks import register_tasks
 from workers.telemetry.logs import configure_logs
 from workers.telemetry.publishing import start_publishing, stop_publishing
+
+
+def register_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
+    """Register the tasks; `runtime` gives the process's own, opened at first use."""
+
+    @app.task(name=DETECT_TASK)
+    def detect(model: str) -> None:
+        runtime().detect(model)
+
+    @app.task(name=DUTIES_TASK)
+    def duties() -> None:
+        runtime().do_duties()
+
+    @app.task(name=PROBE_TASK)
+    def probe() -> None:
+        runtime().probe()
+
 
 try:
     settings = load_settings()

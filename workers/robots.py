@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from serving.tiles import checked_tiles
 from workers.jobs.options import JobOptions
-from workers.names import Name
+from workers.settings_checks import Name, checked_rate
 
 COURSE_PATH: Final = "/api/v1/prediction/commodity"
 # First parts of the API's own addresses, now or to come.
@@ -21,15 +21,6 @@ RESERVED: Final = frozenset({"", "docs", "healthz", "metrics", "openapi.json", "
 
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,200}")
-
-
-def checked_rate(text: str) -> str:
-    """Rates as they are, or none; raises ValueError for what is no rate."""
-    if text:
-        from workers.store.rate_limits import parsed_rates  # noqa: PLC0415  workers have no rates, and limits is large
-
-        parsed_rates(text)
-    return text
 
 
 class Robot(BaseModel):

@@ -12,17 +12,17 @@ import structlog
 
 from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
-from workers.cache import ResultCache
-from workers.calling import ModelCalls
 from workers.duties import MOST_DUTIES, Duties
 from workers.errors import StoreUnavailableError
-from workers.fetcher import Fetcher
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink, translated
-from workers.models import Models
-from workers.parts import Parts
-from workers.pipeline import Pipeline
+from workers.pipeline.context import Parts
+from workers.pipeline.fetcher import Fetcher
+from workers.pipeline.models import Models
+from workers.pipeline.pipeline import Pipeline
+from workers.pipeline.predicting import ModelCalls
+from workers.pipeline.result_cache import ResultCache
 from workers.queue.celery_app import create_celery
 from workers.queue.leases import Leases
 from workers.queue.wakeups import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryBell, ring_key

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
-from workers.robots import Robot, checked_rate, checked_robots, read_robots
-from workers.servers import checked_model_server, checked_redis_url
+from workers.robots import Robot, checked_robots, read_robots
+from workers.settings_checks import checked_model_server, checked_rate, checked_redis_url
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 

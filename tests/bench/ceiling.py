@@ -18,7 +18,7 @@ import numpy as np
 from serving.answers import DETECT_OUTPUTS, to_contract
 from serving.contract import Contract
 from serving.server import allocator
-from workers.images import Prepared, prepare
+from workers.sources.decoding import Prepared, prepare
 
 _THREADS = 2
 _LIMIT = 50_000_000

@@ -19,7 +19,7 @@ from serving.contract import Contract
 from serving.preprocess import resize_to_input
 from serving.server import allocator
 from tests.bench.throughput import say
-from workers.images import decode, prepare
+from workers.sources.decoding import decode, prepare
 
 _LIMIT = 50_000_000
 _SAME = 0.5  # IoU of boxes that are one thing

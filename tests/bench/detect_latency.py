@@ -21,7 +21,7 @@ from api.state import StackState
 from serving.client import ModelClient
 from tests.bench.throughput import ROOT, make_photos, say
 from tests.model_server import ServerProcess
-from workers.images import prepare
+from workers.sources.decoding import prepare
 
 ROUNDS = 100
 BULK = 300

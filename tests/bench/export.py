@@ -27,7 +27,7 @@ from serving.description import Description, read_description
 from serving.tensors import encode_request
 from tests.bench.throughput import ROOT, make_photos, say
 from tests.real_ssd import MODEL, contract_toml
-from workers.images import prepare as decode_photo
+from workers.sources.decoding import prepare as decode_photo
 
 BATCH = 16
 ROUNDS = 7

@@ -19,9 +19,9 @@ from tests.job_bench import JobBench
 from tests.models import tiny_contract
 from tests.support import RedisServer
 from tests.web_server import web_server
-from workers.formats.registry import FormatName
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
+from workers.results.formats.registry import FormatName
 from workers.settings import Settings
 from workers.store.catalog import Catalog, Published
 

@@ -20,8 +20,8 @@ from api.state import StackState
 from serving.client import ModelClient
 from tests.bench.throughput import ROOT, say
 from tests.model_server import ServerProcess
-from workers.images import prepare
 from workers.robots import Robot
+from workers.sources.decoding import prepare
 
 ROUNDS, WARM = 150, 10
 MAX_PIXELS = 50_000_000

@@ -21,7 +21,7 @@ from serving.tiles import Grid, cut
 from tests.bench.throughput import ROOT, make_photos, say
 from tests.composites import Boxes, composite, count, shop_cells
 from tests.real_ssd import InProcess, contract_toml
-from workers.images import Tiling, prepare
+from workers.sources.decoding import Tiling, prepare
 
 COMPOSITES = ((5, 8), (8, 12))
 SCALE = 2.5  # the setting's default

@@ -20,7 +20,6 @@ from tests.celery_worker import ROOT, CeleryWorker
 from tests.integration.workers.webhooks.conftest import Receiver
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer
-from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
@@ -30,6 +29,7 @@ from workers.jobs.webhook import Event, Webhook
 from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import CeleryBell
 from workers.settings import Settings
+from workers.sources.intake import Intake
 from workers.store.job_store import JobStore
 from workers.webhooks.endpoints import Endpoints
 

@@ -16,7 +16,7 @@ from types import FrameType
 import redis
 
 from workers.errors import StoreUnavailableError
-from workers.parent_death import die_with_parent
+from workers.process import die_with_parent
 
 HOST = "127.0.0.1"
 DRAIN_SECONDS = 4.0  # process managers kill after 5

@@ -118,7 +118,7 @@ class NewJob:
     webhook: Webhook | None = None
     base_url: str = ""  # of the API, for links in webhooks
     request: Request = UNKNOWN_REQUEST
-    source: str = ""  # what is to be listed, see workers/origins/named.py; '' where its images are known
+    source: str = ""  # what is to be listed, see workers/sources/origins/named.py; '' where its images are known
     rules: Sequence[str] = ()  # further fields of its record: name, value, name, value, ...
 
     @property

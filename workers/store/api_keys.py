@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from workers.errors import KeyNotFoundError
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import Quota
-from workers.names import Name
-from workers.store.rate_limits import parsed_rates
+from workers.settings_checks import Name, parsed_rates
 from workers.telemetry.masking import mask_keys
 
 _KEYS, _REVOKED, _USED = "sl:keys", "sl:keys:revoked", "sl:keys:used"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from limits import RateLimitItem, parse_many
+from limits import RateLimitItem
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from workers.io.redis_link import RedisLink, translated
-
-_MOST = 1_000_000_000
+from workers.settings_checks import parsed_rates
 
 
 @dataclass(frozen=True)
@@ -52,18 +49,6 @@ class RateLimits:
             if not counted:
                 break
         return found
-
-
-@functools.cache
-def parsed_rates(rates: str) -> Sequence[RateLimitItem]:
-    """The rates of a text as in "10/second;1000/minute", the shortest window first; raises ValueError."""
-    try:
-        found = sorted(parse_many(rates), key=lambda rate: rate.get_expiry())
-    except ValueError:
-        found = []
-    if not found or not all(1 <= rate.amount <= _MOST for rate in found):
-        raise ValueError(f"{rates!r} is no rate: write it as in 10/second or 10/second;1000/minute")
-    return found
 
 
 def _name(rate: RateLimitItem) -> str:

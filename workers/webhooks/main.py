@@ -12,9 +12,9 @@ from celery import signals
 
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
-from workers.exits import refuse
 from workers.io.blobs import FsspecBlobs, check_blobs
 from workers.io.redis_link import RedisLink
+from workers.process import refuse
 from workers.queue.bootsteps import beat
 from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryBell

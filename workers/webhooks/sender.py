@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import structlog
+from standardwebhooks import Webhook as Signer
 
 from workers.errors import JobGoneError, OutboundBlockedError, OutboundFailedError, StoreUnavailableError
 from workers.io.blobs import BlobStore
@@ -13,9 +16,19 @@ from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 from workers.telemetry.metrics import DELIVERIES
 from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
-from workers.webhooks.rendering import Renderer
-from workers.webhooks.signing import signed_headers
+from workers.webhooks.payloads import Renderer
 from workers.webhooks.verdicts import MOST_REST, Verdict, judge, next_pause, pace_of
+
+
+def signed_headers(message: str, body: str, secrets: Iterable[str], at: datetime | None = None) -> dict[str, str]:
+    """The headers for one attempt: a signature for each secret, two while they are rotated, none without a secret."""
+    now = (at or datetime.now(UTC)).replace(microsecond=0)
+    found = {"webhook-id": message, "webhook-timestamp": str(int(now.timestamp()))}
+    signatures = [Signer(secret).sign(message, now, body) for secret in secrets]
+    if signatures:
+        found["webhook-signature"] = " ".join(signatures)
+    return found
+
 
 log = structlog.get_logger(__name__)
 

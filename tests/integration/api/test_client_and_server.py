@@ -23,9 +23,9 @@ from tests.flaky_proxy import Harm, flaky
 from tests.job_bench import JobBench
 from tests.support import RedisServer
 from tests.web_server import PROJECT, web_server
-from workers.formats.registry import FormatName
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import JobState
+from workers.results.formats.registry import FormatName
 from workers.settings import Settings
 
 Server = tuple[str, int]

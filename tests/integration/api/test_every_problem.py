@@ -28,9 +28,9 @@ from workers.errors import ItemNotFoundError
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Outcome, new_id
-from workers.originals import Originals
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
+from workers.sources.original_images import Originals
 from workers.store.api_keys import KeyStore, KeyTerms, Scope, new_secret
 from workers.store.idempotency import Reservations
 from workers.webhooks.endpoints import MOST_ENDPOINTS

@@ -20,7 +20,7 @@ from workers.settings import Settings
 from workers.store.api_keys import KeyStore, KeyTerms, Scope
 from workers.store.job_store import webhook_of
 from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
-from workers.webhooks.rendering import Renderer
+from workers.webhooks.payloads import Renderer
 
 URL = "https://example.com/hook?token=1"
 SECRET = new_secret()

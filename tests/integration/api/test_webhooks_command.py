@@ -23,8 +23,7 @@ from workers.jobs.webhook import new_secret
 from workers.settings import Settings
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.outbox import Outbox
-from workers.webhooks.sender import Sender
-from workers.webhooks.signing import signed_headers
+from workers.webhooks.sender import Sender, signed_headers
 
 pytestmark = pytest.mark.process
 

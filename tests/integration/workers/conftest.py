@@ -16,7 +16,6 @@ from PIL import Image
 from tests.celery_worker import CeleryWorker
 from tests.scripted_server import ScriptedServer
 from tests.support import SLOWNESS, wait_until
-from workers.intake import Intake
 from workers.io import redis_link
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
@@ -26,6 +25,7 @@ from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import CeleryBell
 from workers.runtime import Runtime
 from workers.settings import Settings
+from workers.sources.intake import Intake
 from workers.store import result_segments
 from workers.store.job_store import JobStore
 

@@ -14,11 +14,11 @@ import pytest
 
 from tests.integration.workers.conftest import Worker, photo
 from tests.scripted_server import ScriptedServer
-from workers import cache
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import FsspecBlobs
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
+from workers.pipeline import result_cache
 
 PHOTOS = [photo(number) for number in range(10)]
 
@@ -79,7 +79,7 @@ def test_results_grow_too_old(make_worker: Callable[..., Worker], server: Script
     """Then they are made anew, and the old ones are deleted."""
     worker = make_worker(cache_seconds=1000)
     now = [(time.time() // 1000 + 0.5) * 1000]  # in the middle of a period
-    monkeypatch.setattr(cache, "time", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(result_cache, "time", SimpleNamespace(time=lambda: now[0]))
     folder = Path(worker.settings.blob_url) / "cache"
     done(worker, worker.submit(PHOTOS[0], cache=True))
     now[0] += 900  # the next period

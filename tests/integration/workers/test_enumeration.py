@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.integration.workers.conftest import Worker, photo
-from workers import references
 from workers.errors import ImageChangedError, JobStateError, NoImagesError
 from workers.io.blobs import bounded
 from workers.io.folders import FoundFile, walk_images
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
-from workers.selection import Selection
+from workers.sources import references
+from workers.sources.selection import Selection
 
 OPTIONS = JobOptions("default")
 
@@ -235,7 +235,7 @@ def test_ends_while_it_is_listed(worker: Worker, folder: Path, monkeypatch: pyte
         assert go_on.wait(10)
         yield from walk(where)
 
-    monkeypatch.setattr("workers.origins.simple.walk_images", slow)
+    monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
     job = worker.intake.submit_folder(str(folder), OPTIONS)
     worker.runtime.do_duties()
     assert listing.wait(10)
@@ -269,7 +269,7 @@ def test_one_that_was_taken_for_dead_changes_nothing(
             (folder / "a" / "new.png").write_bytes(photo(1))
         yield from walk(where)
 
-    monkeypatch.setattr("workers.origins.simple.walk_images", slow)
+    monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
     job = worker.intake.submit_folder(str(folder), OPTIONS)
     worker.runtime.do_duties()
     assert first.wait(10)

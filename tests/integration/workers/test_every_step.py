@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_until
-from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job, JobState
@@ -20,6 +19,7 @@ from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
 from workers.jobs.submission import Terms
 from workers.runtime import Runtime
+from workers.sources.intake import Intake
 from workers.store.job_store import JobStore
 
 from .conftest import NoBell, Worker, photo

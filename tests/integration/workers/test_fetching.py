@@ -19,9 +19,9 @@ from workers.errors import StoreUnavailableError
 from workers.jobs.job import Job
 from workers.jobs.lanes import DETECT_QUEUE
 from workers.jobs.options import JobOptions
-from workers.originals import Originals
-from workers.origins.simple import Item
-from workers.references import fetched_path
+from workers.sources.original_images import Originals
+from workers.sources.origins.simple import Item
+from workers.sources.references import fetched_path
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker

@@ -15,7 +15,7 @@ from tests.origin import Origin, answer, gated, origin
 from tests.support import wait_until
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.origins.simple import Item
+from workers.sources.origins.simple import Item
 
 pytestmark = pytest.mark.process
 

@@ -14,9 +14,10 @@ from tests.support import RedisServer, wait_until
 from workers.errors import KeyNotFoundError, SettingsError, StoreUnavailableError
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings, load_settings
+from workers.settings_checks import parsed_rates
 from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, id_of, keys_exist, new_secret
 from workers.store.key_cache import KNOWN_SECONDS, KeyRing
-from workers.store.rate_limits import RateLimits, parsed_rates
+from workers.store.rate_limits import RateLimits
 from workers.telemetry.masking import mask_keys
 
 TERMS = KeyTerms(name="robot", owner="shop")

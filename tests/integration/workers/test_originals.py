@@ -12,8 +12,8 @@ from tests.integration.workers.conftest import photo
 from workers.errors import ArchiveEntryError, ItemNotFoundError, JobGoneError, JobNotFoundError
 from workers.jobs.job import manifest_path
 from workers.jobs.options import JobOptions
-from workers.originals import Originals, image_type
-from workers.references import failed_ref
+from workers.sources.original_images import Originals, image_type
+from workers.sources.references import failed_ref
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker

@@ -24,7 +24,7 @@ from workers.errors import (
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import Terms
-from workers.origins.simple import Item
+from workers.sources.origins.simple import Item
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker

@@ -22,8 +22,8 @@ from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
 from workers.jobs.submission import Terms
+from workers.results.summary import Summary
 from workers.settings import Settings, load_settings
-from workers.summary import Summary
 
 
 def submit(worker: Worker, *contents: bytes, output: Output, **options: Any) -> Job:

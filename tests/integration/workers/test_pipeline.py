@@ -25,10 +25,11 @@ from serving.status import ERROR_OF
 from tests.models import tiny_contract
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
-from workers import images, pipeline
 from workers.jobs.claimed_image import Delivery
 from workers.jobs.job import JobState, Outcome
 from workers.jobs.options import JobOptions
+from workers.pipeline import pipeline
+from workers.sources import decoding as images
 from workers.store.catalog import Catalog
 
 from .conftest import Worker, photo

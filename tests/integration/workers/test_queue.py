@@ -13,7 +13,6 @@ import pytest
 from tests.support import SLOWNESS, free_port, wait_until
 from workers.duties import Duties
 from workers.errors import JobNotFoundError, StoreUnavailableError
-from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import Delivery
@@ -24,6 +23,7 @@ from workers.queue.leases import Leases
 from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryBell
 from workers.queue.work_queue import WorkQueue, window
 from workers.settings import Settings
+from workers.sources.intake import Intake
 from workers.store.capacity import Load
 from workers.store.job_store import JobStore
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from tests import scripted_server
 from tests.scripted_server import ScriptedServer
-from workers import pipeline
-from workers.images import prepare
 from workers.jobs.job import JobState
+from workers.pipeline import pipeline
+from workers.sources.decoding import prepare
 from workers.store.capacity import Load
 
 from .conftest import Worker, complete

@@ -18,7 +18,7 @@ from serving.preprocess import resize_to_input
 from serving.tiles import Grid, Tile
 from tests.composites import CELL, Boxes, Cell, Counts, composite, count, shop_cells
 from tests.real_ssd import InProcess, contract_toml
-from workers.images import Prepared, Tiling, prepare
+from workers.sources.decoding import Prepared, Tiling, prepare
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("shared_folder")]
 

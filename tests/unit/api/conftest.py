@@ -30,9 +30,9 @@ from workers.jobs.index_set import Indexes
 from workers.jobs.job import Estimate, Job, JobState, NewJob, new_id
 from workers.jobs.options import JobOptions, Lane
 from workers.jobs.submission import PLAIN, Terms
-from workers.origins.simple import Item
-from workers.selection import Selection
 from workers.settings import Settings
+from workers.sources.origins.simple import Item
+from workers.sources.selection import Selection
 from workers.store.api_keys import ApiKey
 from workers.store.catalog import Published
 from workers.store.job_store import Immediate

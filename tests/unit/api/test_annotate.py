@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from workers.annotate import class_colour, draw, text_colour
+from workers.results.drawing import class_colour, draw, text_colour
 
 
 def _result(width: int, height: int, *boxes: tuple[float, float, float, float], label: str = "cup") -> dict[str, Any]:

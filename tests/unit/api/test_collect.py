@@ -7,7 +7,7 @@ import pytest
 from api.collect import collect
 from api.errors import UsageError
 from api.runs.photos import Photo, stamp_of
-from workers.selection import Selection
+from workers.sources.selection import Selection
 
 
 def _touch(*paths: Path) -> None:

@@ -16,14 +16,11 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from serving.contract import Contract, Label
-from workers.formats.coco import write_coco
-from workers.formats.document import write_json
-from workers.formats.jsonl import write_jsonl
-from workers.formats.registry import FORMATS, FormatName
-from workers.formats.robot import write_baidu
-from workers.formats.source import ResultSource, Writer
-from workers.formats.table import COLUMNS, defused, write_csv
-from workers.labels import Labels
+from workers.results.formats.coco import write_coco
+from workers.results.formats.csv_table import COLUMNS, defused, write_csv
+from workers.results.formats.registry import FORMATS, FormatName, write_baidu, write_json, write_jsonl
+from workers.results.formats.source import ResultSource, Writer
+from workers.results.labels import Labels
 
 CONTRACT = Contract(
     name="shelf",

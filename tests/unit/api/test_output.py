@@ -11,8 +11,8 @@ from PIL import Image
 from api.errors import OutputError, UsageError
 from api.output import Output
 from api.pictures import picture_name
-from workers.formats.registry import FormatName
-from workers.labels import Labels
+from workers.results.formats.registry import FormatName
+from workers.results.labels import Labels
 
 PIXELS = 1_000_000
 

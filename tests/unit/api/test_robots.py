@@ -26,9 +26,9 @@ from workers.errors import (
     StoreUnavailableError,
     WaitTooLongError,
 )
-from workers.origins.simple import Item
 from workers.robots import COURSE_PATH, RESERVED, Robot
 from workers.settings import Settings
+from workers.sources.origins.simple import Item
 from workers.store.catalog import Published
 from workers.store.rate_limits import Standing
 

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from tests.support import wait_until
 from workers.jobs.output import Output
 from workers.jobs.webhook import new_secret
-from workers.origins.simple import Item
-from workers.selection import Selection
+from workers.sources.origins.simple import Item
+from workers.sources.selection import Selection
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.waiting import WaitingRoom
-from workers.origins.simple import Item
 from workers.settings import Settings
+from workers.sources.origins.simple import Item
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend

@@ -12,8 +12,8 @@ import pytest
 
 from serving.errors import ShelflineError
 from workers.errors import ArchiveError, ArchiveTooLargeError, ImageError
-from workers.origins.archive import Archive
 from workers.settings import Settings
+from workers.sources.origins.archive import Archive
 
 
 def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

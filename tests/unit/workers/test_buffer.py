@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.buffer import RowBuffer, kept_for_bulk
 from workers.jobs.options import Lane
+from workers.pipeline.row_buffer import RowBuffer, kept_for_bulk
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from serving.client import ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError
-from workers.calling import ModelCalls
 from workers.jobs.claimed_image import Delivery
 from workers.jobs.options import JobOptions
+from workers.pipeline.image_rows import Row
+from workers.pipeline.predicting import ModelCalls
 from workers.telemetry.otel import OtlpTracer
 from workers.telemetry.spans import Tracer
-from workers.work import Row
 
 SERVED = ServedModel("default", 3, None)  # type: ignore[arg-type]  # nothing here looks at the contract
 ONE, TWO = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")

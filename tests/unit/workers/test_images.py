@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
-from workers.images import decode
+from workers.sources.decoding import decode
 
 LIMIT = 1_000_000
 

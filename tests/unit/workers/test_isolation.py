@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from serving.detections import Detections
 from serving.errors import RowsRejectedError
-from workers.isolation import predict_isolated
+from workers.pipeline.predicting import predict_isolated
 
 
 class Model:

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from workers.errors import FolderNotAllowedError, FolderNotFoundError, ManifestError, SourceNotAllowedError
-from workers.origins.manifest import Manifest, open_manifest
 from workers.settings import Settings
+from workers.sources.origins.manifest_file import Manifest, open_manifest
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import ModelUnavailableError, RowsRejectedError, VersionGoneError
-from workers.retrying import PATIENCE, backoff, patiently
+from workers.pipeline.predicting import PATIENCE, backoff, patiently
 
 
 class Server:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.selection import Selection
+from workers.sources.selection import Selection
 
 NAMES = [f"{folder}/{number:03}.jpg" for folder in ("a", "b/c") for number in range(100)]
 

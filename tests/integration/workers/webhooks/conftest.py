@@ -16,7 +16,6 @@ from standardwebhooks import Webhook as Verifier
 
 from tests.integration.workers.conftest import NoBell, Worker
 from tests.support import wait_until
-from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
@@ -24,6 +23,7 @@ from workers.jobs.options import JobOptions
 from workers.jobs.submission import Terms
 from workers.jobs.webhook import DeliveryId, Webhook, new_secret
 from workers.queue.work_queue import WorkQueue
+from workers.sources.intake import Intake
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.endpoints import Endpoints

@@ -14,13 +14,13 @@ from tests.integration.workers.mortal import Mortal, StoppedError
 from tests.integration.workers.webhooks.conftest import BASE
 from tests.support import wait_until
 from workers.errors import WebhookNotFoundError
-from workers.intake import Intake
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import Terms
 from workers.jobs.webhook import Event, new_secret
+from workers.sources.intake import Intake
 from workers.store.job_store import JobStore
 from workers.webhooks import dispatch
 from workers.webhooks.deliveries import Deliveries

@@ -10,8 +10,8 @@ import pytest
 from workers.jobs.document import JobDocument, job_document, urls_at
 from workers.jobs.job import Estimate, Job, JobState
 from workers.jobs.options import JobOptions
-from workers.labels import Labels
-from workers.webhooks.bodies import (
+from workers.results.labels import Labels
+from workers.webhooks.payloads import (
     MOST_BATCH_BYTES,
     MOST_BYTES,
     baidu_batch_text,

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from workers.jobs.webhook import DeliveryId, Event, Webhook, WebhookFormat, checked_events, checked_secret, new_secret
-from workers.webhooks.signing import signed_headers
+from workers.webhooks.sender import signed_headers
 
 JOB = "job_" + "a1" * 16
 EVENTS = ["started", "finished", "item-0", "item-99999", "progress-7"]

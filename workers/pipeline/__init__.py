@@ -1,0 +1,1 @@
+"""The pipeline of a worker: claim, fetch, decode, predict, settle."""

@@ -1,0 +1,159 @@
+"""Images by URL: fetched aside, so that no batch waits for a slow host. See docs/decisions/0005."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from workers.errors import (
+    FetchBlockedError,
+    FetchFailedError,
+    ImageError,
+    ImageTooLargeError,
+    OutboundBlockedError,
+    OutboundFailedError,
+    StoreUnavailableError,
+)
+from workers.io.blobs import BlobStore
+from workers.io.guarded_http import Guard, Limits, send
+from workers.io.urls import parse_http_url
+from workers.jobs.claimed_image import Delivery
+from workers.queue.leases import Leases
+from workers.queue.work_queue import WorkQueue
+from workers.settings import Settings
+from workers.sources.references import failed_ref, fetched_path, is_remote
+from workers.telemetry.metrics import STAGE_SECONDS
+
+log = structlog.get_logger(__name__)
+
+_OK = 200
+_FOR_NOW = {408, 425, 429}  # the client errors that are over some time
+_BULK_PART = 0.75  # of the places; the rest is kept for images of the interactive lane
+_PAUSE_SECONDS = 2.0  # that nobody claims images of a model after what was fetched could not be stored
+_UNEXPECTED = "The image could not be fetched; the worker's log says why."
+
+
+class Fetcher:
+    """Takes images by URL out of a pipeline's hands; they come back into their lane as blobs, or as failed.
+
+    It outlives the pipelines of its process, and may be used by several at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: WorkQueue,
+        blobs: BlobStore,
+        leases: Leases,
+        ring: Callable[[str], None],
+        draining: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._blobs = blobs
+        self._leases = leases
+        self._ring = ring
+        self._draining = draining
+        self._guard: Guard | None = None
+        self._threads = ThreadPoolExecutor(settings.fetch_threads, "fetch")
+        self._lock = threading.Lock()
+        self._busy: Counter[str] = Counter()  # by host
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._threads.shutdown()
+
+    def divert(self, target: str, claimed: Sequence[Delivery]) -> tuple[list[Delivery], bool]:
+        """Take over the images by URL; returns the others, and whether there are none while all places are taken.
+
+        An image for which there is no place goes back to the end of its lane. Raises StoreUnavailableError.
+        """
+        local = [one for one in claimed if not is_remote(one.ref)]
+        remote = [one for one in claimed if is_remote(one.ref)]
+        places = [(one, self._place(one)) for one in remote]
+        self._leases.hold([one for one, host in places if host])
+        for one, host in places:
+            if host:
+                self._threads.submit(self._run, target, one, host)
+        refused = [one for one, host in places if not host]
+        self._queue.hand_back(refused, started=False)
+        return local, bool(refused) and not local
+
+    def _place(self, delivery: Delivery) -> str | None:
+        """Take a place for an image; its host, or None where there is no place."""
+        try:
+            host = parse_http_url(delivery.ref.removeprefix("url:")).address
+        except OutboundBlockedError:
+            host = "?"  # fails at once
+        most = self._settings.fetch_threads
+        if not delivery.stream.endswith(":interactive"):
+            most = max(1, int(most * _BULK_PART))
+        with self._lock:
+            if self._busy.total() >= most or self._busy[host] >= self._settings.fetch_threads_per_host:
+                return None
+            self._busy[host] += 1
+        return host
+
+    def _run(self, target: str, delivery: Delivery, host: str) -> None:
+        try:
+            try:
+                ref = self._fetched(target, delivery)
+            finally:
+                with self._lock:
+                    self._busy[host] -= 1
+                    self._busy += Counter()  # forget hosts that are done
+            self._hand_on(delivery, ref)
+            self._ring(target)
+        except StoreUnavailableError as error:  # then it is taken over after a lease
+            log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
+        finally:
+            self._leases.release([delivery])
+
+    def _fetched(self, target: str, delivery: Delivery) -> str:
+        """Where the image's bytes are now, or that it failed; its old reference where it has to be fetched again."""
+        if self._draining():
+            return delivery.ref
+        path = fetched_path(delivery.job, delivery.index)
+        try:
+            with STAGE_SECONDS.timing("download"):
+                content = self._get(delivery.ref.removeprefix("url:"))
+            self._blobs.write(path, io.BytesIO(content))
+        except ImageError as error:
+            return failed_ref(error)
+        except StoreUnavailableError as error:
+            log.warning("fetched image not stored", job=delivery.job, index=delivery.index, error=str(error))
+            self._queue.pause(target, _PAUSE_SECONDS)
+            return delivery.ref
+        except Exception:  # whatever a host makes a library do, it harms only this image
+            log.exception("fetch failed", job=delivery.job, index=delivery.index)
+            return failed_ref(FetchFailedError(_UNEXPECTED))
+        return f"blob:{path}"
+
+    def _hand_on(self, delivery: Delivery, ref: str) -> None:
+        if not self._queue.hand_on(delivery, ref) and self._queue.is_gone(delivery):
+            # The job was deleted meanwhile, and perhaps before the bytes were written.
+            self._blobs.delete_tree(fetched_path(delivery.job, delivery.index))
+
+    def _get(self, url: str) -> bytes:
+        settings = self._settings
+        if self._guard is None:
+            self._guard = Guard(settings.fetch_ports, settings.fetch_private_hosts)
+        limits = Limits(settings.fetch_seconds, settings.max_image_bytes, settings.fetch_redirects)
+        try:
+            answer = send("GET", url, guard=self._guard, limits=limits)
+        except OutboundBlockedError as error:
+            raise FetchBlockedError(str(error)) from error
+        except OutboundFailedError as error:
+            raise FetchFailedError(str(error)) from error
+        host = parse_http_url(answer.url).host
+        if answer.status != _OK:
+            final = answer.status // 100 == 4 and answer.status not in _FOR_NOW
+            raise FetchFailedError(f"The host {host} answered {answer.status}, not {_OK}.", retryable=not final)
+        if not answer.complete:
+            raise ImageTooLargeError(f"The image has more than {limits.bytes} bytes: make it smaller.")
+        return answer.body

@@ -1,0 +1,106 @@
+"""An image in a worker's hands, row by row: it is decoded once, and settled once, when all its rows are back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.client import ServedModel
+from serving.detections import Detections
+from serving.merging import merge
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Outcome
+from workers.jobs.options import Lane
+from workers.jobs.result import _head, _outcome
+from workers.sources.decoding import Prepared
+
+if TYPE_CHECKING:
+    from serving.client import ServedModel
+    from serving.detections import Detections
+    from workers.sources.decoding import Prepared
+
+
+class Work:
+    """A prepared image and what the model has said to its rows so far. `over`: nobody waits for the others."""
+
+    def __init__(self, delivery: Delivery, prepared: Prepared) -> None:
+        self.delivery = delivery
+        self.over = False
+        self._prepared = prepared
+        self._answers: dict[int, Detections] = {}
+
+    def rows(self) -> list[Row]:
+        """All its rows, to be asked for afresh: what another version of the model said does not count."""
+        self._answers = {}
+        return [Row(self, number, pixels) for number, pixels in enumerate(self._prepared.rows)]
+
+    def answer(self, number: int, found: Detections, served: ServedModel) -> Outcome | None:
+        """Note what the model found in a row; the image's outcome, once that was the last one."""
+        self._answers[number] = found
+        if self.over or len(self._answers) < len(self._prepared.rows):
+            return None
+        prepared, answers = self._prepared, [self._answers[number] for number in sorted(self._answers)]
+        if prepared.grid is None:
+            (merged,) = answers
+        else:
+            iou = served.contract.nms_iou
+            merged = merge(answers, prepared.tiles, prepared.height, prepared.width, nms_iou=iou)
+        self.over = True
+        return succeeded(self.delivery, served, merged, prepared)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of an image that is ready for the model: `pixels` uint8 (H, W, 3) RGB at its input size."""
+
+    work: Work
+    number: int
+    pixels: NDArray[np.uint8]
+
+    @property
+    def lane(self) -> Lane:
+        """The lane that its image came from."""
+        return self.work.delivery.lane
+
+
+_SIDES = ("ymin", "xmin", "ymax", "xmax")
+
+
+def succeeded(delivery: Delivery, served: ServedModel, found: Detections, prepared: Prepared) -> Outcome:
+    """The outcome of an image that went through the model; the job's own limits are applied here.
+
+    Boxes come normalised to the upright original, and are given both ways.
+    """
+    width, height = prepared.width, prepared.height
+    options, labels = delivery.options, served.contract.label_by_id
+    detections: list[dict[str, Any]] = []
+    for box, score, label_id in zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
+        if options.min_score is not None and score < options.min_score:
+            break  # best first
+        if len(detections) == options.max_detections:
+            break
+        label = labels.get(label_id)
+        sides = [min(1.0, max(0.0, side)) for side in box]
+        pixels = [round(side * size, 2) for side, size in zip(sides, (height, width, height, width), strict=True)]
+        detections.append(
+            {
+                "label": label.name if label else f"class {label_id}",
+                "score": round(score, 6),
+                "box": dict(zip(_SIDES, pixels, strict=True)),
+                "box_normalized": dict(zip(_SIDES, (round(side, 6) for side in sides), strict=True)),
+            }
+        )
+    result = {
+        **_head(delivery.index, delivery.source),
+        "state": "succeeded",
+        "width": width,
+        "height": height,
+        "model": served.name,
+        "model_version": served.version,
+        **({"tiles": str(prepared.grid)} if prepared.grid else {}),
+        "detections": detections,
+    }
+    return _outcome(delivery, "succeeded", result, served.version, len(prepared.rows))

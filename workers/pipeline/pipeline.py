@@ -1,0 +1,264 @@
+"""The pipeline: claim, prepare, predict, settle, so that the model does not wait while there is work."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
+from typing import Any
+
+import structlog
+
+from serving.client import ServedModel
+from serving.errors import RowsRejectedError, VersionGoneError
+from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
+from workers.jobs import result
+from workers.jobs.claimed_image import Delivery
+from workers.jobs.job import Outcome
+from workers.jobs.options import Lane
+from workers.pipeline.claimer import LOOK_EVERY, Claiming
+from workers.pipeline.context import Parts
+from workers.pipeline.failures import Setbacks
+from workers.pipeline.image_rows import Row, Work
+from workers.pipeline.in_flight import Holding
+from workers.pipeline.predicting import Answer
+from workers.pipeline.result_cache import Hit
+from workers.pipeline.row_buffer import RowBuffer
+from workers.queue.work_queue import MOST_STARTS
+from workers.sources.decoding import Prepared, Tiling, prepare
+from workers.sources.references import fetch
+from workers.telemetry.metrics import STAGE_SECONDS
+
+log = structlog.get_logger(__name__)
+
+_LATE_PART = 0.25  # of a Predict's time the model may wait for interactive images that came just before it
+_FIRST_GUESS = 0.1  # seconds of a Predict, before one was timed
+_CRASHED = f"The worker died {MOST_STARTS} times while it processed this image: the file is probably malformed."
+_UNEXPECTED = "The image could not be processed; the worker's log says why."
+
+
+class Pipeline:
+    """Works off one target's lanes for a time slice. Not for use by several threads."""
+
+    def __init__(self, parts: Parts, target: str, served: ServedModel) -> None:
+        self._parts = parts
+        self._target = target
+        self._served = served
+        self._batch_rows = min(parts.settings.batch_rows, served.contract.max_batch_rows)
+        self._claiming = Claiming(parts, target, self._batch_rows)
+        self._holding = Holding(parts.queue, parts.store, parts.leases)
+        self._setbacks = Setbacks(parts, self._holding, target)
+        self._preparing: dict[Future[Prepared | Hit], Delivery] = {}
+        self._digests: dict[Delivery, str] = {}  # sha256 of images whose result is to be kept for other jobs
+        self._ready: RowBuffer[Row] = RowBuffer(self._batch_rows)
+        self._predicting: Future[Answer] | None = None
+        self._batch: list[Row] = []
+        self._sent_at, self._predict_seconds = 0.0, _FIRST_GUESS
+        self._late_until: float | None = None  # how long the next batch waits for late interactive images
+        self._suspects: deque[Delivery] = deque()  # being processed when a worker died: each runs alone
+        self._alone: Delivery | None = None  # the suspect that is running
+        self._parked = False  # the last claim brought nothing but images by URL for which the fetcher has no place
+
+    def run(self) -> bool:
+        """Work until nothing is left, the slice is over, or the process shall stop; says whether work is left.
+
+        Whatever happens, what was not settled is handed back. Raises ModelUnavailableError, StoreUnavailableError.
+        """
+        handed_back = False
+        try:
+            self._claim(self._ready.counts())
+            while self._holding and not self._parts.draining():
+                self._send()
+                self._collect()
+                if not self._holding:
+                    self._claim(self._ready.counts())
+            if self._predicting is not None:  # told to stop: the batch in flight is settled
+                wait([self._predicting])
+                self._collect()
+        finally:
+            handed_back = self._hand_back_rest()
+        return (self._claiming.work_left and not self._parked) or handed_back
+
+    def _claim(self, ready: dict[Lane, int]) -> None:
+        """Claim what there is room for beside the images that are being prepared and the rows that are `ready`."""
+        if self._suspects or self._alone:
+            return
+        preparing: Counter[Lane] = Counter()
+        for one in self._preparing.values():
+            preparing[one.lane] += one.rows
+        in_hand = {lane: count + preparing[lane] for lane, count in ready.items()}
+        claimed = self._claiming.claim(in_hand, self._served.version, busy=bool(self._holding))
+        deliveries, self._parked = self._parts.fetcher.divert(self._target, claimed)
+        if not deliveries:
+            return
+        self._holding.take(deliveries)
+        for one in deliveries:
+            if one.starts >= MOST_STARTS:
+                self._holding.done(one, result.failed(one, WorkerCrashedError(_CRASHED)))
+            elif one.starts:
+                self._suspects.append(one)
+        self._start([one for one in deliveries if not one.starts])
+        self._settle()
+
+    def _start(self, deliveries: Sequence[Delivery]) -> None:
+        for one in self._holding.start(deliveries) if deliveries else ():
+            self._preparing[self._parts.decoders.submit(self._prepare, one)] = one
+
+    def _prepare(self, delivery: Delivery) -> Prepared | Hit:
+        settings = self._parts.settings
+        with STAGE_SECONDS.timing("fetch"):
+            content = fetch(delivery.ref, self._parts.blobs, settings)
+        options = delivery.options
+        if options.cache:
+            digest = hashlib.sha256(content).hexdigest()
+            if hit := self._parts.cache.look_up(digest, self._served, options):
+                return hit
+            self._digests[delivery] = digest
+        tiling = None if options.tiles == "off" else Tiling(options.grid, options.overlap, settings.tile_scale)
+        with STAGE_SECONDS.timing("decode"):
+            return prepare(content, self._served.contract, settings.max_image_pixels, tiling)
+
+    def _send(self) -> None:
+        """Send the next batch if the model is free: a full one, or all there is once nothing more is on its way."""
+        if self._predicting is not None or self._parts.draining():
+            return
+        if self._suspects and not (self._ready or self._preparing or self._alone):
+            suspect = self._suspects[0]
+            self._start([suspect])
+            self._suspects.popleft()
+            self._alone = suspect if self._preparing else None  # or it is no longer this worker's
+        elif self._may_send() and not self._waits_for_late():
+            self._late_until = None
+            self._batch = self._ready.take_batch()
+            self._sent_at = time.monotonic()
+            ask = partial(self._parts.calls.answer, self._served, self._batch, self._parts.draining)
+            self._predicting = self._parts.predictor.submit(ask)
+            self._claim(self._ready.counts())  # the next rows are claimed and prepared while the model works
+
+    def _may_send(self) -> bool:
+        urgent = self._ready.count("interactive") and not self._interactive_on_its_way()
+        return bool(len(self._ready) >= self._batch_rows or urgent or (self._ready and not self._preparing))
+
+    def _interactive_on_its_way(self) -> bool:
+        return any(one.lane == "interactive" for one in self._preparing.values())
+
+    def _waits_for_late(self) -> bool:
+        """Claim interactive images that came since the last look, and say whether they shall still come into the batch.
+
+        The model waits for them for a part of its own time at most: then it goes on, and they go with the batch after.
+        Only if there are any: a claim is synced to the disk twice, and the model would wait for that each time.
+        """
+        if self._late_until is None:
+            room = self._ready.count("interactive") < self._batch_rows
+            if room and not self._alone and self._parts.queue.waits(self._target, "interactive"):
+                self._claim(self._ready.counts())
+            self._late_until = time.monotonic() + _LATE_PART * self._predict_seconds
+        return (
+            self._ready.count("interactive") < self._batch_rows
+            and self._interactive_on_its_way()
+            and time.monotonic() < self._late_until
+        )
+
+    def _collect(self) -> None:
+        """Wait for the first thing to come back, and settle what is ready to be settled."""
+        futures: list[Future[Any]] = [*self._preparing]
+        if self._predicting is not None:
+            futures.append(self._predicting)
+        wait(futures, timeout=self._patience(), return_when=FIRST_COMPLETED)
+        for future in [one for one in self._preparing if one.done()]:
+            self._prepared(future, self._preparing.pop(future))
+        if self._predicting is not None and self._predicting.done():
+            answer, batch = self._predicting, self._batch
+            self._predicting, self._batch = None, []
+            self._predict_seconds = time.monotonic() - self._sent_at
+            self._answered(answer, batch)
+        elif self._predicting is not None and self._claiming.may_look:
+            self._claim(self._ready.counts())
+        self._settle()
+
+    def _patience(self) -> float:
+        """For how many seconds to wait for something to come back before there is something to be looked at."""
+        left = self._late_until - time.monotonic() if self._late_until is not None else 0.0
+        return left if left > 0 else LOOK_EVERY
+
+    def _prepared(self, future: Future[Prepared | Hit], delivery: Delivery) -> None:
+        try:
+            prepared = future.result()
+            if isinstance(prepared, Hit):
+                self._holding.done(delivery, result.known(delivery, prepared.result))
+                return
+            for row in Work(delivery, prepared).rows():
+                self._ready.add(row)
+        except ImageError as error:
+            self._holding.done(delivery, result.failed(delivery, error))
+        except StoreUnavailableError as error:
+            if self._setbacks.unreadable(delivery, error):
+                self._claiming.close(work_left=False)  # no ring: the sweep rings once the breaker is closed
+        except Exception:  # whatever an image makes a library do, it harms only itself
+            log.exception("image failed", job=delivery.job, index=delivery.index)
+            self._holding.done(delivery, result.failed(delivery, ImageDecodeError(_UNEXPECTED)))
+
+    def _answered(self, answer: Future[Answer], batch: list[Row]) -> None:
+        served = self._served
+        try:
+            found = answer.result()
+        except VersionGoneError:
+            self._ready.put_back(batch)
+            self._change_version()
+            return
+        self._send()  # the model is free: the boxes of this batch are written down while it works on the next
+        answers = [(row, one) for row, one in zip(batch, found, strict=True) if not row.work.over]
+        rejected = {row.work: one for row, one in answers if isinstance(one, RowsRejectedError)}
+        for work in rejected:
+            work.over = True
+        if rejected:
+            self._ready.drop(lambda row: row.work.over)
+        if rejected and all(isinstance(one, RowsRejectedError) for one in found):
+            if self._setbacks.rejected_alike({work.delivery: error for work, error in rejected.items()}):
+                self._claiming.close(work_left=False)  # likewise
+            return
+        for work, error in rejected.items():
+            self._holding.done(work.delivery, result.failed(work.delivery, error))
+        for row, one in answers:
+            if not isinstance(one, RowsRejectedError) and (outcome := row.work.answer(row.number, one, served)):
+                self._done(row.work.delivery, outcome)
+
+    def _done(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._holding.done(delivery, outcome)
+        if digest := self._digests.get(delivery):
+            self._parts.decoders.submit(self._parts.cache.put, digest, self._served, delivery.options, outcome)
+
+    def _change_version(self) -> None:
+        """The pinned version is gone: go on with the newest, if it takes the same pixels; else start afresh."""
+        old, new = self._served, self._parts.models.current(self._target, fresh=True)
+        if new.version == old.version:
+            raise VersionGoneError(f"The model server describes version {old.version} and does not find it.")
+        if new.contract.takes_same_pixels(old.contract):
+            self._served = new
+            for work in dict.fromkeys(row.work for row in self._ready.take_all()):
+                for row in work.rows():  # afresh: an image's tiles are all one version's
+                    self._ready.add(row)
+        else:
+            self._claiming.close(work_left=True)
+            self._hand_back_rest()
+
+    def _settle(self) -> None:
+        settled, duty_due = self._holding.settle()
+        for one in settled if self._digests else ():
+            self._digests.pop(one, None)
+        if self._alone is not None and self._alone not in self._holding:
+            self._alone = None
+        if duty_due:
+            self._parts.upkeep.submit(self._parts.duties.run_due)
+
+    def _hand_back_rest(self) -> bool:
+        """Put all that is in hand back into its lanes; says whether there was any."""
+        suspects = list(self._suspects)
+        self._preparing.clear()
+        self._ready.take_all()
+        self._suspects.clear()
+        self._alone = None
+        return self._holding.hand_back_all(suspects)

@@ -1,0 +1,165 @@
+"""The Predict calls of a worker process: tried again, isolated, timed, traced, logged with a line a batch."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+import numpy as np
+import structlog
+
+from serving.client import ModelClient, ServedModel
+from serving.detections import Detections
+from serving.errors import ModelUnavailableError, RowsRejectedError, ShelflineError, VersionGoneError
+from workers.jobs.claimed_image import Delivery
+from workers.pipeline.image_rows import Row
+from workers.telemetry.metrics import BATCH_ROWS, STAGE_SECONDS
+from workers.telemetry.spans import Span, Tracer
+
+Returned = TypeVar("Returned")
+
+PATIENCE: Final = 1.5  # seconds from the first try; then the images go back to their lane, where others may take them
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds
+
+
+def backoff(first: float, longest: float, chance: Callable[[], float] = random.random) -> Iterator[float]:
+    """Pauses in seconds, twice as long each time up to `longest`, each between half of that and all of it.
+
+    The chance keeps workers that were turned away together from coming back together.
+    """
+    pause = first
+    while True:
+        yield pause * (0.5 + 0.5 * chance())
+        pause = min(2 * pause, longest)
+
+
+def patiently(
+    call: Callable[[], Returned],
+    give_up: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Returned:
+    """The answer of `call`, tried again while the server turns it away, unless `give_up` says to stop.
+
+    A call that took long to fail is not tried again: its deadline passed, and the server may still be working on it.
+    Raises what `call` raises in the end.
+    """
+    ends_at = clock() + PATIENCE
+    for pause in backoff(_FIRST_PAUSE, _LONGEST_PAUSE):
+        try:
+            return call()
+        except VersionGoneError:  # a new contract is needed, not another try
+            raise
+        except ModelUnavailableError:
+            if give_up() or clock() + pause >= ends_at:
+                raise
+        sleep(pause)
+    raise AssertionError("the pauses never end")
+
+
+AnyRow = TypeVar("AnyRow")
+
+
+def predict_isolated(
+    predict: Callable[[Sequence[AnyRow]], list[Detections]], rows: Sequence[AnyRow]
+) -> list[Detections | RowsRejectedError]:
+    """Call `predict` on all rows; where it rejects them, on halves, down to the guilty rows.
+
+    One guilty row among B costs at most 2 log2(B) further calls. An error that is no row's fault is raised as it
+    comes; what was answered before it is computed again with the next delivery.
+    """
+    try:
+        return list(predict(rows))
+    except RowsRejectedError as error:
+        if len(rows) == 1:
+            return [error]
+    half = len(rows) // 2
+    return predict_isolated(predict, rows[:half]) + predict_isolated(predict, rows[half:])
+
+
+log = structlog.get_logger(__name__)
+
+Answer = list[Detections | RowsRejectedError]
+
+
+class ModelCalls:
+    """Asks the model about batches. Threads share it."""
+
+    def __init__(self, client: ModelClient, timeout: float, tracer: Tracer) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._tracer = tracer
+
+    def answer(self, served: ServedModel, batch: Sequence[Row], give_up: Callable[[], bool]) -> Answer:
+        """What the model says to each row of a batch.
+
+        Raises ModelUnavailableError, VersionGoneError, ContractError, after some tries where these may help.
+        """
+        name, began = secrets.token_hex(4), time.monotonic()
+        images = [work.delivery for work in dict.fromkeys(row.work for row in batch)]
+        self._trace_waits(images)
+        with structlog.contextvars.bound_contextvars(batch=name):
+            found = patiently(partial(predict_isolated, partial(self._call, served, name), batch), give_up)
+            log.info(
+                "batch",
+                model=served.name,
+                version=served.version,
+                rows=len(batch),
+                images=len(images),
+                rejected=sum(isinstance(one, RowsRejectedError) for one in found),
+                seconds=round(time.monotonic() - began, 3),
+                jobs=_distinct(one.job for one in images),
+                requests=_distinct(one.request_id for one in images),
+            )
+        return found
+
+    def _call(self, served: ServedModel, name: str, rows: Sequence[Row]) -> list[Detections]:
+        BATCH_ROWS.observe(len(rows), served.name)
+        pixels = np.stack([row.pixels for row in rows])
+        spans = self._begin(served, name, rows)
+        # The server's part belongs to the first; a call cannot be below several.
+        passed_on = [("traceparent", spans[0].traceparent)] if spans else []
+        why = ""
+        try:
+            with STAGE_SECONDS.timing("predict"):
+                return self._client.detect(served, pixels, timeout=self._timeout, metadata=passed_on)
+        except ShelflineError as error:
+            why = str(error)
+            raise
+        finally:
+            for span in spans:
+                span.end(why)
+
+    def _begin(self, served: ServedModel, name: str, rows: Sequence[Row]) -> list[Span]:
+        """A span in each trace that has an image among the rows; the others are linked to the first."""
+        spans: list[Span] = []
+        attributes: dict[str, str | int | float] = {
+            "shelfline.batch": name,
+            "shelfline.rows": len(rows),
+            "shelfline.model": served.name,
+            "shelfline.version": served.version,
+        }
+        for parent, job in dict.fromkeys((row.work.delivery.trace, row.work.delivery.job) for row in rows):
+            if parent:
+                links = [span.traceparent for span in spans[:1]]
+                of_job = {**attributes, "shelfline.job": job}
+                spans.append(self._tracer.start("predict", parent, "client", links=links, attributes=of_job))
+        return [span for span in spans if span.traceparent]
+
+    def _trace_waits(self, images: Sequence[Delivery]) -> None:
+        """How long each trace's oldest image was on its way from the lane to the model."""
+        since: dict[str, float] = {}
+        for one in images:
+            if one.trace:
+                since[one.trace] = min(one.waits_since, since.get(one.trace, one.waits_since))
+        for parent, began in since.items():
+            self._tracer.start("queue", parent, began=began).end()
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(value for value in values if value))

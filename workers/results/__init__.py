@@ -1,0 +1,1 @@
+"""Results as callers get them: formats, drawings, summaries, output files."""

@@ -1,0 +1,68 @@
+"""The formats by name, and which one a caller asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from workers.results.baidu import baidu_body, request_id_of
+from workers.results.formats.coco import write_coco
+from workers.results.formats.csv_table import write_csv
+from workers.results.formats.source import ResultSource, Writer
+
+
+def write_baidu(source: ResultSource) -> Iterator[str]:
+    """A body for each image; `requestId` is its `custom_id`, or where it has none `<job>/<index>`."""
+    labels = source.labels
+    for line in source.lines():
+        result = json.loads(line)
+        body = baidu_body(result, request_id_of(result, source.job), labels.root, labels.score_threshold)
+        yield json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def write_jsonl(source: ResultSource) -> Iterator[str]:
+    """The results, each with its end of line."""
+    for line in source.lines():
+        yield line
+        yield "\n"
+
+
+def write_json(source: ResultSource) -> Iterator[str]:
+    """`{"object": "list", "job": ..., "data": [...], "next": ...}`."""
+    yield f'{{"object":"list","job":{json.dumps(source.job)},"data":['
+    for number, line in enumerate(source.lines()):
+        yield f",\n{line}" if number else f"\n{line}"
+    yield f'\n],"next":{json.dumps(source.next_url)}}}\n'
+
+
+class FormatName(StrEnum):
+    """A format of results."""
+
+    JSONL = "jsonl"
+    JSON = "json"
+    COCO = "coco"
+    CSV = "csv"
+    BAIDU = "baidu"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How results are written: by whom, as which media type, into a file with which suffix."""
+
+    write: Writer
+    media_type: str
+    suffix: str
+
+
+FORMATS: Mapping[FormatName, Format] = MappingProxyType(
+    {
+        FormatName.JSONL: Format(write_jsonl, "application/x-ndjson", ".jsonl"),
+        FormatName.JSON: Format(write_json, "application/json", ".json"),
+        FormatName.COCO: Format(write_coco, "application/json", ".coco.json"),
+        FormatName.CSV: Format(write_csv, "text/csv", ".csv"),
+        FormatName.BAIDU: Format(write_baidu, "application/x-ndjson", ".baidu.jsonl"),
+    }
+)

@@ -1,0 +1,1 @@
+"""Where a job's images come from: listing, selecting, storing and decoding them."""

@@ -1,0 +1,99 @@
+"""Listing the images of a named source: a duty, since that may take minutes. See docs/decisions/0013."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+
+import structlog
+
+from workers.errors import JobError, OutboundBlockedError
+from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink
+from workers.jobs.job import ImageSource, Quota
+from workers.jobs.lanes import lane_of
+from workers.jobs.options import JobOptions
+from workers.queue.duty_leases import DutyLease
+from workers.queue.work_queue import window, window_images
+from workers.settings import Settings
+from workers.sources.origins.named import NamedSource
+from workers.sources.origins.origin import Part
+from workers.store.capacity import limits, too_many
+from workers.store.manifests import Written, write_manifest
+
+log = structlog.get_logger(__name__)
+
+
+class Enumeration:
+    """Turns named sources into manifests. Raises LeaseLostError and StoreUnavailableError: then it is done again."""
+
+    def __init__(self, link: RedisLink, blobs: BlobStore, settings: Settings) -> None:
+        self._link = link
+        self._blobs = blobs
+        self._settings = settings
+
+    def run(self, job: str, stored: Mapping[str, str], lease: DutyLease) -> bool:
+        """List the images of a job, whose record is given, and begin it; says whether to ring for it.
+
+        What the source raises is the end of the job.
+        """
+        options, source = JobOptions.from_json(stored["options"]), json.loads(stored["source"])
+        # Each writes a manifest of its own: one that was taken for dead must not change the one that is worked off.
+        manifest = f"jobs/{job}/manifest-{secrets.token_hex(4)}.jsonl"
+        try:
+            written = self._write(manifest, NamedSource.from_json(json.dumps(source["named"])), options, lease)
+            return self._begin(job, stored, options, manifest, written, Quota(*source["quota"]), lease)
+        except (JobError, OutboundBlockedError) as error:
+            log.info("job cannot be listed", job=job, code=error.code, error=str(error))
+            why = {"code": error.code, "detail": str(error), "retryable": error.retryable}
+            self._link.run("jobs/listing_failed", lease.duty, lease.lease, job, json.dumps(why))
+            return False
+
+    def _write(self, manifest: str, named: NamedSource, options: JobOptions, lease: DutyLease) -> Written:
+        rows, settings = window(self._settings), self._settings
+        with named.opened(settings) as origin:
+            parts = named.selection.chosen(_renewing(origin.parts(), lease), lambda one: one.name)
+            return write_manifest(
+                self._blobs,
+                manifest,
+                (ImageSource(one.name, one.ref, one.custom_id, one.size, one.mtime) for one in parts),
+                window=window_images(rows, options.rows_guess),
+                most=settings.max_job_images,
+                empty=origin.empty if named.selection.takes_all else "None of the images is one that was asked for.",
+            )
+
+    def _begin(
+        self,
+        job: str,
+        stored: Mapping[str, str],
+        options: JobOptions,
+        manifest: str,
+        written: Written,
+        quota: Quota,
+        lease: DutyLease,
+    ) -> bool:
+        found = {
+            "id": job,
+            "duty": lease.duty,
+            "lease": lease.lease,
+            "lane": lane_of(options, written.total),
+            "total": str(written.total),
+            "manifest": manifest,
+            "offset": str(written.offset),
+            "limits": limits(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
+        }
+        flat = [part for source in written.first for part in source.fields]
+        verdict, *details = self._link.run("jobs/images_listed", json.dumps(found), *flat)
+        if verdict == "full":
+            field, _, more, most = details
+            if int(more) > int(most):
+                raise too_many(field, int(more), int(most))
+            log.info("job waits for room in the queue", job=job, images=written.total)
+        return bool(verdict == "ok")
+
+
+def _renewing(parts: Iterator[Part], lease: DutyLease) -> Iterator[Part]:
+    for part in parts:
+        lease.renew()
+        yield part

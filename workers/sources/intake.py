@@ -1,0 +1,246 @@
+"""Accepting work: images stored, manifest written, job created, bell rung. Only then is a job accepted."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import BinaryIO
+
+import structlog
+
+from workers.errors import (
+    ImageError,
+    JobError,
+    JobStateError,
+)
+from workers.io.blobs import BlobStore
+from workers.io.locations import check_output
+from workers.io.redis_link import RedisLink
+from workers.jobs.job import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, NewJob, Quota, Request, manifest_path, new_id
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output
+from workers.jobs.submission import PLAIN, Terms
+from workers.queue.wakeups import Bell
+from workers.queue.work_queue import window, window_images
+from workers.settings import Settings
+from workers.sources.origins.archive import Archive
+from workers.sources.origins.manifest_file import Manifest
+from workers.sources.origins.named import EVERYTHING, NamedSource
+from workers.sources.origins.origin import Origin, Part
+from workers.sources.origins.simple import Files, Item, Items
+from workers.sources.selection import Selection
+from workers.sources.uploads import Upload
+from workers.store.catalog import Catalog
+from workers.store.idempotency import Reservation, Reservations
+from workers.store.job_store import JobStore, webhook_of
+from workers.store.manifests import read_window, write_manifest
+
+log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """Makes jobs of folders, uploads and failed images. Every method raises StoreUnavailableError, QueueFullError.
+
+    With an idempotency key also IdempotencyInFlightError and IdempotencyMismatchError; where the key was used for the
+    same request before, the answer is that request's job, and nothing is stored.
+    """
+
+    def __init__(self, link: RedisLink, store: JobStore, blobs: BlobStore, bell: Bell, settings: Settings) -> None:
+        self._link = link
+        self._store = store
+        self._blobs = blobs
+        self._bell = bell
+        self._settings = settings
+        self._reservations = Reservations(link)
+        self._catalog = Catalog(link)
+
+    def submit(self, origin: Origin, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the images of an origin.
+
+        Raises NoImagesError, TooManyImagesError, UnknownModelError, DuplicateIdError, and what the origin raises.
+        """
+        self._catalog.check(options.model, options.model_version, self._settings.served_models)
+        with self._reserved(terms) as reservation:
+            if reservation:
+                reservation.check(terms.fingerprint(options, self._while_alive(origin.identity(), reservation)))
+                if reservation.job:
+                    return self._store.get(reservation.job)
+            return self._make(self._new(options, terms), origin.parts(), origin.empty, reservation)
+
+    def submit_named(self, source: NamedSource, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the images of a source, which a duty lists: what it finds wrong there ends the job.
+
+        What can be told without that is raised, see NamedSource.check; also UnknownModelError.
+        """
+        self._catalog.check(options.model, options.model_version, self._settings.served_models)
+        source.check(self._settings)
+        with self._reserved(terms) as reservation:
+            if reservation:
+                reservation.check(terms.fingerprint(options, source.identity()))
+                if reservation.job:
+                    return self._store.get(reservation.job)
+            quota = [terms.quota.max_waiting_images, terms.quota.max_blob_bytes]
+            job = self._new(options, terms, upload="")
+            job = replace(job, source=json.dumps({"named": json.loads(source.to_json()), "quota": quota}))
+            created = self._create(job, [], 0, reservation)
+            self._bell.ring_duties()
+            return created
+
+    def submit_folder(
+        self, folder: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+    ) -> Job:
+        """A job of the image files below a folder of the server."""
+        return self.submit_named(NamedSource("folder", folder, selection), options, terms)
+
+    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of uploaded files, (name, content) each."""
+        return self.submit(Files(files), options, terms)
+
+    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of single images; raises OutboundBlockedError for what is no URL."""
+        return self.submit(Items(items), options, terms)
+
+    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the images of a zip archive; raises ArchiveError, ArchiveTooLargeError."""
+        return self.submit(Archive(content, self._settings), options, terms)
+
+    def submit_location(
+        self, url: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+    ) -> Job:
+        """A job of the image files below an fsspec location."""
+        return self.submit_named(NamedSource("location", url, selection), options, terms)
+
+    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
+        """A job of the rows of an uploaded manifest; raises ManifestError, SourceNotAllowedError."""
+        return self.submit(Manifest(content, self._settings), options, terms)
+
+    def submit_manifest_at(
+        self, where: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+    ) -> Job:
+        """A job of the rows of a manifest that lies under an allowed root or prefix, given by its path or URL."""
+        return self.submit_named(NamedSource("manifest", where, selection), options, terms)
+
+    def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
+        """A new job of the images of a job that failed, on the account of its owner; asked again, the same one.
+
+        Raises JobNotFoundError; JobStateError where the job is not over, or no image failed; OutputNotAllowedError and
+        OutputUnusableError where its output is allowed no more.
+        """
+        old = self._store.get(job_id)
+        if old.retried_as:
+            return self._store.get(old.retried_as)
+        if not old.state.terminal:
+            raise JobStateError(f"The job is {old.state.value}: its failed images can be tried again when it is over.")
+        if not old.failed:
+            raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
+        webhook, base_url = webhook_of(self._link, old.id)
+        output = Output.from_json(old.output) if old.output else None
+        terms = Terms(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
+        job = self._new(old.options, terms, retry_of=old.id)
+        failed = (self._again(source) for source in self._failed_images(old))
+        return self._make(job, failed, "No image of the job failed.", None)
+
+    def _failed_images(self, job: Job) -> Iterator[ImageSource]:
+        offset = 0
+        lines = self._store.results(job.id)
+        while results := list(itertools.islice(lines, 1000)):
+            sources, offset = read_window(self._blobs, job.manifest, offset, len(results))
+            for source, result in zip(sources, results, strict=True):
+                if json.loads(result)["state"] == "failed":
+                    yield source
+
+    def _again(self, source: ImageSource) -> Part:
+        """An image of another job; its bytes are copied: the jobs are deleted independently."""
+        kind, _, where = source.ref.partition(":")
+        content = None
+        if kind == "blob":
+            # It may have failed because of that, and will again, with the same words.
+            with suppress(ImageError):
+                content = io.BytesIO(self._blobs.read(where, self._settings.max_image_bytes))
+        return Part(source.name, content, source.ref, source.custom_id)
+
+    @contextmanager
+    def _reserved(self, terms: Terms) -> Iterator[Reservation | None]:
+        if not terms.idempotency_key:
+            yield None
+            return
+        reservation = self._reservations.reserve(terms.owner, terms.idempotency_key)
+        try:
+            yield reservation
+        except BaseException:
+            self._reservations.release(reservation)
+            raise
+
+    def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "", upload: str | None = None) -> NewJob:
+        job = NewJob(
+            new_id("job"),
+            options,
+            0,
+            terms.deadline_seconds or self._settings.deadline_seconds,
+            new_id("upload") if upload is None else upload,
+            owner=terms.owner,
+            retry_of=retry_of,
+            metadata=terms.metadata,
+            quota=terms.quota,
+            webhook=terms.webhook,
+            rules=self._rules(options, terms),
+            base_url=self._settings.public_url or terms.base_url,
+            request=terms.request,
+        )
+        self._store.draft(job)
+        return job
+
+    def _rules(self, options: JobOptions, terms: Terms) -> list[str]:
+        """What scripts, and whoever ends the job, have to know of what was asked for."""
+        rules: list[str] = []
+        if options.max_failure_rate is not None:
+            least = str(self._settings.failure_least)
+            rules += ["failure_rate", str(options.max_failure_rate), "failure_least", least]
+        if terms.output:
+            check_output(terms.output, self._settings)
+            rules += ["output", terms.output.to_json()]
+        return rules
+
+    def _while_alive(self, parts: Iterator[str], reservation: Reservation) -> Iterator[str]:
+        for part in parts:
+            self._reservations.renew(reservation)
+            yield part
+
+    def _make(self, job: NewJob, parts: Iterator[Part], empty: str, reservation: Reservation | None) -> Job:
+        """Store the images and the manifest of a job, and create it."""
+
+        def alive() -> None:
+            if reservation:
+                self._reservations.renew(reservation)
+
+        upload = Upload(self._blobs, job.upload, alive)
+        try:
+            written = write_manifest(
+                self._blobs,
+                manifest_path(job.id),
+                map(upload.add, parts),
+                window=window_images(window(self._settings), job.options.rows_guess),
+                most=self._settings.max_job_images,
+                empty=empty,
+            )
+        except BaseException:
+            self._store.give_up(job)
+            raise
+        whole = replace(job, total=written.total, bytes=upload.bytes)
+        return self._create(whole, written.first, written.offset, reservation)
+
+    def _create(self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None) -> Job:
+        try:
+            created, ring = self._store.create(job, first, offset, reservation)
+        except JobError:  # it was refused, and no job will come of what was stored
+            self._store.give_up(job)
+            raise
+        if created.id == job.id:  # not one that was made before
+            log.info("job accepted", job=job.id, model=job.options.target, lane=created.lane, images=created.total)
+        if ring:
+            self._bell.send(job.options.target)
+        return created

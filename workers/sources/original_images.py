@@ -1,0 +1,82 @@
+"""The images of a job as they were sent: bytes, and what kind of picture they are."""
+
+from __future__ import annotations
+
+import re
+
+from workers.errors import ImageChangedError, ImageMissingError, ItemNotFoundError
+from workers.io.blobs import BlobStore
+from workers.jobs.job import ImageSource
+from workers.settings import Settings
+from workers.sources.references import fetch, fetched_path, is_remote
+from workers.store.job_store import JobStore
+from workers.store.manifests import read_window
+
+_WINDOW = 1000  # lines of a manifest that are read at once
+
+_STORED = ("blob", "file", "fs")
+_KINDS = {
+    f"image/{kind}": re.compile(begins, re.DOTALL)
+    for kind, begins in (
+        ("jpeg", rb"\xff\xd8\xff"),
+        ("png", rb"\x89PNG\r\n\x1a\n"),
+        ("webp", rb"RIFF....WEBP"),
+        ("gif", rb"GIF8[79]a"),
+        ("bmp", rb"BM"),
+        ("avif", rb"....ftypavi[fs]"),
+    )
+}
+PICTURE_TYPES = tuple(_KINDS)
+
+
+class Originals:
+    """Reads images of jobs. Every method raises StoreUnavailableError where Redis or the blob store is down."""
+
+    def __init__(self, store: JobStore, blobs: BlobStore, settings: Settings) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._settings = settings
+
+    def source(self, job_id: str, index: int) -> ImageSource:
+        """Where an image of a job is; raises JobNotFoundError, JobGoneError, ItemNotFoundError."""
+        job = self._store.get(job_id)
+        if not job.total:
+            raise ItemNotFoundError("The job's images are not listed yet.")
+        if not 0 <= index < job.total:
+            raise ItemNotFoundError(f"The job has the images 0 to {job.total - 1}: there is no image {index}.")
+        offset = first = 0
+        while True:
+            sources, offset = read_window(self._blobs, job.manifest, offset, min(_WINDOW, index + 1 - first))
+            if index - first < len(sources):
+                return sources[index - first]
+            if not sources:
+                raise ItemNotFoundError("The job's list of images is no longer in the blob store.")
+            first += len(sources)
+
+    def read(self, job_id: str, index: int) -> bytes:
+        """The bytes of an image, as it was sent.
+
+        Raises JobNotFoundError, JobGoneError; ItemNotFoundError also where the bytes are not kept here, or are gone;
+        ImageTooLargeError.
+        """
+        source = self.source(job_id, index)
+        ref = stored_ref(source, job_id, index)
+        if ref.partition(":")[0] not in _STORED:
+            raise ItemNotFoundError("The image was refused when it came: its bytes are not kept here.")
+        try:
+            return fetch(ref, self._blobs, self._settings)
+        except (ImageChangedError, ImageMissingError) as error:
+            raise ItemNotFoundError(str(error)) from error
+
+
+def stored_ref(source: ImageSource, job_id: str, index: int) -> str:
+    """Where the bytes of an image are, also of one that came by URL."""
+    return f"blob:{fetched_path(job_id, index)}" if is_remote(source.ref) else source.ref
+
+
+def image_type(content: bytes) -> str | None:
+    """The media type of a picture that browsers show, by its first bytes; None for all else.
+
+    What is sent by others is never served as a type that a browser runs, or guesses: SVG and HTML have none here.
+    """
+    return next((kind for kind, begins in _KINDS.items() if begins.match(content)), None)

@@ -1,0 +1,1 @@
+"""The ways to name a job's images: files, archives, folders, manifests, single items."""

@@ -1,0 +1,182 @@
+"""Zip archives: every entry judged by its name and kind, inflated under a count, never written under its own name."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
+
+from workers.errors import ArchiveEntryError, ArchiveError, ArchiveTooLargeError, ImageTooLargeError
+from workers.io.folders import is_image_name, printable
+from workers.settings import Settings
+from workers.sources.origins.origin import Part, sha256
+from workers.sources.references import failed_ref
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_MAX_NAME_CHARS = 1024
+_ENCRYPTED = 0x1
+_DIRECTORY_BYTES_AN_ENTRY = 160  # of the central directory: 46, the name, times
+_NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+_METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2}
+_DAMAGE = (  # what zipfile and the decompressors raise
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+    OverflowError,
+)
+
+
+class Archive:
+    """The images of a zip archive, in its own order.
+
+    What its name says is no image is left out, as in a folder; but an archive in the archive is an image that failed,
+    since what is in it would otherwise be missed without a word.
+    """
+
+    empty = "The archive has no image files (jpg, png, webp, ...)."
+
+    def __init__(self, content: BinaryIO, settings: Settings) -> None:
+        self._content = content
+        self._settings = settings
+        self._methods = {_METHODS[one] for one in settings.archive_methods}
+
+    def identity(self) -> Iterator[str]:
+        """The archive's hash."""
+        yield from ("archive", sha256(self._content))
+
+    def parts(self) -> Iterator[Part]:
+        """The images; raises ArchiveError, ArchiveTooLargeError."""
+        self._content.seek(0)
+        most = self._settings.max_archive_entries
+        try:
+            opened = zipfile.ZipFile(cast("IO[bytes]", _BoundedReads(self._content, most)))
+        except _DAMAGE as error:
+            raise ArchiveError(f"The archive cannot be read: {str(error)[:200]}. Send a zip file.") from error
+        with opened:
+            entries = opened.infolist()
+            if len(entries) > most:
+                raise ArchiveTooLargeError(f"The archive has {len(entries)} entries, {most} are allowed: make several.")
+            budget = _Budget(self._settings.max_archive_bytes)
+            for entry in entries:
+                if not _left_out(entry):
+                    yield self._part(opened, entry, budget)
+
+    def _part(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: _Budget) -> Part:
+        name = _shown(entry.orig_filename)
+        wrong = _what_is_wrong(entry, self._methods)
+        if wrong:
+            return Part(name, ref=failed_ref(ArchiveEntryError(wrong)))
+        inflating = _Inflating(opened, entry, self._settings.max_image_bytes, budget)
+        return Part(name, cast("BinaryIO", inflating))
+
+
+def _left_out(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry's name says that it is neither an image nor an archive."""
+    name = entry.orig_filename.replace("\\", "/").rsplit("/", 1)[-1]
+    hidden = entry.orig_filename.startswith("__MACOSX/") or name.startswith(".")
+    return entry.is_dir() or hidden or not (is_image_name(name) or name.lower().endswith(_NESTED))
+
+
+def _what_is_wrong(entry: zipfile.ZipInfo, methods: set[int]) -> str:
+    """Why an entry is not taken, '' where it is."""
+    name = entry.orig_filename
+    folders = name.split("/")
+    verdicts = (
+        (len(name) > _MAX_NAME_CHARS or not name.isprintable(), "The entry's name is too long, or not printable."),
+        (
+            name.startswith("/") or "\\" in name or ":" in folders[0] or ".." in folders,
+            "The entry's name leads out of the archive: it must be relative, without `..`, `\\` and drives.",
+        ),
+        (
+            stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFREG},
+            "The entry is a link or a device, not a file.",
+        ),
+        (entry.flag_bits & _ENCRYPTED, "The entry is encrypted: send the archive without a password."),
+        (name.lower().endswith(_NESTED), "The entry is an archive itself: send its images."),
+        (
+            entry.compress_type not in methods,
+            f"The entry is compressed by method {entry.compress_type}, which is not allowed: use deflate.",
+        ),
+    )
+    return next((why for wrong, why in verdicts if wrong), "")
+
+
+def _shown(name: str) -> str:
+    """A name as it may stand in results, whatever it is."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in printable(name))[:_MAX_NAME_CHARS]
+
+
+class _Budget:
+    """The bytes that an archive may still inflate to."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left = most
+
+    def spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise ArchiveTooLargeError(f"The archive inflates to more than {self._most} bytes: make several.")
+
+
+class _Inflating(io.RawIOBase):
+    """An entry's bytes, counted while they inflate: what the archive says about its sizes is not believed."""
+
+    def __init__(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, budget: _Budget) -> None:
+        super().__init__()
+        self._opened, self._entry = opened, entry
+        self._most, self._count = most, 0
+        self._budget = budget
+        self._file: IO[bytes] | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        try:
+            if self._file is None:
+                self._file = self._opened.open(self._entry)
+            data = self._file.read(len(view))
+        except _DAMAGE as error:
+            raise ArchiveEntryError(f"The entry is damaged: {str(error)[:200] or 'it ends too early'}.") from error
+        self._count += len(data)
+        if self._count > self._most:
+            raise ImageTooLargeError(f"The image has more than {self._most} bytes: make it smaller.")
+        self._budget.spend(len(data))
+        view[: len(data)] = data
+        return len(data)
+
+
+class _BoundedReads:
+    """A file whose single reads are bounded: zipfile reads an archive's whole directory in one."""
+
+    def __init__(self, content: BinaryIO, entries: int) -> None:
+        self._content = content
+        self._entries = entries
+        self._most = 1_000_000 + entries * _DIRECTORY_BYTES_AN_ENTRY
+
+    def read(self, count: int = -1) -> bytes:
+        if count > self._most:
+            raise ArchiveTooLargeError(f"The archive has more than {self._entries} entries: make several.")
+        return self._content.read(count)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._content.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._content.tell()
+
+    def seekable(self) -> bool:
+        return True

@@ -1,0 +1,205 @@
+"""Manifests: a row an image, as JSON lines or CSV with a header.
+
+A row has `path` or `url`, and may have `name` (what the image is called in the results) and `custom_id`. A `url` is
+http(s), or an fsspec URL under an allowed prefix. A `path` is absolute under an allowed root of the server, or relative
+to the manifest, which then lies there itself.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from workers.errors import (
+    FolderNotAllowedError,
+    FolderNotFoundError,
+    ManifestError,
+    OutboundBlockedError,
+    SourceNotAllowedError,
+    SourceUnreadableError,
+)
+from workers.io.folders import allowed_folder, printable, within_roots
+from workers.io.locations import allowed_location, read_location
+from workers.io.urls import parse_http_url
+from workers.settings import Settings
+from workers.sources.origins.origin import Part, sha256
+from workers.sources.references import file_ref
+
+FIELDS = ("path", "url", "name", "custom_id")
+MAX_CUSTOM_ID_CHARS = 256
+_MAX_LINE = 65_536
+_MAX_PATH = 4096
+_PIECE_BYTES = 65_536
+
+
+class Manifest:
+    """The images of a manifest. `base` is the folder, or the fsspec location, that relative paths start from."""
+
+    empty = "The manifest has no rows."
+
+    def __init__(self, content: BinaryIO, settings: Settings, base: Path | str | None = None) -> None:
+        self._content = content
+        self._settings = settings
+        self._base = base
+
+    def identity(self) -> Iterator[str]:
+        """The manifest's hash, and where it lies."""
+        self._check_size()
+        yield from ("manifest", str(self._base or ""), sha256(self._content))
+
+    def parts(self) -> Iterator[Part]:
+        """The rows' images.
+
+        Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError, each with the number of the row.
+        """
+        self._check_size()
+        start = self._content.read(_PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
+        self._content.seek(0)
+        lines = _lines(self._content)
+        yield from self._parts(_json_rows(lines) if start.lstrip().startswith(b"{") else _csv_rows(lines))
+
+    def _parts(self, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Part]:
+        for number, row in rows:
+            try:
+                yield self._part(row)
+            except (ManifestError, OutboundBlockedError) as error:
+                raise ManifestError(f"Row {number} of the manifest: {error}") from error
+            except (FolderNotAllowedError, SourceNotAllowedError) as error:
+                raise type(error)(f"Row {number} of the manifest: {error}") from error
+
+    def _check_size(self) -> None:
+        check_manifest_bytes(self._content.seek(0, io.SEEK_END), self._settings)
+        self._content.seek(0)
+
+    def _part(self, row: Mapping[str, Any]) -> Part:
+        unknown = sorted(str(name) for name in set(row) - set(FIELDS))
+        if unknown:
+            raise ManifestError(f"unknown field {unknown[0][:100]!r}: there are {', '.join(FIELDS)}.")
+        given = {name: value for name, value in row.items() if value is not None and value != ""}
+        for name, value in given.items():
+            if not isinstance(value, str) or not value.isprintable():
+                raise ManifestError(f"{name} is not text without control characters.")
+        if ("path" in given) == ("url" in given):
+            raise ManifestError("give either path or url.")
+        custom_id = given.get("custom_id", "")
+        if len(custom_id) > MAX_CUSTOM_ID_CHARS:
+            raise ManifestError(f"custom_id is longer than {MAX_CUSTOM_ID_CHARS} characters.")
+        name, ref = self._by_url(given["url"]) if "url" in given else self._by_path(given["path"])
+        if len(given.get("name", "")) > _MAX_PATH:
+            raise ManifestError(f"name is longer than {_MAX_PATH} characters.")
+        return Part(printable(given.get("name", name)), ref=ref, custom_id=custom_id)
+
+    def _by_url(self, url: str) -> tuple[str, str]:
+        if url.partition("://")[0].lower() in {"http", "https"}:
+            return parse_http_url(url).file_name or url.partition("?")[0], f"url:{url}"
+        where = allowed_location(url, self._settings.source_prefixes)
+        return where.rpartition("/")[2], f"fs:{where}"
+
+    def _by_path(self, path: str) -> tuple[str, str]:
+        if len(path) > _MAX_PATH:
+            raise ManifestError(f"path is longer than {_MAX_PATH} characters.")
+        if isinstance(self._base, str):
+            if "://" in path:
+                raise ManifestError("path is a URL: give it as url.")
+            if path.startswith("/"):
+                raise ManifestError("path is absolute: make it relative to the manifest.")
+            return path, f"fs:{allowed_location(f'{self._base}/{path}', self._settings.source_prefixes)}"
+        full = Path(path) if self._base is None else self._base / path
+        # By name only; the worker looks where links lead when it reads the file.
+        allowed = ".." not in full.parts and any(full.is_relative_to(root) for root in self._settings.folder_roots)
+        if not full.is_absolute() or not allowed:
+            raise FolderNotAllowedError("path is not under an allowed root: see SHELFLINE_FOLDER_ROOTS.")
+        return path, file_ref(full)
+
+
+@contextmanager
+def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Path | str]]:
+    """A manifest by its path on the server, or its fsspec URL, and where its relative paths start from.
+
+    Raises FolderNotAllowedError, FolderNotFoundError, SourceNotAllowedError, SourceUnreadableError.
+    """
+    if "://" in where:
+        url = allowed_location(where, settings.source_prefixes)
+        try:
+            content = read_location(url, settings.source_prefixes, settings.max_manifest_bytes + 1)
+        except FileNotFoundError as error:
+            raise SourceUnreadableError("There is no manifest at the location.") from error
+        yield io.BytesIO(content), url.rpartition("/")[0]
+        return
+    path = Path(where)
+    check_manifest_file(path, settings)
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise FolderNotFoundError(f"The manifest cannot be read: {error.strerror}.") from error
+    with opened:
+        yield opened, path.parent
+
+
+def check_manifest_file(path: Path, settings: Settings) -> None:
+    """Raise FolderNotAllowedError, FolderNotFoundError or ManifestError where a file cannot be a manifest."""
+    allowed_folder(str(path.parent), settings.folder_roots)
+    try:
+        # The file itself may be a link to elsewhere.
+        if not within_roots(path, settings.folder_roots) or not path.is_file():
+            raise FolderNotFoundError("There is no such manifest under an allowed root.")
+        size = path.stat().st_size
+    except (OSError, RuntimeError) as error:
+        raise FolderNotFoundError(f"The manifest cannot be read: {error}.") from error
+    check_manifest_bytes(size, settings)
+
+
+def check_manifest_bytes(size: int, settings: Settings) -> None:
+    """Raise ManifestError for a manifest of too many bytes."""
+    if size > settings.max_manifest_bytes:
+        raise ManifestError(f"The manifest has more than {settings.max_manifest_bytes} bytes: make several jobs of it.")
+
+
+def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"Row {number} of the manifest is not JSON: {str(error)[:200]}.") from error
+        if not isinstance(row, dict):
+            raise ManifestError(f"Row {number} of the manifest is not a JSON object.")
+        yield number, row
+
+
+def _csv_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    rows = csv.DictReader(lines, restkey="more fields than the header", strict=True)
+    try:
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise ManifestError(f"Row {rows.line_num} of the manifest is no CSV: {error}.") from error
+
+
+def _lines(content: BinaryIO) -> Iterator[str]:
+    """The lines of a file, which need not be buffered, each with its end and of bounded length."""
+    number, pending = 0, b""
+    while piece := content.read(_PIECE_BYTES):
+        *whole, pending = (pending + piece).split(b"\n")
+        for number, line in enumerate(whole, number + 1):  # noqa: B020  it goes on counting
+            yield _text(line + b"\n", number)
+        if len(pending) > _MAX_LINE:
+            break
+    if pending:
+        yield _text(pending, number + 1)
+
+
+def _text(line: bytes, number: int) -> str:
+    if len(line) > _MAX_LINE:
+        raise ManifestError(f"Line {number} of the manifest is longer than {_MAX_LINE} bytes.")
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"Line {number} of the manifest is not UTF-8.") from error

@@ -1,0 +1,110 @@
+"""Origins without a format of their own: uploaded files, single items, a folder of the server, another store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from workers.errors import ImageMissingError
+from workers.io.folders import printable, walk_images
+from workers.io.locations import list_images
+from workers.io.urls import parse_http_url
+from workers.sources.origins.origin import Part, sha256
+from workers.sources.references import failed_ref, file_ref
+
+
+class Files:
+    """Uploaded files, (name, content) each; they may be gone over twice."""
+
+    empty = "No image came with the request: send at least one."
+
+    def __init__(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        self._files = files
+
+    def identity(self) -> Iterator[str]:
+        """The name and the hash of each file."""
+        for name, content in self._files:
+            yield name
+            yield sha256(content)
+
+    def parts(self) -> Iterator[Part]:
+        """The files."""
+        for name, content in self._files:
+            yield Part(printable(name), content)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image by its http(s) URL, or as its bytes."""
+
+    url: str = ""
+    image: bytes = b""
+    custom_id: str = ""
+
+
+class Items:
+    """Images that were named one by one."""
+
+    empty = "The job has no items: send at least one."
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = items
+
+    def identity(self) -> Iterator[str]:
+        """What each item says; of bytes their hash."""
+        for item in self._items:
+            yield from ("item", item.custom_id, item.url, "" if item.url else hashlib.sha256(item.image).hexdigest())
+
+    def parts(self) -> Iterator[Part]:
+        """The items. One without a file name in its URL is called by its number; raises OutboundBlockedError."""
+        for number, item in enumerate(self._items):
+            if item.url:
+                name = parse_http_url(item.url).file_name or f"item-{number}"
+                yield Part(name, ref=f"url:{item.url}", custom_id=item.custom_id)
+            else:
+                yield Part(f"item-{number}", io.BytesIO(item.image), custom_id=item.custom_id)
+
+
+class Folder:
+    """The image files below a folder of the server, which is an allowed one."""
+
+    empty = "The folder has no image files (jpg, png, webp, ...)."
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def identity(self) -> Iterator[str]:
+        """The folder's name: what lies in it is read once."""
+        yield from ("folder", str(self._folder))
+
+    def parts(self) -> Iterator[Part]:
+        """The files, in a stable order, and folders below that cannot be read; raises FolderNotFoundError."""
+        for found in walk_images(self._folder):
+            name = printable(str(found.path.relative_to(self._folder)))
+            if found.error:
+                yield Part(f"{name}/", ref=failed_ref(ImageMissingError(found.error)))
+            else:
+                yield Part(name, ref=file_ref(found.path), size=found.size, mtime=found.mtime)
+
+
+class Location:
+    """The image files below an fsspec location."""
+
+    empty = "There are no image files (jpg, png, webp, ...) below the location."
+
+    def __init__(self, url: str, prefixes: tuple[str, ...]) -> None:
+        self._url = url
+        self._prefixes = prefixes
+
+    def identity(self) -> Iterator[str]:
+        """The location: what lies there is listed once."""
+        yield from ("location", self._url)
+
+    def parts(self) -> Iterator[Part]:
+        """The files, in a stable order; raises SourceNotAllowedError, SourceUnreadableError."""
+        for found in list_images(self._url, self._prefixes):
+            yield Part(printable(found.name), ref=f"fs:{found.url}", size=found.size, mtime=found.mtime)

@@ -1,0 +1,156 @@
+"""What a webhook is told, as JSON: the job or the result as the API shows it, bounded, with links for the rest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from workers.errors import JobGoneError
+from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink
+from workers.jobs.document import JobDocument, job_document, rfc3339, urls_at
+from workers.jobs.job import Job
+from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
+from workers.results.baidu import baidu_body, request_id_of
+from workers.results.labels import Labels
+from workers.store.capacity import Load
+from workers.store.catalog import Catalog
+from workers.store.result_segments import Segments
+from workers.webhooks.outbox import DueDelivery
+
+MOST_BYTES: Final = 20_000
+MOST_BATCH_BYTES: Final = 1_000_000  # of a body that has all results of a job
+_ROOM: Final = 500  # for the envelope
+
+
+def envelope(kind: str, timestamp: str, data: Mapping[str, Any]) -> str:
+    """A payload as Standard Webhooks recommends it."""
+    return _text({"type": kind, "timestamp": timestamp, "data": data})
+
+
+def job_data(job: JobDocument) -> dict[str, Any]:
+    """A job; without its metadata where that is too long, as `metadata_left_out` then says."""
+    data: dict[str, Any] = job.model_dump(mode="json")
+    if _size(data) > MOST_BYTES - _ROOM:
+        data |= {"metadata": {}, "metadata_left_out": True}
+    return data
+
+
+def item_data(result: Mapping[str, Any], job: JobDocument) -> dict[str, Any]:
+    """The result of an image, with its job and links; `detections_left_out` says how many there was no room for."""
+    jobs = job.urls.self
+    item = f"{jobs}/items/{result['index']}"
+    urls = {"item": item, "annotated": f"{item}/annotated", "job": jobs, "results": job.urls.results}
+    data = {**result, "job": job.id, "urls": urls}
+    return data if "detections" not in data else _trimmed(data, "detections")
+
+
+def baidu_text(result: Mapping[str, Any], job: str, labels: Labels) -> str:
+    """The robot's body for one image: its best rows, as many as there is room for."""
+    body = _baidu(result, job, labels)
+    if "result" in body:
+        rows = _fitting(body["result"], MOST_BYTES - _ROOM - _size({**body, "result": []}))
+        body |= {"result": rows, "resultNum": len(rows)}
+    return _text(body)
+
+
+def baidu_batch_text(results: Iterable[Mapping[str, Any]], job: JobDocument, labels: Labels) -> str:
+    """The robot's bodies for the images of a job, in input order, with a link to the rest where they are too many."""
+    bodies: list[dict[str, Any]] = []
+    size = _ROOM
+    for result in results:
+        body = _baidu(result, job.id, labels)
+        size += _size(body) + 1
+        if size > MOST_BATCH_BYTES:
+            break
+        bodies.append(body)
+    left_out = (job.counts.total or 0) - len(bodies)
+    more = {"left_out": left_out, "results": f"{job.urls.results}?format=baidu"} if left_out else {}
+    return _text({"requestId": job.id, "results": bodies, "resultNum": len(bodies), "extInfos": more})
+
+
+def _baidu(result: Mapping[str, Any], job: str, labels: Labels) -> dict[str, Any]:
+    return baidu_body(result, request_id_of(result, job), labels.root, labels.score_threshold)
+
+
+def _trimmed(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """The data with as many of a list's first rows as there is room for."""
+    rows = data[name]
+    kept = _fitting(rows, MOST_BYTES - _ROOM - _size({**data, name: []}))
+    if len(kept) == len(rows):
+        return data
+    return {**data, name: kept, f"{name}_left_out": len(rows) - len(kept)}
+
+
+def _fitting(rows: list[Any], room: int) -> list[Any]:
+    kept = []
+    for row in rows:
+        room -= _size(row) + 1
+        if room < 0:
+            break
+        kept.append(row)
+    return kept
+
+
+def _size(data: object) -> int:
+    return len(_text(data).encode())
+
+
+def _text(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+_NOTHING: Mapping[str, Any] = {"state": "succeeded", "detections": [], "custom_id": "test"}
+
+
+class Renderer:
+    """Makes bodies. Raises StoreUnavailableError, and JobGoneError where the job was deleted meanwhile."""
+
+    def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
+        self._segments = Segments(link, blobs)
+        self._load = Load(link)
+        self._catalog = Catalog(link)
+
+    def body(self, due: DueDelivery) -> str:
+        """The body of a delivery."""
+        told, written = due.id, due.webhook.format
+        if told is None:
+            return _test(due)
+        job = due.job
+        document = job_document(job, urls_at(due.stored["base_url"], job.id), self._load.estimate(job))
+        if written == WebhookFormat.BAIDU_BATCH:
+            return baidu_batch_text(self._results(job, 0, job.total), document, self._labels(job))
+        if told.kind == Event.ITEM_FINISHED:
+            result = next(self._results(job, told.number, told.number + 1), None)
+            if result is None:
+                raise JobGoneError(f"The result {told.number} of {job.id} was deleted.")
+            if written == WebhookFormat.BAIDU:
+                return baidu_text(result, job.id, self._labels(job))
+            return envelope(told.kind, _now(), item_data(result, document))
+        return envelope(told.kind, _when(told, document), job_data(document))
+
+    def _results(self, job: Job, start: int, end: int) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._segments.read(job.id, start, end, job.total))
+
+    def _labels(self, job: Job) -> Labels:
+        contracts = self._catalog.contracts(job.options.model, job.model_versions)
+        return Labels(contracts, job.options.min_score)
+
+
+def _test(due: DueDelivery) -> str:
+    if due.webhook.format == WebhookFormat.STANDARD:
+        return envelope("webhook.test", _now(), {"webhook": due.line})
+    return baidu_text(_NOTHING, due.line, Labels())
+
+
+def _when(told: DeliveryId, job: JobDocument) -> str:
+    """When it happened."""
+    if told.kind == Event.JOB_STARTED:
+        return job.started_at or _now()
+    return job.finished_at or _now()
+
+
+def _now() -> str:
+    return rfc3339(time.time())
