@@ -65,10 +65,10 @@ protos: .venv/.installed-dev ## Write serving/protos.binpb from the installed te
 	@$(PY) -m serving.make_protos
 
 openapi: .venv/.installed-dev ## Write docs/openapi.json from the routes
-	@$(PY) -m api.make_openapi
+	@$(PY) -m api.commands.make_openapi
 
 settings: .venv/.installed-dev ## Write docs/settings.md and .env.example from the settings
-	@$(PY) -m api.make_settings
+	@$(PY) -m api.commands.make_settings
 
 clean: ## Remove what was built and written here: .venv, models, state, results
 	rm -rf .venv models var out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -7,34 +7,30 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, Response
 
-from api.course import course_routes
-from api.deliveries import delivery_routes
-from api.docs import docs_routes
-from api.drawing import DrawingBoard
-from api.events import event_routes
-from api.gate import Gate
-from api.headers import register_headers
-from api.health import health_routes
-from api.images import image_routes
-from api.items import item_routes
-from api.jobs import job_routes
-from api.listing import list_routes
-from api.metrics import metrics_routes, register_counting
-from api.models import model_routes
-from api.openapi import Api
-from api.pages import page_routes
-from api.problems import register_problems
-from api.request_ids import register_request_ids
-from api.results import result_routes
-from api.robots import robot_routes
-from api.spool import UploadRequest
-from api.submissions import submission_routes
-from api.synchronous import synchronous_routes
-from api.traces import register_tracing
-from api.uploads import OTHER_PARTS
-from api.waiting import WaitingRoom
-from api.webhooks import webhook_routes
-from api.wire import register_wire
+from api.access.gate import Gate
+from api.http.drawing import DrawingBoard
+from api.http.malformed import register_wire
+from api.http.problems import register_problems
+from api.http.request_ids import register_request_ids
+from api.http.request_telemetry import register_counting, register_tracing
+from api.http.security_headers import register_headers
+from api.http.waiting import WaitingRoom
+from api.openapi.declaration import Api
+from api.openapi.docs_routes import docs_routes
+from api.requests.spool import UploadRequest
+from api.requests.uploads import OTHER_PARTS
+from api.routes.deliveries import delivery_routes
+from api.routes.detect import course_routes, synchronous_routes
+from api.routes.events import event_routes
+from api.routes.items import image_routes, item_routes
+from api.routes.jobs import job_routes, list_routes
+from api.routes.models import model_routes
+from api.routes.operations import health_routes, metrics_routes
+from api.routes.page import page_routes
+from api.routes.results import result_routes
+from api.routes.robots import robot_routes
+from api.routes.submissions import submission_routes
+from api.routes.webhooks import webhook_routes
 from workers.settings import Settings
 
 if TYPE_CHECKING:

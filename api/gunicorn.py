@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from api.binding import checked_binding
-from api.masking import logger_class as make_logger_class
-from api.waiting import THREADS
-from api.web_worker import worker_class as make_worker_class
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from api.access.binding import checked_binding
+from api.http.waiting import THREADS
+from api.http.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
 from workers.io.blobs import check_blobs
 from workers.process import refuse
-from workers.settings import load_settings
+from workers.settings import Settings, load_settings
 from workers.store.api_keys import keys_exist
+from workers.telemetry.logs import log_formatter
+
+
+def masked_logger(settings: Settings) -> type[Logger]:
+    """Gunicorn's logger; whatever it formats, tracebacks too, is masked."""
+
+    class MaskedLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+        def setup(self, cfg: Config) -> None:
+            """Set the handlers up."""
+            super().setup(cfg)
+            for log in (self.error_log, self.access_log):
+                for handler in log.handlers:
+                    handler.setFormatter(log_formatter(settings))
+
+    return MaskedLogger
+
 
 try:
     settings = load_settings()
@@ -27,6 +45,6 @@ graceful_timeout = 4  # process managers kill after 5
 control_socket_disable = True  # a path in the home folder that every gunicorn of the user would share
 forwarder_headers = ""  # no header of a request moves the API to another path
 accesslog = None
-logger_class = make_logger_class(settings)
+logger_class = masked_logger(settings)
 errorlog = "-"
 loglevel = "warning"

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from api.plan import read_procfile
+from api.commands.stack.plan import read_procfile
 from tests.scripted_server import ScriptedServer
 from tests.support import free_port, wait_until
 

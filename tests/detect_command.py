@@ -50,7 +50,7 @@ class Command:
         return photos
 
     def start(
-        self, *arguments: object, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "api.cli")
+        self, *arguments: object, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "api.commands.cli")
     ) -> subprocess.Popen[str]:
         """Start it, its output in pipes."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from api.plan import read_procfile
+from api.commands.stack.plan import read_procfile
 from workers.queue import wakeups
 
 PROJECT = Path(__file__).resolve().parent.parent

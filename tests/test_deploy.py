@@ -18,7 +18,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from api.plan import read_procfile
+from api.commands.stack.plan import read_procfile
 from serving.server import allocator
 from serving.server.batch_settings import read_batch_settings
 from serving.server.flags import parse

@@ -64,7 +64,7 @@ def test_every_setting_is_read() -> None:
 def test_settings_that_the_documents_name_exist() -> None:
     """Each variable of the environment in the docs is a setting, an option's, or a Procfile's."""
     known = {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
-    for text in _texts("api/*.py", "Procfile", "Procfile.local", "docker-compose*.yml").values():
+    for text in _texts("api/**/*.py", "Procfile", "Procfile.local", "docker-compose*.yml").values():
         known |= set(re.findall(r"(?:envvar=\"|environ\.get\(\"|\$\{?)(SHELFLINE_[A-Z_]+)", text))
     for text in _texts("tests/*.py").values():
         known |= set(re.findall(r"environ\.get\(\"(SHELFLINE_[A-Z_]+)", text))

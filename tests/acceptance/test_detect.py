@@ -21,7 +21,7 @@ import psutil
 import pytest
 from PIL import Image, ImageChops
 
-from api.state import StackState
+from api.commands.stack.state import StackState
 from tests.support import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ class Shell:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("SHELFLINE_", "REDIS_"))}
         env |= {"SHELFLINE_MODELS": str(self.models), "PYTHONPATH": str(PROJECT), MARK: str(self.folder)}
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "api.cli", *map(str, arguments)],
+            [sys.executable, "-P", "-m", "api.commands.cli", *map(str, arguments)],
             cwd=self.folder,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
-from api.client import ShelflineClient
-from api.stack import local_stack
-from api.state import StackState
+from api.client.client import ShelflineClient
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 from tests.bench.queue import PeakMemory, many_links, null_stack
 from tests.bench.throughput import ROOT, ask, ceiling, say
 

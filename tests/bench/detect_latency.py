@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from api.client import ShelflineClient
-from api.stack import local_stack
-from api.state import StackState
+from api.client.client import ShelflineClient
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 from serving.client import ModelClient
 from tests.bench.throughput import ROOT, make_photos, say
 from tests.model_server import ServerProcess

@@ -16,9 +16,9 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from api.client import ShelflineClient
-from api.stack import local_stack
-from api.state import StackState
+from api.client.client import ShelflineClient
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 from exporter.catalogue import roll_back
 from serving.answers import DETECT_OUTPUTS
 from serving.client import ModelClient, ServedModel

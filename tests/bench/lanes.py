@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from api.client import ShelflineClient
+from api.client.client import ShelflineClient
 from tests.bench.queue import many_links, null_stack
 from tests.bench.throughput import say
 from tests.scripted_server import ScriptedServer

@@ -7,9 +7,9 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from api.client import ShelflineClient
-from api.stack import local_stack
-from api.state import StackState
+from api.client.client import ShelflineClient
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 from tests.bench.throughput import ROOT, Shape, make_photos, say
 
 POOLS = (("prefork", 1), ("prefork", 2), ("threads", 1), ("threads", 2))

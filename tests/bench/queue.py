@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from api.client import ShelflineClient
-from api.stack import local_stack
-from api.state import StackState
+from api.client.client import ShelflineClient
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 from tests.bench.throughput import ROOT, make_photos, say
 from tests.models import tiny_contract
 from tests.scripted_server import ScriptedServer

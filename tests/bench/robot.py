@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from api.stack import local_stack
-from api.state import StackState
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 from serving.client import ModelClient
 from tests.bench.throughput import ROOT, say
 from tests.model_server import ServerProcess

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.client import ShelflineClient
-from api.stack import local_stack
-from api.state import StackState
+from api.client.client import ShelflineClient
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES = (1, 4, 8, 16)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from api.client import ShelflineClient
-from api.stack import local_stack
-from api.state import StackState
+from api.client.client import ShelflineClient
+from api.commands.stack.session import local_stack
+from api.commands.stack.state import StackState
 from serving.description import read_description
 from serving.detections import Detections
 from serving.merging import merge

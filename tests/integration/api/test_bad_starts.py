@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from api import cli
-from api.plan import read_procfile
+from api.commands import cli
+from api.commands.stack.plan import read_procfile
 from tests.support import free_port
 
 pytestmark = pytest.mark.process
@@ -72,7 +72,7 @@ def test_a_command_of_the_exporter_where_it_is_not(
 
 
 def _up(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "api.cli", "up", "--var", str(folder / "var"), *options]
+    command = [sys.executable, "-m", "api.commands.cli", "up", "--var", str(folder / "var"), *options]
     return _run(command, folder, **environment)
 
 

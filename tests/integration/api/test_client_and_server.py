@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api.cli import app
-from api.client import ShelflineClient
-from api.errors import ApiError, ConnectionFailedError, UsageError
+from api.client.client import ShelflineClient
+from api.client.errors import ApiError, ConnectionFailedError
+from api.commands.cli import app
+from api.commands.errors import UsageError
 from tests.flaky_proxy import Harm, flaky
 from tests.job_bench import JobBench
 from tests.support import RedisServer
@@ -221,7 +222,7 @@ def test_the_command_line(server: Server, bench: JobBench, tmp_path: Path) -> No
     ]
     with pytest.raises(UsageError, match="cannot be written"):
         CliRunner().invoke(app, nowhere, catch_exceptions=False)
-    command = [sys.executable, "-m", "api.cli", "show", job.id, "--url", f"http://{server[0]}:{server[1]}"]
+    command = [sys.executable, "-m", "api.commands.cli", "show", job.id, "--url", f"http://{server[0]}:{server[1]}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "deleted" in done.stderr

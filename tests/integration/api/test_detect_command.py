@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.client import ShelflineClient
+from api.client.client import ShelflineClient
 from tests.detect_command import COUNT, Command, count_whole, jpeg, slowly
 from tests.front_stack import FrontStack, front_stack
 from tests.support import RedisServer, wait_until

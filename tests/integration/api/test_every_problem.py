@@ -17,11 +17,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api import drawing, spool
 from api.app import create_app
-from api.make_openapi import PATH
-from api.plan import free_ports
-from api.waiting import WaitingRoom
+from api.commands.make_openapi import PATH
+from api.commands.stack.plan import free_ports
+from api.http import drawing
+from api.http.waiting import WaitingRoom
+from api.requests import spool
 from workers.backend import open_backend
 from workers.duties import Duties
 from workers.errors import ItemNotFoundError

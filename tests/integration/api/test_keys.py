@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.access.gate import UnderWay
+from api.access.refusals import ConcurrencyLimitedError
 from api.app import create_app
-from api.gate import UnderWay
-from api.refusals import ConcurrencyLimitedError
 from workers.backend import Backend, open_backend
 from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink
@@ -136,7 +136,7 @@ def test_a_quota_of_the_key(http: FlaskClient, keys: KeyStore) -> None:
 
 def test_an_event_stream_ends_with_its_key(http: FlaskClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not go on for whoever was let in once; that of a good key does."""
-    monkeypatch.setattr("api.events.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("api.routes.events.HEARTBEAT_SECONDS", 0.05)
     job = upload(http, bearer(keys), 1).get_json()["id"]
     streams = [http.get(f"/v1/jobs/{job}/events", headers=bearer(keys), buffered=False) for _ in range(2)]
     good, bad = (stream.iter_encoded() for stream in streams)

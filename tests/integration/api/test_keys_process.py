@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.cli import main
-from api.client import ShelflineClient
-from api.errors import ApiError
-from api.state import StackRecord, StackState
+from api.client.client import ShelflineClient
+from api.client.errors import ApiError
+from api.commands.cli import main
+from api.commands.stack.state import StackRecord, StackState
 from tests.support import RedisServer, free_port, wait_until
 from tests.web_server import answers, sent_raw
 from workers.io.redis_link import RedisLink
@@ -46,7 +46,7 @@ class Server:
     def keys(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command beside it."""
         return subprocess.run(
-            [sys.executable, "-P", "-m", "api.cli", "keys", *arguments],
+            [sys.executable, "-P", "-m", "api.commands.cli", "keys", *arguments],
             cwd=self.log.parent,
             env=_env(PYTHONPATH=str(PROJECT), REDIS_URL=self.env["REDIS_URL"]),
             capture_output=True,

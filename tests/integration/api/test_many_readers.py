@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.waiting import LONG_POLLS
+from api.http.waiting import LONG_POLLS
 from tests.job_bench import JobBench
 from tests.support import RedisServer
 from tests.web_server import web_server

@@ -12,8 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 
+from api.access.scopes import PUBLIC, SCOPES, scope_of
 from api.app import create_app
-from api.scopes import PUBLIC, SCOPES, scope_of
 from workers.backend import Backend, open_backend
 from workers.duties import Duties
 from workers.io.blobs import FsspecBlobs

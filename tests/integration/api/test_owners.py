@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 
-from api.access import Caller, bind_caller
+from api.access.caller import Caller, bind_caller
 from api.app import create_app
 from workers.backend import Backend
 from workers.duties import Duties

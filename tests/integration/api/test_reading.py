@@ -18,10 +18,10 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from api.app import create_app
-from api.drawing import DrawingBoard
-from api.errors import BusyError
-from api.events import job_events
-from api.showing import shown
+from api.http.answers import shown
+from api.http.drawing import DrawingBoard
+from api.http.errors import BusyError
+from api.routes.events import job_events
 from workers.backend import Backend
 from workers.duties import Duties
 from workers.io.blobs import FsspecBlobs
@@ -279,7 +279,7 @@ def test_a_large_picture_comes_smaller(
 
 def test_few_pictures_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more waits for its turn, and is told to come back where that takes too long."""
-    monkeypatch.setattr("api.drawing._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("api.http.drawing._PATIENCE_SECONDS", 0.05)
     board = DrawingBoard()
     result = {"width": 40, "height": 30, "detections": []}
     with board._places, board._places, pytest.raises(BusyError):
@@ -382,7 +382,7 @@ def test_places_for_readers_are_given_back(
     backend: Backend, settings: Settings, submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One reader too many is told to come back; when one leaves, its place is free, even if it never read."""
-    monkeypatch.setattr("api.waiting.WaitingRoom.__init__.__defaults__", (1,))
+    monkeypatch.setattr("api.http.waiting.WaitingRoom.__init__.__defaults__", (1,))
     other = create_app(settings, backend).test_client()
     job = submit()
     first = other.get(f"/v1/jobs/{job}/events", buffered=False)

@@ -17,9 +17,9 @@ import psutil
 import pytest
 import redis
 
-from api.client import ShelflineClient
-from api.errors import ApiError, ConnectionFailedError
-from api.plan import free_ports
+from api.client.client import ShelflineClient
+from api.client.errors import ApiError, ConnectionFailedError
+from api.commands.stack.plan import free_ports
 from tests.support import pings, wait_until
 from tests.web_server import answers
 from workers.io.embedded_redis import find_server

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from api.cli import app
-from api.errors import ApiError, UsageError
+from api.client.errors import ApiError
+from api.commands.cli import app
+from api.commands.errors import UsageError
 from tests.support import RedisServer
 from tests.web_server import web_server
 from workers.io.blobs import FsspecBlobs
@@ -28,7 +29,7 @@ from workers.webhooks.sender import Sender, signed_headers
 pytestmark = pytest.mark.process
 
 SECRET = new_secret()
-COMMAND = [sys.executable, "-m", "api.cli", "webhooks", "listen", "--port", "0"]
+COMMAND = [sys.executable, "-m", "api.commands.cli", "webhooks", "listen", "--port", "0"]
 
 
 @pytest.fixture

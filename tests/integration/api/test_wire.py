@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.plan import free_ports
-from api.waiting import THREADS
+from api.commands.stack.plan import free_ports
+from api.http.waiting import THREADS
 from tests.support import RedisServer, wait_until
 from tests.web_server import answers
 

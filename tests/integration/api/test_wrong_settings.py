@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.plan import read_procfile
+from api.commands.stack.plan import read_procfile
 
 pytestmark = pytest.mark.process
 

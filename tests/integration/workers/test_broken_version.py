@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.models import model_document
+from api.routes.models import model_document
 from serving.client import ModelClient
 from tests.celery_worker import CeleryWorker
 from tests.model_server import ServerProcess, publish

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api import doctor_command
-from api.cli import app
-from api.state import StackRecord, StackState
+from api.commands import doctor as doctor_command
+from api.commands.cli import app
+from api.commands.stack.state import StackRecord, StackState
 from tests.scripted_server import ScriptedServer
 from tests.support import RedisServer, free_port
 from workers import doctor

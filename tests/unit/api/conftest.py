@@ -16,7 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.client import ShelflineClient
+from api.client.client import ShelflineClient
 from serving.contract import Contract
 from workers.errors import (
     FolderNotAllowedError,

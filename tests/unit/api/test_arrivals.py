@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.runs.arrivals import Arrivals, is_being_written
-from api.runs.photos import Photo, stamp_of
+from api.commands.detect.arrivals import Arrivals, is_being_written
+from api.commands.detect.photos import Photo, stamp_of
 
 
 class Folder:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from api.binding import checked_binding
-from api.errors import BindError
-from api.plan import free_ports
+from api.access.binding import BindError, checked_binding
+from api.commands.stack.plan import free_ports
 from workers.errors import StoreUnavailableError
 from workers.settings import Settings
 

@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import bodies
 from api.app import create_app
+from api.requests import json_bodies
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ def test_an_integer_may_have_a_point(http: FlaskClient, root: Path) -> None:
 
 def test_large_bodies_take_turns(settings: Settings, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few stand in memory at once, and each gives its place back, whatever became of it."""
-    monkeypatch.setattr(bodies, "_large", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(json_bodies, "_large", threading.BoundedSemaphore(1))
     app = create_app(settings.model_copy(update={"max_json_bytes": 3 * 10**6}), backend)  # type: ignore[arg-type]
     with app.test_client() as http:
         for _ in range(3):
             assert _post(http, json.dumps({"folder": "x" * 2_000_000}))[:2] == (400, "invalid_request")
             assert _post(http, json.dumps({"folder": "x" * 4_000_000}))[:2] == (413, "request_too_large")
-    assert bodies._large.acquire(blocking=False)
+    assert json_bodies._large.acquire(blocking=False)
 
 
 def test_a_body_that_nobody_asked_for(app: Flask) -> None:

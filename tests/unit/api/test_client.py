@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from api.client import ShelflineClient
-from api.errors import ApiError, ConnectionFailedError
-from api.following import parsed_events
+from api.client.client import ShelflineClient
+from api.client.errors import ApiError, ConnectionFailedError
+from api.client.events import parsed_events
 from workers.errors import StoreUnavailableError
 from workers.jobs.document import OptionsDocument
 
@@ -175,7 +175,7 @@ def test_a_short_outage_is_waited_out(client: ShelflineClient, backend: MemoryBa
 def test_an_address_where_nothing_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is wrong more likely than away; one that has answered before is waited for."""
     pauses: list[float] = []
-    monkeypatch.setattr("api.connection.time.sleep", pauses.append)
+    monkeypatch.setattr("api.client.connection.time.sleep", pauses.append)
     refused = httpx.ConnectError("refused")
     with _answering(refused, httpx.Response(204), refused, httpx.Response(204)) as client:
         client._connection._patience = 30
@@ -197,8 +197,8 @@ def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
         pauses.append(seconds)
         now += seconds
 
-    monkeypatch.setattr("api.connection.time.sleep", sleep)
-    monkeypatch.setattr("api.connection.time.monotonic", lambda: now)
+    monkeypatch.setattr("api.client.connection.time.sleep", sleep)
+    monkeypatch.setattr("api.client.connection.time.monotonic", lambda: now)
     with _answering(*[httpx.Response(502)] * 50) as client:
         client._connection._patience = 30
         with pytest.raises(ApiError, match="502"):

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from api.collect import collect
-from api.errors import UsageError
-from api.runs.photos import Photo, stamp_of
+from api.commands.detect.photos import Photo, collect, stamp_of
+from api.commands.errors import UsageError
 from workers.sources.selection import Selection
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from api.headers import SECURITY_HEADERS
+from api.http.security_headers import SECURITY_HEADERS
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/jobs/job_0", "/nothing", "/openapi.json", "/docs"])

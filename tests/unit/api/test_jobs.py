@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.waiting import LONG_POLLS, THREADS, WaitingRoom, asked_wait
+from api.http.waiting import LONG_POLLS, THREADS, WaitingRoom, asked_wait
 from workers.errors import StoreUnavailableError
 
 if TYPE_CHECKING:

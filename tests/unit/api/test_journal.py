@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.errors import OutputError, UsageError
-from api.runs.journal import Journal, Part, find_run, opened_journal
-from api.runs.lines import count_lines
-from api.runs.photos import Photo
+from api.commands.detect.journal import Journal, Part, find_run, opened_journal
+from api.commands.detect.line_files import count_lines
+from api.commands.detect.photos import Photo
+from api.commands.errors import OutputError, UsageError
 
 PHOTOS = [Photo(f"{number}.jpg", f"/photos/{number}.jpg", number) for number in range(10)]
 

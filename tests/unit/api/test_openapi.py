@@ -10,10 +10,10 @@ import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
-from api.answers import Answer
-from api.make_openapi import PATH, openapi_text
-from api.openapi import Api
-from api.webhook_fields import SIGNING
+from api.commands.make_openapi import PATH, openapi_text
+from api.openapi.declaration import Api
+from api.openapi.responses import Answer
+from api.schema.webhook_request import SIGNING
 from workers.jobs.webhook import checked_secret
 from workers.settings import Settings
 

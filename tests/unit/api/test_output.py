@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from api.errors import OutputError, UsageError
-from api.output import Output
-from api.pictures import picture_name
+from api.commands.detect.output import Output
+from api.commands.detect.pictures import picture_name
+from api.commands.errors import OutputError, UsageError
 from workers.results.formats.registry import FormatName
 from workers.results.labels import Labels
 

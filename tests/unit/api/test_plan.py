@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import StackError
-from api.plan import PROJECT, free_ports, plan_stack, read_procfile
+from api.commands.errors import StackError
+from api.commands.stack.plan import PROJECT, free_ports, plan_stack, read_procfile
 from workers.settings import Settings
 
 

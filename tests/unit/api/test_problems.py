@@ -7,7 +7,7 @@ import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
 
-from api.problems import STATUS_BY_CODE
+from api.http.problems import STATUS_BY_CODE
 from serving.errors import ModelUnavailableError, ShelflineError
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ def _kinds(root: type[ShelflineError]) -> set[type[ShelflineError]]:
 
 def test_every_error_has_a_status() -> None:
     """An error that is added without a status would be a 500 by a KeyError."""
-    for module in ("api.errors", "workers.errors", "serving.errors"):
+    own = ("http.errors", "access.binding", "access.refusals", "client.errors", "commands.errors", "schema.robot")
+    for module in (*(f"api.{name}" for name in own), "workers.errors", "serving.errors"):
         importlib.import_module(module)
     ours = {
         kind.code for kind in _kinds(ShelflineError) if kind.__module__.startswith(("api.", "workers.", "serving."))

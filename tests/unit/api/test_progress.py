@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from api.progress import JobProgress, Pace, job_progress
+from api.commands.progress import JobProgress, Pace, job_progress
 
 
 class Clock:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from api.report import Report, bars, best_labels
+from api.commands.detect.report import Report, bars, best_labels
 
 
 def _found(*labels: tuple[str, float]) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from api.robot_request import MOST_BYTES
-from api.waiting import WaitingRoom
+from api.http.waiting import WaitingRoom
+from api.schema.robot import MOST_BYTES
 from tests.models import tiny_contract
 from workers.errors import (
     ImageDecodeError,

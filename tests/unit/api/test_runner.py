@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.client import ShelflineClient
-from api.errors import ApiError, ConnectionFailedError
-from api.runs import runner, sending
-from api.runs.journal import Journal, opened_journal
-from api.runs.photos import Photo
-from api.runs.runner import Runner, Tally
-from api.runs.sending import Sender, Sharing
+from api.client.client import ShelflineClient
+from api.client.errors import ApiError, ConnectionFailedError
+from api.commands.detect import runner, sending
+from api.commands.detect.journal import Journal, opened_journal
+from api.commands.detect.photos import Photo
+from api.commands.detect.runner import Runner, Tally
+from api.commands.detect.sending import Sender, Sharing
 from workers.errors import (
     FolderNotAllowedError,
     IdempotencyMismatchError,
@@ -220,8 +220,8 @@ def test_a_server_that_is_full_is_waited_for(
 ) -> None:
     """Longer than for a server that does not answer: others' images go first."""
     pauses: list[float] = []
-    monkeypatch.setattr("api.runs.sending.time.sleep", pauses.append)
-    monkeypatch.setattr("api.connection.Patience.spend", lambda _self, error: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("api.commands.detect.sending.time.sleep", pauses.append)
+    monkeypatch.setattr("api.client.connection.Patience.spend", lambda _self, error: (_ for _ in ()).throw(error))
     _fail(backend, monkeypatch, "submit_files", *[QueueFullError("full", 7)] * 3)
     run()
     assert pauses == [7.0] * 3

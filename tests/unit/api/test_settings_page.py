@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from api.make_settings import EXAMPLE, PAGE, example_text, page_text
+from api.commands.make_settings import EXAMPLE, PAGE, example_text, page_text
 from tests.test_references import PROJECT
 from workers.settings import OF_COMMANDS, Settings, load_settings, unknown_variables, variable_of
 
@@ -45,7 +45,7 @@ def test_variables_that_are_no_settings() -> None:
 
 def test_the_variables_of_commands_are_read() -> None:
     """Each is an option's or a Procfile's; no other is."""
-    texts = [path.read_text() for path in (*PROJECT.glob("api/*.py"), *PROJECT.glob("Procfile*"))]
+    texts = [path.read_text() for path in (*PROJECT.glob("api/**/*.py"), *PROJECT.glob("Procfile*"))]
     read = re.compile(r"(?:envvar=\"|environ\.get\(\"|\$\{?)(SHELFLINE_[A-Z_]+)")
     found = {one for text in texts for one in read.findall(text)}
     settings = {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import SpoolFullError
-from api.spool import Spool, SpooledPart
+from api.http.errors import SpoolFullError
+from api.requests.spool import Spool, SpooledPart
 
 
 @pytest.fixture

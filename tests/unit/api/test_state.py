@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import StackError
-from api.state import StackRecord, StackState
+from api.commands.errors import StackError
+from api.commands.stack.state import StackRecord, StackState
 
 
 def test_one_stack_at_a_time(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_last_user_ends_it(tmp_path: Path) -> None:
 def test_a_user_that_is_killed_has_left(tmp_path: Path) -> None:
     """The kernel gives back a killed process' place."""
     script = (
-        "import pathlib, sys, time; from api.state import StackState\n"
+        "import pathlib, sys, time; from api.commands.stack.state import StackState\n"
         "with StackState(pathlib.Path(sys.argv[1])).used(): print(flush=True); time.sleep(60)"
     )
     user = subprocess.Popen(

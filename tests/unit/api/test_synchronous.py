@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from api.waiting import WaitingRoom
+from api.http.waiting import WaitingRoom
 from workers.settings import Settings
 from workers.sources.origins.simple import Item
 

@@ -1,0 +1,1 @@
+"""Who may call, where the API listens, and why a caller is turned away."""

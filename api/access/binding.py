@@ -1,0 +1,55 @@
+"""Where the API may listen, looked at before the server starts, so that what is wrong is one line."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import ClassVar
+
+from serving.errors import ShelflineError
+from workers.errors import StoreUnavailableError
+from workers.io.public_addresses import is_loopback
+from workers.settings import Settings
+
+
+class BindError(ShelflineError):
+    """Raised when the API may not, or cannot, listen where its settings say."""
+
+    code: ClassVar[str] = "bind_failed"
+
+
+def checked_binding(settings: Settings, keys_exist: Callable[[], bool]) -> str:
+    """The address for gunicorn to bind; raises BindError where it is in use.
+
+    Also where others can reach it and the API has no keys: the settings ask for none, and none was made.
+    """
+    host = settings.host.strip("[]")
+    if not is_loopback(host) and not settings.demands_keys and not _known(keys_exist, host):
+        raise BindError(
+            f"The API does not listen on {host}: it has no keys yet, so anyone who can reach it could use it. Make a "
+            "key with `shelfline keys create NAME`, or set SHELFLINE_REQUIRE_KEYS=1 and make one later, or set "
+            "SHELFLINE_HOST=127.0.0.1."
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BindError(
+                f"Port {settings.port} is in use: stop what listens there, or choose another with PORT."
+            ) from error
+        raise BindError(f"The API cannot listen on {host}:{settings.port}: {error}.") from error
+    return f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
+
+
+def _known(keys_exist: Callable[[], bool], host: str) -> bool:
+    try:
+        return keys_exist()
+    except StoreUnavailableError as error:
+        raise BindError(
+            f"The API does not listen on {host}: it must have keys for that, and whether it has is not known. {error} "
+            "SHELFLINE_REQUIRE_KEYS=1 needs no look."
+        ) from error

@@ -1,0 +1,175 @@
+"""The gate before every route: a key that is for what is asked, within its limits, unless no key was ever made."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Flask, Response, g, request
+
+from api.access.caller import ANYONE, Caller, bind_caller
+from api.access.loopback import check_caller
+from api.access.refusals import (
+    ConcurrencyLimitedError,
+    KeyInvalidError,
+    KeyMissingError,
+    RateLimitedError,
+    RobotError,
+    ScopeMissingError,
+)
+from api.access.scopes import ROBOTS, scope_of
+from api.http.errors import HostNotAllowedError
+from workers.errors import StoreUnavailableError
+from workers.io.public_addresses import is_loopback
+from workers.results.baidu import WRONG_TOKEN
+from workers.robots import Robot
+from workers.settings import Settings
+from workers.store.api_keys import ApiKey, Scope, digest_of, same
+from workers.store.rate_limits import Standing
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+# A caller has the last byte of an answer a moment before the server knows, and may come back in it.
+_PATIENCE_SECONDS = 0.1
+
+
+class Gate:
+    """Lets requests of one application in, each with its caller bound."""
+
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self._settings = settings
+        self._keys = backend.keys
+        self._rates = backend.rates
+        # What others can reach asks for keys whatever Redis says: one that was emptied must open nothing.
+        self._demanded = settings.demands_keys or not is_loopback(settings.host)
+        self._under_way = UnderWay()
+        self._robots = {one.path: one for one in settings.robots}
+
+    def register(self, app: Flask) -> None:
+        """Stand before every route of an application."""
+        app.before_request(self._enter)
+        app.after_request(_leave)
+
+    def _enter(self) -> None:
+        """Raise what turns the caller away; StoreUnavailableError where it cannot be known."""
+        bind_caller(ANYONE)
+        if request.blueprint == ROBOTS and request.method != "OPTIONS":
+            self._admit_robot(self._robots[request.path])
+            return
+        # What matches no route is a 404 or 405 to everyone: that tells no more than /openapi.json does.
+        needed = scope_of(request.endpoint) if request.endpoint else None
+        if needed is None:
+            try:
+                check_caller()
+            except HostNotAllowedError:
+                if not self._required():
+                    raise
+        elif self._required():
+            secret = _secret()
+            self._admit(self._key(secret), needed)
+            g.still_welcome = lambda: self._still_good(secret)
+        else:
+            check_caller()
+
+    def _required(self) -> bool:
+        return self._demanded or self._keys.required()
+
+    def _key(self, secret: str) -> ApiKey:
+        key = self._keys.find(secret)
+        if key is None:
+            raise KeyInvalidError
+        return key
+
+    def _still_good(self, secret: str) -> bool:
+        try:
+            return self._keys.find(secret) is not None
+        except StoreUnavailableError:
+            return False
+
+    def _admit(self, key: ApiKey, needed: Scope) -> None:
+        structlog.contextvars.bind_contextvars(key=key.id)
+        if rates := self._settings.key_rate if key.rate is None else key.rate:
+            self._count(key.id, rates)
+        if not key.allows(needed):
+            raise ScopeMissingError(needed)
+        if most := self._settings.key_concurrency if key.concurrency is None else key.concurrency:
+            g.when_answered = self._under_way.enter(key.id, most)
+        bind_caller(Caller(key.owner, sees_all=key.allows(Scope.ADMIN), quota=key.quota))
+
+    def _admit_robot(self, robot: Robot) -> None:
+        """A robot is known by its token; one that has none calls as any program of this machine does without a key."""
+        structlog.contextvars.bind_contextvars(robot=robot.path)
+        if robot.token is None:
+            if self._required():
+                raise RobotError(WRONG_TOKEN, "This API asks for keys, and the robot has no token: see docs/robot.md.")
+            check_caller()
+        elif not _has_token(robot.token.get_secret_value()):
+            raise RobotError(WRONG_TOKEN, "The access_token is missing, or another than the robot's.")
+        if robot.rate:
+            self._count(f"robot:{robot.path}", robot.rate)
+        bind_caller(Caller(robot.owner or ""))
+
+    def _count(self, who: str, rates: str) -> None:
+        g.standings = self._rates.hit(who, rates)
+        last = g.standings[-1]
+        if last.exceeded:
+            raise RateLimitedError(last.quota, last.window, last.reset)
+
+
+class UnderWay:
+    """Counts the requests of each key that this process has not answered to the last byte."""
+
+    def __init__(self) -> None:
+        self._left = threading.Condition()
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, key_id: str, most: int) -> Callable[[], None]:
+        """Count one more, and return what takes it off again; raises ConcurrencyLimitedError."""
+        with self._left:
+            if not self._left.wait_for(lambda: self._counts.get(key_id, 0) < most, _PATIENCE_SECONDS):
+                raise ConcurrencyLimitedError(most)
+            self._counts[key_id] += 1
+
+        def leave() -> None:
+            with self._left:
+                self._counts[key_id] -= 1
+                if not self._counts[key_id]:
+                    del self._counts[key_id]
+                self._left.notify_all()
+
+        return leave
+
+
+def _secret() -> str:
+    """The key that the request came with (RFC 6750)."""
+    scheme, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
+    if not scheme:
+        raise KeyMissingError
+    if scheme.lower() != "bearer" or not secret:
+        raise KeyInvalidError
+    return secret.strip()
+
+
+def _has_token(right: str) -> bool:
+    """Whether the address carries the token, once; how long it takes says nothing about it."""
+    sent = request.args.getlist("access_token")
+    return len(sent) == 1 and same(digest_of(sent[0]), digest_of(right))
+
+
+def _leave(response: Response) -> Response:
+    if when_answered := g.pop("when_answered", None):
+        if response.direct_passthrough:  # a file, which nobody tells when it was sent
+            when_answered()
+        else:
+            response.call_on_close(when_answered)
+    standings: Sequence[Standing] = g.pop("standings", ())
+    if standings:  # draft-ietf-httpapi-ratelimit-headers-10
+        response.headers["RateLimit-Policy"] = ", ".join(
+            f'"{one.name}";q={one.quota};w={one.window}' for one in standings
+        )
+        response.headers["RateLimit"] = ", ".join(f'"{one.name}";r={one.left};t={one.reset}' for one in standings)
+    return response

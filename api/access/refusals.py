@@ -1,0 +1,74 @@
+"""Why the API turns a caller away who has no right key, or comes too often."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from api.http.errors import RefusedError
+from serving.errors import ShelflineError
+from workers.results.baidu import BaiduCode
+from workers.store.api_keys import Scope
+
+_CHALLENGE: Final = 'Bearer realm="shelfline"'
+
+
+class KeyMissingError(RefusedError):
+    """Raised when a request comes without an API key, and needs one."""
+
+    code: ClassVar[str] = "key_missing"
+    headers = {"WWW-Authenticate": _CHALLENGE}  # noqa: RUF012  never changed
+
+    def __init__(self) -> None:
+        super().__init__("This API asks for a key: send it as `Authorization: Bearer sl_...`.")
+
+
+class KeyInvalidError(RefusedError):
+    """Raised when there is no such API key, or it is revoked or expired."""
+
+    code: ClassVar[str] = "key_invalid"
+    headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}  # noqa: RUF012  likewise
+
+    def __init__(self) -> None:
+        super().__init__("This key is not known here, or it is revoked or expired: ask for a new one.")
+
+
+class ScopeMissingError(RefusedError):
+    """Raised when an API key is not for what the request asks."""
+
+    code: ClassVar[str] = "scope_missing"
+
+    def __init__(self, needed: Scope) -> None:
+        super().__init__(f"This needs a key with the scope {needed.value}: yours is not for that.")
+        self.headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{needed.value}"'}
+
+
+class RateLimitedError(RefusedError):
+    """Raised when an API key has sent as many requests as it may in a time."""
+
+    code: ClassVar[str] = "rate_limited"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, quota: int, window: int, reset: int) -> None:
+        super().__init__(f"This key may send {quota} requests in {window} s: send this one again in {reset} s.")
+        self.headers = {"Retry-After": str(reset)}
+
+
+class ConcurrencyLimitedError(RefusedError):
+    """Raised when an API key has as many requests under way as it may."""
+
+    code: ClassVar[str] = "concurrency_limited"
+    retryable: ClassVar[bool] = True
+    headers = {"Retry-After": "1"}  # noqa: RUF012  likewise
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"This key may have {most} requests under way at once: wait for one to be answered.")
+
+
+class RobotError(ShelflineError):
+    """Raised when a robot's request is answered with one of Baidu's errors; `error` is which."""
+
+    code: ClassVar[str] = "robot_refused"
+
+    def __init__(self, error: BaiduCode, detail: str) -> None:
+        super().__init__(detail)
+        self.error = error

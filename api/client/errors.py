@@ -1,0 +1,42 @@
+"""Errors that the Python client raises."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from serving.errors import ShelflineError
+
+
+class ConnectionFailedError(ShelflineError):
+    """Raised by the client when the API cannot be reached, or the connection breaks."""
+
+    code: ClassVar[str] = "connection_failed"
+    retryable: ClassVar[bool] = True
+
+
+class InvalidUrlError(ShelflineError):
+    """Raised by the client when the address it is given is none."""
+
+    code: ClassVar[str] = "invalid_url"
+
+
+class ApiError(ShelflineError):
+    """Raised by the client when the API answers with a problem; `code`, `detail` and `status` are the API's own."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retryable: bool = False,
+        request_id: str = "",
+        retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code  # type: ignore[misc]  # a class's code elsewhere, the server's word here
+        self.detail = detail
+        self.retryable = retryable  # type: ignore[misc]  # likewise
+        self.request_id = request_id
+        self.retry_after = retry_after  # seconds

@@ -1,0 +1,204 @@
+"""The command line: `shelfline detect`, `up`, `doctor`, the commands of jobs, `keys`, `export`, `models`."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from api.access.refusals import KeyMissingError
+from api.client.client import Options
+from api.commands.detect.command import run_detect
+from api.commands.detect.request import MOST_PICTURES, DetectRequest
+from api.commands.doctor import doctor
+from api.commands.errors import UsageError
+from api.commands.jobs import commands
+from api.commands.keys import app as keys_app
+from api.commands.options import Key, Url, Var
+from api.commands.stack.plan import PROJECT
+from api.commands.stack.up import run_stack
+from api.commands.webhooks import app as webhooks_app
+from serving.errors import ShelflineError
+from workers.process import CANNOT
+from workers.results.formats.registry import FormatName
+from workers.sources.selection import Selection
+
+_FILE_COLUMNS = 120
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(commands)
+app.command()(doctor)
+app.add_typer(keys_app, name="keys")
+app.add_typer(webhooks_app, name="webhooks")
+
+Models = Annotated[Path, typer.Option(envvar="SHELFLINE_MODELS", help="The folder of the models.")]
+
+
+@app.callback()
+def _shelfline() -> None:
+    """Detect products in photos, in bulk and on demand."""
+
+
+@app.command()
+def detect(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="FOLDER_OR_FILES...", help="Folders and files of photos.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Where results.jsonl and annotated/ are written.")] = Path("out"),
+    forms: Annotated[
+        list[FormatName] | None, typer.Option("--format", help="Also results in this format; may be repeated.")
+    ] = None,
+    annotate: Annotated[int, typer.Option(min=0, help="Draw at most so many pictures.")] = MOST_PICTURES,
+    model: Annotated[str | None, typer.Option(help="The model; the server's default where left out.")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
+    max_detections: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most detections an image.")] = None,
+    tiles: Annotated[str | None, typer.Option(help="Look at tiles too: auto, or a grid as in 2x3.")] = None,
+    overlap: Annotated[
+        float | None, typer.Option(min=0, max=0.8, help="How much of a tile its neighbour shows.")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Only photos of such names, as in '*.jpg' or 'aisle-?/**'; may be repeated."),
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No photos of such names; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only so many, chosen by a hash of their names.")] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Take results that were made before of the same bytes, by the same version.")
+    ] = False,
+    max_failure_rate: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Give a job up where more than this part of its photos fails.")
+    ] = None,
+    watch_folder: Annotated[
+        bool, typer.Option("--watch-folder", help="Then wait for new photos and detect them too, until Ctrl-C.")
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Come back to a job, and write its results.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what an interrupted run has done.")] = False,
+    upload: Annotated[bool, typer.Option("--upload", help="Send the photos also where the server could read them.")] = (
+        False
+    ),
+    url: Url = None,
+    key: Key = None,
+    var: Var = Path("var"),
+    models: Models = Path("models"),
+) -> None:
+    """Detect the objects in photos; starts the stack for the time of the run where none is running.
+
+    Ended at any point, the same command goes on where it was.
+    """
+    if bool(paths) == bool(resume):
+        raise UsageError("Name folders or files of photos, or --resume a job: one of both.")
+    options: Options = {
+        "model": model,
+        "min_score": min_score,
+        "max_detections": max_detections,
+        "tiles": tiles,
+        "overlap": overlap,
+        "max_failure_rate": max_failure_rate,
+        "cache": cache or None,
+    }
+    try:
+        selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, sample)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    asked = DetectRequest(
+        paths or [],
+        out,
+        var,
+        models,
+        url,
+        key,
+        options,
+        selection,
+        forms or [],
+        annotate,
+        watch_folder,
+        upload,
+        restart,
+        resume,
+    )
+    raise typer.Exit(run_detect(asked, console=_console(), status=Console(stderr=True)))
+
+
+@app.command()
+def up(
+    *,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 for a free one.")] = None,
+    root: Annotated[list[Path] | None, typer.Option(help="A folder that jobs may read; here, where left out.")] = None,
+    var: Var = Path("var"),
+    models: Models = Path("models"),
+    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+) -> None:
+    """Run the whole stack in the foreground: Redis, the model server, a worker, the API. Ctrl-C ends it."""
+    roots = [path.resolve() for path in root or ([] if until_stdin_closes else [Path()])]
+    raise typer.Exit(
+        run_stack(state_folder=var, models=models, port=port, roots=roots, until_stdin_closes=until_stdin_closes)
+    )
+
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASSED_ON)
+def export(context: typer.Context) -> None:
+    """Turn a Keras detector into a model that is served: `shelfline export --help`."""
+    _exec_exporter(context.args)
+
+
+@app.command(context_settings=_PASSED_ON)
+def models(context: typer.Context) -> None:
+    """Look after the exported models: `shelfline models --help`."""
+    _exec_exporter(["models", *context.args])
+
+
+def main() -> None:
+    """Run a command; what is wrong is one line on stderr and exit status 2."""
+    signal.signal(signal.SIGTERM, _end_in_order)
+    for stream in (sys.stdout, sys.stderr):  # names of photos may have what a terminal's encoding has not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except ShelflineError as error:
+        how = " A command takes it from --key or SHELFLINE_API_KEY." if error.code == KeyMissingError.code else ""
+        typer.echo(f"Error: {error}{how}", err=True)
+        sys.exit(CANNOT)
+
+
+def _exec_exporter(arguments: list[str]) -> None:
+    """Become the exporter: it needs TensorFlow, which nothing of the API's imports.
+
+    Raises UsageError where it is not installed, as in the image of the API.
+    """
+    if find_spec("exporter") is None:
+        raise UsageError(
+            "The exporter is not installed here: with containers it is `docker-compose run --rm exporter`, see "
+            "docs/deploy.md; else run it in a checkout, by .venv/bin/shelfline."
+        )
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "exporter", *arguments])  # noqa: S606  the project's own
+
+
+def _console() -> Console:
+    """The report's console; what is no terminal is wide enough for a line of the table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_COLUMNS)
+
+
+def _end_in_order(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""`shelfline detect`: photos in, detections and drawn pictures out, however many, taken up again where it was ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from api.client.client import ShelflineClient
+from api.client.errors import ApiError
+from api.client.multipart_body import open_photo
+from api.commands.detect.arrivals import Arrivals
+from api.commands.detect.journal import Journal, opened_journal
+from api.commands.detect.output import Output
+from api.commands.detect.photos import Collection, Photo
+from api.commands.detect.pictures import ContentOf
+from api.commands.detect.report import Report
+from api.commands.detect.request import DetectRequest, photos_of
+from api.commands.detect.runner import Runner, Tally
+from api.commands.detect.sending import Sender, Sharing
+from api.commands.errors import UsageError
+from api.commands.progress import drawing_progress, job_progress, waiting
+from api.commands.stack.session import Stack, local_stack, remote_stack
+from api.commands.stack.state import StackState
+from serving.errors import ShelflineError
+from workers.results.labels import Labels
+from workers.settings import Settings, load_settings
+
+PATIENCE_SECONDS = 120.0  # longer than an upload that died keeps its idempotency key
+_NO_PATIENCE_SECONDS = 2.0
+
+
+def run_detect(asked: DetectRequest, *, console: Console, status: Console) -> int:
+    """Detect, write and tell; returns 0 if every image succeeded, else 1.
+
+    `console` gets the report, `status` the progress. Raises UsageError, OutputError, StackError, ApiError,
+    ConnectionFailedError; what was done by then is kept, and the same call goes on with it.
+    """
+    settings = load_settings()
+    asked = asked.taken_up()
+    found = photos_of(asked)
+    output = Output(asked.out, asked.most_pictures)
+    with opened_journal(asked.out, asked.identity, asked.asked, restart=asked.restart) as journal:
+        return _Run(asked, found, output, journal, settings, console, status).run()
+
+
+class _Run:
+    """One call of the command."""
+
+    def __init__(
+        self,
+        asked: DetectRequest,
+        found: Collection,
+        output: Output,
+        journal: Journal,
+        settings: Settings,
+        console: Console,
+        status: Console,
+    ) -> None:
+        self._asked = asked
+        self._found = found
+        self._output = output
+        self._journal = journal
+        self._settings = settings
+        self._console = console
+        self._status = status
+        self._drawn = 0  # results whose pictures were looked after
+        self._seconds = 0.0
+        self._before = 0  # results that were there
+
+    def run(self) -> int:
+        self._list_photos()
+        journal, asked = self._journal, self._asked
+        self._before = journal.done
+        if self._before:
+            self._say(f"Going on: {self._before:,} of {len(journal.photos):,} images are done.")
+        content_of = self._content_here
+        if asked.watch or not journal.finished or (asked.formats and not journal.contract):
+            with waiting(self._status) as line, self._stack(line.say) as stack:
+                line.stop()
+                with self._client(stack) as client:
+                    self._detect(client, stack)
+                    if asked.job:  # its photos are the server's
+                        self._finish(lambda result: client.image(asked.job or "", result["index"]))
+        if not asked.job:
+            self._finish(content_of)
+        written = self._write_formats()
+        try:
+            report = self._report(written)
+        finally:  # whoever reads the report may go away; killed before its end, the same command tells it again
+            journal.remove()
+        return 1 if report.failed else 0
+
+    def _list_photos(self) -> None:
+        """Put into the journal what it does not have yet: photos may have come since the run was ended."""
+        known = {one.path for one in self._journal.photos}
+        fixed = self._journal.parts and (self._asked.selection.limit or self._asked.selection.sample)
+        if not fixed and not self._asked.watch:
+            self._journal.add_photos([one for one in self._found.photos if one.path not in known])
+
+    def _stack(self, notify: Callable[[str], None]) -> AbstractContextManager[Stack]:
+        if self._asked.url:
+            return remote_stack(self._asked.url)
+        return local_stack(StackState(self._asked.state_folder), self._asked.models, self._found.roots, notify)
+
+    def _client(self, stack: Stack, patience: float = PATIENCE_SECONDS) -> ShelflineClient:
+        key = self._asked.key or self._settings.own_key
+        return ShelflineClient(stack.url, key=key, patience=patience, alive=stack.alive)
+
+    def _detect(self, client: ShelflineClient, stack: Stack) -> None:
+        """Carry the run to its end."""
+        for job_id in self._journal.abandoned:
+            with suppress(ApiError):  # it may be over, or gone with the stack that it was sent to
+                client.cancel(job_id)
+        if self._asked.job:
+            self._take_job(client, self._asked.job)
+        begin = time.monotonic()
+        with job_progress(self._status) as bar:
+            sender = Sender(client, self._journal, self._asked.options, self._sharing(stack), self._say)
+            arrivals = self._arrivals()
+
+            def show(tally: Tally) -> None:
+                more = f"{arrivals.waiting} being written" if arrivals and arrivals.waiting else ""
+                bar.show_numbers(tally.done, tally.total, tally.failed, more)
+
+            runner = Runner(
+                client,
+                self._journal,
+                sender,
+                show=show,
+                arrived=self._taker(arrivals, sender) if arrivals else None,
+                merged=self._draw_more if arrivals else lambda: None,
+                own_names=bool(self._asked.job),
+                say=self._say,
+            )
+            try:
+                runner.run()
+            except (KeyboardInterrupt, SystemExit):
+                self._say(self._farewell(runner, stack))
+                raise
+            except ShelflineError:
+                self._leave(runner)
+                stack.alive()  # a stack that has died says more than the connection to it
+                raise
+            finally:
+                self._seconds = time.monotonic() - begin
+        if self._asked.formats and (contract := client.contract(self._asked.options.get("model"))):
+            self._journal.keep_contract(contract)
+
+    def _sharing(self, stack: Stack) -> Sharing:
+        if self._asked.upload or not self._found.roots:
+            return Sharing.NO
+        return Sharing.YES if stack.shares_files else Sharing.ASK
+
+    def _take_job(self, client: ShelflineClient, job_id: str) -> None:
+        job = client.job(job_id)
+        while job.counts.total is None and not job.state.terminal:  # its images are being listed
+            job = client.job(job_id, wait=1.0)
+        if job.counts.total is None:
+            raise UsageError(f"{job_id} has no images: {job.error.detail if job.error else job.state.value}")
+        if not self._journal.photos:
+            self._journal.add_photos([Photo("", "")] * job.counts.total)
+        if not self._journal.parts:
+            self._journal.add_part(0, job.counts.total)
+            self._journal.accepted(self._journal.parts[0], job_id, {}, by_reference=True)
+
+    def _arrivals(self) -> Arrivals | None:
+        if not self._asked.watch:
+            return None
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # what the kernel tells holders of a lease, see is_being_written
+        self._output.publish(self._journal.results, growing=True)
+        self._output.pictures.clear()
+        self._output.pictures.replacing = True
+        self._draw_more()
+        return Arrivals(self._look, self._journal.photos)
+
+    def _look(self) -> Sequence[Photo]:
+        with suppress(UsageError):  # a folder that is away for a moment
+            self._found = photos_of(self._asked)
+            return self._found.photos
+        return ()
+
+    def _taker(self, arrivals: Arrivals, sender: Sender) -> Callable[[], bool]:
+        def take() -> bool:
+            photos = arrivals.take()
+            if not self._found.roots:  # one of them is a link to elsewhere
+                sender.sharing = Sharing.NO
+            if photos:
+                self._journal.add_photos(photos)
+            return bool(photos)
+
+        return take
+
+    def _content_here(self, result: Mapping[str, Any]) -> bytes:
+        with open_photo(self._journal.photos[result["index"]].path) as file:
+            return file.read()
+
+    def _draw_more(self) -> None:
+        """Draw what was merged since the last time."""
+        results = self._last(self._output.read(self._drawn))
+        self._drawn = self._journal.merged
+        for text in self._output.pictures.draw(results, self._content_here, self._settings.max_image_pixels):
+            self._status.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    def _last(self, results: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        """Without those of a photo that was written anew since: what is there now is not what they are of."""
+        photos = self._journal.photos
+        last = {one.path: index for index, one in enumerate(photos)}
+        return (one for one in results if last[photos[one["index"]].path] == one["index"])
+
+    def _finish(self, content_of: ContentOf) -> None:
+        """Publish the results, and draw them."""
+        self._output.publish(self._journal.results)
+        self._output.pictures.clear()
+        total = min(self._journal.merged - self._journal.failed, self._asked.most_pictures)
+        with drawing_progress(self._status, total) as advance:
+            undrawn = self._output.pictures.draw(
+                self._output.read(), content_of, self._settings.max_image_pixels, advance
+            )
+        for text in undrawn:
+            self._status.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    def _write_formats(self) -> list[str]:
+        """Write the other formats; returns where."""
+        contract = self._journal.contract
+        labels = Labels([contract] if contract else [], self._asked.options.get("min_score"))
+        return [str(self._output.write_as(form, self._journal.run, labels)) for form in self._asked.formats]
+
+    def _report(self, written: Sequence[str] = ()) -> Report:
+        """Tell what there is."""
+        report = Report()
+        for result in self._output.read():
+            report.add(result)
+        report.show(self._console)
+        pictures, results = self._output.pictures, str(self._output.results)
+        where = [results, *(one for one in written if one != results)]
+        if self._asked.most_pictures:
+            left = f" (the first {self._asked.most_pictures:,}; more by --annotate)" if pictures.left_out else ""
+            where.append(f"{pictures.folder}/{left}")
+        told = report.totals(
+            seconds=self._seconds, done=report.total - self._before, skipped=self._found.skipped, written=where
+        )
+        self._console.print(told, markup=False, highlight=False, soft_wrap=True)
+        return report
+
+    def _farewell(self, runner: Runner, stack: Stack) -> str:
+        """What to say at Ctrl-C: what goes on, and how to come back."""
+        runner.recount()
+        if stack.own:
+            with self._client(stack, _NO_PATIENCE_SECONDS) as client:
+                runner.rescue(client)
+        if self._asked.watch:
+            self._report()
+            return "Watching ended; the same command goes on from here."
+        if not any(part.job for part in self._journal.parts.values()):
+            return "Interrupted before a job was accepted; the same command begins again."
+        tally = runner.tally()
+        if stack.own:
+            done = self._journal.done
+            return (
+                f"Interrupted: {done:,} of {tally.total:,} images are done and kept in {self._asked.out}/. The stack "
+                "stops with the command that started it; the same command goes on from here."
+            )
+        last = [part.job for part in self._journal.parts.values() if part.job][-1]
+        rest = f"; {tally.total - tally.sent:,} are not sent yet" if tally.sent < tally.total else ""
+        how = "the same command" + (" sends them" if rest else "")
+        out = "" if self._asked.out == Path("out") else f" --out {self._asked.out}"
+        return (
+            f"Interrupted: {tally.done:,} of {tally.total:,} images are done, {stack.url} goes on with "
+            f"{tally.sent - tally.done:,}{rest}. Come back by {how}, or by `shelfline detect --resume {last}{out}`."
+        )
+
+    def _leave(self, runner: Runner) -> None:
+        """After a failure: forget a run of which nothing is there, else say that it can go on."""
+        if not any(part.job for part in self._journal.parts.values()):
+            if self._journal.new:
+                self._journal.remove()
+        else:
+            runner.recount()
+            done, total = self._journal.done, len(self._journal.photos)
+            self._say(f"{done:,} of {total:,} images are done and kept; the same command goes on from there.")
+
+    def _say(self, text: str) -> None:
+        self._status.print(text, markup=False, highlight=False, soft_wrap=True)

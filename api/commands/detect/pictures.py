@@ -1,0 +1,136 @@
+"""The pictures with their boxes drawn that a run leaves in its output folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path, PurePath
+from typing import Any
+
+from api.commands.detect.line_files import writing
+from serving.errors import ShelflineError
+from workers.results.drawing import draw
+from workers.sources.decoding import decode
+
+_THREADS = 2
+_AHEAD = 4 * _THREADS  # results read ahead of the drawing
+_QUALITY = 90
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # no other picture could be written either
+
+ContentOf = Callable[[Mapping[str, Any]], bytes]
+
+
+class Pictures:
+    """A folder of drawn pictures, at most so many. It deletes what an earlier run drew, and nothing else."""
+
+    def __init__(self, folder: Path, most: int | None = None) -> None:
+        self.folder = folder
+        self.record = folder / ".shelfline.jsonl"  # the names of the pictures that are ours
+        self.left_out = 0  # that would have been drawn, were there no `most`
+        self._most = most
+        self.replacing = False  # a later result of the same name is of a photo in the earlier one's place
+        self._count = 0
+        self._taken: set[str] = set()
+        self._names: dict[str, str] = {}  # pictures' by results'
+
+    def clear(self) -> None:
+        """Delete the pictures of an earlier run of ours, and the folders that are empty then."""
+        for path in filter(None, map(self._inside, self._recorded())):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            for parent in path.parents:
+                if parent == self.folder:
+                    break
+                with suppress(OSError):  # something of someone else's is in it
+                    parent.rmdir()
+        with writing(self.record):
+            self.record.unlink(missing_ok=True)
+        self._count, self._taken, self._names, self.left_out = 0, set(), {}, 0
+
+    def draw(
+        self,
+        results: Iterable[Mapping[str, Any]],
+        content_of: ContentOf,
+        max_pixels: int,
+        drawn: Callable[[], None] = lambda: None,
+    ) -> list[str]:
+        """Draw the images of results that succeeded, some at a time, beside those that are drawn.
+
+        `content_of` gives the bytes of a result's image, or raises OSError or ShelflineError; `drawn` is called after
+        each. Returns a line for each picture that could not be drawn; raises OutputError where the disk is full.
+        """
+        failures: list[str | None] = []
+        waiting: deque[Future[str | None]] = deque()
+        with ThreadPoolExecutor(_THREADS, "draw") as pool:
+            for result, name in self._named(results):
+                waiting.append(pool.submit(self._draw, content_of, result, name, max_pixels))
+                if len(waiting) > _AHEAD:
+                    failures.append(waiting.popleft().result())
+                    drawn()
+            for one in waiting:
+                failures.append(one.result())
+                drawn()
+        return [failure for failure in failures if failure]
+
+    def _named(self, results: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str]]:
+        """The results to be drawn, each with its picture's name, which is noted before there is a picture."""
+        with writing(self.record), self.record.open("a", encoding="utf-8") as record:
+            for result in results:
+                if result["state"] != "succeeded":
+                    continue
+                own = str(result["name"])
+                if self.replacing and own in self._names:
+                    yield result, self._names[own]
+                    continue
+                if self._most is not None and self._count >= self._most:
+                    self.left_out += 1
+                    continue
+                name = self._names[own] = picture_name(own, self._taken)
+                self._count += 1
+                record.write(json.dumps(name) + "\n")
+                record.flush()
+                yield result, name
+
+    def _recorded(self) -> Iterator[str]:
+        with suppress(OSError), self.record.open(encoding="utf-8", errors="replace") as record:
+            for line in record:
+                with suppress(ValueError):
+                    yield str(json.loads(line))
+
+    def _draw(self, content_of: ContentOf, result: Mapping[str, Any], name: str, max_pixels: int) -> str | None:
+        path = self._inside(name)
+        if path is None:
+            return f"{name}: not drawn, the name leads out of {self.folder}."
+        try:
+            upright, _, _ = decode(content_of(result), max_pixels)
+        except (OSError, ShelflineError) as error:
+            return f"{result['name']}: not drawn: {error}"
+        picture = draw(upright, result)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path, "JPEG", quality=_QUALITY)
+        except OSError as error:
+            if error.errno in _DISK:
+                with writing(path):
+                    raise
+            return f"{result['name']}: not drawn: {error}"
+        return None
+
+    def _inside(self, name: str) -> Path | None:
+        """The path of a picture, None where its name would lead out of the folder."""
+        path = Path(os.path.normpath(self.folder / name))
+        return path if path != self.folder and path.is_relative_to(os.path.normpath(self.folder)) else None
+
+
+def picture_name(name: str, taken: set[str]) -> str:
+    """The name of a picture: the image's with `.jpg`, after its own suffix where that is taken; it is then too."""
+    picture = str(PurePath(name).with_suffix(".jpg")) if PurePath(name).name else f"{name}.jpg"
+    while picture.casefold() in taken:  # some file systems do not tell A from a
+        picture = f"{name}.jpg" if f"{name}.jpg".casefold() not in taken else f"{picture[:-4]}_.jpg"
+    taken.add(picture.casefold())
+    return picture

@@ -1,0 +1,85 @@
+"""What `shelfline detect` was told, and which photos that means."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from api.client.client import Options
+from api.commands.detect.journal import RUNS, find_run
+from api.commands.detect.photos import EVERYTHING, Collection, collect
+from api.commands.errors import UsageError
+from workers.results.formats.registry import FormatName
+from workers.sources.selection import Selection
+
+MOST_PICTURES = 1000
+
+
+@dataclass(frozen=True)
+class DetectRequest:
+    """What the command was told. `job` is one to be taken up again; then there need be no paths."""
+
+    paths: Sequence[Path]
+    out: Path
+    state_folder: Path
+    models: Path
+    url: str | None = None
+    key: str | None = None
+    options: Options = field(default_factory=Options)
+    selection: Selection = EVERYTHING
+    formats: Sequence[FormatName] = ()
+    most_pictures: int = MOST_PICTURES
+    watch: bool = False
+    upload: bool = False
+    restart: bool = False
+    job: str | None = None
+    elsewhere: bool = False  # the photos need not be there any more
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What makes a run the same as another: the photos and the options, not where the results go."""
+        paths = [os.path.realpath(path) for path in self.paths]
+        options = {name: value for name, value in self.options.items() if value is not None}
+        return {"paths": paths, "options": options, "selection": asdict(self.selection), "watch": self.watch}
+
+    @property
+    def identity(self) -> str:
+        """A name for the run."""
+        text = json.dumps(self.asked if not self.job else self.job, sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def taken_up(self) -> DetectRequest:
+        """The request whose run in the output folder has the job; where none has, the job is the server's alone."""
+        found = find_run(self.out, self.job) if self.job else None
+        if not found or "paths" not in found:
+            return self
+        chosen = found["selection"]
+        return replace(
+            self,
+            paths=[Path(path) for path in found["paths"]],
+            options=found["options"],
+            selection=Selection(tuple(chosen["include"]), tuple(chosen["exclude"]), chosen["limit"], chosen["sample"]),
+            watch=found["watch"],
+            job=None,
+            elsewhere=True,
+        )
+
+
+def photos_of(asked: DetectRequest) -> Collection:
+    """The photos that are there now; raises UsageError."""
+    nothing = Collection((), 0, ())
+    if asked.job:
+        return nothing
+    try:
+        return collect(
+            asked.paths, asked.selection, without=[asked.out / "annotated", asked.out / RUNS], empty=asked.watch
+        )
+    except UsageError:
+        if asked.elsewhere:
+            return nothing
+        raise

@@ -1,0 +1,76 @@
+"""`shelfline doctor`: looks at all that Shelfline needs, and says what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.commands.stack.state import StackState
+from serving.errors import ShelflineError
+from workers.doctor import Finding, examine
+from workers.io.public_addresses import is_loopback
+from workers.settings import Settings, load_settings, unknown_variables
+from workers.store.api_keys import keys_exist
+
+_MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
+_WRONG = 1
+
+
+def doctor(
+    *,
+    var: Annotated[
+        Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")
+    ] = Path("var"),
+) -> None:
+    """Look at versions, Redis, blob store, disks, models, clocks and keys, and say what to do.
+
+    The exit status is 1 where something is wrong, 2 where a setting is; warnings do not count.
+    """
+    settings = _settings(var)
+    wrong = 0
+    for found in (*_variables(), *examine(settings), _keys(settings)):
+        advice = f" -> {found.advice}" if found.advice else ""
+        typer.echo(f"{_MARKS[found.level]}  {found.what}: {' '.join(found.found.split()).rstrip('.')}{advice}")
+        wrong += found.level == "error"
+    if wrong:
+        typer.echo(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.", err=True)
+        raise typer.Exit(_WRONG)
+
+
+def _settings(var: Path) -> Settings:
+    """The settings; what they do not name is that of the stack which runs here."""
+    settings = load_settings()
+    state = StackState(var)
+    record = state.read() if state.running() else None
+    parts = record.parts if record else {}
+    return load_settings(**{name: value for name, value in parts.items() if name not in settings.model_fields_set})
+
+
+def _variables() -> Iterator[Finding]:
+    for name, meant in unknown_variables(os.environ).items():
+        advice = f"did you mean {meant}?" if meant else "see docs/settings.md"
+        yield Finding("settings", "warning", f"{name} is set and is no setting", advice)
+
+
+def _keys(settings: Settings) -> Finding:
+    reached = "this machine only" if is_loopback(settings.host) else "others too"
+    if settings.demands_keys:
+        return Finding("keys", "ok", f"the API asks for them, and {reached} can reach it")
+    try:
+        exist = keys_exist(settings.redis_url)
+    except ShelflineError as error:
+        return Finding("keys", "warning", f"whether there are any is not known: {error}", "start Redis")
+    if exist:
+        return Finding("keys", "ok", f"the API asks for them, and {reached} can reach it")
+    if is_loopback(settings.host):
+        return Finding("keys", "ok", "there are none, and the API answers this machine only")
+    return Finding(
+        "keys",
+        "error",
+        f"there are none, so the API does not start on {settings.host}",
+        "`shelfline keys create NAME`, or SHELFLINE_REQUIRE_KEYS=1, or SHELFLINE_HOST=127.0.0.1",
+    )

@@ -1,0 +1,22 @@
+"""Writes docs/openapi.json: `make openapi`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from api.app import create_app
+from workers.backend import open_backend
+from workers.settings import Settings
+
+PATH = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
+
+
+def openapi_text() -> str:
+    """The document that /openapi.json answers with. It does not depend on the settings."""
+    settings = Settings()
+    with create_app(settings, open_backend(settings)).test_client() as http:
+        return http.get("/openapi.json").get_data(as_text=True)
+
+
+if __name__ == "__main__":
+    PATH.write_text(openapi_text())

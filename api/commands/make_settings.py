@@ -1,0 +1,102 @@
+"""Writes docs/settings.md and .env.example from the settings' class: `make settings`."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from workers.settings import Settings, variable_of
+
+_PROJECT: Final = Path(__file__).resolve().parents[2]
+PAGE: Final = _PROJECT / "docs" / "settings.md"
+EXAMPLE: Final = _PROJECT / ".env.example"
+
+# The first setting of each part, in the class' order.
+_PARTS: Final = {
+    "redis_url": "Where things are",
+    "host": "The API and its keys",
+    "folder_roots": "What jobs may read",
+    "batch_rows": "The pipeline",
+    "log_level": "Logs and traces",
+    "max_image_bytes": "Bounds of what comes",
+    "fetch_seconds": "Images by URL",
+    "public_url": "Webhooks",
+    "max_job_images": "How much, and for how long",
+}
+_SIGNS: Final = {Ge: "at least", Gt: "more than", Le: "at most", Lt: "less than"}
+_INTRODUCTION: Final = """# Settings
+
+Each process (API, worker, sender of webhooks, commands) reads its settings from the environment when it starts, and
+tells of each wrong one in a line of its own. All processes of an installation need the same. `shelfline doctor` finds
+variables that are misspelt. Lists are separated by commas, folders as in `PATH`. This page is made from
+[workers/settings.py](../workers/settings.py) by `make settings`, and so is [.env.example](../.env.example).
+"""
+
+
+def page_text() -> str:
+    """docs/settings.md."""
+    lines = [_INTRODUCTION]
+    for name, field in Settings.model_fields.items():
+        if name in _PARTS:
+            lines.append(f"\n## {_PARTS[name]}\n\n| variable | default | what |\n|---|---|---|\n")
+        default = _default(field)
+        shown = f"`{default}`" if default else ""
+        text = " ".join(filter(None, [field.description, _bounds(field)])).replace("|", "\\|")
+        lines.append(f"| `{variable_of(name)}` | {shown} | {text} |\n")
+    return "".join(lines)
+
+
+def example_text() -> str:
+    """.env.example: every setting, with its default."""
+    lines = [
+        "# Every setting with its default, `...` where there is none; docs/settings.md says more.\n",
+        "# docker-compose reads a copy named .env.\n",
+    ]
+    for name, field in Settings.model_fields.items():
+        if name in _PARTS:
+            lines.append(f"\n# {_PARTS[name]}\n")
+        lines.append(f"# {variable_of(name)}={_default(field) if field.default is not None else '...'}\n")
+    return "".join(lines)
+
+
+def _default(field: FieldInfo) -> str:
+    """The default as it stands in the environment; empty where there is none."""
+    value: Any = field.get_default(call_default_factory=True)
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return f"{value:g}" if value < 1e6 else f"{value:.0f}"
+    if isinstance(value, frozenset):
+        value = tuple(sorted(value))
+    if isinstance(value, tuple):
+        if value and hasattr(value[0], "model_dump"):
+            return "[{}]"  # the robots': one that says nothing of itself
+        return (os.pathsep if value and isinstance(value[0], Path) else ",").join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _bounds(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return f"One of {', '.join(map(str, get_args(field.annotation)))}."
+    found = " and ".join(_bound(one) for one in field.metadata if type(one) in _SIGNS)
+    return f"{found[0].upper()}{found[1:]}." if found else ""
+
+
+def _bound(one: Any) -> str:  # noqa: ANN401  of four classes that have nothing in common
+    return f"{_SIGNS[type(one)]} {operator.attrgetter(type(one).__name__.lower())(one):g}"
+
+
+def _written() -> Iterator[tuple[Path, str]]:
+    yield PAGE, page_text()
+    yield EXAMPLE, example_text()
+
+
+if __name__ == "__main__":
+    for path, text in _written():
+        path.write_text(text)

@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.client.client import ShelflineClient
+from api.commands.errors import UsageError
+from api.commands.stack.state import StackState
+from workers.settings import load_settings
+
+_PATIENCE_SECONDS = 5.0  # of commands that look once
+
+Url = Annotated[str | None, typer.Option(envvar="SHELFLINE_URL", help="A running API, as in http://127.0.0.1:5000.")]
+
+Var = Annotated[Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")]
+
+Key = Annotated[str | None, typer.Option(help="The API key; that of SHELFLINE_API_KEY, where left out.")]
+
+
+def connect(url: str | None, key: str | None, var: Path, *, patience: float = _PATIENCE_SECONDS) -> ShelflineClient:
+    """A client of the API at `url`, or of the stack of this machine; raises UsageError where there is none."""
+    if not url:
+        state = StackState(var)
+        record = state.read() if state.running() else None
+        if record is None:
+            raise UsageError("No stack is running here: start one with `shelfline up`, or say where one is with --url.")
+        url = record.url
+    return ShelflineClient(url, key=key or load_settings().own_key, patience=patience)

@@ -1,0 +1,1 @@
+"""The local stack of `shelfline up`: its plan, its processes and its state."""

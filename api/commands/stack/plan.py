@@ -1,0 +1,108 @@
+"""What a stack on one machine consists of: which processes, with which ports and settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from honcho.environ import parse_procfile
+
+from api.commands.errors import StackError
+from workers.settings import Settings
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+_PARTS = {
+    "redis_url": "REDIS_URL",
+    "blob_url": "BLOB_URL",
+    "model_server": "SHELFLINE_MODEL_SERVER",
+    "contracts": "SHELFLINE_CONTRACTS",
+}
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """The processes of a stack: commands by name, and the environment of all of them.
+
+    `parts` are the settings that the plan made and whoever planned did not: where Redis, the blobs, the models are.
+    """
+
+    url: str
+    commands: Mapping[str, str]
+    env: Mapping[str, str]
+    own_redis: bool
+    own_model: bool
+    parts: Mapping[str, str]
+
+
+def plan_stack(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    data: Path,
+    models: Path,
+    port: int,
+    roots: Sequence[Path],
+) -> StackPlan:
+    """Plan a stack that keeps its Redis and blobs in `data`; `port` 0 takes a free one.
+
+    What the environment names already (Redis, a model server) is used instead of one of the stack's own. Raises
+    StackError where a Procfile is missing.
+    """
+    given = settings.model_fields_set
+    web_port, redis_port, model_port = free_ports(3)
+    env = {
+        **environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), environ.get("PYTHONPATH")])),
+        "PYTHONUNBUFFERED": "1",
+        "PORT": str(port or web_port),
+        "SHELFLINE_VAR": str(data),
+        "SHELFLINE_MODELS": str(models.absolute()),
+        "SHELFLINE_MODEL": settings.model,
+        "SHELFLINE_CONTRACTS": str(settings.contracts or models.absolute()),
+        "BLOB_URL": _absolute(settings.blob_url) if "blob_url" in given else str(data / "blobs"),
+        # A root whose name has a `:` would read as two others; its images are uploaded instead.
+        "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(
+            str(root) for root in (*settings.folder_roots, *roots) if os.pathsep not in str(root)
+        ),
+    }
+    commands = read_procfile(PROJECT / "Procfile")
+    local = read_procfile(PROJECT / "Procfile.local")
+    own_redis, own_model = "redis_url" not in given, "model_server" not in given
+    if own_redis:
+        env |= {"REDIS_URL": f"redis://127.0.0.1:{redis_port}/0", "REDIS_PORT": str(redis_port)}
+        commands = {"redis": local["redis"], **commands}
+    if own_model:
+        env |= {"SHELFLINE_MODEL_SERVER": f"127.0.0.1:{model_port}", "MODEL_PORT": str(model_port)}
+        commands = {"model": local["model"], **commands}
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  where to ask, not bind
+    host = f"[{host}]" if ":" in host else host
+    parts = {name: env[variable] for name, variable in _PARTS.items() if name not in given and variable in env}
+    return StackPlan(f"http://{host}:{env['PORT']}", commands, env, own_redis, own_model, parts)
+
+
+def read_procfile(path: Path) -> dict[str, str]:
+    """The commands of a Procfile by name; raises StackError where it is missing."""
+    try:
+        return dict(parse_procfile(path.read_text()).processes)
+    except OSError as error:
+        raise StackError(f"{path} cannot be read ({error.strerror}): run from a checkout of Shelfline.") from error
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on, all different."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def _absolute(url: str) -> str:
+    return url if "://" in url or "::" in url else str(Path(url).absolute())

@@ -1,0 +1,208 @@
+"""Running the whole stack in the foreground."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from api.access.binding import checked_binding
+from api.client.client import ShelflineClient
+from api.commands.errors import StackError, StackRunningError
+from api.commands.stack.plan import PROJECT, StackPlan, plan_stack
+from api.commands.stack.processes import ProcessGroup
+from api.commands.stack.state import StackRecord, StackState
+from serving.errors import ShelflineError
+from workers.errors import StoreUnavailableError
+from workers.health import WORKER_SEEN_KEY
+from workers.io.blobs import check_blobs
+from workers.io.redis_link import RedisLink, translated
+from workers.process import CANNOT, die_with_parent
+from workers.settings import load_settings
+from workers.store.api_keys import keys_exist
+from workers.store.catalog import Catalog
+
+DEFAULT_MODEL = "default"
+LOOPBACK = "127.0.0.1"
+_OF_OTHERS = {"SHELFLINE_HOST", "SHELFLINE_REQUIRE_KEYS", "SHELFLINE_ADMIN_KEY"}
+_POLL_SECONDS = 0.1
+_NO_PATIENCE = 0.3  # seconds for processes whose state is thrown away
+_NEWS_SECONDS = 15.0
+
+
+def run_stack(
+    *, state_folder: Path, models: Path, port: int | None, roots: Sequence[Path], until_stdin_closes: bool = False
+) -> int:
+    """Run the stack until a signal, its stdin's end (where asked for) or the death of one of its processes.
+
+    Returns the exit status. Raises StackRunningError, StackError, BindError, SettingsError before anything is started.
+    """
+    settings = load_settings()
+    state = StackState(state_folder)
+    with state.owned() as got:
+        if not got:
+            record = state.read()
+            where = f"at {record.url} (process {record.pid})" if record else "and about to be ready"
+            raise StackRunningError(f"A stack is running already, {where}: stop it first, or use it.")
+        state.forget()
+        if until_stdin_closes:
+            sys.stdout.flush()
+            os.ftruncate(sys.stdout.fileno(), 0)  # the log begins with this stack
+        chosen = settings.port if port is None else port
+        own_redis = "redis_url" not in settings.model_fields_set
+        # A command's own stack inherits no jobs and leaves none: nobody waits for those of an interrupted command.
+        passing = until_stdin_closes and own_redis
+        environ = dict(os.environ)
+        if passing:  # it answers that command alone, which has no key of a Redis that was just made
+            environ = {name: value for name, value in environ.items() if name not in _OF_OTHERS}
+            settings = settings.model_copy(update={"host": LOOPBACK})
+        if chosen:
+            exist = _not_known if own_redis else (lambda: keys_exist(settings.redis_url))
+            checked_binding(settings.model_copy(update={"port": chosen}), exist)
+        data = state.folder / "run" if passing else state.folder
+        if passing:
+            shutil.rmtree(data, ignore_errors=True)  # of one that was killed
+        plan = plan_stack(settings, environ, data=data, models=models, port=chosen, roots=roots)
+        check_blobs(plan.env["BLOB_URL"])
+        if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
+            return 0
+        try:
+            return _Stack(plan, state, until_stdin_closes=until_stdin_closes, passing=passing).run()
+        finally:
+            state.forget()
+            if passing:
+                shutil.rmtree(data, ignore_errors=True)
+
+
+class _Stack:
+    """One run of a stack's processes."""
+
+    def __init__(self, plan: StackPlan, state: StackState, *, until_stdin_closes: bool, passing: bool) -> None:
+        self._plan = plan
+        self._state = state
+        self._until_stdin_closes = until_stdin_closes
+        self._patience = _NO_PATIENCE if passing else None
+        self._stopping = threading.Event()
+        self._stdin_closed = False
+
+    def run(self) -> int:
+        group = ProcessGroup(self._started, self._patience)
+        group.add(self._plan.commands, self._plan.env, PROJECT)
+        group.loop()
+        self._stopping.set()
+        if group.died:
+            _say(f"Shelfline stopped: {', '.join(group.died)} ended by itself, see above.")
+            return CANNOT if CANNOT in group.died.values() else 1
+        return 0 if self._stdin_closed else int(group.returncode or 0)
+
+    def _started(self) -> None:
+        threading.Thread(target=self._announce, daemon=True).start()
+        if self._until_stdin_closes:
+            threading.Thread(target=self._wait_for_stdin, daemon=True).start()
+
+    def _wait_for_stdin(self) -> None:
+        while not _stdin_closed(None):
+            continue
+        self._state.wait_for_users()  # held until this process ends
+        self._stdin_closed = True
+        self._state.forget()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _announce(self) -> None:
+        if self._plan.own_redis:
+            self._forget_last_run()
+        news = time.monotonic() + _NEWS_SECONDS
+        with ShelflineClient(self._plan.url) as client:
+            while not self._stopping.is_set():
+                found = _checks(client)
+                if not found:
+                    log = str(self._state.log) if self._until_stdin_closes else None
+                    redis_url = self._plan.env["REDIS_URL"] if self._plan.own_redis else None
+                    self._state.write(StackRecord(self._plan.url, os.getpid(), log, redis_url, dict(self._plan.parts)))
+                    _say(f"Shelfline is ready at {self._plan.url}")
+                    if self._is_open():
+                        _say("It has no keys, so it answers this machine only: see `shelfline keys --help`.")
+                    return
+                if time.monotonic() > news:
+                    _say(f"Shelfline is not ready yet: {found}")
+                    news += _NEWS_SECONDS
+                time.sleep(_POLL_SECONDS)
+
+    def _is_open(self) -> bool:
+        """Whether anyone here may use it, other than the command that it may belong to."""
+        if self._until_stdin_closes or load_settings().demands_keys:
+            return False
+        try:
+            return not keys_exist(self._plan.env["REDIS_URL"])
+        except ShelflineError:
+            return False  # it is on its way out
+
+    def _forget_last_run(self) -> None:
+        """Redis remembers the last run's worker and model: without this the stack would seem ready at once."""
+        link = RedisLink(self._plan.env["REDIS_URL"])
+        while not self._stopping.is_set():
+            try:
+                with translated():
+                    link.client.delete(WORKER_SEEN_KEY)
+                Catalog(link).forget(self._plan.env["SHELFLINE_MODEL"])
+                break
+            except ShelflineError:
+                time.sleep(0.02)
+        link.close()
+
+
+def _not_known() -> bool:
+    raise StoreUnavailableError("The stack's own Redis does not run yet.")
+
+
+def _checks(client: ShelflineClient) -> str:
+    """What is not ready, empty where everything is."""
+    try:
+        return "; ".join(f"{name}: {found}" for name, found in client.ready().items() if found != "ok")
+    except ShelflineError as error:
+        return str(error)
+
+
+def _export(models: Path, model: str, plan: StackPlan, *, until_stdin_closes: bool) -> bool:
+    """Export the default model where it is missing; False where stdin closed meanwhile. Raises StackError."""
+    folder = models.absolute() / model
+    if folder.is_dir() and any(one.name.isdigit() for one in folder.iterdir()):
+        return True
+    if models.exists() and not models.is_dir():
+        raise StackError(f"{models.absolute()} is not a folder: name the models' folder with --models.")
+    if model != DEFAULT_MODEL:
+        raise StackError(f"There is no version of the model {model!r} in {folder}: export one first.")
+    _say(f"Exporting the default model to {folder}, once; this takes about a minute.")
+    command = [sys.executable, "-m", "exporter", "demo", "--if-missing"]
+    exporter = subprocess.Popen(  # noqa: S603  the project's own command
+        [*command, "--models", str(models.absolute()), "--name", model],
+        cwd=PROJECT,
+        env=dict(plan.env),
+        stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent(),  # noqa: PLW1509  no threads yet
+    )
+    while exporter.poll() is None:
+        if until_stdin_closes and _stdin_closed(_POLL_SECONDS):
+            exporter.kill()
+            exporter.wait()
+            return False
+        time.sleep(_POLL_SECONDS)
+    if exporter.returncode:
+        raise StackError(f"The default model could not be exported (exit status {exporter.returncode}): see above.")
+    return True
+
+
+def _stdin_closed(seconds: float | None) -> bool:
+    ready, _, _ = select.select([0], [], [], seconds)
+    return bool(ready) and not os.read(0, 4096)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  a foreground command talks to its terminal

@@ -1,0 +1,1 @@
+"""What every HTTP answer needs: headers, problems, streaming, waiting, telemetry."""

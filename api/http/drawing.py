@@ -1,0 +1,48 @@
+"""Pictures drawn for callers: some at a time, and none larger than needed."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from PIL import Image
+
+from api.http.errors import BusyError
+from workers.results.drawing import draw, drawable
+
+_AT_ONCE = 2
+_PATIENCE_SECONDS = 10.0
+_QUALITY = 90
+
+PictureType = Literal["image/jpeg", "image/png"]
+PICTURES: tuple[PictureType, ...] = ("image/jpeg", "image/png")
+
+
+class DrawingBoard:
+    """Draws detections on images. At most two at once: a picture takes some 20 bytes of memory a pixel."""
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+
+    def draw(self, content: bytes, result: Mapping[str, Any], kind: PictureType, max_pixels: int) -> bytes:
+        """The image with the boxes of its result, encoded.
+
+        Raises BusyError, ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
+        """
+        if not self._places.acquire(timeout=_PATIENCE_SECONDS):
+            raise BusyError("Too many pictures are being drawn: ask again.")
+        try:
+            return _encoded(draw(drawable(content, max_pixels, result), result), kind)
+        finally:
+            self._places.release()
+
+
+def _encoded(image: Image.Image, kind: PictureType) -> bytes:
+    out = io.BytesIO()
+    if kind == "image/png":
+        image.save(out, "PNG", compress_level=3)
+    else:
+        image.save(out, "JPEG", quality=_QUALITY)
+    return out.getvalue()

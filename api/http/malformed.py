@@ -1,0 +1,122 @@
+"""What can be wrong with a request before it is one: bytes that are no HTTP, and clients that do not send them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask, request
+from gunicorn.http import errors as http
+
+from api.http.errors import (
+    ExpectationFailedError,
+    HeadersTooLargeError,
+    InvalidRequestError,
+    RequestTimeoutError,
+    UnsupportedTransferCodingError,
+    UrlTooLongError,
+)
+from serving.errors import ShelflineError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
+
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+# What gunicorn says of each quotes what was sent, perhaps a key: these words are the project's own.
+_REFUSALS: dict[type[Exception], ShelflineError] = {
+    http.LimitRequestLine: UrlTooLongError("The request line is too long: send what is long in the body."),
+    http.LimitRequestHeaders: HeadersTooLargeError("The headers are too many or too long."),
+    http.UnsupportedTransferCoding: UnsupportedTransferCodingError("Transfer-Encoding: only `chunked` is understood."),
+    http.ExpectationFailed: ExpectationFailedError("Expect: only `100-continue` is understood."),
+    http.InvalidRequestLine: InvalidRequestError("The request line is not HTTP: `METHOD /path HTTP/1.1`."),
+    http.InvalidRequestMethod: InvalidRequestError("The request's method is none."),
+    http.InvalidHTTPVersion: InvalidRequestError("The request's version is not understood: send HTTP/1.1."),
+    http.InvalidHeaderName: InvalidRequestError("The name of a header is not allowed here."),
+    http.ObsoleteFolding: InvalidRequestError("A header goes on in a second line: send it in one."),
+    http.InvalidHeader: InvalidRequestError("A header is malformed, or stands twice."),
+    http.InvalidChunkSize: InvalidRequestError("The chunked body is broken: a chunk has no valid size."),
+    http.InvalidChunkExtension: InvalidRequestError("The chunked body is broken: a chunk's extension is none."),
+    http.ChunkMissingTerminator: InvalidRequestError("The chunked body is broken: a chunk does not end where it says."),
+    http.NoMoreData: InvalidRequestError("The connection ended before the body did."),
+    http.ParseException: InvalidRequestError("The request is not HTTP."),
+}
+
+
+class SlowClientError(http.ParseException):  # type: ignore[misc]  # gunicorn carries no types
+    """Raised when a client took too long to send what it had begun."""
+
+
+def refusal(error: Exception) -> ShelflineError | None:
+    """What to answer to a request that gunicorn could not read; None where the fault is not the client's."""
+    if isinstance(error, SlowClientError):
+        return RequestTimeoutError("The request did not arrive in time: send it without pauses.")
+    if isinstance(error, http.ConfigurationProblem):
+        return None
+    return next((said for kind, said in _REFUSALS.items() if isinstance(error, kind)), None)
+
+
+class BodyInput:
+    """A request's body as it comes from the web server, whose errors are the project's own."""
+
+    def __init__(self, found: InputStream) -> None:
+        self._found = found
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to so many bytes, all without a size; raises InvalidRequestError, RequestTimeoutError."""
+        with _translated():
+            return self._found.read(size)
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """Up to the end of a line; raises the same."""
+        with _translated():
+            return self._found.readline(size)
+
+    def readlines(self, hint: int = -1, /) -> list[bytes]:
+        """All lines; raises the same."""
+        with _translated():
+            return self._found.readlines(hint)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self.readline():
+            yield line
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (http.ParseException, http.NoMoreData) as error:
+        raise (refusal(error) or error) from error
+
+
+def register_wire(app: Flask) -> None:
+    """Have an application answer broken bodies and addresses as what they are, the client's fault."""
+    inner: WSGIApplication = app.wsgi_app
+
+    def with_checked_input(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["wsgi.input"] = BodyInput(environ["wsgi.input"])
+        return inner(environ, start_response)
+
+    app.wsgi_app = with_checked_input  # type: ignore[method-assign]  # Flask's way to add a middleware
+    app.url_map.merge_slashes = False  # a doubled slash is another address, not a redirect
+    app.before_request(_check_address)
+
+
+def _check_address() -> None:
+    """Raise InvalidRequestError where path or query do not decode: they would be read as something else."""
+    if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        raise InvalidRequestError("HTTP/1.1 wants a Host header.")
+    sent = str(request.environ.get("RAW_URI", ""))
+    if _BROKEN_ESCAPE.search(sent):
+        raise InvalidRequestError("The address has a `%` that is not followed by two hex digits: send `%25`.")
+    decoded = unquote_to_bytes(sent)
+    try:
+        decoded.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError("The address is not UTF-8 when decoded.") from error
+    if b"\0" in decoded:
+        raise InvalidRequestError("The address has a NUL byte.")

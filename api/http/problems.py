@@ -1,0 +1,196 @@
+"""Every error as RFC 9457 problem+json, and the one table from error codes to HTTP statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+
+import structlog
+from flask import Flask, Response
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.exceptions import HTTPException
+
+from api.http.errors import RefusedError
+from api.http.request_ids import request_id
+from serving.errors import ShelflineError
+from workers.errors import RetryLaterError
+from workers.telemetry.masking import mask_keys
+
+PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
+    {
+        "archive_entry_refused": 422,
+        "archive_invalid": 422,
+        "archive_too_large": 413,
+        "bind_failed": 500,
+        "busy": 503,
+        "concurrency_limited": 429,
+        "connection_failed": 502,
+        "contract_invalid": 502,
+        "crashed_worker": 500,
+        "duplicate_custom_id": 400,
+        "fetch_blocked": 422,
+        "fetch_failed": 502,
+        "folder_not_allowed": 403,
+        "folder_not_found": 422,
+        "host_not_allowed": 403,
+        "deadline_exceeded": 504,
+        "delivery_not_found": 404,
+        "idempotency_in_flight": 409,
+        "idempotency_mismatch": 422,
+        "image_decode_failed": 422,
+        "image_changed": 409,
+        "image_missing": 422,
+        "image_too_large": 422,
+        "internal_error": 500,
+        "invalid_request": 400,
+        "invalid_url": 500,
+        "item_failed": 409,
+        "item_not_finished": 409,
+        "item_not_found": 404,
+        "job_gone": 410,
+        "job_not_found": 404,
+        "job_state": 409,
+        "manifest_invalid": 422,
+        "key_invalid": 401,
+        "key_missing": 401,
+        "key_not_found": 404,
+        "method_not_allowed": 405,
+        "model_error": 502,
+        "model_not_found": 404,
+        "model_unavailable": 503,
+        "no_images": 422,
+        "not_acceptable": 406,
+        "output_not_allowed": 403,
+        "output_failed": 500,
+        "output_unusable": 422,
+        "not_found": 404,
+        "not_ready": 503,
+        "queue_full": 503,
+        "request_blocked": 422,
+        "request_failed": 502,
+        "rate_limited": 429,
+        "request_too_large": 413,
+        "robot_refused": 400,
+        "scope_missing": 403,
+        "settings_invalid": 500,
+        "source_not_allowed": 403,
+        "source_unreadable": 422,
+        "stack_failed": 500,
+        "stack_running": 500,
+        "store_unavailable": 503,
+        "too_many_images": 413,
+        "unknown_field": 400,
+        "unprocessable": 422,
+        "unknown_model": 422,
+        "unsupported_format": 422,
+        "unsupported_media_type": 415,
+        "upload_storage_full": 503,
+        "url_too_long": 414,
+        "webhook_not_found": 404,
+        "webhook_state": 409,
+        "headers_too_large": 431,
+        "request_timeout": 408,
+        "unsupported_transfer_coding": 501,
+        "expectation_failed": 417,
+        "usage": 500,
+        "wait_too_long": 503,
+    }
+)
+
+_CODE_BY_STATUS = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
+
+_DETAIL_BY_STATUS = {
+    404: "There is nothing at this address: see /openapi.json.",
+    405: "This address does not take that method: see the header Allow.",
+    413: "The body is longer than this address takes.",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class ProblemDocument(BaseModel):
+    """An RFC 9457 problem. Further members are the code's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong, and what to do.")
+    code: str
+    request_id: str
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+
+
+def problem(code: str, detail: str, *, status: int | None = None, retryable: bool = False, **more: object) -> Response:
+    """A problem+json response (RFC 9457); `more` are extension members. A 503 says when to come back."""
+    status = status or STATUS_BY_CODE[code]
+    body = problem_document(code, detail, status, request_id(), retryable=retryable, **more)
+    response = Response(body, status, mimetype=PROBLEM_TYPE)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def problem_document(code: str, detail: str, status: int, request_id: str, *, retryable: bool, **more: object) -> str:
+    """The body of a problem, in ASCII, since a detail may quote what was sent, lone surrogates and all."""
+    document = ProblemDocument(
+        type=f"urn:shelfline:problem:{code}",
+        title=code.replace("_", " ").capitalize(),
+        status=status,
+        detail=mask_keys(detail),
+        code=code,
+        request_id=request_id,
+        retryable=retryable,
+        **more,
+    )
+    return json.dumps(document.model_dump()) + "\n"
+
+
+def register_problems(app: Flask) -> None:
+    """Make every error of an application a problem, Flask's own included."""
+    app.register_error_handler(ShelflineError, _of_project)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _of_project(error: ShelflineError) -> Response:
+    status = STATUS_BY_CODE[error.code]
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _unexpected(error)
+    if status > HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request failed", code=error.code, detail=str(error), cause=str(error.__cause__ or ""))
+    response = problem(error.code, str(error), retryable=error.retryable)
+    if isinstance(error, RetryLaterError):
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, RefusedError):
+        response.headers.extend(error.headers)
+    return response
+
+
+def _of_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    code = _CODE_BY_STATUS.get(
+        status, "invalid_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal_error"
+    )
+    detail = _DETAIL_BY_STATUS.get(status) or error.description or HTTPStatus(status).phrase
+    response = problem(code, detail, status=status)
+    for name, value in error.get_headers():
+        if name.lower() not in {"content-type", "content-length"}:  # 405 carries Allow
+            response.headers.add(name, value)
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    _log.error("request failed", exc_info=error)
+    return problem("internal_error", "The server failed to answer; its log has the request id and the cause.")

@@ -1,0 +1,60 @@
+"""The problems that many routes share, and what the OpenAPI document says of them."""
+
+from __future__ import annotations
+
+from api.access.refusals import (
+    ConcurrencyLimitedError,
+    KeyInvalidError,
+    KeyMissingError,
+    RateLimitedError,
+    ScopeMissingError,
+)
+from api.http.errors import (
+    ExpectationFailedError,
+    HeadersTooLargeError,
+    HostNotAllowedError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+    UnknownFieldError,
+    UnsupportedMediaTypeError,
+    UnsupportedTransferCodingError,
+    UrlTooLongError,
+)
+from api.openapi.responses import problem_list
+from serving.errors import ShelflineError
+from workers.errors import StoreUnavailableError
+
+Problems = tuple[type[ShelflineError], ...]
+
+OF_EVERY_ADDRESS: Problems = (UrlTooLongError,)  # said before any route is looked for, to robots too
+OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError, *OF_EVERY_ADDRESS)
+OF_EVERY_KEY: Problems = (
+    KeyMissingError,
+    KeyInvalidError,
+    ScopeMissingError,
+    RateLimitedError,
+    ConcurrencyLimitedError,
+    StoreUnavailableError,
+)
+OF_EVERY_BODY: Problems = (RequestTooLargeError, UnsupportedMediaTypeError)
+
+OF_ANY_REQUEST: Problems = (
+    NotFoundError,
+    MethodNotAllowedError,
+    RequestTimeoutError,
+    ExpectationFailedError,
+    HeadersTooLargeError,
+    UnsupportedTransferCodingError,
+)
+
+ABOUT = f"""Detects products in shelf photos, in bulk and on demand.
+
+Every error is an RFC 9457 problem (`application/problem+json`) with a `code` to act on, a `detail` to read, the
+`request_id` to ask about, and `retryable`: whether the same request may succeed later. Each operation lists its own;
+any request may be answered with
+
+{problem_list(OF_ANY_REQUEST)}
+- `internal_error` (500): when the server is at fault; its log has the request id and the cause."""

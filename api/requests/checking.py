@@ -1,0 +1,103 @@
+"""What comes with a request, checked by its model: unknown fields and wrong values are named, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from werkzeug.datastructures import Headers, MultiDict
+
+from api.http.errors import InvalidRequestError, UnknownFieldError, UnsupportedMediaTypeError
+from api.requests.json_bodies import read_json
+from api.requests.spool import UploadRequest
+from api.requests.uploads import read_upload
+from workers.settings import Settings
+
+JSON_TYPE = "application/json"
+FORM_TYPE = "multipart/form-data"
+
+FILE_FIELDS = frozenset(("archive", "manifest"))  # that hold one file each, where a form has them
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+_MOST_TOLD = 10  # of what is wrong with a request
+
+
+class Asked(BaseModel):
+    """Base of what a request may carry: nothing that is not declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class NoQuery(Asked):
+    """The query of a route that takes none."""
+
+
+def checked(kind: type[Checked], given: Mapping[str, Any], *, strict: bool) -> Checked:
+    """Check what came; `strict` where the values have types (JSON), else they are text (a form, a query).
+
+    Raises UnknownFieldError, InvalidRequestError, with each wrong field by name.
+    """
+    try:
+        return kind.model_validate(dict(given), strict=strict)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+        unknown = [_where(one["loc"]) for one in wrong if one["type"] == "extra_forbidden"]
+        if unknown:
+            known = ", ".join(sorted(kind.model_fields)) or "no field"
+            raise UnknownFieldError(
+                f"Unknown field {', '.join(unknown[:_MOST_TOLD])}: this request takes {known}."
+            ) from error
+        told = [f"{_where(one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in wrong[:_MOST_TOLD]]
+        more = f"; and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
+        raise InvalidRequestError(f"{'; '.join(told)}{more}.") from error
+
+
+def checked_query(kind: type[Checked], args: MultiDict[str, str]) -> Checked:
+    """The query of a request; raises UnknownFieldError, InvalidRequestError."""
+    for name, values in args.lists():
+        if len(values) > 1:
+            raise InvalidRequestError(f"The parameter {name!r} came more than once.")
+    return checked(kind, args.to_dict(), strict=False)
+
+
+def checked_headers(kind: type[Checked], headers: Headers) -> Checked:
+    """The headers that a model names by its fields' aliases, others aside; raises InvalidRequestError."""
+    named = {one.alias or name for name, one in kind.model_fields.items()}
+    return checked(kind, {name: headers[name] for name in named if name in headers}, strict=False)
+
+
+def checked_body(
+    request: UploadRequest,
+    settings: Settings,
+    *,
+    json: type[BaseModel] | None,
+    form: type[BaseModel] | None,
+    raw: tuple[str, ...] = (),
+) -> dict[str, BaseModel | None]:
+    """The body as `json` or `form`, by its media type; of what a route takes and did not come, None.
+
+    `raw` are media types, or ranges of them (`image/*`). Raises UnsupportedMediaTypeError, and what reading and
+    checking raises.
+    """
+    found: dict[str, BaseModel | None] = {name: None for name, kind in (("json", json), ("form", form)) if kind}
+    if json and request.mimetype == JSON_TYPE:
+        found["json"] = checked(json, read_json(request, settings), strict=True)
+    elif form and request.mimetype == FORM_TYPE:
+        files, fields = read_upload(request, settings, FILE_FIELDS & form.model_fields.keys())
+        found["form"] = checked(form, {**fields, **files}, strict=False)
+    elif any(fnmatchcase(request.mimetype, kind) for kind in raw):
+        request.max_content_length = settings.max_upload_bytes
+    else:
+        kinds = [*((JSON_TYPE,) if json else ()), *((FORM_TYPE,) if form else ()), *raw]
+        raise UnsupportedMediaTypeError(
+            f"The body is {request.mimetype or 'of an unnamed kind'}: send {' or '.join(kinds)}."
+        )
+    return found
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(repr(str(part))[1:-1][:100] for part in location) or "body"

@@ -1,0 +1,128 @@
+"""JSON bodies: read whole, so bounded in bytes, in values and in depth, and only a few large ones at once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+import threading
+from typing import Any, NoReturn
+
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from api.http.errors import InvalidRequestError, RequestTooLargeError
+from api.requests.spool import Spool, UploadRequest
+from workers.settings import Settings
+
+_LARGE_BYTES = 1 << 20
+_LARGE_AT_ONCE = 4  # each may need some 200 MB; the others wait on the disk
+_PIECE_BYTES = 1 << 18
+_VALUES_AN_IMAGE = 16
+_OTHER_VALUES = 10_000
+_EXACT = 2**53
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+_large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+
+
+def read_json(request: UploadRequest, settings: Settings, most_bytes: int | None = None) -> dict[str, Any]:
+    """The object that a request's body is; raises InvalidRequestError, RequestTooLargeError, SpoolFullError.
+
+    A large one keeps others out, until the request is over or calls `let_others_in`. `most_bytes` stands in for the
+    setting.
+    """
+    most = settings.max_json_bytes if most_bytes is None else most_bytes
+    request.max_content_length = most
+    try:
+        body = _read(request)
+    except RequestEntityTooLarge as error:
+        raise RequestTooLargeError(
+            f"A JSON body has at most {most} bytes: upload files as multipart/form-data, "
+            "or make several requests of it."
+        ) from error
+    found = _parsed(body, settings)
+    if not isinstance(found, dict):
+        raise InvalidRequestError("The body must be a JSON object.")
+    return found
+
+
+def _read(request: UploadRequest) -> bytes:
+    """The bytes of the body. What is large is collected on disk first: a slow sender holds no memory."""
+    pieces = iter(lambda: request.stream.read(_PIECE_BYTES), b"")
+    start: list[bytes] = []
+    for piece in pieces:
+        start.append(piece)
+        if sum(map(len, start)) > _LARGE_BYTES:
+            break
+    else:
+        return b"".join(start)
+    spool = Spool()
+    try:
+        for piece in itertools.chain(start, pieces):
+            spool.append(piece)
+        _large.acquire()
+        request.at_close(_large.release)
+        return spool.read(0, spool.size)
+    finally:
+        spool.close()
+
+
+def _parsed(body: bytes, settings: Settings) -> object:
+    # An empty list needs 3 bytes here and 60 in memory, so what is counted is not bytes.
+    if body.count(b"[") + body.count(b"{") + body.count(b",") > (
+        _OTHER_VALUES + _VALUES_AN_IMAGE * settings.max_job_images
+    ):
+        raise RequestTooLargeError("The JSON body has too many values: make several requests of it.")
+    try:
+        text = body.decode()
+        found = strict_json(text)
+        if _SURROGATE.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise _too_deep(settings) from error
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("The body is not JSON: a text has half of a surrogate pair.") from error
+    except ValueError as error:
+        raise InvalidRequestError(f"The body is not JSON: {error}.") from error
+    if _deeper(found, settings.max_json_depth):
+        raise _too_deep(settings)
+    return found
+
+
+def strict_json(text: str) -> object:
+    """JSON as RFC 8259 has it, whose names stand once in an object; raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_number, parse_float=_number, object_pairs_hook=_object_without_doubles)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _number(text: str) -> float:
+    """A number with a point or an exponent: 20.0 is an integer too (JSON Schema), as far as doubles count them."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
+
+
+def _object_without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return found
+
+
+def _deeper(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        inside = [one for one in value.values() if isinstance(one, dict | list)]
+    elif isinstance(value, list):
+        inside = [one for one in value if isinstance(one, dict | list)]
+    else:
+        return False
+    return levels == 0 or any(_deeper(one, levels - 1) for one in inside)
+
+
+def _too_deep(settings: Settings) -> InvalidRequestError:
+    return InvalidRequestError(f"The JSON body is nested deeper than {settings.max_json_depth} levels.")

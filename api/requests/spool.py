@@ -1,0 +1,171 @@
+"""Uploads on their way in: every part of a request in one temporary file; only what is small stays in memory.
+
+Werkzeug's own way is a spooled file a part: 500 kB of memory each, and above that an open file each. A job of some
+thousand photos would exhaust either.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
+
+from flask import Request
+from werkzeug.formparser import FormDataParser
+
+from api.http.errors import SpoolFullError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_PIECE_BYTES = 1 << 18
+_MEMORY_BYTES = 1 << 18  # of a request: 256 threads hold 64 MB at most
+
+
+class Spool:
+    """One temporary file, without a name, that parts are written to one after the other. It begins in memory."""
+
+    def __init__(self) -> None:
+        self._start = bytearray()
+        self._file: io.FileIO | None = None
+        self.size = 0
+
+    def append(self, data: ReadableBuffer) -> int:
+        """Write bytes behind what is there; raises SpoolFullError."""
+        view = memoryview(data).cast("B")
+        if self._file is None and self.size + len(view) <= _MEMORY_BYTES:
+            self._start += view
+        else:
+            if self._file is None:
+                self._file = _temporary_file()
+                _write(self._file, memoryview(self._start))
+                self._start = bytearray()
+            _write(self._file, view)
+        self.size += len(view)
+        return len(view)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from `offset`; moves nothing, so parts can be read in any order."""
+        if self._file is None:
+            return bytes(memoryview(self._start)[offset : offset + count])
+        return os.pread(self._file.fileno(), count, offset)
+
+    def close(self) -> None:
+        """Give the space back."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _temporary_file() -> io.FileIO:
+    try:
+        return tempfile.TemporaryFile(buffering=0)
+    except OSError as error:
+        raise SpoolFullError(f"The API has no temporary folder to write to: {error.strerror}.") from error
+
+
+def _write(file: io.FileIO, data: memoryview) -> None:
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError as error:
+        raise SpoolFullError(f"The API's temporary folder cannot take the upload: {error.strerror}.") from error
+
+
+class SpooledPart(io.RawIOBase):
+    """A part of a spool as a file. It is written whole before the next part begins."""
+
+    def __init__(self, spool: Spool) -> None:
+        super().__init__()
+        self._spool = spool
+        self._start = spool.size
+        self._length = 0
+        self._at = 0
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def writable(self) -> bool:
+        """It can be written, at its end."""
+        return True
+
+    def seekable(self) -> bool:
+        """It can be read again from anywhere."""
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Append bytes; raises SpoolFullError."""
+        written = self._spool.append(data)
+        self._length += written
+        self._at = self._length
+        return written
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill a buffer with what comes next."""
+        view = memoryview(buffer).cast("B")
+        data = self._spool.read(self._start + self._at, min(len(view), self._length - self._at))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a byte of the part."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        self._at = min(max(0, base + offset), self._length)
+        return self._at
+
+    def tell(self) -> int:
+        """The byte of the part that comes next."""
+        return self._at
+
+
+class UploadRequest(Request):
+    """A request whose uploads go into one spool, and whose broken uploads are errors instead of empty forms."""
+
+    _spool: Spool | None = None
+    _at_close: Callable[[], None] | None = None
+
+    def at_close(self, action: Callable[[], None]) -> None:
+        """Do something when the request is over, however it ended."""
+        self._at_close = action
+
+    def let_others_in(self) -> None:
+        """What the request held that others wait for is given back before it is over."""
+        if self._at_close is not None:
+            self._at_close()
+            self._at_close = None
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,  # noqa: ARG002  werkzeug's signature
+        content_type: str | None,  # noqa: ARG002
+        filename: str | None = None,  # noqa: ARG002
+        content_length: int | None = None,  # noqa: ARG002
+    ) -> IO[bytes]:
+        if self._spool is None:
+            self._spool = Spool()
+        return cast("IO[bytes]", SpooledPart(self._spool))
+
+    def spooled_body(self) -> BinaryIO:
+        """The body, whatever it is, as a file in the spool; raises SpoolFullError, RequestEntityTooLarge."""
+        self._spool = Spool()
+        body = SpooledPart(self._spool)
+        shutil.copyfileobj(self.stream, body, _PIECE_BYTES)
+        body.seek(0)
+        return cast("BinaryIO", body)
+
+    def make_form_data_parser(self) -> FormDataParser:
+        """A parser that raises ValueError where a body is broken."""
+        parser = super().make_form_data_parser()
+        parser.silent = False
+        return parser
+
+    def close(self) -> None:
+        """Give the spool's space back, however the request ended."""
+        super().close()
+        self.let_others_in()
+        if self._spool is not None:
+            self._spool.close()

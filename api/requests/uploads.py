@@ -1,0 +1,87 @@
+"""A multipart upload as the files and fields of a job."""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO, cast
+
+from flask import Request
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from api.http.errors import InvalidRequestError, RequestTooLargeError, UnknownFieldError
+from workers.errors import NoImagesError, TooManyImagesError
+from workers.settings import Settings
+
+IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
+LIST_FIELDS = ("output_formats",)  # which may be one part with commas, or a part each
+OTHER_PARTS = 64  # form fields beside the images
+
+MAX_NAME_CHARS = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+Upload = tuple[str, BinaryIO]
+
+
+def read_upload(
+    request: Request, settings: Settings, single: frozenset[str] = frozenset()
+) -> tuple[dict[str, list[Upload]], dict[str, str]]:
+    """The files of a multipart request by field, (name, content) each in the order they came, and the other fields.
+
+    Files are taken in the field `images`, which has other names too, and in those of `single`.
+
+    Raises InvalidRequestError, UnknownFieldError, NoImagesError, RequestTooLargeError, TooManyImagesError.
+    """
+    most = settings.max_job_images
+    request.max_content_length = settings.max_upload_bytes
+    try:
+        form, files = request.form, request.files
+    except RequestEntityTooLarge as error:
+        if request.content_length is not None and request.content_length > settings.max_upload_bytes:
+            raise RequestTooLargeError(
+                f"An upload has at most {settings.max_upload_bytes} bytes: make several jobs of it."
+            ) from error
+        raise TooManyImagesError(
+            f"The request has more than {most} files, more than {settings.max_upload_bytes} bytes, or an option that "
+            "is too long: make several jobs of it."
+        ) from error
+    except ValueError as error:
+        raise InvalidRequestError(f"The multipart body is broken: {error}.") from error
+    return _files(files, single, most), _fields(form)
+
+
+def _files(files: MultiDict[str, FileStorage], single: frozenset[str], most: int) -> dict[str, list[Upload]]:
+    for name in files:
+        if name not in IMAGE_FIELDS and name not in single:
+            others = "".join(f", or in {one}" for one in sorted(single))
+            raise UnknownFieldError(f"Unknown file field {name!r}: send the files in the field `images`{others}.")
+    # A browser sends one empty part without a name where no file was chosen.
+    sent = [(name, part) for name, part in files.items(multi=True) if part.filename or part.stream.read(1)]
+    if not sent:
+        raise NoImagesError("No image came with the request: send at least one, in the field `images`.")
+    if len(sent) > most:
+        raise TooManyImagesError(f"The request has {len(sent)} files, a job takes {most}: make several jobs of it.")
+    found: dict[str, list[Upload]] = {}
+    for number, (name, part) in enumerate(sent, 1):
+        upload = (_checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
+        found.setdefault("images" if name in IMAGE_FIELDS else name, []).append(upload)
+    return found
+
+
+def _fields(form: MultiDict[str, str]) -> dict[str, str]:
+    for name, values in form.lists():
+        if name in IMAGE_FIELDS:
+            raise InvalidRequestError(f"A part {name!r} has no filename: without one it is not taken for a file.")
+        if len(values) > 1 and name not in LIST_FIELDS:
+            raise InvalidRequestError(f"The field {name!r} came more than once.")
+    return {name: ",".join(values) for name, values in form.lists()}
+
+
+def _checked_name(name: str, number: int) -> str:
+    if not name:
+        raise InvalidRequestError(f"File {number} has no filename: give each part one.")
+    if len(name) > MAX_NAME_CHARS:
+        raise InvalidRequestError(f"The name of file {number} is longer than {MAX_NAME_CHARS} characters.")
+    if _CONTROL.search(name):
+        raise InvalidRequestError(f"The name of file {number} has control characters: {name!r}.")
+    return name

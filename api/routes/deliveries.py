@@ -1,0 +1,124 @@
+"""The routes of deliveries: what became of a job's webhooks, and once more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from api.access.caller import own_job
+from api.http.answers import answer
+from api.openapi.declaration import Api
+from api.openapi.responses import Answer, document_answer
+from api.schema.webhook_documents import AttemptDocument
+from workers.errors import (
+    DeliveryNotFoundError,
+    JobGoneError,
+    JobNotFoundError,
+    StoreUnavailableError,
+    WebhookStateError,
+)
+from workers.jobs.document import Document, Timestamp, rfc3339
+from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
+from workers.webhooks.deliveries import SentEvent, ToldHook, unknown_delivery
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+
+class DeliveryDocument(Document):
+    """One event to one webhook of the job."""
+
+    id: str = Field(description="The `webhook-id`, the same in every attempt.")
+    object: Literal["delivery"] = "delivery"
+    webhook: int = Field(description="Which of the job's webhooks.")
+    event: Event
+    state: Literal["delivered", "waiting", "failed"]
+    next_attempt_at: Timestamp | None
+    attempts: list[AttemptDocument] = Field(description="The newest first; only the last 200 of a job are kept.")
+
+
+class JobWebhookDocument(Document):
+    """One webhook of the job: its own, without an `id`, or one that is registered."""
+
+    id: str | None
+    url: str = Field(description="Without its query.")
+    events: list[Event]
+    format: WebhookFormat
+    delivered: int
+    failed: int = Field(description="Events that were given up after their last attempt.")
+    ended: bool = Field(description="Whether nothing more will be sent.")
+    reason: str | None = Field(description="Why it is told no more before it was told everything.")
+
+
+class DeliveriesDocument(Document):
+    """The webhooks of a job, and the events that were tried last, the newest first."""
+
+    object: Literal["list"] = "list"
+    webhooks: list[JobWebhookDocument]
+    data: list[DeliveryDocument]
+
+
+def delivery_routes(backend: Backend, api: Api) -> Blueprint:
+    """The routes of deliveries."""
+    routes = Blueprint("deliveries", __name__, url_prefix="/v1")
+
+    @routes.get("/jobs/<job_id>/deliveries")
+    @api.describe(
+        document_answer(DeliveriesDocument, headers=("ETag",)),
+        Answer(status=304),
+        tag="deliveries",
+        problems=(JobNotFoundError, JobGoneError, StoreUnavailableError),
+    )
+    def listed(job_id: str) -> Response:
+        """Show what became of a job's webhooks: each attempt with its status, its duration, what was answered."""
+        job = own_job(backend, job_id)
+        return answer(
+            DeliveriesDocument(
+                webhooks=[_hook(one) for one in backend.deliveries.hooks(job)],
+                data=[_event(one) for one in backend.deliveries.events(job)],
+            )
+        )
+
+    @routes.post("/deliveries/<delivery_id>/redeliver")
+    @api.describe(
+        Answer(status=202), tag="deliveries", problems=(DeliveryNotFoundError, WebhookStateError, StoreUnavailableError)
+    )
+    def redeliver(delivery_id: str) -> Response:
+        """Deliver an event once more, now, with a new schedule of attempts; its job is kept until that ends."""
+        delivery = DeliveryId.parse(delivery_id)
+        if delivery is None:
+            raise unknown_delivery(delivery_id)
+        try:
+            own_job(backend, delivery.job)
+        except (JobNotFoundError, JobGoneError) as error:
+            raise unknown_delivery(delivery_id) from error
+        backend.deliveries.again(delivery)
+        return Response(status=202)
+
+    return routes
+
+
+def _hook(one: ToldHook) -> JobWebhookDocument:
+    return JobWebhookDocument(
+        id=one.endpoint or None,
+        url=one.webhook.url.partition("?")[0],
+        events=list(one.webhook.events),
+        format=one.webhook.format,
+        delivered=one.delivered,
+        failed=one.failed,
+        ended=one.ended,
+        reason=one.dropped or None,
+    )
+
+
+def _event(one: SentEvent) -> DeliveryDocument:
+    return DeliveryDocument(
+        id=one.id,
+        webhook=one.hook,
+        event=one.event,
+        state=one.state,
+        next_attempt_at=rfc3339(one.next_attempt_at),
+        attempts=[AttemptDocument.of(attempt) for attempt in one.attempts],
+    )

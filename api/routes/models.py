@@ -1,0 +1,90 @@
+"""The routes of models: what is served, in which versions, and what it finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from api.http.errors import ModelNotFoundError
+from api.openapi.declaration import Api
+from api.openapi.responses import document_answer
+from serving.contract import Contract
+from workers.errors import StoreUnavailableError
+from workers.jobs.document import Document
+from workers.settings import Settings
+from workers.store.catalog import Published
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+
+class VersionDocument(Document):
+    """A version on the model server."""
+
+    version: int
+    state: str = Field(description="START, LOADING, AVAILABLE, UNLOADING or END.")
+    error: str
+
+
+class ModelDocument(Document):
+    """A model as workers last found it; `contract` is that of the version that answers now."""
+
+    id: str
+    object: Literal["model"] = "model"
+    default: bool = Field(description="Whether jobs that name no model use it.")
+    state: Literal["available", "unavailable"]
+    error: str | None
+    version: int | None
+    versions: list[VersionDocument] = Field(description="All that the server tells of, newest first.")
+    contract: Contract | None
+
+
+class ModelsDocument(Document):
+    """The models that jobs may ask for, the default one first."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelDocument]
+
+
+def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
+    """The routes below /v1/models. What they tell is what workers last found, at most a minute ago."""
+    routes = Blueprint("models", __name__, url_prefix="/v1/models")
+
+    def document(model: str) -> ModelDocument:
+        return model_document(model, backend.catalog.look_up(model), default=model == settings.model)
+
+    @routes.get("")
+    @api.describe(document_answer(ModelsDocument), tag="models", problems=(StoreUnavailableError,))
+    def listed() -> Response:
+        """List the models that jobs may ask for."""
+        return _json(ModelsDocument(data=[document(model) for model in settings.served_models]))
+
+    @routes.get("/<model>")
+    @api.describe(document_answer(ModelDocument), tag="models", problems=(ModelNotFoundError, StoreUnavailableError))
+    def show(model: str) -> Response:
+        """Show a model: its state, its versions, its labels."""
+        if model not in settings.served_models:
+            raise ModelNotFoundError(f"There is no model {model!r} here: see /v1/models.")
+        return _json(document(model))
+
+    return routes
+
+
+def model_document(model: str, published: Published | None, *, default: bool) -> ModelDocument:
+    """A model as the API shows it."""
+    found = published or Published(model, "No worker has looked for the model lately.")
+    return ModelDocument(
+        id=model,
+        default=default,
+        state="available" if found.available else "unavailable",
+        error=found.error or None,
+        version=found.version,
+        versions=[VersionDocument(version=one.version, state=one.state, error=one.error) for one in found.versions],
+        contract=Contract.from_json(found.contract) if found.contract else None,
+    )
+
+
+def _json(document: Document) -> Response:
+    return Response(document.to_json(), mimetype="application/json")

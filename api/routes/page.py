@@ -1,0 +1,63 @@
+"""The web page: `GET /` and the files it is made of, from memory. It uses the API as any other caller does."""
+
+from __future__ import annotations
+
+import hashlib
+from http import HTTPStatus
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from flask import Blueprint, Response, abort, request
+
+from api.http.security_headers import page_policy
+
+_FOLDER: Final = Path(__file__).resolve().parents[1] / "page"
+_TYPES: Final = MappingProxyType(
+    {
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript; charset=utf-8",
+        ".css": "text/css; charset=utf-8",
+        ".svg": "image/svg+xml",
+    }
+)
+# Names of files and labels are other people's: no script may make markup of text either.
+_HEADERS: Final = MappingProxyType(
+    {
+        "Content-Security-Policy": f"{page_policy()}; require-trusted-types-for 'script'; trusted-types 'none'",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+)
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+
+def page_routes() -> Blueprint:
+    """The routes `/` and `/page/<version>/<name>`; the version is made of the files' contents.
+
+    So the files are kept by browsers for ever, and the page itself is asked for each time, mostly for a 304.
+    """
+    routes = Blueprint("pages", __name__)
+    files = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
+    version = hashlib.sha256(b"\0".join(part for item in files.items() for part in (item[0].encode(), item[1])))
+    current = version.hexdigest()[:16]
+    index = files.pop("index.html").replace(b"{version}", current.encode())
+
+    @routes.get("/")
+    def show() -> Response:
+        return _answer(index, ".html", "no-cache")
+
+    @routes.get("/page/<version>/<name>")
+    def file(version: str, name: str) -> Response:
+        if name not in files:
+            abort(HTTPStatus.NOT_FOUND, f"The page has no file {name!r}.")
+        # While servers of two versions run side by side, a page of the one may ask the other for its files.
+        return _answer(files[name], Path(name).suffix, _FOR_EVER if version == current else "no-cache")
+
+    return routes
+
+
+def _answer(content: bytes, suffix: str, caching: str) -> Response:
+    response = Response(content, content_type=_TYPES[suffix], headers=dict(_HEADERS))
+    response.headers["Cache-Control"] = caching
+    response.add_etag()
+    return response.make_conditional(request)  # type: ignore[return-value]  # it returns itself

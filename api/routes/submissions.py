@@ -1,0 +1,146 @@
+"""The route that takes jobs, in all their forms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from flask import Blueprint, Response, request
+
+from api.access.caller import terms_of_caller
+from api.http.answers import accepted
+from api.http.errors import SpoolFullError, UnprocessableError
+from api.http.waiting import WaitingRoom, asked_wait
+from api.openapi.common_problems import Problems
+from api.openapi.declaration import Api
+from api.openapi.responses import document_answer
+from api.requests.spool import UploadRequest
+from api.schema.submission import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
+from workers.errors import (
+    ArchiveError,
+    ArchiveTooLargeError,
+    DuplicateIdError,
+    FolderNotAllowedError,
+    FolderNotFoundError,
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
+    JobGoneError,
+    ManifestError,
+    NoImagesError,
+    OutputNotAllowedError,
+    OutputUnusableError,
+    QueueFullError,
+    SourceNotAllowedError,
+    SourceUnreadableError,
+    StoreUnavailableError,
+    TooManyImagesError,
+    UnknownModelError,
+)
+from workers.jobs.document import JobDocument
+from workers.jobs.job import Job
+from workers.jobs.options import JobOptions
+from workers.jobs.submission import Terms
+from workers.settings import Settings
+from workers.sources.intake import Intake
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+OF_A_SUBMISSION: Problems = (
+    ArchiveError,
+    ArchiveTooLargeError,
+    DuplicateIdError,
+    FolderNotAllowedError,
+    FolderNotFoundError,
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
+    JobGoneError,
+    ManifestError,
+    NoImagesError,
+    OutputNotAllowedError,
+    OutputUnusableError,
+    QueueFullError,
+    SourceNotAllowedError,
+    SourceUnreadableError,
+    SpoolFullError,
+    StoreUnavailableError,
+    TooManyImagesError,
+    UnknownModelError,
+    UnprocessableError,
+)
+_HEADERS = ("Location", "Preference-Applied", "Retry-After")
+
+
+def submission_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
+    """The route POST /v1/jobs."""
+    routes = Blueprint("submissions", __name__, url_prefix="/v1/jobs")
+
+    @routes.post("")
+    @api.describe(
+        document_answer(JobDocument, headers=_HEADERS),
+        document_answer(JobDocument, 202, headers=_HEADERS),
+        tag="jobs",
+        query=ArchiveQuery,
+        headers=JobHeaders,
+        json=JsonJob,
+        form=UploadJob,
+        raw=ZIP_TYPES,
+        problems=OF_A_SUBMISSION,
+    )
+    def submit(query: ArchiveQuery, headers: JobHeaders, json: JsonJob | None, form: UploadJob | None) -> Response:
+        """Submit a job.
+
+        The images are uploaded as multipart/form-data or as a zip archive, or the server is told where they are. A
+        folder, a source or a manifest of the server's is accepted at once and listed then: until that is done the job
+        is `enumerating`, and its total null; where it cannot be listed it fails, and its `error` says why. The
+        options stand in the body; of an archive that is the body itself, in the query and in headers. The answer is 200
+        only where `Prefer: wait=` asked for the end, and the job ended in time.
+        """
+        told = json or form
+        if told and (query.model_fields_set or headers.model_fields_set & {"metadata", "webhook"}):
+            raise UnprocessableError(
+                "Options in the query and in headers are for a zip archive as the body: put them into the body."
+            )
+        asked, more = told or query, told or headers
+        options = asked.job_options(settings.model)
+        webhook = more.webhook.webhook if more.webhook else None
+        output = asked.output(settings.max_annotated)
+        terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook, output)
+        if json:
+            job = _submit_named(backend.intake, json, options, terms)
+        elif form:
+            job = _submit_uploaded(backend.intake, form, options, terms)
+        else:
+            job = backend.intake.submit_archive(cast("UploadRequest", request).spooled_body(), options, terms)
+        return _waited_for(job, headers.prefer)
+
+    def _waited_for(job: Job, prefer: str) -> Response:
+        asked, _ = asked_wait(None, prefer)
+        with room.place(min(asked, settings.max_wait_seconds)) as seconds:
+            found = backend.store.wait(job.id, seconds) if seconds else job
+        response = accepted(backend, found)
+        if seconds and seconds == asked:
+            response.headers["Preference-Applied"] = f"wait={asked:.0f}"
+        if seconds and found.state.terminal:
+            response.status_code = 200
+            del response.headers["Retry-After"]
+        return response
+
+    return routes
+
+
+def _submit_named(intake: Intake, asked: JsonJob, options: JobOptions, terms: Terms) -> Job:
+    if asked.folder is not None:
+        return intake.submit_folder(asked.folder, options, terms, asked.selection)
+    if asked.source is not None:
+        return intake.submit_location(asked.source, options, terms, asked.selection)
+    if asked.manifest is not None:
+        return intake.submit_manifest_at(asked.manifest, options, terms, asked.selection)
+    return intake.submit_items([one.item for one in asked.items or ()], options, terms)
+
+
+def _submit_uploaded(intake: Intake, asked: UploadJob, options: JobOptions, terms: Terms) -> Job:
+    if asked.archive:
+        return intake.submit_archive(asked.archive[0][1], options, terms)
+    if asked.manifest:
+        return intake.submit_manifest(asked.manifest[0][1], options, terms)
+    return intake.submit_files(asked.images or (), options, terms)

@@ -1,0 +1,175 @@
+"""The routes of registered webhooks: endpoints that are told of every job of their owner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, url_for
+from pydantic import Field, SecretStr, model_validator
+
+from api.access.caller import caller
+from api.http.answers import answer
+from api.openapi.common_problems import Problems
+from api.openapi.declaration import Api
+from api.openapi.responses import Answer, document_answer
+from api.requests.checking import Asked
+from api.schema.webhook_documents import (
+    AttemptDocument,
+    TestDocument,
+    WebhookDetails,
+    WebhookDocument,
+    WebhooksDocument,
+)
+from api.schema.webhook_request import SIGNING, WebhookFields
+from workers.errors import StoreUnavailableError, WebhookNotFoundError, WebhookStateError
+from workers.jobs.document import rfc3339
+from workers.jobs.webhook import checked_secret, new_secret
+from workers.webhooks.endpoints import Endpoint, unknown_webhook
+
+if TYPE_CHECKING:
+    from workers.backend import Backend
+
+_PROBLEMS: Problems = (WebhookNotFoundError, StoreUnavailableError)
+_DAY = 86400.0
+
+
+class ChangedWebhook(WebhookFields):
+    """What an endpoint is from now on; it keeps its secret, which has a route of its own."""
+
+    secret: None = Field(default=None, exclude=True, description="Not here: see rotate.")
+
+
+class Rotation(Asked):
+    """A new secret for an endpoint."""
+
+    secret: SecretStr | None = Field(
+        default=None,
+        description="`whsec_` and base64 of 24 to 64 bytes; null has one made.",
+        json_schema_extra={"pattern": SIGNING},
+    )
+    keep_old_seconds: float = Field(
+        default=_DAY, ge=0, le=30 * _DAY, description="For so long what is sent is signed with the old one too."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Rotation:
+        if self.secret is not None:
+            checked_secret(self.secret.get_secret_value())
+        return self
+
+
+_ONE = document_answer(WebhookDocument)
+
+
+def webhook_routes(backend: Backend, api: Api) -> Blueprint:
+    """The routes below /v1/webhooks."""
+    routes = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
+    endpoints = backend.endpoints
+
+    @routes.post("")
+    @api.describe(
+        document_answer(WebhookDocument, 201, headers=("Location",)),
+        tag="webhooks",
+        json=WebhookFields,
+        problems=(WebhookStateError, StoreUnavailableError),
+    )
+    def create(json: WebhookFields) -> Response:
+        """Register an endpoint that is told of your jobs from now on. The answer has its secret, this once."""
+        secret = json.webhook.secret or new_secret()
+        made = endpoints.create(caller().owner, json.webhook.signed_with(secret))
+        response = answer(_document(made, secret), 201)
+        response.headers["Location"] = url_for("webhooks.show", webhook_id=made.id, _external=True)
+        return response
+
+    @routes.get("")
+    @api.describe(
+        document_answer(WebhooksDocument, headers=("ETag",)),
+        Answer(status=304),
+        tag="webhooks",
+        problems=(StoreUnavailableError,),
+    )
+    def listed() -> Response:
+        """List your endpoints."""
+        found = endpoints.all(None if caller().sees_all else caller().owner)
+        return answer(WebhooksDocument(data=[_document(one) for one in found]))
+
+    @routes.get("/<webhook_id>")
+    @api.describe(
+        document_answer(WebhookDetails, headers=("ETag",)), Answer(status=304), tag="webhooks", problems=_PROBLEMS
+    )
+    def show(webhook_id: str) -> Response:
+        """Show an endpoint, and what came of the last attempts to tell it something."""
+        found = _own(backend, webhook_id)
+        attempts = [AttemptDocument.of(one) for one in endpoints.attempts(found.id)]
+        return answer(WebhookDetails(**_document(found).model_dump(), attempts=attempts))
+
+    @routes.put("/<webhook_id>")
+    @api.describe(_ONE, tag="webhooks", json=ChangedWebhook, problems=_PROBLEMS)
+    def update(webhook_id: str, json: ChangedWebhook) -> Response:
+        """Change an endpoint: what waits goes to the new URL; the events are those of jobs that come from now on."""
+        return answer(_document(endpoints.update(_own(backend, webhook_id).id, json.webhook)))
+
+    @routes.delete("/<webhook_id>")
+    @api.describe(Answer(status=204), tag="webhooks", problems=_PROBLEMS)
+    def delete(webhook_id: str) -> Response:
+        """Delete an endpoint; what waits for it is given up."""
+        endpoints.delete(_own(backend, webhook_id).id)
+        return Response(status=204)
+
+    _add_changes(routes, backend, api)
+    return routes
+
+
+def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
+    endpoints = backend.endpoints
+
+    @routes.post("/<webhook_id>/rotate")
+    @api.describe(_ONE, tag="webhooks", json=Rotation, problems=_PROBLEMS)
+    def rotate(webhook_id: str, json: Rotation) -> Response:
+        """Give an endpoint a new secret, which the answer has, this once. For a while the old one is good too."""
+        secret = json.secret.get_secret_value() if json.secret else new_secret()
+        found = endpoints.rotate(_own(backend, webhook_id).id, secret, json.keep_old_seconds)
+        return answer(_document(found, secret))
+
+    @routes.post("/<webhook_id>/test")
+    @api.describe(document_answer(TestDocument, 202), tag="webhooks", problems=_PROBLEMS)
+    def test(webhook_id: str) -> Response:
+        """Send an endpoint an event that tells of nothing, enabled or not."""
+        return answer(TestDocument(delivery=endpoints.test(_own(backend, webhook_id).id)), 202)
+
+    @routes.post("/<webhook_id>/enable")
+    @api.describe(_ONE, tag="webhooks", problems=_PROBLEMS)
+    def enable(webhook_id: str) -> Response:
+        """Have an endpoint told of jobs again that come from now on."""
+        return answer(_document(endpoints.enable(_own(backend, webhook_id).id)))
+
+    @routes.post("/<webhook_id>/disable")
+    @api.describe(_ONE, tag="webhooks", problems=_PROBLEMS)
+    def disable(webhook_id: str) -> Response:
+        """Tell an endpoint nothing more; what waits for it is given up."""
+        return answer(_document(endpoints.disable(_own(backend, webhook_id).id)))
+
+
+def _own(backend: Backend, webhook_id: str) -> Endpoint:
+    """An endpoint of the caller's; raises WebhookNotFoundError, in the same words for another's."""
+    found = backend.endpoints.get(webhook_id)
+    if not caller().sees(found.owner):
+        raise unknown_webhook(webhook_id)
+    return found
+
+
+def _document(found: Endpoint, secret: str | None = None) -> WebhookDocument:
+    return WebhookDocument(
+        id=found.id,
+        url=found.url,
+        events=list(found.events),
+        format=found.format,
+        state="enabled" if found.enabled else "disabled",
+        reason=found.reason or None,
+        created_at=rfc3339(found.created_at),
+        disabled_at=rfc3339(found.disabled_at),
+        failing_since=rfc3339(found.failing_since),
+        delivered_at=rfc3339(found.delivered_at),
+        old_secret_until=rfc3339(found.old_secret_until),
+        secret=secret,
+    )

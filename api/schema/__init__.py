@@ -1,0 +1,1 @@
+"""The documents that requests and responses carry."""
