@@ -61,8 +61,8 @@ requirements: .venv/.installed-dev ## Pin what the requirements*.in ask for
 	@$(PIN) -c requirements-full.txt requirements.in -o requirements.txt
 	@$(PIN) requirements-dev.in -o requirements-dev.txt
 
-protos: .venv/.installed-dev ## Write serving/protos.binpb from the installed tensorflow-serving-api
-	@$(PY) -m serving.make_protos
+protos: .venv/.installed-dev ## Write serving/wire/protos.binpb from the installed tensorflow-serving-api
+	@$(PY) -m serving.wire.make_protos
 
 openapi: .venv/.installed-dev ## Write docs/openapi.json from the routes
 	@$(PY) -m api.commands.make_openapi

@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from exporter.suppression import Limits, suppress
-from serving.decode import candidates
+from serving.boxes.decode import candidates
 from serving.description import Description
 
 
 class TfArrays:
-    """The operations of `serving.decode.Arrays` in TensorFlow."""
+    """The operations of `serving.boxes.decode.Arrays` in TensorFlow."""
 
     def exp(self, x: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
         """Of each element."""

@@ -15,7 +15,7 @@ from exporter.origin import Origin
 from exporter.savedmodel_export import load_savedmodel, savedmodel_digest
 from exporter.ssd300_export import load_ssd300
 from exporter.stored_weights import digest
-from serving.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import NumpyArrays, decode, prepare
 
 if TYPE_CHECKING:
     from exporter.wrapping import RawModel

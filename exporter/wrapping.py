@@ -16,7 +16,7 @@ from exporter.frozen import write_frozen
 from exporter.origin import Origin
 from exporter.publication import publish_model
 from exporter.signatures import Signature, describe_signature
-from serving.decode import prepare
+from serving.boxes.decode import prepare
 from serving.description import Description
 from serving.errors import RowsRejectedError
 

@@ -12,22 +12,21 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from serving.answers import DETECT_OUTPUTS, parse_response, to_contract, to_detections
-from serving.contract import Contract
-from serving.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.detections import Detections
+from serving.contract import Contract, VersionStatus
 from serving.description import Description
-from serving.detections import Detections
 from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
-from serving.life import VersionStatus
-from serving.protos import (
+from serving.wire.protos import (
     MODEL_SERVICE,
     PREDICTION_SERVICE,
     GetModelStatusRequest,
     GetModelStatusResponse,
     ModelVersionStatus,
 )
-from serving.status import translate
-from serving.tensors import encode_request
+from serving.wire.responses import DETECT_OUTPUTS, parse_response, to_contract, to_detections
+from serving.wire.status import translate
+from serving.wire.tensors import encode_request
 
 _PREDICT: Final = f"/{PREDICTION_SERVICE}/Predict"
 _STATUS: Final = f"/{MODEL_SERVICE}/GetModelStatus"
@@ -67,7 +66,7 @@ class ModelClient:
 
     The connection is opened by the first call, so a client may be made before a fork and used after it. Every call
     waits at most `timeout` seconds; `on_error` is told the name of the gRPC status of one that fails. Errors are those
-    of `serving.errors`, assigned in `serving.status`.
+    of `serving.errors`, assigned in `serving.wire.status`.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -75,3 +76,12 @@ class Contract(_Frozen):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "contract"
             raise ContractError(f"The model's contract is not valid: {where}: {first['msg']}") from error
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """One version: START, LOADING, AVAILABLE, UNLOADING or END; `error` is empty if all is well."""
+
+    version: int
+    state: str
+    error: str

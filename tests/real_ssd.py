@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.detections import Detections
 from serving.description import Description
-from serving.detections import Detections
 from tests.support import do_without
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -57,7 +57,7 @@ class InProcess:
     """The real SSD in this process, preprocessed and decoded as its description says."""
 
     def __init__(self, description: Description) -> None:
-        from serving.server.loader import LoadedModel
+        from serving.server.loading.saved_model import LoadedModel
 
         self.description = description
         self._model = LoadedModel(MODEL / "1")

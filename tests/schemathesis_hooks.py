@@ -11,7 +11,7 @@ from typing import Any
 import schemathesis
 from schemathesis import GenerationMode
 
-from serving.tiles import MOST_TILES
+from serving.boxes.tiles import MOST_TILES
 
 COURSE, ROBOT = "POST /api/v1/prediction/commodity", "POST /api/v3/prediction/commodity"
 HELPED = {"POST /v1/jobs", "POST /v1/detect", "POST /v1/webhooks", "PUT /v1/webhooks/{webhook_id}", COURSE, ROBOT}

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.contract import Contract
-from serving.protos import (
+from serving.wire.protos import (
     MODEL_SERVICE,
     PREDICTION_SERVICE,
     GetModelStatusResponse,
     PredictRequest,
     PredictResponse,
 )
-from serving.tensors import decode, encode_response
+from serving.wire.tensors import decode, encode_response
 from tests.models import tiny_contract
 from tests.support import free_port
 

@@ -19,9 +19,9 @@ import yaml
 from compose_spec import PyCompose
 
 from api.commands.stack.plan import read_procfile
-from serving.server import allocator
-from serving.server.batch_settings import read_batch_settings
+from serving.server.batching.settings import read_batch_settings
 from serving.server.flags import parse
+from serving.server.loading import allocator
 from workers.io.embedded_redis import server_command
 from workers.settings import Settings
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from serving.tiles import checked_tiles
+from serving.boxes.tiles import checked_tiles
 from workers.jobs.options import JobOptions
 from workers.settings_checks import Name, checked_rate
 

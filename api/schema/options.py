@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from api.requests.checking import Asked
-from serving.tiles import MOST_TILES, checked_tiles
+from serving.boxes.tiles import MOST_TILES, checked_tiles
 from workers.jobs.options import JobOptions
 
 TILES = "^(off|auto|[1-9][0-9]?x[1-9][0-9]?)$"

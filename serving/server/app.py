@@ -12,20 +12,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn
 
-from serving.server import allocator
-from serving.server.batching import BatchScheduler
+from serving.server.batching.scheduler import BatchScheduler
 from serving.server.calls import Calls
 from serving.server.errors import SetupError, StatusError
-from serving.server.first_load import wait_for_models
 from serving.server.flags import Flags, parse
 from serving.server.front import Front
-from serving.server.lifecycle import Lifecycle
-from serving.server.loading import VersionLoader
+from serving.server.loading import allocator
+from serving.server.loading.version_loader import VersionLoader
 from serving.server.metrics import NoMetrics, PrometheusMetrics
-from serving.server.model_config import read_model_config
-from serving.server.models import Models
 from serving.server.settings_files import Setup, read_setup
 from serving.server.stop import Stop
+from serving.server.versions.first_load import wait_for_models
+from serving.server.versions.lifecycle import Lifecycle
+from serving.server.versions.model_config import read_model_config
+from serving.server.versions.models import Models
 
 _log = logging.getLogger(__name__)
 

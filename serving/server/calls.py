@@ -11,7 +11,7 @@ import grpc
 
 from serving.server.errors import StatusError
 from serving.server.metrics import Metrics
-from serving.server.models import Models
+from serving.server.versions.models import Models
 
 _log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any
 from serving.server.calls import Calls
 from serving.server.errors import SetupError
 from serving.server.flags import Flags
-from serving.server.health import add_health
 from serving.server.metrics import PrometheusMetrics
-from serving.server.model_service import ModelService
-from serving.server.models import Models
-from serving.server.prediction import PredictionService
-from serving.server.services import default_threads, make_server
+from serving.server.rpc.health import add_health
+from serving.server.rpc.model_service import ModelService
+from serving.server.rpc.prediction import PredictionService
+from serving.server.rpc.services import default_threads, make_server
+from serving.server.versions.models import Models
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class Front:
         stopped.wait(seconds + 0.5)
 
     def _open_rest(self, rest_socket: socket.socket) -> None:
-        from serving.server.http import HttpServer  # noqa: PLC0415 - only where there is a REST API
-        from serving.server.rest import RestApi  # noqa: PLC0415 - likewise
+        from serving.server.rest.http_server import HttpServer  # noqa: PLC0415 - only where there is a REST API
+        from serving.server.rest.rest import RestApi  # noqa: PLC0415 - likewise
 
         flags = self._flags
         threads = flags.rest_api_num_threads or 4 * (os.cpu_count() or 1)

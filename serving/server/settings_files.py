@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from serving.protos import MonitoringConfig
-from serving.server.batch_settings import BatchSettings, read_batch_settings
+from serving.server.batching.settings import BatchSettings, read_batch_settings
 from serving.server.errors import SetupError, StatusError
 from serving.server.flags import Flags
-from serving.server.model_config import ModelConfig, read_model_config
 from serving.server.text_files import read_text_message
+from serving.server.versions.model_config import ModelConfig, read_model_config
+from serving.wire.protos import MonitoringConfig
 
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from serving.protos import ProtoMessage
 from serving.server.errors import SetupError
+from serving.wire.protos import ProtoMessage
 
 
 def read_text_message(message: ProtoMessage, path: Path) -> ProtoMessage:

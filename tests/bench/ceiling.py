@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.answers import DETECT_OUTPUTS, to_contract
 from serving.contract import Contract
-from serving.server import allocator
+from serving.server.loading import allocator
+from serving.wire.responses import DETECT_OUTPUTS, to_contract
 from workers.sources.decoding import Prepared, prepare
 
 _THREADS = 2
@@ -52,7 +52,7 @@ def images_per_second(model: object, contract: Contract, photos: Sequence[Path],
 def main() -> None:
     """Load the model, then answer."""
     allocator.tune()
-    from serving.server.loader import LoadedModel
+    from serving.server.loading.saved_model import LoadedModel
 
     model = LoadedModel(Path(sys.argv[1]))
     describe = model.signatures["describe"]

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.answers import DETECT_OUTPUTS, to_contract
+from serving.boxes.preprocess import resize_to_input
 from serving.contract import Contract
-from serving.preprocess import resize_to_input
-from serving.server import allocator
+from serving.server.loading import allocator
+from serving.wire.responses import DETECT_OUTPUTS, to_contract
 from tests.bench.throughput import say
 from workers.sources.decoding import decode, prepare
 
@@ -40,7 +40,7 @@ def whole(content: bytes, contract: Contract) -> Pixels:
 def main() -> None:
     """Measure, and print."""
     allocator.tune()
-    from serving.server.loader import LoadedModel
+    from serving.server.loading.saved_model import LoadedModel
 
     model = LoadedModel(Path(sys.argv[1]))
     describe = model.signatures["describe"]

@@ -20,11 +20,11 @@ from api.client.client import ShelflineClient
 from api.commands.stack.session import local_stack
 from api.commands.stack.state import StackState
 from exporter.catalogue import roll_back
-from serving.answers import DETECT_OUTPUTS
+from serving.boxes.decode import NumpyArrays, prepare
 from serving.client import ModelClient, ServedModel
-from serving.decode import NumpyArrays, prepare
 from serving.description import Description, read_description
-from serving.tensors import encode_request
+from serving.wire.responses import DETECT_OUTPUTS
+from serving.wire.tensors import encode_request
 from tests.bench.throughput import ROOT, make_photos, say
 from tests.real_ssd import MODEL, contract_toml
 from workers.sources.decoding import prepare as decode_photo

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.answers import DETECT_OUTPUTS
-from serving.server import allocator
+from serving.server.loading import allocator
+from serving.wire.responses import DETECT_OUTPUTS
 
 
 def main() -> None:
     """Load the model, then answer."""
     allocator.tune()
-    from serving.server.loader import LoadedModel
+    from serving.server.loading.saved_model import LoadedModel
 
     model = LoadedModel(Path(sys.argv[1]))
     signature = model.signatures["detect"]

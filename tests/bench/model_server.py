@@ -19,9 +19,9 @@ from pathlib import Path
 import grpc
 import psutil
 
-from serving.protos import PredictResponse
-from serving.server.batch_settings import BatchSettings
-from serving.tensors import encode_request
+from serving.server.batching.settings import BatchSettings
+from serving.wire.protos import PredictResponse
+from serving.wire.tensors import encode_request
 from tests.bench.served import OWN_CONNECTION, PREDICT, closed_loops, images_of, many, served
 from tests.bench.throughput import ROOT, say
 from tests.models import tiny_contract, write_tiny_model

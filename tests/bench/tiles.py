@@ -14,10 +14,10 @@ from PIL import Image
 from api.client.client import ShelflineClient
 from api.commands.stack.session import local_stack
 from api.commands.stack.state import StackState
+from serving.boxes.detections import Detections
+from serving.boxes.tile_merging import merge
+from serving.boxes.tiles import Grid, cut
 from serving.description import read_description
-from serving.detections import Detections
-from serving.merging import merge
-from serving.tiles import Grid, cut
 from tests.bench.throughput import ROOT, make_photos, say
 from tests.composites import Boxes, composite, count, shop_cells
 from tests.real_ssd import InProcess, contract_toml

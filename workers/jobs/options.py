@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
-from serving.tiles import Grid
+from serving.boxes.tiles import Grid
 
 Lane = Literal["interactive", "bulk"]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.boxes.detections import Detections
+from serving.boxes.tile_merging import merge
 from serving.client import ServedModel
-from serving.detections import Detections
-from serving.merging import merge
 from workers.jobs.claimed_image import Delivery
 from workers.jobs.job import Outcome
 from workers.jobs.options import Lane
@@ -18,8 +18,8 @@ from workers.jobs.result import _head, _outcome
 from workers.sources.decoding import Prepared
 
 if TYPE_CHECKING:
+    from serving.boxes.detections import Detections
     from serving.client import ServedModel
-    from serving.detections import Detections
     from workers.sources.decoding import Prepared
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import structlog
 
 from serving.client import ModelClient, ServedModel
+from serving.contract import VersionStatus
 from serving.description import read_description
 from serving.errors import ContractError, ModelUnavailableError
-from serving.life import VersionStatus
 from workers.jobs.options import parse_target
 from workers.store.catalog import Catalog, Published
 

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 import numpy as np
 import structlog
 
+from serving.boxes.detections import Detections
 from serving.client import ModelClient, ServedModel
-from serving.detections import Detections
 from serving.errors import ModelUnavailableError, RowsRejectedError, ShelflineError, VersionGoneError
 from workers.jobs.claimed_image import Delivery
 from workers.pipeline.image_rows import Row

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from serving.boxes.preprocess import resize_parts
+from serving.boxes.tiles import Grid, Tile, choose_grid, cut
 from serving.contract import Contract
-from serving.preprocess import resize_parts
-from serving.tiles import Grid, Tile, choose_grid, cut
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from serving.contract import Contract
-from serving.life import VersionStatus
+from serving.contract import Contract, VersionStatus
 from workers.errors import UnknownModelError
 from workers.io.redis_link import RedisLink, translated
 

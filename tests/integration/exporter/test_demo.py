@@ -13,8 +13,8 @@ from PIL import Image
 from exporter import nanodet
 from exporter.demo import demo_contract
 from exporter.verify import SessionModel
+from serving.boxes.detections import Detections
 from serving.contract import Contract
-from serving.detections import Detections
 from tests.unit.exporter import plain
 from tests.unit.exporter.compare import assert_same, rows
 

@@ -17,9 +17,9 @@ from exporter.origin import read_origin
 from exporter.savedmodel_export import export_savedmodel
 from exporter.source import SourceModel
 from exporter.verify import SessionModel
-from serving.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.detections import Detections
 from serving.description import read_description
-from serving.detections import Detections
 from tests.real_ssd import MODEL, PHOTOS, contract_toml
 from tests.unit.exporter.compare import assert_same, rows
 

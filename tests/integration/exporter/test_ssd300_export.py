@@ -17,9 +17,9 @@ from exporter.ssd300 import SSD300
 from exporter.ssd300_export import OUTPUT, Ssd300Options, description, export_ssd300
 from exporter.verify import SessionModel
 from exporter.warmup import WARMUP_FILE
+from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.detections import Detections
 from serving.contract import Contract
-from serving.decode import NumpyArrays, decode, prepare
-from serving.detections import Detections
 from tests.support import wait_until
 from tests.unit.exporter import plain, weight_files
 from tests.unit.exporter.compare import assert_same, rows

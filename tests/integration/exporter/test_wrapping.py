@@ -15,8 +15,8 @@ from exporter.errors import ExportError
 from exporter.keras_export import export_keras
 from exporter.savedmodel_export import export_savedmodel
 from exporter.verify import SessionModel
+from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.contract import Contract
-from serving.decode import NumpyArrays, decode, prepare
 from serving.description import read_description
 from serving.errors import ContractError
 from tests.unit.exporter.compare import assert_same, rows

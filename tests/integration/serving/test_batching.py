@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.protos import PredictResponse
-from serving.tensors import decode, encode_request
+from serving.wire.protos import PredictResponse
+from serving.wire.tensors import decode, encode_request
 from tests.model_server import MARKER, random_images
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from serving.client import ModelClient
+from serving.contract import VersionStatus
 from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
-from serving.life import VersionStatus
 from tests.model_server import (
     MARKER,
     ServerProcess,

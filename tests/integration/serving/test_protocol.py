@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.protos import (
+from serving.wire.protos import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     GetModelStatusRequest,
@@ -20,7 +20,7 @@ from serving.protos import (
     SignatureDefMap,
     TensorProto,
 )
-from serving.tensors import decode, encode_tensor
+from serving.wire.tensors import decode, encode_tensor
 from tests.generated_stubs import BareChannel, Caller, GeneratedStubs
 from tests.model_server import ServerProcess, random_images
 

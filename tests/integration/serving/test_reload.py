@@ -13,7 +13,7 @@ from google.protobuf import text_format
 
 from serving.client import ModelClient
 from serving.errors import VersionGoneError
-from serving.protos import (
+from serving.wire.protos import (
     GetModelStatusRequest,
     GetModelStatusResponse,
     ModelServerConfig,
@@ -22,7 +22,7 @@ from serving.protos import (
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
-from serving.tensors import encode_tensor
+from serving.wire.tensors import encode_tensor
 from tests.generated_stubs import BareChannel, Caller, GeneratedStubs
 from tests.model_server import random_images, until
 

@@ -9,11 +9,11 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.answers import parse_response
 from serving.client import ModelClient
 from serving.errors import ModelUnavailableError
-from serving.protos import GetModelStatusRequest, PredictResponse
-from serving.tensors import encode_request
+from serving.wire.protos import GetModelStatusRequest, PredictResponse
+from serving.wire.responses import parse_response
+from serving.wire.tensors import encode_request
 from tests.model_server import ServerProcess, publish, random_images, until
 
 pytestmark = pytest.mark.process

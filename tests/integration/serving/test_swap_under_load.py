@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from serving.client import ModelClient
-from serving.protos import PredictResponse
-from serving.tensors import encode_request
+from serving.wire.protos import PredictResponse
+from serving.wire.tensors import encode_request
 from tests.model_server import ServerProcess, publish, random_images, until
 
 pytestmark = pytest.mark.process

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from serving.client import ModelClient
 from serving.server.errors import LoadError
-from serving.server.loader import LoadedModel
-from serving.server.warmup import WARMUP_FILE, warm_up
+from serving.server.loading.saved_model import LoadedModel
+from serving.server.loading.warmup import WARMUP_FILE, warm_up
 from tests.model_server import ServerProcess, publish, random_images, until
 from tests.models import tiny_contract
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from serving.life import VersionStatus
+from serving.contract import VersionStatus
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until
 from workers.errors import UnknownModelError

@@ -21,7 +21,7 @@ from PIL import Image
 
 import tests.models
 from serving.errors import ModelUnavailableError, RowsRejectedError
-from serving.status import ERROR_OF
+from serving.wire.status import ERROR_OF
 from tests.models import tiny_contract
 from tests.scripted_server import ScriptedServer
 from tests.support import wait_until

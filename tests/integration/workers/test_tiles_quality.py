@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from serving.boxes.detections import Detections
+from serving.boxes.preprocess import resize_to_input
+from serving.boxes.tile_merging import merge
+from serving.boxes.tiles import Grid, Tile
 from serving.description import read_description
-from serving.detections import Detections
-from serving.merging import merge
-from serving.preprocess import resize_to_input
-from serving.tiles import Grid, Tile
 from tests.composites import CELL, Boxes, Cell, Counts, composite, count, shop_cells
 from tests.real_ssd import InProcess, contract_toml
 from workers.sources.decoding import Prepared, Tiling, prepare

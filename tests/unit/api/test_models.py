@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask.testing import FlaskClient
 
-from serving.life import VersionStatus
+from serving.contract import VersionStatus
 from tests.models import tiny_contract
 from workers.store.catalog import Published
 

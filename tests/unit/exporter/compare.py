@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.detections import Detections
+from serving.boxes.detections import Detections
 
 
 def rows(answer: dict[str, NDArray[Any]]) -> list[Detections]:

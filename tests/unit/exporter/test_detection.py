@@ -17,8 +17,8 @@ runtime.prepare()
 import tensorflow as tf  # noqa: E402 - prepared first
 
 from exporter.detection import TfArrays, detections  # noqa: E402
+from serving.boxes.decode import NumpyArrays, candidates, decode, prepare  # noqa: E402
 from serving.contract import Contract, Label  # noqa: E402
-from serving.decode import NumpyArrays, candidates, decode, prepare  # noqa: E402
 from serving.description import (  # noqa: E402
     BoxesScoresLabels,
     Description,

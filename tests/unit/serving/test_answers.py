@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from serving.answers import parse_response, to_contract, to_detections
 from serving.errors import ContractError, RowsRejectedError
-from serving.protos import ModelSpec, PredictResponse
-from serving.tensors import encode_response
+from serving.wire.protos import ModelSpec, PredictResponse
+from serving.wire.responses import parse_response, to_contract, to_detections
+from serving.wire.tensors import encode_response
 
 Outputs = dict[str, NDArray[Any]]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.server.batch_merge import merge, rows_of, split
+from serving.server.batching.merge import merge, rows_of, split
 from serving.server.errors import StatusError
 
 

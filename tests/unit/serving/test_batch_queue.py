@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.server.batch_queue import BatchQueue
-from serving.server.batch_settings import BatchSettings
+from serving.server.batching.queue import BatchQueue
+from serving.server.batching.settings import BatchSettings
 from serving.server.errors import StatusError
 
 

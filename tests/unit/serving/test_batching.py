@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.protos import ProtoMessage, SignatureDef
-from serving.server.batch_settings import BatchSettings
-from serving.server.batching import BatchedModel, BatchScheduler
+from serving.server.batching.scheduler import BatchedModel, BatchScheduler
+from serving.server.batching.settings import BatchSettings
 from serving.server.errors import StatusError, invalid_argument
 from serving.server.metrics import NoMetrics
+from serving.wire.protos import ProtoMessage, SignatureDef
 from tests.support import wait_until
 
 

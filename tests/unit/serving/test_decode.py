@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from serving.boxes.decode import NumpyArrays, decode, prepare, ssd_boxes
 from serving.contract import Contract, Label
-from serving.decode import NumpyArrays, decode, prepare, ssd_boxes
 from serving.description import BoxesScoresLabels, Description, Output, RawInput, SsdRaw, TfObjectDetection, YoloRaw
 from serving.errors import RowsRejectedError
 from tests.unit.exporter import plain

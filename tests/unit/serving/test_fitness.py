@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.fitness import unfit
+from serving.server.versions.fitness import unfit
 
 WHOLE = ("serving_default", "detect", "describe")
 RAW = ("serving_default",)

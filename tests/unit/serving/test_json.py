@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from serving.protos import ProtoMessage, SignatureDef
 from serving.server.errors import StatusError
-from serving.server.json_answer import write_answer
-from serving.server.json_request import read_request
-from serving.server.json_values import to_array
+from serving.server.rest.json_answer import write_answer
+from serving.server.rest.json_request import read_request
+from serving.server.rest.json_values import to_array
+from serving.wire.protos import ProtoMessage, SignatureDef
 
 FLOAT, INT32, UINT8, STRING, INT64, BOOL, HALF = 1, 3, 4, 7, 9, 10, 19
 

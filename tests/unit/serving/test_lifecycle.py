@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-from serving.protos import ProtoMessage
 from serving.server.errors import LoadError, StatusError
-from serving.server.lifecycle import Lifecycle
-from serving.server.versions import VersionPolicy
+from serving.server.versions.lifecycle import Lifecycle
+from serving.server.versions.policy import VersionPolicy
+from serving.wire.protos import ProtoMessage
 
 
 class FakeServable:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serving.detections import Detections
-from serving.merging import CUT_MARGIN, INSIDE, PART, READING, SAME, TOLD, merge
-from serving.suppression import suppress
-from serving.tiles import Grid, Tile, cut
+from serving.boxes.detections import Detections
+from serving.boxes.suppression import suppress
+from serving.boxes.tile_merging import CUT_MARGIN, INSIDE, PART, READING, SAME, TOLD, merge
+from serving.boxes.tiles import Grid, Tile, cut
 
 HEIGHT, WIDTH = 2000, 3000
 WHOLE = Tile(0, 0, HEIGHT, WIDTH)

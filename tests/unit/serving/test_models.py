@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.protos import ModelSpec
 from serving.server.errors import LoadError, StatusError
-from serving.server.lifecycle import Lifecycle
-from serving.server.model_config import ModelConfig
-from serving.server.models import Models
-from serving.server.servable import Servable
+from serving.server.versions.lifecycle import Lifecycle
+from serving.server.versions.model_config import ModelConfig
+from serving.server.versions.models import Models
+from serving.server.versions.servable import Servable
+from serving.wire.protos import ModelSpec
 from tests.support import wait_until
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.boxes.preprocess import resize_parts, resize_to_input
 from serving.contract import Contract
-from serving.preprocess import resize_parts, resize_to_input
 from tests.models import tiny_contract
 
 

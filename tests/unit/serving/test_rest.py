@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.protos import ProtoMessage, SignatureDef
 from serving.server.calls import Calls
 from serving.server.errors import StatusError
-from serving.server.lifecycle import Lifecycle
 from serving.server.metrics import PrometheusMetrics
-from serving.server.model_config import ModelConfig
-from serving.server.model_service import ModelService
-from serving.server.models import Models
-from serving.server.prediction import PredictionService
-from serving.server.rest import HTTP_STATUS, RestApi
+from serving.server.rest.rest import HTTP_STATUS, RestApi
+from serving.server.rpc.model_service import ModelService
+from serving.server.rpc.prediction import PredictionService
+from serving.server.versions.lifecycle import Lifecycle
+from serving.server.versions.model_config import ModelConfig
+from serving.server.versions.models import Models
+from serving.wire.protos import ProtoMessage, SignatureDef
 from tests.support import wait_until
 
 Act = Callable[[], None]

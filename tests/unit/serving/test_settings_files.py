@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from serving.server import memory
-from serving.server.batch_settings import BatchSettings, read_batch_settings
+from serving.server.batching.settings import BatchSettings, read_batch_settings
 from serving.server.errors import SetupError
-from serving.server.model_config import ModelConfig, read_model_config
-from serving.server.versions import VersionPolicy
+from serving.server.loading import memory
+from serving.server.versions.model_config import ModelConfig, read_model_config
+from serving.server.versions.policy import VersionPolicy
 
 
 def written(folder: Path, text: str) -> Path:

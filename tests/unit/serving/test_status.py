@@ -2,7 +2,7 @@ import grpc
 import pytest
 
 from serving.errors import ModelError, ModelUnavailableError, RowsRejectedError, VersionGoneError
-from serving.status import ERROR_OF, translate
+from serving.wire.status import ERROR_OF, translate
 
 ALL_BUT_OK = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 

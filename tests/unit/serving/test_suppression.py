@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serving.detections import Detections
-from serving.suppression import suppress
+from serving.boxes.detections import Detections
+from serving.boxes.suppression import suppress
 from tests.unit.exporter import plain
 
 Batch = tuple[NDArray[Any], NDArray[Any]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.tiles import MOST_TILES, Grid, choose_grid, cut
+from serving.boxes.tiles import MOST_TILES, Grid, choose_grid, cut
 
 SIDE = st.integers(1, 4000)
 COUNT = st.integers(1, 8)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.touching import touching
+from serving.boxes.tile_merging import touching
 
 
 @given(st.integers(0, 10**6), st.integers(0, 60), st.floats(0.001, 1), st.integers(1, 3))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.server.versions import (
+from serving.server.versions.policy import (
     Action,
     Failure,
     State,

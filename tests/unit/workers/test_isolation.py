@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.detections import Detections
+from serving.boxes.detections import Detections
 from serving.errors import RowsRejectedError
 from workers.pipeline.predicting import predict_isolated
 

@@ -1,0 +1,1 @@
+"""Boxes as pure NumPy: decoding, suppression, tiles."""

@@ -1,0 +1,174 @@
+"""What a model's raw outputs mean: boxes and scores, and which of them are kept. Vectorised over the batch.
+
+The arithmetic is written once, for NumPy here and for TensorFlow in the exported graph: see `Arrays`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.boxes.detections import Detections
+from serving.boxes.suppression import suppress
+from serving.description import BoxesScoresLabels, BoxOrder, Description, RawInput, SsdRaw, YoloRaw
+from serving.errors import RowsRejectedError
+
+Array = Any
+"""A NumPy array or a TensorFlow tensor."""
+
+
+class Arrays(Protocol):
+    """The few operations that NumPy and TensorFlow spell differently."""
+
+    def exp(self, x: Array) -> Array:
+        """Of each element."""
+
+    def stack(self, parts: Sequence[Array]) -> Array:
+        """Along a new last axis."""
+
+    def float32(self, x: Array) -> Array:
+        """Cast."""
+
+    def columns(self, x: Array) -> Array:
+        """The numbers of the second axis' places."""
+
+    def flip(self, x: Array) -> Array:
+        """Reverse the last axis."""
+
+
+class NumpyArrays:
+    """The operations in NumPy."""
+
+    def exp(self, x: Array) -> Array:
+        """Of each element; infinity, without a warning, where it is too large."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.exp(x)
+
+    def stack(self, parts: Sequence[Array]) -> Array:
+        """Along a new last axis."""
+        return np.stack(parts, axis=-1)
+
+    def float32(self, x: Array) -> Array:
+        """Cast."""
+        return np.asarray(x, np.float32)
+
+    def columns(self, x: Array) -> Array:
+        """The numbers of the second axis' places."""
+        return np.arange(x.shape[1])
+
+    def flip(self, x: Array) -> Array:
+        """Reverse the last axis."""
+        return x[..., ::-1]
+
+
+def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> list[Detections]:
+    """The detections of each row of a batch, from the raw outputs of a model that does not describe itself.
+
+    Raises RowsRejectedError where an output is missing or has another shape than the description says.
+    """
+    contract = description.contract
+    with np.errstate(all="ignore"):  # a row that is not finite is left out by `suppress`
+        boxes, scores, ids = candidates(outputs, description, NumpyArrays())
+    found = suppress(
+        boxes,
+        scores,
+        score_threshold=contract.score_threshold,
+        nms_iou=contract.nms_iou,
+        max_detections=contract.max_detections,
+    )
+    classes = np.array(ids, np.int64)
+    return [Detections(boxes=one.boxes, scores=one.scores, classes=classes[one.classes]) for one in found]
+
+
+def prepare(images: Array, raw_input: RawInput, arrays: Arrays) -> Array:
+    """Images uint8 (N, H, W, 3) RGB, of the contract's size, as the model's raw input takes them."""
+    images = arrays.flip(images) if raw_input.channels == "bgr" else images
+    if raw_input.dtype == "uint8":
+        return images
+    images = arrays.float32(images) - np.array(raw_input.mean, np.float32)
+    return images if set(raw_input.scale) == {1.0} else images / np.array(raw_input.scale, np.float32)
+
+
+def candidates(
+    outputs: Mapping[str, Array], description: Description, arrays: Arrays
+) -> tuple[Array, Array, list[int]]:
+    """Boxes (N, P, 4) (ymin, xmin, ymax, xmax) normalised, scores (N, P, C), float32, and each column's label id."""
+    output, contract = description.output, description.contract
+    ids = sorted(label.id for label in contract.labels)
+    if isinstance(output, SsdRaw):
+        raw = arrays.float32(_tensor(outputs, output.tensor, 3, wanted=4 + ids[-1] + 1 + 8))
+        boxes = arrays.stack(ssd_boxes(raw, arrays, legacy_cy_width=output.legacy_cy_width))
+        return boxes, _columns(raw, [4 + label for label in ids], arrays), ids
+    if isinstance(output, YoloRaw):
+        columns = [label - output.label_offset for label in ids]
+        raw = arrays.float32(_tensor(outputs, output.tensor, 3, wanted=5 + columns[-1] + 1))
+        scores = raw[..., 4:5] * _columns(raw, [5 + column for column in columns], arrays)
+        boxes = _corners(raw, output.box_order)
+        return _normalised(arrays.stack(boxes), output.box_units, description), scores, ids
+    if isinstance(output, BoxesScoresLabels):
+        boxes = _tensor(outputs, output.boxes, 3, wanted=4)
+        scores, labels = _tensor(outputs, output.scores, 2), _tensor(outputs, output.labels, 2)
+        boxes = _normalised(
+            arrays.stack(_corners(arrays.float32(boxes), output.box_order)), output.box_units, description
+        )
+    else:
+        boxes = arrays.float32(_tensor(outputs, "detection_boxes", 3, wanted=4))
+        scores, labels = (
+            arrays.float32(_tensor(outputs, "detection_scores", 2)),
+            _tensor(outputs, "detection_classes", 2),
+        )
+        count = arrays.float32(_tensor(outputs, "num_detections", 1))
+        scores = scores * arrays.float32(arrays.float32(arrays.columns(scores)) < count[:, None])
+    wanted = np.array([label - output.label_offset for label in ids], np.float32)
+    spread = arrays.float32(arrays.float32(labels)[..., None] == wanted)
+    return boxes, arrays.float32(scores)[..., None] * spread, ids
+
+
+def ssd_boxes(raw: Array, arrays: Arrays, *, legacy_cy_width: bool = False) -> tuple[Array, Array, Array, Array]:
+    """Ymin, xmin, ymax, xmax (N, P) normalised, not clipped, of a raw SSD output (N, P, 4 + C + 8).
+
+    Source: ssd300.md, "Decoding"; Liu et al. 2016. `legacy_cy_width` repeats a known defect of ssd_keras.
+    """
+    xmin, ymin, xmax, ymax, *variances = (raw[..., column] for column in range(-8, 0))
+    width, height = xmax - xmin, ymax - ymin
+    centre_y = raw[..., 1] * (width if legacy_cy_width else height) * variances[1] + (ymin + ymax) / 2
+    centre_x = raw[..., 0] * width * variances[0] + (xmin + xmax) / 2
+    half_width = width * arrays.exp(raw[..., 2] * variances[2]) / 2
+    half_height = height * arrays.exp(raw[..., 3] * variances[3]) / 2
+    return centre_y - half_height, centre_x - half_width, centre_y + half_height, centre_x + half_width
+
+
+def _columns(raw: Array, columns: list[int], arrays: Arrays) -> Array:
+    """Some places of the last axis, ascending; one slice where nothing lies between them."""
+    if columns == list(range(columns[0], columns[-1] + 1)):
+        return raw[..., columns[0] : columns[-1] + 1]
+    return arrays.stack([raw[..., column] for column in columns])
+
+
+def _corners(boxes: Array, order: BoxOrder) -> tuple[Array, Array, Array, Array]:
+    a, b, c, d = (boxes[..., column] for column in range(4))
+    if order == "yxyx":
+        return a, b, c, d
+    if order == "xyxy":
+        return b, a, d, c
+    if order == "xywh":
+        return b, a, b + d, a + c
+    return b - d / 2, a - c / 2, b + d / 2, a + c / 2
+
+
+def _normalised(boxes: Array, units: str, description: Description) -> Array:
+    height, width = description.contract.input_height, description.contract.input_width
+    return boxes / np.array([height, width, height, width], np.float32) if units == "pixels" else boxes
+
+
+def _tensor(outputs: Mapping[str, Array], name: str, rank: int, *, wanted: int | None = None) -> Array:
+    if name not in outputs:
+        raise RowsRejectedError(f"The model answers no {name}, only {', '.join(sorted(outputs))}.")
+    shape = outputs[name].shape
+    if len(shape) != rank or (wanted is not None and shape[-1] not in {None, wanted}):
+        last = "" if wanted is None else f", the last of them of {wanted}"
+        raise RowsRejectedError(f"{name} has the shape {tuple(shape)}; {rank} dimensions were expected{last}.")
+    return outputs[name]

@@ -1,0 +1,1 @@
+"""Merge requests into batches, as TensorFlow Serving does."""

@@ -1,0 +1,74 @@
+"""How requests are batched: TF Serving's BatchingParameters, with its defaults and checks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from serving.server.errors import SetupError
+from serving.server.text_files import read_text_message
+from serving.wire.protos import BatchingParameters
+
+
+def _one_per_core_pair() -> int:
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """The defaults are shared_batch_scheduler.h's, but for the threads: there it is one for each core.
+
+    A batch computes on all cores, and what arrives meanwhile makes the next one larger.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = _one_per_core_pair()
+    thread_pool_name: str = "model_server_batch_threads"
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+
+    def padded(self, rows: int) -> int:
+        """The rows of a batch as it is run: the next of the allowed sizes."""
+        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+
+def read_batch_settings(path: Path) -> BatchSettings:
+    """The BatchingParameters of a file in text format, defaults for the rest; SetupError where they are wrong."""
+    message = read_text_message(BatchingParameters, path)
+    given = {
+        field.name: getattr(message, field.name).value
+        for field in BatchingParameters.DESCRIPTOR.fields
+        if field.message_type and message.HasField(field.name)
+    }
+    settings = BatchSettings(
+        **given,
+        allowed_batch_sizes=tuple(message.allowed_batch_sizes),
+        pad_variable_length_inputs=message.pad_variable_length_inputs,
+    )
+    wrong = _wrong(settings)
+    if wrong:
+        raise SetupError(f"{path}: {wrong}")
+    return settings
+
+
+def _wrong(settings: BatchSettings) -> str | None:
+    """What is wrong, as shared_batch_scheduler.h and batching_session.cc say it."""
+    for name in ("max_batch_size", "num_batch_threads"):
+        if getattr(settings, name) < 1:
+            return f"{name} must be positive; was {getattr(settings, name)}"
+    for name in ("batch_timeout_micros", "max_enqueued_batches"):
+        if getattr(settings, name) < 0:
+            return f"{name} must be non-negative; was {getattr(settings, name)}"
+    sizes = settings.allowed_batch_sizes
+    if sizes and (any(a >= b for a, b in pairwise(sizes)) or sizes[0] < 1):
+        return "allowed_batch_sizes entries must be monotonically increasing"
+    if sizes and sizes[-1] != settings.max_batch_size:
+        return (
+            "Last entry in allowed_batch_sizes must match max_batch_size; "
+            f"last entry was {sizes[-1]}; expected {settings.max_batch_size}"
+        )
+    return None

@@ -1,0 +1,146 @@
+"""Values in JSON to one array: the shape that nested lists have, and what a dtype takes (json_tensor.cc)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from typing import Any, Final, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.server.errors import invalid_argument, unimplemented
+from serving.wire.tensors import dtype_name, numpy_dtype
+
+Array = NDArray[Any]
+
+_LARGEST_INTEGER: Final = {1: 2**24 - 1, 2: 2**53 - 1}  # that float and double hold without loss
+_INTEGERS: Final = {3, 4, 5, 6, 9, 22, 23}  # int32, uint8, int16, int8, int64, uint32, uint64
+_STRING: Final = 7
+_BOOL: Final = 10
+_MOST_DIMENSIONS: Final = 64  # NumPy's
+_LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
+
+
+def to_array(value: Any, dtype: int) -> Array:  # noqa: ANN401 - any JSON
+    """The array of a value or of lists in lists, of TensorFlow's dtype of that number.
+
+    Raises StatusError INVALID_ARGUMENT where lists differ in length or a value is not of the dtype, UNIMPLEMENTED
+    where JSON has no form for it.
+    """
+    shape: list[int] = []
+    first = value
+    while isinstance(first, list):
+        shape.append(len(first))
+        first = first[0] if first else None
+    if len(shape) > _MOST_DIMENSIONS:
+        raise invalid_argument(f"JSON Value has {len(shape)} dimensions, the most are {_MOST_DIMENSIONS}")
+    leaves = _flattened(value, shape)
+    return _converted(leaves, dtype).reshape(shape)
+
+
+def is_base64(value: Any) -> bool:  # noqa: ANN401 - any JSON
+    """Whether it is `{"b64": "..."}`, the form of a string of bytes."""
+    return isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 - any JSON
+    """JSON as messages quote it."""
+    return json.dumps(value, indent=4, ensure_ascii=False)
+
+
+def complain(value: Any, what: str) -> NoReturn:  # noqa: ANN401 - any JSON
+    """Raise StatusError INVALID_ARGUMENT that quotes the value."""
+    raise invalid_argument(f"JSON Value: {shown(value)} {what}")
+
+
+def _flattened(value: Any, shape: list[int]) -> list[Any]:  # noqa: ANN401 - any JSON
+    level_values = [value]
+    for level, size in enumerate(shape):
+        below: list[Any] = []
+        for item in level_values:
+            if not isinstance(item, list):
+                complain(
+                    item, f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {len(shape)}"
+                )
+            if len(item) != size:
+                raise invalid_argument(
+                    f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {size}"
+                )
+            below += item
+        level_values = below
+    if list in set(map(type, level_values)):
+        raise invalid_argument(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
+    return level_values
+
+
+def _converted(leaves: list[Any], dtype: int) -> Array:
+    kinds = set(map(type, leaves))
+    if dtype in _LARGEST_INTEGER:
+        return _decimals(leaves, kinds, dtype)
+    if dtype == _STRING:
+        flat = np.empty(len(leaves), object)
+        flat[:] = [_bytes(leaf) for leaf in leaves]
+        return flat
+    if dtype == _BOOL:
+        if kinds - {bool}:
+            _wrong_type(leaves, {bool}, dtype)
+        return np.array(leaves, np.bool_)
+    if dtype in _INTEGERS:
+        if kinds - {int}:
+            _wrong_type(leaves, {int}, dtype)
+        limits = np.iinfo(numpy_dtype(dtype))
+        for extreme in (min(leaves, default=0), max(leaves, default=0)):
+            if not limits.min <= extreme <= limits.max:
+                _type_error(extreme, dtype)
+        return np.array(leaves, numpy_dtype(dtype))
+    example = shown(leaves[0]) if leaves else "[]"
+    raise unimplemented(f"Conversion of JSON Value: {example} to type: {dtype_name(dtype)}")
+
+
+def _decimals(leaves: list[Any], kinds: set[type], dtype: int) -> Array:
+    if kinds - {int, float}:
+        _wrong_type(leaves, {int, float}, dtype)
+    largest = _LARGEST_INTEGER[dtype]
+    try:
+        flat = np.array(leaves, np.float64)
+    except OverflowError:
+        flat = np.full(len(leaves), np.inf)
+    suspects = np.flatnonzero(np.abs(flat) > largest)
+    for index in suspects.tolist():
+        leaf = leaves[index]
+        lost = abs(leaf) > largest if type(leaf) is int else dtype == 1 and _LARGEST_FLOAT < abs(leaf) < math.inf
+        if lost:
+            name = dtype_name(dtype)
+            raise invalid_argument(f"Cannot convert JSON value: {shown(leaf)} to {name} without loss of precision.")
+    return flat.astype(numpy_dtype(dtype))
+
+
+def _bytes(leaf: Any) -> bytes:  # noqa: ANN401 - any JSON
+    if isinstance(leaf, str):
+        return leaf.encode("utf-8", "surrogatepass")
+    if not isinstance(leaf, dict):
+        _type_error(leaf, _STRING)
+    if not is_base64(leaf):
+        complain(leaf, "not formatted correctly for base64 data")
+    text = leaf["b64"]
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid_argument("Unable to base64 decode") from error
+
+
+def _wrong_type(leaves: list[Any], right: set[type], dtype: int) -> NoReturn:
+    _type_error(next(leaf for leaf in leaves if type(leaf) not in right), dtype)
+
+
+def _type_error(value: Any, dtype: int) -> NoReturn:  # noqa: ANN401 - any JSON
+    complain(value, f"Type: {_kind(value)} is not of expected type: {dtype_name(dtype)}")
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401 - any JSON
+    """What rapidjson calls it."""
+    names = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+    return names.get(type(value)) or str(value)

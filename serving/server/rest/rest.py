@@ -1,0 +1,170 @@
+"""The REST API (http_rest_api_handler.cc) as a WSGI application: status, metadata, predict, metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Final
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+
+from serving.server.calls import Calls, logged_status
+from serving.server.errors import StatusError, invalid_argument, truncated, unimplemented
+from serving.server.metrics import PrometheusMetrics
+from serving.server.rest.json_answer import write_answer
+from serving.server.rest.json_request import read_request
+from serving.server.rpc.model_service import ModelService
+from serving.server.rpc.prediction import DEFAULT_SIGNATURE, SIGNATURE_DEF, PredictionService, run_outputs
+from serving.server.versions.models import Models
+from serving.server.versions.servable import Servable
+from serving.wire.protos import GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, ProtoMessage, SignatureDefMap
+
+_NAME: Final = r"(?i:/v1/models)/(?P<name>[^/:]+)(?:/(?i:versions)/(?P<version>\d+)|/(?i:labels)/(?P<label>[^/:]+))?"
+_PREDICTION: Final = re.compile(rf"{_NAME}:(?P<method>(?i:classify|regress|predict))")
+_MODEL: Final = re.compile(rf"(?:{_NAME}|(?i:/v1/models))(?P<metadata>/(?i:metadata))?")
+_API: Final = re.compile("(?i:/v1/).*", re.DOTALL)
+_MOST: Final = 2**63 - 1
+
+_Code = grpc.StatusCode
+HTTP_STATUS: Final = {
+    _Code.OK: 200,
+    _Code.CANCELLED: 499,
+    _Code.UNKNOWN: 500,
+    _Code.INVALID_ARGUMENT: 400,
+    _Code.DEADLINE_EXCEEDED: 504,
+    _Code.NOT_FOUND: 404,
+    _Code.ALREADY_EXISTS: 409,
+    _Code.PERMISSION_DENIED: 403,
+    _Code.RESOURCE_EXHAUSTED: 429,
+    _Code.FAILED_PRECONDITION: 400,
+    _Code.ABORTED: 409,
+    _Code.OUT_OF_RANGE: 400,
+    _Code.UNIMPLEMENTED: 501,
+    _Code.INTERNAL: 500,
+    _Code.UNAVAILABLE: 503,
+    _Code.DATA_LOSS: 500,
+    _Code.UNAUTHENTICATED: 401,
+}
+"""http_server.cc, ToHTTPStatusCode."""
+
+
+class RestApi:
+    """Answers HTTP requests with the same models, states and errors as gRPC."""
+
+    def __init__(
+        self,
+        models: Models,
+        prediction: PredictionService,
+        status: ModelService,
+        calls: Calls,
+        *,
+        timeout: float,
+        threads: int,
+        metrics: tuple[str, PrometheusMetrics] | None = None,
+    ) -> None:
+        """`timeout` bounds a predict call, in seconds; `metrics` are told of at the path that is given with them."""
+        self._models = models
+        self._prediction = prediction
+        self._status = status
+        self._calls = calls
+        self._timeout = timeout
+        self._metrics = metrics
+        self._running = ThreadPoolExecutor(threads, thread_name_prefix="rest-predict")
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """A WSGI call."""
+        path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8", "replace")
+        code, kind, body = 200, "application/json", b""
+        try:
+            if self._metrics is not None and path == self._metrics[0]:
+                kind, body = "text/plain", self._metrics[1].page().encode()
+            elif _API.fullmatch(path):
+                body = self._answer(str(environ["REQUEST_METHOD"]), path, environ["wsgi.input"].read)
+            else:
+                code = 404
+        except Exception as error:  # noqa: BLE001 - a caller gets a status, never a traceback
+            status = logged_status(error)
+            code = HTTP_STATUS[status.code]
+            body = (json.dumps({"error": truncated(status.message)}, indent=4) + "\n").encode()
+        start_response(_status_line(code), [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _answer(self, method: str, path: str, read: Callable[[], bytes]) -> bytes:
+        if method == "POST" and (found := _PREDICTION.fullmatch(path)):
+            api = found["method"].lower()
+            spec = _spec(found)
+            with self._calls.counted(spec.name, api, "REST"):
+                if api != "predict":
+                    raise unimplemented(f"{api} is not implemented by the embedded model server")
+                return self._predict(spec, read())
+        if method == "GET" and (found := _MODEL.fullmatch(path)):
+            if not found["name"]:
+                raise invalid_argument("Missing model name in request.")
+            spec = _spec(found)
+            return _json(self._describe(spec) if found["metadata"] else self._state(spec))
+        raise invalid_argument(f"Malformed request: {method} {path}")
+
+    def _predict(self, spec: ProtoMessage, body: bytes) -> bytes:
+        """The answer; what takes too long goes on by itself, since a graph cannot be interrupted."""
+        deadline = time.monotonic() + self._timeout
+        work = self._running.submit(self._run, spec, body, deadline)
+        try:
+            return work.result(None if self._timeout == float("inf") else self._timeout)
+        except TimeoutError:
+            work.cancel()
+            raise StatusError(_Code.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
+
+    def _run(self, spec: ProtoMessage, body: bytes, deadline: float) -> bytes:
+        with self._models.acquire(spec) as (_, servable):
+            asked = read_request(body, lambda name: _signature(servable, name))
+            feeds = {asked.signature.inputs[alias].name: array for alias, array in asked.inputs.items()}
+            with self._calls.running(spec.name):
+                outputs = run_outputs(
+                    servable, asked.signature, feeds, sorted(asked.signature.outputs), deadline=deadline
+                )
+        return write_answer(outputs, in_rows=asked.in_rows)
+
+    def _state(self, spec: ProtoMessage) -> dict[str, Any]:
+        response = self._status.status(GetModelStatusRequest(model_spec=spec))
+        return MessageToDict(response, always_print_fields_with_no_presence=True)
+
+    def _describe(self, spec: ProtoMessage) -> dict[str, Any]:
+        response = self._prediction.metadata(GetModelMetadataRequest(model_spec=spec, metadata_field=[SIGNATURE_DEF]))
+        signatures = SignatureDefMap()
+        response.metadata[SIGNATURE_DEF].Unpack(signatures)
+        plain, described = (
+            MessageToDict(one, always_print_fields_with_no_presence=True, preserving_proto_field_name=True)
+            for one in (response.model_spec, signatures)
+        )
+        return {"model_spec": plain, "metadata": {SIGNATURE_DEF: described}}
+
+
+def _spec(found: re.Match[str]) -> ProtoMessage:
+    spec = ModelSpec(name=found["name"])
+    if found["version"]:
+        if len(found["version"]) > 30 or int(found["version"]) > _MOST:
+            raise invalid_argument(f"Failed to convert version: {found['version']} to numeric.")
+        spec.version.value = int(found["version"])
+    elif found["label"]:
+        spec.version_label = found["label"]
+    return spec
+
+
+def _signature(servable: Servable, name: str) -> ProtoMessage:
+    found = servable.signatures.get(name or DEFAULT_SIGNATURE)
+    if found is None:
+        raise invalid_argument(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
+    return found
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _status_line(code: int) -> str:
+    return f"{code} {HTTPStatus(code).phrase if code != 499 else 'Client Closed Request'}"

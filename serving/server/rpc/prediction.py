@@ -1,0 +1,148 @@
+"""Predict and GetModelMetadata: bytes in, bytes out, StatusError where TF Serving answers a status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from serving.errors import TensorError
+from serving.server.calls import Calls
+from serving.server.errors import failed_precondition, invalid_argument
+from serving.server.versions.models import Models
+from serving.server.versions.servable import Servable
+from serving.wire.protos import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    ModelSpec,
+    PredictRequest,
+    ProtoMessage,
+    SignatureDefMap,
+)
+from serving.wire.tensors import decode, dtype_name, encode_response
+
+DEFAULT_SIGNATURE: Final = "serving_default"
+SIGNATURE_DEF: Final = "signature_def"
+
+
+class PredictionService:
+    """The calls of tensorflow.serving.PredictionService that a detector needs."""
+
+    def __init__(self, models: Models, calls: Calls, *, as_content: bool = False) -> None:
+        self._models = models
+        self._calls = calls
+        self._as_content = as_content
+
+    def predict(self, content: bytes, deadline: float | None = None) -> bytes:
+        """Run a signature (predict_util.cc, RunPredict)."""
+        request = parse(PredictRequest, content)
+        spec = request.model_spec
+        with self._calls.counted(spec.name, "Predict", "GRPC"):
+            if not request.HasField("model_spec"):
+                raise invalid_argument("Missing ModelSpec")
+            with self._models.acquire(spec) as (version, servable), self._calls.running(spec.name):
+                outputs = run_signature(servable, request, deadline=deadline)
+            answered = ModelSpec(name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE)
+            answered.version.value = version
+            return encode_response(answered, outputs, as_content=self._as_content)
+
+    def get_model_metadata(self, content: bytes) -> bytes:
+        """The signatures of a version (get_model_metadata_impl.cc)."""
+        response = self.metadata(parse(GetModelMetadataRequest, content))
+        return bytes(response.SerializeToString())
+
+    def metadata(self, request: ProtoMessage) -> ProtoMessage:
+        """The GetModelMetadataResponse to a GetModelMetadataRequest."""
+        if not request.HasField("model_spec"):
+            raise invalid_argument("Missing ModelSpec")
+        if not request.metadata_field:
+            raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                raise invalid_argument(f"Metadata field {field} is not supported")
+        response = GetModelMetadataResponse()
+        with self._models.acquire(request.model_spec) as (version, servable):
+            signatures = SignatureDefMap(signature_def=servable.signatures)
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version
+        response.metadata[SIGNATURE_DEF].Pack(signatures)
+        return response
+
+
+def run_signature(
+    servable: Servable, request: ProtoMessage, *, deadline: float | None = None
+) -> dict[str, NDArray[Any]]:
+    """What the signature that a PredictRequest names answers, by alias; StatusError where it cannot be run."""
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    feeds = _feeds(signature, request.inputs)
+    return run_outputs(servable, signature, feeds, _outputs(signature, list(request.output_filter)), deadline=deadline)
+
+
+def run_outputs(
+    servable: Servable,
+    signature: ProtoMessage,
+    feeds: Mapping[str, NDArray[Any]],
+    aliases: Sequence[str],
+    *,
+    deadline: float | None,
+) -> dict[str, NDArray[Any]]:
+    """The outputs of a signature by alias, given the arrays to feed by tensor name."""
+    results = servable.run(feeds, [signature.outputs[alias].name for alias in aliases], deadline=deadline)
+    return dict(zip(aliases, results, strict=True))
+
+
+def parse(message: ProtoMessage, content: bytes) -> ProtoMessage:
+    """A request from its bytes; StatusError INVALID_ARGUMENT where they are none."""
+    try:
+        return message.FromString(content)
+    except DecodeError as error:
+        raise invalid_argument(f"The request is not a {message.DESCRIPTOR.name}") from error
+
+
+def _feeds(signature: ProtoMessage, given: ProtoMessage) -> dict[str, NDArray[Any]]:
+    """The arrays to feed, by tensor name; those the signature has defaults for may be missing."""
+    missing = set(signature.inputs) - set(given)
+    if set(given) - set(signature.inputs) or missing - set(signature.defaults):
+        raise invalid_argument(_mismatch(set(given), set(signature.inputs)))
+    feeds = {}
+    by_tensor = sorted((info.name, alias, info.dtype) for alias, info in signature.inputs.items())
+    for position, (tensor_name, alias, dtype) in enumerate(by_tensor):
+        tensor = given[alias] if alias in given else signature.defaults[alias]
+        if tensor.dtype != dtype and tensor.dtype:
+            wanted, got = dtype_name(dtype), dtype_name(tensor.dtype)
+            raise invalid_argument(f"Expects arg[{position}] to be {wanted} but {got} is provided")
+        try:
+            feeds[tensor_name] = decode(tensor)
+        except TensorError as error:
+            raise invalid_argument(f"tensor parsing error: {alias}") from error
+    return feeds
+
+
+def _outputs(signature: ProtoMessage, asked: list[str]) -> list[str]:
+    """The outputs to answer with: those asked for, or all."""
+    for position, alias in enumerate(asked):
+        if alias not in signature.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {{{_joined(signature.outputs)}}}."
+            )
+        if alias in asked[:position]:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+    return asked or sorted(signature.outputs)
+
+
+def _mismatch(given: set[str], wanted: set[str]) -> str:
+    return (
+        f"input size does not match signature: {len(given)}!={len(wanted)} len({{{_joined(given)}}}) != "
+        f"len({{{_joined(wanted)}}}). Sent extra: {{{_joined(given - wanted)}}}. "
+        f"Missing but required: {{{_joined(wanted - given)}}}."
+    )
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

@@ -1,0 +1,90 @@
+"""The gRPC rim: which method is which function, and what an exception becomes. Bytes pass through as they are."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import grpc
+
+from serving.server.calls import logged_status
+from serving.server.errors import truncated, unimplemented
+from serving.server.rpc.model_service import ModelService
+from serving.server.rpc.prediction import PredictionService
+from serving.wire.protos import MODEL_SERVICE, PREDICTION_SERVICE
+
+Call = Callable[[bytes, grpc.ServicerContext], bytes]
+
+_NOT_DONE: Final = ("Classify", "Regress", "MultiInference")
+
+_OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.so_reuseport", 0),  # two servers must not share a port by accident
+)
+
+
+def default_threads(*, batching: bool) -> int:
+    """How many calls are worked on at a time: TF Serving's grpc_max_threads, and more where they wait for a batch.
+
+    A thread that waits costs a few kB, and a queue is full only where more calls wait than it holds.
+    """
+    return 512 if batching else max(8, 4 * (os.cpu_count() or 1))
+
+
+def make_server(
+    prediction: PredictionService,
+    models: ModelService,
+    *,
+    threads: int,
+    options: tuple[tuple[str, str | int], ...] = (),
+) -> grpc.Server:
+    """A gRPC server with both services, not yet listening anywhere."""
+    server = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="call"), options=(*_OPTIONS, *options))
+    calls: dict[str, dict[str, Call]] = {
+        PREDICTION_SERVICE: {
+            "Predict": lambda content, context: prediction.predict(content, _deadline(context)),
+            "GetModelMetadata": lambda content, _: prediction.get_model_metadata(content),
+            **{name: _refusal(name) for name in _NOT_DONE},
+        },
+        MODEL_SERVICE: {
+            "GetModelStatus": lambda content, _: models.get_model_status(content),
+            "HandleReloadConfigRequest": lambda content, context: models.handle_reload_config_request(
+                content, context.is_active
+            ),
+        },
+    }
+    for service, methods in calls.items():
+        handlers = {name: _handler(call) for name, call in methods.items()}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    return server
+
+
+def _handler(call: Call) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def answer(content: bytes, context: grpc.ServicerContext) -> bytes:
+        if not context.is_active():  # its caller gave up while it queued for a thread
+            return b""
+        try:
+            return call(content, context)
+        except Exception as error:  # noqa: BLE001 - a caller gets a status, never a traceback
+            status = logged_status(error)
+        context.abort(status.code, truncated(status.message))
+        raise AssertionError("abort raises")
+
+    return grpc.unary_unary_rpc_method_handler(answer, None, None)
+
+
+def _deadline(context: grpc.ServicerContext) -> float | None:
+    """Until when the caller waits, in the seconds of `time.monotonic`."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def _refusal(name: str) -> Call:
+    def call(_content: bytes, _context: grpc.ServicerContext) -> bytes:
+        raise unimplemented(f"{name} is not implemented by the embedded model server")
+
+    return call

@@ -1,0 +1,1 @@
+"""The versions of each model: which are found, loaded and served."""

@@ -1,0 +1,54 @@
+"""The wait for the first load: until all models can be called, or until it is sure that one of them cannot."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from serving.server.stop import Stop
+from serving.server.versions.lifecycle import Lifecycle
+from serving.server.versions.models import Models
+
+_log = logging.getLogger(__name__)
+
+_STUCK_SECONDS: Final = 3.0
+_REMIND_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.1
+
+
+def wait_for_models(models: Models, stop: Stop, *, retries: bool) -> str | None:
+    """Why a model cannot be served; None where all can, or where `stop` was asked for meanwhile.
+
+    The port opens only then, as TF Serving's does. A folder without versions is waited for. A version that fails is
+    tried again where its folder changes, since it may be on its way here, and with `retries` as it was told to be.
+    """
+    remind_at = time.monotonic() + _REMIND_SECONDS
+    stuck_since: float | None = None
+    while waiting := [model for model in models.configured if not model.is_available]:
+        if stop.wait(_POLL_SECONDS):
+            return None
+        stuck = [model for model in waiting if model.is_stuck]
+        stuck_since = (stuck_since or time.monotonic()) if stuck else None
+        lost = [model for model in waiting if model.is_hopeless]
+        if stuck_since and not retries and time.monotonic() - stuck_since >= _STUCK_SECONDS:
+            lost = stuck
+        if lost:
+            return f"no version of {lost[0].name} could be loaded: {_failures(lost[0])}"
+        if time.monotonic() >= remind_at:
+            remind_at += _REMIND_SECONDS
+            for model in waiting:
+                _log.info("waiting: %s", _news(model))
+    for model in models.configured:
+        model.is_quiet = False
+    return None
+
+
+def _news(model: Lifecycle) -> str:
+    if model.failures:
+        return f"{model.name} does not load yet: {_failures(model)}"
+    return f"{model.name} loads" if model.states() else f"no version of {model.name} under {model.base} yet"
+
+
+def _failures(model: Lifecycle) -> str:
+    return "; ".join(f"version {number}: {error.first_line}" for number, error in sorted(model.failures.items()))

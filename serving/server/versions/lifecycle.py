@@ -1,0 +1,238 @@
+"""A model's versions from folder to memory and back: the effects that `policy.py` decides on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from serving.server.errors import LoadError
+from serving.server.versions.fitness import unfit
+from serving.server.versions.folders import fingerprint, version_folders
+from serving.server.versions.policy import Failure, State, VersionPolicy, aspired_of, gives_up, next_action, tries_again
+from serving.server.versions.servable import Servable, VersionState
+from serving.server.versions.table import Version, VersionTable
+
+_log = logging.getLogger(__name__)
+
+_TICK_SECONDS = 1.0
+_FAILED_PRECONDITION = 9
+
+
+class Lifecycle:
+    """Serves versions of one model as its configuration says; a thread of its own loads and unloads.
+
+    `load` makes a Servable of a version's folder or raises LoadError. Source of the behaviour: TF Serving's
+    file_system_storage_path_source.cc and basic_manager.cc. Unlike there, a version that fails to load holds up no
+    other, and is tried sooner if its folder changes; and one that is not fit to replace the other fails to load.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[Path], Servable],
+        *,
+        poll_seconds: float = 1.0,
+        retries: int = 5,
+        retry_seconds: float = 60.0,
+    ) -> None:
+        self.name = name
+        self.is_quiet = False  # whether failures are left to `failures`: at the start they are told of once, at its end
+        self._load = load
+        self._poll_seconds = poll_seconds
+        self._retries = retries
+        self._retry_seconds = retry_seconds
+        self._base: Path | None = None
+        self._policy = VersionPolicy()
+        self._table = VersionTable(name)
+        self._aspired: frozenset[int] = frozenset()
+        self._polled = False
+        self._is_away = False
+        self._awake = threading.Event()
+        self._stopped = threading.Event()
+
+    def configure(self, base: Path | None, policy: VersionPolicy) -> None:
+        """From now on serve those versions under `base` that the policy asks for; none at all if it is None."""
+        with self._table.changed:
+            self._base, self._policy, self._polled = base, policy, False
+        self._awake.set()
+
+    @property
+    def base(self) -> Path | None:
+        """The folder that its versions are looked for in; None where it is not served any more."""
+        return self._base
+
+    def start(self) -> None:
+        """Begin to poll and load, in a daemon thread: a load cannot be interrupted, and must not hold up the exit."""
+        threading.Thread(target=self._run, name=f"lifecycle-{self.name}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Load and unload no more; what is available stays so."""
+        self._stopped.set()
+        self._awake.set()
+
+    @property
+    def is_available(self) -> bool:
+        """Whether any version can be called."""
+        return self._table.is_available
+
+    @property
+    def failures(self) -> dict[int, LoadError]:
+        """Why each version that should be served is not, of those whose last try to load failed."""
+        with self._table.changed:
+            wanted = {number: self._table.versions[number].error for number in self._aspired}
+        return {number: error for number, error in wanted.items() if error is not None}
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether all there is to serve has been given up."""
+        with self._table.changed:
+            wanted = [self._table.versions[number] for number in self._aspired]
+        return bool(wanted) and all(version.state is State.END for version in wanted)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all there is to serve failed to load, and is as it was then: a folder still being copied is not."""
+        with self._table.changed:
+            wanted = [self._table.versions[number] for number in self._aspired]
+        return bool(wanted) and all(
+            version.failure is not None and version.failure.fingerprint == fingerprint(version.folder)
+            for version in wanted
+        )
+
+    def states(self) -> list[VersionState]:
+        """Every version there has been, newest first."""
+        return self._table.states()
+
+    def acquire(self, number: int | None) -> AbstractContextManager[tuple[int, Servable]]:
+        """A version and its number, held for a call: see VersionTable.acquire."""
+        return self._table.acquire(number)
+
+    def run_once(self) -> None:
+        """Look once and do all there is to do now."""
+        if self._poll_seconds > 0 or not self._polled:
+            self._poll()
+        self._retry()
+        while not self._stopped.is_set():
+            with self._table.changed:
+                states = {number: version.state for number, version in self._table.versions.items()}
+            action = next_action(states, self._aspired)
+            if action is None:
+                return
+            if action.what == "load":
+                self._load_version(action.version)
+            else:
+                self._unload_version(action.version)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._awake.clear()
+            try:
+                self.run_once()
+            except Exception:  # noqa: BLE001 - the thread must live on
+                _log.exception("looking for versions of %s failed; the next try follows", self.name)
+            self._awake.wait(self._poll_seconds or _TICK_SECONDS)
+
+    def _poll(self) -> None:
+        with self._table.changed:
+            base, policy = self._base, self._policy
+            self._polled = True
+        try:
+            found = version_folders(base) if base is not None else {}
+        except OSError as error:  # as TF Serving does: what is loaded stays, while the folder is away
+            if not self._is_away:
+                _log.warning("cannot look for versions of %s: %s", self.name, error)
+            self._polled, self._is_away = False, True
+            return
+        self._is_away = False
+        aspired = aspired_of(found, policy)
+        versions = self._table.versions
+        with self._table.changed:
+            for number in aspired - self._aspired:
+                version = versions.get(number)
+                if version is None or version.state is State.END:
+                    versions[number] = Version(found[number])
+            for number in self._aspired - aspired:
+                version = versions[number]
+                if version.state in {State.START, State.LOADING}:  # its next try will not come
+                    version.state = State.END
+            self._aspired = aspired
+
+    def _retry(self) -> None:
+        for number in self._aspired:
+            version = self._table.versions[number]
+            failure = version.failure
+            if failure is None or version.state not in {State.LOADING, State.END}:
+                continue
+            now_there = fingerprint(version.folder)
+            if tries_again(
+                failure,
+                retries=self._retries,
+                interval=self._retry_seconds,
+                now=time.monotonic(),
+                fingerprint=now_there,
+            ):
+                with self._table.changed:
+                    version.state = State.START
+                    version.failure = failure if now_there == failure.fingerprint else None
+
+    def _load_version(self, number: int) -> None:
+        version = self._table.versions[number]
+        with self._table.changed:
+            version.state = State.LOADING
+        held = fingerprint(version.folder)
+        began = time.monotonic()
+        try:
+            servable = self._load_fit(number, version.folder)
+        except LoadError as error:
+            self._note_failure(number, version, error, held)
+            return
+        except Exception as error:  # noqa: BLE001 - the version is told, and the thread must live on
+            _log.exception("loading %s version %d broke", self.name, number)
+            self._note_failure(number, version, LoadError(f"{type(error).__name__}: {error}"), held)
+            return
+        with self._table.changed:
+            version.servable, version.failure, version.error = servable, None, None
+            version.state = State.AVAILABLE
+        _log.info("%s version %d is available, loaded in %.1f s", self.name, number, time.monotonic() - began)
+
+    def _load_fit(self, number: int, folder: Path) -> Servable:
+        servable = self._load(folder)
+        with self._table.changed:
+            served = self._table.available(None) if self._policy.replaces else None
+            before = (served[0], list(served[2].signatures)) if served else None
+        reason = unfit(list(servable.signatures), base=folder.parent, number=number, served=before)
+        if reason:
+            servable.close()
+            raise LoadError(reason, _FAILED_PRECONDITION)
+        return servable
+
+    def _note_failure(self, number: int, version: Version, error: LoadError, held: object) -> None:
+        tries = version.failure.tries + 1 if version.failure else 1
+        failure = Failure(tries, time.monotonic(), held)
+        ends = gives_up(failure, retries=self._retries)
+        with self._table.changed:
+            version.failure, version.error = failure, error
+            version.state = State.END if ends else State.LOADING
+        if self.is_quiet:
+            return
+        what = "given up" if ends else f"next try in {self._retry_seconds:.0f} s or when its folder changes"
+        _log.error("%s version %d failed to load (try %d, %s): %s", self.name, number, tries, what, error.first_line)
+
+    def _unload_version(self, number: int) -> None:
+        version = self._table.versions[number]
+        with self._table.changed:
+            version.state = State.UNLOADING
+            while version.in_flight and not self._stopped.is_set():
+                self._table.changed.wait(0.2)
+            if version.in_flight:
+                return
+            servable, version.servable = version.servable, None
+        if servable is not None:
+            servable.close()
+        with self._table.changed:
+            version.state = State.END
+        _log.info("%s version %d is unloaded", self.name, number)

@@ -1,0 +1,121 @@
+"""Which models to serve: TF Serving's ModelServerConfig, from its file or a reload request, checked as it checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from serving.server.errors import SetupError, StatusError, failed_precondition, invalid_argument
+from serving.server.text_files import read_text_message
+from serving.server.versions.policy import VersionPolicy
+from serving.wire.protos import ModelServerConfig, ProtoMessage
+
+_LIST: Final = "model_config_list"
+_TENSORFLOW: Final = "tensorflow"
+_DEPRECATED_TENSORFLOW: Final = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model: where its versions lie, which of them to serve, and the labels of some."""
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = field(default_factory=VersionPolicy)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_model_config(path: Path) -> list[ModelConfig] | None:
+    """The models of a ModelServerConfig in text format; None where the file names no list of models.
+
+    Raises SetupError where it cannot be read or parsed, StatusError where TF Serving would refuse it.
+    """
+    message = read_text_message(ModelServerConfig, path)
+    kind = message.WhichOneof("config")
+    if kind is None:
+        return None
+    if kind != _LIST:
+        raise SetupError(f"{path}: ModelServer does not yet support custom model config.")
+    return model_configs(message)
+
+
+def model_configs(message: ProtoMessage) -> list[ModelConfig]:
+    """The models of a ModelServerConfig, by the checks of server_core.cc; StatusError where one fails."""
+    if message.WhichOneof("config") != _LIST:
+        raise invalid_argument(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        )
+    listed = list(message.model_config_list.config)
+    seen = set[str]()
+    for config in listed:
+        if config.name in seen:
+            raise invalid_argument(f"Illegal to list model {config.name} multiple times in config list")
+        seen.add(config.name)
+    for config in listed:
+        if "://" in config.base_path:
+            raise invalid_argument(
+                f"Model {config.name}: the embedded model server reads local folders only; "
+                f"got base_path()={config.base_path}"
+            )
+        if not config.base_path.startswith("/"):
+            raise invalid_argument(
+                f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
+            )
+    for config in listed:
+        _check_platform(config)
+    return [
+        ModelConfig(
+            config.name, Path(config.base_path), _policy(config.model_version_policy), dict(config.version_labels)
+        )
+        for config in listed
+    ]
+
+
+def check_labels(
+    configs: Iterable[ModelConfig],
+    available: Mapping[str, Iterable[int]],
+    given: Mapping[str, Mapping[str, int]] | None,
+) -> None:
+    """StatusError where a label is on a version that is not loaded; `available` are those that are, by model.
+
+    `given` are the labels so far, by model, where new ones may come before their versions; None where they may not.
+    """
+    for config in configs:
+        for label, version in config.labels.items():
+            may_come_first = given is not None and given.get(config.name, {}).get(label, version) == version
+            if version not in available.get(config.name, ()) and not may_come_first:
+                raise failed_precondition(
+                    f"Request to assign label to version {version} of model {config.name}, "
+                    "which is not currently available for inference"
+                )
+
+
+def _check_platform(config: ProtoMessage) -> None:
+    if config.model_type:
+        if config.model_platform:
+            raise invalid_argument(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+            )
+        if config.model_type != _DEPRECATED_TENSORFLOW:
+            raise invalid_argument(f"ModelServerConfig::model_type choice {config.model_type} not supported.")
+    elif not config.model_platform:
+        raise invalid_argument(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform."
+        )
+    elif config.model_platform != _TENSORFLOW:
+        raise invalid_argument(f"Model {config.name} requests unsupported platform {config.model_platform}")
+
+
+def _policy(message: ProtoMessage) -> VersionPolicy:
+    kind = message.WhichOneof("policy_choice")
+    if kind == "specific":
+        return VersionPolicy(specific=frozenset(message.specific.versions))
+    return VersionPolicy(latest=max(message.latest.num_versions, 1), everything=kind == "all")
+
+
+def in_one_line(error: StatusError | SetupError) -> str:
+    """What stops the server from starting."""
+    return " ".join(str(error).split())

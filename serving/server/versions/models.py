@@ -1,0 +1,121 @@
+"""The models a server has, how a new configuration takes the place of the old, and which version a ModelSpec means."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from serving.server.errors import invalid_argument, unknown
+from serving.server.versions.lifecycle import Lifecycle
+from serving.server.versions.model_config import ModelConfig, check_labels
+from serving.server.versions.policy import State, VersionPolicy
+from serving.server.versions.servable import Servable
+from serving.server.versions.table import unknown_servable
+from serving.wire.protos import ProtoMessage
+
+_POLL_SECONDS: Final = 0.05
+
+
+class Models:
+    """All models by name, those that are configured no more included: their versions have ended, and are told of.
+
+    `make` gives a Lifecycle of a name, not yet configured or started. Source: TF Serving's server_core.cc.
+    """
+
+    def __init__(self, make: Callable[[str], Lifecycle], *, labels_may_come_first: bool = False) -> None:
+        self._make = make
+        self._labels_may_come_first = labels_may_come_first
+        self._by_name: dict[str, Lifecycle] = {}
+        self._labels: Mapping[str, Mapping[str, int]] = {}
+        self._configured: frozenset[str] = frozenset()
+        self._reloading = threading.Lock()
+        self._stopping = False
+
+    @property
+    def configured(self) -> list[Lifecycle]:
+        """The models of the current configuration."""
+        return [self._by_name[name] for name in sorted(self._configured)]
+
+    def configure(self, configs: Sequence[ModelConfig], *, quiet: bool = False) -> list[Lifecycle]:
+        """Serve these models and no others from now on; returns those that are new, which have yet to load.
+
+        With `quiet` it is not logged what a new model fails of. Raises StatusError, with everything as it was, where a
+        label is on a version that is not loaded.
+        """
+        by_name = dict(self._by_name)
+        given = self._labels if self._labels_may_come_first else None
+        check_labels(configs, {name: _available(model) for name, model in by_name.items()}, given)
+        for config in configs:
+            if config.name not in by_name:
+                by_name[config.name] = made = self._make(config.name)
+                made.is_quiet = quiet
+                made.configure(config.base_path, config.policy)
+                made.start()
+            else:
+                by_name[config.name].configure(config.base_path, config.policy)
+        wanted = frozenset(config.name for config in configs)
+        for name in self._configured - wanted:
+            by_name[name].configure(None, VersionPolicy())
+        new = sorted(wanted - self._configured)
+        self._labels = {config.name: dict(config.labels) for config in configs}
+        self._by_name, self._configured = by_name, wanted
+        return [by_name[name] for name in new]
+
+    def reload(self, configs: Sequence[ModelConfig], is_awaited: Callable[[], bool] = lambda: True) -> None:
+        """`configure`, then wait until the new models are available or nobody awaits it any more.
+
+        A later configuration ends the wait for models that it leaves out; TF Serving would not look at it until then.
+        Raises StatusError where a label is wrong, or UNKNOWN where a new model has been given up.
+        """
+        with self._reloading:
+            new = self.configure(configs)
+        while is_awaited() and any(not model.is_available and self._may_come(model) for model in new):
+            time.sleep(_POLL_SECONDS)
+        failed = [model for model in new if not model.is_available]
+        if failed and is_awaited():
+            told = "".join(
+                f"{{name: {model.name} version: {number}}}, " for model in failed for number in sorted(model.failures)
+            )
+            raise unknown(f"Some models did not become available: {{{told}}}")
+
+    def _may_come(self, model: Lifecycle) -> bool:
+        return model.name in self._configured and not model.is_hopeless and not self._stopping
+
+    def stop(self) -> None:
+        """Load and unload no more, and let no reload wait; what is available stays so."""
+        self._stopping = True
+        for model in self._by_name.values():
+            model.stop()
+
+    def find(self, name: str) -> Lifecycle | None:
+        """The model of that name, if there ever was one."""
+        return self._by_name.get(name)
+
+    def acquire(self, spec: ProtoMessage) -> AbstractContextManager[tuple[int, Servable]]:
+        """The version that a ModelSpec means and its number, held for a call.
+
+        Raises StatusError where there is none.
+        """
+        if not spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        version = self.version_asked(spec)
+        model = self._by_name.get(spec.name)
+        if model is None:
+            raise unknown_servable(spec.name, version)
+        return model.acquire(version)
+
+    def version_asked(self, spec: ProtoMessage) -> int | None:
+        """The number in a ModelSpec or of its label, None for whichever is newest."""
+        if spec.WhichOneof("version_choice") == "version_label":
+            version = self._labels.get(spec.name, {}).get(spec.version_label)
+            if version is None:
+                raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
+            return version
+        return int(spec.version.value) if spec.HasField("version") else None
+
+
+def _available(model: Lifecycle) -> list[int]:
+    return [state.version for state in model.states() if state.state is State.AVAILABLE]

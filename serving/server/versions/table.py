@@ -1,0 +1,84 @@
+"""The versions of one model as calls see them: which there are, in which state, and which one a call gets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.server.errors import LoadError, not_found
+from serving.server.versions.policy import Failure, State
+from serving.server.versions.servable import Servable, VersionState
+
+
+@dataclass
+class Version:
+    """One version; change it only while holding the table's `changed`."""
+
+    folder: Path
+    state: State = State.START
+    servable: Servable | None = None
+    in_flight: int = 0
+    failure: Failure | None = None
+    error: LoadError | None = field(default=None, repr=False)
+
+
+class VersionTable:
+    """All versions that a model has had, by number. `changed` guards it and is notified when a call ends."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.changed = threading.Condition()
+        self.versions: dict[int, Version] = {}
+
+    @property
+    def is_available(self) -> bool:
+        """Whether any version can be called."""
+        with self.changed:
+            return self.available(None) is not None
+
+    def states(self) -> list[VersionState]:
+        """Every version there has been, newest first."""
+        with self.changed:
+            return [
+                VersionState(
+                    number, version.state, version.error.code if version.error else 0, str(version.error or "")
+                )
+                for number, version in sorted(self.versions.items(), reverse=True)
+            ]
+
+    @contextmanager
+    def acquire(self, number: int | None) -> Iterator[tuple[int, Servable]]:
+        """The version (the newest available if None) and its number; it is not unloaded before the context ends.
+
+        Raises StatusError NOT_FOUND where it is not available.
+        """
+        with self.changed:
+            found = self.available(number)
+            if found is None:
+                raise unknown_servable(self.name, number)
+            chosen, version, servable = found
+            version.in_flight += 1
+        try:
+            yield chosen, servable
+        finally:
+            with self.changed:
+                version.in_flight -= 1
+                self.changed.notify_all()
+
+    def available(self, number: int | None) -> tuple[int, Version, Servable] | None:
+        """The version that a call of `number` would get; `changed` must be held."""
+        numbers = sorted(self.versions, reverse=True) if number is None else [number]
+        for candidate in numbers:
+            version = self.versions.get(candidate)
+            if version is not None and version.state is State.AVAILABLE and version.servable is not None:
+                return candidate, version, version.servable
+        return None
+
+
+def unknown_servable(name: str, number: int | None) -> Exception:
+    """The StatusError of a model or version that is not served, as servable_id.h words the request."""
+    which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+    return not_found(f"Servable not found for request: {which}")

@@ -1,0 +1,99 @@
+"""What a model answers, checked and made into the project's own types. Pure: no connection, no server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from serving.boxes.detections import Detections
+from serving.contract import Contract
+from serving.description import TF_OBJECT_DETECTION
+from serving.errors import ContractError, RowsRejectedError, TensorError
+from serving.wire.protos import PredictResponse, ProtoMessage
+from serving.wire.tensors import decode
+
+DETECT_OUTPUTS: Final[tuple[str, ...]] = TF_OBJECT_DETECTION
+
+_SCORE_SLACK: Final = 1e-3
+"""A sigmoid in float32 may pass 1 by rounding; a logit taken for a score passes it by far more."""
+
+
+def parse_response(content: bytes) -> tuple[ProtoMessage, dict[str, NDArray[Any]]]:
+    """The model_spec and the outputs of a PredictResponse's bytes.
+
+    Raises RowsRejectedError where the bytes are no response or a tensor in it is malformed.
+    """
+    try:
+        response = PredictResponse.FromString(content)
+    except DecodeError as error:
+        raise RowsRejectedError("The model server's answer is not a PredictResponse.") from error
+    outputs = {}
+    for alias, tensor in response.outputs.items():
+        try:
+            outputs[alias] = decode(tensor)
+        except TensorError as error:
+            raise RowsRejectedError(f"The model's output {alias} is malformed: {error}") from error
+    return response.model_spec, outputs
+
+
+def to_contract(outputs: Mapping[str, NDArray[Any]]) -> Contract:
+    """The contract in the answer of signature `describe`; raises ContractError where there is none."""
+    texts = outputs.get("contract")
+    if texts is None or texts.size == 0 or not isinstance(texts.flat[0], bytes):
+        raise ContractError(
+            "The model's signature `describe` does not answer strings named `contract`: export it anew."
+        )
+    return Contract.from_json(texts.flat[0])
+
+
+def to_detections(outputs: Mapping[str, NDArray[Any]], rows: int) -> list[Detections]:
+    """One Detections a row from the outputs of signature `detect`, best first, `num_detections` honoured.
+
+    Outputs, as the TF Object Detection API names them: `detection_boxes` (N, K, 4), (ymin, xmin, ymax, xmax)
+    normalised; `detection_scores` and `detection_classes` (N, K); `num_detections` (N); of any numeric dtype.
+    A detection that is not finite is left out. Raises RowsRejectedError where a shape, a count or a score is not
+    what it has to be.
+    """
+    boxes, scores, classes, counts = (_numeric(outputs, alias) for alias in DETECT_OUTPUTS)
+    if scores.ndim != 2 or len(scores) != rows:
+        raise RowsRejectedError(f"detection_scores has the shape {scores.shape}; ({rows}, K) was expected.")
+    most = scores.shape[1]
+    for alias, array, wanted in (
+        ("detection_boxes", boxes, (rows, most, 4)),
+        ("detection_classes", classes, (rows, most)),
+        ("num_detections", counts, (rows,)),
+    ):
+        if array.shape != wanted:
+            raise RowsRejectedError(f"{alias} has the shape {array.shape}; {wanted} was expected.")
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts <= most).all()):
+        raise RowsRejectedError(f"num_detections is not within 0..{most}.")
+    return [
+        _row(boxes[row, :count], scores[row, :count], classes[row, :count])
+        for row, count in enumerate(counts.astype(np.int64).tolist())
+    ]
+
+
+def _numeric(outputs: Mapping[str, NDArray[Any]], alias: str) -> NDArray[Any]:
+    array = outputs.get(alias)
+    if array is None:
+        raise RowsRejectedError(f"The model's answer has no {alias}: is its signature `detect` the design's?")
+    if array.dtype.kind not in "fiu":
+        raise RowsRejectedError(f"The model's output {alias} is not numeric.")
+    return array
+
+
+def _row(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any]) -> Detections:
+    keep = np.isfinite(scores) & np.isfinite(boxes).all(axis=1) & np.isfinite(classes)
+    boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
+    if ((scores < -_SCORE_SLACK) | (scores > 1 + _SCORE_SLACK)).any():
+        raise RowsRejectedError("A detection's score is not within 0..1: the model has to answer probabilities.")
+    order = np.argsort(-scores.astype(np.float64), kind="stable")
+    return Detections(
+        boxes=boxes[order].astype(np.float32),
+        scores=np.clip(scores[order], 0, 1).astype(np.float32),
+        classes=classes[order].astype(np.int64),
+    )

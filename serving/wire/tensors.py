@@ -1,0 +1,262 @@
+"""How arrays lie on the wire: the one file that knows TensorProto, in both directions.
+
+Bytes are written by hand where arrays are large: a uint8 batch of (32, 300, 300, 3) takes 0.4 ms so and 19 to 111 ms
+by filling a TensorProto. Source of the layout: tensorflow/core/framework/tensor.proto and tensor.cc.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import TensorError
+from serving.wire.protos import PredictRequest, PredictResponse, ProtoMessage, TensorProto
+
+Array = NDArray[Any]
+
+MAX_TENSOR_BYTES: Final = 2**31 - 1
+"""A message cannot be larger, so neither can its tensors; only a repeated value (see decode) could claim to be."""
+
+_MAX_DIMENSIONS: Final = 64  # NumPy's; TensorFlow takes up to 254
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One dtype: TensorFlow's enum number and name for it, and the field its values lie in."""
+
+    number: int
+    name: str
+    numpy: np.dtype[Any]
+    field: str
+    raw: bool  # the packed field's bytes are the array's own buffer
+    bits: np.dtype[Any] | None = None  # the field holds the value's bits as an integer of this type
+
+
+def _kind(number: int, name: str, dtype: str, field: str, *, raw: bool = False, bits: str | None = None) -> _Kind:
+    return _Kind(number, name, np.dtype(dtype), field, raw, np.dtype(bits) if bits else None)
+
+
+_KINDS: Final = (
+    _kind(1, "float", "<f4", "float_val", raw=True),
+    _kind(2, "double", "<f8", "double_val", raw=True),
+    _kind(3, "int32", "<i4", "int_val"),
+    _kind(4, "uint8", "u1", "int_val"),
+    _kind(5, "int16", "<i2", "int_val"),
+    _kind(6, "int8", "i1", "int_val"),
+    _kind(7, "string", "O", "string_val"),
+    _kind(9, "int64", "<i8", "int64_val"),
+    _kind(10, "bool", "?", "bool_val", raw=True),
+    _kind(17, "uint16", "<u2", "int_val"),
+    _kind(19, "half", "<f2", "half_val", bits="<u2"),
+    _kind(22, "uint32", "<u4", "uint32_val"),
+    _kind(23, "uint64", "<u8", "uint64_val"),
+)
+_BY_NUMBER: Final = {kind.number: kind for kind in _KINDS}
+_BY_NUMPY: Final = {kind.numpy: kind for kind in _KINDS}
+_FIELD: Final[dict[str, int]] = {field.name: field.number for field in TensorProto.DESCRIPTOR.fields}
+_STRING: Final = 7
+
+
+def dtype_name(number: int) -> str:
+    """TensorFlow's name of a dtype by its number (`float` for 1), or `type 99` for one that is not known here."""
+    kind = _BY_NUMBER.get(number)
+    return kind.name if kind else f"type {number}"
+
+
+def numpy_dtype(number: int) -> np.dtype[Any]:
+    """The dtype of the arrays that hold TensorFlow's dtype of that number, object for strings."""
+    return _BY_NUMBER[number].numpy
+
+
+def dtype_number(array: Array) -> int:
+    """TensorFlow's number for an array's dtype; raises TensorError where it has none."""
+    return _kind_of(array).number
+
+
+def encode_request(
+    model: str,
+    signature: str,
+    inputs: Mapping[str, Array],
+    *,
+    version: int | None = None,
+    outputs: Iterable[str] = (),
+) -> bytes:
+    """The bytes of a PredictRequest whose tensors are `tensor_content`; `outputs` is its output_filter.
+
+    Raises TensorError for an array of a dtype that TensorFlow does not know.
+    """
+    head = PredictRequest(output_filter=outputs)
+    head.model_spec.name = model
+    head.model_spec.signature_name = signature
+    if version is not None:
+        head.model_spec.version.value = version
+    parts: list[bytes | memoryview] = [head.SerializeToString()]
+    for alias, array in inputs.items():
+        parts += _map_entry(2, alias, _parts(array, as_content=True))
+    return b"".join(parts)
+
+
+def encode_response(spec: ProtoMessage, outputs: Mapping[str, Array], *, as_content: bool = False) -> bytes:
+    """The bytes of a PredictResponse: values in `float_val` and the like (AsProtoField), or as `tensor_content`.
+
+    Filling `float_val` of (32, 7308, 21) in Python costs 305 ms; its packed bytes are the array's buffer.
+    """
+    parts: list[bytes | memoryview] = []
+    for alias, array in outputs.items():
+        parts += _map_entry(1, alias, _parts(array, as_content=as_content))
+    parts.append(PredictResponse(model_spec=spec).SerializeToString())
+    return b"".join(parts)
+
+
+def encode_tensor(array: Array, *, as_content: bool = False) -> bytes:
+    """The bytes of one TensorProto."""
+    return b"".join(_parts(array, as_content=as_content))
+
+
+def decode(tensor: ProtoMessage) -> Array:
+    """The array in a TensorProto, wherever its values lie; strings become an object array of bytes.
+
+    As in TensorFlow, fewer values than the shape has elements repeat the last one, and none at all mean zeros.
+    The array may be read-only. Raises TensorError for anything that TensorFlow would refuse.
+    """
+    kind = _BY_NUMBER.get(tensor.dtype)
+    if kind is None:
+        raise TensorError(f"A tensor has the dtype {tensor.dtype}, which is not supported.")
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if len(shape) > _MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise TensorError(f"A tensor has the shape {shape[:8]}, which is not one.")
+    count = math.prod(shape)
+    if count * kind.numpy.itemsize > MAX_TENSOR_BYTES:
+        raise TensorError(f"A tensor of shape {shape} and dtype {kind.name} is larger than a message can be.")
+    if tensor.tensor_content:
+        flat = _from_content(kind, tensor.tensor_content, count)
+    else:
+        flat = _from_field(kind, getattr(tensor, kind.field), count)
+    return flat.reshape(shape)
+
+
+def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
+    if kind.number == _STRING:
+        return _strings_from_content(content, count)
+    if len(content) != count * kind.numpy.itemsize:
+        wanted = count * kind.numpy.itemsize
+        raise TensorError(f"A tensor of {count} {kind.name} needs {wanted} bytes and has {len(content)}.")
+    return np.frombuffer(content, kind.numpy)
+
+
+def _from_field(kind: _Kind, values: Any, count: int) -> Array:  # noqa: ANN401 - a repeated field has no public type
+    empty: Any = b"" if kind.number == _STRING else 0
+    if len(values) >= count:
+        given = values if len(values) == count else values[:count]
+    elif kind.number == _STRING and count > MAX_TENSOR_BYTES // 8:
+        raise TensorError("A tensor of strings is larger than a message can be.")
+    else:
+        given = values
+    try:
+        if kind.bits is not None:
+            flat = np.array(given, kind.bits).view(kind.numpy)
+        elif kind.number == _STRING:
+            flat = np.empty(len(given), object)
+            flat[:] = list(given)
+        else:
+            flat = np.array(given, kind.numpy)
+    except (OverflowError, ValueError) as error:
+        raise TensorError(f"A tensor of {kind.name} holds a value out of its range.") from error
+    if len(flat) == count:
+        return flat
+    filled = np.full(count, flat[-1] if len(flat) else empty, flat.dtype)
+    filled[: len(flat)] = flat
+    return filled
+
+
+def _strings_from_content(content: bytes, count: int) -> Array:
+    """All lengths as varints, then all bytes (tensor_coding.cc, EncodeStringList)."""
+    lengths = []
+    at = 0
+    for _ in range(count):
+        length, at = _read_varint(content, at)
+        lengths.append(length)
+    if at + sum(lengths) != len(content):
+        raise TensorError("A tensor of strings does not have the bytes its lengths promise.")
+    flat = np.empty(count, object)
+    for index, length in enumerate(lengths):
+        flat[index] = content[at : at + length]
+        at += length
+    return flat
+
+
+def _kind_of(array: Array) -> _Kind:
+    dtype = array.dtype
+    if dtype.kind in "SU":
+        return _BY_NUMBER[_STRING]
+    kind = _BY_NUMPY.get(dtype.newbyteorder("<"))
+    if kind is None:
+        raise TensorError(f"An array of dtype {dtype} cannot be sent to a model.")
+    return kind
+
+
+def _parts(array: Array, *, as_content: bool) -> list[bytes | memoryview]:
+    kind = _kind_of(array)
+    head = TensorProto(dtype=kind.number)
+    head.tensor_shape.SetInParent()
+    for size in array.shape:
+        head.tensor_shape.dim.add(size=size)
+    if array.size == 0:
+        return [head.SerializeToString()]
+    if kind.number == _STRING:
+        texts = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
+        if not as_content:
+            head.string_val.extend(texts)
+            return [head.SerializeToString()]
+        content = b"".join([*(_varint(len(text)) for text in texts), *texts])
+        return [head.SerializeToString(), *_field(_FIELD["tensor_content"], content)]
+    if as_content or kind.raw:
+        buffer = np.ascontiguousarray(array, kind.numpy).reshape(-1).view(np.uint8).data
+        return [head.SerializeToString(), *_field(_FIELD["tensor_content" if as_content else kind.field], buffer)]
+    values = array.view(kind.bits) if kind.bits else array
+    getattr(head, kind.field).extend(values.ravel().tolist())
+    return [head.SerializeToString()]
+
+
+def _map_entry(number: int, key: str, value: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """An entry of map<string, message>: itself a message with the key as field 1 and the value as field 2."""
+    head = b"".join([*_field(1, key.encode()), _tag(2), _varint(_size(value))])
+    return [_tag(number), _varint(len(head) + _size(value)), head, *value]
+
+
+def _field(number: int, content: bytes | memoryview) -> list[bytes | memoryview]:
+    return [_tag(number), _varint(len(content)), content]
+
+
+def _size(parts: Iterable[bytes | memoryview]) -> int:
+    return sum(len(part) for part in parts)
+
+
+def _tag(number: int) -> bytes:
+    return _varint(number << 3 | 2)  # wire type 2: a length and so many bytes
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(content: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(content) and shift < 35:
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise TensorError("A tensor of strings has a length that is not one.")
