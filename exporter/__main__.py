@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
-from exporter import runtime
-from exporter.keras_export import export_keras
+from exporter.graph import tensorflow
+from exporter.models.keras_export import export_keras
+from exporter.models.savedmodel_export import export_savedmodel
+from exporter.models.ssd300_export import Ssd300Options, export_ssd300
 from exporter.models_command import app as models_app
 from exporter.models_command import with_default_command
-from exporter.savedmodel_export import export_savedmodel
-from exporter.ssd300_export import Ssd300Options, export_ssd300
-from exporter.versions import complete_versions, model_folder
+from exporter.versions.folders import complete_versions, model_folder
 from serving.errors import ShelflineError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -57,8 +57,8 @@ def demo(
     if if_missing and (versions := complete_versions(model)):
         typer.echo(versions[max(versions)])
         return
-    runtime.prepare()
-    from exporter.demo import export_demo  # noqa: PLC0415 - it imports TensorFlow, which takes seconds
+    tensorflow.prepare()
+    from exporter.models.demo import export_demo  # noqa: PLC0415 - it imports TensorFlow, which takes seconds
 
     typer.echo(export_demo(model))
 

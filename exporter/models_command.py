@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from exporter import runtime
-from exporter.catalogue import VersionRecord, list_versions, remove, roll_back
+from exporter.comparing.source import SourceModel
 from exporter.errors import ExportError
-from exporter.origin import read_origin
-from exporter.source import SourceModel
-from exporter.versions import model_folder
+from exporter.graph import tensorflow
+from exporter.versions.catalogue import VersionRecord, list_versions, remove, roll_back
+from exporter.versions.folders import model_folder
+from exporter.versions.origin import read_origin
 
 COMMANDS = ("list", "verify", "rollback", "remove")
 LARGEST_DIFFERENCE = 1e-4
@@ -46,8 +46,8 @@ def list_command(
     states: dict[str, dict[int, tuple[str, str]]] | None = None
     trouble: ExportError | None = None
     if server is not None:
-        runtime.prepare()
-        from exporter.served import served_versions  # noqa: PLC0415 - it imports TensorFlow
+        tensorflow.prepare()
+        from exporter.comparing.served import served_versions  # noqa: PLC0415 - it imports TensorFlow
 
         try:
             states = {model: served_versions(server, model) for model in {record.model for record in records}}
@@ -107,9 +107,9 @@ def verify(
         raise ExportError(f"{models / name} has no such version with its contract beside it: export it anew.")
     record, contract = records[0], records[0].contract
     trained = SourceModel(source, read_origin(record.path), trust_model_code=trust_model_code) if source else None
-    runtime.prepare()
-    from exporter import comparison  # noqa: PLC0415 - it imports TensorFlow
-    from exporter.verify import verify as load  # noqa: PLC0415
+    tensorflow.prepare()
+    from exporter.comparing import comparison  # noqa: PLC0415 - it imports TensorFlow
+    from exporter.versions.verify import verify as load  # noqa: PLC0415
 
     load(record.path, contract)
     if server is None and trained is None:

@@ -19,7 +19,7 @@ import numpy as np
 from api.client.client import ShelflineClient
 from api.commands.stack.session import local_stack
 from api.commands.stack.state import StackState
-from exporter.catalogue import roll_back
+from exporter.versions.catalogue import roll_back
 from serving.boxes.decode import NumpyArrays, prepare
 from serving.client import ModelClient, ServedModel
 from serving.description import Description, read_description

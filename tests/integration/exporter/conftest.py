@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from exporter import runtime
+from exporter.graph import tensorflow
 from tests.unit.exporter import weight_files
 
-runtime.prepare()
+tensorflow.prepare()
 
 import keras  # noqa: E402 - prepared first
 
-from exporter import ssd300  # noqa: E402
-from exporter.demo import export_demo  # noqa: E402
-from exporter.ssd300_export import Ssd300Options, export_ssd300  # noqa: E402
-from exporter.verify import SessionModel  # noqa: E402
+from exporter.models import ssd300  # noqa: E402
+from exporter.models.demo import export_demo  # noqa: E402
+from exporter.models.ssd300_export import Ssd300Options, export_ssd300  # noqa: E402
+from exporter.versions.verify import SessionModel  # noqa: E402
 
 
 @pytest.fixture(scope="session")

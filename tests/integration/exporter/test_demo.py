@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter import nanodet
-from exporter.demo import demo_contract
-from exporter.verify import SessionModel
+from exporter.models import nanodet
+from exporter.models.demo import demo_contract
+from exporter.versions.verify import SessionModel
 from serving.boxes.detections import Detections
 from serving.contract import Contract
 from tests.unit.exporter import plain

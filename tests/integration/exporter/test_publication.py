@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from exporter.demo import demo_contract
 from exporter.errors import ExportError
-from exporter.publication import publish_model
+from exporter.models.demo import demo_contract
+from exporter.versions.publication import publish_model
 
 FULL = "{{function_node __wrapped__SaveV2}} m/shop/variables/part-0.tempstate57; No space left on device [Op:SaveV2]"
 

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.comparison import compare_version
-from exporter.origin import read_origin
-from exporter.savedmodel_export import export_savedmodel
-from exporter.source import SourceModel
-from exporter.verify import SessionModel
+from exporter.comparing.comparison import compare_version
+from exporter.comparing.source import SourceModel
+from exporter.models.savedmodel_export import export_savedmodel
+from exporter.versions.origin import read_origin
+from exporter.versions.verify import SessionModel
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
 from serving.description import read_description

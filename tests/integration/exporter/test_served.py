@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from exporter.ssd300 import SSD300
+from exporter.models.ssd300 import SSD300
 from tests.model_server import ServerProcess
 
 pytestmark = pytest.mark.process

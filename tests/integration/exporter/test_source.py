@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from exporter.keras_export import export_keras
-from exporter.origin import ORIGIN_FILE
-from exporter.savedmodel_export import export_savedmodel
+from exporter.models.keras_export import export_keras
+from exporter.models.savedmodel_export import export_savedmodel
+from exporter.versions.origin import ORIGIN_FILE
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = """
@@ -150,7 +150,7 @@ def test_a_version_without_a_record_of_its_source_says_so(demo_folder: Path, tmp
 
 def test_the_whole_record_comes_back(files: Path) -> None:
     """Every field that decides how raw outputs are read, through the file."""
-    from exporter.origin import read_origin
+    from exporter.versions.origin import read_origin
     from serving.description import read_description
 
     origin = read_origin(files / "models" / "saved" / "1")

@@ -13,10 +13,10 @@ from PIL import Image
 from tensorflow_serving.apis import prediction_log_pb2
 
 from exporter.errors import ExportError, VersionExistsError
-from exporter.ssd300 import SSD300
-from exporter.ssd300_export import OUTPUT, Ssd300Options, description, export_ssd300
-from exporter.verify import SessionModel
-from exporter.warmup import WARMUP_FILE
+from exporter.models.ssd300 import SSD300
+from exporter.models.ssd300_export import OUTPUT, Ssd300Options, description, export_ssd300
+from exporter.versions.verify import SessionModel
+from exporter.versions.warmup_records import WARMUP_FILE
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract

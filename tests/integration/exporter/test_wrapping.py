@@ -12,9 +12,9 @@ import tensorflow as tf
 from keras import layers
 
 from exporter.errors import ExportError
-from exporter.keras_export import export_keras
-from exporter.savedmodel_export import export_savedmodel
-from exporter.verify import SessionModel
+from exporter.models.keras_export import export_keras
+from exporter.models.savedmodel_export import export_savedmodel
+from exporter.versions.verify import SessionModel
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.contract import Contract
 from serving.description import read_description
@@ -86,7 +86,7 @@ def test_a_keras_model_gets_the_signatures(model: Any, files: Path, tmp_path: Pa
 @pytest.mark.process
 def test_a_large_model_keeps_its_variables(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrapped without freezing, it answers the same."""
-    monkeypatch.setattr("exporter.wrapping._FREEZE_BELOW", 0)
+    monkeypatch.setattr("exporter.graph.wrapping._FREEZE_BELOW", 0)
     contract = files / "contract.toml"
     (files / "saved.toml").write_text(CONTRACT.replace('"boxes"', '"output_0"'), "utf-8")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)

@@ -35,10 +35,10 @@ class Counting(LoadedModel):
 @pytest.fixture(scope="module")
 def recorded(prototypes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version with the records that every export has."""
-    from exporter import runtime
+    from exporter.graph import tensorflow
 
-    runtime.prepare()
-    from exporter.warmup import write_warmup
+    tensorflow.prepare()
+    from exporter.versions.warmup_records import write_warmup
 
     folder = tmp_path_factory.mktemp("recorded") / "1"
     shutil.copytree(prototypes / "1", folder)
@@ -94,7 +94,7 @@ def test_a_version_whose_records_fail_is_not_served(
     recorded: Path, prototypes: Path, own: ServerProcess, tmp_path: Path
 ) -> None:
     """Records of another input size: so would clients' calls fail. The old version goes on."""
-    from exporter.warmup import write_warmup
+    from exporter.versions.warmup_records import write_warmup
 
     publish(recorded, own.base, 1)
     own.start()

@@ -133,7 +133,7 @@ def test_a_batch_invariant_model_answers_byte_for_byte(serve: Callable[[Path], W
 @pytest.mark.usefixtures("shared_folder")
 def test_a_real_model_answers_alike(serve: Callable[[Path], Worker], tmp_path: Path) -> None:
     """The same labels and count, scores and normalised boxes within 1e-4; what is near the threshold left aside."""
-    from exporter.demo import demo_contract, export_demo
+    from exporter.models.demo import demo_contract, export_demo
 
     export_demo(tmp_path / "models" / "default")
     worker = serve(tmp_path / "models" / "default")

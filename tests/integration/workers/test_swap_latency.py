@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.catalogue import roll_back
+from exporter.versions.catalogue import roll_back
 from tests.celery_worker import CeleryWorker
 from tests.model_server import ServerProcess, publish
 from tests.models import write_tiny_model

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.catalogue import list_versions, remove, roll_back, write_contract
 from exporter.errors import ExportError
 from exporter.models_command import list_command, with_default_command
-from exporter.versions import complete_versions, next_free
+from exporter.versions.catalogue import list_versions, remove, roll_back, write_contract
+from exporter.versions.folders import complete_versions, next_free
 from serving.contract import Contract, Label
 
 CONTRACT = Contract(

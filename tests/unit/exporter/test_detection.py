@@ -9,14 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from exporter import runtime
+from exporter.graph import tensorflow
 from tests.unit.exporter import plain
 
-runtime.prepare()
+tensorflow.prepare()
 
 import tensorflow as tf  # noqa: E402 - prepared first
 
-from exporter.detection import TfArrays, detections  # noqa: E402
+from exporter.graph.detection import TfArrays, detections  # noqa: E402
 from serving.boxes.decode import NumpyArrays, candidates, decode, prepare  # noqa: E402
 from serving.contract import Contract, Label  # noqa: E402
 from serving.description import (  # noqa: E402

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.differences import Comparison, Found, compare
+from exporter.comparing.differences import Comparison, Found, compare
 from serving.contract import Contract, Label
 
 CONTRACT = Contract(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ExportError
-from exporter.labels import read_labels
+from exporter.weights.labels import read_labels
 from serving.contract import Label
 
 

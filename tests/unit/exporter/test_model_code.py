@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 from exporter.errors import ExportError
-from exporter.model_code import refuse_config_code, refuse_graph_code
+from exporter.weights.model_code import refuse_config_code, refuse_graph_code
 
 HARMLESS = {"class_name": "Conv2D", "module": "keras.layers", "config": {"name": "conv", "module": "free text"}}
 CODE = [

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter import runtime
+from exporter.graph import tensorflow
 
-runtime.prepare()
+tensorflow.prepare()
 
-from exporter import nanodet  # noqa: E402 - prepared first
-from exporter.demo import demo_contract  # noqa: E402
 from exporter.errors import ExportError  # noqa: E402
+from exporter.models import nanodet  # noqa: E402 - prepared first
+from exporter.models.demo import demo_contract  # noqa: E402
 from tests.real_ssd import REFERENCE, need_shared  # noqa: E402
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from exporter.priors import MAPS, PriorMap, map_priors, ssd300_priors
+from exporter.models.ssd300_priors import MAPS, PriorMap, map_priors, ssd300_priors
 
 
 def test_the_priors_are_the_published_ones() -> None:

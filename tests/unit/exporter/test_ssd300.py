@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter import runtime
+from exporter.graph import tensorflow
 
-runtime.prepare()
+tensorflow.prepare()
 
-from exporter import ssd300  # noqa: E402 - prepared first
-from exporter.priors import ssd300_priors  # noqa: E402
+from exporter.models import ssd300  # noqa: E402 - prepared first
+from exporter.models.ssd300_priors import ssd300_priors  # noqa: E402
 
 HEADS = ("conv4_3_norm", "fc7", "conv6_2", "conv7_2", "conv8_2", "pool6")
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.errors import ExportError
-from exporter.keras3_names import numbered_names
-from exporter.loading import complain, ssd300_classes
-from exporter.stored_weights import StoredWeights, open_weights
+from exporter.weights.filling import complain, ssd300_classes
+from exporter.weights.keras3_names import numbered_names
+from exporter.weights.stored_weights import StoredWeights, open_weights
 from tests.unit.exporter import weight_files
 
 

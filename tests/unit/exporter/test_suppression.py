@@ -9,14 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from exporter import runtime
+from exporter.graph import tensorflow
 from tests.unit.exporter import plain
 
-runtime.prepare()
+tensorflow.prepare()
 
 import tensorflow as tf  # noqa: E402 - prepared first
 
-from exporter.suppression import Limits, suppress  # noqa: E402
+from exporter.graph.suppression import Limits, suppress  # noqa: E402
 
 LIMITS = Limits(score_threshold=0.3, nms_iou=0.5, max_detections=20)
 GRAPH = tf.function(lambda boxes, scores: suppress(boxes, scores, LIMITS), reduce_retracing=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ExportError, VersionExistsError
-from exporter.versions import complete_versions, model_folder, next_free, publish, require_free, used_numbers
+from exporter.versions.folders import complete_versions, model_folder, next_free, publish, require_free, used_numbers
 
 
 @pytest.mark.parametrize("name", ["", "..", "../shop", "a/b", "/shop", ".shop", "a b", "shop\n"])

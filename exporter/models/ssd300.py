@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from exporter.priors import MAPS, SIZE, PriorMap, map_priors
+from exporter.models.ssd300_priors import MAPS, SIZE, PriorMap, map_priors
 
 VOC_CLASSES = 21
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporter.archive import write_archive
-from exporter.detection import TfArrays, detections
 from exporter.errors import ExportError
-from exporter.frozen import write_frozen
-from exporter.origin import Origin
-from exporter.publication import publish_model
-from exporter.signatures import Signature, describe_signature
+from exporter.graph.detection import TfArrays, detections
+from exporter.graph.frozen import write_frozen
+from exporter.graph.signatures import Signature, describe_signature
+from exporter.graph.variables import write_archive
+from exporter.versions.origin import Origin
+from exporter.versions.publication import publish_model
 from serving.boxes.decode import prepare
 from serving.description import Description
 from serving.errors import RowsRejectedError

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from exporter.errors import ExportError
-from exporter.versions import model_folder
+from exporter.versions.folders import model_folder
 from serving.contract import Contract
 from serving.description import Description, read_description
 

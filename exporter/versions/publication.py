@@ -8,12 +8,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from exporter.catalogue import write_contract
 from exporter.errors import ExportError
-from exporter.origin import Origin, write_origin
-from exporter.verify import verify
-from exporter.versions import next_free, publish
-from exporter.warmup import write_warmup
+from exporter.versions.catalogue import write_contract
+from exporter.versions.folders import next_free, publish
+from exporter.versions.origin import Origin, write_origin
+from exporter.versions.verify import verify
+from exporter.versions.warmup_records import write_warmup
 from serving.contract import Contract
 
 

@@ -6,16 +6,16 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import runtime
-from exporter.contracts import read_contract
 from exporter.errors import ExportError
-from exporter.model_code import refuse_graph_code
-from exporter.origin import Origin
-from exporter.versions import require_free
+from exporter.graph import tensorflow
+from exporter.versions.contracts import read_contract
+from exporter.versions.folders import require_free
+from exporter.versions.origin import Origin
+from exporter.weights.model_code import refuse_graph_code
 from serving.description import Description
 
 if TYPE_CHECKING:
-    from exporter.wrapping import RawModel
+    from exporter.graph.wrapping import RawModel
 
 
 def export_savedmodel(
@@ -36,7 +36,7 @@ def export_savedmodel(
     description, model = read_contract(contract_file, models, name=name, weights_sha256=savedmodel_digest(source))
     require_free(model, version)
     raw_model = load_savedmodel(source, description, trust_model_code=trust_model_code)
-    from exporter.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
+    from exporter.graph.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
 
     origin = Origin(kind="savedmodel", description=description)
     return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run)
@@ -47,10 +47,10 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
 
     Raises ExportError where it holds code that is not trusted, or is not what the description says.
     """
-    runtime.prepare()
+    tensorflow.prepare()
     import tensorflow as tf  # noqa: PLC0415 - see export_savedmodel
 
-    from exporter.wrapping import RawModel  # noqa: PLC0415
+    from exporter.graph.wrapping import RawModel  # noqa: PLC0415
 
     if not trust_model_code:
         refuse_graph_code(source)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.differences import Found
+from exporter.comparing.differences import Found
 from exporter.errors import ExportError
-from exporter.keras_export import load_keras
-from exporter.origin import Origin
-from exporter.savedmodel_export import load_savedmodel, savedmodel_digest
-from exporter.ssd300_export import load_ssd300
-from exporter.stored_weights import digest
+from exporter.models.keras_export import load_keras
+from exporter.models.savedmodel_export import load_savedmodel, savedmodel_digest
+from exporter.models.ssd300_export import load_ssd300
+from exporter.versions.origin import Origin
+from exporter.weights.stored_weights import digest
 from serving.boxes.decode import NumpyArrays, decode, prepare
 
 if TYPE_CHECKING:
-    from exporter.wrapping import RawModel
+    from exporter.graph.wrapping import RawModel
 
 
 class SourceModel:

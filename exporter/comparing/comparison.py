@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from exporter.differences import Comparison, Found, compare, rows
+from exporter.comparing.differences import Comparison, Found, compare, rows
+from exporter.comparing.served import ServedVersion
+from exporter.comparing.source import SourceModel
 from exporter.errors import ExportError
-from exporter.served import ServedVersion
-from exporter.source import SourceModel
-from exporter.verify import SessionModel
+from exporter.versions.verify import SessionModel
 from serving.contract import Contract
 
 _ROWS = 8

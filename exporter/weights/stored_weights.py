@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import ExportError
-from exporter.keras3_names import numbered_names
+from exporter.weights.keras3_names import numbered_names
 
 _LARGEST = 8 << 30
 _NOT_LAYERS = ("optimizer", "metrics", "_metrics")

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from exporter.signatures import Signature
+from exporter.graph.signatures import Signature
 
 _SHARED_FROM_BYTES = 1024
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from exporter.signatures import Signature
+from exporter.graph.signatures import Signature
 
 
 def write_archive(folder: Path, signatures: Sequence[Signature], *, resources: Sequence[Any] = ()) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exporter.errors import ExportError
-from exporter.stored_weights import StoredWeights
+from exporter.weights.stored_weights import StoredWeights
 
 Shapes = Mapping[str, tuple[tuple[int, ...], ...]]
 

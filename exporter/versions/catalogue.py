@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ExportError
-from exporter.versions import complete_versions, used_numbers
+from exporter.versions.folders import complete_versions, used_numbers
 from serving.contract import Contract
 from serving.errors import ContractError
 

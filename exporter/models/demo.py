@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from exporter import nanodet
-from exporter.contracts import make_contract
-from exporter.frozen import write_frozen
-from exporter.publication import publish_model
-from exporter.signatures import Signature, describe_signature
-from exporter.suppression import Limits, suppress
+from exporter.graph.frozen import write_frozen
+from exporter.graph.signatures import Signature, describe_signature
+from exporter.graph.suppression import Limits, suppress
+from exporter.models import nanodet
+from exporter.versions.contracts import make_contract
+from exporter.versions.publication import publish_model
 from serving.contract import Contract, Label
 
 _PROVENANCE = (

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import runtime
-from exporter.contracts import read_contract
 from exporter.errors import ExportError
-from exporter.model_code import refuse_config_code
-from exporter.origin import Origin
-from exporter.stored_weights import digest
-from exporter.versions import require_free
+from exporter.graph import tensorflow
+from exporter.versions.contracts import read_contract
+from exporter.versions.folders import require_free
+from exporter.versions.origin import Origin
+from exporter.weights.model_code import refuse_config_code
+from exporter.weights.stored_weights import digest
 
 if TYPE_CHECKING:
-    from exporter.wrapping import RawModel
+    from exporter.graph.wrapping import RawModel
 
 
 def export_keras(
@@ -35,7 +35,7 @@ def export_keras(
     description, model = read_contract(contract_file, models, name=name, weights_sha256=digest(source))
     require_free(model, version)
     raw_model = load_keras(source, trust_model_code=trust_model_code)
-    from exporter.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
+    from exporter.graph.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
 
     origin = Origin(kind="keras", description=description)
     return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run)
@@ -45,11 +45,11 @@ def load_keras(source: Path, *, trust_model_code: bool = False) -> RawModel:
     """A whole Keras model; raises ExportError where it holds code that is not trusted, or is no detector."""
     if not trust_model_code:
         refuse_config_code(source)
-    runtime.prepare()
+    tensorflow.prepare()
     import keras  # noqa: PLC0415 - see export_keras
     import tensorflow as tf  # noqa: PLC0415
 
-    from exporter.wrapping import RawModel  # noqa: PLC0415
+    from exporter.graph.wrapping import RawModel  # noqa: PLC0415
 
     try:
         network = keras.saving.load_model(str(source), compile=False, safe_mode=not trust_model_code)

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from exporter import runtime
-from exporter.contracts import make_contract
 from exporter.errors import ExportError
-from exporter.labels import read_labels
-from exporter.loading import fill, ssd300_classes
-from exporter.origin import Origin
-from exporter.stored_weights import StoredWeights, digest, open_weights
-from exporter.versions import require_free
+from exporter.graph import tensorflow
+from exporter.versions.contracts import make_contract
+from exporter.versions.folders import require_free
+from exporter.versions.origin import Origin
+from exporter.weights.filling import fill, ssd300_classes
+from exporter.weights.labels import read_labels
+from exporter.weights.stored_weights import StoredWeights, digest, open_weights
 from serving.contract import Contract
 from serving.description import Description, RawInput, SsdRaw
 
 if TYPE_CHECKING:
-    from exporter.signatures import Signature
-    from exporter.ssd300 import SSD300
-    from exporter.wrapping import RawModel
+    from exporter.graph.signatures import Signature
+    from exporter.graph.wrapping import RawModel
+    from exporter.models.ssd300 import SSD300
 
 OUTPUT = "concat_3:0"
 SIZE = 300
@@ -63,8 +63,8 @@ def export_ssd300(
             provenance=f"SSD300 (Liu et al. 2016) with the weights {weights.name}.",
         )
         network = _build(stored, classes)
-    from exporter.archive import write_archive  # noqa: PLC0415 - TensorFlow takes seconds, wrong labels should not
-    from exporter.publication import publish_model  # noqa: PLC0415
+    from exporter.graph.variables import write_archive  # noqa: PLC0415 - TensorFlow takes seconds, wrong labels should not
+    from exporter.versions.publication import publish_model  # noqa: PLC0415
 
     every = signatures(network, contract, legacy_cy_width=options.legacy_cy_width)
     described = description(contract, legacy_cy_width=options.legacy_cy_width)
@@ -85,7 +85,7 @@ def load_ssd300(weights: Path) -> RawModel:
         network = _build(stored, ssd300_classes(stored))
     import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
 
-    from exporter.wrapping import RawModel  # noqa: PLC0415
+    from exporter.graph.wrapping import RawModel  # noqa: PLC0415
 
     return RawModel(
         call=lambda images: {OUTPUT: network.model(images)},
@@ -109,8 +109,8 @@ def _classes(stored: StoredWeights, asked: int | None, weights: Path) -> int:
 
 
 def _build(stored: StoredWeights, classes: int) -> SSD300:
-    runtime.prepare()
-    from exporter import ssd300  # noqa: PLC0415 - see export_ssd300
+    tensorflow.prepare()
+    from exporter.models import ssd300  # noqa: PLC0415 - see export_ssd300
 
     network = ssd300.build(classes)
     fill(network.model, stored)
@@ -130,8 +130,8 @@ def signatures(network: SSD300, contract: Contract, *, legacy_cy_width: bool = F
     """`serving_default` as the course's `simple_save` made it, `detect` and `describe`."""
     import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
 
-    from exporter.detection import detections  # noqa: PLC0415
-    from exporter.signatures import Signature, describe_signature  # noqa: PLC0415
+    from exporter.graph.detection import detections  # noqa: PLC0415
+    from exporter.graph.signatures import Signature, describe_signature  # noqa: PLC0415
 
     described = description(contract, legacy_cy_width=legacy_cy_width)
     rgb = network.rgb()

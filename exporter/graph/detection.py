@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporter.suppression import Limits, suppress
+from exporter.graph.suppression import Limits, suppress
 from serving.boxes.decode import candidates
 from serving.description import Description
 

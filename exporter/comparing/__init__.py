@@ -1,0 +1,1 @@
+"""Compare an exported version with the model that it was made of."""

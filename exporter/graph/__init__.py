@@ -1,0 +1,1 @@
+"""Build the TensorFlow graph of a served model."""

@@ -1,0 +1,1 @@
+"""The models that can be exported: one recipe a file."""

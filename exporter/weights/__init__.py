@@ -1,0 +1,1 @@
+"""Read the weights, labels and code of trained models."""
