@@ -15,8 +15,9 @@ import fsspec
 import hypothesis
 import pytest
 
-from tests.real_ssd import need_shared
-from tests.support import SLOWNESS, RedisServer
+from tests.support.machine import SLOWNESS
+from tests.support.real_ssd import need_shared
+from tests.support.servers.redis_server import RedisServer
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 

@@ -1,4 +1,4 @@
-"""The folders are the architecture: who imports whom, and that every queue has someone who works it off."""
+"""The folders are the architecture: who imports whom, how large a folder is, and that every queue has a consumer."""
 
 from __future__ import annotations
 
@@ -7,63 +7,115 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
 from api.commands.stack.plan import read_procfile
+from workers.jobs import lanes
 from workers.queue import wakeups
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDERS = ("api", "workers", "serving", "exporter")
+MAX_MODULES, MAX_FOLDERS = 12, 9  # of a folder
+
+# The rooms of a package (its modules and its folders), bottom up: each imports only from those before it.
+ORDER = {
+    "workers": (
+        "errors",
+        "process",
+        "settings_checks",
+        "jobs",
+        "robots",
+        "settings",
+        "telemetry",
+        "io",
+        "store",
+        "queue",
+        "health",
+        "metrics_page",
+        "sources",
+        "results",
+        "webhooks",
+        "duties",
+        "backend",
+        "pipeline",
+        "doctor",
+        "runtime",
+        "main",
+    ),
+    "api": (
+        "http",
+        "access",
+        "requests",
+        "schema",
+        "openapi",
+        "gunicorn",
+        "client",
+        "routes",
+        "app",
+        "wsgi",
+        "commands",
+    ),
+    "serving": ("errors", "contract", "description", "boxes", "wire", "client", "server", "__main__"),
+    "serving.server": (
+        "errors",
+        "flags",
+        "metrics",
+        "stop",
+        "text_files",
+        "versions",
+        "calls",
+        "batching",
+        "settings_files",
+        "rpc",
+        "loading",
+        "rest",
+        "front",
+        "app",
+    ),
+    "exporter": (
+        "errors",
+        "versions",
+        "weights",
+        "graph",
+        "models",
+        "comparing",
+        "models_command",
+        "__main__",
+    ),
+}
 
 # What `api` may know of `workers`: accepting jobs and looking at them, never doing them.
-OF_WORKERS_FOR_API = {
-    "telemetry",
-    "io",
-    "results",
-    "metrics_page",
-    "process",
-    "settings_checks",
-    "annotate",
+OF_WORKERS_FOR_API = (
     "backend",
-    "baidu",
-    "blobs",
     "doctor",
     "errors",
-    "exits",
-    "formats",
     "health",
-    "images",
-    "immediate",
-    "indexes",
-    "intake",
+    "io",
     "jobs",
-    "keys",
-    "listing",
-    "load",
-    "logs",
-    "metrics",
-    "catalog",
-    "documents",
-    "labels",
-    "originals",
-    "origins",
-    "outputs",
-    "parent_death",
-    "queue",
-    "rates",
-    "redis_link",
+    "metrics_page",
+    "process",
+    "queue.work_queue",
+    "results",
     "robots",
-    "selection",
     "settings",
+    "settings_checks",
     "sources",
     "store",
-    "terms",
-    "tracing",
-    "urls",
+    "telemetry",
     "webhooks",
+)
+OF_SERVING_FOR_API = ("errors", "contract", "boxes.tiles")
+# What a served model means is written once, see decision 3.
+OF_SERVING_FOR_EXPORTER = ("contract", "description", "errors", "boxes.decode", "boxes.suppression", "boxes.detections")
+
+# Modules of one name within a package: the same thing at two levels, as a resource's route, its command and its client.
+SAME_AT_TWO_LEVELS = {
+    "api": {"errors", "events", "jobs", "options", "webhooks"},
+    "workers": {"main"},
+    "serving": {"errors"},
+    "exporter": set(),
 }
 
 
@@ -79,9 +131,18 @@ def _modules() -> dict[str, Path]:
 MODULES = _modules()
 
 
-def _imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it; `from a import b` counts as a.b where that is a module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def _imports(path: Path, *, for_types: bool = True) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; `from a import b` counts as a.b where that is a module.
+
+    Without `for_types` what stands under `if TYPE_CHECKING:` is left out.
+    """
+    left_out = set()
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if not for_types and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            left_out |= {inner for statement in node.body for inner in ast.walk(statement)}
+        if node in left_out:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -89,6 +150,18 @@ def _imports(path: Path) -> Iterator[str]:
             base = node.module or ""
             submodules = [f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in MODULES]
             yield from submodules or [base]
+
+
+GRAPH = {
+    module: {imported for imported in _imports(path, for_types=False) if imported in MODULES} - {module}
+    for module, path in MODULES.items()
+}
+
+
+def _is_part_of(module: str, of: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a module of the package `of` is one of these modules, or within one of these folders."""
+    inside = module.removeprefix(f"{of}.")
+    return any(inside == name or inside.startswith(f"{name}.") for name in allowed)
 
 
 def _allowed(importer: str, imported: str) -> bool:
@@ -103,51 +176,131 @@ def _allowed(importer: str, imported: str) -> bool:
         )
     if own == "api":
         if other == "workers":
-            return imported.removeprefix("workers.").split(".")[0] in OF_WORKERS_FOR_API
-        return imported in {"serving.errors", "serving.contract", "serving.boxes.tiles"}
+            return _is_part_of(imported, other, OF_WORKERS_FOR_API)
+        return other == "serving" and _is_part_of(imported, other, OF_SERVING_FOR_API)
     if own == "workers":
         return other == "serving" and not imported.startswith("serving.server")
     if own == "exporter":
-        meaning = {"contract", "description", "decode", "suppression", "errors"}  # written once, see decision 3
-        return imported.removeprefix("serving.") in meaning
+        return other == "serving" and _is_part_of(imported, other, OF_SERVING_FOR_EXPORTER)
     return False
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module: str) -> None:
+def test_imports_go_one_way() -> None:
     """Api -> workers -> serving <- exporter, and only what each may know of the next."""
-    inside = {one for one in _imports(MODULES[module]) if one.split(".")[0] in FOLDERS}
+    arrows = [
+        (module, imported)
+        for module, path in MODULES.items()
+        for imported in sorted(set(_imports(path)))
+        if imported.split(".")[0] in FOLDERS
+    ]
 
-    assert sorted(one for one in inside if not _allowed(module, one)) == []
+    assert arrows
+    assert [arrow for arrow in arrows if not _allowed(*arrow)] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_foreign_packages_stay_where_they_belong(module: str) -> None:
+def test_every_room_has_its_place() -> None:
+    """The order names each module and folder of its package, once."""
+    for package, order in ORDER.items():
+        inside = [module.removeprefix(f"{package}.") for module in MODULES if module.startswith(f"{package}.")]
+
+        assert sorted({name.split(".")[0] for name in inside}) == sorted(order), package
+
+
+def test_wings_import_from_below() -> None:
+    """Within a package, each room imports only from those that stand before it in the order."""
+    wrong = []
+    for package, order in ORDER.items():
+        for module, imports in GRAPH.items():
+            for imported in imports:
+                if module.startswith(f"{package}.") and imported.startswith(f"{package}."):
+                    room, other = (name.removeprefix(f"{package}.").split(".")[0] for name in (module, imported))
+                    if order.index(other) > order.index(room):
+                        wrong.append(f"{module} imports {imported}")
+
+    assert sorted(wrong) == []
+
+
+def _circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """What is left of a graph after taking off, again and again, what imports nothing that is left."""
+    left = {name: set(targets) for name, targets in graph.items()}
+    while free := {name for name, targets in left.items() if not targets & left.keys()}:
+        left = {name: targets for name, targets in left.items() if name not in free}
+    return sorted(left)
+
+
+def test_nothing_goes_in_a_circle() -> None:
+    """Neither modules, nor the modules and folders within any one package."""
+    circles = {"modules": _circle(GRAPH)}
+    for package in (name for name, path in MODULES.items() if path.name == "__init__.py"):
+        rooms: dict[str, set[str]] = defaultdict(set)
+        for module, imports in GRAPH.items():
+            if module.startswith(f"{package}."):
+                room = module.removeprefix(f"{package}.").split(".")[0]
+                others = {
+                    name.removeprefix(f"{package}.").split(".")[0] for name in imports if name.startswith(f"{package}.")
+                }
+                rooms[room] |= others - {room}
+        circles[package] = _circle(rooms)
+
+    assert {name: circle for name, circle in circles.items() if circle} == {}
+
+
+def test_folders_are_small() -> None:
+    """A folder that needs a table of contents is two folders."""
+    modules = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")
+    folders = Counter(
+        folder.parent for folder in {path.parent for path in MODULES.values()} if folder.parent != PROJECT
+    )
+
+    assert {str(folder): count for folder, count in modules.items() if count > MAX_MODULES} == {}
+    assert {str(folder): count for folder, count in folders.items() if count > MAX_FOLDERS} == {}
+
+
+def test_names_of_modules_are_unique() -> None:
+    """Within a package a name stands for one thing; those that stand for the same at two levels are listed."""
+    for package, same in SAME_AT_TWO_LEVELS.items():
+        names = Counter(
+            path.stem
+            for module, path in MODULES.items()
+            if module.split(".")[0] == package and path.name != "__init__.py"
+        )
+
+        assert {name for name, count in names.items() if count > 1} == same, package
+
+
+def test_foreign_packages_stay_where_they_belong() -> None:
     """TensorFlow only where models run, Flask only in the API, Celery only in the workers."""
-    used = {one.split(".")[0] for one in _imports(MODULES[module])}
-    top = module.split(".", maxsplit=1)[0]
-    heavy = {"tensorflow", "tensorflow_serving", "keras", "h5py"}
-    if not (module.startswith(("exporter", "serving.server")) or module == "serving.wire.make_protos"):
-        assert used & heavy == set()
-    if top != "api":
-        assert used & {"flask", "gunicorn", "werkzeug", "httpx", "honcho", "rich"} == set()
-    if not module.startswith("serving.server"):
-        assert used & {"waitress", "grpc_health"} == set()
-    if top != "workers":
-        assert used & {"celery", "kombu", "redis"} == set()
+    wrong = []
+    for module, path in MODULES.items():
+        top = module.split(".", maxsplit=1)[0]
+        forbidden = set()
+        if not (module.startswith(("exporter", "serving.server")) or module == "serving.wire.make_protos"):
+            forbidden |= {"tensorflow", "tensorflow_serving", "keras", "h5py"}
+        if top != "api":
+            forbidden |= {"flask", "gunicorn", "werkzeug", "httpx", "honcho", "rich"}
+        if not module.startswith("serving.server"):
+            forbidden |= {"waitress", "grpc_health"}
+        if top != "workers":
+            forbidden |= {"celery", "kombu", "redis"}
+        used = {imported.split(".")[0] for imported in _imports(path)}
+        wrong += [(module, name) for name in sorted(used & forbidden)]
+
+    assert wrong == []
 
 
 def test_the_sender_of_webhooks_knows_nothing_of_the_pipeline(tmp_path: Path) -> None:
     """It is a process of its own: images and models are none of its business, nor their libraries' memory."""
     script = "import sys, workers.webhooks.main; print(*sys.modules)"
-    env = os.environ | {"BLOB_URL": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=PROJECT, env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env=os.environ | {"BLOB_URL": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
-    assert (
-        set(done.stdout.split()) & {"tensorflow", "numpy", "PIL", "grpc", "flask", "workers.pipeline.pipeline"} == set()
-    )
+    assert set(done.stdout.split()) & {"tensorflow", "numpy", "PIL", "grpc", "flask", "workers.pipeline"} == set()
 
 
 def test_there_is_no_drawer_for_everything() -> None:
@@ -161,12 +314,13 @@ def test_the_api_starts_light() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
 
     loaded = set(done.stdout.split())
-    assert loaded & {"tensorflow", "keras", "workers.main", "workers.pipeline.pipeline", "celery.app.trace"} == set()
+    assert loaded & {"tensorflow", "keras", "workers.main", "workers.pipeline", "celery.app.trace"} == set()
 
 
 def test_every_queue_has_a_consumer() -> None:
-    """A ring on a queue that no process of the Procfile works off would never be heard."""
+    """A message on a queue that no process of the Procfile works off would never be heard."""
     commands = map(shlex.split, read_procfile(PROJECT / "Procfile").values())
     consumed = {queue for one in commands if "--queues" in one for queue in one[one.index("--queues") + 1].split(",")}
+    named = {getattr(module, name) for module in (lanes, wakeups) for name in dir(module) if name.endswith("_QUEUE")}
 
-    assert consumed == {getattr(wakeups, name) for name in dir(wakeups) if name.endswith("_QUEUE")}
+    assert consumed == named

@@ -38,7 +38,7 @@ HOSTILE = {
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_another_environment_changes_nothing(options: tuple[str, ...]) -> None:
     """Tests that read settings pass, in pytest's own process and in workers of pytest-xdist."""
-    tests = ("tests/unit/api/test_settings_page.py", "tests/unit/api/test_plan.py")
+    tests = ("tests/unit/api/commands/test_make_settings.py", "tests/unit/api/commands/stack/test_plan.py")
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests],

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.support import tool
+from tests.support.machine import tool
 from workers.io.redis_link import RedisLink
 from workers.metrics_page import MetricsPage
 from workers.settings import Settings

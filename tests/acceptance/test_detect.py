@@ -22,7 +22,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from api.commands.stack.state import StackState
-from tests.support import wait_until
+from tests.support.polling import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLES = PROJECT / "samples"

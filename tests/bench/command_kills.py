@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from tests.bench.throughput import say
-from tests.detect_command import Command
-from tests.front_stack import front_stack
-from tests.support import RedisServer
+from tests.support.processes.detect_command import Command
+from tests.support.servers.redis_server import RedisServer
+from tests.support.stacks.front_stack import front_stack
 
 PHOTOS = int(os.environ.get("SHELFLINE_BENCH_IMAGES", "20000"))
 LIVES = (1.5, 9.0)  # seconds that a command has, at random

@@ -20,7 +20,7 @@ from api.commands.stack.session import local_stack
 from api.commands.stack.state import StackState
 from serving.client import ModelClient
 from tests.bench.throughput import ROOT, make_photos, say
-from tests.model_server import ServerProcess
+from tests.support.servers.model_server import ServerProcess
 from workers.sources.decoding import prepare
 
 ROUNDS = 100

@@ -26,7 +26,7 @@ from serving.description import Description, read_description
 from serving.wire.responses import DETECT_OUTPUTS
 from serving.wire.tensors import encode_request
 from tests.bench.throughput import ROOT, make_photos, say
-from tests.real_ssd import MODEL, contract_toml
+from tests.support.real_ssd import MODEL, contract_toml
 from workers.sources.decoding import prepare as decode_photo
 
 BATCH = 16

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench.throughput import say
-from tests.celery_worker import CeleryWorker
 from tests.integration.workers.conftest import POOLS, Worker, complete, photo, ringing, under_way
-from tests.scripted_server import ScriptedServer
-from tests.support import RedisServer, wait_until
+from tests.support.polling import wait_until
+from tests.support.processes.celery_worker import CeleryWorker
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.scripted_server import ScriptedServer
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.settings import Settings

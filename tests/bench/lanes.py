@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from api.client.client import ShelflineClient
 from tests.bench.queue import many_links, null_stack
 from tests.bench.throughput import say
-from tests.scripted_server import ScriptedServer
+from tests.support.servers.scripted_server import ScriptedServer
 
 BATCH_SECONDS = 0.2
 LARGE = 10_000  # images of the bulk job

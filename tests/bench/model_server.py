@@ -24,7 +24,7 @@ from serving.wire.protos import PredictResponse
 from serving.wire.tensors import encode_request
 from tests.bench.served import OWN_CONNECTION, PREDICT, closed_loops, images_of, many, served
 from tests.bench.throughput import ROOT, say
-from tests.models import tiny_contract, write_tiny_model
+from tests.support.models import tiny_contract, write_tiny_model
 
 CLIENTS = 64
 

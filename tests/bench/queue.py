@@ -21,9 +21,9 @@ from api.client.client import ShelflineClient
 from api.commands.stack.session import local_stack
 from api.commands.stack.state import StackState
 from tests.bench.throughput import ROOT, make_photos, say
-from tests.models import tiny_contract
-from tests.scripted_server import ScriptedServer
-from tests.support import RedisServer
+from tests.support.models import tiny_contract
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.scripted_server import ScriptedServer
 
 PHOTOS = 1000
 POLLS = 400

@@ -15,10 +15,10 @@ import httpx
 import psutil
 
 from tests.bench.throughput import say
-from tests.job_bench import JobBench
-from tests.models import tiny_contract
-from tests.support import RedisServer
-from tests.web_server import web_server
+from tests.support.models import tiny_contract
+from tests.support.servers.redis_server import RedisServer
+from tests.support.stacks.job_bench import JobBench
+from tests.support.stacks.web_server import web_server
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.results.formats.registry import FormatName

@@ -19,7 +19,7 @@ from api.commands.stack.session import local_stack
 from api.commands.stack.state import StackState
 from serving.client import ModelClient
 from tests.bench.throughput import ROOT, say
-from tests.model_server import ServerProcess
+from tests.support.servers.model_server import ServerProcess
 from workers.robots import Robot
 from workers.sources.decoding import prepare
 

@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 
 from serving.client import ModelClient
-from tests.model_server import ServerProcess
+from tests.support.servers.model_server import ServerProcess
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))

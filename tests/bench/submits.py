@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import RedisServer, free_port, wait_until
+from tests.support.machine import free_port
+from tests.support.polling import wait_until
+from tests.support.servers.redis_server import RedisServer
 
 PROJECT = Path(__file__).resolve().parents[2]
 CLIENTS = 32

@@ -19,8 +19,8 @@ from serving.boxes.tile_merging import merge
 from serving.boxes.tiles import Grid, cut
 from serving.description import read_description
 from tests.bench.throughput import ROOT, make_photos, say
-from tests.composites import Boxes, composite, count, shop_cells
-from tests.real_ssd import InProcess, contract_toml
+from tests.support.composites import Boxes, composite, count, shop_cells
+from tests.support.real_ssd import InProcess, contract_toml
 from workers.sources.decoding import Tiling, prepare
 
 COMPOSITES = ((5, 8), (8, 12))

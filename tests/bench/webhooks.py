@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.celery_worker import ROOT, CeleryWorker
 from tests.integration.workers.webhooks.conftest import Receiver
-from tests.scripted_server import ScriptedServer
-from tests.support import RedisServer
+from tests.support.processes.celery_worker import ROOT, CeleryWorker
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.scripted_server import ScriptedServer
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job

@@ -12,7 +12,7 @@ import pytest
 
 from api.commands import cli
 from api.commands.stack.plan import read_procfile
-from tests.support import free_port
+from tests.support.machine import free_port
 
 pytestmark = pytest.mark.process
 

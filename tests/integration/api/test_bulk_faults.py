@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api_stack import ApiStack
 from tests.integration.workers.conftest import photo
-from tests.support import RedisServer, wait_until
+from tests.support.polling import wait_until
+from tests.support.servers.redis_server import RedisServer
+from tests.support.stacks.api_stack import ApiStack
 
 pytestmark = pytest.mark.process
 

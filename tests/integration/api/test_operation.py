@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.api_stack import ApiStack
-from tests.otlp import Collector
-from tests.support import RedisServer, wait_until
-from tests.web_server import sent_raw
+from tests.support.polling import wait_until
+from tests.support.servers.otlp import Collector
+from tests.support.servers.redis_server import RedisServer
+from tests.support.stacks.api_stack import ApiStack
+from tests.support.stacks.web_server import sent_raw
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -20,7 +20,7 @@ from exporter.versions.verify import SessionModel
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
 from serving.description import read_description
-from tests.real_ssd import MODEL, PHOTOS, contract_toml
+from tests.support.real_ssd import MODEL, PHOTOS, contract_toml
 from tests.unit.exporter.compare import assert_same, rows
 
 pytestmark = pytest.mark.usefixtures("shared_folder")

@@ -15,7 +15,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from exporter.models.ssd300 import SSD300
-from tests.model_server import ServerProcess
+from tests.support.servers.model_server import ServerProcess
 
 pytestmark = pytest.mark.process
 

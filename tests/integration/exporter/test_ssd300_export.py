@@ -20,7 +20,7 @@ from exporter.versions.warmup_records import WARMUP_FILE
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract
-from tests.support import wait_until
+from tests.support.polling import wait_until
 from tests.unit.exporter import plain, weight_files
 from tests.unit.exporter.compare import assert_same, rows
 

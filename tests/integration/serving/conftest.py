@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from serving.client import ModelClient
-from tests.model_server import MARKER, ServerProcess
-from tests.models import tiny_contract, write_tiny_model
-from tests.support import free_port
+from tests.support.machine import free_port
+from tests.support.models import tiny_contract, write_tiny_model
+from tests.support.servers.model_server import MARKER, ServerProcess
 
 
 @pytest.fixture(scope="session")

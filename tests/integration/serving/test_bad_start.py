@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import free_port
+from tests.support.machine import free_port
 
 Made = tuple[list[str], str]
 

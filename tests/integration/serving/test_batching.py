@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from serving.wire.protos import PredictResponse
 from serving.wire.tensors import decode, encode_request
-from tests.model_server import MARKER, random_images
+from tests.support.servers.model_server import MARKER, random_images
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 CLIENTS = 64

@@ -10,15 +10,9 @@ import pytest
 from serving.client import ModelClient
 from serving.contract import VersionStatus
 from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
-from tests.model_server import (
-    MARKER,
-    ServerProcess,
-    publish,
-    random_images,
-    until,
-)
-from tests.models import tiny_contract
-from tests.support import free_port
+from tests.support.machine import free_port
+from tests.support.models import tiny_contract
+from tests.support.servers.model_server import MARKER, ServerProcess, publish, random_images, until
 
 
 def test_a_model_describes_itself_and_detects(client: ModelClient) -> None:

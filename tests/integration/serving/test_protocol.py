@@ -21,8 +21,8 @@ from serving.wire.protos import (
     TensorProto,
 )
 from serving.wire.tensors import decode, encode_tensor
-from tests.generated_stubs import BareChannel, Caller, GeneratedStubs
-from tests.model_server import ServerProcess, random_images
+from tests.support.generated_stubs import BareChannel, Caller, GeneratedStubs
+from tests.support.servers.model_server import ServerProcess, random_images
 
 PREDICT = "PredictionService/Predict"
 METADATA = "PredictionService/GetModelMetadata"

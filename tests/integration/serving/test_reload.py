@@ -23,8 +23,8 @@ from serving.wire.protos import (
     ReloadConfigResponse,
 )
 from serving.wire.tensors import encode_tensor
-from tests.generated_stubs import BareChannel, Caller, GeneratedStubs
-from tests.model_server import random_images, until
+from tests.support.generated_stubs import BareChannel, Caller, GeneratedStubs
+from tests.support.servers.model_server import random_images, until
 
 RELOAD = "ModelService/HandleReloadConfigRequest"
 STATUS = "ModelService/GetModelStatus"

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.client import ModelClient
-from tests.model_server import MARKER, random_images
+from tests.support.servers.model_server import MARKER, random_images
 
 IMAGE = random_images(1)[0]
 DETECT = {"signature_name": "detect"}

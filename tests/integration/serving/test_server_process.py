@@ -14,7 +14,7 @@ from serving.errors import ModelUnavailableError
 from serving.wire.protos import GetModelStatusRequest, PredictResponse
 from serving.wire.responses import parse_response
 from serving.wire.tensors import encode_request
-from tests.model_server import ServerProcess, publish, random_images, until
+from tests.support.servers.model_server import ServerProcess, publish, random_images, until
 
 pytestmark = pytest.mark.process
 

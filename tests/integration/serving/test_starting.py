@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.model_server import ServerProcess, publish, random_images, until
-from tests.support import free_port
+from tests.support.machine import free_port
+from tests.support.servers.model_server import ServerProcess, publish, random_images, until
 
 
 @pytest.mark.process

@@ -12,7 +12,7 @@ import pytest
 from serving.client import ModelClient
 from serving.wire.protos import PredictResponse
 from serving.wire.tensors import encode_request
-from tests.model_server import ServerProcess, publish, random_images, until
+from tests.support.servers.model_server import ServerProcess, publish, random_images, until
 
 pytestmark = pytest.mark.process
 

@@ -14,8 +14,8 @@ from serving.client import ModelClient
 from serving.server.errors import LoadError
 from serving.server.loading.saved_model import LoadedModel
 from serving.server.loading.warmup import WARMUP_FILE, warm_up
-from tests.model_server import ServerProcess, publish, random_images, until
-from tests.models import tiny_contract
+from tests.support.models import tiny_contract
+from tests.support.servers.model_server import ServerProcess, publish, random_images, until
 
 
 class Counting(LoadedModel):

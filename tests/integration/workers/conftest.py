@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.celery_worker import CeleryWorker
-from tests.scripted_server import ScriptedServer
-from tests.support import SLOWNESS, wait_until
+from tests.support.machine import SLOWNESS
+from tests.support.polling import wait_until
+from tests.support.processes.celery_worker import CeleryWorker
+from tests.support.servers.scripted_server import ScriptedServer
 from workers.io import redis_link
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ShelflineError
-from tests.celery_worker import CeleryWorker
-from tests.scripted_server import ScriptedServer
-from tests.support import wait_until
+from tests.support.polling import wait_until
+from tests.support.processes.celery_worker import CeleryWorker
+from tests.support.servers.scripted_server import ScriptedServer
 from workers.jobs.job import Job
 
 from .conftest import LEASE, photo, slowly

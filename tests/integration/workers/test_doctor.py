@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from api.commands import doctor as doctor_command
 from api.commands.cli import app
 from api.commands.stack.state import StackRecord, StackState
-from tests.scripted_server import ScriptedServer
-from tests.support import RedisServer, free_port
+from tests.support.machine import free_port
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.scripted_server import ScriptedServer
 from workers import doctor
 from workers.doctor import Finding, examine
 from workers.health import WORKER_SEEN_KEY

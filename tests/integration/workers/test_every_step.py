@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import wait_until
+from tests.support.polling import wait_until
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job, JobState

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.celery_worker import CeleryWorker
-from tests.model_server import ServerProcess
-from tests.models import write_tiny_model
-from tests.scripted_server import ScriptedServer
-from tests.support import RedisServer, wait_until
+from tests.support.models import write_tiny_model
+from tests.support.polling import wait_until
+from tests.support.processes.celery_worker import CeleryWorker
+from tests.support.servers.model_server import ServerProcess
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.scripted_server import ScriptedServer
 from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.celery_worker import CeleryWorker
-from tests.model_server import ServerProcess
-from tests.real_ssd import MODEL, PHOTOS, contract_toml
+from tests.support.processes.celery_worker import CeleryWorker
+from tests.support.real_ssd import MODEL, PHOTOS, contract_toml
+from tests.support.servers.model_server import ServerProcess
 from workers.jobs.job import JobState
 from workers.jobs.options import JobOptions
 

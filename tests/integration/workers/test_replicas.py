@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.model_server import ServerProcess
-from tests.models import write_tiny_model
-from tests.name_server import name_server
-from tests.support import free_port, wait_until
+from tests.support.machine import free_port
+from tests.support.models import write_tiny_model
+from tests.support.polling import wait_until
+from tests.support.servers.model_server import ServerProcess
+from tests.support.servers.name_server import name_server
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 

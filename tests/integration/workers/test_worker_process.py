@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.celery_worker import CeleryWorker
-from tests.scripted_server import ScriptedServer
-from tests.support import wait_until
+from tests.support.polling import wait_until
+from tests.support.processes.celery_worker import CeleryWorker
+from tests.support.servers.scripted_server import ScriptedServer
 
 from .conftest import POOLS, Worker, complete, photo, slowly, under_way
 

@@ -7,7 +7,7 @@ import pytest
 from serving.contract import Label
 from serving.description import SsdRaw, read_description
 from serving.errors import ContractError
-from tests.real_ssd import contract_toml
+from tests.support.real_ssd import contract_toml
 
 TEXT = contract_toml("commodity", labels="labels.txt", score_threshold=0.01, nms_iou=0.45, max_detections=200)
 

@@ -15,7 +15,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from tests.integration.workers.conftest import NoBell, Worker
-from tests.support import wait_until
+from tests.support.polling import wait_until
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
@@ -40,7 +40,9 @@ class Receiver:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self.process = subprocess.Popen([sys.executable, "-m", "tests.webhook_receiver", str(log)], cwd=ROOT)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.servers.webhook_receiver", str(log)], cwd=ROOT
+        )
         wait_until(lambda: log.exists() and log.read_text().strip(), 30, "the receiver")
         self.host = f"127.0.0.1:{log.read_text().split()[0]}"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.integration.workers.conftest import photo
-from tests.support import wait_until
+from tests.support.polling import wait_until
 from workers.telemetry.counters import take_counted
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.workers.conftest import photo
 from tests.integration.workers.webhooks.conftest import BASE, verified
-from tests.support import wait_until
+from tests.support.polling import wait_until
 from workers.errors import ImageDecodeError
 from workers.jobs.job import new_id
 from workers.jobs.result import failed

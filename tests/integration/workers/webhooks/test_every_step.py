@@ -12,7 +12,7 @@ import pytest
 from tests.integration.workers.conftest import NoBell, photo
 from tests.integration.workers.mortal import Mortal, StoppedError
 from tests.integration.workers.webhooks.conftest import BASE
-from tests.support import wait_until
+from tests.support.polling import wait_until
 from workers.errors import WebhookNotFoundError
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.workers.conftest import photo
 from tests.integration.workers.mortal import Mortal, StoppedError
 from tests.integration.workers.webhooks.conftest import ROOT, SECRET, verified
-from tests.support import wait_until
+from tests.support.polling import wait_until
 from workers.errors import JobGoneError
 from workers.io.redis_link import RedisLink
 from workers.jobs.webhook import Event, new_secret

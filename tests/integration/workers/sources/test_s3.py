@@ -1,0 +1,132 @@
+"""Photos in S3 and a blob store in S3, through a whole worker, against a server that answers as AWS does."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fsspec
+import pytest
+
+from tests.integration.workers.conftest import LEASE, complete, photo, ringing
+from tests.support.processes.celery_worker import CeleryWorker
+from tests.support.servers.s3_server import BUCKET, S3Server, s3_server
+from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUnavailableError
+from workers.io.blobs import FsspecBlobs
+from workers.jobs.options import JobOptions
+from workers.jobs.output import Output
+from workers.jobs.submission import Terms
+
+if TYPE_CHECKING:
+    from tests.integration.workers.conftest import Worker
+
+OPTIONS = JobOptions("default")
+PHOTOS, BLOBS = f"s3://{BUCKET}/photos", f"s3://{BUCKET}/blobs"
+
+
+@pytest.fixture(scope="module")
+def server_of_s3() -> Iterator[S3Server]:
+    with s3_server() as found:
+        yield found
+
+
+@pytest.fixture
+def s3(server_of_s3: S3Server) -> S3Server:
+    server_of_s3.empty()
+    fsspec.filesystem("s3").invalidate_cache()
+    return server_of_s3
+
+
+def put(**photos: bytes) -> None:
+    files = fsspec.filesystem("s3")
+    for name, content in photos.items():
+        files.pipe_file(f"{BUCKET}/photos/{name.replace('__', '/')}.png", content)
+
+
+def keys(below: str) -> set[str]:
+    files = fsspec.filesystem("s3", use_listings_cache=False)
+    return {name.removeprefix(f"{BUCKET}/{below}/") for name in files.find(f"{BUCKET}/{below}")}
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_folder_in_s3(make_worker: Callable[..., Worker]) -> None:
+    """Its images by their names below it; what is not below the allowed prefix, or not there, is refused."""
+    worker = make_worker(source_prefixes=(PHOTOS,), blob_url=BLOBS)
+    put(b=photo(1), a__c=photo(2), a__d=b"no image")
+    job = worker.intake.submit_location(PHOTOS, OPTIONS)
+    worker.listed()
+    worker.detect()
+
+    found = [(one["name"], one["state"]) for one in worker.results(job)]
+    assert found == [("b.png", "succeeded"), ("a/c.png", "succeeded"), ("a/d.png", "failed")]
+    with pytest.raises(SourceNotAllowedError):
+        worker.intake.submit_location(f"s3://{BUCKET}/blobs", OPTIONS)
+    with pytest.raises(SourceUnreadableError):
+        worker.intake.submit_location(f"{PHOTOS}/gone", OPTIONS)
+
+
+@pytest.mark.usefixtures("s3", "small_segments")
+def test_blobs_in_s3(make_worker: Callable[..., Worker]) -> None:
+    """Uploads, the manifest and sealed results lie there, are read from there, and go with the job."""
+    worker = make_worker(blob_url=BLOBS, batch_rows=1)
+    worker.blobs.check()
+    job = worker.submit(*(photo(number) for number in range(12)))
+    assert {name.partition("/")[0] for name in keys("blobs")} == {"check", "jobs", "uploads"}
+    while not worker.store.get(job.id).state.terminal:
+        worker.detect()
+
+    assert [one["index"] for one in worker.results(job)] == list(range(12))
+    assert {one["state"] for one in worker.results(job)} == {"succeeded"}
+    worker.store.delete(job.id)
+    while keys("blobs") != {"check"}:
+        worker.runtime.do_duties()
+
+
+@pytest.mark.usefixtures("s3")
+def test_outputs_in_s3(make_worker: Callable[..., Worker]) -> None:
+    """What a job writes beside its results may lie there as well."""
+    worker = make_worker(output_prefixes=(f"s3://{BUCKET}/results",))
+    terms = Terms(output=Output(f"s3://{BUCKET}/results", ("csv",), annotate=1))
+    job = worker.intake.submit_files([("a.png", io.BytesIO(photo(1)))], OPTIONS, terms)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30, "the end of the job")
+
+    assert keys(f"results/{job.id}") == {
+        "annotated/000000-a.jpg",
+        "results.csv",
+        "results/000000.jsonl.gz",
+        "summary.json",
+    }
+
+
+@pytest.mark.process
+@pytest.mark.usefixtures("s3")
+def test_a_worker_process_with_blobs_in_s3(make_worker: Callable[..., Worker], tmp_path: Path) -> None:
+    """Its pool forks, and each of its processes has connections of its own."""
+    front = ringing(make_worker(blob_url=BLOBS, lease_seconds=LEASE))
+    process = CeleryWorker(front.settings, "prefork", tmp_path / "worker.log")
+    try:
+        complete(front, front.submit(*(photo(number) for number in range(20))), 60)
+    finally:
+        process.kill()
+
+
+def test_s3_that_is_away(s3: S3Server) -> None:
+    """It is an error of the project's own, and names no address; when it is back, work goes on."""
+    blobs = FsspecBlobs(BLOBS)
+    blobs.write("a/0", io.BytesIO(b"x"))
+    s3.stop()
+    for use in (
+        blobs.check,
+        lambda: blobs.read("a/0", 1_000_000),
+        lambda: blobs.read_lines("a/0", 0, 1),
+        lambda: blobs.delete_tree("a"),
+        lambda: blobs.write("a/1", io.BytesIO(b"x")),
+    ):
+        with pytest.raises(StoreUnavailableError, match="check BLOB_URL") as raised:
+            use()
+        assert "127.0.0.1" not in str(raised.value)
+    s3.start()
+    s3.empty()
+    blobs.check()

@@ -1,0 +1,117 @@
+"""`shelfline detect` as a process, on a stack that is there, for tests that end it at odd moments."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.support.stacks.front_stack import FrontStack
+
+PROJECT = Path(__file__).resolve().parents[3]
+COUNT = 600
+PADDING = b"\0" * 60_000  # behind the end of each image: an upload takes its time
+
+
+def jpeg(colour: int) -> bytes:
+    """A small image."""
+    out = io.BytesIO()
+    Image.new("RGB", (32, 32), (colour % 256, colour // 256, 0)).save(out, "JPEG")
+    return out.getvalue()
+
+
+@dataclass
+class Command:
+    """The command in a folder of its own, on photos that are there."""
+
+    folder: Path
+    stack: FrontStack
+    begun: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def out(self) -> Path:
+        """Where it writes."""
+        return self.folder / "out"
+
+    def photos(self, count: int, padding: bytes = PADDING) -> Path:
+        """A folder of photos."""
+        photos = self.folder / "photos"
+        photos.mkdir()
+        for number in range(count):
+            (photos / f"{number:04}.jpg").write_bytes(jpeg(number) + padding)
+        return photos
+
+    def start(
+        self, *arguments: object, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "api.commands.cli")
+    ) -> subprocess.Popen[str]:
+        """Start it, its output in pipes."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
+        url = ("--url", self.stack.url)
+        process = subprocess.Popen(
+            [*before, sys.executable, "-P", *program, "detect", *url, *map(str, arguments)],
+            cwd=self.folder,
+            env=own | {"PYTHONPATH": str(PROJECT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.begun.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a failed test left."""
+        for process in self.begun:
+            process.kill()
+            process.communicate()
+
+    def run(self, *arguments: object, before: tuple[str, ...] = ()) -> tuple[int, str, str]:
+        """Run it to its end: exit status, stdout, stderr."""
+        process = self.start(*arguments, before=before)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def accepted(self) -> bool:
+        """Whether it has noted a job."""
+        return any(b'"job"' in one.read_bytes() for one in self.out.glob(".shelfline/*/parts.jsonl"))
+
+    def kept(self) -> int:
+        """Results that the unfinished run has."""
+        return sum(map(count_whole, self.out.glob(".shelfline/*/part-*.jsonl"))) + sum(
+            map(count_whole, self.out.glob(".shelfline/*/results.jsonl"))
+        )
+
+    def results(self, out: str = "out") -> list[dict[str, Any]]:
+        """What it wrote."""
+        return [json.loads(line) for line in (self.folder / out / "results.jsonl").read_text().splitlines()]
+
+    def is_whole(self, out: str = "out", count: int = COUNT) -> None:
+        """Check that every photo has one result, in order."""
+        found = [(one["index"], one["name"], one["state"]) for one in self.results(out)]
+        assert found == [(number, f"{number:04}.jpg", "succeeded") for number in range(count)]
+        assert not (self.folder / out / ".shelfline").exists()
+
+    def rows(self) -> int:
+        """Images that the model has looked at."""
+        return sum(self.stack.model.batches)
+
+
+def count_whole(path: Path) -> int:
+    """The lines of a file that is being written."""
+    try:
+        return path.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def slowly(_images: object) -> None:
+    """What a model does that takes a while."""
+    time.sleep(0.03)

@@ -1,0 +1,293 @@
+"""The forms of a submission beside files and folders: items, archives, other stores, manifests; and its options."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.support.polling import wait_until
+from workers.jobs.output import Output
+from workers.jobs.webhook import new_secret
+from workers.sources.origins.simple import Item
+from workers.sources.selection import Selection
+
+if TYPE_CHECKING:
+    from tests.unit.api.conftest import MemoryBackend
+
+PIXEL = b"\x89PNG not really"
+BASE64 = base64.b64encode(PIXEL).decode()
+
+
+def _problem(http: FlaskClient, body: dict[str, Any], status: int = 400, code: str = "invalid_request") -> str:
+    response = http.post("/v1/jobs", json=body)
+    found = response.get_json()
+    assert (status, code) == (response.status_code, found["code"]), found
+    return str(found["detail"])
+
+
+def test_items(http: FlaskClient, backend: MemoryBackend) -> None:
+    """A URL, base64, a data URL; each with an id of the caller's or without one, in order."""
+    items = [
+        {"url": "https://shop.example/a.jpg?size=1", "custom_id": "first"},
+        {"image": BASE64},
+        {"image": f"data:image/png;base64,{BASE64}", "custom_id": "grüße 3"},
+    ]
+
+    response = http.post("/v1/jobs", json={"items": items})
+
+    assert response.status_code == 202
+    assert backend.intake.items == [
+        Item("https://shop.example/a.jpg?size=1", custom_id="first"),
+        Item(image=PIXEL),
+        Item(image=PIXEL, custom_id="grüße 3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ({}, "items.1: give either url or image"),
+        ({"url": "https://a.example/", "image": BASE64}, "give either"),
+        ({"url": "ftp://a.example/"}, "items.1.url: The URL must begin with http"),
+        ({"url": "http://user:pass@a.example/"}, "password"),
+        ({"url": "http://a.example/" + "a" * 9000}, "8192"),
+        ({"url": 3}, "items.1.url"),
+        ({"image": "%%%"}, "items.1.image: this is no base64"),
+        ({"image": ""}, "no data"),
+        ({"image": "data:image/png,abc"}, ";base64,"),
+        ({"image": 3}, "items.1.image"),
+        ({"image": "ä"}, "base64"),
+        ({"url": "https://a.example/", "custom_id": ""}, "custom_id"),
+        ({"url": "https://a.example/", "custom_id": "a\u0000"}, "custom_id"),
+        ({"url": "https://a.example/", "custom_id": "a" * 257}, "custom_id"),
+        ({"url": "https://a.example/", "custom_id": 7}, "custom_id"),
+    ],
+)
+def test_a_wrong_item_is_named(http: FlaskClient, item: dict[str, Any], says: str) -> None:
+    """The number of the item and its field, and never what was in it."""
+    detail = _problem(http, {"items": [{"image": BASE64}, item]})
+
+    assert says in detail
+    assert "pass@" not in detail
+
+
+def test_an_unknown_field_of_an_item(http: FlaskClient) -> None:
+    """It is named, as one of the job is."""
+    assert "items.0.tiles" in _problem(http, {"items": [{"image": BASE64, "tiles": 1}]}, code="unknown_field")
+
+
+def test_ten_thousand_wrong_items_are_not_all_told(http: FlaskClient) -> None:
+    """An error stays short."""
+    detail = _problem(http, {"items": [{}] * 300})
+    assert "and 290 more" in detail
+    assert len(detail) < 1000
+
+
+@pytest.mark.parametrize("body", [{}, {"items": []}, {"folder": "/a", "items": [{"image": BASE64}]}, {"source": ""}])
+def test_exactly_one_form(http: FlaskClient, body: dict[str, Any]) -> None:
+    """None of them, two of them, or an empty one is an error."""
+    _problem(http, body)
+
+
+def test_where_images_are(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Another store, and a manifest that the server reads."""
+    for name in ("source", "manifest"):
+        assert http.post("/v1/jobs", json={name: f"s3://bucket/{name}"}).status_code == 202
+        assert backend.intake.where == f"s3://bucket/{name}"
+
+
+@pytest.mark.parametrize("field", ["archive", "manifest"])
+def test_an_archive_or_a_manifest_as_a_field(http: FlaskClient, backend: MemoryBackend, field: str) -> None:
+    """One file, in its own field; two, or images beside it, are an error."""
+
+    def send(**fields: Any) -> int:
+        return http.post("/v1/jobs", data=fields, content_type="multipart/form-data").status_code
+
+    assert send(**{field: (io.BytesIO(b"content"), "a.bin"), "min_score": "0.5"}) == 202
+    assert backend.intake.uploads == [(field, b"content")]
+    assert send(**{field: [(io.BytesIO(b"x"), "a"), (io.BytesIO(b"x"), "b")]}) == 400
+    assert send(**{field: (io.BytesIO(b"x"), "a"), "images": (io.BytesIO(b"x"), "b")}) == 400
+
+
+@pytest.mark.parametrize("kind", ["application/zip", "application/x-zip-compressed"])
+def test_a_zip_as_the_body(http: FlaskClient, backend: MemoryBackend, kind: str) -> None:
+    """Its options are in the query; there other bodies have none."""
+    response = http.post("/v1/jobs?min_score=0.5&priority=bulk", data=b"PK...", content_type=kind)
+
+    assert response.status_code == 202
+    options = response.get_json()["options"]
+    assert (options["min_score"], options["priority"]) == (0.5, "bulk")
+    assert backend.intake.uploads == [("archive", b"PK...")]
+    assert http.post("/v1/jobs?min_score=0.5", json={"folder": "/a"}).get_json()["code"] == "unprocessable"
+    assert http.post("/v1/jobs?stripes=1", data=b"PK", content_type=kind).get_json()["code"] == "unknown_field"
+
+
+def test_a_zip_as_the_body_with_an_output(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Where its results are written to is in the query as well, formats between commas."""
+    where = "output_url=s3://results/x&output_formats=csv,parquet&annotate=5"
+    assert http.post(f"/v1/jobs?{where}", data=b"PK...", content_type="application/zip").status_code == 202
+    assert backend.intake.terms.output == Output("s3://results/x", ("csv", "parquet"), 5)
+    refused = http.post("/v1/jobs?annotate=5", data=b"PK...", content_type="application/zip").get_json()
+    assert (refused["code"], "output_url" in refused["detail"]) == ("invalid_request", True)
+
+
+def test_a_zip_as_the_body_tells_the_rest_in_headers(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Metadata and a webhook are JSON there, in ASCII; other bodies have them inside."""
+    hook = {"url": "https://shop.example/told", "events": ["job.finished", "item.finished"], "secret": new_secret()}
+    headers = {"Shelfline-Metadata": '{"shop": "Caf\\u00e9"}', "Shelfline-Webhook": json.dumps(hook)}
+
+    def send(**given: Any) -> Any:
+        answer = http.post("/v1/jobs", **({"data": b"PK...", "content_type": "application/zip"} | given))
+        return answer.get_json()
+
+    assert send(headers=headers)["metadata"] == {"shop": "Café"}
+    told = backend.intake.terms.webhook
+    assert told is not None
+    assert (told.url, told.secret, len(told.events)) == (hook["url"], hook["secret"], 2)
+    for name, value in headers.items():
+        assert (
+            send(headers={name: value}, data=None, content_type=None, json={"folder": "/a"})["code"] == "unprocessable"
+        )
+        for wrong in (
+            "",
+            "[]",
+            "{",
+            '{"url": "https://a.example/", "url": "https://b.example/"}',
+            '{"url": 1}',
+            '{"a": "é"}'.encode().decode("latin-1"),
+        ):
+            answer = send(headers={name: wrong})
+            assert answer["code"] in {"invalid_request", "unknown_field"}, wrong
+            assert name in answer["detail"]
+
+
+def test_a_zip_above_the_limit(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Refused, also where its length is not told before."""
+    http.application.config["TESTING"] = False
+    for headers in ({}, {"Transfer-Encoding": "chunked"}):
+        response = http.post(
+            "/v1/jobs",
+            input_stream=io.BytesIO(b"x" * 6_000_000),
+            content_type="application/zip",
+            headers=headers,
+            environ_overrides={"wsgi.input_terminated": True} if headers else {"CONTENT_LENGTH": "6000000"},
+        )
+        assert (response.status_code, response.get_json()["code"]) == (413, "request_too_large")
+    assert backend.intake.uploads == []
+
+
+def test_options_of_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
+    """Every option is shown with the job; in a form metadata is JSON."""
+    options = {"model_version": 3, "min_score": 0.5, "max_detections": 5, "priority": "interactive"}
+    options |= {"tiles": "2x3", "overlap": 0.25, "max_failure_rate": 0.5, "cache": True}
+    metadata = {"shelf": "7", "store": "Köln"}
+
+    by_json = http.post("/v1/jobs", json={"items": [{"image": BASE64}], "metadata": metadata, **options}).get_json()
+    form = {name: str(value) for name, value in options.items()} | {"metadata": json.dumps(metadata)}
+    files = {"images": (io.BytesIO(b"x"), "a.jpg")}
+    by_form = http.post("/v1/jobs", data=form | files, content_type="multipart/form-data").get_json()
+
+    assert by_json["options"] == by_form["options"] == options | {"model": "default"}
+    assert by_json["metadata"] == by_form["metadata"] == metadata
+    assert backend.intake.terms.metadata == metadata
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metadata": {"a": 1}},
+        {"metadata": {"a": {"b": "c"}}},
+        {"metadata": {"": "x"}},
+        {"metadata": {"a" * 65: "x"}},
+        {"metadata": {"a": "x" * 513}},
+        {"metadata": {str(number): "x" for number in range(17)}},
+        {"metadata": []},
+        {"metadata": "{"},
+        {"model_version": 0},
+        {"model_version": "1"},
+        {"model_version": 2**63},
+        {"priority": "urgent"},
+        {"deadline_seconds": 0},
+        {"deadline_seconds": 1e9},
+        {"tiles": "3"},
+        {"tiles": "0x2"},
+        {"tiles": "9x9"},
+        {"tiles": True},
+        {"overlap": -0.1},
+        {"overlap": 0.9},
+        {"max_failure_rate": 1.1},
+        {"cache": 1},
+        {"annotate": 1},
+        {"annotate": -1, "output_url": "s3://b/c"},
+        {"output_formats": ["xml"]},
+        {"output_url": ""},
+        {"sample": 0},
+        {"include": ["[z-a]"]},
+        {"include": ["*" * 5]},
+        {"exclude": [""]},
+        {"seed": -1},
+    ],
+)
+def test_wrong_options(http: FlaskClient, wrong: dict[str, Any]) -> None:
+    """Each is named."""
+    assert next(iter(wrong)) in _problem(http, {"items": [{"image": BASE64}], **wrong})
+
+
+def test_some_of_the_images(http: FlaskClient, backend: MemoryBackend) -> None:
+    """As they are asked for; items are named one by one."""
+    asked = {"include": ["a/**"], "exclude": ["*.png"], "limit": 5, "sample": 9, "seed": 3}
+    assert http.post("/v1/jobs", json={"source": "s3://bucket/x", **asked}).status_code == 202
+    assert backend.intake.selection == Selection(("a/**",), ("*.png",), 5, 9, 3)
+    assert "limit" in _problem(http, {"items": [{"image": BASE64}], "limit": 1})
+
+
+def test_where_results_are_written(http: FlaskClient, backend: MemoryBackend) -> None:
+    """In JSON, and in a form."""
+    asked = {"output_url": "s3://b/c", "output_formats": ["csv", "parquet"], "annotate": 5000}
+    assert http.post("/v1/jobs", json={"items": [{"image": BASE64}], **asked}).status_code == 202
+    assert backend.intake.terms.output == Output("s3://b/c", ("csv", "parquet"), 1000)
+    fields = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": "s3://b/c", "output_formats": "coco, csv"}
+    assert http.post("/v1/jobs", data=fields, content_type="multipart/form-data").status_code == 202
+    assert backend.intake.terms.output == Output("s3://b/c", ("coco", "csv"), 0)
+
+
+def test_a_submission_that_waits_for_the_end(http: FlaskClient, backend: MemoryBackend) -> None:
+    """200 with the job as it ended; 202 where it did not end in time, and where nobody asked."""
+    body = {"items": [{"image": BASE64}]}
+    answers: list[Any] = []
+
+    def send() -> None:
+        answers.append(http.post("/v1/jobs", json=body, headers={"Prefer": "wait=4"}))
+
+    caller = threading.Thread(target=send)
+    caller.start()
+    wait_until(lambda: backend.store.waits)
+    (job_id,) = backend.store.jobs
+    backend.store.finish(job_id, [{"state": "succeeded"}])
+    caller.join()
+
+    assert (answers[0].status_code, answers[0].get_json()["state"]) == (200, "succeeded")
+    assert answers[0].headers["Preference-Applied"] == "wait=4"
+    assert answers[0].headers["Location"].endswith(job_id)
+    late = http.post("/v1/jobs", json=body, headers={"Prefer": "wait=0"})
+    assert (late.status_code, late.headers["Retry-After"]) == (202, "1")
+    unwaited = http.post("/v1/jobs", json=body)
+    assert (unwaited.status_code, "Preference-Applied" in unwaited.headers) == (202, False)
+
+
+def test_a_list_in_a_form(http: FlaskClient) -> None:
+    """One part with commas, or a part each; any other field comes once."""
+
+    def send(**fields: Any) -> Any:
+        data = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": "memory://out", **fields}
+        return http.post("/v1/jobs", data=data, content_type="multipart/form-data").get_json()
+
+    assert send(output_formats=["coco", "csv"]).get("code") == send(output_formats="coco,csv").get("code")
+    assert "output_formats" in send(output_formats=["coco", "xml"])["detail"]
+    assert "more than once" in send(min_score=["0.1", "0.2"])["detail"]

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from serving.server.batching.scheduler import BatchedModel, BatchScheduler
+from serving.server.batching.settings import BatchSettings
+from serving.server.errors import StatusError, invalid_argument
+from serving.server.metrics import NoMetrics
+from serving.wire.protos import ProtoMessage, SignatureDef
+from tests.support.polling import wait_until
+
+
+class Doubling:
+    """A version that doubles its input once its gate is open, and remembers how it was called."""
+
+    def __init__(self) -> None:
+        signature = SignatureDef(inputs={"x": {"name": "x:0"}}, outputs={"y": {"name": "y:0"}, "z": {"name": "z:0"}})
+        self.signatures: dict[str, ProtoMessage] = {"serving_default": signature}
+        self.calls: list[list[int]] = []
+        self.gate = threading.Event()
+        self.is_closed = False
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, deadline: float | None = None
+    ) -> list[NDArray[Any]]:
+        assert deadline is None or deadline > 0
+        self.calls.append(feeds["x:0"].tolist())
+        assert self.gate.wait(30)
+        if (feeds["x:0"] < 0).any():
+            raise invalid_argument("negative")
+        return [feeds["x:0"] * (2 if name == "y:0" else 3) for name in fetches]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads of callers."""
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def batched(model: Doubling, **settings: Any) -> BatchedModel:
+    """The model behind one batching thread."""
+    return BatchedModel(model, BatchScheduler(BatchSettings(num_batch_threads=1, **settings), NoMetrics()))
+
+
+def ask(pool: ThreadPoolExecutor, model: BatchedModel, *values: int, **options: Any) -> Future[list[NDArray[Any]]]:
+    """A call that waits in a thread of its own."""
+    return pool.submit(model.run, {"x:0": np.array(values)}, ["z:0", "y:0"], **options)
+
+
+def held_up(pool: ThreadPoolExecutor, model: Doubling, served: BatchedModel) -> Future[list[NDArray[Any]]]:
+    """A call that keeps the one thread busy until the gate opens: what comes now waits."""
+    first = ask(pool, served, 1)
+    wait_until(lambda: model.calls)
+    return first
+
+
+def waiting(model: BatchedModel) -> int:
+    """How many calls wait for a batch."""
+    (queue,) = model._queues.values()
+    return sum(len(batch.tasks) for batch in queue.tasks._batches)
+
+
+def test_what_waits_meanwhile_is_one_batch(pool: ThreadPoolExecutor) -> None:
+    """Each call gets its own part, its outputs in the order it asked for."""
+    model = Doubling()
+    served = batched(model)
+    first = held_up(pool, model, served)
+    calls = [ask(pool, served, 10 * number, 10 * number + 1) for number in range(4)]
+    wait_until(lambda: waiting(served) == 4)
+    model.gate.set()
+
+    assert [array.tolist() for array in first.result(30)] == [[3], [2]]
+    for number, call in enumerate(calls):
+        values = np.array([10 * number, 10 * number + 1])
+        assert [array.tolist() for array in call.result(30)] == [(values * 3).tolist(), (values * 2).tolist()]
+    assert len(model.calls) == 2
+
+
+def test_a_batch_has_one_status(pool: ThreadPoolExecutor) -> None:
+    """Its neighbours fail with the bad one; the next batch does not."""
+    model = Doubling()
+    served = batched(model, max_batch_size=2)
+    held_up(pool, model, served)
+    bad = ask(pool, served, -1)
+    wait_until(lambda: waiting(served) == 1)
+    neighbour = ask(pool, served, 1)
+    wait_until(lambda: waiting(served) == 2)
+    next_one = ask(pool, served, 2, 3)
+    wait_until(lambda: waiting(served) == 3)
+    model.gate.set()
+
+    for call in (bad, neighbour):
+        with pytest.raises(StatusError, match="negative"):
+            call.result(30)
+    assert next_one.result(30)[1].tolist() == [4, 6]
+
+
+def test_a_batch_is_padded_to_an_allowed_size(pool: ThreadPoolExecutor) -> None:
+    """With the first row of its last request."""
+    model = Doubling()
+    model.gate.set()
+    served = batched(model, max_batch_size=4, allowed_batch_sizes=(1, 4))
+
+    assert ask(pool, served, 7, 8).result(30)[1].tolist() == [14, 16]
+    assert ask(pool, served, 9).result(30)[1].tolist() == [18]
+    assert model.calls == [[7, 8, 7, 7], [9]]
+
+
+def test_other_shapes_in_a_batch_fail_it(pool: ThreadPoolExecutor) -> None:
+    """As TF Serving's batches do."""
+    model = Doubling()
+    served = batched(model)
+    held_up(pool, model, served)
+    calls = [pool.submit(served.run, {"x:0": np.ones((1, width))}, ["y:0", "z:0"]) for width in (2, 3)]
+    wait_until(lambda: waiting(served) == 2)
+    model.gate.set()
+
+    for call in calls:
+        with pytest.raises(StatusError, match="different shapes and padding is turned off"):
+            call.result(30)
+
+
+def test_calls_for_other_outputs_run_by_themselves(pool: ThreadPoolExecutor) -> None:
+    """A signature is batched as it was declared, whatever else waits."""
+    model = Doubling()
+    model.gate.set()
+    served = batched(model, max_batch_size=1)
+
+    assert pool.submit(served.run, {"x:0": np.array([1, 2, 3])}, ["y:0"]).result(30)[0].tolist() == [2, 4, 6]
+
+
+def test_nobody_computes_for_those_who_gave_up(pool: ThreadPoolExecutor) -> None:
+    """Where all of a batch did: one that still waits has its neighbours run with it."""
+    model = Doubling()
+    served = batched(model)
+    held_up(pool, model, served)
+    late = ask(pool, served, 5, deadline=time.monotonic() - 1)
+    wait_until(lambda: waiting(served) == 1)
+    model.gate.set()
+    with pytest.raises(StatusError, match=r"Run\(\) timeout exceeded while waiting in batching queue") as error:
+        late.result(30)
+
+    assert error.value.code.name == "RESOURCE_EXHAUSTED"
+    assert [5] not in model.calls
+
+
+def test_a_model_that_breaks_tells_those_who_wait(pool: ThreadPoolExecutor) -> None:
+    """And the thread lives on."""
+    model = Doubling()
+    model.gate.set()
+    served = batched(model)
+    with pytest.raises(TypeError):
+        pool.submit(served.run, {"x:0": np.array([object()])}, ["y:0", "z:0"]).result(30)
+
+    assert ask(pool, served, 1).result(30)[1].tolist() == [2]
+
+
+def test_a_closed_model_has_no_queue() -> None:
+    """Its memory is free, and the scheduler does not know it any more."""
+    model = Doubling()
+    served = batched(model)
+    served.close()
+
+    assert model.is_closed
+    assert served._scheduler._queues == []
