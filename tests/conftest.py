@@ -42,15 +42,21 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process of pytest-xdist, and the files together that share a costly fixture.
 
-    A test marked `process` starts what it needs itself, so it may run in any process.
+    A test marked `process` starts what it needs itself: it may run in any process, unless it shares a fixture of its
+    file with other tests.
     """
     fixtures_by_file: dict[Path, set[str]] = {}
     for item in items:
         fixtures_by_file.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
     for item in items:
-        if item.get_closest_marker("process") is None:
+        if item.get_closest_marker("process") is None or _shares_a_fixture_of_its_file(item):
             shared = (name for name in SHARED_FIXTURES if name in fixtures_by_file[item.path])
             item.add_marker(pytest.mark.xdist_group(next(shared, str(item.path.relative_to(TESTS)))))
+
+
+def _shares_a_fixture_of_its_file(item: pytest.Item) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+    return any(definition[-1].scope == "module" for definition in definitions)
 
 
 @pytest.fixture(scope="session")

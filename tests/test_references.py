@@ -66,7 +66,7 @@ def test_settings_that_the_documents_name_exist() -> None:
     known = {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
     for text in _texts("api/**/*.py", "Procfile", "Procfile.local", "docker-compose*.yml").values():
         known |= set(re.findall(r"(?:envvar=\"|environ\.get\(\"|\$\{?)(SHELFLINE_[A-Z_]+)", text))
-    for text in _texts("tests/*.py").values():
+    for text in _texts("tests/**/*.py").values():
         known |= set(re.findall(r"environ\.get\(\"(SHELFLINE_[A-Z_]+)", text))
     pages = "\n".join(_texts("*.md", "docs/**/*.md").values())
 

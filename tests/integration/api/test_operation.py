@@ -65,6 +65,7 @@ def logged(stack: ApiStack, event: str) -> list[dict[str, Any]]:
     return [one for line in stack.log.read_text().splitlines() if (one := json.loads(line))["event"] == event]
 
 
+@pytest.mark.process
 def test_a_trace_goes_from_the_request_to_the_predict_call(stack: ApiStack, collector: Collector) -> None:
     """The caller's own span, the request's, the way through the queue, the call; and on to the model server."""
     job = submitted(stack, traceparent=f"00-{TRACE}-{CALLER}-01")
@@ -87,6 +88,7 @@ def test_a_trace_goes_from_the_request_to_the_predict_call(stack: ApiStack, coll
     assert passed_on <= set(stack.model.traces)
 
 
+@pytest.mark.process
 def test_what_the_caller_does_not_sample_is_not_traced(stack: ApiStack, collector: Collector) -> None:
     """The caller decides, and the model server is told nothing either."""
     trace = "1" * 32
@@ -98,6 +100,7 @@ def test_what_the_caller_does_not_sample_is_not_traced(stack: ApiStack, collecto
     assert [one for one in stack.model.traces if trace in one] == []
 
 
+@pytest.mark.process
 def test_a_request_is_followed_through_the_logs(stack: ApiStack) -> None:
     """By the id that its caller gave it, and the job's: accepted, and done in batches of one line each."""
     job = submitted(stack, 20, **{"X-Request-ID": "order-7"})
@@ -110,6 +113,7 @@ def test_a_request_is_followed_through_the_logs(stack: ApiStack) -> None:
     assert len({one["batch"] for one in batches}) == len(batches)
 
 
+@pytest.mark.process
 def test_whoever_logs_writes_json(stack: ApiStack) -> None:
     """Gunicorn's lines, Celery's and our own: each is an object with a time, a level and an event."""
     assert httpx.get(f"{stack.url}/", headers={"X-Bad": "a" * 9000}).status_code == 431
@@ -119,6 +123,7 @@ def test_whoever_logs_writes_json(stack: ApiStack) -> None:
         assert {"timestamp", "level", "event"} <= set(json.loads(line)), line
 
 
+@pytest.mark.process
 def test_the_figures_of_all_processes(stack: ApiStack) -> None:
     """Of gunicorn and of the worker's processes, at one address."""
     submitted(stack)

@@ -135,6 +135,7 @@ def test_from_photos_to_boxes(open_page: Callable[..., Page]) -> None:
     assert abs(size["height"] / size["width"] - 2) < 0.05
 
 
+@pytest.mark.process
 def test_photos_are_dropped(open_page: Callable[..., Page]) -> None:
     """What is dropped anywhere on the page is taken, twice the same file once."""
     page = open_page()
@@ -179,6 +180,7 @@ def test_a_job_survives_a_reload(open_page: Callable[..., Page]) -> None:
     _done(page)
 
 
+@pytest.mark.process
 def test_tiles_are_asked_for(open_page: Callable[..., Page], stack: FrontStack) -> None:
     """The model looks at as many tiles as were chosen, beside the whole photo."""
     page = open_page()
@@ -191,6 +193,7 @@ def test_tiles_are_asked_for(open_page: Callable[..., Page], stack: FrontStack) 
     expect(page.locator("#found button")).not_to_have_count(0)
 
 
+@pytest.mark.process
 def test_the_slider_filters_at_once(open_page: Callable[..., Page]) -> None:
     """A higher score takes boxes off picture, list and strip; the page says how many are hidden."""
     page = open_page()
@@ -209,6 +212,7 @@ def test_the_slider_filters_at_once(open_page: Callable[..., Page]) -> None:
     assert _has_box(page)
 
 
+@pytest.mark.process
 def test_list_and_picture_show_each_other(open_page: Callable[..., Page]) -> None:
     """Pointing at an entry, or focusing it, makes its box stand out, and pointing at the box its entry."""
     page = open_page()
@@ -234,6 +238,7 @@ def test_list_and_picture_show_each_other(open_page: Callable[..., Page]) -> Non
     expect(entry).not_to_have_class("chosen")
 
 
+@pytest.mark.process
 def test_the_keyboard_is_enough(open_page: Callable[..., Page]) -> None:
     """Tab reaches everything in the order of the page, arrows go through the photos, Enter and Space press."""
     page = open_page()
@@ -266,6 +271,7 @@ def test_the_keyboard_is_enough(open_page: Callable[..., Page]) -> None:
     expect(page.locator("#found button")).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.process
 def test_a_phone(open_page: Callable[..., Page]) -> None:
     """At 360 pixels nothing is cut off or needs scrolling sideways, and what is touched is large enough."""
     page = open_page(viewport={"width": 360, "height": 740}, device_scale_factor=2, is_mobile=True, has_touch=True)
@@ -288,6 +294,7 @@ def test_a_phone(open_page: Callable[..., Page]) -> None:
     expect(page.locator("#found button")).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_readable(open_page: Callable[..., Page], scheme: str) -> None:
     """Every text has a contrast of 4.5 to its ground (WCAG 2.2 AA), in both colour schemes."""
@@ -351,6 +358,7 @@ def test_a_photo_that_fails_says_why(open_page: Callable[..., Page]) -> None:
     assert _has_box(page)
 
 
+@pytest.mark.process
 def test_a_photo_that_browsers_do_not_show(open_page: Callable[..., Page]) -> None:
     """The server's own drawing takes its place, so that the boxes are seen all the same; ours are not drawn over it."""
     page = open_page()
@@ -363,6 +371,7 @@ def test_a_photo_that_browsers_do_not_show(open_page: Callable[..., Page]) -> No
     expect(page.locator("#found button")).to_have_count(1)
 
 
+@pytest.mark.process
 def test_names_and_labels_are_text(open_page: Callable[..., Page]) -> None:
     """Markup in a file's name, a label, an id in the address: all of it is shown as it is, none of it is markup."""
     page = open_page()
@@ -397,6 +406,7 @@ def test_a_job_is_canceled(open_page: Callable[..., Page], stack: FrontStack) ->
     expect(page.locator("#found-text")).to_have_text("The job was canceled before this photo's turn.")
 
 
+@pytest.mark.process
 def test_the_server_is_away_for_a_while(open_page: Callable[..., Page], stack: FrontStack) -> None:
     """The page says so, goes on asking, and shows the result when it is back."""
     page = open_page()
@@ -411,6 +421,7 @@ def test_the_server_is_away_for_a_while(open_page: Callable[..., Page], stack: F
     assert _has_box(page)
 
 
+@pytest.mark.process
 def test_an_upload_that_is_stopped(open_page: Callable[..., Page], stack: FrontStack) -> None:
     """A slow upload shows how far it is; stopped, it has made no job, and the photos are still chosen."""
     page = open_page()
@@ -431,6 +442,7 @@ def test_an_upload_that_is_stopped(open_page: Callable[..., Page], stack: FrontS
     assert stack.redis.zcard("sl:jobs") == jobs
 
 
+@pytest.mark.process
 def test_a_job_that_there_is_not(open_page: Callable[..., Page]) -> None:
     """An old or wrong address is told as such, and the way on is there."""
     page = open_page("/#job=job_00000000000000000000000000000000")
@@ -508,6 +520,7 @@ def test_a_server_that_asks_for_keys(open_page: Callable[..., Page], guarded: Fr
     assert page.evaluate("sessionStorage.length + localStorage.length") == 0
 
 
+@pytest.mark.process
 def test_what_happens_is_announced(open_page: Callable[..., Page]) -> None:
     """Those who do not see the page are told when a job begins and ends, and the title says it as well."""
     page = open_page()

@@ -66,6 +66,7 @@ class Stream:
         return done[-1].model_versions if done else ()
 
 
+@pytest.mark.process
 def test_versions_come_and_go_while_jobs_run(
     front: Worker, start: Callable[[str], CeleryWorker], served: ServerProcess, versions: Path
 ) -> None:
