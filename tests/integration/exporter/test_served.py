@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from exporter.models.ssd300 import SSD300
+from tests.support.export_command import export_command
 from tests.support.servers.model_server import ServerProcess
 
 pytestmark = pytest.mark.process
@@ -62,9 +62,8 @@ def test_the_course_s_client_runs_unchanged(
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as a user starts it."""
-    command = [sys.executable, "-m", "exporter", "models", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    """A command about versions."""
+    return export_command("models", *arguments)
 
 
 @pytest.mark.usefixtures("stub")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -15,6 +14,7 @@ from keras import layers
 from exporter.models.keras_export import export_keras
 from exporter.models.savedmodel_export import export_savedmodel
 from exporter.versions.origin import ORIGIN_FILE
+from tests.support.export_command import export_command
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = """
@@ -54,10 +54,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def verify(name: str, source: Path, models: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    """The command as a user starts it."""
-    command = [sys.executable, "-m", "exporter", "models", "verify", name, "--source", str(source)]
-    command += ["--models", str(models), *map(str, options)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    """The command that compares a version with what it was made of."""
+    return export_command("models", "verify", name, "--source", source, "--models", models, *options)
 
 
 @pytest.mark.process

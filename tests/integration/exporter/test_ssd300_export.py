@@ -20,6 +20,7 @@ from exporter.versions.warmup_records import WARMUP_FILE
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract
+from tests.support.export_command import export_command
 from tests.support.polling import wait_until
 from tests.unit.exporter import plain, weight_files
 from tests.unit.exporter.compare import assert_same, rows
@@ -139,18 +140,12 @@ def test_the_warm_up_records_can_be_run(ssd300_folder: Path, ssd300_model: Sessi
     assert path.stat().st_size < 1000
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as a user starts it."""
-    command = [sys.executable, "-m", "exporter", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.process
 def test_a_dry_run_says_what_it_would_write(tmp_path: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
     """And writes nothing, though it does all the rest."""
     options = ("--name", "shop", "--labels", commodity_labels, "--models", tmp_path / "models", "--dry-run")
 
-    done = run("ssd300", ssd300_weights, *options)
+    done = export_command("ssd300", ssd300_weights, *options)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{tmp_path / 'models' / 'shop' / '1'} (dry run: nothing was written)\n" == done.stdout
@@ -172,7 +167,8 @@ def test_wrong_options_are_one_line_and_status_2(
     """Nothing is written."""
     models = tmp_path / "models"
 
-    done = run("ssd300", ssd300_weights, "--name", "shop", "--labels", commodity_labels, "--models", models, *options)
+    arguments = ("--name", "shop", "--labels", commodity_labels, "--models", models, *options)
+    done = export_command("ssd300", ssd300_weights, *arguments)
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert complaint in done.stderr
