@@ -22,6 +22,7 @@ from api.commands.stack.plan import read_procfile
 from serving.server.batching.settings import read_batch_settings
 from serving.server.flags import parse
 from serving.server.loading import allocator
+from tests.support.machine import do_without
 from workers.io.embedded_redis import server_command
 from workers.settings import Settings
 
@@ -279,7 +280,7 @@ def test_a_file_follows_the_compose_specification(name: str) -> None:
     "files",
     [("docker-compose.yml", other) for other in ("docker-compose.embedded.yml", "docker-compose.monitoring.yml")],
 )
-def test_compose_reads_the_files(files: tuple[str, ...]) -> None:
+def test_compose_reads_the_files(files: tuple[str, ...], tmp_path: Path) -> None:
     """Where Compose is installed, of whichever version."""
     command = next(
         (
@@ -291,8 +292,10 @@ def test_compose_reads_the_files(files: tuple[str, ...]) -> None:
         None,
     )
     if command is None:
-        pytest.skip("Compose is not installed")
-    options = ["--env-file", os.devnull, *(part for name in files for part in ("-f", name))]  # not the checkout's .env
+        do_without("Compose is not installed")
+    environment = tmp_path / "empty.env"  # not the checkout's .env
+    environment.touch()
+    options = ["--env-file", str(environment), *(part for name in files for part in ("-f", name))]
     done = subprocess.run(
         [*command, *options, "config", "-q"], cwd=PROJECT, capture_output=True, text=True, check=False
     )

@@ -80,7 +80,7 @@ def test_killed_in_its_last_words(command: Command) -> None:
     """Nobody has read the report then: the same command tells it, and does nothing again."""
     photos = command.photos(20, b"")
     dies = "report.Report.show = lambda *_: os.kill(os.getpid(), 9)"
-    dying = f"import os; from api import cli, report; {dies}; cli.main()"
+    dying = f"import os; from api.commands import cli; from api.commands.detect import report; {dies}; cli.main()"
     process = command.start(photos, program=("-c", dying))
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
