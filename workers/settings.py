@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     tracing: bool = Field(
         default=False,
         description="Send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says (http://localhost:4318). "
-        "Needs the packages of shelfline[tracing].",
+        "Needs the packages of the extra `tracing`.",
     )
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_packages(cls, value: bool) -> bool:  # noqa: FBT001  pydantic's
         if value and not all(map(find_spec, _OF_TRACES)):
-            raise ValueError("traces need packages that are not installed: pip install 'shelfline[tracing]'")
+            raise ValueError("traces need packages that are not installed: run .venv/bin/pip install -e '.[tracing]'")
         return value
 
     @field_validator("folder_roots", mode="before")
