@@ -6,6 +6,9 @@ OUT ?= out
 export IMAGES OUT
 PY := .venv/bin/python
 PIN := .venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header
+# A script's functions may stand in a library of another file: tests/unit/workers/io/test_scripts.py checks the names.
+LUACHECK := luacheck -q --no-config --std lua51 --no-global --no-unused --max-line-length 130
+BIOME := npx --yes @biomejs/biome@2.6.8 lint --error-on-warnings
 PYTEST := $(PY) -m pytest -n auto -q $(if $(COVERAGE),--cov --cov-append --cov-report=)
 
 .DEFAULT_GOAL := help
@@ -32,9 +35,11 @@ coverage: .venv/.installed-dev ## Print what `make test test-all COVERAGE=1` rea
 	@$(PY) -m coverage combine --quiet --append 2>/dev/null || true # of processes that ended late
 	@$(PY) -m coverage report
 
-lint: .venv/.installed-dev ## Check style and format
+lint: .venv/.installed-dev ## Check style and format; the Lua scripts with luacheck and the page with biome, if they are there
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@if command -v luacheck >/dev/null; then $(LUACHECK) workers/io/scripts; else echo "luacheck is not installed: Lua is not checked"; fi
+	@if command -v npx >/dev/null; then $(BIOME) api/page/*.js; else echo "Node.js is not installed: JavaScript is not checked"; fi
 
 types: .venv/.installed-dev ## Check types
 	@.venv/bin/mypy

@@ -75,7 +75,8 @@ export class JobView {
     $("job-text").textContent = "";
     $("job-bar").removeAttribute("value");
     $("job-bar").hidden = false;
-    const { signal } = (this.#following = new AbortController());
+    this.#following = new AbortController();
+    const { signal } = this.#following;
     try {
       for await (const { job, results, trouble } of follow(id, signal)) {
         if (signal.aborted) return;
@@ -110,7 +111,7 @@ export class JobView {
     const before = this.#job?.state;
     const { total, succeeded, failed, canceled } = job.counts;
     this.#job = job;
-    const title = job.state === "failed" && !job.error ? count(total, "photo") + " failed" : TITLES[job.state] ?? job.state;
+    const title = job.state === "failed" && !job.error ? `${count(total, "photo")} failed` : TITLES[job.state] ?? job.state;
     $("job-title").textContent = title;
     $("job-bar").value = job.progress;
     $("job-bar").hidden = isOver(job);
@@ -131,7 +132,7 @@ export class JobView {
   #offerDownloads() {
     const there = $("downloads").querySelectorAll("a");
     if (there[0]?.dataset.job === this.#id) return;
-    there.forEach((link) => link.remove());
+    for (const link of there) link.remove();
     for (const [format, text, suffix] of FORMATS) {
       const link = document.createElement("a");
       link.href = server.address(server.resultsPath(this.#id, format));
