@@ -1,1 +1,1 @@
-"""HTTP: accept, validate, store, answer. The HTTP client and the command line."""
+"""The HTTP API (accept, validate, store, answer), its Python client and the command line."""

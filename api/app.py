@@ -1,4 +1,4 @@
-"""The Flask application, made of its settings and its backend."""
+"""Create the Flask application from its settings and backend."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _OPTION_BYTES = 100_000
 
 
 class Application(Flask):
-    """Flask, with uploads that need no memory and OPTIONS without a body."""
+    """Flask with uploads that go to disk, and responses to OPTIONS without a body."""
 
     request_class = UploadRequest
 
     def make_default_options_response(self) -> Response:
-        """The methods of an address, in `Allow`."""
+        """Return a 204 response with the methods of an address in the header `Allow`."""
         response = super().make_default_options_response()
         response.status_code = HTTPStatus.NO_CONTENT
         del response.headers["Content-Type"]
@@ -53,7 +53,7 @@ class Application(Flask):
 
 
 def create_app(settings: Settings, backend: Backend) -> Flask:
-    """The API. Nothing is connected before the first request that needs it."""
+    """Create the API. It connects to nothing before the first request that needs it."""
     app = Application("shelfline", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_json_bytes,

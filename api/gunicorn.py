@@ -1,4 +1,4 @@
-"""What gunicorn reads: `gunicorn -c python:api.gunicorn api.wsgi:app`."""
+"""Gunicorn's configuration: `gunicorn -c python:api.gunicorn api.wsgi:app`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from workers.telemetry.logs import log_formatter
 
 
 def masked_logger(settings: Settings) -> type[Logger]:
-    """Gunicorn's logger; whatever it formats, tracebacks too, is masked."""
+    """Return a logger class for gunicorn that masks API keys in all messages, including tracebacks."""
 
     class MaskedLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         def setup(self, cfg: Config) -> None:
-            """Set the handlers up."""
+            """Set up the handlers with the masking formatter."""
             super().setup(cfg)
             for log in (self.error_log, self.access_log):
                 for handler in log.handlers:
@@ -40,10 +40,10 @@ except ShelflineError as error:
 worker_class = make_worker_class(settings.slow_client_seconds)
 threads = THREADS
 keepalive = 15
-timeout = 120  # a busy machine is not a hung worker: only the main thread has to show signs of life
-graceful_timeout = 4  # process managers kill after 5
-control_socket_disable = True  # a path in the home folder that every gunicorn of the user would share
-forwarder_headers = ""  # no header of a request moves the API to another path
+timeout = 120  # seconds; long, so that a worker on a busy machine is not taken for a hung one
+graceful_timeout = 4  # seconds; less than the 5 s after which process managers kill
+control_socket_disable = True  # its path in the home folder would be shared by every gunicorn of the user
+forwarder_headers = ""  # request headers must not change the path prefix of the API
 accesslog = None
 logger_class = masked_logger(settings)
 errorlog = "-"

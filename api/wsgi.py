@@ -1,4 +1,7 @@
-"""The composition root of the API: real settings, real backend. `gunicorn -c python:api.gunicorn api.wsgi:app`."""
+"""Create the application that gunicorn serves, from the environment's settings and the real backend.
+
+Start it with `gunicorn -c python:api.gunicorn api.wsgi:app`.
+"""
 
 from __future__ import annotations
 

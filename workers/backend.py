@@ -1,4 +1,4 @@
-"""The parts that a front end needs, put together."""
+"""The objects that the API needs, put together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers.webhooks.endpoints import Endpoints
 
 @dataclass(frozen=True)
 class Backend:
-    """What answers a front end's requests, connected at first use."""
+    """The objects that answer the API's requests. They connect at first use."""
 
     store: JobStore
     listing: Listing
@@ -47,7 +47,7 @@ class Backend:
 
 
 def open_backend(settings: Settings) -> Backend:
-    """Put a front end's parts together; nothing is connected yet, so it may be called before a fork."""
+    """Create the API's objects. Nothing is connected yet, so this may be called before a fork."""
     link = RedisLink(settings.redis_url)
     blobs = FsspecBlobs(settings.blob_url)
     load = Load(link)

@@ -1,4 +1,4 @@
-"""What `shelfline doctor` looks at: each part that Shelfline needs, what is wrong with it, and what to do."""
+"""The checks of `shelfline doctor`: what Shelfline needs, what is wrong with it, and what to do about it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ Level = Literal["ok", "warning", "error"]
 
 _LEAST_REDIS: Final = (7, 0)
 _MOST_SKEW: Final = 2.0  # seconds
-_FULL, _NEARLY_FULL = 1_000_000_000, 10_000_000_000  # bytes that are free
+_FULL, _NEARLY_FULL = 1_000_000_000, 10_000_000_000  # free bytes: less is an error, or a warning
 _MEMORY_PART: Final = 0.8
 _MODEL_SECONDS: Final = 5.0
-# Only exporter/ and the embedded model server need them; images of the API and the workers are without.
+# Only exporter/ and the embedded model server need these packages. The API's and the workers' containers lack them.
 _OF_MODELS: Final = {"tensorflow", "tensorflow-serving-api", "keras", "h5py"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about one thing; `advice` says what to do about it."""
+    """The result of one check. `advice` says what to do; it is empty if nothing has to be done."""
 
     what: str
     level: Level
@@ -51,7 +51,7 @@ Findings = Iterator[Finding]
 
 
 def examine(settings: Settings) -> Findings:
-    """Look at everything; what one part lacks keeps no other from being looked at."""
+    """Run every check and yield the findings. A check that fails does not stop the others."""
     yield from _versions()
     link = RedisLink(settings.redis_url)
     try:
@@ -65,7 +65,7 @@ def examine(settings: Settings) -> Findings:
 
 
 def _folders(settings: Settings) -> Findings:
-    """Folders that settings name. A missing one stops nothing: it may be mounted later, or be another host's."""
+    """Check the folders that settings name. A missing one is only a warning: it may be mounted later, or elsewhere."""
     named = [("SHELFLINE_FOLDER_ROOTS", str(one)) for one in settings.folder_roots]
     named += [("SHELFLINE_OUTPUT_PREFIXES", one) for one in settings.output_prefixes if "://" not in one]
     named += [("SHELFLINE_CONTRACTS", str(settings.contracts))] if settings.contracts else []

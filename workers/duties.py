@@ -1,7 +1,7 @@
-"""Duties: everything outside the settle script that must happen to a job, as leased records in the set `due`.
+"""Duties: what must happen to a job outside the settle script, as leased records in the sorted set `sl:due`.
 
-A duty is done by whoever leases it; one whose doer died is leased again. So each is idempotent, and its record goes
-in the transaction that does its last step.
+The process that leases a duty does it. If that process dies, another one leases the duty again. So every duty is
+idempotent, and its record is removed together with its last step or after it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from workers.store.result_segments import Segments
 
 log = structlog.get_logger(__name__)
 
-MOST_DUTIES = 100  # of one run
+MOST_DUTIES = 100  # per run
 
 _Handler = Callable[[str, str, str], None]
 
 
 class Duties:
-    """Does what is due. `ring` wakes workers for a model whose lane was filled.
+    """Does due duties.
 
-    What may take long is done by the threads `aside`, where there are any: nothing else that is due waits for it. It
-    ends early where `stopping` says so.
+    `ring` wakes workers for a model whose lane got images. `aside` are threads for long duties (listing images, writing
+    output), so that other duties do not wait for them; without these threads the caller's thread does them. A long duty
+    ends early when `stopping` returns True.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Duties:
         }
 
     def run_due(self, most: int = MOST_DUTIES) -> int:
-        """Do up to `most` due duties; returns how many were tried. One that fails stays, and is tried again later."""
+        """Do up to `most` due duties; return how many were tried. A duty that fails is tried again after its lease."""
         for done in range(most):
             leased = self._link.run("duties/lease_duty", self._lease_ms)
             if leased is None:
@@ -90,7 +91,7 @@ class Duties:
         return most
 
     def _at_leisure(self, handler: _Handler, duty: str, lease: str) -> None:
-        """Do what may take longer than a lease."""
+        """Do a duty that may take longer than a lease, in another thread if there is one."""
         if self._aside:
             self._aside.submit(self._do, handler, duty, lease)
         else:
@@ -112,7 +113,7 @@ class Duties:
         held.renew()
         with translated():
             stored = self._link.client.hgetall(f"sl:job:{job}")
-        if not stored:  # what was written for it has to go again
+        if not stored:  # the job was deleted: have what was written for it deleted as well
             self._link.run("jobs/images_listed", json.dumps({"id": job, "duty": duty, "lease": held.lease}))
         elif stored["state"] != JobState.ENUMERATING:
             self._link.run("duties/end_duty", duty, held.lease)
@@ -165,7 +166,7 @@ class Duties:
                 why = json.dumps({"code": "output_failed", "detail": str(error), "retryable": True})
             since = self._link.run("results/output_attempt", job_id, why, now)
             if why and since and now - int(since) < self._output_seconds * 1000:
-                return  # it is tried again when the lease is over; then the results are kept here alone
+                return  # tried again after the lease; after `output_seconds` the job ends without its output
         self._link.run("results/end_job", duty, held.lease, job_id, self._retention_ms)
 
     def _expire(self, duty: str, lease: str, job: str) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a job or with one of its images."""
+"""The errors of jobs, images, stores, requests and webhooks."""
 
 from __future__ import annotations
 

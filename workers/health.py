@@ -1,4 +1,4 @@
-"""Whether work can be done: what a readiness check looks at."""
+"""The checks of `/readyz`: whether work can be done."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from workers.settings import Settings
 from workers.store.catalog import Catalog
 
 OK = "ok"
-WORKER_SEEN_KEY = "sl:worker-seen"  # set, with a time to live, by every worker that answers a ring
+WORKER_SEEN_KEY = "sl:worker-seen"  # set, with a time to live, by workers that answer a wake-up or probe the model
 WORKER_SEEN_SECONDS = 60
 
 
 class Health:
-    """Looks at what Shelfline needs: Redis, the blob store, a model that is available, a worker that consumes."""
+    """Checks what Shelfline needs: Redis, the blob store, an available model, a worker that took up work lately."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore, settings: Settings) -> None:
         self._link = link
@@ -22,7 +22,7 @@ class Health:
         self._settings = settings
 
     def checks(self) -> dict[str, str]:
-        """What was looked at, each "ok" or what is wrong."""
+        """Run the checks and return the result of each by its name: "ok", or what is wrong."""
         found = dict.fromkeys(("redis", "blob_store", "model", "worker"), OK)
         try:
             self._blobs.check()

@@ -1,4 +1,4 @@
-"""The worker's composition root: `celery --app workers.main:app worker`."""
+"""The worker's entry point for Celery: `celery --app workers.main:app worker`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers.telemetry.publishing import start_publishing, stop_publishing
 
 
 def register_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
-    """Register the tasks; `runtime` gives the process's own, opened at first use."""
+    """Register the Celery tasks. `runtime` returns the runtime of this process, opened at first use."""
 
     @app.task(name=DETECT_TASK)
     def detect(model: str) -> None:
@@ -52,14 +52,14 @@ except ShelflineError as error:
     refuse(error)
 
 configure_logs(settings)
-signals.setup_logging.connect(lambda **_: None, weak=False)  # or Celery would set up logs of its own
+signals.setup_logging.connect(lambda **_: None, weak=False)  # otherwise Celery would configure logging itself
 app.steps["consumer"].add(WakeAfterTask)
-_pools: list[Any] = []  # the one that this process has, once it is there
+_pools: list[Any] = []  # the pool of this process; empty until the worker is ready
 
 
 @cache
 def runtime() -> Runtime:
-    """This process's runtime, opened at first use: in a pool process that is after the fork."""
+    """Return this process's runtime, opened at first use. In a pool process that is after the fork."""
     return Runtime(settings)
 
 
@@ -72,16 +72,18 @@ def _drain(_number: int, _frame: FrameType | None) -> None:
 
 @signals.worker_process_init.connect(weak=False)
 def _prepare_pool_process(**_: object) -> None:
-    """In a process of a prefork pool, whose tasks run in its main thread."""
+    """Prepare a process of a prefork pool, whose tasks run in its main thread."""
     signals.task_prerun.connect(_drain_on_sigterm, weak=False)
     start_publishing(RedisLink(settings.redis_url).run)
-    runtime()  # connections now, so that the first image does not wait for them
+    runtime()  # open the connections now, so that the first image does not wait for them
 
 
 def _drain_on_sigterm(**_: object) -> None:
-    """Process managers signal the whole group, and Celery's pool processes would die of it at once, batch in hand.
+    """Install the SIGTERM handler that lets this pool process finish its batch.
 
-    Installed when a task begins: the pool sets its own handler after worker_process_init.
+    A process manager signals the whole process group, and without a handler Celery's pool processes would die at once,
+    with a batch in flight. The handler is installed when a task begins, since the pool sets its own after
+    worker_process_init.
     """
     if signal.getsignal(signal.SIGTERM) is not _drain:
         signal.signal(signal.SIGTERM, _drain)
@@ -91,14 +93,15 @@ def _drain_on_sigterm(**_: object) -> None:
 def _end_pool_process(**_: object) -> None:
     if runtime.cache_info().currsize:
         runtime().end_traces()
-    stop_publishing()  # the process ends without Python's own clearing up
+    stop_publishing()  # the process ends without calling atexit handlers
 
 
 @signals.worker_shutting_down.connect(weak=False)
 def _drain_tasks(**_: object) -> None:
-    """Containers signal the main process alone; a task that nobody interrupts goes on while there is work.
+    """Make running tasks end when the worker shuts down; otherwise a task goes on while there is work.
 
-    In a threads pool the tasks run in this process; in a prefork pool nobody asks this runtime for anything.
+    A container signals only the main process. In a threads pool the tasks run in this process, so its runtime is
+    stopped. The processes of a prefork pool get SIGTERM.
     """
     if runtime.cache_info().currsize:
         runtime().stop()

@@ -1,4 +1,4 @@
-"""What /metrics shows: everyone's totals, and the queue, the models and Redis as they are when somebody asks."""
+"""What /metrics shows: the totals of all processes, and the queue, the models and Redis at the time of the request."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ _OF_LANES: Final = (
 
 
 class DownPage:
-    """What /metrics shows where Redis is down: that it is."""
+    """What /metrics shows if Redis is down."""
 
     def collect(self) -> Iterator[Family]:
-        """The metrics that need no Redis."""
+        """Yield the metrics that need no Redis."""
         yield _info()
         yield _gauge("shelfline_redis_up", "Whether Redis answers.", {(): 0})
 
 
 class MetricsPage:
-    """Gathers what /metrics shows. It costs a few reads of Redis, whatever waits there, and no write."""
+    """Gathers what /metrics shows. It reads Redis a few times, however much work waits, and never writes."""
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
@@ -60,7 +60,7 @@ class MetricsPage:
         self._catalog = Catalog(link)
 
     def collect(self) -> Iterator[Family]:
-        """The metrics; where Redis is down only that it is."""
+        """Yield all metrics; if Redis is down, yield only those of DownPage."""
         try:
             found = [*self._queue(), *self._models(), *self._redis(), *self._totals()]
         except StoreUnavailableError:
@@ -133,7 +133,7 @@ def _info() -> Family:
 
 
 def _belongs(metric: Metric, rest: tuple[str, ...]) -> bool:
-    """Whether a field is the metric's as it is counted now: another version may have had other labels or bounds."""
+    """Return whether a field fits the metric as it is now: another version may have had other labels or bounds."""
     if isinstance(metric, Histogram):
         return len(rest) == len(metric.labels) + 1 and rest[-1] in {*metric.parts, SUM}
     return len(rest) == len(metric.labels)

@@ -1,4 +1,4 @@
-"""How a process ends that is set up wrong: what to do about it on stderr, and exit status 2, as with every command."""
+"""How a process refuses to start, and how a child process ends with its parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CANNOT: Final = 2
 
 
 def refuse(error: Exception) -> NoReturn:
-    """Do not start."""
+    """Print what is wrong to stderr and exit with status 2, as every command does."""
     print(f"shelfline: {error}", file=sys.stderr, flush=True)  # noqa: T201  before logs are set up
     raise SystemExit(CANNOT)
 
@@ -22,10 +22,10 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
-    """A function for a child to call first (`preexec_fn`): from then on `sent` hits it when its parent dies.
+    """Return a function that a child calls first (`preexec_fn`), so that it gets `sent` when its parent dies.
 
-    To be made in the parent, whose main thread must start the child: Linux sends the signal when that *thread* ends.
-    It outlives an exec. Elsewhere than on Linux it does nothing.
+    Call this in the parent, and start the child from the parent's main thread: Linux sends the signal when the *thread*
+    that started the child ends. The setting survives an exec. On systems other than Linux the function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return lambda: None
@@ -34,7 +34,7 @@ def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None]
 
     def call() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(sent), 0, 0, 0)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent:  # the parent died before the call of prctl
             os.kill(os.getpid(), sent)
 
     return call

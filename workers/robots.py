@@ -1,4 +1,4 @@
-"""The robots that may call: each has a path of its own, and its terms. See docs/robot.md."""
+"""The robots that may call, each with a path, a token and options of its own. See docs/robot.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.jobs.options import JobOptions
 from workers.settings_checks import Name, checked_rate
 
 COURSE_PATH: Final = "/api/v1/prediction/commodity"
-# First parts of the API's own addresses, now or to come.
+# First path segments that the API uses, or may use later.
 RESERVED: Final = frozenset({"", "docs", "healthz", "metrics", "openapi.json", "page", "readyz", "static", "v1"})
 
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
@@ -72,15 +72,15 @@ class Robot(BaseModel):
         return value
 
     def options(self, default_model: str) -> JobOptions:
-        """The options of its jobs."""
+        """Return the options of the robot's jobs."""
         model = self.model or default_model
         return JobOptions(model, self.threshold, self.max_detections, tiles=self.tiles, overlap=self.overlap)
 
 
 def read_robots(text: str) -> Any:  # noqa: ANN401  what was written, before it is checked
-    """The robots of a setting: JSON, or the path of a TOML file with a [[robots]] for each.
+    """Read the robots of a setting: JSON, or the path of a TOML file with a [[robots]] table for each robot.
 
-    Raises ValueError, in words that hold no token.
+    Return what was written, not yet checked. Raises ValueError, whose message contains no token.
     """
     if text.lstrip().startswith(("[", "{")):
         try:
@@ -102,7 +102,7 @@ def read_robots(text: str) -> Any:  # noqa: ANN401  what was written, before it 
 
 
 def checked_robots(robots: Sequence[Robot], served: Sequence[str]) -> None:
-    """Raise ValueError where two robots have one path, or one has a model that is not served."""
+    """Raise ValueError if two robots have the same path, or a robot names a model that is not served."""
     paths = [one.path for one in robots]
     for number, robot in enumerate(robots):
         if robot.path in paths[:number]:

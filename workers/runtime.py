@@ -1,4 +1,4 @@
-"""One worker process: its connections, opened after the fork, and what it does when a bell rings."""
+"""One process of the worker pool: its connections, opened after the fork, and its tasks."""
 
 from __future__ import annotations
 
@@ -35,17 +35,20 @@ from workers.telemetry.tracing import open_tracer
 
 log = structlog.get_logger(__name__)
 
-_PREDICTOR_THREADS = 4  # tasks of a threads pool share the process; each has one Predict under way
+_PREDICTOR_THREADS = 4  # the tasks of a threads pool share the process; each makes one Predict call at a time
 
 
 class Runtime:
-    """What a process of the worker pool holds. `stop` makes it settle the batch in flight and hand back the rest."""
+    """The connections, threads and tasks of one process of the worker pool.
+
+    `stop` makes it settle the batch in flight and hand back its other images.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = threading.Event()
-        self._said: dict[str, str] = {}  # what the last look at a model failed with
-        # A worker that holds images waits for Redis to come back, for as long as anyone would wait for it.
+        self._said: dict[str, str] = {}  # by model: the error code of its last probe, if that failed
+        # A worker with images in flight waits two leases for Redis: later, others have taken the images over.
         self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
         self._bell = CeleryBell(self._link, create_celery(settings))
         consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -55,7 +58,7 @@ class Runtime:
         client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
         self._models = Models(client, Catalog(self._link), settings.contracts)
         leases = Leases(queue, settings.lease_seconds)
-        self._aside = ThreadPoolExecutor(1, "aside")  # duties that take long
+        self._aside = ThreadPoolExecutor(1, "aside")  # for long duties
         self._parts = Parts(
             settings=settings,
             queue=queue,
@@ -84,15 +87,15 @@ class Runtime:
         )
 
     def stop(self) -> None:
-        """From now on nothing is claimed; safe to call from a signal handler."""
+        """Claim nothing from now on. Safe to call from a signal handler."""
         self._stopping.set()
 
     def end_traces(self) -> None:
-        """Send what is left of them: for a process that ends without Python's own clearing up."""
+        """Send the remaining spans, for a process that ends without calling atexit handlers."""
         self._tracer.close()
 
     def close(self) -> None:
-        """End the process's threads and connections; nothing is under way any more."""
+        """End the process's threads and connections. No task may be running any more."""
         parts = self._parts
         self._stopping.set()
         for threads in (parts.decoders, parts.predictor, parts.upkeep, self._aside):
@@ -105,7 +108,7 @@ class Runtime:
         self._link.close()
 
     def detect(self, target: str) -> None:
-        """Work off a target's lanes for a time slice; ring again if work is left."""
+        """Process a target's lanes for a time slice, and send another wake-up if work is left."""
         if self._stopping.is_set():
             return
         try:
@@ -114,13 +117,14 @@ class Runtime:
             if Pipeline(self._parts, target, self._models.current(target)).run():
                 self._bell.ring(target)
         except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
-            # What was claimed was handed back; the sweep rings until it can be done.
+            # Claimed images were handed back. The sweep sends wake-ups until they can be processed.
             log.warning("work waits", target=target, code=error.code, error=str(error))
 
     def _renew(self, target: str, version: int) -> bool:
-        """Whether a pipeline may go on for another slice: nobody else waits, and its version is still the newest.
+        """Return whether a pipeline may go on for another slice.
 
-        To end it and begin anew costs the model some 0.4 s without work, measured.
+        It may if no other work waits and its version is still the newest. Ending a pipeline and beginning another
+        leaves the model about 0.4 s without work (measured).
         """
         try:
             if (
@@ -130,13 +134,13 @@ class Runtime:
                 return False
             self._seen()
             if self._settings.served_models == (target,):
-                self._bell.upkeep_done(PROBE_TASK, again_in=PROBE_SECONDS)  # it has just been looked at
+                self._bell.upkeep_done(PROBE_TASK, again_in=PROBE_SECONDS)  # the model has just been probed
         except (ModelUnavailableError, ContractError, StoreUnavailableError):
             return False
         return True
 
     def do_duties(self) -> None:
-        """Do what is due. Of what is very much the rest is done aside: images need not wait for it."""
+        """Do due duties. If there are very many, another thread does the rest, so that images do not wait for them."""
         if self._some_duties() == MOST_DUTIES:
             self._parts.upkeep.submit(self._other_duties)
 
@@ -152,7 +156,7 @@ class Runtime:
             return 0
 
     def probe(self) -> None:
-        """Look at the models that jobs may ask for, and publish what is found."""
+        """Probe the models that jobs may ask for, and publish what is found."""
         try:
             self._seen()
         except StoreUnavailableError as error:
@@ -163,12 +167,12 @@ class Runtime:
                 self._models.current(model, fresh=True)
                 self._said.pop(model, None)
             except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
-                if self._said.get(model) != error.code:  # once, not at every look
+                if self._said.get(model) != error.code:  # log an error once, not at every probe
                     log.warning("model not available", model=model, code=error.code, error=str(error))
                 self._said[model] = error.code
 
     def _answer(self, target: str) -> bool:
-        """Answer a ring: what is added from now on rings again. Says whether the target's breaker is open."""
+        """Accept a wake-up, so that later work causes another one; return whether the target's breaker is open."""
         with translated(), self._link.client.pipeline(transaction=False) as together:
             together.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
             together.delete(ring_key(target))

@@ -19,7 +19,7 @@ from workers.settings_checks import checked_model_server, checked_rate, checked_
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
-# Each is looked for only where the one before is there: find_spec imports the parents of what it looks for.
+# In the order to look for them: find_spec imports the parents of a module, and fails if one is missing.
 _OF_TRACES = (
     "opentelemetry",
     "opentelemetry.sdk",
@@ -28,7 +28,7 @@ _OF_TRACES = (
     "opentelemetry.exporter.otlp.proto",
     "opentelemetry.exporter.otlp.proto.http",
 )
-_ALIKE = 0.85  # of what a name may be misspelt for, as difflib has it
+_ALIKE = 0.85  # difflib's similarity from which on a name counts as a misspelt setting
 _ADMIN_KEY = re.compile(r"sl_[0-9A-Za-z]{32,200}")
 
 
@@ -316,39 +316,39 @@ class Settings(BaseSettings):
 
     @property
     def own_key(self) -> str | None:
-        """The API key that commands send, in clear."""
+        """Return the API key that commands send, in clear text."""
         return self.api_key.get_secret_value() if self.api_key else None
 
     @property
     def demands_keys(self) -> bool:
-        """Whether callers need an API key, also before one was made."""
+        """Return whether callers need an API key, even if no key was created yet."""
         return self.require_keys or self.admin_key is not None
 
     @property
     def served_models(self) -> tuple[str, ...]:
-        """The models that jobs may ask for, the default one first."""
+        """Return the models that jobs may ask for, the default model first."""
         return (self.model, *(name for name in self.more_models if name != self.model))
 
 
-# What the Procfiles and the commands read themselves.
+# Variables that the Procfiles and the commands read themselves.
 OF_COMMANDS = frozenset(f"SHELFLINE_{name}" for name in ("API_KEY", "MODELS", "URL", "VAR", "WEBHOOK_SECRET"))
 
 
 def variable_of(name: str) -> str:
-    """The variable of the environment that a setting is read from; of several the one that documents name."""
+    """Return the environment variable of a setting; if it has several, the one that the documentation names."""
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"SHELFLINE_{name.upper()}"
 
 
 def unknown_variables(names: Iterable[str]) -> dict[str, str]:
-    """Those that begin as settings do and are none, each with the setting that may be meant, or ""."""
+    """Return the SHELFLINE_ variables that are no settings, each with the setting that was probably meant, or ""."""
     known = OF_COMMANDS | {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
     mistaken = [name for name in names if name.startswith("SHELFLINE_") and name not in known]
     return {name: next(iter(get_close_matches(name, known, 1, _ALIKE)), "") for name in sorted(mistaken)}
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings; raises SettingsError, with one line a wrong setting, where they cannot be used."""
+    """Read the settings. Raises SettingsError if they cannot be used, with one line for each wrong setting."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:

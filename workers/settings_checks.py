@@ -1,4 +1,4 @@
-"""The addresses of Redis and of the model server, checked as far as that goes without asking anybody."""
+"""Checks of the values of settings: addresses, names and rates. No check connects to anything."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ _REDIS_AS_IN: Final = (
 _MODEL_AS_IN: Final = "write host:port, or dns:///name:port or ipv4:10.0.0.1:8500,10.0.0.2:8500 for several"
 _WITH_PORT: Final = re.compile(r"(?:\[[^\[\]/\s]+\]|[^\[\]:/\s]+):([0-9]{1,5})")
 _LISTS: Final = ("ipv4:", "ipv6:")
-_OTHER_SCHEMES: Final = ("unix:", "unix-abstract:", "vsock:", "xds:")  # gRPC's, of other forms
+_OTHER_SCHEMES: Final = ("unix:", "unix-abstract:", "vsock:", "xds:")  # gRPC's other schemes, not checked
 
 
 def checked_redis_url(url: str) -> str:
-    """A URL that redis-py can connect to; raises ValueError, which shows nothing of it: it may hold a password."""
+    """Return a URL that redis-py can connect to.
+
+    Raises ValueError. Its message shows nothing of the URL, which may contain a password.
+    """
     from redis import ConnectionPool, RedisError  # noqa: PLC0415  the settings of a command that needs no Redis
 
     try:
         parts = urlsplit(url)
         ConnectionPool.from_url(url).make_connection()
-    except (ValueError, TypeError, RedisError):  # a port, an option's value, an option, a certificate's
+    except (ValueError, TypeError, RedisError):  # a wrong port, option or certificate
         raise ValueError(_REDIS_AS_IN) from None
-    if parts.scheme in {"redis", "rediss"} and not re.fullmatch(r"/?[0-9]*", parts.path):  # redis-py would take 0
+    if parts.scheme in {"redis", "rediss"} and not re.fullmatch(r"/?[0-9]*", parts.path):  # redis-py would use 0
         raise ValueError(_REDIS_AS_IN)
     return url
 
 
 def checked_model_server(target: str) -> str:
-    """A target that gRPC can connect to; raises ValueError. Without a port it would take that of HTTPS."""
+    """Return a target that gRPC can connect to; raises ValueError. Without a port gRPC would use that of HTTPS."""
     if target.startswith(_OTHER_SCHEMES):
         return target
     name = target.removeprefix("dns:").rpartition("/")[2] if target.startswith("dns:") else target
@@ -57,7 +60,7 @@ _MOST = 1_000_000_000
 
 @functools.cache
 def parsed_rates(rates: str) -> Sequence[RateLimitItem]:
-    """The rates of a text as in "10/second;1000/minute", the shortest window first; raises ValueError."""
+    """Parse rates as in "10/second;1000/minute", and return them with the shortest window first; raises ValueError."""
     from limits import parse_many  # noqa: PLC0415  only the API counts requests, and limits is large
 
     try:
@@ -70,7 +73,7 @@ def parsed_rates(rates: str) -> Sequence[RateLimitItem]:
 
 
 def checked_rate(text: str) -> str:
-    """Rates as they are, or none; raises ValueError for what is no rate."""
+    """Return the text if it is empty or holds valid rates; raises ValueError otherwise."""
     if text:
         parsed_rates(text)
     return text

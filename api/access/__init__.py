@@ -1,1 +1,1 @@
-"""Who may call, where the API listens, and why a caller is turned away."""
+"""Access to the API: keys, scopes and rate limits, the address to listen on, and the errors that refuse a caller."""

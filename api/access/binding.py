@@ -1,4 +1,4 @@
-"""Where the API may listen, looked at before the server starts, so that what is wrong is one line."""
+"""Check the address of the API before the server starts, so that a problem is reported in one line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class BindError(ShelflineError):
 
 
 def checked_binding(settings: Settings, keys_exist: Callable[[], bool]) -> str:
-    """The address for gunicorn to bind; raises BindError where it is in use.
+    """Return the address for gunicorn to bind, as host:port.
 
-    Also where others can reach it and the API has no keys: the settings ask for none, and none was made.
+    Raises BindError if the address is in use or cannot be bound. Also raises it if other machines can reach the
+    address while the API needs no key: the settings do not require keys, and no key exists or Redis cannot be asked.
     """
     host = settings.host.strip("[]")
     if not is_loopback(host) and not settings.demands_keys and not _known(keys_exist, host):

@@ -1,4 +1,4 @@
-"""Who calls, and what is theirs: another owner's job looks as one that there never was."""
+"""The authenticated caller, and access to jobs by owner. Another owner's job answers 404."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. `owner` is on whose account it works, "" where no keys are configured."""
+    """Who sent a request.
+
+    `owner` is the owner of the jobs that it makes, "" if the API needs no keys. `sees_all`: the key has the scope
+    `admin`, which gives access to the jobs of every owner.
+    """
 
     owner: str = ""
     sees_all: bool = False
     quota: Quota = NO_QUOTA
 
     def sees(self, owner: str) -> bool:
-        """Whether what belongs to an owner is shown to this caller."""
+        """Return whether this caller may see what belongs to an owner."""
         return self.sees_all or owner == self.owner
 
     def quota_of(self, owner: str) -> Quota:
-        """What bounds a job of an owner that this caller makes: the key's own quota is for its own owner."""
+        """Return the quota for a job that this caller makes for an owner; the key's quota limits its own owner only."""
         return self.quota if owner == self.owner else NO_QUOTA
 
 
@@ -41,18 +45,18 @@ ANYONE: Final = Caller()
 
 
 def caller() -> Caller:
-    """The caller of the request being answered."""
-    found: Caller = g.caller  # AttributeError rather than anybody, where nothing has bound one
+    """Return the caller of the current request."""
+    found: Caller = g.caller  # an AttributeError is safer than a default caller if none was bound
     return found
 
 
 def bind_caller(found: Caller) -> None:
-    """Say who sent the request being answered."""
+    """Set the caller of the current request."""
     g.caller = found
 
 
 def while_welcome(pieces: Iterable[str]) -> Iterator[str]:
-    """A long answer, piece by piece, which ends where the caller's key does."""
+    """Yield the pieces of a long response; stop if the caller's key is revoked, expires or cannot be checked."""
     still: Callable[[], bool] = g.get("still_welcome", lambda: True)
     for piece in pieces:
         if not still():
@@ -67,7 +71,7 @@ def terms_of_caller(
     webhook: Webhook | None = None,
     output: Output | None = None,
 ) -> Terms:
-    """The terms of a job that the caller makes: on its account, within its quota, told to its webhook."""
+    """Return the submission of a job by the current caller, with the caller's owner and quota."""
     mine = caller()
     return Terms(
         mine.owner,
@@ -83,9 +87,10 @@ def terms_of_caller(
 
 
 def own_job(backend: Backend, job_id: str) -> Job:
-    """A job of the caller's.
+    """Return a job that the caller may see.
 
-    Raises JobNotFoundError, in the same words whether it is another's or never was; JobGoneError, to its owner only.
+    Raises JobNotFoundError; the same for a missing job and another owner's, so that ids cannot be probed. Raises
+    JobGoneError for a deleted job if the caller may see its owner's jobs.
     """
     try:
         job = backend.store.get(job_id)

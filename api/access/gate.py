@@ -1,4 +1,7 @@
-"""The gate before every route: a key that is for what is asked, within its limits, unless no key was ever made."""
+"""Check every request before its route runs: the API key, its scope, its rate limit and its concurrency limit.
+
+Requests need no key if the settings do not require keys, no key was ever made, and only this machine can connect.
+"""
 
 from __future__ import annotations
 
@@ -33,34 +36,36 @@ from workers.store.rate_limits import Standing
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-# A caller has the last byte of an answer a moment before the server knows, and may come back in it.
+# A caller may receive the last byte of a response and send its next request before this process has counted the first
+# request as answered. So a request above the limit waits for a moment before it is refused.
 _PATIENCE_SECONDS = 0.1
 
 
 class Gate:
-    """Lets requests of one application in, each with its caller bound."""
+    """Admits or refuses the requests of an application, and binds the caller of each."""
 
     def __init__(self, settings: Settings, backend: Backend) -> None:
         self._settings = settings
         self._keys = backend.keys
         self._rates = backend.rates
-        # What others can reach asks for keys whatever Redis says: one that was emptied must open nothing.
+        # An API that other machines can reach always requires keys, even if Redis has none: losing the data in Redis
+        # must not open the API.
         self._demanded = settings.demands_keys or not is_loopback(settings.host)
         self._under_way = UnderWay()
         self._robots = {one.path: one for one in settings.robots}
 
     def register(self, app: Flask) -> None:
-        """Stand before every route of an application."""
+        """Make an application check every request before its route runs."""
         app.before_request(self._enter)
         app.after_request(_leave)
 
     def _enter(self) -> None:
-        """Raise what turns the caller away; StoreUnavailableError where it cannot be known."""
+        """Bind the caller, or raise the error that refuses it; StoreUnavailableError if Redis does not answer."""
         bind_caller(ANYONE)
         if request.blueprint == ROBOTS and request.method != "OPTIONS":
             self._admit_robot(self._robots[request.path])
             return
-        # What matches no route is a 404 or 405 to everyone: that tells no more than /openapi.json does.
+        # An address without a route answers 404 or 405 without a key. It reveals no more than /openapi.json does.
         needed = scope_of(request.endpoint) if request.endpoint else None
         if needed is None:
             try:
@@ -101,7 +106,10 @@ class Gate:
         bind_caller(Caller(key.owner, sees_all=key.allows(Scope.ADMIN), quota=key.quota))
 
     def _admit_robot(self, robot: Robot) -> None:
-        """A robot is known by its token; one that has none calls as any program of this machine does without a key."""
+        """Admit a robot by its token; a robot without a token is admitted only if the API requires no keys.
+
+        Raises RobotError, RateLimitedError, HostNotAllowedError.
+        """
         structlog.contextvars.bind_contextvars(robot=robot.path)
         if robot.token is None:
             if self._required():
@@ -121,14 +129,17 @@ class Gate:
 
 
 class UnderWay:
-    """Counts the requests of each key that this process has not answered to the last byte."""
+    """Counts the requests of each key that are under way in this process, up to the last byte of the response."""
 
     def __init__(self) -> None:
         self._left = threading.Condition()
         self._counts: Counter[str] = Counter()
 
     def enter(self, key_id: str, most: int) -> Callable[[], None]:
-        """Count one more, and return what takes it off again; raises ConcurrencyLimitedError."""
+        """Count a request of a key, and return a function that ends it.
+
+        Raises ConcurrencyLimitedError if the key still has `most` requests under way after 0.1 s.
+        """
         with self._left:
             if not self._left.wait_for(lambda: self._counts.get(key_id, 0) < most, _PATIENCE_SECONDS):
                 raise ConcurrencyLimitedError(most)
@@ -145,7 +156,7 @@ class UnderWay:
 
 
 def _secret() -> str:
-    """The key that the request came with (RFC 6750)."""
+    """Return the API key of the current request (RFC 6750); raises KeyMissingError, KeyInvalidError."""
     scheme, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
     if not scheme:
         raise KeyMissingError
@@ -155,14 +166,14 @@ def _secret() -> str:
 
 
 def _has_token(right: str) -> bool:
-    """Whether the address carries the token, once; how long it takes says nothing about it."""
+    """Return whether the query has the token exactly once; the comparison takes constant time."""
     sent = request.args.getlist("access_token")
     return len(sent) == 1 and same(digest_of(sent[0]), digest_of(right))
 
 
 def _leave(response: Response) -> Response:
     if when_answered := g.pop("when_answered", None):
-        if response.direct_passthrough:  # a file, which nobody tells when it was sent
+        if response.direct_passthrough:  # a file: its response has no callback for the end of sending
             when_answered()
         else:
             response.call_on_close(when_answered)

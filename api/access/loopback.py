@@ -1,4 +1,4 @@
-"""Who may call an API that asks for no key: programs of this machine, and no page of another site."""
+"""Protect an API that requires no key: only programs of this machine may call it, not pages of other sites."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from workers.io.public_addresses import is_loopback
 
 
 def check_caller() -> None:
-    """Raise HostNotAllowedError for a request under a foreign name, or sent by a foreign page.
+    """Check that `Host` and `Origin` name this machine; raises HostNotAllowedError.
 
-    The API listens on the loopback interface only, but a browser there runs other people's pages: one whose name is
-    made to lead here (DNS rebinding) shows in `Host`, one that posts a form across sites shows in `Origin`.
+    The API listens on the loopback interface only, but a browser on this machine runs pages of other sites. `Host`
+    reveals a page whose name was made to resolve to this machine (DNS rebinding). `Origin` reveals a page that posts
+    a form across sites.
     """
     for name, text in (("Host", f"//{request.host}"), ("Origin", request.headers.get("Origin", ""))):
         if text and not _is_here(text):

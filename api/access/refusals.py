@@ -1,4 +1,4 @@
-"""Why the API turns a caller away who has no right key, or comes too often."""
+"""Errors that refuse a caller: a missing or invalid key, a missing scope, or a limit that is reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which route needs a key for what. A route that is in neither table needs one of scope `admin`; a test finds it."""
+"""The scope that a key needs for each route.
+
+A route in neither table needs the scope `admin`; a test finds such routes.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from typing import Final
 
 from workers.store.api_keys import Scope
 
-# They show nothing of anyone's: the page and the documents are the same for all, and who looks whether the API lives
-# (load balancers, process managers, the page itself) has no key.
+# These routes need no key, since they show no data of an owner. The page and the documents are the same for every
+# caller. Health checks come from load balancers, process managers and the page itself, which have no key.
 PUBLIC: Final = frozenset(
     {
         "docs.file",
@@ -23,10 +26,10 @@ PUBLIC: Final = frozenset(
     }
 )
 
-# Robots come with a token of their own instead of a key: see the gate.
+# The blueprint of the robots, which send a token instead of a key: see gate.py.
 ROBOTS: Final = "robots"
 
-# `submit` makes work and ends it, `read` looks at it.
+# `submit` creates and changes jobs and webhooks, `read` only reads them.
 SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
     {
         "deliveries.listed": Scope.READ,
@@ -40,13 +43,13 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
         "jobs.retry": Scope.SUBMIT,
         "jobs.show": Scope.READ,
         "listing.listed": Scope.READ,
-        "metrics.metrics": Scope.METRICS,  # everyone's work, but in figures only
+        "metrics.metrics": Scope.METRICS,  # about all owners, but only numbers
         "models.listed": Scope.READ,
         "models.show": Scope.READ,
         "results.results": Scope.READ,
         "course.predict": Scope.SUBMIT,
         "submissions.submit": Scope.SUBMIT,
-        "synchronous.detect": Scope.SUBMIT,  # what it answers is what it has submitted
+        "synchronous.detect": Scope.SUBMIT,  # needs no `read`: it returns only the result of its own image
         "webhooks.create": Scope.SUBMIT,
         "webhooks.delete": Scope.SUBMIT,
         "webhooks.disable": Scope.SUBMIT,
@@ -61,5 +64,5 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
 
 
 def scope_of(endpoint: str) -> Scope | None:
-    """What a key has to be for at a route, by its endpoint in Flask; None where none is needed."""
+    """Return the scope that a key needs for a Flask endpoint; None if the route needs no key."""
     return None if endpoint in PUBLIC or endpoint.startswith(f"{ROBOTS}.") else SCOPES.get(endpoint, Scope.ADMIN)

@@ -1,4 +1,4 @@
-"""The HTTP client: jobs submitted, followed, read, changed. Every failure is an error of the project's own."""
+"""The Python client of the HTTP API: submit, follow, read and change jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEY = "Idempotency-Key"
 
 
 class Options(TypedDict, total=False):
-    """The options of a job, as the API names them; None is left out."""
+    """The options of a job, under the API's names; values of None are not sent."""
 
     model: str | None
     model_version: int | None
@@ -45,10 +45,11 @@ class Options(TypedDict, total=False):
 
 
 class ShelflineClient:
-    """A connection to one API. Every method raises ApiError for what the API refuses, and ConnectionFailedError.
+    """A client of one API.
 
-    What may succeed later is tried again, see connection.py. A submission carries one idempotency key through all its
-    tries, so it makes one job even where its answer was lost.
+    Every method raises ApiError if the API answers with an error, or ConnectionFailedError if it cannot be reached.
+    Requests that may succeed later are sent again, see connection.py. All tries of a submission carry the same
+    idempotency key, so it makes only one job even if a response is lost.
     """
 
     def __init__(
@@ -61,10 +62,15 @@ class ShelflineClient:
         alive: Callable[[], None] = lambda: None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`base_url` as in http://127.0.0.1:5000, `key` as in sl_...
+        """Create a client; raises InvalidUrlError.
 
-        `timeout` is in seconds, for each read and write; `patience` for how many seconds a request is tried again;
-        `alive` is called before each try, and may raise.
+        Args:
+            base_url: Address of the API, as in http://127.0.0.1:5000.
+            key: API key, as in sl_...
+            timeout: Timeout of each read and write, in seconds.
+            patience: How long a failed request is tried again, in seconds.
+            alive: Called after each failed try; it may raise an error to stop the tries.
+            transport: Replaces httpx's transport, for tests.
         """
         self._connection = Connection(
             base_url, key=key, timeout=timeout, patience=patience, alive=alive, transport=transport
@@ -83,7 +89,7 @@ class ShelflineClient:
         self._connection.http.close()
 
     def ready(self) -> dict[str, str]:
-        """The checks of /readyz, name -> "ok" or what is wrong; asked once."""
+        """Return the checks of /readyz: name -> "ok" or what is wrong. The request is sent only once."""
         response = self._connection.once("GET", "/readyz")
         try:
             return dict(response.json()["checks"])
@@ -91,13 +97,13 @@ class ShelflineClient:
             raise problem(response) from error
 
     def submit(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobDocument:
-        """Submit a job as JSON: `items`, `folder` or another source, and options; None is left out."""
+        """Submit a job as JSON: `items`, `folder` or another source, and options; values of None are not sent."""
         given = {name: value for name, value in body.items() if value is not None}
         headers = {_KEY: idempotency_key or secrets.token_hex(16)}
         return _job(self._connection.call("POST", "/v1/jobs", json=given, headers=headers))
 
     def submit_folder(self, folder: str | Path, **options: Unpack[Options]) -> JobDocument:
-        """Submit a folder of the server's, by its absolute path there."""
+        """Submit a folder that the server can read, by its absolute path on the server."""
         return self.submit({"folder": str(folder), **options})
 
     def submit_files(
@@ -108,23 +114,23 @@ class ShelflineClient:
         unreadable: Callable[[int, OSError], None] | None = None,
         **options: Unpack[Options],
     ) -> JobDocument:
-        """Upload files, (name, path) each, as one job, however many; one of them is open at a time.
+        """Upload any number of files, each as (name, path), as one job; only one file is open at a time.
 
-        Raises OSError for a file that cannot be read; where `unreadable` is given, that is told its number and why
-        instead, and what could be read of it is sent.
+        Raises OSError if a file cannot be read. If `unreadable` is given, it is called instead with the number of the
+        file and the error, and the bytes that could be read are sent.
         """
         return self._upload("images", files, idempotency_key, unreadable, options)
 
     def submit_manifest(
         self, manifest: Path, *, idempotency_key: str | None = None, **options: Unpack[Options]
     ) -> JobDocument:
-        """Upload a manifest: JSON lines, or CSV with a header, a row an image; raises OSError."""
+        """Upload a manifest (JSON lines, or CSV with a header; one line per image) as a job; raises OSError."""
         return self._upload("manifest", [(manifest.name, manifest)], idempotency_key, None, options)
 
     def jobs(
         self, *, limit: int | None = None, state: JobState | None = None, model: str | None = None
     ) -> Iterator[JobDocument]:
-        """Jobs, newest first, at most `limit`."""
+        """Yield jobs, newest first, at most `limit`."""
         filters = {"state": state, "model": model}
         query = {name: str(value) for name, value in filters.items() if value is not None}
         query["limit"] = str(min(limit or 100, 100))
@@ -135,15 +141,15 @@ class ShelflineClient:
             left = None if left is None else left - len(page.data)
             if page.next is None or (left is not None and left <= 0):
                 return
-            query = dict(parse_qsl(urlsplit(page.next).query))  # its address may be another than ours, behind a proxy
+            query = dict(parse_qsl(urlsplit(page.next).query))  # behind a proxy its host may differ from ours
 
     def job(self, job_id: str, *, wait: float = 0.0) -> JobDocument:
-        """A job as it stands, or up to `wait` seconds later if it has not ended."""
+        """Return a job; wait up to `wait` seconds for its end first."""
         params = {"wait": wait} if wait else None
         return _job(self._connection.call("GET", _path(job_id), params=params))
 
     def wait(self, job_id: str, *, every: float = 0.25) -> Iterator[JobDocument]:
-        """The job's states, one every `every` seconds, up to the terminal one."""
+        """Yield the job every `every` seconds, until it has a terminal state."""
         while True:
             job = self.job(job_id, wait=every)
             yield job
@@ -151,19 +157,22 @@ class ShelflineClient:
                 return
 
     def cancel(self, job_id: str) -> JobDocument:
-        """Cancel a job; what is finished keeps its result."""
+        """Cancel a job; images that are finished keep their results."""
         return _job(self._connection.call("POST", _path(job_id, "/cancel")))
 
     def retry(self, job_id: str) -> JobDocument:
-        """Try the failed images of a job again, as a new job; asked again, the same one."""
+        """Retry the failed images of a job as a new job; repeated calls return the same new job."""
         return _job(self._connection.call("POST", _path(job_id, "/retry")))
 
     def delete(self, job_id: str) -> None:
-        """Delete a job that is over, with its images and results."""
+        """Delete a job that has ended, with its images and results."""
         self._connection.call("DELETE", _path(job_id))
 
     def results(self, job_id: str, *, start: int = 0, wait: bool = False) -> Iterator[dict[str, Any]]:
-        """The finished results from index `start` on, in input order; with `wait` all, as they are finished."""
+        """Yield the finished results from index `start` on, in input order.
+
+        With `wait`, all results follow as they are finished.
+        """
         for line in self.result_lines(job_id, start=start, wait=wait):
             try:
                 yield json.loads(line)
@@ -173,7 +182,10 @@ class ShelflineClient:
                 ) from error
 
     def result_lines(self, job_id: str, *, start: int = 0, wait: bool = False) -> Iterator[str]:
-        """The same as text, a JSON object each, without its end of line. What breaks off is taken up again."""
+        """Yield the results as text, each a JSON object without a line end; see `results`.
+
+        If the connection breaks, the download goes on with the next result.
+        """
         patience = self._connection.patience()
         index, more = start, True
         while more:
@@ -191,7 +203,10 @@ class ShelflineClient:
                 self.job(job_id, wait=1.0)
 
     def events(self, job_id: str) -> Iterator[JobEvent]:
-        """A job's events to its end; what breaks off is taken up again, and may tell some images twice."""
+        """Yield the events of a job until its end.
+
+        If the connection breaks, the stream is requested again, and some images may be reported twice.
+        """
         patience = self._connection.patience()
         last_id, ended = "", False
         while not ended:
@@ -205,15 +220,18 @@ class ShelflineClient:
             except (ApiError, ConnectionFailedError) as error:
                 patience.spend(error)
             else:
-                if not ended:  # the server could not go on
+                if not ended:  # the server ended the stream early
                     patience.spend(ConnectionFailedError(f"{self.base_url} ended the events before the job's end."))
 
     def image(self, job_id: str, index: int) -> bytes:
-        """The bytes of an image of a job, as it was sent."""
+        """Return the bytes of an image of a job, as it was submitted."""
         return self._connection.call("GET", _path(job_id, f"/items/{index}/image")).content
 
     def contract(self, model: str | None = None) -> Contract | None:
-        """What a model says of itself, the default one where none is named; None where no worker found it lately."""
+        """Return the contract of a model, by default of the server's default model.
+
+        Returns None if the API does not list the model, or if no worker has published its contract lately.
+        """
         answer = self._connection.call("GET", "/v1/models")
         try:
             found = next((one for one in answer.json()["data"] if model in {None, one["id"]}), None)
@@ -222,7 +240,10 @@ class ShelflineClient:
             raise problem(answer) from error
 
     def download(self, job_id: str, form: FormatName, *, start: int = 0) -> Iterator[bytes]:
-        """The finished results in a format, in pieces; raises ConnectionFailedError where they break off."""
+        """Yield the finished results in a format, as pieces of a file.
+
+        Raises ConnectionFailedError if the connection breaks; the download is not continued.
+        """
         params = {"format": form.value, "start": start}
         with self._connection.stream(_path(job_id, "/results"), params=params) as response:
             yield from response.iter_bytes()
@@ -238,14 +259,14 @@ class ShelflineClient:
         fields = {name: _field(value) for name, value in options.items() if value is not None}
         body = MultipartUpload(files, fields, field=field, unreadable=unreadable)
         headers = {"Content-Type": body.content_type, _KEY: key or secrets.token_hex(16)}
-        # Behind the last byte the server stores every image before it answers: as long as that takes.
+        # No read timeout: after the last byte the server stores all images before it answers, which may take long.
         patient = httpx.Timeout(self._connection.http.timeout.write, connect=5.0, read=None)
         return _job(self._connection.call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient))
 
 
 def _lines(response: httpx.Response) -> Iterator[str]:
     rest = ""
-    for text in response.iter_text():  # not iter_lines: it also breaks at U+2028, which JSON may hold
+    for text in response.iter_text():  # not iter_lines: it also splits at U+2028, which JSON may contain
         *lines, rest = (rest + text).split("\n")
         yield from lines
     if rest:
@@ -257,7 +278,7 @@ def _path(job_id: str, more: str = "") -> str:
 
 
 def _field(value: object) -> str:
-    """An option as a field of a form."""
+    """Return an option as the text of a form field."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""The client's connection: requests sent until they are answered or hopeless, and every failure the project's own."""
+"""The client's connection: retries, and httpx's errors translated into the client's own."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds
 
 
 class Connection:
-    """HTTP to one API. Every request must be one that may arrive twice: one may be sent again after it was received.
+    """An HTTP connection to one API.
 
-    A request that may succeed later is sent again, for `patience` seconds, with growing pauses or as long apart as the
-    server says (`Retry-After`). `alive` is called before each pause, and may raise. An address where nothing has ever
-    answered is not waited for.
+    A request that may succeed later is sent again for `patience` seconds, with growing pauses, which are at least as
+    long as the server's `Retry-After`. So a request may reach the server twice, and it must be safe to repeat. `alive`
+    is called before each pause; it may raise an error to stop the tries. A request is not sent again if the address
+    has never answered.
     """
 
     def __init__(
@@ -45,20 +46,20 @@ class Connection:
         here = is_loopback(host)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         if here:
-            headers["Accept-Encoding"] = "identity"  # on one machine packing costs more than it saves
+            headers["Accept-Encoding"] = "identity"  # on the same machine, compression costs more time than it saves
         self.http = httpx.Client(
             base_url=self.base_url,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
             headers=headers,
-            trust_env=not here,  # a proxy of the environment cannot reach this machine's own loopback
+            trust_env=not here,  # a proxy from the environment cannot reach this machine's loopback
         )
         self._patience = patience
         self._alive = alive
         self._reached = False
 
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  httpx's arguments
-        """The successful answer to a request; raises ApiError, ConnectionFailedError."""
+        """Send a request until it succeeds, and return the response; raises ApiError, ConnectionFailedError."""
         patience = self.patience()
         while True:
             try:
@@ -70,7 +71,7 @@ class Connection:
                 patience.spend(error)
 
     def once(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  likewise
-        """Whatever is answered to a request that is sent once; raises ConnectionFailedError."""
+        """Send a request once and return the response, whatever its status; raises ConnectionFailedError."""
         with self._translated():
             response = self.http.request(method, path, **request)
         self._reached = True
@@ -78,7 +79,10 @@ class Connection:
 
     @contextmanager
     def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:  # noqa: ANN401  likewise
-        """The answer to a GET, to be read in pieces; raises ApiError, ConnectionFailedError also where it breaks."""
+        """Send a GET once and yield the response, to be read in pieces.
+
+        Raises ApiError, and ConnectionFailedError, also if the connection breaks while the response is read.
+        """
         with self._translated(), self.http.stream("GET", path, **request) as response:
             self._reached = True
             if not response.is_success:
@@ -87,7 +91,7 @@ class Connection:
             yield response
 
     def patience(self) -> Patience:
-        """The patience for one request."""
+        """Return a new retry budget for one request."""
         return Patience(self._patience, self._alive, lambda: self._reached)
 
     @contextmanager
@@ -107,7 +111,7 @@ class Connection:
 
 
 class Patience:
-    """How long one request is tried again, counted from its first failure after its last progress."""
+    """The retry budget of one request, in seconds from its first failure after its last progress."""
 
     def __init__(self, seconds: float, alive: Callable[[], None], reached: Callable[[], bool]) -> None:
         self._seconds = seconds
@@ -116,12 +120,12 @@ class Patience:
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew: there was progress."""
+        """Reset the budget, because the request made progress."""
         self._tries = 0
         self._gives_up: float | None = None
 
     def spend(self, error: ApiError | ConnectionFailedError) -> None:
-        """Pause after a failure; raises it where trying again would not help, or no patience is left."""
+        """Pause before the next try; raises `error` if another try would not help or the budget is used up."""
         self._alive()
         now = time.monotonic()
         self._gives_up = now + self._seconds if self._gives_up is None else self._gives_up
@@ -135,7 +139,10 @@ class Patience:
 
 
 def problem(response: httpx.Response) -> ApiError:
-    """The error that a response is: the problem it carries, or that it is from something else than this API."""
+    """Return an error response as ApiError.
+
+    If the response is not a problem document, the error has the code `unexpected_answer`.
+    """
     after = response.headers.get("Retry-After", "")
     retry_after = float(after) if after.isascii() and after.isdigit() else 0.0
     try:
@@ -155,7 +162,7 @@ def problem(response: httpx.Response) -> ApiError:
 
 
 def read_document(kind: type[_Document], response: httpx.Response) -> _Document:
-    """A successful answer as a document; raises ApiError where it is something else."""
+    """Parse a successful response as a document; raises ApiError if it is not one."""
     try:
         return kind.model_validate_json(response.content)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Server-sent events, read: WHATWG HTML, 9.2.6, as far as the API sends them."""
+"""Parse server-sent events (WHATWG HTML, 9.2.6), as far as the API uses the format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class JobEvent:
-    """An event of a job: `job` with its document, `items` with the images that are finished, or `deleted`."""
+    """An event of a job: `job` with its document, `items` with the finished images, or `deleted`."""
 
     name: str
     data: Any
@@ -18,20 +18,20 @@ class JobEvent:
 
     @property
     def last(self) -> bool:
-        """Whether none comes after it."""
+        """Return whether this is the last event of the job."""
         return self.name == "deleted" or (self.name == "job" and self.id == "end")
 
     @property
     def finished(self) -> list[int]:
-        """The indexes of the images that it says are finished."""
+        """The indexes of the images that this event reports as finished."""
         ranges = self.data["finished"] if self.name == "items" else ()
         return [index for first, last in ranges for index in range(first, last + 1)]
 
 
 def parsed_events(lines: Iterable[str]) -> Iterator[JobEvent]:
-    """The events of a stream's lines. One that is not ended by an empty line has broken off, and is left out.
+    """Yield the events in the lines of a stream.
 
-    Raises ValueError for data that are no JSON.
+    An event without an empty line at its end was cut off, so it is left out. Raises ValueError if data is not JSON.
     """
     fields: dict[str, str] = {}
     for line in lines:

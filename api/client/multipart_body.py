@@ -1,4 +1,4 @@
-"""A multipart body of any number of files, written while it is sent: one file is open at a time (RFC 7578)."""
+"""A multipart body (RFC 7578) of any number of files, generated while it is sent; one file is open at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.io.folders import printable
 
 
 def open_photo(path: str | os.PathLike[str]) -> BinaryIO:
-    """A photo opened for reading; raises OSError, also for what is no plain file (a pipe would never end)."""
+    """Open a photo for reading; raises OSError, also if it is not a regular file (a pipe would never end)."""
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115, PTH123  a descriptor
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -26,9 +26,10 @@ _PIECE_BYTES = 1 << 18
 
 
 class MultipartUpload:
-    """Files, (name, path) each, and form fields, as the body of a request. It can be iterated over again.
+    """Files, each as (name, path), and form fields as the body of a request. It can be iterated more than once.
 
-    `unreadable`, where given, is told the number of each file that cannot be read, whose part ends there, and why.
+    If a file cannot be read, its part ends after the bytes that were read, and `unreadable`, if given, is called with
+    the number of the file and the error.
     """
 
     def __init__(
@@ -47,15 +48,15 @@ class MultipartUpload:
 
     @property
     def content_type(self) -> str:
-        """The body's content type, with its boundary."""
+        """The content type of the body, with the boundary."""
         return f"multipart/form-data; boundary={self._boundary}"
 
     def __iter__(self) -> Iterator[bytes]:
-        """The body in pieces; raises OSError where a file cannot be read and nobody is told of it."""
+        """Yield the body in pieces; raises OSError if a file cannot be read and `unreadable` is not given."""
         for name, value in self._fields.items():
             yield self._head(f'name="{name}"') + b"\r\n" + value.encode() + b"\r\n"
         for number, (name, path) in enumerate(self._files):
-            # `filename*` carries any name exactly; quoting in `filename` differs between servers.
+            # `filename*` carries any name exactly, while servers read quotes in `filename` differently.
             yield self._head(f'name="{self._field}"; filename="file"; filename*=UTF-8\'\'{_quoted(name)}')
             yield b"Content-Type: application/octet-stream\r\n\r\n"
             try:

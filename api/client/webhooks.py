@@ -1,4 +1,4 @@
-"""The part of the HTTP client that looks after registered webhooks."""
+"""The part of the Python client for registered webhooks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from workers.jobs.webhook import Event, WebhookFormat
 
 
 class Webhooks:
-    """The registered webhooks. Every method raises ApiError for what the API refuses, and ConnectionFailedError."""
+    """The registered webhooks.
+
+    Every method raises ApiError if the API answers with an error, or ConnectionFailedError if it cannot be reached.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def all(self) -> list[WebhookDocument]:
-        """Every one, the oldest first."""
+        """Return all webhooks, the oldest first."""
         return read_document(WebhooksDocument, self._connection.call("GET", "/v1/webhooks")).data
 
     def get(self, webhook_id: str) -> WebhookDetails:
-        """One, with its last attempts."""
+        """Return a webhook with its last delivery attempts."""
         return read_document(WebhookDetails, self._connection.call("GET", _path(webhook_id)))
 
     def create(
@@ -32,7 +35,10 @@ class Webhooks:
         form: WebhookFormat | None = None,
         secret: str | None = None,
     ) -> WebhookDocument:
-        """Register one; the answer has its secret, this once. It is sent once: sent again, it would make another."""
+        """Register a webhook; only this response contains its secret.
+
+        The request is never sent again, because a second one would register a second webhook.
+        """
         asked = {"url": url, "events": events, "format": form, "secret": secret}
         given = {name: value for name, value in asked.items() if value is not None}
         response = self._connection.once("POST", "/v1/webhooks", json=given)
@@ -41,11 +47,11 @@ class Webhooks:
         return read_document(WebhookDocument, response)
 
     def test(self, webhook_id: str) -> str:
-        """Have one sent an event that tells of nothing; returns the id of the delivery."""
+        """Have a test event sent to a webhook, and return the id of the delivery."""
         return read_document(TestDocument, self._connection.call("POST", _path(webhook_id, "/test"))).delivery
 
     def delete(self, webhook_id: str) -> None:
-        """Delete one; what waits for it is given up."""
+        """Delete a webhook; deliveries that wait for it are given up."""
         self._connection.call("DELETE", _path(webhook_id))
 
 

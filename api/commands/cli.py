@@ -163,9 +163,9 @@ def models(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Run a command; what is wrong is one line on stderr and exit status 2."""
+    """Run a command; on an error, print one line to stderr and exit with status 2."""
     signal.signal(signal.SIGTERM, _end_in_order)
-    for stream in (sys.stdout, sys.stderr):  # names of photos may have what a terminal's encoding has not
+    for stream in (sys.stdout, sys.stderr):  # names may have characters that the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -177,9 +177,9 @@ def main() -> None:
 
 
 def _exec_exporter(arguments: list[str]) -> None:
-    """Become the exporter: it needs TensorFlow, which nothing of the API's imports.
+    """Replace this process with the exporter, because it needs TensorFlow, which the API must not import.
 
-    Raises UsageError where it is not installed, as in the image of the API.
+    Raises UsageError if the exporter is not installed, as in the container image of the API.
     """
     if find_spec("exporter") is None:
         raise UsageError(
@@ -191,7 +191,7 @@ def _exec_exporter(arguments: list[str]) -> None:
 
 
 def _console() -> Console:
-    """The report's console; what is no terminal is wide enough for a line of the table."""
+    """Return the console for the report; a file gets lines that are wide enough for the tables."""
     console = Console()
     return console if console.is_terminal else Console(width=_FILE_COLUMNS)
 

@@ -1,4 +1,4 @@
-"""`shelfline doctor`: looks at all that Shelfline needs, and says what to do."""
+"""`shelfline doctor`: check everything that Shelfline needs, and say what to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def doctor(
 
 
 def _settings(var: Path) -> Settings:
-    """The settings; what they do not name is that of the stack which runs here."""
+    """Return the settings; those that the environment does not set come from the stack that runs on this machine."""
     settings = load_settings()
     state = StackState(var)
     record = state.read() if state.running() else None

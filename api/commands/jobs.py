@@ -1,4 +1,4 @@
-"""The commands that look at jobs and change them: `jobs`, `show`, `watch`, `results`, `cancel`, `retry`, `delete`."""
+"""The commands that show and change jobs: `jobs`, `show`, `watch`, `results`, `cancel`, `retry`, `delete`."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def results(
                 pass
         pieces = (
             (f"{line}\n".encode() for line in client.result_lines(job, start=start))
-            if form is FormatName.JSONL  # taken up again where they break off
+            if form is FormatName.JSONL  # continued if the connection breaks
             else client.download(job, form, start=start)
         )
         if output:
@@ -131,7 +131,7 @@ def _write(out: BinaryIO, pieces: Iterable[bytes]) -> None:
     try:
         out.writelines(pieces)
         out.flush()
-    except BrokenPipeError:  # `| head` has enough
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         raise typer.Exit(1) from None

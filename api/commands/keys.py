@@ -1,4 +1,4 @@
-"""`shelfline keys`: makes, lists and revokes the API keys of a server, in its Redis."""
+"""`shelfline keys`: create, list and revoke API keys, directly in the Redis of the server."""
 
 from __future__ import annotations
 
@@ -102,13 +102,16 @@ def revoke(
 
 @contextmanager
 def _keys(var: Path) -> Iterator[KeyStore]:
-    """The keys in the Redis that the environment names, else in that of the stack which runs here."""
+    """Yield the key store in Redis: that of REDIS_URL, else that of the stack that runs on this machine.
+
+    Raises UsageError if there is neither.
+    """
     settings = load_settings()
     url: str | None = settings.redis_url
     if "redis_url" not in settings.model_fields_set:
         state = StackState(var)
         record = state.read() if state.running() else None
-        url = record.redis_url if record and not record.log else None  # a command's own stack has a passing Redis
+        url = record.redis_url if record and not record.log else None  # a stack with a log is temporary
     if url is None:
         raise UsageError("No stack is running here: start one with `shelfline up`, or say where Redis is in REDIS_URL.")
     link = RedisLink(url)

@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json: `make openapi`."""
+"""Write docs/openapi.json: `make openapi`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATH = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 
 def openapi_text() -> str:
-    """The document that /openapi.json answers with. It does not depend on the settings."""
+    """Return the OpenAPI document as /openapi.json serves it. It does not depend on the settings."""
     settings = Settings()
     with create_app(settings, open_backend(settings)).test_client() as http:
         return http.get("/openapi.json").get_data(as_text=True)

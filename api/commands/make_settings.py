@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and .env.example from the settings' class: `make settings`."""
+"""Write docs/settings.md and .env.example from the class `Settings`: `make settings`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROJECT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = _PROJECT / "docs" / "settings.md"
 EXAMPLE: Final = _PROJECT / ".env.example"
 
-# The first setting of each part, in the class' order.
+# The headings of the page, each under the name of its first setting, in the order of the class.
 _PARTS: Final = {
     "redis_url": "Where things are",
     "host": "The API and its keys",
@@ -40,7 +40,7 @@ variables that are misspelt. Lists are separated by commas, folders as in `PATH`
 
 
 def page_text() -> str:
-    """docs/settings.md."""
+    """Return the text of docs/settings.md."""
     lines = [_INTRODUCTION]
     for name, field in Settings.model_fields.items():
         if name in _PARTS:
@@ -53,7 +53,7 @@ def page_text() -> str:
 
 
 def example_text() -> str:
-    """.env.example: every setting, with its default."""
+    """Return the text of .env.example: every setting with its default."""
     lines = [
         "# Every setting with its default, `...` where there is none; docs/settings.md says more.\n",
         "# docker-compose reads a copy named .env.\n",
@@ -66,7 +66,7 @@ def example_text() -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    """The default as it stands in the environment; empty where there is none."""
+    """Return a setting's default as it would be written in the environment, "" if it has none."""
     value: Any = field.get_default(call_default_factory=True)
     if isinstance(value, bool):
         return str(int(value))
@@ -76,7 +76,7 @@ def _default(field: FieldInfo) -> str:
         value = tuple(sorted(value))
     if isinstance(value, tuple):
         if value and hasattr(value[0], "model_dump"):
-            return "[{}]"  # the robots': one that says nothing of itself
+            return "[{}]"  # a list of robots: a robot with only defaults
         return (os.pathsep if value and isinstance(value[0], Path) else ",").join(map(str, value))
     return "" if value is None else str(value)
 

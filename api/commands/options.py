@@ -12,7 +12,7 @@ from api.commands.errors import UsageError
 from api.commands.stack.state import StackState
 from workers.settings import load_settings
 
-_PATIENCE_SECONDS = 5.0  # of commands that look once
+_PATIENCE_SECONDS = 5.0  # for commands that send only one request or few
 
 Url = Annotated[str | None, typer.Option(envvar="SHELFLINE_URL", help="A running API, as in http://127.0.0.1:5000.")]
 
@@ -22,7 +22,10 @@ Key = Annotated[str | None, typer.Option(help="The API key; that of SHELFLINE_AP
 
 
 def connect(url: str | None, key: str | None, var: Path, *, patience: float = _PATIENCE_SECONDS) -> ShelflineClient:
-    """A client of the API at `url`, or of the stack of this machine; raises UsageError where there is none."""
+    """Return a client of the API at `url`, by default of the stack on this machine.
+
+    `patience` is for how many seconds a failed request is tried again. Raises UsageError if no stack is running.
+    """
     if not url:
         state = StackState(var)
         record = state.read() if state.running() else None

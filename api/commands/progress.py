@@ -1,4 +1,4 @@
-"""Progress on the terminal: how far, how fast, how many failed, how long still. Lines where there is no terminal."""
+"""Show progress: images done and failed, images per second, time left. A bar on a terminal, else single lines."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from rich.progress import (
 
 from workers.jobs.document import CountsDocument
 
-_WINDOW_SECONDS = 60.0  # that the rate is taken over
+_WINDOW_SECONDS = 60.0  # the rate is measured over this time
 _FIRST_LINE_SECONDS, _LINE_SECONDS = 10.0, 60.0
-_NARROW = 70  # columns; below there is no room for a bar
+_NARROW = 70  # columns; a narrower terminal has no room for a bar
 
 
 @dataclass
 class Pace:
-    """How fast it goes, of late, from how much was done when."""
+    """Measures the recent rate of progress."""
 
     clock: Callable[[], float] = time.monotonic
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def note(self, done: int) -> None:
-        """Note how much is done now."""
+        """Record how much is done now."""
         now = self.clock()
         self._seen.append((now, done))
         while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW_SECONDS:
@@ -42,14 +42,14 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """A second; None before anything was done."""
+        """The rate per second, None if nothing was done in the measured time."""
         if not self._seen:
             return None
         (began, before), (now, done) = self._seen[0], self._seen[-1]
         return (done - before) / (now - began) if now > began and done > before else None
 
     def left(self, remaining: int) -> str:
-        """How long for the rest, in words; empty where that is not known, or there is none."""
+        """Return the time for the remaining amount in words, "" if the rate is unknown or nothing remains."""
         if self.rate is None or not remaining:
             return ""
         seconds = remaining / self.rate
@@ -59,7 +59,7 @@ class Pace:
 
 
 class JobProgress:
-    """Shows how far a job, or a run, is: a bar on a terminal, else a line now and then."""
+    """Shows the progress of a job or a run: a bar on a terminal, else a line after 10 s and then once a minute."""
 
     def __init__(
         self, console: Console, progress: Progress | None, clock: Callable[[], float] = time.monotonic
@@ -79,9 +79,9 @@ class JobProgress:
         self.show_numbers(counts.succeeded + counts.failed + counts.canceled, counts.total, counts.failed)
 
     def show_numbers(self, done: int, total: int | None, failed: int, more: str = "") -> None:
-        """Show that so many of the total are done, and so many of these failed; `more` stands behind.
+        """Show how many of `total` images are done, and how many of these failed; `more` is added at the end.
 
-        There is no total while the images are being listed.
+        `total` is None while the images are being listed.
         """
         self._pace.note(done)
         rate = f"{self._pace.rate:.1f} images/s" if self._pace.rate else ""
@@ -101,7 +101,7 @@ class JobProgress:
 
 @contextmanager
 def job_progress(console: Console) -> Iterator[JobProgress]:
-    """A bar for a job or a run, where the console is a terminal."""
+    """Yield the progress of a job or a run; it shows a bar if the console is a terminal."""
     if not console.is_terminal:
         yield JobProgress(console, None)
         return
@@ -112,24 +112,24 @@ def job_progress(console: Console) -> Iterator[JobProgress]:
 
 
 class Waiting:
-    """A line that says what is being waited for."""
+    """A line that says what the command waits for."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=None)
 
     def say(self, text: str) -> None:
-        """Say what is being waited for."""
+        """Show what the command waits for."""
         self._progress.update(self._task, description=text)
 
     def stop(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._progress.stop()
 
 
 @contextmanager
 def waiting(console: Console) -> Iterator[Waiting]:
-    """A line with a spinner, gone afterwards."""
+    """Yield a line with a spinner, which is removed at the end."""
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -142,7 +142,7 @@ def waiting(console: Console) -> Iterator[Waiting]:
 
 @contextmanager
 def drawing_progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
-    """A bar for the pictures that are drawn, gone when they are; yields what to call after each."""
+    """Show a bar while `total` pictures are drawn; yields a function to call after each picture."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Drawing", total=total)

@@ -1,4 +1,4 @@
-"""A receiver to try webhooks out with: it prints what arrives, and whether it is signed right."""
+"""A receiver for trying out webhooks: it prints each request, and whether its signature is valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_BYTES = 2_000_000
 
 
 def receiver(host: str, port: int, secret: str) -> ThreadingHTTPServer:
-    """A server that verifies with a secret; raises OSError where nothing can listen there."""
+    """Return a server that verifies signatures with a secret; raises OSError if it cannot listen at the address."""
     return ThreadingHTTPServer((host, port), _handler(Verifier(secret)))
 
 
@@ -34,17 +34,17 @@ def _handler(verifier: Verifier) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing beside what came."""
+            """Print nothing, since `do_POST` prints each request itself."""
 
     return Handler
 
 
 def _read(verifier: Verifier, body: bytes, headers: dict[str, str]) -> tuple[str, str]:
-    """Whether a request is signed right, or why not; and its body, laid out where it is JSON."""
+    """Return the verdict on a request ("verified", else the reason) and its body, indented if it is JSON."""
     try:
         verifier.verify(body, headers, json_parse=False)
         verdict = "verified"
-    except (WebhookVerificationError, ValueError) as error:  # ValueError: what is no base64, no UTF-8
+    except (WebhookVerificationError, ValueError) as error:  # ValueError: no valid base64 or UTF-8
         verdict = f"NOT VERIFIED: {error}"
     try:
         return verdict, json.dumps(json.loads(body), indent=2, ensure_ascii=True)

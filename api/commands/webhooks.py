@@ -1,4 +1,4 @@
-"""`shelfline webhooks`: endpoints that are told of every job, and a receiver to try webhooks out with."""
+"""`shelfline webhooks`: manage the endpoints that get the events of all jobs, and receive webhooks to try them out."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _checked(secret: str) -> str:
 
 
 def _outcome(client: ShelflineClient, webhook: str, delivery: str, seconds: float) -> tuple[bool, str]:
-    """Whether the first attempt at a delivery was one, and what came of it."""
+    """Wait for an attempt of a delivery; return whether it succeeded, and a sentence about it."""
     gives_up = time.monotonic() + seconds
     while True:
         for one in client.webhooks.get(webhook).attempts:

@@ -1,1 +1,1 @@
-"""What every HTTP answer needs: headers, problems, streaming, waiting, telemetry."""
+"""Shared parts of all HTTP responses: headers, problems, streaming, waiting, telemetry."""

@@ -1,4 +1,4 @@
-"""A job as an answer: its document, its addresses, its ETag."""
+"""Responses about jobs: the job document, its URLs and its ETag."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 
 def shown(backend: Backend, job: Job) -> JobDocument:
-    """A job's document."""
+    """Return the job's document, with its URLs and estimate."""
     return job_document(job, job_urls(job.id), backend.load.estimate(job))
 
 
 def answer(document: Document, status: int = 200) -> Response:
-    """A document as a response; to a GET with its ETag, or without its body for whoever has that already."""
+    """Return a document as a JSON response.
+
+    The response to a GET or HEAD has a weak ETag. If the caller already has that version (`If-None-Match`), the
+    response is a 304 without a body.
+    """
     response = Response(document.to_json(), status, mimetype="application/json")
     if request.method in {"GET", "HEAD"}:
         response.add_etag(weak=True)
@@ -29,7 +33,7 @@ def answer(document: Document, status: int = 200) -> Response:
 
 
 def accepted(backend: Backend, job: Job) -> Response:
-    """The answer to a submission: 202, where the job is and when to look."""
+    """Return the response to a submission: 202 with the job's URL (`Location`) and `Retry-After`."""
     document = shown(backend, job)
     response = answer(document, 202)
     response.headers["Location"] = document.urls.self
@@ -38,5 +42,5 @@ def accepted(backend: Backend, job: Job) -> Response:
 
 
 def job_urls(job_id: str) -> UrlsDocument:
-    """The addresses of a job, as its caller reached the API."""
+    """Return the URLs of a job, based on the URL by which the caller reached the API."""
     return urls_at(request.root_url, job_id)

@@ -1,4 +1,4 @@
-"""Pictures drawn for callers: some at a time, and none larger than needed."""
+"""Draw pictures with boxes for callers, with a limit on how many are drawn at the same time."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ PICTURES: tuple[PictureType, ...] = ("image/jpeg", "image/png")
 
 
 class DrawingBoard:
-    """Draws detections on images. At most two at once: a picture takes some 20 bytes of memory a pixel."""
+    """Draws detections on images, at most two at the same time: drawing takes about 20 bytes of memory per pixel."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def draw(self, content: bytes, result: Mapping[str, Any], kind: PictureType, max_pixels: int) -> bytes:
-        """The image with the boxes of its result, encoded.
+        """Draw the boxes of a result on its image and return the encoded picture.
 
-        Raises BusyError, ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
+        Raises BusyError if no place becomes free in 10 s; ImageDecodeError, ImageTooLargeError,
+        UnsupportedFormatError.
         """
         if not self._places.acquire(timeout=_PATIENCE_SECONDS):
             raise BusyError("Too many pictures are being drawn: ask again.")

@@ -1,4 +1,4 @@
-"""What can go wrong between a caller and the API, on either side of it."""
+"""Errors of HTTP requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a request before it is one: bytes that are no HTTP, and clients that do not send them."""
+"""Malformed requests: bytes that are not HTTP, broken bodies and addresses, and clients that send too slowly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
-# What gunicorn says of each quotes what was sent, perhaps a key: these words are the project's own.
+# Gunicorn's own messages quote the request, which may contain a key. So each error gets a message of ours.
 _REFUSALS: dict[type[Exception], ShelflineError] = {
     http.LimitRequestLine: UrlTooLongError("The request line is too long: send what is long in the body."),
     http.LimitRequestHeaders: HeadersTooLargeError("The headers are too many or too long."),
@@ -47,11 +47,11 @@ _REFUSALS: dict[type[Exception], ShelflineError] = {
 
 
 class SlowClientError(http.ParseException):  # type: ignore[misc]  # gunicorn carries no types
-    """Raised when a client took too long to send what it had begun."""
+    """Raised when a client takes too long to send the request that it began."""
 
 
 def refusal(error: Exception) -> ShelflineError | None:
-    """What to answer to a request that gunicorn could not read; None where the fault is not the client's."""
+    """Return the error to answer a request that gunicorn could not read; None if the client is not at fault."""
     if isinstance(error, SlowClientError):
         return RequestTimeoutError("The request did not arrive in time: send it without pauses.")
     if isinstance(error, http.ConfigurationProblem):
@@ -60,23 +60,23 @@ def refusal(error: Exception) -> ShelflineError | None:
 
 
 class BodyInput:
-    """A request's body as it comes from the web server, whose errors are the project's own."""
+    """The body of a request as a stream; gunicorn's errors are translated into the API's own."""
 
     def __init__(self, found: InputStream) -> None:
         self._found = found
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to so many bytes, all without a size; raises InvalidRequestError, RequestTimeoutError."""
+        """Read up to `size` bytes, or all if it is negative; raises InvalidRequestError, RequestTimeoutError."""
         with _translated():
             return self._found.read(size)
 
     def readline(self, size: int = -1, /) -> bytes:
-        """Up to the end of a line; raises the same."""
+        """Read up to the end of a line; raises InvalidRequestError, RequestTimeoutError."""
         with _translated():
             return self._found.readline(size)
 
     def readlines(self, hint: int = -1, /) -> list[bytes]:
-        """All lines; raises the same."""
+        """Read all lines; raises InvalidRequestError, RequestTimeoutError."""
         with _translated():
             return self._found.readlines(hint)
 
@@ -94,7 +94,7 @@ def _translated() -> Iterator[None]:
 
 
 def register_wire(app: Flask) -> None:
-    """Have an application answer broken bodies and addresses as what they are, the client's fault."""
+    """Make an application answer broken bodies and addresses with client errors (4xx)."""
     inner: WSGIApplication = app.wsgi_app
 
     def with_checked_input(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -102,12 +102,15 @@ def register_wire(app: Flask) -> None:
         return inner(environ, start_response)
 
     app.wsgi_app = with_checked_input  # type: ignore[method-assign]  # Flask's way to add a middleware
-    app.url_map.merge_slashes = False  # a doubled slash is another address, not a redirect
+    app.url_map.merge_slashes = False  # `//` makes a different address, so it gets no redirect
     app.before_request(_check_address)
 
 
 def _check_address() -> None:
-    """Raise InvalidRequestError where path or query do not decode: they would be read as something else."""
+    """Check that the address decodes to UTF-8 without NUL, and that HTTP/1.1 requests have a Host header.
+
+    Raises InvalidRequestError. Without this check, Flask would silently read a broken address as a different one.
+    """
     if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
         raise InvalidRequestError("HTTP/1.1 wants a Host header.")
     sent = str(request.environ.get("RAW_URI", ""))

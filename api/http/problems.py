@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem+json, and the one table from error codes to HTTP statuses."""
+"""Error responses as RFC 9457 problem+json, and the table that gives each error code its HTTP status."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class ProblemDocument(BaseModel):
 
 
 def problem(code: str, detail: str, *, status: int | None = None, retryable: bool = False, **more: object) -> Response:
-    """A problem+json response (RFC 9457); `more` are extension members. A 503 says when to come back."""
+    """Return a problem+json response (RFC 9457); `more` are extension members. A 503 gets `Retry-After`."""
     status = status or STATUS_BY_CODE[code]
     body = problem_document(code, detail, status, request_id(), retryable=retryable, **more)
     response = Response(body, status, mimetype=PROBLEM_TYPE)
@@ -143,7 +143,10 @@ def problem(code: str, detail: str, *, status: int | None = None, retryable: boo
 
 
 def problem_document(code: str, detail: str, status: int, request_id: str, *, retryable: bool, **more: object) -> str:
-    """The body of a problem, in ASCII, since a detail may quote what was sent, lone surrogates and all."""
+    """Return the body of a problem as JSON text.
+
+    The text is ASCII, because `detail` may quote the request, and a lone surrogate in it cannot be encoded as UTF-8.
+    """
     document = ProblemDocument(
         type=f"urn:shelfline:problem:{code}",
         title=code.replace("_", " ").capitalize(),
@@ -158,7 +161,7 @@ def problem_document(code: str, detail: str, status: int, request_id: str, *, re
 
 
 def register_problems(app: Flask) -> None:
-    """Make every error of an application a problem, Flask's own included."""
+    """Make an application answer every error with a problem, including Flask's own errors."""
     app.register_error_handler(ShelflineError, _of_project)
     app.register_error_handler(HTTPException, _of_http)
     app.register_error_handler(Exception, _unexpected)

@@ -1,4 +1,4 @@
-"""An id for every request: the caller's where it is sane, else a new one; in the answer and in every log line."""
+"""Request ids: every response and every log line has one. A valid id of the caller is used, else a new one."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
 def register_request_ids(app: Flask) -> None:
-    """Give every request of an application an id."""
+    """Make an application give every request an id."""
     app.before_request(_bind)
     app.after_request(_answer)
 
 
 def request_id() -> str:
-    """The id of the request being answered."""
-    if "request_id" not in g:  # an error that comes before `before_request`
+    """Return the id of the current request."""
+    if "request_id" not in g:  # after an error that came before `before_request`
         g.request_id = sane_request_id(request.headers.get(HEADER, ""))
     return str(g.request_id)
 
 
 def this_request() -> Request:
-    """The request being answered, as its jobs remember it."""
+    """Return the id and trace parent of the current request, which its jobs store."""
     return Request(request_id(), g.span.traceparent if "span" in g else "")
 
 
 def sane_request_id(offered: str) -> str:
-    """The caller's id where it can stand in a log and a header, else a new one: a key must not."""
+    """Return the caller's id if it is safe in logs and headers, else a new id.
+
+    An id that contains an API key is not used, because keys must not get into logs.
+    """
     sane = _SANE.fullmatch(offered) and mask_keys(offered) == offered
     return offered if sane else f"req_{secrets.token_hex(12)}"
 

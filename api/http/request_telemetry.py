@@ -1,4 +1,4 @@
-"""A span for each request that is anybody's work; the jobs that it makes are below it."""
+"""Count and trace requests. The spans of the jobs that a request creates are children of its span."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from api.http.request_ids import request_id
 from workers.telemetry.metrics import REQUEST_SECONDS, REQUESTS
 from workers.telemetry.spans import Tracer
 
-NOBODYS_WORK = {"health.healthz", "health.readyz", "metrics.metrics"}  # asked for by machines, all the time
+NOBODYS_WORK = {"health.healthz", "health.readyz", "metrics.metrics"}  # machines poll these routes
 
 
 def register_counting(app: Flask) -> None:
-    """Count the answers of an application, and how long they took to begin."""
+    """Count the responses of an application and measure the seconds until each one begins."""
     app.before_request(_begin)
     app.after_request(_count)
 
@@ -28,13 +28,13 @@ def _count(response: Response) -> Response:
     route = request.endpoint or "none"
     if route not in NOBODYS_WORK:
         REQUESTS.add(route, str(response.status_code))
-        if "began" in g:  # not where the request was refused before
+        if "began" in g:  # absent if the request was refused before `_begin` ran
             REQUEST_SECONDS.observe(time.perf_counter() - g.began, route)
     return response
 
 
 def register_tracing(app: Flask, tracer: Tracer) -> None:
-    """Trace an application's requests; a caller's own `traceparent` is the parent."""
+    """Make an application trace its requests; the caller's `traceparent` header gives the parent span."""
 
     def begin() -> None:
         if request.endpoint not in NOBODYS_WORK:

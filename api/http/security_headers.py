@@ -1,4 +1,4 @@
-"""The headers that every answer carries: a browser must neither guess, nor frame, nor keep, nor tell."""
+"""The security headers of every response: no sniffing of types, no framing, no caching, no referrer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from flask import Flask, Response
 
-# A route that answers with a page sets its own Content-Security-Policy; other sites may read nothing, since no
-# Access-Control header is sent.
+# A route that returns a page sets its own Content-Security-Policy. No Access-Control header is sent, so pages of other
+# sites cannot read any response.
 SECURITY_HEADERS: Mapping[str, str] = MappingProxyType(
     {
         "Cache-Control": "no-store",
@@ -22,9 +22,9 @@ SECURITY_HEADERS: Mapping[str, str] = MappingProxyType(
 
 
 def page_policy(*, style: str = "'self'") -> str:
-    """The Content-Security-Policy of a page: all it loads comes from here, and nobody frames it.
+    """Return the Content-Security-Policy of a page: it may load only from this server and must not be framed.
 
-    `style` says where styles may stand; pictures may also be those that the page itself holds.
+    `style` lists the allowed sources of styles. Pictures may also be `data:` and `blob:` URLs of the page itself.
     """
     return (
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
@@ -33,7 +33,7 @@ def page_policy(*, style: str = "'self'") -> str:
 
 
 def register_headers(app: Flask) -> None:
-    """Give every answer of an application the headers that its route did not set."""
+    """Make an application add these headers to every response, unless the route set them itself."""
 
     @app.after_request
     def add(response: Response) -> Response:

@@ -1,4 +1,7 @@
-"""Long answers, streamed: in pieces that are worth a chunk, compressed where the caller takes it, whole or broken."""
+"""Stream long responses in large chunks, compressed if the caller accepts gzip.
+
+If a response fails halfway, the connection is broken off, so that the caller does not take a part for the whole.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,17 @@ from flask import Response, request
 
 _PIECE_CHARS = 65_536
 _LEVEL = 3  # of gzip
-_GZIP = 31  # zlib's way to say: with gzip's header and trailer
+_GZIP = 31  # this value of zlib's `wbits` writes gzip's header and trailer
 _RESET = struct.pack("ii", 1, 0)
 
 log = structlog.get_logger(__name__)
 
 
 def streamed(texts: Iterator[str], media_type: str) -> Response:
-    """A response of texts, UTF-8. What fails before the first is raised here, while there is no answer yet."""
+    """Return a response that streams texts as UTF-8.
+
+    An error before the first piece is raised here, so that it can still be answered with a problem.
+    """
     pieces: Iterator[bytes] = _pieces(texts)
     if compress := request.accept_encodings.quality("gzip") > 0 and "gzip" in request.accept_encodings.values():
         pieces = _compressed(pieces)
@@ -34,7 +40,7 @@ def streamed(texts: Iterator[str], media_type: str) -> Response:
 
 
 def _pieces(texts: Iterable[str]) -> Iterator[bytes]:
-    """Texts in pieces of some 64 kB: a chunk of the transfer encoding for each would cost more than the texts."""
+    """Join texts into pieces of about 64 kB, because one HTTP chunk per text would cost more than the text."""
     piece: list[str] = []
     size = 0
     for text in texts:
@@ -56,10 +62,10 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _broken_off(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces; where they fail the caller is told by the connection, so that nobody takes a part for the whole.
+    """Yield the pieces; if they fail, break the connection, so that the caller sees that the body is incomplete.
 
-    Over HTTP/1.1 the web server leaves out the end of the chunks. HTTP/1.0, which older proxies speak, ends a body by
-    closing the connection: there only a reset tells.
+    In HTTP/1.1 the web server omits the last chunk. In HTTP/1.0, which older proxies speak, a body ends when the
+    connection closes, so only a reset shows the failure.
     """
     older = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
     connection: socket.socket | None = request.environ.get("gunicorn.socket") if older else None

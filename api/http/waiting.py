@@ -1,4 +1,4 @@
-"""How long a caller wants a poll to wait, and how many may wait at once."""
+"""Long polls: how many seconds a caller asks to wait, and how many callers may wait at the same time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-THREADS = 256  # of a web process; one that waits costs a stack of some 100 kB
-LONG_POLLS = THREADS - 32  # the rest stays free for short requests, so that waiting callers never keep others out
+THREADS = 256  # per web process; a waiting thread costs a stack of about 100 kB
+LONG_POLLS = THREADS - 32  # 32 threads stay free for short requests, so that waiting callers do not block others
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
 def asked_wait(query: float | None, prefer: str, default: float = 0.0) -> tuple[float, bool]:
-    """The seconds asked for by `?wait=` or else by `Prefer: wait=` (RFC 7240), and whether it was the latter.
+    """Return the seconds to wait, and whether they come from the header `Prefer: wait=` (RFC 7240).
 
-    A Prefer that is not understood is ignored, as its RFC wants.
+    `?wait=` (`query`) comes first, then the header, then `default`. An unknown preference is ignored, as the RFC
+    requires.
     """
     if query is not None:
         return query, False
@@ -26,14 +27,14 @@ def asked_wait(query: float | None, prefer: str, default: float = 0.0) -> tuple[
 
 
 class WaitingRoom:
-    """Bounds the callers that wait at once; one too many is answered at once."""
+    """Limits how many callers wait at the same time; a caller above the limit gets its response at once."""
 
     def __init__(self, places: int = LONG_POLLS) -> None:
         self._places = threading.BoundedSemaphore(places)
 
     @contextmanager
     def place(self, seconds: float) -> Iterator[float]:
-        """How long the caller may wait: what was asked for, or 0 where the room is full."""
+        """Yield how many seconds the caller may wait: `seconds`, or 0 if all places are taken."""
         if seconds <= 0 or not self.enter():
             yield 0.0
             return
@@ -43,9 +44,9 @@ class WaitingRoom:
             self.leave()
 
     def enter(self) -> bool:
-        """Take a place, to be left again; False where there is none."""
+        """Take a place if one is free and return whether it was taken; the caller must call `leave` afterwards."""
         return self._places.acquire(blocking=False)
 
     def leave(self) -> None:
-        """Give a place back."""
+        """Free a place that `enter` took."""
         self._places.release()

@@ -1,4 +1,7 @@
-"""Gunicorn's threaded worker, with answers of the project's own and no patience for clients that only hold threads."""
+"""Gunicorn's threaded worker, changed in two ways.
+
+Malformed requests get problem+json responses, and slow clients are cut off, so that they cannot occupy threads.
+"""
 
 from __future__ import annotations
 
@@ -22,40 +25,40 @@ from api.http.request_ids import HEADER, sane_request_id
 from api.http.security_headers import SECURITY_HEADERS
 from serving.errors import ShelflineError
 
-FIRST_BYTE_SECONDS = 0.1  # then a silent connection waits without a thread
+FIRST_BYTE_SECONDS = 0.1  # after this a silent connection waits without a thread
 LEAST_BYTES_A_SECOND = 1000
-_ANSWER_SECONDS = 2.0  # to take the answer to a request that was not read whole
-_PAUSE_SECONDS = 0.5  # after which nothing more comes
-_NO_FILE_SECONDS = 0.1  # until others are closed
+_ANSWER_SECONDS = 2.0  # time for the client to receive the response to a request that was not read completely
+_PAUSE_SECONDS = 0.5  # after such a pause, the client is taken to have finished sending
+_NO_FILE_SECONDS = 0.1  # pause when no file descriptor is free, until other connections close
 _MOST_LEFT_BYTES = 16 << 20
 
 _log = structlog.get_logger(__name__)
 
 
 class PatientUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn carries no types
-    """Reads a request with two clocks: one for the whole head, one for the time spent waiting for the body."""
+    """Reads a request with two time limits: one for the whole head, one for the time spent waiting for the body."""
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         super().__init__(sock)
         self._seconds = seconds
-        self._ends: float | None = None  # of the head
-        self._left: float | None = None  # for the body
+        self._ends: float | None = None  # monotonic time by which the head must be read
+        self._left: float | None = None  # seconds of waiting that are left for the body
 
     def begin(self) -> None:
-        """A request begins: its head must be here in time. The socket gets its patience for the answer too."""
+        """Start the time limit of the head of a new request; the socket keeps the same timeout for the response."""
         self.sock.settimeout(self._seconds)
         self._ends, self._left = time.monotonic() + self._seconds, None
 
     def head_is_read(self) -> None:
-        """The body begins: it may pause for as long, plus a second for each thousand bytes."""
+        """Start the time limit of the body: the same seconds, plus one second per 1000 bytes received."""
         self._ends, self._left = None, self._seconds
 
     def end(self) -> None:
-        """The request is answered; what is left of it is gunicorn's to drain."""
+        """Stop the time limits after the response; gunicorn drains what is left of the body."""
         self._ends = self._left = None
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """What comes next from the socket; raises SlowClientError, and NoMoreData where the client went away."""
+        """Return the next bytes from the socket; raises SlowClientError, or NoMoreData if the client went away."""
         if self._ends is None and self._left is None:
             return bytes(super().chunk(size_hint))
         began = time.monotonic()
@@ -73,30 +76,30 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn carries
 
 
 class OnceOnlyRequest(Request):  # type: ignore[misc]  # likewise
-    """A request whose answer says that the connection ends, where it must because the body was not read."""
+    """A request whose response announces `Connection: close` if the body was not read completely."""
 
     @property
     def body_is_left(self) -> bool:
-        """Whether the next request on the connection could not be found behind this one's body."""
+        """True if part of the body is unread, so the connection must be closed (keep-alive would misparse it)."""
         reader = self.body.reader
         if isinstance(reader, ChunkedReader):
             return bool(self.body.failed or reader.parser)
         return bool(self.body.failed or reader.length)
 
     def should_close(self) -> bool:
-        """Whether the connection ends with the answer."""
+        """Return whether the connection closes after the response."""
         return bool(super().should_close() or self.body_is_left)
 
 
 class Connection(TConn):  # type: ignore[misc]  # likewise
-    """A connection that holds a thread only while something comes, and the main thread never."""
+    """A connection that occupies a thread only while data arrives, and never blocks the main thread."""
 
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any, seconds: float) -> None:  # noqa: ANN401
         super().__init__(cfg, sock, client, server)
         self._seconds = seconds
 
     def init(self) -> None:
-        """Get ready for a request."""
+        """Prepare for the next request."""
         super().init()
         if not isinstance(self.parser.unreader, PatientUnreader):
             self.parser.mesg_class = OnceOnlyRequest
@@ -104,28 +107,31 @@ class Connection(TConn):  # type: ignore[misc]  # likewise
         self.parser.unreader.begin()
 
     def wait_for_data(self, timeout: float) -> bool:
-        """Whether the first byte of a new connection came."""
+        """Wait for the first byte of a new connection, at most `FIRST_BYTE_SECONDS`; return whether it came."""
         return bool(super().wait_for_data(min(timeout, FIRST_BYTE_SECONDS)))
 
     def linger(self) -> None:
-        """Close, after the client had time to take its answer: with bytes unread, the kernel would cut it off."""
+        """Close the connection after the client had time to receive its response.
+
+        If the connection were closed with bytes unread, the kernel would reset it and the response could be lost.
+        """
         request = self.parser.mesg if self.parser else None
         if request is None or request.body_is_left:
             _read_on(self.sock)
         util.close(self.sock)
 
     def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  gunicorn's signature
-        """Close at once. Gunicorn would linger here, where every other connection waits for it."""
+        """Close at once. Gunicorn's own method would linger here, in the thread that serves every connection."""
         util.close(self.sock)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
-    """The base of the worker class; `worker_class` makes it."""
+    """The base of the worker class that `worker_class` makes."""
 
     slow_client_seconds: float
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a new connection."""
+        """Accept a new connection."""
         try:
             sock, client = listener.accept()
         except OSError as error:
@@ -139,14 +145,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
         self.enqueue_req(Connection(self.cfg, sock, client, listener.getsockname(), self.slow_client_seconds))
 
     def handle(self, conn: Connection) -> object:
-        """Answer what comes on a connection, in a thread; whether it is to be kept."""
+        """Answer the next request of a connection, in a pool thread.
+
+        Returns False if the connection is closed, True if it is kept alive; also gunicorn's marker for a connection
+        that has sent nothing yet.
+        """
         kept: object = super().handle(conn)
         if kept is False:
             conn.linger()
         return kept
 
     def handle_request(self, req: Request, conn: Connection) -> bool:
-        """Answer a request whose head was read."""
+        """Answer a request whose head has been read."""
         unreader = conn.parser.unreader
         unreader.head_is_read()
         try:
@@ -158,7 +168,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
             unreader.end()
 
     def handle_error(self, req: Request | None, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
-        """Answer a request that could not be read, or whose answer failed, with a problem."""
+        """Answer with a problem if a request could not be read or its response failed."""
         said = refusal(exc)
         offered = dict(req.headers).get(HEADER.upper(), "") if req else ""
         request_id = sane_request_id(offered)
@@ -175,7 +185,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
 
 
 def _read_on(sock: socket.socket) -> None:
-    """Take what a client still sends while it does not know of its answer, within bounds."""
+    """Read and discard what a client still sends before it sees the response, within limits of time and size."""
     ends, left = time.monotonic() + _ANSWER_SECONDS, _MOST_LEFT_BYTES
     with suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
@@ -185,7 +195,7 @@ def _read_on(sock: socket.socket) -> None:
 
 
 def worker_class(slow_client_seconds: float) -> type[Worker]:
-    """The worker class for gunicorn, which makes its workers itself."""
+    """Return a worker class with this time limit; gunicorn creates its workers from a class, without arguments."""
     return type("ShelflineWorker", (Worker,), {"slow_client_seconds": slow_client_seconds})
 
 

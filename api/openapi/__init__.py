@@ -1,1 +1,1 @@
-"""The OpenAPI document, declared beside the routes."""
+"""The OpenAPI document, generated from declarations at the routes."""

@@ -1,4 +1,4 @@
-"""The problems that many routes share, and what the OpenAPI document says of them."""
+"""The problems that many routes share, and the introduction of the OpenAPI document, which lists some of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from workers.errors import StoreUnavailableError
 
 Problems = tuple[type[ShelflineError], ...]
 
-OF_EVERY_ADDRESS: Problems = (UrlTooLongError,)  # said before any route is looked for, to robots too
+OF_EVERY_ADDRESS: Problems = (UrlTooLongError,)  # raised before routing, so robots get it too
 OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError, *OF_EVERY_ADDRESS)
 OF_EVERY_KEY: Problems = (
     KeyMissingError,

@@ -1,4 +1,4 @@
-"""How a route is declared: one declaration is the check of what comes and the documentation of both ways.
+"""Declare routes: one declaration validates the requests and documents requests and responses.
 
     @routes.get("/<job_id>")
     @api.describe(document_answer(JobDocument), tag="jobs", query=ShowQuery, problems=OF_A_JOB)
@@ -8,11 +8,11 @@
         With `wait`, the answer comes when the job ends.
         \"\"\"
 
-The models of `query`, `headers`, `json` and `form` check the request before the function runs, which gets them by
-these names; of `json` and `form`, the one that did not come is None. The first paragraph of the docstring is the
-summary, the rest the description; a model's docstring and its fields' descriptions are in the document too. `problems`
-are the errors that the route itself may raise; what any route may raise is added. `make openapi` writes the document
-to docs/openapi.json.
+The models of `query`, `headers`, `json` and `form` validate the request before the function runs. The function gets
+the validated models as arguments with these names; `json` or `form` is None if the other one was sent. The first
+paragraph of the docstring becomes the summary, the rest the description. The docstrings of the models and the
+descriptions of their fields are in the document too. `problems` are the errors that the route itself may raise; the
+errors that every route may raise are added. `make openapi` writes the document to docs/openapi.json.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _SCHEME = SecurityScheme(
 
 
 class Api(SpecTree):
-    """The routes of one application: what they take and answer."""
+    """The declared routes of an application, with their requests and responses."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(
@@ -90,10 +90,11 @@ class Api(SpecTree):
         foreign: bool = False,
         never: Problems = (),
     ) -> Callable[[Route], Route]:
-        """Declare a route, see above; `raw` are media types whose bodies the route reads itself.
+        """Return a decorator that declares a route; the module's docstring shows an example.
 
-        A `foreign` one speaks another's protocol: it checks what comes itself, and no error of its own is a problem.
-        `never` are problems that any route may have, and this one has not.
+        `raw` are media types whose bodies the route reads itself. A `foreign` route implements another API's
+        protocol: it validates its requests itself, and its own errors are not problems. `never` are common problems
+        that this route does not raise.
         """
 
         def decorate(route: Route) -> Route:
@@ -117,7 +118,7 @@ class Api(SpecTree):
         return decorate
 
     def document(self, app: Flask) -> dict[str, Any]:
-        """The OpenAPI document of an application."""
+        """Return the OpenAPI document of an application."""
         keyed: dict[tuple[str, str], Scope] = {}
         for rule in app.url_map.iter_rules():
             route = app.view_functions[rule.endpoint]
@@ -134,27 +135,30 @@ class Api(SpecTree):
 
 
 class _Adapter(PydanticModelAdapter):
-    """Makes each model's schema once a process, however many applications there are."""
+    """Generates the schema of each model once per process, and shares it between applications."""
 
     def __init__(self) -> None:
         super().__init__()
         self._made: dict[tuple[type[Any], SchemaMode], dict[str, Any]] = {}
 
     def json_schema(self, model: type[Any], *, ref_template: str, mode: SchemaMode = "validation") -> dict[str, Any]:
-        """The schema of a model; spectree copies it before it changes anything."""
+        """Return the schema of a model. Sharing is safe, because spectree copies a schema before it changes it."""
         if (model, mode) not in self._made:
             self._made[model, mode] = super().json_schema(model, ref_template=ref_template, mode=mode)
         return self._made[model, mode]
 
 
-_ADAPTER: Any = _Adapter()  # spectree's own does not fit its own protocol either
+_ADAPTER: Any = _Adapter()  # Any, because even spectree's own adapter does not match its protocol
 
 
 class _Plugin(FlaskPlugin):
-    """Spectree's part is the document. It would hold every answer in memory to look at it, streams too."""
+    """Turns off spectree's validation, which would load every response into memory, even streams.
+
+    Spectree only generates the document.
+    """
 
     def validate(self, func: Route, *_declared: Any, **path: Any) -> Response:  # noqa: ANN401  spectree's signature
-        """Answer a request; `_checked` has wrapped the route already."""
+        """Call the route, which validates the request itself (`_checked`)."""
         return func(**path)
 
 

@@ -1,4 +1,7 @@
-"""The OpenAPI document at /openapi.json and a page to read and try it at /docs; nothing comes from a foreign host."""
+"""Routes for the OpenAPI document (/openapi.json) and a page to read and try it (/docs).
+
+The page loads nothing from other hosts.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _FILES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript
 
 
 def docs_routes(app: Flask, api: Api) -> Blueprint:
-    """The routes /openapi.json and /docs."""
+    """Return the routes /openapi.json and /docs."""
     routes = Blueprint("docs", __name__)
 
     @functools.cache
@@ -57,5 +60,5 @@ def docs_routes(app: Flask, api: Api) -> Blueprint:
 
 
 def document_text(app: Flask, api: Api) -> str:
-    """The OpenAPI document of an application, as it is served and committed."""
+    """Return the text of an application's OpenAPI document, as it is served and committed."""
     return json.dumps(api.document(app), indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""The last touches to the OpenAPI document, where what a model allows is not what the wire allows."""
+"""Correct the OpenAPI document where a model's schema differs from what HTTP can carry (queries, headers, forms)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORM_TYPE = "multipart/form-data"
 
 
 def finished_document(made: dict[str, Any], raw_bodies: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """The document that spectree made, finished; `raw_bodies` are media types by operation."""
+    """Return the corrected copy of the document that spectree made; `raw_bodies` are media types by operation id."""
     forms, schemas = set(), made["components"]["schemas"]
     for path in made["paths"].values():
         for operation in path.values():
@@ -36,26 +36,26 @@ def finished_document(made: dict[str, Any], raw_bodies: Mapping[str, tuple[str, 
 def _parameter(described: dict[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
     schema = {name: value for name, value in described["schema"].items() if name not in {"title", "description"}}
     if described["in"] == "path" and schema["type"] == "integer":
-        schema = {"type": "integer", "minimum": 0}  # Flask's converter takes digits
+        schema = {"type": "integer", "minimum": 0}  # Flask's converter accepts digits only
     schema = _never_null(schema)
     meant = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    if meant.get("type") == "object":  # as JSON: a `schema` of its own would mean another style
+    if meant.get("type") == "object":  # sent as JSON: `schema` would declare another style
         rest = {name: value for name, value in described.items() if name != "schema"}
         return {**rest, "content": {"application/json": {"schema": schema}}}
-    if meant.get("type") == "array":  # words between commas
+    if meant.get("type") == "array":  # sent as words separated by commas
         return {**described, "schema": schema, "style": "form", "explode": False}
     return {**described, "schema": schema}
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:
     form = {**schema, "properties": {name: _never_null(one) for name, one in schema["properties"].items()}}
-    if "oneOf" in form:  # that one field is given says it all, where none can be null
+    if "oneOf" in form:  # fields cannot be null here, so `required` is enough
         form["oneOf"] = [{"required": one["required"]} for one in form["oneOf"]]
     return form
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """What may be left out of a query, a header or a form cannot be null there: everything is text."""
+    """Return a schema without null: queries, headers and forms carry text, so a value is absent but never null."""
     schema = dict(schema)
     if schema.get("default", ...) in (None, "", []):
         del schema["default"]
@@ -66,7 +66,7 @@ def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_not_found(responses: dict[str, Any]) -> None:
-    """An address with a part of no use is none, whatever the operation would say of it."""
+    """Add `not_found` to an operation's responses: Flask answers 404 if a part of the path does not match the route."""
     status = str(int(HTTPStatus.NOT_FOUND))
     mine = failure([NotFoundError])
     if status not in responses:

@@ -1,4 +1,4 @@
-"""What a route answers: its success, its headers, its problems. The OpenAPI document is made of it."""
+"""Declare the responses of a route (success, headers, problems) for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _FAILURE_HEADERS: Mapping[int, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One success of a route.
+    """A successful response of a route.
 
-    `content` gives the model of each media type, None where the body is no JSON document (lines, pictures, events);
-    `headers` are names of `HEADERS`.
+    `content` gives the model of each media type, None if the body is not a JSON document (lines, pictures, events).
+    `headers` are keys of `HEADERS`.
     """
 
     content: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
@@ -49,12 +49,12 @@ class Answer:
 
 
 def document_answer(model: type[BaseModel], status: int = 200, *, headers: tuple[str, ...] = ()) -> Answer:
-    """A success whose body is one JSON document."""
+    """Return a successful response whose body is a JSON document."""
     return Answer({"application/json": model}, status, headers)
 
 
 class Answers(SpecResponse):
-    """All that a route may answer, as spectree wants to know it."""
+    """All responses of a route, in the form that spectree expects."""
 
     def __init__(
         self,
@@ -68,20 +68,20 @@ class Answers(SpecResponse):
         self._never = frozenset(never)
 
     def expect(self, problems: Iterable[type[ShelflineError]]) -> None:
-        """Add problems that the route may answer with, without those that it never does."""
+        """Add problems that the route may answer with, except those in `never`."""
         more = (one for one in problems if one not in self._never)
         self.problems = tuple(dict.fromkeys((*self.problems, *more)))
 
     @property
     def models(self) -> list[Any]:
-        """The models to be described."""
+        """The models whose schemas the document needs."""
         return [model for one in self.answers for model in one.content.values() if model] + [ProblemDocument]
 
     def add_model(self, *_unused: object, **_more: object) -> None:
-        """Leave out what spectree would answer to a wrong request: that is a problem here."""
+        """Do nothing: spectree would add its own validation response, but this API answers with problems."""
 
     def generate_spec(self, naming_strategy: Any = None) -> dict[str, Any]:  # noqa: ANN401  spectree's signature
-        """The `responses` of an OpenAPI operation."""
+        """Return the `responses` of an OpenAPI operation."""
         found = {str(one.status): _success(one, naming_strategy) for one in self.answers}
         by_status: dict[int, list[type[ShelflineError]]] = {}
         for problem in self.problems:
@@ -103,7 +103,7 @@ def _success(answer: Answer, name: Any) -> dict[str, Any]:  # noqa: ANN401  spec
 
 
 def failure(problems: list[type[ShelflineError]]) -> dict[str, Any]:
-    """An entry of `responses`: problems of one status."""
+    """Return the entry of `responses` for problems that have the same status."""
     codes = {"properties": {"code": {"enum": [one.code for one in problems]}}}
     status = STATUS_BY_CODE[problems[0].code]
     return {
@@ -114,12 +114,12 @@ def failure(problems: list[type[ShelflineError]]) -> dict[str, Any]:
 
 
 def problem_list(problems: Iterable[type[ShelflineError]]) -> str:
-    """Problems with their statuses and meanings, a line each."""
+    """Return a Markdown list of problems, with their statuses and meanings."""
     return "\n".join(f"- `{one.code}` ({STATUS_BY_CODE[one.code]}): {meaning(one)}" for one in problems)
 
 
 def meaning(problem: type[ShelflineError]) -> str:
-    """When an error is raised, as its docstring says it."""
+    """Return when an error is raised, taken from its docstring."""
     first = (inspect.getdoc(problem) or "").split("\n\n")[0].replace("\n", " ")
     return first.removeprefix("Raised ")
 

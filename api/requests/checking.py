@@ -1,4 +1,4 @@
-"""What comes with a request, checked by its model: unknown fields and wrong values are named, never ignored."""
+"""Check requests with pydantic models. Errors name unknown fields and wrong values; nothing is ignored silently."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from workers.settings import Settings
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
 
-FILE_FIELDS = frozenset(("archive", "manifest"))  # that hold one file each, where a form has them
+FILE_FIELDS = frozenset(("archive", "manifest"))  # form fields that take one file each
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
-_MOST_TOLD = 10  # of what is wrong with a request
+_MOST_TOLD = 10  # errors that are listed in the response to a request
 
 
 class Asked(BaseModel):
@@ -37,9 +37,10 @@ class NoQuery(Asked):
 
 
 def checked(kind: type[Checked], given: Mapping[str, Any], *, strict: bool) -> Checked:
-    """Check what came; `strict` where the values have types (JSON), else they are text (a form, a query).
+    """Validate the values of a request with the model `kind`.
 
-    Raises UnknownFieldError, InvalidRequestError, with each wrong field by name.
+    `strict` is for typed values (JSON). Without it, text is converted (forms, queries, headers). Raises
+    UnknownFieldError, InvalidRequestError; they name the wrong fields, at most ten of them.
     """
     try:
         return kind.model_validate(dict(given), strict=strict)
@@ -57,7 +58,7 @@ def checked(kind: type[Checked], given: Mapping[str, Any], *, strict: bool) -> C
 
 
 def checked_query(kind: type[Checked], args: MultiDict[str, str]) -> Checked:
-    """The query of a request; raises UnknownFieldError, InvalidRequestError."""
+    """Validate the query of a request; raises UnknownFieldError, InvalidRequestError."""
     for name, values in args.lists():
         if len(values) > 1:
             raise InvalidRequestError(f"The parameter {name!r} came more than once.")
@@ -65,7 +66,10 @@ def checked_query(kind: type[Checked], args: MultiDict[str, str]) -> Checked:
 
 
 def checked_headers(kind: type[Checked], headers: Headers) -> Checked:
-    """The headers that a model names by its fields' aliases, others aside; raises InvalidRequestError."""
+    """Validate the headers that a model names (by alias, else by field name), and ignore all others.
+
+    Raises InvalidRequestError.
+    """
     named = {one.alias or name for name, one in kind.model_fields.items()}
     return checked(kind, {name: headers[name] for name in named if name in headers}, strict=False)
 
@@ -78,10 +82,11 @@ def checked_body(
     form: type[BaseModel] | None,
     raw: tuple[str, ...] = (),
 ) -> dict[str, BaseModel | None]:
-    """The body as `json` or `form`, by its media type; of what a route takes and did not come, None.
+    """Read and validate the body of a request by its media type.
 
-    `raw` are media types, or ranges of them (`image/*`). Raises UnsupportedMediaTypeError, and what reading and
-    checking raises.
+    Returns the values for the arguments `json` and `form` of the route, as far as it takes them; the value of the
+    kind that was not sent is None. `raw` are media types, or ranges of them (`image/*`), whose body the route reads
+    itself. Raises UnsupportedMediaTypeError, and the errors of `read_json`, `read_upload` and `checked`.
     """
     found: dict[str, BaseModel | None] = {name: None for name, kind in (("json", json), ("form", form)) if kind}
     if json and request.mimetype == JSON_TYPE:

@@ -1,4 +1,8 @@
-"""JSON bodies: read whole, so bounded in bytes, in values and in depth, and only a few large ones at once."""
+"""Read JSON bodies with limits.
+
+A body is parsed in memory, so its bytes, its values and its depth are limited. Only a few large bodies are parsed at
+the same time.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from api.requests.spool import Spool, UploadRequest
 from workers.settings import Settings
 
 _LARGE_BYTES = 1 << 20
-_LARGE_AT_ONCE = 4  # each may need some 200 MB; the others wait on the disk
+_LARGE_AT_ONCE = 4  # each may need about 200 MB of memory; other large bodies wait on disk
 _PIECE_BYTES = 1 << 18
 _VALUES_AN_IMAGE = 16
 _OTHER_VALUES = 10_000
@@ -27,10 +31,11 @@ _large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
 
 def read_json(request: UploadRequest, settings: Settings, most_bytes: int | None = None) -> dict[str, Any]:
-    """The object that a request's body is; raises InvalidRequestError, RequestTooLargeError, SpoolFullError.
+    """Return the JSON object in the body of a request.
 
-    A large one keeps others out, until the request is over or calls `let_others_in`. `most_bytes` stands in for the
-    setting.
+    At most `most_bytes` are read, by default the setting `max_json_bytes`. Only four large bodies (over 1 MiB) are
+    processed at the same time; a large one keeps its place until the request ends or `let_others_in` is called.
+    Raises InvalidRequestError, RequestTooLargeError, SpoolFullError.
     """
     most = settings.max_json_bytes if most_bytes is None else most_bytes
     request.max_content_length = most
@@ -48,7 +53,7 @@ def read_json(request: UploadRequest, settings: Settings, most_bytes: int | None
 
 
 def _read(request: UploadRequest) -> bytes:
-    """The bytes of the body. What is large is collected on disk first: a slow sender holds no memory."""
+    """Read the body. A large body is written to disk first, so that a slow sender occupies no memory."""
     pieces = iter(lambda: request.stream.read(_PIECE_BYTES), b"")
     start: list[bytes] = []
     for piece in pieces:
@@ -69,7 +74,7 @@ def _read(request: UploadRequest) -> bytes:
 
 
 def _parsed(body: bytes, settings: Settings) -> object:
-    # An empty list needs 3 bytes here and 60 in memory, so what is counted is not bytes.
+    # Values are counted, not bytes: an empty list takes 3 bytes of text but 60 bytes of memory.
     if body.count(b"[") + body.count(b"{") + body.count(b",") > (
         _OTHER_VALUES + _VALUES_AN_IMAGE * settings.max_job_images
     ):
@@ -91,7 +96,7 @@ def _parsed(body: bytes, settings: Settings) -> object:
 
 
 def strict_json(text: str) -> object:
-    """JSON as RFC 8259 has it, whose names stand once in an object; raises ValueError, RecursionError."""
+    """Parse JSON strictly by RFC 8259; a name must not occur twice in an object. Raises ValueError, RecursionError."""
     return json.loads(text, parse_constant=_no_number, parse_float=_number, object_pairs_hook=_object_without_doubles)
 
 
@@ -100,7 +105,11 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _number(text: str) -> float:
-    """A number with a point or an exponent: 20.0 is an integer too (JSON Schema), as far as doubles count them."""
+    """Parse a number with a point or an exponent.
+
+    A whole number such as 20.0 becomes an int, as JSON Schema counts it as an integer, unless it is too large for a
+    double to be exact. Raises ValueError for a number that is too large for a double.
+    """
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"the number {text[:20]} is too large")

@@ -1,7 +1,7 @@
-"""Uploads on their way in: every part of a request in one temporary file; only what is small stays in memory.
+"""Store uploads while they are received: all parts of a request go into one temporary file, or memory if small.
 
-Werkzeug's own way is a spooled file a part: 500 kB of memory each, and above that an open file each. A job of some
-thousand photos would exhaust either.
+Werkzeug stores each part separately: in up to 500 kB of memory, and above that in an open file. A job of some
+thousand photos would exhaust the memory or the file descriptors.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _PIECE_BYTES = 1 << 18
-_MEMORY_BYTES = 1 << 18  # of a request: 256 threads hold 64 MB at most
+_MEMORY_BYTES = 1 << 18  # per request: so 256 threads hold 64 MB at most
 
 
 class Spool:
-    """One temporary file, without a name, that parts are written to one after the other. It begins in memory."""
+    """An unnamed temporary file to which parts are appended. It starts in memory, and moves to disk when it grows."""
 
     def __init__(self) -> None:
         self._start = bytearray()
@@ -34,7 +34,7 @@ class Spool:
         self.size = 0
 
     def append(self, data: ReadableBuffer) -> int:
-        """Write bytes behind what is there; raises SpoolFullError."""
+        """Append bytes and return their number; raises SpoolFullError."""
         view = memoryview(data).cast("B")
         if self._file is None and self.size + len(view) <= _MEMORY_BYTES:
             self._start += view
@@ -48,13 +48,13 @@ class Spool:
         return len(view)
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from `offset`; moves nothing, so parts can be read in any order."""
+        """Return up to `count` bytes from `offset`. There is no file position, so parts can be read in any order."""
         if self._file is None:
             return bytes(memoryview(self._start)[offset : offset + count])
         return os.pread(self._file.fileno(), count, offset)
 
     def close(self) -> None:
-        """Give the space back."""
+        """Free the disk space."""
         if self._file is not None:
             self._file.close()
 
@@ -75,7 +75,7 @@ def _write(file: io.FileIO, data: memoryview) -> None:
 
 
 class SpooledPart(io.RawIOBase):
-    """A part of a spool as a file. It is written whole before the next part begins."""
+    """A part of a spool as a file object. It must be written completely before the next part begins."""
 
     def __init__(self, spool: Spool) -> None:
         super().__init__()
@@ -85,26 +85,26 @@ class SpooledPart(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """It can be read."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """It can be written, at its end."""
+        """Return True; writes are appended."""
         return True
 
     def seekable(self) -> bool:
-        """It can be read again from anywhere."""
+        """Return True; reads may start at any byte."""
         return True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Append bytes; raises SpoolFullError."""
+        """Append bytes and return their number; raises SpoolFullError."""
         written = self._spool.append(data)
         self._length += written
         self._at = self._length
         return written
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer with what comes next."""
+        """Read the next bytes into a buffer and return their number."""
         view = memoryview(buffer).cast("B")
         data = self._spool.read(self._start + self._at, min(len(view), self._length - self._at))
         view[: len(data)] = data
@@ -112,28 +112,28 @@ class SpooledPart(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a byte of the part."""
+        """Set the position for reading, within the part, and return it."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
         self._at = min(max(0, base + offset), self._length)
         return self._at
 
     def tell(self) -> int:
-        """The byte of the part that comes next."""
+        """Return the position for reading."""
         return self._at
 
 
 class UploadRequest(Request):
-    """A request whose uploads go into one spool, and whose broken uploads are errors instead of empty forms."""
+    """A request whose uploads go into one spool. A broken upload raises an error instead of giving an empty form."""
 
     _spool: Spool | None = None
     _at_close: Callable[[], None] | None = None
 
     def at_close(self, action: Callable[[], None]) -> None:
-        """Do something when the request is over, however it ended."""
+        """Set an action to run when the request ends, also after an error, or when `let_others_in` is called."""
         self._at_close = action
 
     def let_others_in(self) -> None:
-        """What the request held that others wait for is given back before it is over."""
+        """Run the action of `at_close` now: it frees what other requests wait for."""
         if self._at_close is not None:
             self._at_close()
             self._at_close = None
@@ -150,7 +150,7 @@ class UploadRequest(Request):
         return cast("IO[bytes]", SpooledPart(self._spool))
 
     def spooled_body(self) -> BinaryIO:
-        """The body, whatever it is, as a file in the spool; raises SpoolFullError, RequestEntityTooLarge."""
+        """Write the whole body to the spool and return it as a file; raises SpoolFullError, RequestEntityTooLarge."""
         self._spool = Spool()
         body = SpooledPart(self._spool)
         shutil.copyfileobj(self.stream, body, _PIECE_BYTES)
@@ -158,13 +158,13 @@ class UploadRequest(Request):
         return cast("BinaryIO", body)
 
     def make_form_data_parser(self) -> FormDataParser:
-        """A parser that raises ValueError where a body is broken."""
+        """Return a parser that raises ValueError for a broken body."""
         parser = super().make_form_data_parser()
         parser.silent = False
         return parser
 
     def close(self) -> None:
-        """Give the spool's space back, however the request ended."""
+        """Run the action of `at_close` and free the spool; called at the end of every request."""
         super().close()
         self.let_others_in()
         if self._spool is not None:

@@ -1,4 +1,4 @@
-"""A multipart upload as the files and fields of a job."""
+"""Read a multipart upload as the files and option fields of a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.errors import NoImagesError, TooManyImagesError
 from workers.settings import Settings
 
 IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
-LIST_FIELDS = ("output_formats",)  # which may be one part with commas, or a part each
+LIST_FIELDS = ("output_formats",)  # may be sent as one part with commas, or as several parts
 OTHER_PARTS = 64  # form fields beside the images
 
 MAX_NAME_CHARS = 1024
@@ -26,11 +26,13 @@ Upload = tuple[str, BinaryIO]
 def read_upload(
     request: Request, settings: Settings, single: frozenset[str] = frozenset()
 ) -> tuple[dict[str, list[Upload]], dict[str, str]]:
-    """The files of a multipart request by field, (name, content) each in the order they came, and the other fields.
+    """Return the files of a multipart request by field, and its other fields.
 
-    Files are taken in the field `images`, which has other names too, and in those of `single`.
+    Each file is (name, content), in the order of the request. Files are accepted in the field `images`, also under
+    its other names (`IMAGE_FIELDS`), and in the fields `single`.
 
-    Raises InvalidRequestError, UnknownFieldError, NoImagesError, RequestTooLargeError, TooManyImagesError.
+    Raises InvalidRequestError, UnknownFieldError, NoImagesError, RequestTooLargeError, TooManyImagesError,
+    SpoolFullError.
     """
     most = settings.max_job_images
     request.max_content_length = settings.max_upload_bytes
@@ -55,7 +57,7 @@ def _files(files: MultiDict[str, FileStorage], single: frozenset[str], most: int
         if name not in IMAGE_FIELDS and name not in single:
             others = "".join(f", or in {one}" for one in sorted(single))
             raise UnknownFieldError(f"Unknown file field {name!r}: send the files in the field `images`{others}.")
-    # A browser sends one empty part without a name where no file was chosen.
+    # If no file was chosen, a browser sends one empty part without a name.
     sent = [(name, part) for name, part in files.items(multi=True) if part.filename or part.stream.read(1)]
     if not sent:
         raise NoImagesError("No image came with the request: send at least one, in the field `images`.")

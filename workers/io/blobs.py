@@ -1,4 +1,4 @@
-"""Where image bytes and manifests are kept: any fsspec URL."""
+"""The blob store: image bytes, manifests and sealed results, at any fsspec URL."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ from workers.errors import ImageMissingError, ImageTooLargeError, SettingsError,
 
 _PIECE_BYTES = 1 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_HERE = secrets.token_hex(4)  # with the process and a count: names of files that are being written are nobody else's
+_HERE = secrets.token_hex(4)  # with process id and count, it makes the names of temporary files unique
 _WRITES = itertools.count()
 
 
 class BlobStore(Protocol):
-    """Bytes by path. Paths are relative, of the project's own making."""
+    """Bytes by path. Paths are relative and never chosen by a caller."""
 
     def write(self, path: str, content: BinaryIO) -> int:
-        """Store all of `content`, whole or not at all; returns its bytes; raises StoreUnavailableError."""
+        """Store all of `content`, whole or not at all; return its size in bytes. Raises StoreUnavailableError."""
 
     def read(self, path: str, most: int) -> bytes:
-        """Read at most `most` bytes; raises ImageMissingError, ImageTooLargeError, StoreUnavailableError."""
+        """Read a blob of at most `most` bytes.
+
+        Raises ImageMissingError, ImageTooLargeError (it has more bytes), StoreUnavailableError.
+        """
 
     def read_lines(self, path: str, offset: int, count: int) -> tuple[list[bytes], int]:
-        """Up to `count` lines from byte `offset`, and the offset behind them; raises StoreUnavailableError."""
+        """Return up to `count` lines from byte `offset`, and the offset after them. Raises StoreUnavailableError."""
 
     def delete_tree(self, path: str) -> None:
-        """Delete a path and all below it; nothing happens where it is gone; raises StoreUnavailableError."""
+        """Delete a path and everything below it, if it exists. Raises StoreUnavailableError."""
 
     def check(self) -> None:
-        """Raise StoreUnavailableError where nothing can be written."""
+        """Raise StoreUnavailableError if nothing can be written."""
 
 
 class FsspecBlobs:
-    """The blob store on a local folder (the default), `memory://`, `s3://`, or whatever else fsspec opens."""
+    """The blob store in a local folder (the default), `memory://`, `s3://`, or any other store that fsspec opens."""
 
     def __init__(self, url: str) -> None:
         self._files, root = fsspec.core.url_to_fs(url)
@@ -53,7 +56,10 @@ class FsspecBlobs:
         return f"{self._root}/{path}"
 
     def write(self, path: str, content: BinaryIO) -> int:
-        """Store all of `content`, in pieces, whole or not at all; returns its bytes; raises StoreUnavailableError."""
+        """Store all of `content`, whole or not at all; return its size in bytes. Raises StoreUnavailableError.
+
+        The content is copied in pieces of 1 MiB, so memory does not grow with it.
+        """
         full = self._path(path)
         with self._translated("written"):
             if self.is_folder:
@@ -64,7 +70,10 @@ class FsspecBlobs:
                 return int(out.tell())
 
     def read(self, path: str, most: int) -> bytes:
-        """Read at most `most` bytes; raises ImageMissingError, ImageTooLargeError, StoreUnavailableError."""
+        """Read a blob of at most `most` bytes.
+
+        Raises ImageMissingError, ImageTooLargeError (it has more bytes), StoreUnavailableError.
+        """
         with self._translated("read"):
             try:
                 with self._files.open(self._path(path), "rb") as found:
@@ -73,7 +82,7 @@ class FsspecBlobs:
                 raise ImageMissingError("The image's bytes are no longer in the blob store.") from error
 
     def read_lines(self, path: str, offset: int, count: int) -> tuple[list[bytes], int]:
-        """Up to `count` lines from byte `offset`, and the offset behind them; raises StoreUnavailableError."""
+        """Return up to `count` lines from byte `offset`, and the offset after them. Raises StoreUnavailableError."""
         lines: list[bytes] = []
         with self._translated("read"), self._files.open(self._path(path), "rb") as found:
             found.seek(offset)
@@ -83,19 +92,19 @@ class FsspecBlobs:
         return lines, offset
 
     def delete_tree(self, path: str) -> None:
-        """Delete a path and all below it; nothing happens where it is gone; raises StoreUnavailableError."""
+        """Delete a path and everything below it, if it exists. Raises StoreUnavailableError."""
         with self._translated("written"), suppress(FileNotFoundError):
             self._files.rm(self._path(path), recursive=True)
 
     def check(self) -> None:
-        """Raise StoreUnavailableError where nothing can be written."""
+        """Raise StoreUnavailableError if nothing can be written."""
         with self._translated("written"):
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(self._path("check"), b"ok")
 
     @contextmanager
     def _translated(self, done: str) -> Iterator[None]:
-        """Raise StoreUnavailableError for the errors of the store: the system's, or those of its own library."""
+        """Raise StoreUnavailableError for every error of the store: the system's, or those of the store's library."""
         try:
             yield
         except ShelflineError:
@@ -109,9 +118,10 @@ class FsspecBlobs:
 
 
 def check_blobs(url: str) -> None:
-    """For a process that starts: raises SettingsError where the URL opens no store, StoreUnavailableError for a folder.
+    """Check the blob store when a process starts.
 
-    A folder that cannot be written stays so; a store that is somewhere else may be back soon.
+    Raises SettingsError if the URL opens no store, StoreUnavailableError if it is a folder that cannot be written.
+    Other stores are not tried: a store that is down now may be back soon, but an unwritable folder stays unwritable.
     """
     try:
         blobs = FsspecBlobs(url)
@@ -122,7 +132,7 @@ def check_blobs(url: str) -> None:
 
 
 def bounded(found: BinaryIO, most: int) -> bytes:
-    """Read all of an open file; raises ImageTooLargeError where it has more than `most` bytes."""
+    """Read all of an open file. Raises ImageTooLargeError if it has more than `most` bytes."""
     content = found.read(most + 1)
     if len(content) > most:
         raise ImageTooLargeError(f"The image has more than {most} bytes: make it smaller, or raise the limit.")
@@ -130,10 +140,11 @@ def bounded(found: BinaryIO, most: int) -> bytes:
 
 
 def _write_file(path: str, content: BinaryIO) -> int:
-    """Without fsspec, which takes three times as long for a small file, and with as few system calls as can be.
+    """Write a local file under a temporary name, rename it, and return its size in bytes.
 
-    In a process of many busy threads each of them costs a turn. Object stores show an object when it is complete; a
-    file would show what is written so far, so it is renamed.
+    The rename is for readers, who must never see a half-written file; object stores show only complete objects anyway.
+    fsspec is not used, since it takes three times as long for a small file. System calls are few, since each one
+    releases the GIL and, among many busy threads, has to wait for it again.
     """
     beside = f"{path}.{os.getpid():x}-{_HERE}-{next(_WRITES):x}.part"
     try:
@@ -152,7 +163,7 @@ def _write_file(path: str, content: BinaryIO) -> int:
         finally:
             os.close(out)
         os.replace(beside, path)  # noqa: PTH105
-    except BaseException:  # a disk that is full gets no fuller with each attempt
+    except BaseException:  # delete what was written, or repeated attempts would fill the disk
         with suppress(OSError):
             os.unlink(beside)  # noqa: PTH108
         raise
@@ -169,5 +180,5 @@ def _make_folder(path: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the path or the address that an answer must not show."""
+    """Return what went wrong, without the path or the address, which callers must not see."""
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__

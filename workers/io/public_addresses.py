@@ -1,7 +1,7 @@
-"""Which addresses are public: those that a request for a stranger may go to.
+"""Which IP addresses are public, so that a request on behalf of a caller may go there.
 
-The special-purpose registries of IANA (RFC 6890 and its updates), written out here rather than taken from `ipaddress`,
-whose `is_global` differs between patch releases of Python and knows no form in which IPv6 carries an IPv4 address.
+The special-purpose registries of IANA (RFC 6890 and its updates) are written out here, since `is_global` of `ipaddress`
+differs between patch releases of Python, and does not know the forms in which IPv6 carries an IPv4 address.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ISATAP = frozenset((0x00005EFE, 0x02005EFE))  # the interface ids that carry an
 
 
 def is_public(text: str) -> bool:
-    """Whether an address, as text, is one of the public internet's; what is no address is not."""
+    """Return whether a text is an IP address of the public internet."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -74,7 +74,7 @@ def _is_public_6(address: IPv6Address) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address never leaves this machine."""
+    """Return whether a host name or address never leaves this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The connection to Redis, its scripts, and the one place where Redis' errors become the project's own."""
+"""The connection to Redis, its scripts, and the translation of Redis' errors into Shelfline's."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from workers.telemetry.metrics import REDIS_ERRORS
 
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP", "DENIED")
 _RETRY_EVERY = 0.1  # seconds
-_MOST_CONNECTIONS = 32  # where 224 callers that waited look at once, as many new connections took too long (measured)
+_MOST_CONNECTIONS = 32  # 224 new connections at once, when 224 waiting callers wake up, took too long (measured)
 _SCRIPTS = Path(__file__).parent / "scripts"
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise StoreUnavailableError where Redis cannot be reached or refuses to write."""
+    """Raise StoreUnavailableError if Redis cannot be reached or refuses the command."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -44,7 +44,7 @@ _REQUIRES = re.compile(r"-- requires: (.+)\n")
 
 @cache
 def _source(name: str) -> str:
-    """The text of a script behind the libraries that it requires, each once and behind what it requires itself."""
+    """Return the text of a script after the libraries that it requires: each once, after its own requirements."""
     return "".join((_SCRIPTS / f"{one}.lua").read_text() for one in _with_libraries(name))
 
 
@@ -57,10 +57,11 @@ def _with_libraries(name: str) -> list[str]:
 
 
 class RedisLink:
-    """A lazily opened connection pool, and the project's scripts by name.
+    """A connection pool, opened at first use, and the scripts by name.
 
-    `patience` is for how many seconds a script is tried again while Redis is away: an API answers 503 soon, a worker
-    that holds images waits for Redis to come back. A script may run twice because of that; each is written so.
+    `patience` says for how many seconds a script is tried again while Redis is down: the API answers 503 soon, a worker
+    with images in flight waits. Because of that a script may run twice, and every script is written so that this does
+    no harm.
     """
 
     def __init__(self, url: str, *, patience: float = 0.0) -> None:
@@ -79,7 +80,7 @@ class RedisLink:
         self._registered: dict[str, Any] = {}
 
     def run(self, name: str, *args: object) -> Any:  # noqa: ANN401  each script has its own answer
-        """Run a script of workers/io/scripts by its path there, as in lanes/claim; raises StoreUnavailableError."""
+        """Run a script, named by its path below workers/io/scripts, as in lanes/claim. Raises StoreUnavailableError."""
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self.client.register_script(_source(name))
@@ -94,7 +95,7 @@ class RedisLink:
                 time.sleep(_RETRY_EVERY)
 
     def check_policy(self) -> None:
-        """Raise SettingsError where Redis may throw away keys when its memory is full."""
+        """Raise SettingsError if Redis may evict keys when its memory is full."""
         policy = self.run("monitoring/policy")
         if policy != "noeviction":
             raise SettingsError(

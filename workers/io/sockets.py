@@ -1,4 +1,4 @@
-"""Sockets for guarded requests: to addresses that were judged before, each wait within one deadline."""
+"""Sockets for guarded requests: they connect only to checked addresses, and every wait ends at one deadline."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import httpcore
 
 from workers.errors import OutboundFailedError
 
-_CONNECT_PART = 0.5  # of what is left of the deadline, for one of several addresses
+_CONNECT_PART = 0.5  # share of the time left that each address but the last may take
 
 
 class Clock:
-    """What is left of a deadline."""
+    """The time left until a deadline."""
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """The seconds that are left; raises httpcore.ReadTimeout where there are none."""
+        """Return the seconds that are left. Raises httpcore.ReadTimeout if none are."""
         left = self._ends_at - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the time is over")
@@ -36,9 +36,10 @@ Resolver = Callable[[str, int, Clock], list[str]]
 
 
 def system_resolver(host: str, port: int, clock: Clock) -> list[str]:
-    """Every IPv4 and IPv6 address of a host, as the system finds them; raises OutboundFailedError.
+    """Return every IPv4 and IPv6 address of a host, as the system finds them. Raises OutboundFailedError.
 
-    In a thread of its own, since a look-up cannot be given a deadline: one that comes too late is left behind.
+    The look-up runs in a thread of its own, since it cannot be given a deadline; an answer that comes too late is
+    ignored.
     """
     answers: queue.SimpleQueue[list[str] | OSError | UnicodeError] = queue.SimpleQueue()
 
@@ -60,7 +61,7 @@ def system_resolver(host: str, port: int, clock: Clock) -> list[str]:
 
 
 class Connector(httpcore.NetworkBackend):
-    """Connects to the first of some addresses that answers, whatever the name of their host."""
+    """Connects to the first of the given addresses that answers, whatever the host's name is."""
 
     def __init__(self, addresses: Sequence[str], clock: Clock) -> None:
         self._addresses = addresses
@@ -74,7 +75,7 @@ class Connector(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        """A connection; raises httpcore.ConnectError, httpcore.ConnectTimeout."""
+        """Return a connection. Raises httpcore.ConnectError, httpcore.ConnectTimeout."""
         last: OSError | None = None
         for number, address in enumerate(self._addresses, 1):
             left = self._clock.left()
@@ -92,7 +93,7 @@ class Connector(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A socket each of whose waits ends at the deadline."""
+    """A socket whose every wait ends at the deadline."""
 
     def __init__(self, connected: socket.socket, clock: Clock) -> None:
         self._socket = connected

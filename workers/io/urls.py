@@ -1,4 +1,4 @@
-"""http and https URLs as they may be asked for: parsed once, and what is odd about them refused."""
+"""http and https URLs of callers: parsed once, unusual ones refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_URL_CHARS = 8192
 _PORTS = {"http": 80, "https": 443}
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
-_KEPT = "/?:@!$&'()*+,;=-._~%[]|^"  # of a path and query; the rest is sent as %XX
+_KEPT = "/?:@!$&'()*+,;=-._~%[]|^"  # kept in path and query; other characters are sent as %XX
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,22 @@ class HttpUrl:
 
     @property
     def bracketed(self) -> str:
-        """The host as it stands in a URL."""
+        """Return the host as it is written in a URL."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def address(self) -> str:
-        """Host and port."""
+        """Return host and port."""
         return f"{self.bracketed}:{self.port}"
 
     @property
     def host_header(self) -> str:
-        """What the header Host says: the port only where it is not the scheme's own."""
+        """Return the value of the header Host: with the port only if it is not the default of the scheme."""
         return self.bracketed if self.port == _PORTS[self.scheme] else self.address
 
     @property
     def file_name(self) -> str:
-        """The last part of the path, '' where there is none."""
+        """Return the last segment of the path, '' if it has none."""
         return self.target.partition("?")[0].rpartition("/")[2]
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class HttpUrl:
 
 
 def parse_http_url(text: str) -> HttpUrl:
-    """Parse a URL; raises OutboundBlockedError, which says what is wrong with it and shows no part of its query."""
+    """Parse a URL. Raises OutboundBlockedError, which says what is wrong and shows nothing of the query."""
     if len(text) > MAX_URL_CHARS:
         raise OutboundBlockedError(f"The URL is longer than {MAX_URL_CHARS} characters.")
     if _ODD.search(text):

@@ -10,22 +10,22 @@ from workers.jobs.options import JobOptions, Lane
 
 @dataclass(frozen=True)
 class Delivery:
-    """One image in this worker's hands: the entry that names it, and what processing it needs."""
+    """A claimed image: the entry that names it in its lane, and what a worker needs to process it."""
 
     stream: str
     entry: str
     job: str
     index: int
-    attempt: str
-    faults: int
-    starts: int
+    attempt: str  # number of the entry; a result of an older attempt is ignored
+    faults: int  # failures so far that may be the image's own
+    starts: int  # processes that began it and neither settled it nor handed it back
     name: str
     ref: str
     custom_id: str
-    rows: int  # that it makes, as far as one can tell before it is decoded
+    rows: int  # rows of the model that it makes, estimated before it is decoded
     options: JobOptions
-    request_id: str = ""  # of the HTTP request that its job came by, and the traceparent of that
-    trace: str = ""
+    request_id: str = ""  # id of the HTTP request that created its job
+    trace: str = ""  # traceparent of that request
 
     @property
     def lane(self) -> Lane:
@@ -34,15 +34,15 @@ class Delivery:
 
     @property
     def waits_since(self) -> float:
-        """When it was put into its lane: seconds since the epoch, of Redis' clock."""
+        """When it was put into its lane, in seconds since the epoch by Redis' clock."""
         return int(self.entry.partition("-")[0]) / 1000
 
     @property
     def source(self) -> ImageSource:
-        """The image, as its job's manifest has it."""
+        """The image as the job's manifest names it."""
         return ImageSource(self.name, self.ref, self.custom_id)
 
     @property
     def held(self) -> tuple[str, str]:
-        """What identifies the delivery to Redis."""
+        """Its stream and entry id, which identify it in Redis."""
         return self.stream, self.entry

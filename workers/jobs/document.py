@@ -1,4 +1,4 @@
-"""How a job looks on the wire: what the routes answer with, webhooks tell, the client reads and OpenAPI says."""
+"""The JSON documents of a job, shared by the routes, the webhooks, the Python client and the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class Document(BaseModel):
-    """Base of what the API answers with. A client leaves fields aside that it does not know."""
+    """Base of the documents that the API sends. A client ignores fields that it does not know."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     def to_json(self) -> str:
-        """The document as it goes over the wire."""
+        """Return the document as one line of JSON."""
         return self.model_dump_json() + "\n"
 
 
@@ -72,7 +72,7 @@ class UrlsDocument(Document):
 
 
 def urls_at(base_url: str, job_id: str) -> UrlsDocument:
-    """The addresses of a job below the API's own."""
+    """Return the absolute URLs of a job, below the API's base URL."""
     job = f"{base_url.rstrip('/')}/v1/jobs/{job_id}"
     return UrlsDocument(
         self=job,
@@ -130,7 +130,7 @@ class JobsDocument(Document):
 
 
 def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocument:
-    """A job as the API shows it."""
+    """Return the document of a job."""
     return JobDocument(
         id=job.id,
         state=job.state,
@@ -191,7 +191,7 @@ def rfc3339(seconds: None) -> None: ...
 
 
 def rfc3339(seconds: float | None) -> str | None:
-    """Seconds since the epoch as RFC 3339, in UTC, with milliseconds; None stays None."""
+    """Format seconds since the epoch as RFC 3339, in UTC, with milliseconds; None stays None."""
     if seconds is None:
         return None
     text = datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Sets of image indexes, small however many they hold: sorted half-open ranges that do not touch."""
+"""Sets of image indexes as sorted half-open ranges that do not touch, so that large sets stay small."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOST_CHARS = 8000
 
 @dataclass(frozen=True)
 class Indexes:
-    """The indexes of `ranges`, (first, behind the last) each, in order."""
+    """A set of indexes. `ranges` holds half-open (start, end) pairs in order, which do not touch."""
 
     ranges: tuple[Range, ...] = ()
 
     @classmethod
     def of(cls, ranges: Iterable[Range]) -> Self:
-        """A set of any ranges, in any order; empty ones are left out."""
+        """Return the set of these ranges, which may overlap and come in any order; empty ranges are dropped."""
         merged: list[list[int]] = []
         for first, behind in sorted(ranges):
             if first >= behind:
@@ -42,14 +42,14 @@ class Indexes:
         return self.of(self.ranges + other.ranges)
 
     def missing(self, total: int) -> Self:
-        """The indexes from 0 up to `total`, itself not counted, that are not in the set."""
+        """Return the indexes of [0, `total`) that are not in the set."""
         edges = [0, *(min(edge, total) for one in self.ranges for edge in one), total]
         return self.of(zip(edges[::2], edges[1::2], strict=True))
 
     def to_text(self, most: int = 400) -> str:
-        """The set as the lengths of its runs, those in it and those between in turn: `3.1.2` is 0, 1, 2, 4, 5.
+        """Encode the set as run lengths, alternately inside and outside the set: `3.1.2` is 0, 1, 2, 4, 5.
 
-        Of more than `most` runs the last are left out: what is read back is never more than the set.
+        At most `most` runs are written. The runs after them are dropped, so the text may stand for a subset.
         """
         edges = [0, *(edge for one in self.ranges for edge in one)]
         runs = [behind - first for first, behind in itertools.pairwise(edges)]
@@ -59,7 +59,7 @@ class Indexes:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read what `to_text` wrote; raises ValueError for anything else."""
+        """Decode what `to_text` wrote. Raises ValueError if the text is anything else."""
         if len(text) > _MOST_CHARS or not _TEXT.fullmatch(text):
             raise ValueError(f"{text[:100]!r} is no set of indexes")
         edges = [0, *itertools.accumulate(map(int, text.split(".")))]

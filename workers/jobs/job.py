@@ -1,4 +1,4 @@
-"""What a job is: its states, its counts, its options, its items."""
+"""A job: its states, counts, images, quota and estimate."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class JobState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the job will never change again."""
+        """Whether the job has ended: this state never changes again."""
         return self in _TERMINAL
 
     @property
     def waits(self) -> bool:
-        """Whether images of the job are yet to be claimed."""
+        """Whether images of the job may still wait in a lane."""
         return self in {JobState.QUEUED, JobState.RUNNING}
 
 
@@ -46,27 +46,28 @@ _TERMINAL = {JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.CAN
 
 @dataclass(frozen=True)
 class ImageSource:
-    """One image of a job: its name to the caller, where its bytes are, and the caller's own id, '' without one.
+    """One image of a job: its name, the reference of its bytes, and the caller's own id, '' if there is none.
 
     `ref` is `blob:<path in the blob store>`, `file:<absolute path under an allowed root>`, `fs:<fsspec URL under an
-    allowed prefix>`, `url:<http(s) URL>`, or, of an image that failed already, `failed:<why>`: see sources.fetch.
+    allowed prefix>` or `url:<http(s) URL>`. An image that failed before its turn has `failed:<reason>`. See
+    workers/sources/references.py.
     """
 
     name: str
     ref: str
     custom_id: str = ""
-    size: int | None = None  # in bytes, and
-    mtime: float | None = None  # in seconds since the epoch, when it was listed
+    size: int | None = None  # in bytes, when the image was listed; None if it was not
+    mtime: float | None = None  # in seconds since the epoch, when the image was listed
 
     @property
     def fields(self) -> tuple[str, str, str]:
-        """As it stands in scripts."""
+        """Name, reference and custom id, in the order that scripts and manifests use."""
         return self.name, self.ref, self.custom_id
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one delivery of an image: its result, ready to be stored and shown."""
+    """The result of a claimed image, with all that the settle script needs to store it."""
 
     stream: str
     entry: str
@@ -76,12 +77,12 @@ class Outcome:
     state: str
     model_version: int | None
     result: str
-    rows: int = 0  # that it made, where it came to that
+    rows: int = 0  # rows that the model processed; 0 if the image failed or its result was cached
 
 
 @dataclass(frozen=True)
 class Quota:
-    """How much an owner may have waiting and stored; None takes the setting's."""
+    """How much of an owner may wait and be stored; None takes the limit of the settings."""
 
     max_waiting_images: int | None = None
     max_blob_bytes: int | None = None
@@ -92,7 +93,7 @@ NO_QUOTA = Quota()
 
 @dataclass(frozen=True)
 class Request:
-    """The HTTP request that a job came by: its id, and the `traceparent` of its trace; "" where there is none."""
+    """The HTTP request that created a job: its id and its `traceparent`, each "" if unknown."""
 
     id: str = ""
     trace: str = ""
@@ -103,45 +104,47 @@ UNKNOWN_REQUEST = Request()
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job about to be created: its manifest is in the blob store already, or a duty will list its `source`."""
+    """A job about to be created. Its manifest is in the blob store already, or a duty will list its `source`."""
 
     id: str
     options: JobOptions
     total: int
-    deadline_seconds: float  # from its creation; then what is unfinished fails
-    upload: str = ""  # the upload id whose blobs then belong to the job
-    bytes: int = 0  # of that upload
+    deadline_seconds: float  # after its creation; unfinished images fail then
+    upload: str = ""  # id of the upload whose blobs will belong to the job
+    bytes: int = 0  # size of that upload
     owner: str = ""
-    retry_of: str = ""  # the job whose failed images these are
-    metadata: Mapping[str, str] = field(default_factory=dict)  # the caller's own, shown with the job
+    retry_of: str = ""  # the job whose failed images are retried
+    metadata: Mapping[str, str] = field(default_factory=dict)  # given by the caller, returned with the job
     quota: Quota = NO_QUOTA
     webhook: Webhook | None = None
     base_url: str = ""  # of the API, for links in webhooks
     request: Request = UNKNOWN_REQUEST
-    source: str = ""  # what is to be listed, see workers/sources/origins/named.py; '' where its images are known
-    rules: Sequence[str] = ()  # further fields of its record: name, value, name, value, ...
+    source: str = ""  # what is to be listed, see workers/sources/origins/named.py; '' if its images are known
+    rules: Sequence[str] = ()  # further fields of its Redis hash: name, value, name, value, ...
 
     @property
     def paths(self) -> list[str]:
-        """Where in the blob store what belongs to it is."""
+        """The paths in the blob store below which its blobs are."""
         return [f"jobs/{self.id}", *([f"uploads/{self.upload}"] if self.upload else ())]
 
     @property
     def lane(self) -> Lane:
-        """The lane its images wait in; while nobody knows how many there are, that of many."""
+        """The lane of its images. While their number is unknown, it is `bulk` unless the caller set a priority."""
         return "bulk" if self.source and not self.options.priority else lane_of(self.options, self.total)
 
 
-# Where a job stood, see lib/account.lua: its estimate is made of it.
+# What a job's estimate is computed from, see lib/account.lua: jobs of its lane before it, jobs of its lane, rows of its
+# lane, interactive rows, and what was measured, as rows and ms.
 Standing = tuple[int | None, int, str | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as one atomic read found it. Times are seconds since the epoch, None where not reached yet.
+    """A job as one atomic read returned it. Times are seconds since the epoch, None if not reached yet.
 
-    At `deadline_at` what is unfinished fails; at `expires_at` everything of the job goes. `total` is 0 until its images
-    are listed, in `manifest`, a path in the blob store; `error` says why it failed as a whole, or ended early.
+    Unfinished images fail at `deadline_at`. The job and all that belongs to it are deleted at `expires_at`. `total` is
+    0 until its images are listed. `manifest` is a path in the blob store. `error` says why the job failed as a whole
+    or ended early.
     """
 
     id: str
@@ -156,7 +159,7 @@ class Job:
     canceled: int
     created_at: float
     started_at: float | None = None
-    settled_at: float | None = None  # when its last image was
+    settled_at: float | None = None  # when its last image was settled
     finished_at: float | None = None
     deadline_at: float | None = None
     expires_at: float | None = None
@@ -164,26 +167,26 @@ class Job:
     owner: str = ""
     retry_of: str = ""
     retried_as: str = ""
-    ending: str = ""  # canceled, expired or failed, where it is, or was, about to end as that
-    rows_each: float = 1.0  # rows of the model that an image makes: what those made that are done, or a guess
-    given_up: int = 0  # images that were not processed because of it
+    ending: str = ""  # canceled, expired or failed if it ends, or ended, early as that; '' otherwise
+    rows_each: float = 1.0  # rows per image: measured on its finished images, or a guess
+    given_up: int = 0  # images that were not processed because the job ended early
     metadata: Mapping[str, str] = field(default_factory=dict)
     manifest: str = ""
     error: Mapping[str, Any] = field(default_factory=dict)
-    output: str = ""  # where to and how its results are written beside, see workers/jobs/output.py
-    output_error: Mapping[str, Any] = field(default_factory=dict)  # why they could not be, last time
-    standing: Standing | None = field(default=None, compare=False)  # of one that was created just now
+    output: str = ""  # JSON of its output, see workers/jobs/output.py; '' if it has none
+    output_error: Mapping[str, Any] = field(default_factory=dict)  # why the last attempt to write it failed
+    standing: Standing | None = field(default=None, compare=False)  # only of a job that was created just now
 
     @property
     def progress(self) -> float:
-        """The part of the images that is settled, 0..1."""
+        """The share of the images that is settled, 0..1."""
         if not self.total:
             return float(self.state.terminal)
         return (self.succeeded + self.failed + self.canceled) / self.total
 
     @classmethod
     def from_hash(cls, job_id: str, stored: Mapping[str, str], standing: Standing | None = None) -> Self:
-        """Read the Redis hash of a job."""
+        """Build a job from its Redis hash."""
         return cls(
             id=job_id,
             standing=standing,
@@ -218,7 +221,7 @@ class Job:
 
 
 def manifest_path(job_id: str) -> str:
-    """Where in the blob store the manifest is of a job whose images were known at once."""
+    """Return the path in the blob store of the manifest of a job whose images were known when it was created."""
     return f"jobs/{job_id}/manifest.jsonl"
 
 
@@ -227,21 +230,21 @@ def _seconds(stored_ms: str | None) -> float | None:
 
 
 def new_id(kind: str) -> str:
-    """An id that sorts by time and cannot be guessed: `<kind>_<48 bits of ms><80 random bits>`."""
+    """Return a new id that sorts by time and cannot be guessed: `<kind>_<48 bits of ms><80 random bits>`, in hex."""
     return f"{kind}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def is_id(kind: str, text: str) -> bool:
-    """Whether a text has the form of an id of that kind."""
+    """Return whether a text has the form of an id of this kind."""
     return re.fullmatch(rf"{kind}_[0-9a-f]{{32}}", text) is not None
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Where a job stands.
+    """The queue position of a job, and how long it will take.
 
-    `queue_position` is how many unfinished jobs of its lane were accepted before it, None where it no longer waits;
-    `eta_seconds` how long until it ends, None where nothing was measured yet.
+    `queue_position` is the number of unfinished jobs of its lane that were accepted before it; None if it does not
+    wait. `eta_seconds` is the time until it ends; None while its images are listed, or if nothing was measured yet.
     """
 
     queue_position: int | None

@@ -10,17 +10,18 @@ from serving.boxes.tiles import Grid
 
 Lane = Literal["interactive", "bulk"]
 
-_AUTO_ROWS = 9  # an image's, until some of its job are done: a photo of some megapixels makes 5 to 21
+_AUTO_ROWS = 9  # rows per image, assumed until some of the job are done: a photo of some megapixels makes 5 to 21
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What the caller asked for. `min_score` in 0..1 and `max_detections` only narrow what the model answers.
+    """What the caller asked for. `min_score` (0..1) and `max_detections` can only narrow the model's answer.
 
-    Without a `model_version` each image goes through the newest one there is at its turn. `priority` names the lane;
-    without it a small job is interactive. `tiles` is off, auto, or a grid as in 2x3, rows by columns; its tiles overlap
-    by `overlap`, a part of a tile's side. A job with a `max_failure_rate`, 0..1, is given up when more than that fails.
-    With `cache` a result is taken that was made before of the same bytes, by the same version, under the same options.
+    Without a `model_version` each image is processed by the newest version at its turn. `priority` names the lane;
+    without it a small job is interactive. `tiles` is `off`, `auto`, or a grid of rows by columns, as in `2x3`. Tiles
+    overlap by `overlap`, a fraction of a tile's side. Once enough images of a job are done, it is given up if a larger
+    share of them than `max_failure_rate` (0..1) failed. With `cache` a stored result is used if the same bytes were
+    processed before by the same version with the same options.
     """
 
     model: str
@@ -35,23 +36,23 @@ class JobOptions:
 
     @property
     def grid(self) -> Grid | None:
-        """The grid of tiles that was asked for; None where there is none, or it depends on the image."""
+        """The grid of tiles that was asked for; None without tiles, or if the grid depends on the image."""
         return None if self.tiles in {"off", "auto"} else Grid.parse(self.tiles)
 
     @property
     def rows_guess(self) -> int:
-        """How many rows of the model an image makes, as far as one can tell before it is decoded."""
+        """How many rows of the model an image makes, estimated before it is decoded."""
         if self.tiles == "auto":
             return _AUTO_ROWS
         return 1 if self.grid is None else self.grid.tiles + 1
 
     @property
     def target(self) -> str:
-        """What its images queue for, since a batch is one version's: the model, or `model@version`."""
+        """What its images queue for: `model`, or `model@version`. A batch is processed by a single version."""
         return self.model if self.model_version is None else f"{self.model}@{self.model_version}"
 
     def to_json(self) -> str:
-        """The options as they are stored with the job."""
+        """Return the options as JSON, as they are stored with the job."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
@@ -61,11 +62,11 @@ class JobOptions:
 
 
 def rows_each(guess: str | None, rows: str | None, images: str | None) -> float:
-    """How many rows an image of a job makes: its guess, or what those made that are done. As in lib/lanes.lua."""
+    """Return the rows per image of a job: measured on its finished images, or `guess`. As in lib/lanes.lua."""
     return max(1.0, int(rows) / int(images)) if guess and rows and images else float(guess or 1)
 
 
 def parse_target(target: str) -> tuple[str, int | None]:
-    """The model and the version that a JobOptions.target names."""
+    """Return the model and the version that a JobOptions.target names; None for the newest version."""
     model, _, version = target.partition("@")
     return model, int(version) if version else None

@@ -1,4 +1,4 @@
-"""What a job writes where its caller keeps things: the results in files, a summary, pictures."""
+"""The output of a job: files with its results, a summary and drawn images, at a place of the caller's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
 @dataclass(frozen=True)
 class Output:
-    """Where to, in which formats beside JSON lines, and of how many images, at most, with their boxes drawn."""
+    """Where and how a job writes its results.
+
+    `url` is the folder, `formats` are written beside JSON lines, and at most `annotate` images are drawn with boxes.
+    """
 
     url: str
     formats: tuple[OutputFormat, ...] = ()
     annotate: int = 0
 
     def to_json(self) -> str:
-        """As it is kept with the job."""
+        """Return the output as JSON, as it is stored with the job."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
@@ -29,5 +32,5 @@ class Output:
         return cls(found["url"], tuple(found["formats"]), found["annotate"])
 
     def folder(self, job: str) -> str:
-        """Where a job's files are: no two jobs write the same ones."""
+        """Return the URL of the folder of a job's files; each job has its own, so no job overwrites another's files."""
         return f"{self.url.rstrip('/')}/{job}"

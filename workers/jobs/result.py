@@ -1,4 +1,4 @@
-"""Results as they are stored and shown: what was found, in pixels of the upright original."""
+"""Results of images as they are stored and returned."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from workers.jobs.job import ImageSource, Outcome
 
 
 def known(delivery: Delivery, result: Mapping[str, Any]) -> Outcome:
-    """The outcome of an image whose result was made before."""
+    """Return the outcome of an image whose result was in the cache."""
     found = {**_head(delivery.index, delivery.source), "cached": True, **result}
     return _outcome(delivery, "succeeded", found, result["model_version"])
 
 
 def failed(delivery: Delivery, error: ShelflineError) -> Outcome:
-    """The outcome of an image that failed."""
+    """Return the outcome of an image that failed."""
     return _outcome(delivery, "failed", _failure(delivery.index, delivery.source, error), None)
 
 
 def given_up(index: int, source: ImageSource, *, expired: bool) -> str:
-    """The result of an image that was not processed, since its job was canceled or its time was over."""
+    """Return the result (JSON) of an image that was given up: its job was canceled or, if `expired`, out of time."""
     if expired:
         return _text(
             _failure(index, source, DeadlineExceededError("The job's time was over before this image's turn."))
@@ -33,7 +33,7 @@ def given_up(index: int, source: ImageSource, *, expired: bool) -> str:
 
 
 def _head(index: int, source: ImageSource) -> dict[str, Any]:
-    """What every result begins with; the caller's own id only where it gave one."""
+    """Return the first fields of every result; `custom_id` only if the caller gave one."""
     own = {"custom_id": source.custom_id} if source.custom_id else {}
     return {"index": index, "name": source.name, **own}
 

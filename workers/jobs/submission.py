@@ -1,4 +1,4 @@
-"""On whose account a job is made, and how."""
+"""A submission: what comes with a job beside its options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.jobs.webhook import Webhook
 
 @dataclass(frozen=True)
 class Terms:
-    """On whose account a job is made, and how: None takes the setting's deadline."""
+    """What comes with a job beside its options. `deadline_seconds` None takes the deadline of the settings."""
 
     owner: str = ""
     deadline_seconds: float | None = None
@@ -24,11 +24,14 @@ class Terms:
     quota: Quota = NO_QUOTA
     webhook: Webhook | None = None
     output: Output | None = None
-    base_url: str = ""  # of the API that the caller reached, for links in webhooks
+    base_url: str = ""  # of the API as the caller reached it, for links in webhooks
     request: Request = UNKNOWN_REQUEST
 
     def fingerprint(self, options: JobOptions, parts: Iterable[str]) -> str:
-        """What a request is recognised by: its options, and the name and sha256 of each part; not its raw body."""
+        """Return the digest by which a repeated request with an idempotency key is recognised.
+
+        It covers the options, the submission's own fields, and `parts` (name and sha256 of each), not the raw body.
+        """
         metadata, webhook = json.dumps(dict(self.metadata)), self.webhook.identity if self.webhook else ""
         output = self.output.to_json() if self.output else ""
         digest = hashlib.sha256(f"{options.to_json()} {self.deadline_seconds} {metadata} {webhook} {output}".encode())

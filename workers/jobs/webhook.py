@@ -1,4 +1,4 @@
-"""What a webhook is: a URL, the events that it is told, in which format, signed with which secret."""
+"""A webhook: a URL, the events that are sent to it, their format, and the secret that signs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Self
 
 _PREFIX = "whsec_"
-_FEWEST_SECRET_BYTES, _MOST_SECRET_BYTES = 24, 64  # of Standard Webhooks
+_FEWEST_SECRET_BYTES, _MOST_SECRET_BYTES = 24, 64  # the bounds of Standard Webhooks
 _ID = re.compile(r"msg_([0-9a-f]{32})_([0-9]{1,4})_((?:item|progress)-[0-9]{1,9}|started|finished)")
 
 
@@ -38,7 +38,7 @@ _OF_BAIDU = {WebhookFormat.BAIDU: Event.ITEM_FINISHED, WebhookFormat.BAIDU_BATCH
 
 
 def checked_events(events: Sequence[Event] | None, written: WebhookFormat) -> tuple[Event, ...]:
-    """The events of a webhook, by default those that its format is for; raises ValueError."""
+    """Return the events of a webhook; None takes the default of its format. Raises ValueError if they do not fit it."""
     only = _OF_BAIDU.get(written)
     if events is None:
         return (only or Event.JOB_FINISHED,)
@@ -50,7 +50,7 @@ def checked_events(events: Sequence[Event] | None, written: WebhookFormat) -> tu
 
 
 def checked_secret(secret: str) -> str:
-    """A secret as Standard Webhooks has it; raises ValueError, whose text does not show it."""
+    """Return the secret. Raises ValueError, which does not show it, if it is not in the form of Standard Webhooks."""
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -64,13 +64,13 @@ def checked_secret(secret: str) -> str:
 
 
 def new_secret() -> str:
-    """A secret that nobody can guess."""
+    """Return a new random secret of 32 bytes, in the form of Standard Webhooks."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """What a caller asked to be told with a job. Without a secret it is not signed."""
+    """Where and how events are sent. Deliveries of a webhook without a secret are not signed."""
 
     url: str
     events: tuple[Event, ...] = (Event.JOB_FINISHED,)
@@ -78,11 +78,11 @@ class Webhook:
     secret: str = field(default="", repr=False)
 
     def line(self, owner: str) -> str:
-        """What its deliveries queue in: one line for a URL of an owner, whatever the jobs."""
+        """Return the id of its destination queue, which all jobs of an owner with this URL share."""
         return "url_" + hashlib.sha256(f"{owner}\0{self.url}".encode()).hexdigest()[:32]
 
     def stored(self, owner: str) -> dict[str, str]:
-        """As scripts/jobs/create.lua takes it."""
+        """Return the fields that scripts/jobs/create.lua stores."""
         return {
             "url": self.url,
             "events": ",".join(self.events),
@@ -93,24 +93,24 @@ class Webhook:
 
     @classmethod
     def from_hash(cls, stored: Mapping[str, str]) -> Self:
-        """Read what Redis keeps of a hook, or of an endpoint."""
+        """Build a webhook from the Redis hash of a hook or of an endpoint."""
         events = tuple(map(Event, stored["events"].split(",")))
         return cls(stored["url"], events, WebhookFormat(stored["format"]), stored["secret"])
 
     def signed_with(self, secret: str) -> Self:
-        """The same with another secret."""
+        """Return a copy with another secret."""
         return replace(self, secret=secret)
 
     @property
     def identity(self) -> str:
-        """What tells it from another in a request's fingerprint, without showing its secret."""
+        """A digest of its fields for a request's fingerprint; it does not reveal the secret."""
         parts = (self.url, ",".join(self.events), self.format, self.secret)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class DeliveryId:
-    """One event of one of a job's hooks. As text it is the `webhook-id`, the same in every attempt."""
+    """The id of a delivery: one event to one hook of a job. Its text is the `webhook-id` of every delivery attempt."""
 
     job: str
     hook: int
@@ -121,18 +121,18 @@ class DeliveryId:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read what str() wrote; None where it is something else."""
+        """Parse the text of a delivery id; return None if it is anything else."""
         found = _ID.fullmatch(text)
         return cls(f"job_{found[1]}", int(found[2]), found[3]) if found else None
 
     @property
     def kind(self) -> Event:
-        """What it tells."""
+        """The kind of the event."""
         return _KINDS[self.event.partition("-")[0]]
 
     @property
     def number(self) -> int:
-        """The image's index, or which progress it is."""
+        """The index of the image, or the number of the progress event. Only these two kinds have a number."""
         return int(self.event.partition("-")[2])
 
 

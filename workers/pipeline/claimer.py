@@ -1,4 +1,4 @@
-"""What a pipeline takes from its lanes, and when it takes nothing more."""
+"""The claimer: how many images a pipeline claims from its lanes, and when it stops claiming."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from workers.telemetry.metrics import STAGE_SECONDS, TAKEOVERS
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY: Final = 0.025  # seconds between looks for late interactive images while the model works
-_TAKEOVER_EVERY: Final = 1.0  # seconds between looks for images whose worker died
+LOOK_EVERY: Final = 0.025  # seconds between claims of late interactive images while the model works
+_TAKEOVER_EVERY: Final = 1.0  # seconds between attempts to take over images of dead workers
 
 
 class Claiming:
-    """Claims for one target until the time slice is over. `work_left` says whether others find work after that."""
+    """Claim images of one target until the time slice is over.
+
+    `work_left` then says whether unclaimed images may be left.
+    """
 
     def __init__(self, parts: Parts, target: str, batch_rows: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._parts = parts
@@ -32,29 +35,32 @@ class Claiming:
         self._ends_at = clock() + parts.settings.slice_seconds
         self._next_takeover = 0.0
         self._looked_at = 0.0
-        self._last = False  # this slice, since somebody else waits
+        self._last = False  # whether this is the last slice, because other work waits
         self._closed = False
         self.work_left = False
 
     def close(self, *, work_left: bool) -> None:
-        """Take nothing more."""
+        """Stop claiming; `work_left` says whether unclaimed images may be left."""
         self._closed = True
         self.work_left = work_left
 
     @property
     def may_look(self) -> bool:
-        """Whether a look for late images is due, while the model works."""
+        """Whether the next claim of late interactive images is due, while the model works."""
         return not self._closed and self._clock() - self._looked_at >= LOOK_EVERY
 
     def claim(self, in_hand: Mapping[Lane, int], version: int, *, busy: bool) -> list[Delivery]:
-        """Images to be prepared, given how many of each lane are in hand, ready or on their way to it.
+        """Claim images to prepare. `in_hand` is the number of rows of each lane that are ready or being prepared.
 
-        There is room for two batches of bulk: one for the next Predict, one to be prepared meanwhile. Interactive
-        images come on top of that, up to a batch, since they go in front. What was started before comes alone.
+        There is room for two batches of rows: one for the next Predict, one that is prepared meanwhile. Up to a batch
+        of interactive rows may exceed that, since they go first. Images that were started before are claimed one at a
+        time, and nothing is claimed beside them.
 
-        Once the slice is over another follows, unless somebody else waits for this worker. Then only interactive images
-        are still taken, for as long again at most and only where the model is `busy` with what is left: they would
-        wait for that and for the next slice's beginning.
+        When the slice is over, another follows unless other work waits for this worker. In that case only interactive
+        images are still claimed, for at most one more slice and only while the model is `busy` with the rest.
+        Otherwise they would have to wait for that rest and for the start of the next slice.
+
+        Raises StoreUnavailableError if Redis is down.
         """
         if self._closed:
             return []
@@ -81,7 +87,7 @@ class Claiming:
             self._parts.upkeep.submit(self._parts.duties.run_due)
         if room:
             if claim.more and not self.work_left and not all(is_remote(one.ref) for one in claim.deliveries):
-                self._parts.ring(self._target)  # further processes may help
+                self._parts.ring(self._target)  # wake further processes to share the work
             self.work_left = claim.more
         return taken + claim.deliveries
 
@@ -89,7 +95,7 @@ class Claiming:
         if self._clock() < self._next_takeover:
             return []
         taken = self._parts.queue.take_over(self._target, most, self._parts.leases.held)
-        if taken:  # then there may be more
+        if taken:  # there may be more, so the next claim tries again at once
             TAKEOVERS.add(by=len(taken))
             log.warning("took over images of a worker that gave no sign of life", images=len(taken))
         else:

@@ -1,4 +1,4 @@
-"""What a worker process is put together of."""
+"""The context of a worker process: the services that its pipelines share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.store.job_store import JobStore
 
 @dataclass(frozen=True)
 class Parts:
-    """What the pipelines of a process work with. `decoders`, `predictor` and `upkeep` are its threads."""
+    """The services that the pipelines of a process share. `decoders`, `predictor` and `upkeep` are thread pools."""
 
     settings: Settings
     queue: WorkQueue
@@ -37,6 +37,6 @@ class Parts:
     decoders: ThreadPoolExecutor
     predictor: ThreadPoolExecutor
     upkeep: ThreadPoolExecutor
-    ring: Callable[[str], None]
-    renew: Callable[[str, int], bool]  # whether the slice of a target, and the version it is for, may go on
-    draining: Callable[[], bool]
+    ring: Callable[[str], None]  # sends a wake-up for a target
+    renew: Callable[[str, int], bool]  # whether a target's pipeline may go on for another slice with this version
+    draining: Callable[[], bool]  # whether the process is stopping

@@ -1,4 +1,4 @@
-"""What becomes of images that could not be processed through no fault of theirs, as far as one can tell."""
+"""Retry or fail images whose processing failed for a reason that may lie outside the image (storage, model server)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from workers.pipeline.in_flight import Holding
 
 log = structlog.get_logger(__name__)
 
-_MOST_FAULTS = 3  # deliveries in which the model rejected every row alike before that is the image's result
+_MOST_FAULTS = 3  # the retry budget of an image: the failure with this number is its result
 
 
 class Setbacks:
-    """Hands images back, or fails them once their retry budget is used up. Each method says whether any wait again."""
+    """Hand images back, or fail them once their retry budget is used up.
+
+    Each method returns whether an image was handed back, and so waits again. Each raises StoreUnavailableError if Redis
+    is down.
+    """
 
     def __init__(self, parts: Parts, holding: Holding, target: str) -> None:
         self._parts = parts
@@ -27,7 +31,11 @@ class Setbacks:
         self._target = target
 
     def unreadable(self, delivery: Delivery, error: StoreUnavailableError) -> bool:
-        """The blob store did not give an image: an outage, unless the rest of it can be read time after time."""
+        """Retry or fail an image that the blob store did not return.
+
+        The image fails at its last retry if the blob store works otherwise. If it does not, this is an outage, which
+        does not count against the image.
+        """
         fault = True
         if delivery.faults + 1 >= _MOST_FAULTS:
             try:
@@ -42,7 +50,11 @@ class Setbacks:
         return True
 
     def rejected_alike(self, rejected: Mapping[Delivery, RowsRejectedError]) -> bool:
-        """If every row fails alike it is the model: the images wait, and are the model's failures only after that."""
+        """Retry or fail the images of a batch of which the model rejected every row.
+
+        The cause is then probably the model and not an image, so the images fail only once their retry budget is used
+        up.
+        """
         first = next(iter(rejected.values()))
         log.warning("the model rejects every row", target=self._target, images=len(rejected), error=str(first))
         again: list[Delivery] = []
@@ -56,6 +68,6 @@ class Setbacks:
         return bool(again)
 
     def _wait_with(self, deliveries: Sequence[Delivery], *, fault: bool) -> None:
-        """Hand images back and open the breaker, longer each time, so that their retry budget lasts a while."""
+        """Hand images back and open the breaker, longer with each fault, so that the retry budget lasts a while."""
         self._holding.hand_back(deliveries, fault=fault)
         self._parts.queue.pause(self._target, 2.0 ** min(one.faults for one in deliveries))

@@ -1,4 +1,4 @@
-"""Images by URL: fetched aside, so that no batch waits for a slow host. See docs/decisions/0005."""
+"""Fetch images by URL apart from the pipeline, so that no batch waits for a slow host. See docs/decisions/0005."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from workers.telemetry.metrics import STAGE_SECONDS
 log = structlog.get_logger(__name__)
 
 _OK = 200
-_FOR_NOW = {408, 425, 429}  # the client errors that are over some time
-_BULK_PART = 0.75  # of the places; the rest is kept for images of the interactive lane
-_PAUSE_SECONDS = 2.0  # that nobody claims images of a model after what was fetched could not be stored
+_FOR_NOW = {408, 425, 429}  # client errors that may be over later
+_BULK_PART = 0.75  # share of the threads that bulk images may use; the rest is kept for the interactive lane
+_PAUSE_SECONDS = 2.0  # breaker of the target after a fetched image could not be stored
 _UNEXPECTED = "The image could not be fetched; the worker's log says why."
 
 
 class Fetcher:
-    """Takes images by URL out of a pipeline's hands; they come back into their lane as blobs, or as failed.
+    """Fetch images by URL in threads, and put them back into their lane as blobs, or as failed.
 
-    It outlives the pipelines of its process, and may be used by several at once.
+    It outlives the pipelines of its process. Several threads may use it at once.
     """
 
     def __init__(
@@ -62,16 +62,17 @@ class Fetcher:
         self._guard: Guard | None = None
         self._threads = ThreadPoolExecutor(settings.fetch_threads, "fetch")
         self._lock = threading.Lock()
-        self._busy: Counter[str] = Counter()  # by host
+        self._busy: Counter[str] = Counter()  # fetches in progress by host
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the fetches in progress."""
         self._threads.shutdown()
 
     def divert(self, target: str, claimed: Sequence[Delivery]) -> tuple[list[Delivery], bool]:
-        """Take over the images by URL; returns the others, and whether there are none while all places are taken.
+        """Fetch the images by URL in the background; return the others, and whether the claim was in vain.
 
-        An image for which there is no place goes back to the end of its lane. Raises StoreUnavailableError.
+        An image for which no thread is free is handed back. A claim was in vain if it brought such images, and none
+        that can be processed now. Raises StoreUnavailableError if Redis is down.
         """
         local = [one for one in claimed if not is_remote(one.ref)]
         remote = [one for one in claimed if is_remote(one.ref)]
@@ -85,11 +86,11 @@ class Fetcher:
         return local, bool(refused) and not local
 
     def _place(self, delivery: Delivery) -> str | None:
-        """Take a place for an image; its host, or None where there is no place."""
+        """Reserve a thread for an image; return the host of its URL, or None if no thread is free for it."""
         try:
             host = parse_http_url(delivery.ref.removeprefix("url:")).address
         except OutboundBlockedError:
-            host = "?"  # fails at once
+            host = "?"  # the fetch will fail at once
         most = self._settings.fetch_threads
         if not delivery.stream.endswith(":interactive"):
             most = max(1, int(most * _BULK_PART))
@@ -106,16 +107,16 @@ class Fetcher:
             finally:
                 with self._lock:
                     self._busy[host] -= 1
-                    self._busy += Counter()  # forget hosts that are done
+                    self._busy += Counter()  # drop hosts whose count is 0
             self._hand_on(delivery, ref)
             self._ring(target)
-        except StoreUnavailableError as error:  # then it is taken over after a lease
+        except StoreUnavailableError as error:  # the image is taken over after a lease
             log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
         finally:
             self._leases.release([delivery])
 
     def _fetched(self, target: str, delivery: Delivery) -> str:
-        """Where the image's bytes are now, or that it failed; its old reference where it has to be fetched again."""
+        """Fetch and store an image; return its new reference, `blob:` or `failed:`, or the old one to retry it."""
         if self._draining():
             return delivery.ref
         path = fetched_path(delivery.job, delivery.index)
@@ -129,14 +130,14 @@ class Fetcher:
             log.warning("fetched image not stored", job=delivery.job, index=delivery.index, error=str(error))
             self._queue.pause(target, _PAUSE_SECONDS)
             return delivery.ref
-        except Exception:  # whatever a host makes a library do, it harms only this image
+        except Exception:  # an unexpected error of a library must harm only this image
             log.exception("fetch failed", job=delivery.job, index=delivery.index)
             return failed_ref(FetchFailedError(_UNEXPECTED))
         return f"blob:{path}"
 
     def _hand_on(self, delivery: Delivery, ref: str) -> None:
         if not self._queue.hand_on(delivery, ref) and self._queue.is_gone(delivery):
-            # The job was deleted meanwhile, and perhaps before the bytes were written.
+            # The job was deleted meanwhile. If that was before the bytes were written, they were not deleted with it.
             self._blobs.delete_tree(fetched_path(delivery.job, delivery.index))
 
     def _get(self, url: str) -> bytes:

@@ -1,4 +1,4 @@
-"""An image in a worker's hands, row by row: it is decoded once, and settled once, when all its rows are back."""
+"""The rows of an image: it is decoded once, and settled once, when the model has answered all its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Work:
-    """A prepared image and what the model has said to its rows so far. `over`: nobody waits for the others."""
+    """A prepared image, and the model's answers to its rows so far. `over`: further answers are ignored."""
 
     def __init__(self, delivery: Delivery, prepared: Prepared) -> None:
         self.delivery = delivery
@@ -33,12 +33,12 @@ class Work:
         self._answers: dict[int, Detections] = {}
 
     def rows(self) -> list[Row]:
-        """All its rows, to be asked for afresh: what another version of the model said does not count."""
+        """Return all its rows, and drop the answers so far: those of different versions must not be mixed."""
         self._answers = {}
         return [Row(self, number, pixels) for number, pixels in enumerate(self._prepared.rows)]
 
     def answer(self, number: int, found: Detections, served: ServedModel) -> Outcome | None:
-        """Note what the model found in a row; the image's outcome, once that was the last one."""
+        """Record the model's answer to a row. Return the outcome of the image if it was the last row, else None."""
         self._answers[number] = found
         if self.over or len(self._answers) < len(self._prepared.rows):
             return None
@@ -54,7 +54,7 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row of an image that is ready for the model: `pixels` uint8 (H, W, 3) RGB at its input size."""
+    """One input of the model, from an image: `pixels` uint8 (H, W, 3) RGB at the model's input size."""
 
     work: Work
     number: int
@@ -62,7 +62,7 @@ class Row:
 
     @property
     def lane(self) -> Lane:
-        """The lane that its image came from."""
+        """The lane that the image was claimed from."""
         return self.work.delivery.lane
 
 
@@ -70,16 +70,17 @@ _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
 def succeeded(delivery: Delivery, served: ServedModel, found: Detections, prepared: Prepared) -> Outcome:
-    """The outcome of an image that went through the model; the job's own limits are applied here.
+    """Return the outcome of a processed image, after applying the job's `min_score` and `max_detections`.
 
-    Boxes come normalised to the upright original, and are given both ways.
+    `found.boxes` (N, 4) are [ymin, xmin, ymax, xmax], normalised to the upright original image. The result has each box
+    in pixels of that image (`box`) and normalised (`box_normalized`), both clipped to the image.
     """
     width, height = prepared.width, prepared.height
     options, labels = delivery.options, served.contract.label_by_id
     detections: list[dict[str, Any]] = []
     for box, score, label_id in zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
         if options.min_score is not None and score < options.min_score:
-            break  # best first
+            break  # detections are sorted, best first
         if len(detections) == options.max_detections:
             break
         label = labels.get(label_id)

@@ -1,4 +1,4 @@
-"""What a worker process has in hand: everything claimed that is neither settled nor handed back."""
+"""Images in flight: claimed by a pipeline, and neither settled nor handed back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from workers.telemetry.metrics import STAGE_SECONDS
 
 
 class Holding:
-    """Deliveries under lease, and the outcomes of those that are done. Each leaves by a settle or a hand-back."""
+    """Claimed images under lease, and their outcomes until the next settle.
+
+    An image leaves when it is settled or handed back.
+    """
 
     def __init__(self, queue: WorkQueue, store: JobStore, leases: Leases) -> None:
         self._queue = queue
@@ -31,24 +34,24 @@ class Holding:
         return delivery.held in self._mine
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
-        """From now on these are in hand, and their leases renewed."""
+        """Track claimed images; their leases are renewed from now on."""
         if not self._mine:
             self._busy_since = time.monotonic()
         self._leases.hold(deliveries)
         self._mine.update((one.held, one) for one in deliveries)
 
     def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Count that their processing begins; returns those that are still to be processed by this worker."""
+        """Count that the processing of these images begins; return those that this worker is still to process."""
         lost = self._queue.start(deliveries)
         self._release([one for one in deliveries if one.held in lost])
         return [one for one in deliveries if one.held not in lost]
 
     def done(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Note what became of an image; it is settled with the next `settle`."""
+        """Record the outcome of an image; the next `settle` stores it."""
         self._outcomes.append((delivery, outcome))
 
     def settle(self) -> tuple[list[Delivery], bool]:
-        """Settle what is done, in one script; returns it, and whether a duty is due now."""
+        """Store all recorded outcomes with one script; return their images, and whether a duty is due now."""
         if not self._outcomes:
             return [], False
         now = time.monotonic()
@@ -61,14 +64,15 @@ class Holding:
         return settled, duty_due
 
     def hand_back(self, deliveries: Sequence[Delivery], *, fault: bool) -> None:
-        """Put some back into their lanes; `fault` counts against their retry budget."""
+        """Put images back into their lanes; with `fault` it counts against their retry budget."""
         self._release(deliveries)
         self._queue.hand_back(deliveries, fault=fault)
 
     def hand_back_all(self, not_started: Collection[Delivery]) -> bool:
-        """Put all that is left back into its lanes; says whether there was any.
+        """Put all remaining images back into their lanes; return whether there were any.
 
-        Where Redis is away it is released all the same: then it is taken over after a lease.
+        Raises StoreUnavailableError if Redis is down. The leases are no longer renewed in that case either, so the
+        images are taken over after a lease.
         """
         rest = list(self._mine.values())
         self._release(rest)

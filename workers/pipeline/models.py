@@ -1,4 +1,4 @@
-"""The contracts that a worker process holds, each pinned to its version."""
+"""The cached contracts of a worker process, each pinned to its version."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from workers.store.catalog import Catalog, Published
 
 log = structlog.get_logger(__name__)
 
-_REFRESH_SECONDS = 2.0  # how soon a new version is noticed by a worker that is busy with the old one
+_REFRESH_SECONDS = 2.0  # how long a cached version is used before the model server is asked for a newer one
 
 
 class Models:
-    """The contracts that this process holds; each is pinned to the version that answered with it."""
+    """The cached contracts of this process. Each is pinned to the version that answered with it. Thread-safe."""
 
     def __init__(
         self,
@@ -39,10 +39,12 @@ class Models:
         self._lock = threading.Lock()
 
     def current(self, target: str, *, fresh: bool = False) -> ServedModel:
-        """What a target (JobOptions.target) means now, at most two seconds old, or just asked for with `fresh`.
+        """Return the version and contract for a target (JobOptions.target), cached for 2 s; with `fresh`, not cached.
 
-        That is the newest version of a model and its contract, or those of the version that the target names. What is
-        found of the newest is published. Raises ModelUnavailableError, ContractError, StoreUnavailableError.
+        That is the version that the target names, or else the newest. What is found about the newest is published.
+
+        Raises ModelUnavailableError if the model server does not serve it, ContractError if its contract cannot be
+        used, StoreUnavailableError if Redis is down.
         """
         with self._lock:
             held = self._held.get(target)
@@ -77,9 +79,10 @@ class Models:
 
 
 def described(client: ModelClient, contracts: Path | None, model: str, version: int | None = None) -> ServedModel:
-    """A version of a model, the newest if none is given, and its contract; raises as ModelClient.describe does.
+    """Return a version of a model with its contract; None stands for the newest version.
 
-    What the operator wrote about a model is read anew each time: it may change with the model's versions.
+    The description that the operator wrote (`contract.toml`) is read each time, since it may change with the versions.
+    Raises what `ModelClient.describe` raises, and ContractError if the description is wrong.
     """
     path = contracts / model / "contract.toml" if contracts else None
     return client.describe(model, version, instead=read_description(path) if path and path.is_file() else None)

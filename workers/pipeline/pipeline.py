@@ -1,4 +1,4 @@
-"""The pipeline: claim, prepare, predict, settle, so that the model does not wait while there is work."""
+"""The pipeline: claim, prepare, predict and settle images at the same time, so that the model never waits for work."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from workers.telemetry.metrics import STAGE_SECONDS
 
 log = structlog.get_logger(__name__)
 
-_LATE_PART = 0.25  # of a Predict's time the model may wait for interactive images that came just before it
-_FIRST_GUESS = 0.1  # seconds of a Predict, before one was timed
+_LATE_PART = 0.25  # share of a Predict's duration that the model may wait for late interactive images
+_FIRST_GUESS = 0.1  # assumed seconds of a Predict, until one was timed
 _CRASHED = f"The worker died {MOST_STARTS} times while it processed this image: the file is probably malformed."
 _UNEXPECTED = "The image could not be processed; the worker's log says why."
 
 
 class Pipeline:
-    """Works off one target's lanes for a time slice. Not for use by several threads."""
+    """Process the images in the lanes of one target for a time slice. Not thread-safe."""
 
     def __init__(self, parts: Parts, target: str, served: ServedModel) -> None:
         self._parts = parts
@@ -52,20 +52,21 @@ class Pipeline:
         self._holding = Holding(parts.queue, parts.store, parts.leases)
         self._setbacks = Setbacks(parts, self._holding, target)
         self._preparing: dict[Future[Prepared | Hit], Delivery] = {}
-        self._digests: dict[Delivery, str] = {}  # sha256 of images whose result is to be kept for other jobs
+        self._digests: dict[Delivery, str] = {}  # sha256 of images whose result is to be cached
         self._ready: RowBuffer[Row] = RowBuffer(self._batch_rows)
         self._predicting: Future[Answer] | None = None
         self._batch: list[Row] = []
         self._sent_at, self._predict_seconds = 0.0, _FIRST_GUESS
-        self._late_until: float | None = None  # how long the next batch waits for late interactive images
+        self._late_until: float | None = None  # until when the next batch waits for late interactive images
         self._suspects: deque[Delivery] = deque()  # being processed when a worker died: each runs alone
-        self._alone: Delivery | None = None  # the suspect that is running
-        self._parked = False  # the last claim brought nothing but images by URL for which the fetcher has no place
+        self._alone: Delivery | None = None  # the suspect that is being processed
+        self._parked = False  # whether the last claim brought only images by URL, and the fetcher had no free thread
 
     def run(self) -> bool:
-        """Work until nothing is left, the slice is over, or the process shall stop; says whether work is left.
+        """Process images until none is left, the slice is over or the process is stopping; return whether work is left.
 
-        Whatever happens, what was not settled is handed back. Raises ModelUnavailableError, StoreUnavailableError.
+        Images that were not settled are handed back, also after an error. Raises ModelUnavailableError if the model
+        server is down, ContractError if a contract cannot be used, StoreUnavailableError if Redis is down.
         """
         handed_back = False
         try:
@@ -75,7 +76,7 @@ class Pipeline:
                 self._collect()
                 if not self._holding:
                     self._claim(self._ready.counts())
-            if self._predicting is not None:  # told to stop: the batch in flight is settled
+            if self._predicting is not None:  # the process is stopping: settle the batch in flight
                 wait([self._predicting])
                 self._collect()
         finally:
@@ -83,7 +84,7 @@ class Pipeline:
         return (self._claiming.work_left and not self._parked) or handed_back
 
     def _claim(self, ready: dict[Lane, int]) -> None:
-        """Claim what there is room for beside the images that are being prepared and the rows that are `ready`."""
+        """Claim images for the room that is left beside the `ready` rows and those of images being prepared."""
         if self._suspects or self._alone:
             return
         preparing: Counter[Lane] = Counter()
@@ -122,14 +123,14 @@ class Pipeline:
             return prepare(content, self._served.contract, settings.max_image_pixels, tiling)
 
     def _send(self) -> None:
-        """Send the next batch if the model is free: a full one, or all there is once nothing more is on its way."""
+        """Send the next batch if the model is free: a full one, or all ready rows if no image is being prepared."""
         if self._predicting is not None or self._parts.draining():
             return
         if self._suspects and not (self._ready or self._preparing or self._alone):
             suspect = self._suspects[0]
             self._start([suspect])
             self._suspects.popleft()
-            self._alone = suspect if self._preparing else None  # or it is no longer this worker's
+            self._alone = suspect if self._preparing else None  # None: it is no longer this worker's
         elif self._may_send() and not self._waits_for_late():
             self._late_until = None
             self._batch = self._ready.take_batch()
@@ -146,10 +147,11 @@ class Pipeline:
         return any(one.lane == "interactive" for one in self._preparing.values())
 
     def _waits_for_late(self) -> bool:
-        """Claim interactive images that came since the last look, and say whether they shall still come into the batch.
+        """Claim late interactive images, and return whether the batch waits until they are prepared.
 
-        The model waits for them for a part of its own time at most: then it goes on, and they go with the batch after.
-        Only if there are any: a claim is synced to the disk twice, and the model would wait for that each time.
+        It waits for at most a quarter of the last Predict's duration; images that are ready later join the next batch.
+        Nothing is claimed unless such images wait, because a claim is synced to the disk twice and the model would be
+        idle meanwhile.
         """
         if self._late_until is None:
             room = self._ready.count("interactive") < self._batch_rows
@@ -163,7 +165,7 @@ class Pipeline:
         )
 
     def _collect(self) -> None:
-        """Wait for the first thing to come back, and settle what is ready to be settled."""
+        """Wait for a prepared image or the model's answer, take all that is done, and settle finished images."""
         futures: list[Future[Any]] = [*self._preparing]
         if self._predicting is not None:
             futures.append(self._predicting)
@@ -180,7 +182,7 @@ class Pipeline:
         self._settle()
 
     def _patience(self) -> float:
-        """For how many seconds to wait for something to come back before there is something to be looked at."""
+        """Return the seconds that `_collect` waits at most before it looks for late interactive images."""
         left = self._late_until - time.monotonic() if self._late_until is not None else 0.0
         return left if left > 0 else LOOK_EVERY
 
@@ -196,8 +198,8 @@ class Pipeline:
             self._holding.done(delivery, result.failed(delivery, error))
         except StoreUnavailableError as error:
             if self._setbacks.unreadable(delivery, error):
-                self._claiming.close(work_left=False)  # no ring: the sweep rings once the breaker is closed
-        except Exception:  # whatever an image makes a library do, it harms only itself
+                self._claiming.close(work_left=False)  # no wake-up now: the sweep sends one once the breaker is closed
+        except Exception:  # an unexpected error of a library must harm only this image
             log.exception("image failed", job=delivery.job, index=delivery.index)
             self._holding.done(delivery, result.failed(delivery, ImageDecodeError(_UNEXPECTED)))
 
@@ -209,7 +211,7 @@ class Pipeline:
             self._ready.put_back(batch)
             self._change_version()
             return
-        self._send()  # the model is free: the boxes of this batch are written down while it works on the next
+        self._send()  # the model is free: it works on the next batch while the results of this one are made
         answers = [(row, one) for row, one in zip(batch, found, strict=True) if not row.work.over]
         rejected = {row.work: one for row, one in answers if isinstance(one, RowsRejectedError)}
         for work in rejected:
@@ -218,7 +220,7 @@ class Pipeline:
             self._ready.drop(lambda row: row.work.over)
         if rejected and all(isinstance(one, RowsRejectedError) for one in found):
             if self._setbacks.rejected_alike({work.delivery: error for work, error in rejected.items()}):
-                self._claiming.close(work_left=False)  # likewise
+                self._claiming.close(work_left=False)  # no wake-up now, as above
             return
         for work, error in rejected.items():
             self._holding.done(work.delivery, result.failed(work.delivery, error))
@@ -232,14 +234,18 @@ class Pipeline:
             self._parts.decoders.submit(self._parts.cache.put, digest, self._served, delivery.options, outcome)
 
     def _change_version(self) -> None:
-        """The pinned version is gone: go on with the newest, if it takes the same pixels; else start afresh."""
+        """Replace the pinned version, which was unloaded, by the target's current one.
+
+        If that takes the same pixels, all prepared rows are sent to it. Otherwise all images are handed back, to be
+        prepared again. Raises VersionGoneError if the model server still describes the missing version.
+        """
         old, new = self._served, self._parts.models.current(self._target, fresh=True)
         if new.version == old.version:
             raise VersionGoneError(f"The model server describes version {old.version} and does not find it.")
         if new.contract.takes_same_pixels(old.contract):
             self._served = new
             for work in dict.fromkeys(row.work for row in self._ready.take_all()):
-                for row in work.rows():  # afresh: an image's tiles are all one version's
+                for row in work.rows():  # all rows of an image must be answered by the same version
                     self._ready.add(row)
         else:
             self._claiming.close(work_left=True)
@@ -255,7 +261,7 @@ class Pipeline:
             self._parts.upkeep.submit(self._parts.duties.run_due)
 
     def _hand_back_rest(self) -> bool:
-        """Put all that is in hand back into its lanes; says whether there was any."""
+        """Put all images in flight back into their lanes; return whether there were any."""
         suspects = list(self._suspects)
         self._preparing.clear()
         self._ready.take_all()

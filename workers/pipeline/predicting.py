@@ -1,4 +1,4 @@
-"""The Predict calls of a worker process: tried again, isolated, timed, traced, logged with a line a batch."""
+"""The Predict calls of a worker process, with retries, bisection of rejected batches, timing, traces and a log line."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from workers.telemetry.spans import Span, Tracer
 
 Returned = TypeVar("Returned")
 
-PATIENCE: Final = 1.5  # seconds from the first try; then the images go back to their lane, where others may take them
+PATIENCE: Final = 1.5  # seconds from the first try; after that the images are handed back, for any worker to claim
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds
 
 
 def backoff(first: float, longest: float, chance: Callable[[], float] = random.random) -> Iterator[float]:
-    """Pauses in seconds, twice as long each time up to `longest`, each between half of that and all of it.
+    """Yield pauses in seconds: they double up to `longest`, and each is reduced at random by up to a half.
 
-    The chance keeps workers that were turned away together from coming back together.
+    The randomness keeps workers that were refused at the same time from retrying at the same time.
     """
     pause = first
     while True:
@@ -44,16 +44,16 @@ def patiently(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Returned:
-    """The answer of `call`, tried again while the server turns it away, unless `give_up` says to stop.
+    """Return the answer of `call`, retried while the model server is unavailable.
 
-    A call that took long to fail is not tried again: its deadline passed, and the server may still be working on it.
-    Raises what `call` raises in the end.
+    Retries end when `give_up` returns True or after `PATIENCE` seconds. A call that took long to fail is not
+    retried: its deadline passed, and the server may still be working on it. Raises what the last `call` raises.
     """
     ends_at = clock() + PATIENCE
     for pause in backoff(_FIRST_PAUSE, _LONGEST_PAUSE):
         try:
             return call()
-        except VersionGoneError:  # a new contract is needed, not another try
+        except VersionGoneError:  # a retry would not help: a new contract is needed
             raise
         except ModelUnavailableError:
             if give_up() or clock() + pause >= ends_at:
@@ -68,10 +68,10 @@ AnyRow = TypeVar("AnyRow")
 def predict_isolated(
     predict: Callable[[Sequence[AnyRow]], list[Detections]], rows: Sequence[AnyRow]
 ) -> list[Detections | RowsRejectedError]:
-    """Call `predict` on all rows; where it rejects them, on halves, down to the guilty rows.
+    """Call `predict` on all rows. If it rejects them, bisect them down to the rows that cause the rejection.
 
-    One guilty row among B costs at most 2 log2(B) further calls. An error that is no row's fault is raised as it
-    comes; what was answered before it is computed again with the next delivery.
+    One such row among B costs at most 2 log2(B) further calls. Any error but RowsRejectedError is raised at once;
+    the answers before it are lost, and computed again when the images are claimed again.
     """
     try:
         return list(predict(rows))
@@ -88,7 +88,7 @@ Answer = list[Detections | RowsRejectedError]
 
 
 class ModelCalls:
-    """Asks the model about batches. Threads share it."""
+    """Send batches of rows to the model. Thread-safe."""
 
     def __init__(self, client: ModelClient, timeout: float, tracer: Tracer) -> None:
         self._client = client
@@ -96,9 +96,10 @@ class ModelCalls:
         self._tracer = tracer
 
     def answer(self, served: ServedModel, batch: Sequence[Row], give_up: Callable[[], bool]) -> Answer:
-        """What the model says to each row of a batch.
+        """Return the detections of each row of a batch, or the error of a row that the model rejected.
 
-        Raises ModelUnavailableError, VersionGoneError, ContractError, after some tries where these may help.
+        Raises ModelUnavailableError if the model server stays unavailable after retries, VersionGoneError if the
+        version is not served any more, ContractError if the answer does not fit the contract.
         """
         name, began = secrets.token_hex(4), time.monotonic()
         images = [work.delivery for work in dict.fromkeys(row.work for row in batch)]
@@ -122,7 +123,7 @@ class ModelCalls:
         BATCH_ROWS.observe(len(rows), served.name)
         pixels = np.stack([row.pixels for row in rows])
         spans = self._begin(served, name, rows)
-        # The server's part belongs to the first; a call cannot be below several.
+        # The server's span becomes a child of the first one, since a span has only one parent.
         passed_on = [("traceparent", spans[0].traceparent)] if spans else []
         why = ""
         try:
@@ -136,7 +137,7 @@ class ModelCalls:
                 span.end(why)
 
     def _begin(self, served: ServedModel, name: str, rows: Sequence[Row]) -> list[Span]:
-        """A span in each trace that has an image among the rows; the others are linked to the first."""
+        """Start a span in each trace that has an image among the rows; all but the first are linked to the first."""
         spans: list[Span] = []
         attributes: dict[str, str | int | float] = {
             "shelfline.batch": name,
@@ -152,7 +153,7 @@ class ModelCalls:
         return [span for span in spans if span.traceparent]
 
     def _trace_waits(self, images: Sequence[Delivery]) -> None:
-        """How long each trace's oldest image was on its way from the lane to the model."""
+        """Record a span per trace: how long its oldest image took from entering the lane until it went to the model."""
         since: dict[str, float] = {}
         for one in images:
             if one.trace:

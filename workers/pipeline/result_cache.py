@@ -1,7 +1,7 @@
-"""Results by what they were made of: the sha256 of the bytes, the model and its version, the options.
+"""A cache of results, by the sha256 of the image's bytes, the model, its version and the options.
 
-In the blob store, below the period of the clock that they were written in; a period is as long as they live. Each goes
-as a whole when its last result is too old, by a duty.
+The results are in the blob store, in one folder for each period of time in which they were written. A period is as long
+as a result is valid. A duty deletes a folder as a whole once its last result has expired.
 """
 
 from __future__ import annotations
@@ -25,29 +25,32 @@ from workers.jobs.options import JobOptions
 
 log = structlog.get_logger(__name__)
 
-_MOST_BYTES = 64_000_000  # of a result
-_OF_A_JOB = {"index", "name", "custom_id", "cached"}  # what is not the image's but its job's
+_MOST_BYTES = 64_000_000  # of a cached result
+_OF_A_JOB = {"index", "name", "custom_id", "cached"}  # fields that depend on the job and not on the image
 
 
 @dataclass(frozen=True)
 class Hit:
-    """What was found: a result without what is its job's."""
+    """A cached result, without the fields that depend on the job."""
 
     result: dict[str, Any]
 
 
 class ResultCache:
-    """Results that were made before. It is never in the way: what it cannot read or write it does not have."""
+    """Store and look up results. Errors of Redis or the blob store are logged and not raised.
+
+    A result that cannot be read or written is treated as not cached.
+    """
 
     def __init__(self, link: RedisLink, blobs: BlobStore, seconds: float) -> None:
-        """`seconds` is how long a result is good for."""
+        """Keep each result for `seconds`."""
         self._link = link
         self._blobs = blobs
         self._seconds = seconds
-        self._purged_later: set[int] = set()  # periods whose end is seen to
+        self._purged_later: set[int] = set()  # periods whose deletion is scheduled
 
     def look_up(self, digest: str, served: ServedModel, options: JobOptions) -> Hit | None:
-        """What was made of the bytes of this sha256, by this version under these options."""
+        """Return the cached result of the bytes with this sha256, by this version with these options, or None."""
         now = time.time()
         period = self._period(now)
         for one in (period, period - 1):
@@ -63,13 +66,13 @@ class ResultCache:
         return None
 
     def put(self, digest: str, served: ServedModel, options: JobOptions, outcome: Outcome) -> None:
-        """Keep a result."""
+        """Store the result of an outcome."""
         now = time.time()
         period = self._period(now)
         result = {name: value for name, value in json.loads(outcome.result).items() if name not in _OF_A_JOB}
         text = json.dumps({"at": now, "result": result}, ensure_ascii=False, separators=(",", ":"))
         try:
-            if period not in self._purged_later:  # before anything is there that would stay for ever
+            if period not in self._purged_later:  # scheduled before the first write, so that no folder stays forever
                 with translated():
                     at = int((period + 2) * self._seconds * 1000)
                     self._link.client.zadd("sl:due", {f"purge:{_folder(period)}": at}, nx=True)
@@ -89,7 +92,7 @@ def _folder(period: int) -> str:
 
 def _path(period: int, digest: str, served: ServedModel, options: JobOptions) -> str:
     asked = (options.min_score, options.max_detections, options.tiles, options.overlap)
-    # The version's contract too: a version that was taken away may come back as another.
+    # The contract is part of the key, because a version number may be reused for another model.
     made_by = f"{digest} {served.name} {served.version} {served.contract.to_json()} {asked}"
     name = hashlib.sha256(made_by.encode()).hexdigest()
     return f"{_folder(period)}/{name[:2]}/{name[2:]}.json"

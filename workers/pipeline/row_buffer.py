@@ -1,4 +1,4 @@
-"""The rows that are ready for the model, and which of them go next. Pure: no clock, no Redis."""
+"""The rows that are ready for the model, and which of them go next. It uses neither a clock nor Redis."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Generic, Protocol, TypeVar
 
 from workers.jobs.options import Lane
 
-_TURN = 8  # of so many rows at least one is bulk's, if any waits
+_TURN = 8  # one row in so many is kept for the bulk lane, if it has any
 
 
 class HasLane(Protocol):
-    """A row that knows the lane it came from."""
+    """A row with the lane that it came from."""
 
     @property
     def lane(self) -> Lane:
@@ -23,50 +23,53 @@ Row = TypeVar("Row", bound=HasLane)
 
 
 def kept_for_bulk(batch_rows: int) -> int:
-    """How many rows of each batch are bulk's if any waits; with batches of one row it is every 8th batch."""
+    """Return how many rows of each batch are kept for bulk, if any waits. For batches of one row, see `_kept_now`."""
     return max(1, batch_rows // _TURN)
 
 
 class RowBuffer(Generic[Row]):
-    """Rows by lane, in the order in which they came. Interactive ones go first; bulk keeps its share."""
+    """Rows by lane, in the order in which they came. Interactive rows go first, but bulk keeps a share."""
 
     def __init__(self, batch_rows: int) -> None:
         self._batch_rows = batch_rows
         self._rows: dict[Lane, deque[Row]] = {"interactive": deque(), "bulk": deque()}
-        self._passed_over = 0  # batches of one row that went to others while bulk waited
+        self._passed_over = 0  # batches of one row that were interactive while bulk rows waited
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._rows.values())
 
     def count(self, lane: Lane) -> int:
-        """How many rows of a lane are ready."""
+        """Return how many rows of a lane are ready."""
         return len(self._rows[lane])
 
     def counts(self) -> dict[Lane, int]:
-        """How many rows of each lane are ready."""
+        """Return how many rows of each lane are ready."""
         return {lane: len(rows) for lane, rows in self._rows.items()}
 
     def add(self, row: Row) -> None:
-        """A row is ready."""
+        """Add a row that is ready for the model, as the last of its lane."""
         self._rows[row.lane].append(row)
 
     def take_all(self) -> list[Row]:
-        """All rows, interactive ones first; none is left."""
+        """Remove and return all rows, interactive ones first."""
         found = [row for rows in self._rows.values() for row in rows]
         self.drop(lambda _row: True)
         return found
 
     def drop(self, unwanted: Callable[[Row], bool]) -> None:
-        """Forget rows."""
+        """Remove the rows for which `unwanted` is true."""
         self._rows = {lane: deque(row for row in rows if not unwanted(row)) for lane, rows in self._rows.items()}
 
     def put_back(self, rows: Sequence[Row]) -> None:
-        """Rows that were taken are to be the next again."""
+        """Put rows that were taken back to the front of their lanes, in the same order."""
         for row in reversed(rows):
             self._rows[row.lane].appendleft(row)
 
     def take_batch(self) -> list[Row]:
-        """The next batch: interactive rows, but for those that are kept for bulk, and bulk rows in the room left."""
+        """Remove and return the next batch.
+
+        Interactive rows come first, except for the slots that are kept for waiting bulk rows. Bulk rows fill the rest.
+        """
         parts = self._split(self._kept_now())
         return [self._rows[lane].popleft() for lane, count in parts.items() for _ in range(count)]
 

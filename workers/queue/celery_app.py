@@ -1,4 +1,4 @@
-"""The Celery application: JSON only, no results, explicit names. It only ever carries doorbells."""
+"""The Celery application: JSON only, no results, explicit names. Its messages are wake-ups, which carry no work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.settings import Settings
 
 
 def create_celery(settings: Settings) -> Celery:
-    """A Celery application on the settings' Redis, with nothing global about it."""
+    """Return a Celery application on the settings' Redis, which is not set as the current application."""
     app = Celery("shelfline", set_as_current=False)
     app.conf.update(
         broker_url=settings.redis_url,
@@ -33,7 +33,7 @@ def create_celery(settings: Settings) -> Celery:
         task_default_queue=UPKEEP_QUEUE,
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,  # a ring that waits must be seen to wait: see Sweep
+        worker_disable_prefetch=True,  # a waiting wake-up stays in its queue, where it is counted: see Sweep
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

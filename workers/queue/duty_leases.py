@@ -1,4 +1,4 @@
-"""Leases of duties that take longer than a lease: whoever does one says so, and stops where it is another's."""
+"""Leases of long duties: a process renews the lease while it works, and stops if the lease is lost."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from workers.io.redis_link import RedisLink
 
 
 class LeaseLostError(Exception):
-    """Raised where a duty is no longer this process's to do, or the process is told to stop."""
+    """Raised if the lease of a duty is lost, or if the process is told to stop."""
 
 
 class DutyLease:
-    """One duty in this process's hands."""
+    """The lease of a duty that this process is doing."""
 
     def __init__(self, link: RedisLink, duty: str, lease: str, lease_ms: int, stopping: Callable[[], bool]) -> None:
         self.duty = duty
-        self.lease = lease  # as Redis has it
+        self.lease = lease  # its value in Redis
         self._link = link
         self._lease_ms = lease_ms
         self._stopping = stopping
         self._renewed_at = -float("inf")
 
     def renew(self) -> None:
-        """Say that the duty is being done; cheap to call often. Raises LeaseLostError, StoreUnavailableError."""
+        """Renew the lease if a third of it has passed since the last renewal; cheap to call often.
+
+        Raises LeaseLostError if the lease is lost or the process is told to stop, StoreUnavailableError if Redis is
+        down.
+        """
         if self._stopping():
             raise LeaseLostError
         if time.monotonic() - self._renewed_at < self._lease_ms / 3000:

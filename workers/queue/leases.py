@@ -1,4 +1,4 @@
-"""Leases: while a process holds images, a thread of it says so."""
+"""Leases of claimed images, renewed by a thread while the images are in flight."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = structlog.get_logger(__name__)
 
 
 class Leases:
-    """What this process holds, renewed every third of a lease.
+    """Renew the leases of this process's images every third of a lease.
 
-    A renewal that fails is not the end: an entry is lost only when another worker has taken it, and that worker gives
-    everyone a whole lease first.
+    A failed renewal loses no entry by itself. An entry is lost only when another worker takes it over, and no worker
+    takes over until a whole lease has passed, also after a restart of Redis.
     """
 
     def __init__(self, queue: WorkQueue, lease_seconds: float) -> None:
@@ -31,24 +31,24 @@ class Leases:
         self._thread.start()
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
-        """From now on these are renewed."""
+        """Renew the leases of these images from now on."""
         with self._lock:
             self._held.update((one.held, None) for one in deliveries)
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
-        """From now on these are not renewed."""
+        """Stop renewing the leases of these images."""
         with self._lock:
             for one in deliveries:
                 self._held.pop(one.held, None)
 
     @property
     def held(self) -> list[tuple[str, str]]:
-        """What is held now."""
+        """Stream and entry id of each image whose lease is renewed now."""
         with self._lock:
             return list(self._held)
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread. It is waited for at most a third of a lease."""
         self._wake.set()
         self._thread.join(timeout=self._interval)
 
@@ -62,11 +62,11 @@ class Leases:
             except StoreUnavailableError as error:
                 log.warning("leases not renewed", images=len(held), error=str(error))
                 continue
-            except Exception:  # without this thread every slow batch would look like a death
+            except Exception:  # the thread goes on: without it every slow batch would look like a dead worker
                 log.exception("leases not renewed", images=len(held))
                 continue
             with self._lock:
-                lost &= self._held.keys()  # the others were settled or handed back meanwhile
+                lost &= self._held.keys()  # the other entries were settled or handed back meanwhile
                 for one in lost:
                     del self._held[one]
             if lost:

@@ -1,4 +1,4 @@
-"""The sweep: once a second each worker looks for work that nobody was woken for. It heals every lost ring."""
+"""The sweep: once a second each worker looks for work that no worker was woken for, so lost wake-ups are repaired."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from workers.store.catalog import Catalog
 log = structlog.get_logger(__name__)
 
 _EVERY = 1.0  # seconds
-_PROBE_SOON = 0.5  # the same while the default model is not available: somebody waits for it
+_PROBE_SOON = 0.5  # seconds, while the default model is not available: callers may be waiting for it
 
 
 class Sweep:
-    """A timer in each worker's main process: no beat process, nothing whose death stops the others.
+    """A timer in each worker's main process, so that there is no single process on which all workers depend.
 
-    A thread of its own and not Celery's timer, which a broker reconnect clears.
+    It is a thread because Celery clears its own timer when it reconnects to the broker.
     """
 
     def __init__(self, link: RedisLink, bell: CeleryBell, settings: Settings) -> None:
@@ -34,17 +34,17 @@ class Sweep:
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
-        """Begin; call it after the pool's processes were forked."""
+        """Start the thread. Call this after the pool's processes were forked."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon."""
+        """Tell the thread to end; returns at once."""
         self._stopping.set()
 
     def once(self) -> float:
-        """Ring for every model with work that nobody holds, and for duties that nobody does.
+        """Wake workers for each model with unclaimed or abandoned images, for overdue duties and for a probe.
 
-        Returns after how many seconds to look again.
+        Returns the seconds until the next sweep. Raises StoreUnavailableError if Redis is down.
         """
         models, overdue = self._link.run("lanes/sweep", self._lease_ms)
         for model in models:

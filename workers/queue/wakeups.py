@@ -1,4 +1,4 @@
-"""The doorbell: Celery messages that carry no work, only wake a worker. Losing or doubling one is harmless."""
+"""Wake-ups: Celery messages that carry no work and only wake a worker. A lost or doubled wake-up is harmless."""
 
 from __future__ import annotations
 
@@ -17,37 +17,40 @@ log = structlog.get_logger(__name__)
 DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
 UPKEEP_QUEUE = "upkeep"
 DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
-PROBE_SECONDS = 5.0  # between looks at the model server where no work makes a worker look anyway
-_MOST_UPKEEP = 2  # messages of a queue for upkeep: then nobody takes them up
+PROBE_SECONDS = 5.0  # between probes of the model server; a worker that has work looks at it anyway
+_MOST_UPKEEP = 2  # messages in a queue for upkeep; if so many wait, no worker takes them, and no more are sent
 
 
 def ring_key(model: str) -> str:
-    """What is there while a ring is under way; whoever answers it deletes it before the first claim."""
+    """Return the Redis key that exists while a wake-up is on its way; the woken worker deletes it before it claims."""
     return f"sl:ring:{model}"
 
 
 class Bell(Protocol):
-    """What rings for work."""
+    """Sends wake-ups for work."""
 
     def ring(self, model: str) -> None:
-        """Wake a worker for a model's lanes, unless a ring for it is under way."""
+        """Wake a worker for a model's lanes, unless a wake-up for it is on its way."""
 
     def send(self, model: str) -> None:
-        """Wake a worker for a model's lanes, where a script said that it is to be rung."""
+        """Wake a worker for a model's lanes, after a script has decided that a wake-up is needed."""
 
     def ring_duties(self) -> None:
         """Wake a worker for a duty that became due."""
 
 
 class CeleryBell:
-    """Rings by task name, so that whoever rings imports no task."""
+    """Send wake-ups by task name, so that the sender imports no task."""
 
     def __init__(self, link: RedisLink, celery: Celery) -> None:
         self._link = link
         self._celery = celery
 
     def ring(self, model: str) -> None:
-        """Wake a worker for a model's lanes. It never fails: what is rung for is stored, and the sweep rings again."""
+        """Wake a worker for a model's lanes, unless a wake-up for it is on its way.
+
+        Never raises: errors are logged, the work is stored, and the sweep sends another wake-up.
+        """
         try:
             wanted = self._link.run("lanes/wake", model, DETECT_QUEUE, RING_SECONDS * 1000)
         except Exception as error:  # noqa: BLE001  Redis' and the socket's
@@ -57,7 +60,10 @@ class CeleryBell:
             self.send(model)
 
     def send(self, model: str) -> None:
-        """The second half of a ring, where another script did the first. It never fails either."""
+        """Send the wake-up message; the caller's script has already decided that one is needed.
+
+        Never raises: errors are logged, and the sweep sends another wake-up.
+        """
         try:
             self._send(DETECT_TASK, DETECT_QUEUE, [model])
             RINGS.add("sent")
@@ -65,7 +71,10 @@ class CeleryBell:
             _lost(model, error)
 
     def ring_duties(self) -> None:
-        """Wake a worker for a duty that became due. It never fails: the sweep rings for what is overdue."""
+        """Wake a worker for a duty that became due.
+
+        Never raises: errors are logged, and the sweep sends a wake-up for overdue duties.
+        """
         try:
             if not self._piled_up(UPKEEP_QUEUE):
                 self._send(DUTIES_TASK, UPKEEP_QUEUE, [])
@@ -73,7 +82,10 @@ class CeleryBell:
             _lost(DUTIES_TASK, error)
 
     def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
-        """Have a worker run an upkeep task, once in so many seconds among all workers; not where such rings pile up."""
+        """Have a worker run an upkeep task, at most once per `once_in` seconds among all workers.
+
+        Sends nothing if messages pile up in the queue. Raises StoreUnavailableError if Redis is down.
+        """
         with translated():
             if self._piled_up(queue):
                 return
@@ -84,7 +96,10 @@ class CeleryBell:
         return bool(self._link.client.llen(queue) >= _MOST_UPKEEP)
 
     def upkeep_done(self, task: str, *, again_in: float) -> None:
-        """Have nobody run an upkeep task for so many seconds: what it does was done otherwise."""
+        """Suppress an upkeep task for `again_in` seconds, because its work was just done by other means.
+
+        Raises StoreUnavailableError if Redis is down.
+        """
         with translated():
             self._link.client.set(_upkeep_key(task), "1", px=int(again_in * 1000))
 

@@ -1,4 +1,4 @@
-"""The work queue: Redis Streams hold the work. See the design, "Work queue"."""
+"""The work queue: Redis Streams hold the waiting and the claimed images. See the design, "Work queue"."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from workers.jobs.options import JobOptions, Lane
 from workers.settings import Settings
 from workers.telemetry.metrics import HAND_BACKS
 
-MOST_STARTS = 3  # an image that was being processed at so many deaths of its worker is what kills it
-WINDOW_BATCHES = 4  # so many batches' images of a job wait in a lane at most
+MOST_STARTS = 3  # an image that was being processed at this many deaths of its worker fails as their cause
+WINDOW_BATCHES = 4  # at most so many batches of one job wait in a lane
 
 
 def window(settings: Settings) -> int:
-    """How many rows of one job's unclaimed images may wait in a lane."""
+    """Return how many rows of one job may wait unclaimed in a lane."""
     return WINDOW_BATCHES * settings.batch_rows
 
 
 def window_images(rows: int, each: float) -> int:
-    """How many images make so many rows, at least one."""
+    """Return how many images make `rows` rows, at `each` rows per image; at least one image."""
     return max(1, math.ceil(rows / each))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What one claim brought: deliveries, whether a duty is due now, whether unclaimed work may be left."""
+    """The claimed images of one claim, whether a duty is due now, and whether `more` unclaimed images may be left."""
 
     deliveries: list[Delivery] = field(default_factory=list)
     duty_due: bool = False
@@ -37,7 +37,7 @@ class Claim:
 
 
 class WorkQueue:
-    """One consumer's view of the queue. Every method raises StoreUnavailableError where Redis is down."""
+    """The queue as one consumer uses it. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink, settings: Settings, consumer: str) -> None:
         self._link = link
@@ -46,27 +46,29 @@ class WorkQueue:
         self.consumer = consumer
 
     def claim(self, target: str, most: int, *, interactive: int | None = None, kept: int = 0) -> Claim:
-        """Take waiting images of a target that make `most` rows, whatever their jobs, interactive lane first.
+        """Claim waiting images of a target, of any job: about `most` rows in all.
 
-        Of the interactive lane up to `interactive` rows are taken, even if these are more than `most`. Up to `kept` are
-        taken of the bulk lane before that. The last image taken may make more rows than there is room for.
+        First come up to `kept` rows of the bulk lane, then up to `interactive` rows of the interactive lane (None:
+        `most`), even if these exceed `most`. The bulk lane fills the rest. An image may make several rows, so the last
+        image of each step may exceed its limit.
         """
         late = most if interactive is None else interactive
         due = False
         while True:
             answer = json.loads(self._link.run("lanes/claim", target, self.consumer, late, most, kept, self._window))
             due = due or answer["due"]
-            if answer["items"] or not answer["more"]:  # else it met nothing but images that nobody waits for
+            if answer["items"] or not answer["more"]:  # otherwise it found only images whose result is not needed
                 return Claim([_delivery(item) for item in answer["items"]], due, answer["more"])
 
     def waits(self, target: str, lane: Lane) -> bool:
-        """Whether an image of a lane waits that nobody has claimed; unlike a claim it writes nothing to the disk."""
+        """Return whether a lane has unclaimed images. Unlike a claim, this writes nothing to the disk."""
         return bool(self._link.run("lanes/has_unclaimed", target, lane))
 
     def take_over(self, target: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
-        """Take images that make `most` rows, whose worker gave no sign of life for a lease.
+        """Claim images whose worker has not renewed their lease, about `most` rows.
 
-        One that was started before comes alone. The last image taken may make more rows than there is room for.
+        An image that was started before is returned alone, since it may be what killed its worker. The last image may
+        exceed `most`. `held` are the entries of this process, which are never taken over.
         """
         mine = [f"{stream} {entry}" for stream, entry in held]
         return [
@@ -77,26 +79,27 @@ class WorkQueue:
         ]
 
     def start(self, deliveries: Sequence[Delivery]) -> set[tuple[str, str]]:
-        """Count that the processing of these images begins: the third death of a worker meanwhile is the image's.
+        """Count that the processing of these images begins. An image fails if three workers die while they process it.
 
-        Returns those that are no longer this consumer's, or whose result nobody waits for any more.
+        Returns stream and entry id of those that are no longer this consumer's, or whose result is not needed.
         """
         flat = [part for one in deliveries for part in (*one.held, one.job, one.index, one.attempt, one.starts)]
         return _held(self._link.run("lanes/start", self.consumer, *flat))
 
     def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Extend the lease of what is still this consumer's; returns what is not."""
+        """Renew the leases of these entries; return those that are no longer this consumer's."""
         return _held(self._link.run("lanes/renew", self.consumer, *(part for one in held for part in one)))
 
     def pause(self, target: str, seconds: float) -> None:
-        """Open the breaker: for so long nobody claims images of the target."""
+        """Open the breaker: no worker claims images of the target for so many seconds."""
         with translated():
             self._link.client.set(breaker_key(target), "1", px=int(seconds * 1000))
 
     def hand_back(self, deliveries: Sequence[Delivery], *, started: bool = True, fault: bool = False) -> None:
-        """Put images back at the end of their lane, for whoever comes next.
+        """Put images back at the end of their lane, for any worker to claim.
 
-        `fault` counts against the image's retry budget; an outage does not.
+        With `started` their start count is lowered again: a hand-back is not a death of a worker. With `fault` the
+        failure counts against the image's retry budget, which an outage must not.
         """
         if deliveries:
             HAND_BACKS.add(by=len(deliveries))
@@ -104,22 +107,25 @@ class WorkQueue:
             self._link.run("lanes/handback", self.consumer, *flat)
 
     def hand_on(self, delivery: Delivery, ref: str) -> bool:
-        """Put an image that was not started back into its lane with another reference; says whether it is there."""
+        """Put an image that was not started back into its lane, with another reference.
+
+        Returns False if that was not done: it is no longer this consumer's, or its result is not needed.
+        """
         return bool(self._link.run("lanes/handback", self.consumer, *delivery.held, 0, 0, ref))
 
     def is_gone(self, delivery: Delivery) -> bool:
-        """Whether the image's job was deleted."""
+        """Return whether the image's job was deleted."""
         with translated():
             return not self._link.client.exists(f"sl:job:{delivery.job}")
 
 
 def breaker_key(target: str) -> str:
-    """What is there while the breaker is open."""
+    """Return the Redis key that exists while the breaker of a target is open."""
     return f"sl:breaker:{target}"
 
 
 def _held(answer: Iterable[str]) -> set[tuple[str, str]]:
-    """What scripts name as "stream entry"."""
+    """Parse the texts "stream entry" of a script's answer."""
     return {(stream, entry) for stream, _, entry in (one.partition(" ") for one in answer)}
 
 

@@ -1,1 +1,1 @@
-"""Results as callers get them: formats, drawings, summaries, output files."""
+"""Results in the forms that callers get: formats, drawings, summaries, output files."""

@@ -1,4 +1,4 @@
-"""The Baidu robot's result body, of one image: what it is answered, and what it is sent."""
+"""The body of the Baidu robot's protocol for one image, in answers and in webhooks."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _BY_CODE: Mapping[str, BaiduCode] = {
 
 
 def request_id_of(result: Mapping[str, Any], job: str) -> str:
-    """What a result of a job is called: the caller's own id of the image, else `<job>/<index>`."""
+    """Return the id of a result in Baidu's formats: the image's `custom_id`, or `<job>/<index>`."""
     return result.get("custom_id") or f"{job}/{result['index']}"
 
 
 def baidu_body(
     result: Mapping[str, Any], request_id: str, root: Callable[[str], str], score_threshold: float
 ) -> dict[str, Any]:
-    """The body for a stored result, of detections or of an error; `root` gives the category path of a label."""
+    """Return the body for a stored result, with detections or an error. `root` returns the category path of a label."""
     if result["state"] != "succeeded":
         return baidu_error(code_of((result.get("error") or {}).get("code", "")), request_id)
     found = [
@@ -52,11 +52,11 @@ def baidu_body(
 
 
 def code_of(image_error: str) -> BaiduCode:
-    """Baidu's code and message for the code of an image that failed."""
+    """Return Baidu's code and message for the error code of a failed image."""
     return _BY_CODE.get(image_error, INTERNAL)
 
 
 def baidu_error(error: BaiduCode, request_id: str) -> dict[str, Any]:
-    """The body for an error of Baidu's, (code, message)."""
+    """Return the body for one of Baidu's errors (code, message)."""
     code, message = error
     return {"error_code": code, "error_msg": message, "requestId": request_id}

@@ -1,4 +1,4 @@
-"""An image with its detections drawn on it."""
+"""Draw the detections of an image on it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Colour = tuple[int, int, int]
 _BLACK: Colour = (0, 0, 0)
 _WHITE: Colour = (255, 255, 255)
 _LINE_PART = 0.004  # of the mean side: 2 pixels at 512 x 512
-_TEXT_PART = 0.028  # likewise: 14 pixels
+_TEXT_PART = 0.028  # of the mean side: 14 pixels at 512 x 512
 _MIN_TEXT_PIXELS = 10.0
 
 
 def draw(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
-    """A copy of the upright RGB image with the boxes, labels and scores of its result.
+    """Return a copy of the upright RGB image with the boxes, labels and scores of its result drawn on it.
 
-    `result` is one of a job's results: `detections`, best first, with `label`, `score` and `box`, in pixels of the
-    upright original. An image of another size than the result's `width` and `height` gets the boxes scaled.
+    `result` is one result of a job: `detections`, best first, each with `label`, `score` and `box` in pixels of the
+    upright original. If the image has another size than the result's `width` and `height`, the boxes are scaled to it.
     """
     drawn = image.convert("RGB").copy()
     scale_x = drawn.width / (result.get("width") or drawn.width)
@@ -36,7 +36,7 @@ def draw(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
     pen = ImageDraw.Draw(drawn)
     placed = [
         (one, _pixels(one["box"], scale_x, scale_y, drawn.size)) for one in reversed(result.get("detections", ()))
-    ]  # the best come last, on top
+    ]  # the best detections are drawn last, on top of the others
     for one, box in placed:
         _outline(pen, box, class_colour(one["label"]), line)
     for one, box in placed:
@@ -45,14 +45,14 @@ def draw(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
 
 
 def drawable(content: bytes, max_pixels: int, result: Mapping[str, Any]) -> Image.Image:
-    """The upright RGB image to draw a result on, no larger than needed.
+    """Return the upright RGB image to draw a result on, reduced to MOST_PIXELS if it is larger.
 
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     width, height = int(result["width"]), int(result["height"])
     scale = min(1.0, (MOST_PIXELS / (width * height)) ** 0.5)
     size = max(1, int(width * scale)), max(1, int(height * scale))
-    # A JPEG comes at least twice as large as wanted, so half of what is needed is wanted.
+    # decode() returns a JPEG at least twice as large as wanted, so ask for half of the size that is needed.
     wanted = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2))
     image, _, _ = decode(content, max_pixels, lambda *_: wanted) if scale < 1 else decode(content, max_pixels)
     return image.resize(size, Image.Resampling.BOX) if scale < 1 else image
@@ -60,7 +60,7 @@ def drawable(content: bytes, max_pixels: int, result: Mapping[str, Any]) -> Imag
 
 @lru_cache(maxsize=1024)
 def class_colour(label: str) -> Colour:
-    """A strong colour for a class name, the same in every picture."""
+    """Return a strong colour for a label, the same in every picture."""
     seed = hashlib.sha256(label.encode()).digest()
     hue, light = int.from_bytes(seed[:2], "big") / 65536, 0.42 + 0.2 * seed[2] / 255
     red, green, blue = colorsys.hls_to_rgb(hue, light, 0.9)
@@ -68,7 +68,7 @@ def class_colour(label: str) -> Colour:
 
 
 def text_colour(plate: Colour) -> Colour:
-    """Black or white, whichever contrasts more with the plate (WCAG 2.2 relative luminance)."""
+    """Return black or white, whichever contrasts more with the plate (WCAG 2.2 relative luminance)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (c / 255 for c in plate)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return _BLACK if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else _WHITE
@@ -80,7 +80,7 @@ def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _pixels(box: Mapping[str, float], scale_x: float, scale_y: float, size: tuple[int, int]) -> Sequence[int]:
-    """(left, top, right, bottom) in whole pixels of the picture, inside it and in order."""
+    """Return (left, top, right, bottom) in whole pixels of the picture, inside it and in order."""
     width, height = size
     left, right = (min(max(round(box[name] * scale_x), 0), width - 1) for name in ("xmin", "xmax"))
     top, bottom = (min(max(round(box[name] * scale_y), 0), height - 1) for name in ("ymin", "ymax"))
@@ -103,7 +103,7 @@ def _plate(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     line: int,
 ) -> None:
-    """A filled plate with the text: above the box where there is room, else inside it, always inside the picture."""
+    """Draw a filled plate with the text: above the box if there is room, else inside it, always inside the picture."""
     pad = max(1, line)
     text_left, text_top, text_right, text_bottom = pen.textbbox((0, 0), text, font=font)
     plate_width = int(text_right - text_left) + 2 * pad

@@ -1,4 +1,4 @@
-"""What the labels in results mean: category ids, category paths, thresholds, from the contracts that made them."""
+"""The labels in results: their category ids, category paths and thresholds, by the contracts of the versions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import cached_property
 
 from serving.contract import Contract, Label
 
-_NAMELESS = 1 << 24  # ids of labels that no contract has begin here
+_NAMELESS = 1 << 24  # the first category id for labels that are in no contract
 
 
 @dataclass(frozen=True)
 class Labels:
     """The labels of a job's results.
 
-    `contracts` are those of the versions that made them, newest first; `min_score` is what the caller asked for.
+    `contracts` are those of the versions that made the results, newest first. `min_score` is the caller's option.
     """
 
     contracts: Sequence[Contract] = ()
@@ -24,7 +24,7 @@ class Labels:
 
     @cached_property
     def by_name(self) -> dict[str, Label]:
-        """The labels by name. Where versions differ the newest is right; no two have the same id."""
+        """Return the labels by name. If versions differ, the newest wins. No two labels have the same id."""
         found: dict[str, Label] = {}
         taken: set[int] = set()
         for contract in self.contracts:
@@ -38,22 +38,22 @@ class Labels:
 
     @cached_property
     def score_threshold(self) -> float:
-        """Below which score no detection is told."""
+        """Return the score below which no detection is in the results."""
         return max(self.min_score or 0.0, min((one.score_threshold for one in self.contracts), default=0.0))
 
     def root(self, name: str) -> str:
-        """The category path of a label, empty where it has none."""
+        """Return the category path of a label, empty if it has none."""
         label = self.by_name.get(name)
         return label.root if label else ""
 
     def category(self, name: str) -> int:
-        """The category id of a label: the model's own, or where no contract has it one made of its name."""
+        """Return the category id of a label: the model's, or one made from the name if the label is in no contract."""
         label = self.by_name.get(name)
         return label.id if label else _number(name)
 
 
 def _number(name: str) -> int:
-    """The same number for the same name, whatever else there is; of 5000 names two are the same once in 86 cases."""
+    """Return an id made from a name alone, always the same. Among 5000 names, two share an id in 1 of 86 cases."""
     return _NAMELESS + zlib.crc32(name.encode("utf-8", "backslashreplace")) % (1 << 30)
 
 

@@ -1,4 +1,4 @@
-"""Writing a job's output: by a duty in its last state, streaming, each file whole or not at all."""
+"""Write a job's output files: streamed by a duty before the job ends, each file whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _IN_MEMORY = 1 << 20
 
 
 class OutputError(Exception):
-    """Raised where a job's output cannot be written for now; its words are for the job's caller."""
+    """Raised when a job's output cannot be written for now; the message is for the job's caller."""
 
 
 class OutputWriter:
-    """Writes what jobs ask for. Done again it writes the same files again."""
+    """Writes the output files of jobs. Writing again writes the same files."""
 
     def __init__(self, segments: Segments, catalog: Catalog, pictures: Pictures, settings: Settings) -> None:
         self._segments = segments
@@ -46,12 +46,12 @@ class OutputWriter:
         self._settings = settings
 
     def write(self, job: Job, output: Output, lease: DutyLease) -> None:
-        """Write everything of a job whose every image has its result.
+        """Write all output files of a job whose images all have their results.
 
         Raises OutputError, StoreUnavailableError, LeaseLostError.
         """
         try:
-            check_output(output, self._settings)  # a folder may have become a link to elsewhere since
+            check_output(output, self._settings)  # a folder may since have become a link to a place that is not allowed
             files = FsspecBlobs(output.folder(job.id))
         except Exception as error:
             raise OutputError(f"The output cannot be opened: {_first_line(error)}.") from error
@@ -74,7 +74,7 @@ class OutputWriter:
         if output.annotate:
             self._pictures.draw(job, output.annotate, lines(), put)
         document = json.dumps(summary.document(job), ensure_ascii=False, indent=1) + "\n"
-        put("summary.json", io.BytesIO(document.encode()))  # the last: whoever sees it finds the others
+        put("summary.json", io.BytesIO(document.encode()))  # last: if it is there, so are the others
 
 
 def _put(files: FsspecBlobs, lease: DutyLease, path: str, content: BinaryIO) -> None:
@@ -82,10 +82,10 @@ def _put(files: FsspecBlobs, lease: DutyLease, path: str, content: BinaryIO) -> 
     try:
         files.write(path, content)
     except StoreUnavailableError as error:
-        if not isinstance(error.__cause__, OSError):  # it is not what is written that fails, but what is read for it
+        if not isinstance(error.__cause__, OSError):  # reading the results failed, not writing the output
             raise
         raise OutputError(f"{path} cannot be written: {_first_line(error.__cause__)}.") from error
-    except (ShelflineError, LeaseLostError):  # of what is read
+    except (ShelflineError, LeaseLostError):  # from reading the results
         raise
     except Exception as error:  # each store's library has its own errors
         raise OutputError(f"{path} cannot be written: {_first_line(error)}.") from error
@@ -98,7 +98,7 @@ def _parts(lines: Iterator[str]) -> Iterator[list[str]]:
 
 def _write_format(name: str, source: ResultSource, put: Callable[[str, BinaryIO], None]) -> None:
     if name == "parquet":
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as whole:  # its readers begin at its end
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as whole:  # Parquet is read from its end
             write_parquet(source, cast("BinaryIO", whole))
             whole.seek(0)
             put("results.parquet", cast("BinaryIO", whole))
@@ -108,14 +108,14 @@ def _write_format(name: str, source: ResultSource, put: Callable[[str, BinaryIO]
 
 
 class Pieces:
-    """Pieces of text as a file that can be read once."""
+    """Pieces of text as a file that can be read once, in UTF-8."""
 
     def __init__(self, pieces: Iterable[str]) -> None:
         self._pieces = iter(pieces)
         self._left = b""
 
     def read(self, most: int) -> bytes:
-        """Up to so many bytes; none at the end."""
+        """Return up to `most` bytes; b"" at the end."""
         gathered, size = [self._left], len(self._left)
         while size < most and (piece := next(self._pieces, None)) is not None:
             gathered.append(piece.encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Pictures of a job's images with their boxes drawn, several at once."""
+"""Draw boxes on the images of a job, several images at once."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _ODD = re.compile(r"[^\w.-]+", re.ASCII)
 
 
 class Pictures:
-    """Draws images of jobs. A picture takes some 20 bytes of memory a pixel, of which there are 12 million at most."""
+    """Draws images of jobs. A picture takes about 20 bytes of memory per pixel, and has at most 12 million pixels."""
 
     def __init__(self, blobs: BlobStore, settings: Settings) -> None:
         self._blobs = blobs
         self._settings = settings
 
     def draw(self, job: Job, most: int, lines: Iterable[str], put: Callable[[str, BinaryIO], None]) -> None:
-        """Draw the first so many images that succeeded, given all results of the job (JSON); `put` writes them.
+        """Draw the first `most` succeeded images, and write each with `put`.
 
-        Those whose bytes are gone since are left out.
+        `lines` are all results of the job, as JSON. Images whose bytes were deleted since are left out.
         """
         wanted = itertools.islice(_succeeded(zip(self._sources(job), map(json.loads, lines), strict=False)), most)
         with ThreadPoolExecutor(self._settings.decode_threads, "draw") as threads:
@@ -75,6 +75,6 @@ def _succeeded(
 
 
 def _file_name(name: str) -> str:
-    """A name without folders, and without what a file system or a store may take amiss."""
+    """Return a name without folders and its suffix, without characters that a file system or store may not accept."""
     stem = name.rpartition("/")[2].rpartition(".")[0] or name
     return _ODD.sub("_", stem)[:80] or "image"

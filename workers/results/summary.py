@@ -1,4 +1,4 @@
-"""What a job came to, in numbers: of bounded size, whatever the job's."""
+"""The summary of a job's results in numbers; its size does not grow with the job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from workers.jobs.document import rfc3339
 from workers.jobs.job import Job
 
-_BINS = 20  # of the scores, 0.05 each
+_BINS = 20  # of the histogram of scores, 0.05 each
 _MOST_LABELS = 10_000
 
 
@@ -25,7 +25,7 @@ class Summary:
         self._cached = 0
 
     def add(self, line: str) -> None:
-        """Count one result, JSON as it is stored."""
+        """Count one result, given as the stored JSON."""
         result = json.loads(line)
         self._states[result["state"]] += 1
         self._cached += result.get("cached", False)
@@ -39,9 +39,10 @@ class Summary:
             self._scores[min(int(found["score"] * _BINS), _BINS - 1)] += 1
 
     def document(self, job: Job) -> dict[str, Any]:
-        """The summary of a job that is about to end; its rate is that from its first claim to its last result.
+        """Return the summary of a job that is about to end.
 
-        Writing comes after that, and may have to wait long for a place that is full.
+        `seconds` and `images_per_second` are from the first claim to the last result: writing the output comes after
+        that, and may wait long for a store that is full.
         """
         seconds = job.settled_at - job.started_at if job.started_at and job.settled_at else 0.0
         done = self._states["succeeded"] + self._states["failed"]

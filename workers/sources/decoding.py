@@ -1,4 +1,4 @@
-"""Image bytes to pixels: bounded, upright, RGB. A bad image raises an error of its own and harms nothing else."""
+"""Decode image bytes to upright RGB pixels, within limits. A bad image raises an error that fails this image alone."""
 
 from __future__ import annotations
 
@@ -29,22 +29,26 @@ _UPRIGHT = {  # not ImageOps.exif_transpose: it also rewrites the EXIF block, an
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
-_MAX_SIDE = 65_535  # a JPEG's; the cost of resizing grows with the side, and 1 x 49,000,000 took 1.8 GB
+_MAX_SIDE = 65_535  # as in JPEG. Resizing costs memory by the longest side: 1 x 49,000,000 pixels took 1.8 GB
 
-# The limit is ours, looked at before anything is decompressed; Pillow's own only warns up to twice its value.
+# _check_size applies our limit before anything is decompressed. Pillow's limit only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut: into a `grid`, or, without one, so that a tile has `scale` pixels for one of the input."""
+    """How an image is cut into tiles.
+
+    The tiles are those of a fixed `grid`; without one they are chosen so that a tile has `scale` pixels per pixel of
+    the model's input. `overlap` is the least share of a tile's side that its neighbour shows too.
+    """
 
     grid: Grid | None
     overlap: float
     scale: float
 
     def grid_for(self, width: int, height: int, contract: Contract) -> Grid | None:
-        """The grid of an image of so many pixels; None where one tile would show all of it."""
+        """Return the grid of an image of this size in pixels; None if one tile would show all of it."""
         rows, columns = contract.input_height, contract.input_width
         found = self.grid or choose_grid(height, width, rows, columns, overlap=self.overlap, scale=self.scale)
         return found if found.tiles > 1 else None
@@ -52,10 +56,10 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as rows for the model, each uint8 (H, W, 3) RGB at the model's input size: the whole, then its tiles.
+    """An image as rows for the model: the whole image, then its tiles.
 
-    `width` and `height` are in pixels of the upright original. `tiles` says what each row shows; `grid` is None where
-    there is but the whole.
+    Each row is uint8 (H, W, 3) RGB at the model's input size, and `tiles` says what it shows. `width` and `height` are
+    in pixels of the upright original. `grid` is None if the whole image is the only row.
     """
 
     rows: tuple[NDArray[np.uint8], ...]
@@ -66,13 +70,13 @@ class Prepared:
 
 
 def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling | None = None) -> Prepared:
-    """Decode an image, once, and bring it and its tiles to the model's input.
+    """Decode an image once, and resize it and its tiles to the model's input.
 
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
 
     def wanted(width: int, height: int) -> tuple[int, int]:
-        """Large enough for a tile, which is the smallest there is to be shown."""
+        """Return the size of the whole image, in pixels, at which its smallest part, a tile, has the input's size."""
         _, (*_, tile) = _layout(width, height, contract, tiling)
         return (
             math.ceil(contract.input_width * width / tile.width),
@@ -82,7 +86,7 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
     image, width, height = decode(content, max_pixels, wanted)
     grid, tiles = _layout(width, height, contract, tiling)
     with _image_errors():
-        across, down = image.width / width, image.height / height  # less than 1 where the decoder reduced it
+        across, down = image.width / width, image.height / height  # less than 1 if the decoder reduced the image
         boxes = [
             (one.left * across, one.top * down, (one.left + one.width) * across, (one.top + one.height) * down)
             for one in tiles
@@ -91,7 +95,7 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
 
 
 def _layout(width: int, height: int, contract: Contract, tiling: Tiling | None) -> tuple[Grid | None, list[Tile]]:
-    """The grid of an image, None where there is none, and what its rows show: the whole, then each tile."""
+    """Return the grid of an image, None without tiles, and what its rows show: the whole image, then each tile."""
     whole = Tile(0, 0, height, width)
     grid = tiling.grid_for(width, height, contract) if tiling else None
     if tiling is None or grid is None:
@@ -103,12 +107,11 @@ def _layout(width: int, height: int, contract: Contract, tiling: Tiling | None) 
 def decode(
     content: bytes, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]] | None = None
 ) -> tuple[Image.Image, int, int]:
-    """Decode an image; returns it upright and in RGB, with the width and height of the upright original in pixels.
+    """Decode an image; return it upright and in RGB, with the width and height of the upright original in pixels.
 
-    With `wanted`, which says how large (width, height) it should be for the original's width and height, a JPEG may
-    come smaller than it is, but at least twice as large as wanted on both sides: that saves most of the time and moves
-    no pixel of the resized image by more than 4 of 255 (measured).
-    Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
+    `wanted` takes the original's (width, height) and returns the size that is needed. Then a JPEG may come reduced, but
+    on both sides at least twice as large as needed: that saves most of the time, and moves no pixel of the resized
+    image by more than 4 of 255 (measured). Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     if not content:
         raise ImageDecodeError("The file is empty.")
@@ -127,7 +130,7 @@ def decode(
 
 
 def measure(content: bytes) -> tuple[int, int]:
-    """The width and height of an image in pixels, as they are stored; nothing of it is decompressed.
+    """Return the width and height of an image in pixels as stored, not turned upright. Only its header is read.
 
     Raises ImageDecodeError, UnsupportedFormatError.
     """
@@ -137,7 +140,7 @@ def measure(content: bytes) -> tuple[int, int]:
 
 @contextmanager
 def _image_errors() -> Iterator[None]:
-    """Translate whatever Pillow raises."""
+    """Raise an ImageError for whatever Pillow raises."""
     try:
         yield
     except ImageError:
@@ -167,10 +170,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to RGB.
+    """Convert an image of any of Pillow's modes to RGB.
 
-    16 bits are scaled (`convert` would clip them), transparency is laid over white. Raises UnsupportedFormatError for
-    floating-point images, whose range is not known.
+    16 bits are scaled to 8, since `convert` would clip them. Transparent images are laid over white. Raises
+    UnsupportedFormatError for floating-point images, whose range of values is not known.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image

@@ -1,4 +1,4 @@
-"""Listing the images of a named source: a duty, since that may take minutes. See docs/decisions/0013."""
+"""The duty that lists the images of a named source, which may take minutes. See docs/decisions/0013."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ log = structlog.get_logger(__name__)
 
 
 class Enumeration:
-    """Turns named sources into manifests. Raises LeaseLostError and StoreUnavailableError: then it is done again."""
+    """Turns named sources into manifests.
+
+    If it raises LeaseLostError or StoreUnavailableError, the duty is done again.
+    """
 
     def __init__(self, link: RedisLink, blobs: BlobStore, settings: Settings) -> None:
         self._link = link
@@ -34,12 +37,12 @@ class Enumeration:
         self._settings = settings
 
     def run(self, job: str, stored: Mapping[str, str], lease: DutyLease) -> bool:
-        """List the images of a job, whose record is given, and begin it; says whether to ring for it.
+        """List the images of a job and add them to it; return whether workers have to be woken for them.
 
-        What the source raises is the end of the job.
+        `stored` is the job's hash. An error of the source ends the job.
         """
         options, source = JobOptions.from_json(stored["options"]), json.loads(stored["source"])
-        # Each writes a manifest of its own: one that was taken for dead must not change the one that is worked off.
+        # Every run writes its own manifest: a run that lost its lease must not change a manifest that is in use.
         manifest = f"jobs/{job}/manifest-{secrets.token_hex(4)}.jsonl"
         try:
             written = self._write(manifest, NamedSource.from_json(json.dumps(source["named"])), options, lease)

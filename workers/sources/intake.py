@@ -1,4 +1,4 @@
-"""Accepting work: images stored, manifest written, job created, bell rung. Only then is a job accepted."""
+"""Accept jobs: store the images, write the manifest, create the job, send the wake-up. Only then is a job accepted."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ log = structlog.get_logger(__name__)
 
 
 class Intake:
-    """Makes jobs of folders, uploads and failed images. Every method raises StoreUnavailableError, QueueFullError.
+    """Makes jobs from folders, uploads, manifests and failed images.
 
-    With an idempotency key also IdempotencyInFlightError and IdempotencyMismatchError; where the key was used for the
-    same request before, the answer is that request's job, and nothing is stored.
+    Every method raises StoreUnavailableError and QueueFullError; with an idempotency key also IdempotencyInFlightError
+    and IdempotencyMismatchError. If the key was used before for the same request, the method returns the job of that
+    request and stores nothing.
     """
 
     def __init__(self, link: RedisLink, store: JobStore, blobs: BlobStore, bell: Bell, settings: Settings) -> None:
@@ -59,9 +60,9 @@ class Intake:
         self._catalog = Catalog(link)
 
     def submit(self, origin: Origin, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the images of an origin.
+        """Make a job of the images of an origin.
 
-        Raises NoImagesError, TooManyImagesError, UnknownModelError, DuplicateIdError, and what the origin raises.
+        Raises NoImagesError, TooManyImagesError, UnknownModelError, DuplicateIdError, and the errors of the origin.
         """
         self._catalog.check(options.model, options.model_version, self._settings.served_models)
         with self._reserved(terms) as reservation:
@@ -72,9 +73,9 @@ class Intake:
             return self._make(self._new(options, terms), origin.parts(), origin.empty, reservation)
 
     def submit_named(self, source: NamedSource, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the images of a source, which a duty lists: what it finds wrong there ends the job.
+        """Make a job of the images of a named source, which a duty lists.
 
-        What can be told without that is raised, see NamedSource.check; also UnknownModelError.
+        Raises UnknownModelError, and what NamedSource.check raises. What the duty finds wrong later ends the job.
         """
         self._catalog.check(options.model, options.model_version, self._settings.served_models)
         source.check(self._settings)
@@ -93,42 +94,45 @@ class Intake:
     def submit_folder(
         self, folder: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
     ) -> Job:
-        """A job of the image files below a folder of the server."""
+        """Make a job of the image files below a folder of the server."""
         return self.submit_named(NamedSource("folder", folder, selection), options, terms)
 
     def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of uploaded files, (name, content) each."""
+        """Make a job of uploaded files, each a pair (name, content)."""
         return self.submit(Files(files), options, terms)
 
     def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of single images; raises OutboundBlockedError for what is no URL."""
+        """Make a job of single images. Raises OutboundBlockedError for a URL that cannot be fetched."""
         return self.submit(Items(items), options, terms)
 
     def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the images of a zip archive; raises ArchiveError, ArchiveTooLargeError."""
+        """Make a job of the images of a zip archive. Raises ArchiveError, ArchiveTooLargeError."""
         return self.submit(Archive(content, self._settings), options, terms)
 
     def submit_location(
         self, url: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
     ) -> Job:
-        """A job of the image files below an fsspec location."""
+        """Make a job of the image files below an fsspec location."""
         return self.submit_named(NamedSource("location", url, selection), options, terms)
 
     def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
-        """A job of the rows of an uploaded manifest; raises ManifestError, SourceNotAllowedError."""
+        """Make a job of the rows of an uploaded manifest.
+
+        Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError.
+        """
         return self.submit(Manifest(content, self._settings), options, terms)
 
     def submit_manifest_at(
         self, where: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
     ) -> Job:
-        """A job of the rows of a manifest that lies under an allowed root or prefix, given by its path or URL."""
+        """Make a job of the rows of a manifest under an allowed root or prefix, named by its path or URL."""
         return self.submit_named(NamedSource("manifest", where, selection), options, terms)
 
     def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
-        """A new job of the images of a job that failed, on the account of its owner; asked again, the same one.
+        """Make a new job of the failed images of a job, for the same owner; called again, return the same new job.
 
-        Raises JobNotFoundError; JobStateError where the job is not over, or no image failed; OutputNotAllowedError and
-        OutputUnusableError where its output is allowed no more.
+        Raises JobNotFoundError; JobStateError if the job has not ended or no image failed; OutputNotAllowedError and
+        OutputUnusableError if the job's output is not allowed any more.
         """
         old = self._store.get(job_id)
         if old.retried_as:
@@ -154,11 +158,11 @@ class Intake:
                     yield source
 
     def _again(self, source: ImageSource) -> Part:
-        """An image of another job; its bytes are copied: the jobs are deleted independently."""
+        """Return the source part of a failed image. Stored bytes are copied, since jobs are deleted independently."""
         kind, _, where = source.ref.partition(":")
         content = None
         if kind == "blob":
-            # It may have failed because of that, and will again, with the same words.
+            # An image that cannot be read keeps its reference: the worker fails it again, with the same message.
             with suppress(ImageError):
                 content = io.BytesIO(self._blobs.read(where, self._settings.max_image_bytes))
         return Part(source.name, content, source.ref, source.custom_id)
@@ -195,7 +199,7 @@ class Intake:
         return job
 
     def _rules(self, options: JobOptions, terms: Terms) -> list[str]:
-        """What scripts, and whoever ends the job, have to know of what was asked for."""
+        """Return fields of the job's hash that scripts, and the duty that ends the job, need."""
         rules: list[str] = []
         if options.max_failure_rate is not None:
             least = str(self._settings.failure_least)
@@ -211,7 +215,7 @@ class Intake:
             yield part
 
     def _make(self, job: NewJob, parts: Iterator[Part], empty: str, reservation: Reservation | None) -> Job:
-        """Store the images and the manifest of a job, and create it."""
+        """Store the images and the manifest of a job, then create the job."""
 
         def alive() -> None:
             if reservation:
@@ -236,10 +240,10 @@ class Intake:
     def _create(self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None) -> Job:
         try:
             created, ring = self._store.create(job, first, offset, reservation)
-        except JobError:  # it was refused, and no job will come of what was stored
+        except JobError:  # the job was refused: delete what was stored for it
             self._store.give_up(job)
             raise
-        if created.id == job.id:  # not one that was made before
+        if created.id == job.id:  # a new job, not the one of an earlier request
             log.info("job accepted", job=job.id, model=job.options.target, lane=created.lane, images=created.total)
         if ring:
             self._bell.send(job.options.target)

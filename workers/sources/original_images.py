@@ -1,4 +1,4 @@
-"""The images of a job as they were sent: bytes, and what kind of picture they are."""
+"""The original images of a job: their bytes, and their media types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.sources.references import fetch, fetched_path, is_remote
 from workers.store.job_store import JobStore
 from workers.store.manifests import read_window
 
-_WINDOW = 1000  # lines of a manifest that are read at once
+_WINDOW = 1000  # lines of a manifest to read at once
 
 _STORED = ("blob", "file", "fs")
 _KINDS = {
@@ -30,7 +30,7 @@ PICTURE_TYPES = tuple(_KINDS)
 
 
 class Originals:
-    """Reads images of jobs. Every method raises StoreUnavailableError where Redis or the blob store is down."""
+    """Reads original images of jobs. Every method raises StoreUnavailableError if Redis or the blob store is down."""
 
     def __init__(self, store: JobStore, blobs: BlobStore, settings: Settings) -> None:
         self._store = store
@@ -38,7 +38,7 @@ class Originals:
         self._settings = settings
 
     def source(self, job_id: str, index: int) -> ImageSource:
-        """Where an image of a job is; raises JobNotFoundError, JobGoneError, ItemNotFoundError."""
+        """Return the manifest entry of an image. Raises JobNotFoundError, JobGoneError, ItemNotFoundError."""
         job = self._store.get(job_id)
         if not job.total:
             raise ItemNotFoundError("The job's images are not listed yet.")
@@ -54,10 +54,10 @@ class Originals:
             first += len(sources)
 
     def read(self, job_id: str, index: int) -> bytes:
-        """The bytes of an image, as it was sent.
+        """Return the bytes of an image as it was sent.
 
-        Raises JobNotFoundError, JobGoneError; ItemNotFoundError also where the bytes are not kept here, or are gone;
-        ImageTooLargeError.
+        Raises JobNotFoundError, JobGoneError, ImageTooLargeError; ItemNotFoundError also if the bytes are not stored
+        here or are gone.
         """
         source = self.source(job_id, index)
         ref = stored_ref(source, job_id, index)
@@ -70,13 +70,14 @@ class Originals:
 
 
 def stored_ref(source: ImageSource, job_id: str, index: int) -> str:
-    """Where the bytes of an image are, also of one that came by URL."""
+    """Return the reference of an image's stored bytes; for an image that came by URL, that of the fetched bytes."""
     return f"blob:{fetched_path(job_id, index)}" if is_remote(source.ref) else source.ref
 
 
 def image_type(content: bytes) -> str | None:
-    """The media type of a picture that browsers show, by its first bytes; None for all else.
+    """Return the media type of a picture that browsers show, by its first bytes; None for other content.
 
-    What is sent by others is never served as a type that a browser runs, or guesses: SVG and HTML have none here.
+    SVG and HTML are never in the list: content of callers must not be served as a type that a browser executes or
+    guesses.
     """
     return next((kind for kind, begins in _KINDS.items() if begins.match(content)), None)

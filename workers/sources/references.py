@@ -1,4 +1,4 @@
-"""References: where the bytes of an image are. Work messages hold them, never the bytes."""
+"""References: where the bytes of an image are. Entries and manifests hold references, never bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers.io.folders import within_roots
 from workers.io.locations import read_location
 from workers.settings import Settings
 
-_READS, _PAUSE_SECONDS = 3, 0.1  # of a file that changes while it is read
+_READS, _PAUSE_SECONDS = 3, 0.1  # attempts to read a file that changes meanwhile, and the pause between them
 
 _FAILED_BEFORE = {
     one.code: one
@@ -37,28 +37,28 @@ _FAILED_BEFORE = {
 
 
 def file_ref(path: Path) -> str:
-    """The reference of a file of the server; quoted, since a name need not be UTF-8."""
+    """Return the reference of a file of the server. The path is quoted, since a file name need not be UTF-8."""
     return "file:" + quote_from_bytes(os.fsencode(path))
 
 
 def failed_ref(error: ImageError) -> str:
-    """The reference of an image that failed before its turn: fetching it raises this error again."""
+    """Return the reference of an image that failed before it was queued. To fetch it raises the same error again."""
     assert error.code in _FAILED_BEFORE, error.code
     return "failed:" + json.dumps([error.code, str(error), error.retryable], ensure_ascii=False)
 
 
 def fetched_path(job_id: str, index: int) -> str:
-    """Where in the blob store the bytes of an image are that came by URL."""
+    """Return the path in the blob store for the bytes of an image that comes by URL."""
     return f"jobs/{job_id}/fetched/{index}"
 
 
 def is_remote(ref: str) -> bool:
-    """Whether an image has to be fetched by URL, which may take long."""
+    """Return whether an image must be fetched by URL, which may take long."""
     return ref.startswith("url:")
 
 
 def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
-    """The bytes of an image that is not remote; raises ImageError, StoreUnavailableError."""
+    """Return the bytes of an image that is not remote. Raises ImageError, StoreUnavailableError."""
     kind, _, where = ref.partition(":")
     if kind == "blob":
         return blobs.read(where, settings.max_image_bytes)
@@ -85,7 +85,10 @@ def _read_location(url: str, settings: Settings) -> bytes:
 
 
 def _read_file(path: Path, settings: Settings) -> bytes:
-    """A file as it is now, which need not be as it was listed; but not one that changes while it is read."""
+    """Read a file as it is now, even if it changed since it was listed.
+
+    Raises ImageMissingError, ImageTooLargeError; ImageChangedError if the file changes at every attempt to read it.
+    """
     try:
         for tried in range(_READS):
             if tried:
@@ -99,9 +102,9 @@ def _read_file(path: Path, settings: Settings) -> bytes:
 
 
 def _read_once(path: Path, settings: Settings) -> tuple[bytes, bool]:
-    """What a file has, and whether it stayed the same meanwhile."""
-    # A fifo must not be waited for. Where the file lies is asked of what was opened: whatever is put in its place, or
-    # in that of a folder above it, before or after that, is not what is read.
+    """Return the content of a file, and whether the file stayed the same while it was read."""
+    # O_NONBLOCK: opening a fifo must not block. The root is checked for the open file, not for its path: if the file or
+    # a folder above it is replaced by a link in the meantime, that does not change what is read.
     opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(opened, "rb") as found:  # noqa: PTH123  it is open already
         before = os.fstat(opened)
@@ -116,7 +119,7 @@ def _read_once(path: Path, settings: Settings) -> tuple[bytes, bool]:
 
 
 def _path_of(opened: int) -> Path:
-    """Where an open file lies, as the kernel knows it, links resolved."""
+    """Return the path of an open file as the kernel knows it, with links resolved."""
     if sys.platform == "darwin":
         found = fcntl.fcntl(opened, fcntl.F_GETPATH, bytes(1024))
         return Path(os.fsdecode(found.rstrip(b"\0")))

@@ -1,4 +1,4 @@
-"""Which of many images are taken: by their names, the first ones, or a sample that is the same each time."""
+"""Select images of a source: by name, the first ones, or a reproducible sample."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _One = TypeVar("_One")
 
 @dataclass(frozen=True)
 class Selection:
-    """Globs over names relative to the source, with `/`; how many at most, and how many at random.
+    """Globs over names relative to the source, with `/`; `limit`: at most so many; `sample`: so many at random.
 
-    A glob without a `/` is for the last part of a name, wherever that is. `*` and `?` stay within a part, `**` does
-    not. A name is taken that matches one of `include`, if there are any, and none of `exclude`. A name that ends
-    with `/` is a folder that cannot be read: it may have what was asked for, so `include` does not leave it out.
+    A name is taken if it matches any of `include`, or there are none, and matches none of `exclude`. A glob without a
+    `/` matches the last segment of a name, in any folder. `*` and `?` stay within a segment, `**` does not. A name that
+    ends with `/` is a folder that cannot be read. `include` never leaves it out, since it may contain matching images.
     """
 
     include: tuple[str, ...] = ()
@@ -29,24 +29,25 @@ class Selection:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a glob is none."""
+        """Raise ValueError if a glob is invalid."""
         for glob in (*self.include, *self.exclude):
             _compiled(glob)
 
     @property
     def takes_all(self) -> bool:
-        """Whether nothing is left out by its name."""
+        """Return whether no name is left out."""
         return not self.include and not self.exclude
 
     def takes(self, name: str) -> bool:
-        """Whether a name is taken, however many there are."""
+        """Return whether a name is taken, without regard to `limit` and `sample`."""
         included = not self.include or name.endswith("/") or any(one.fullmatch(name) for one in self._include)
         return included and not any(one.fullmatch(name) for one in self._exclude)
 
     def chosen(self, found: Iterable[_One], name_of: Callable[[_One], str]) -> Iterable[_One]:
-        """What is taken, in the order it came; without a sample it is not gone through further than needed.
+        """Yield what is taken, in the order it came. Without a sample, stop reading `found` once the limit is reached.
 
-        The sample is of the names, by a hash: of the same names and seed it is the same, and `limit` counts in it.
+        The sample is drawn by a hash of the names: the same names and seed give the same sample. `limit` applies to the
+        sample.
         """
         taken = (one for one in found if self.takes(name_of(one)))
         if self.sample is not None:
@@ -73,7 +74,7 @@ def _rank(name: str, seed: int) -> bytes:
 
 
 def _compiled(glob: str) -> re.Pattern[str]:
-    """A glob as a regular expression for whole names."""
+    """Return a glob as a regular expression for whole names. Raises ValueError."""
     pattern = "" if "/" in glob else r"(?:.*/)?"
     at = 0
     glob = glob.removeprefix("/")

@@ -1,4 +1,4 @@
-"""Uploaded bytes on their way into the blob store, under an upload id that belongs to a job only once there is one."""
+"""Write uploaded bytes to the blob store, under an upload id that belongs to a job only once the job is created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.sources.references import failed_ref
 
 
 class Upload:
-    """Stores the contents of a submission; `bytes` counts what was stored."""
+    """Stores the images of a submission. `bytes` is how many bytes were stored so far."""
 
     def __init__(self, blobs: BlobStore, upload: str, alive: Callable[[], None]) -> None:
         self.bytes = 0
@@ -22,9 +22,10 @@ class Upload:
         self._alive = alive
 
     def add(self, part: Part) -> ImageSource:
-        """Bring a part to where the worker finds it; says that the request is alive. Raises StoreUnavailableError.
+        """Store the bytes of a source part, if it has any, and return its manifest entry. Raises StoreUnavailableError.
 
-        A part whose bytes cannot be read is an image that failed.
+        It calls `alive` first, so that the idempotency key stays reserved. A part whose bytes cannot be read becomes an
+        image that fails.
         """
         self._alive()
         if part.content is None:

@@ -1,1 +1,1 @@
-"""Jobs, results, keys and limits as Redis keeps them."""
+"""Jobs, results, keys, quotas and rate limits, as stored in Redis and the blob store."""

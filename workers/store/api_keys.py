@@ -1,6 +1,6 @@
-"""API keys: who may call, for what, how much. A key itself is shown once and stored nowhere, only its hash.
+"""API keys: who may call, for what, and how much. A key is shown once; only its hash is stored.
 
-A key has 128 random bits, so a plain SHA-256 of it cannot be guessed back; a slow hash is for passwords.
+A key has 128 random bits, so it cannot be guessed from its SHA-256. A slow hash is only needed for passwords.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from workers.settings_checks import Name, parsed_rates
 from workers.telemetry.masking import mask_keys
 
 _KEYS, _REVOKED, _USED = "sl:keys", "sl:keys:revoked", "sl:keys:used"
-_USED_EVERY = 60.0  # seconds: how exact `last_used_at` is
+_USED_EVERY = 60.0  # seconds between updates of `last_used_at`
 
 
 class Scope(StrEnum):
     """What a key is for.
 
-    `metrics` shows figures of everyone's work together; `admin` includes the others, and what belongs to other owners.
+    `metrics` shows figures about the work of all owners together. `admin` includes the other scopes, and gives access
+    to what belongs to other owners.
     """
 
     SUBMIT = "submit"
@@ -36,10 +37,10 @@ class Scope(StrEnum):
 
 
 class KeyTerms(BaseModel):
-    """What a key allows; what is None is bounded by the settings. Times are seconds since the epoch.
+    """What a key allows. A limit that is None is taken from the settings. Times are seconds since the epoch.
 
-    `rate` is as in "10/second;1000/minute"; `concurrency` bounds the requests under way in one API process. Keys of one
-    owner share jobs, waiting images and stored bytes.
+    `rate` limits requests, as in "10/second;1000/minute". `concurrency` limits the requests that one API process
+    handles at the same time. Keys of one owner share its jobs, waiting images and stored bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,17 +62,17 @@ class KeyTerms(BaseModel):
         return value
 
     def allows(self, scope: Scope) -> bool:
-        """Whether the key is for that."""
+        """Return whether the key has a scope, by itself or through `admin`."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     @property
     def quota(self) -> Quota:
-        """How much may wait on its account."""
+        """How much of its owner may wait and be stored."""
         return Quota(self.max_waiting_images, self.max_blob_bytes)
 
 
 class ApiKey(KeyTerms):
-    """A key as it is stored; `last_used_at` is exact to a minute. What a later version adds is left aside."""
+    """A key as it is stored. `last_used_at` is exact to a minute. Fields that a later release adds are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -90,33 +91,33 @@ class ApiKey(KeyTerms):
 
 
 def new_secret() -> str:
-    """A key that nobody can guess."""
+    """Return a new random key of 128 bits."""
     return f"sl_{secrets.token_hex(16)}"
 
 
 def digest_of(secret: str) -> str:
-    """What is stored of a key."""
+    """Return the SHA-256 of a key in hex, which is stored in its place."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def id_of(secret: str) -> str:
-    """The name of a key, which may be shown and logged."""
+    """Return the id of a key, which may be shown and logged."""
     return f"key_{digest_of(secret)[:12]}"
 
 
 def same(one: str, other: str) -> bool:
-    """Compare two digests; how long it takes says nothing about them."""
+    """Compare two digests in constant time, so that the duration reveals nothing about them."""
     return hmac.compare_digest(one, other)
 
 
 class KeyStore:
-    """The keys in Redis. Every method raises StoreUnavailableError where it is down."""
+    """The keys in Redis. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
     def create(self, terms: KeyTerms) -> tuple[str, ApiKey]:
-        """Make a key; it is in the answer, and nowhere else."""
+        """Create a key. Return it with its record; the key itself is not stored, so it cannot be read again."""
         while True:
             secret = new_secret()
             key = ApiKey(**terms.model_dump(), id=id_of(secret), digest=digest_of(secret), created_at=time.time())
@@ -126,12 +127,15 @@ class KeyStore:
                     return secret, key
 
     def any(self) -> bool:
-        """Whether a key was ever made. A revoked one counts: taking the last key away opens nothing."""
+        """Return whether a key was ever created. Revoked keys count: revoking the last one does not open the API."""
         with translated():
             return bool(self._link.client.exists(_KEYS))
 
     def find(self, secret: str) -> ApiKey | None:
-        """The record of a key, revoked and expired ones too; notes that it was used."""
+        """Return the record of a key, whatever its state; None if the key is unknown.
+
+        The use of an active key is recorded as `last_used_at`.
+        """
         key_id = id_of(secret)
         with translated(), self._link.client.pipeline(transaction=False) as together:
             for where in (_KEYS, _REVOKED, _USED):
@@ -149,7 +153,7 @@ class KeyStore:
         return key
 
     def all(self) -> list[ApiKey]:
-        """Every key, the oldest first."""
+        """Return every key, the oldest first."""
         with translated(), self._link.client.pipeline(transaction=False) as together:
             for where in (_KEYS, _REVOKED, _USED):
                 together.hgetall(where)
@@ -158,7 +162,7 @@ class KeyStore:
         return sorted(found, key=lambda key: key.created_at)
 
     def revoke(self, key_id: str) -> ApiKey:
-        """Take a key back for ever, named by its id; it stays in the list. Raises KeyNotFoundError."""
+        """Revoke the key with this id for good; it stays in the list. Raises KeyNotFoundError if there is none."""
         with translated():
             if not self._link.client.hexists(_KEYS, key_id):
                 raise KeyNotFoundError(f"There is no key {mask_keys(key_id)!r}: see `shelfline keys list`.")
@@ -167,7 +171,7 @@ class KeyStore:
 
 
 def keys_exist(redis_url: str) -> bool:
-    """Whether a key was ever made, by a connection of its own; raises StoreUnavailableError."""
+    """Return whether a key was ever created, over a new connection. Raises StoreUnavailableError if Redis is down."""
     link = RedisLink(redis_url)
     try:
         return KeyStore(link).any()

@@ -1,4 +1,4 @@
-"""How much waits, how fast it goes, and so how long it takes."""
+"""Capacity: estimates of how long jobs take, and quotas on how much may wait and be stored."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from workers.settings import Settings
 
 
 class Load:
-    """Estimates from what workers measured. Every method raises StoreUnavailableError where Redis is down."""
+    """Estimates from the rates that workers measured. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
     def rate(self, target: str) -> float | None:
-        """Rows a second, of all workers, while there is work; None where nothing was measured yet.
+        """Return the rows per second of all workers while there is work; None if nothing was measured yet.
 
-        A target is a model or one version of it (JobOptions.target); the rate is that of all its versions.
-
-        Recent work counts more: half as much after each 30 s of work.
+        The target is a model or one version of it (JobOptions.target). The rate is that of all versions of the model.
+        Recent work counts more: its weight halves with each 30 s of later work.
         """
         with translated():
             return _rate(*self._link.client.hmget(_rate_key(target), "rows", "ms"))
 
     def seconds_for(self, target: str, rows: float) -> float | None:
-        """How long the workers need for so many rows; None where nothing was measured yet."""
+        """Return how many seconds the workers need for so many rows; None if nothing was measured yet."""
         rate = self.rate(target)
         return rows / rate if rate else None
 
     def wait_seconds(self, target: str, lane: Lane) -> float | None:
-        """How long an image that is accepted now waits for its turn; None where nothing was measured yet."""
+        """Return how many seconds an image that is accepted now would wait; None if nothing was measured yet."""
         with translated(), self._link.client.pipeline(transaction=False) as together:
             together.hmget("sl:open", f"lane:{target}:interactive", f"lane:{target}:bulk")
             together.hmget(_rate_key(target), "rows", "ms")
@@ -42,9 +41,10 @@ class Load:
         return (interactive + (bulk if lane == "bulk" else 0)) / rate if rate else None
 
     def estimate(self, job: Job) -> Estimate:
-        """Where a job stands, at the same small cost whatever its size.
+        """Return the queue position of a job and the seconds until it ends. The cost does not depend on its size.
 
-        Jobs share their lane fairly: until this one is done, each other does as many images, or all that it has.
+        Jobs share their lane fairly. So until this job is done, every other job of the lane processes as many images
+        as this one, or all that it has.
         """
         if not job.state.waits:
             return Estimate(None, None if job.state is JobState.ENUMERATING else 0.0)
@@ -65,11 +65,11 @@ def _rate(rows: str | None, ms: str | None) -> float | None:
     return 1000 * float(rows) / float(ms) if rows and ms and float(ms) else None
 
 
-_RETRY_AFTER, _MOST_RETRY_AFTER = 60, 3600  # seconds: where nothing is measured, and at most
+_RETRY_AFTER, _MOST_RETRY_AFTER = 60, 3600  # seconds: if nothing was measured, and at most
 
 
 def limits(settings: Settings, images: int, byte_count: int, owner: str, quota: Quota) -> list[list[str]]:
-    """Of each limit: the field of `sl:open` that it bounds, what a job adds there, and how much there may be."""
+    """Return the quotas on a job, as [field of `sl:open`, what the job adds, the most allowed]; all as text."""
     found = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
     if owner:
         found += [
@@ -80,14 +80,17 @@ def limits(settings: Settings, images: int, byte_count: int, owner: str, quota: 
 
 
 def too_many(field: str, more: int, most: int) -> TooManyImagesError:
-    """The error of a job that has more of something than there may be even of it alone."""
+    """Return the error of a job that exceeds a quota by itself, so that it would not fit into an empty queue either."""
     return TooManyImagesError(
         f"The job has {more} {field.partition(':')[0]}, and at most {most} may wait: make several jobs of it."
     )
 
 
 def refused(load: Load, target: str, field: str, *numbers: str) -> ShelflineError:
-    """The error of a job for which there is no room, as scripts answer it."""
+    """Return the error of a job that exceeds a quota.
+
+    `field` and `numbers` (in use, what the job adds, the most allowed) are the answer of a script.
+    """
     there, more, most = map(int, numbers)
     if more > most:
         return too_many(field, more, most)

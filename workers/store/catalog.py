@@ -1,4 +1,4 @@
-"""What workers publish about models, for the API to read: it never asks a model server itself."""
+"""What workers publish about models. The API reads it here and never asks a model server itself."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from serving.contract import Contract, VersionStatus
 from workers.errors import UnknownModelError
 from workers.io.redis_link import RedisLink, translated
 
-_PUBLISHED_SECONDS = 60  # what was published is not believed for longer
-_CONTRACT_SECONDS = 30 * 86400  # results are read long after their version went
+_PUBLISHED_SECONDS = 60  # until what was published expires
+_CONTRACT_SECONDS = 30 * 86400  # longer, since results are read long after their version was unloaded
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a worker last found: `error` is empty and the rest is given where the model is available."""
+    """What a worker last found about a model. `error` is '' if the model is available; then the rest is set."""
 
     model: str
     error: str
     version: int | None = None
     contract: str = ""  # JSON
-    versions: tuple[VersionStatus, ...] = ()  # all that the server tells of, newest first
+    versions: tuple[VersionStatus, ...] = ()  # all that the model server reports, newest first
 
     @property
     def available(self) -> bool:
@@ -31,13 +31,13 @@ class Published:
 
 
 class Catalog:
-    """The published models. Every method raises StoreUnavailableError where Redis is down."""
+    """The published models. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
     def publish(self, found: Published) -> None:
-        """Tell everyone what was found."""
+        """Publish what was found about a model, for a minute, and its contract for 30 days."""
         versions = json.dumps([[one.version, one.state, one.error] for one in found.versions])
         stored = {
             "error": found.error,
@@ -53,7 +53,7 @@ class Catalog:
             pipe.execute()
 
     def look_up(self, model: str) -> Published | None:
-        """What workers know about a model; None where none has looked lately."""
+        """Return what a worker found about a model; None if no worker published anything within the last minute."""
         with translated():
             stored = self._link.client.hgetall(_key(model))
         if not stored:
@@ -62,17 +62,17 @@ class Catalog:
         return Published(model, stored["error"], int(stored["version"] or 0) or None, stored["contract"], versions)
 
     def contracts(self, model: str, versions: Iterable[int]) -> list[Contract]:
-        """The contracts of versions that workers used within the last 30 days, newest version first."""
+        """Return the contracts of these versions, newest first; without those not published within the last 30 days."""
         keys = [_contract_key(model, version) for version in sorted(versions, reverse=True)]
         with translated():
             found = self._link.client.mget(keys) if keys else []
         return [Contract.from_json(text) for text in found if text]
 
     def check(self, model: str, version: int | None, served: Sequence[str]) -> None:
-        """Raise UnknownModelError for a model that is none of those `served`, or a version that it does not have.
+        """Raise UnknownModelError if the model is not among those `served`, or does not have the version.
 
-        A model of the settings is accepted whether or not its server is up: the job waits for it. A version is refused
-        only where workers lately found others.
+        A model of the settings is accepted even if its server is down: the job waits for it. A version is refused only
+        if a worker found the model available within the last minute, without this version.
         """
         if model not in served:
             known = ", ".join(served)
@@ -86,7 +86,7 @@ class Catalog:
             raise UnknownModelError(f"Version {version} of model {model!r} is not served; there is {known}.")
 
     def forget(self, model: str) -> None:
-        """Believe nothing about a model until a worker has looked again."""
+        """Delete what was published about a model, so that it is unknown until a worker publishes again."""
         with translated():
             self._link.client.delete(_key(model))
 

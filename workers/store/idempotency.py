@@ -1,4 +1,4 @@
-"""Idempotency keys: the same request sent again gives the job that it made the first time."""
+"""Idempotency keys: the same request sent again returns the job that it created the first time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from workers.errors import IdempotencyInFlightError, IdempotencyMismatchError, StoreUnavailableError
 from workers.io.redis_link import RedisLink
 
-_LEASE_SECONDS = 60.0  # that a request which died keeps its key from the next
+_LEASE_SECONDS = 60.0  # for so long a request that died blocks its key
 _RENEW_SECONDS = 10.0
 
 
 @dataclass
 class Reservation:
-    """An idempotency key in this request's hands: reserved, or used before and then with the job that was made."""
+    """An idempotency key, reserved for this request, or used before. `job` is then the job that it created, else ''."""
 
     key: str
     token: str
@@ -25,7 +25,7 @@ class Reservation:
     renewed_at: float = field(default_factory=time.monotonic)
 
     def check(self, fingerprint: str) -> None:
-        """Raise IdempotencyMismatchError where the key was used for another request."""
+        """Raise IdempotencyMismatchError if the key was used for another request. Else note the fingerprint."""
         if self.job and fingerprint != self.fingerprint:
             raise IdempotencyMismatchError(
                 "This Idempotency-Key was used for another request: send a new key with a new request."
@@ -34,13 +34,17 @@ class Reservation:
 
 
 class Reservations:
-    """Leased marks, so that a request that dies keeps nobody out for long."""
+    """Reserve idempotency keys under a lease, so that a request that dies does not block its key for long."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
     def reserve(self, owner: str, key: str) -> Reservation:
-        """Reserve an owner's key, or find what it was used for; raises IdempotencyInFlightError."""
+        """Reserve an owner's idempotency key, or find the job that it was used for.
+
+        Raises IdempotencyInFlightError if another request with the key is being accepted, StoreUnavailableError if
+        Redis is down.
+        """
         digest = hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
         reservation = Reservation(f"sl:idempotency:{digest}", secrets.token_hex(8))
         verdict, *details = self._ask(reservation)
@@ -49,17 +53,21 @@ class Reservations:
         return reservation
 
     def renew(self, reservation: Reservation) -> None:
-        """Say that the request is still under way; cheap to call often. Raises IdempotencyInFlightError."""
+        """Extend the lease while the request is being accepted; cheap to call often.
+
+        Raises IdempotencyInFlightError if the lease ended and another request took the key, StoreUnavailableError if
+        Redis is down.
+        """
         if not reservation.job and time.monotonic() - reservation.renewed_at > _RENEW_SECONDS:
             self._ask(reservation)
             reservation.renewed_at = time.monotonic()
 
     def release(self, reservation: Reservation) -> None:
-        """Give a reservation back, since its request failed."""
+        """Free the key after its request failed. Does not raise if Redis is down."""
         try:
             self._link.run("requests/release", reservation.key, reservation.token)
         except StoreUnavailableError:
-            return  # then its lease ends
+            return  # the lease ends by itself
 
     def _ask(self, reservation: Reservation) -> list[str]:
         answer: list[str] = self._link.run(

@@ -1,4 +1,4 @@
-"""Waiting for jobs to change or to finish: one Redis subscription a process, however many wait."""
+"""Wait for jobs to change or to finish, with one Redis subscription per process for all waiting threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _FINISHED, _CHANGED = "sl:finished", "sl:changed"
 
 
 class FinishedListener:
-    """Wakes those who wait for a job. A message that is lost costs a waiter its whole wait, never the answer."""
+    """Wake the threads that wait for a job.
+
+    After a lost message a thread waits until its timeout, and then reads the job all the same.
+    """
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -26,9 +29,9 @@ class FinishedListener:
 
     @contextmanager
     def waiting_for(self, job_id: str, *, changes: bool = False) -> Iterator[threading.Event]:
-        """An event that is set when the job finishes, with `changes` also whenever something of it changes.
+        """Yield an event that is set when the job finishes; with `changes`, also whenever the job changes.
 
-        Look at the job after entering, so that no end is missed.
+        Read the job after entering. A job that finished before does not set the event.
         """
         event = threading.Event()
         keys = [(channel, job_id) for channel in ((_FINISHED, _CHANGED) if changes else (_FINISHED,))]
@@ -47,7 +50,7 @@ class FinishedListener:
                         del self._waiting[key]
 
     def close(self) -> None:
-        """End the subscription; whoever waits looks again at once."""
+        """End the subscription, and wake all waiting threads at once."""
         self._closing.set()
         self._wake(None)
         if self._thread is not None:
@@ -79,6 +82,7 @@ class FinishedListener:
                     elif message["type"] == "message":
                         self._wake((message["channel"], message["data"]))
         except (redis.RedisError, OSError):
-            # The next waiter starts a new thread; those who wait now look again at once, and see the store's error.
+            # The next thread that waits starts a new subscription. Those that wait now are woken; they read the job at
+            # once, and get the error of the store.
             self._listening.set()
             self._wake(None)

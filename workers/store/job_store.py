@@ -31,16 +31,16 @@ from workers.store.idempotency import Reservation
 from workers.store.job_listener import FinishedListener
 from workers.store.result_segments import Segments
 
-REMEMBERED_SECONDS = 7 * 86400  # that there was a job which is deleted now
+REMEMBERED_SECONDS = 7 * 86400  # for so long a deleted job answers JobGoneError, not JobNotFoundError
 
 
 def unknown_job(job_id: str) -> JobNotFoundError:
-    """The error of a job that never was, or is another's: nobody learns which."""
+    """Return the error of a missing job. It is the same for another owner's job, so that ids cannot be probed."""
     return JobNotFoundError(f"There is no job {job_id!r}: check the id; jobs are kept for a limited time.")
 
 
 class JobStore:
-    """Jobs by id. Every method raises StoreUnavailableError where Redis is down."""
+    """Jobs by id. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore, settings: Settings) -> None:
         self._link = link
@@ -56,11 +56,14 @@ class JobStore:
     def create(
         self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None = None
     ) -> tuple[Job, bool]:
-        """Create a job whose manifest is stored, with its first window of work, or one that is to be listed first.
+        """Create a job. Its manifest is stored already, or its images are listed by a duty.
 
-        `offset` is where in the manifest, in bytes, the window ends. The job may be another than the one that was
-        given: the one that a retry was made to before. Also says whether the bell is to be sent. Raises
-        QueueFullError, JobNotFoundError, IdempotencyInFlightError.
+        `first` are the images of the first window, and `offset` is where it ends in the manifest, in bytes. Returns the
+        job, and whether a wake-up is to be sent. A retry that was asked for before returns the job of the first time.
+
+        Raises QueueFullError or TooManyImagesError if the job exceeds a quota, JobNotFoundError if the job to retry was
+        deleted, JobGoneError if the job of the first time was deleted, IdempotencyInFlightError if another request
+        with the idempotency key was faster, StoreUnavailableError if the upload was given up or Redis is down.
         """
         rows = job.total * job.options.rows_guess
         document = {
@@ -92,7 +95,7 @@ class JobStore:
             "replay_ms": int(self._settings.retention_seconds * 1000),
         }
         flat = [part for source in first for part in source.fields]
-        # Numbers as text: Lua would write them as floats.
+        # Numbers are sent as text, since Lua would write them as floats.
         texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
         verdict, *details = self._link.run("jobs/create", json.dumps(texts), *flat)
         if verdict == "full":
@@ -104,14 +107,14 @@ class JobStore:
         if verdict == "upload_gone":
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
         job_id, stored, ring, standing = details
-        if not stored:  # it was deleted since
+        if not stored:  # the job of the first time was deleted meanwhile
             raise self._missing(job_id)
         return Job.from_hash(job_id, dict(zip(stored[::2], stored[1::2], strict=True)), standing), bool(ring)
 
     def draft(self, job: NewJob) -> None:
-        """Before anything of a job is stored: have it given up in time if it never becomes one.
+        """Have the job's blobs deleted in time if the job is never created. Call this before the first blob is written.
 
-        Raises QueueFullError where not one image more may wait.
+        Raises QueueFullError or TooManyImagesError if a quota leaves no room for a single image.
         """
         one = limits(self._settings, 1, 1, job.owner, job.quota)
         verdict, *details = self._link.run(
@@ -121,14 +124,14 @@ class JobStore:
             raise refused(self._load, job.options.target, *details)
 
     def give_up(self, job: NewJob) -> None:
-        """Have what was stored deleted soon, since no job will come of it."""
-        with suppress(StoreUnavailableError):  # then it is deleted in time
+        """Have the job's blobs deleted soon, because the job will not be created. Does not raise if Redis is down."""
+        with suppress(StoreUnavailableError):  # the blobs are deleted later, as `draft` arranged
             self._link.run("jobs/draft", "[]", 0, *job.paths)
 
     def get(self, job_id: str) -> Job:
-        """The job as one atomic read finds it; raises JobNotFoundError, or JobGoneError where it was deleted."""
+        """Return the job, read atomically. Raises JobNotFoundError if it is missing, JobGoneError if it was deleted."""
         stored: dict[str, str] = {}
-        if is_id("job", job_id):  # the job's other keys begin alike
+        if is_id("job", job_id):  # other keys of a job start with the same text, and are no hashes of jobs
             with translated():
                 stored = self._link.client.hgetall(f"sl:job:{job_id}")
         if not stored:
@@ -136,7 +139,10 @@ class JobStore:
         return Job.from_hash(job_id, stored)
 
     def wait(self, job_id: str, timeout: float) -> Job:
-        """The job once it is terminal, or as it stands after `timeout` seconds; raises JobNotFoundError."""
+        """Return the job once it is terminal, or as it is after `timeout` seconds.
+
+        Raises JobNotFoundError if it is missing, JobGoneError if it was deleted.
+        """
         with self._finished.waiting_for(job_id) as finished:
             job = self.get(job_id)
             if not job.state.terminal and timeout > 0:
@@ -145,7 +151,10 @@ class JobStore:
         return job
 
     def wait_for_one(self, job_id: str, timeout: float) -> tuple[Job, str | None]:
-        """The same for a job of one image, with its result (JSON) where it is over, in fewer steps."""
+        """Wait as `wait` does for a job of one image; return it with its result (JSON), None if it is not terminal.
+
+        Job and result are read together. Raises JobNotFoundError if it is missing, JobGoneError if it was deleted.
+        """
         with self._finished.waiting_for(job_id) as finished:
             found = self._look_at_one(job_id)
             if not found[0].state.terminal and timeout > 0:
@@ -154,9 +163,10 @@ class JobStore:
         return found
 
     def wait_for_result(self, job_id: str, timeout: float) -> str | None:
-        """The result (JSON) of the first image once it is settled; None where there is none after `timeout` seconds.
+        """Return the result (JSON) of the first image once it is settled.
 
-        Raises JobNotFoundError, JobGoneError.
+        Returns None if the job ends without it, or it is not settled after `timeout` seconds. Raises JobNotFoundError
+        if the job is missing, JobGoneError if it was deleted.
         """
         ends = time.monotonic() + timeout
         with self._finished.waiting_for(job_id, changes=True) as changed:
@@ -185,31 +195,36 @@ class JobStore:
 
     @contextmanager
     def following(self, job_id: str) -> Iterator[threading.Event]:
-        """An event that is set whenever something of the job has changed; look at the job after entering."""
+        """Yield an event that is set whenever the job changes. Read the job after entering, to miss no change."""
         with self._finished.waiting_for(job_id, changes=True) as changed:
             yield changed
 
     def results(self, job_id: str, start: int = 0, end: int | None = None) -> Iterator[str]:
-        """The finished prefix of the results from index `start` up to `end`, one JSON object a result.
+        """Return the results of [`start`, `end`) up to the first image that has none, one JSON object per result.
 
-        Raises JobNotFoundError, at once.
+        Raises JobNotFoundError or JobGoneError at once if there is no such job, and JobGoneError during the iteration
+        if it is deleted meanwhile.
         """
         total = self.get(job_id).total
         return self._segments.read(job_id, start, total if end is None else min(end, total), total)
 
     def finished(self, job_id: str, asked: Indexes) -> Indexes:
-        """Which of the images have their result; raises JobGoneError."""
+        """Return which of these images have their result. Raises JobGoneError if the job was deleted."""
         return self._segments.finished(job_id, asked)
 
     def finished_behind(self, job_id: str, start: int, end: int) -> int:
-        """Behind which index the finished prefix from `start` ends, at most `end`; raises JobGoneError."""
+        """Return the end (exclusive) of the unbroken run of results that starts at `start`, at most `end`.
+
+        Returns `start` if that image has no result. Raises JobGoneError if the job was deleted.
+        """
         found = self._segments.finished(job_id, Indexes.of([(start, end)]), first=True).ranges
         return found[0][1] if found and found[0][0] == start else start
 
     def settle(self, outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
-        """Write results, once each, with the counts and what follows from them; says whether a duty is due now.
+        """Store results, once each, with the counts and what follows from them. Return whether a duty is due now.
 
-        All are of one model. `busy_seconds` is how long their worker worked for them: estimates are made of it.
+        All outcomes are of one model. `busy_seconds` is how long the worker spent on them; estimates are computed from
+        it.
         """
         flat: list[object] = [int(busy_seconds * 1000), int(self._settings.retention_seconds * 1000)]
         for one in outcomes:
@@ -218,9 +233,10 @@ class JobStore:
         return bool(self._link.run("results/settle", *flat)[1])
 
     def cancel(self, job_id: str) -> Job:
-        """Give up what is unfinished; what is being processed may still come to its result.
+        """Cancel the unfinished images. Those that are being processed may still get their result.
 
-        Does nothing to a job that is being canceled or was. Raises JobNotFoundError; JobStateError where it is over.
+        Does nothing if the job is being canceled or is canceled. Raises JobStateError if it ended otherwise,
+        JobNotFoundError if it is missing, JobGoneError if it was deleted.
         """
         state = self._link.run("jobs/cancel", job_id, "canceled") if is_id("job", job_id) else None
         if state is None:
@@ -231,9 +247,9 @@ class JobStore:
         return job
 
     def delete(self, job_id: str) -> None:
-        """Delete a job that is over, with all that belongs to it; nothing happens where it was deleted before.
+        """Delete a job that has ended, with all that belongs to it. Does nothing if it was deleted before.
 
-        Raises JobNotFoundError where it never was; JobStateError where it is not over.
+        Raises JobNotFoundError if it is missing, JobStateError if it has not ended.
         """
         state = None
         if is_id("job", job_id):
@@ -257,27 +273,27 @@ class JobStore:
 
 @dataclass(frozen=True)
 class Answer:
-    """A job of one image as it stood at the end of the wait, and the image's result (JSON) where it was done."""
+    """A job of one image at the end of a synchronous wait, and its result (JSON); None if the job is not terminal."""
 
     job: Job
     result: str | None
 
 
 class Immediate:
-    """Waits for jobs of one image. Every method raises StoreUnavailableError where Redis is down."""
+    """Synchronous waits for jobs of one image. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, store: JobStore, load: Load) -> None:
         self._store = store
         self._load = load
 
     def check_wait(self, options: JobOptions, seconds: float) -> None:
-        """Raise WaitTooLongError where an image accepted now would hardly be done in so many seconds.
+        """Raise WaitTooLongError if an image that is accepted now would probably not be done in so many seconds.
 
-        Where nothing was measured yet nobody knows, and the image is worth a try.
+        Does not raise if nothing was measured yet, since the image may well be done in time.
         """
         expected = self._load.wait_seconds(options.target, "interactive")
         if expected is not None and expected > seconds:
-            about = math.ceil(10 * expected) / 10  # never 0, never less than the call's
+            about = math.ceil(10 * expected) / 10  # rounded up: never 0, never less than the call's seconds
             raise WaitTooLongError(
                 f"An image waits about {about:g} s for its turn now, longer than the {seconds:g} s of this call. "
                 "Try again later, wait longer (Prefer: wait=), or send it as a job, to POST /v1/jobs.",
@@ -285,16 +301,17 @@ class Immediate:
             )
 
     def result(self, job: Job, seconds: float) -> str | None:
-        """The result (JSON) of a job of one image as soon as it is settled, None where it was not in so many seconds.
+        """Return the result (JSON) of a job of one image as soon as it is settled; None if it was not in time.
 
-        What follows in a job from its last result is not waited for. Raises JobNotFoundError, JobGoneError.
+        This does not wait for the end of the job, which follows its last result. Raises JobNotFoundError if the job is
+        missing, JobGoneError if it was deleted.
         """
         return self._store.wait_for_result(job.id, seconds)
 
     def answer(self, job: Job, seconds: float) -> Answer:
-        """The job and its result once it is over, or as it stands after so many seconds.
+        """Return the job and its result once it is terminal, or as it is after so many seconds.
 
-        Raises JobNotFoundError, JobGoneError where it was deleted meanwhile.
+        Raises JobNotFoundError if the job is missing, JobGoneError if it was deleted.
         """
         if seconds <= 0 and not job.state.terminal:
             return Answer(job, None)
@@ -302,10 +319,10 @@ class Immediate:
 
 
 def webhook_of(link: RedisLink, job_id: str) -> tuple[Webhook | None, str]:
-    """The webhook that a job came with, and the base of the links in it; None where it came without."""
+    """Return the webhook that was submitted with a job, or None, and the base URL of links in webhooks."""
     with translated():
         base_url = link.client.hget(f"sl:job:{job_id}", "base_url") or ""
         stored = link.client.hgetall(f"sl:job:{job_id}:hook:0")
-    if not stored or stored["endpoint"]:  # an endpoint of its owner is the next job's anyway
+    if not stored or stored["endpoint"]:  # a registered endpoint was not submitted with the job
         return None, base_url
     return Webhook.from_hash(stored), base_url

@@ -1,4 +1,4 @@
-"""What a process knows about keys from one moment to the next: looked up once a second, not once a request."""
+"""A cache of API keys in each process, so that a key is looked up once per second and not once per request."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Final
 from workers.settings import Settings
 from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, digest_of, same
 
-KNOWN_SECONDS: Final = 1.0  # for so long a revoked key may live on
+KNOWN_SECONDS: Final = 1.0  # for so long a revoked key may still be accepted
 _MOST_KNOWN: Final = 10_000
 _ADMIN: Final = KeyTerms(name="SHELFLINE_ADMIN_KEY", owner="admin", scopes=(Scope.ADMIN,))
 
 
 class KeyRing:
-    """The keys as one process sees them. Every method raises StoreUnavailableError where Redis has to be asked."""
+    """The cached keys of one process.
+
+    Every method raises StoreUnavailableError if it has to ask Redis and Redis is down.
+    """
 
     def __init__(self, store: KeyStore, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -29,7 +32,7 @@ class KeyRing:
         self._known: dict[str, tuple[float, ApiKey]] = {}
 
     def required(self) -> bool:
-        """Whether a caller needs a key: the settings want it, or one was made. Once it is so, it stays so."""
+        """Return whether callers need a key: the settings require it, or a key was ever created. True stays True."""
         now = self._now()
         if not self._required and now - self._asked_at > KNOWN_SECONDS:
             self._required = self._store.any()
@@ -37,7 +40,7 @@ class KeyRing:
         return self._required
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key, as long as it may be used; None where there is none, or it is revoked or expired."""
+        """Return the record of an active key; None if the key is unknown, revoked or expired."""
         digest = digest_of(secret)
         if self._admin and same(self._admin.digest, digest):
             return self._admin
@@ -49,7 +52,10 @@ class KeyRing:
         return key if key and key.state == "active" else None
 
     def _know(self, digest: str, now: float, key: ApiKey | None) -> None:
-        """Remember a key that there is. Others are without number, and any may be made the next moment."""
+        """Cache an existing key.
+
+        Unknown keys are not cached: there are too many, and each may be created at any time.
+        """
         if key is None:
             self._known.pop(digest, None)
             return

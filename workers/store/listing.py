@@ -1,4 +1,4 @@
-"""Jobs listed, newest first, a page at a time, at a cost that does not grow with how many there are."""
+"""Pages of jobs, newest first. The cost of a page does not grow with the number of jobs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 
-_MOST_LOOKS = 1000  # jobs of one page that may turn out not to be wanted: Redis does nothing else meanwhile
+_MOST_LOOKS = 1000  # jobs that one page may examine; Redis does nothing else meanwhile
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place in a list: behind the job that was created at `created_ms` and has this id."""
+    """A place in a listing: after the job with this id, which was created at `created_ms` (ms since the epoch)."""
 
     created_ms: int
     id: str
@@ -20,7 +20,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which jobs; empty and None take all. Times are seconds since the epoch: `since` itself counts, `until` not."""
+    """A filter of jobs; '' and None match all.
+
+    `since` (inclusive) and `until` (exclusive) bound the time of creation, in seconds since the epoch.
+    """
 
     state: str = ""
     model: str = ""
@@ -30,9 +33,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Page:
-    """Some jobs, newest first, and where the next ones are: None at the end.
+    """Jobs, newest first. `behind` is the place where the next page starts; None at the end.
 
-    A page of few wanted among many may have fewer jobs than its limit, or none, and yet a next one.
+    If few of many jobs match, a page may have fewer jobs than its limit, or none, and still a next page.
     """
 
     jobs: tuple[Job, ...]
@@ -40,13 +43,16 @@ class Page:
 
 
 class Listing:
-    """The jobs of an owner. A page begins behind a job that is named: it stays right while jobs come and go."""
+    """Jobs in pages. A page starts after a given job, so that created and deleted jobs do not shift the pages."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
     def page(self, owner: str | None, wanted: Wanted, limit: int, behind: Place | None = None) -> Page:
-        """At most `limit` jobs of an owner, None: of all; raises StoreUnavailableError."""
+        """Return at most `limit` jobs of an owner; None stands for all owners.
+
+        Raises StoreUnavailableError if Redis is down.
+        """
         newest = "+inf" if wanted.until is None else f"({wanted.until * 1000:.0f}"
         if behind and (wanted.until is None or behind.created_ms < wanted.until * 1000):
             newest = str(behind.created_ms)

@@ -1,4 +1,4 @@
-"""Manifests of jobs: which images they have, written once, in the order of their results."""
+"""Manifests: the list of a job's images, in the order of the results. A manifest is written once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from workers.jobs.job import ImageSource
 
 
 def manifest_line(source: ImageSource) -> bytes:
-    """One line of a manifest."""
+    """Return the line of an image in a manifest."""
     listed = () if source.size is None else (source.size, source.mtime)
     return json.dumps((*source.fields, *listed), ensure_ascii=False).encode() + b"\n"
 
 
 def read_window(blobs: BlobStore, manifest: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
-    """The next `count` images of a job's manifest from a byte offset, and the offset behind them."""
+    """Return up to `count` images of a manifest from a byte offset on, and the offset after them.
+
+    Raises StoreUnavailableError if the blob store is down.
+    """
     lines, behind = blobs.read_lines(manifest, offset, count)
     return [ImageSource(*json.loads(line)) for line in lines], behind
 
@@ -29,7 +32,7 @@ _IN_MEMORY = 1 << 20
 
 @dataclass
 class Written:
-    """What a manifest has: its images, the first window of them, and the offset in bytes behind that."""
+    """A written manifest: the number of images, the first window of them, and the byte offset where it ends."""
 
     total: int = 0
     first: list[ImageSource] = field(default_factory=list)
@@ -39,9 +42,10 @@ class Written:
 def write_manifest(
     blobs: BlobStore, path: str, sources: Iterable[ImageSource], *, window: int, most: int, empty: str
 ) -> Written:
-    """Write a manifest of at most so many images; `window` is how many are the first ones.
+    """Write a manifest to `path` in the blob store. `window` is the number of images in the first window.
 
-    Raises NoImagesError, with `empty` as its words, TooManyImagesError, DuplicateIdError, StoreUnavailableError.
+    Raises NoImagesError with the text `empty` if there are no images, TooManyImagesError if there are more than
+    `most`, DuplicateIdError if two images have the same custom id, StoreUnavailableError if the blob store is down.
     """
     written = Written()
     seen: set[str] = set()

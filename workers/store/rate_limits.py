@@ -1,4 +1,4 @@
-"""How many requests a key may send in a time, counted in Redis by every process together."""
+"""Rate limits: how many requests a key may send in a time. All processes count together, in Redis."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from workers.settings_checks import parsed_rates
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a caller stands with one of its rates: `quota` requests in `window` seconds, of which `left` are left.
+    """The state of one rate limit of a caller: `quota` requests per `window` seconds.
 
-    More are there in `reset` seconds.
+    Of these `left` may still be sent now. More may be sent in `reset` seconds.
     """
 
     name: str
@@ -30,14 +30,17 @@ class Standing:
 
 
 class RateLimits:
-    """Counts requests in a window that slides. Raises StoreUnavailableError where Redis is down."""
+    """Count requests in sliding windows. Raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink) -> None:
         storage = RedisStorage("redis://", connection_pool=link.client.connection_pool, key_prefix="sl:rates")
         self._counter = SlidingWindowCounterRateLimiter(storage)
 
     def hit(self, who: str, rates: str) -> list[Standing]:
-        """Count a request; one that exceeds a rate is not counted for it, nor for the longer ones."""
+        """Count a request of a caller; return the state of each rate limit, the shortest window first.
+
+        A request that exceeds a limit is not counted for it. The limits with longer windows are then left out.
+        """
         found = []
         for rate in parsed_rates(rates):
             with translated():

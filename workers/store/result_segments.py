@@ -1,4 +1,4 @@
-"""A job's results, in segments of consecutive images: open ones in Redis, sealed ones in the blob store."""
+"""Results of jobs, in segments of consecutive images: open segments in Redis, sealed ones in the blob store."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ from workers.jobs.result import given_up
 from workers.store.manifests import read_window
 
 SEGMENT = 1000  # images; also in lib/constants.lua
-_PAGE = 100  # results of one read from Redis
+_PAGE = 100  # results per read from Redis
 _MOST_BYTES = 1 << 30  # of a sealed segment
-_MOST_LOOKS = 5000  # of one script: Redis does nothing else meanwhile
+_MOST_LOOKS = 5000  # items that one script may examine; Redis does nothing else meanwhile
 
 
 class Segments:
-    """Sealed segments never change. Every method raises StoreUnavailableError where Redis or the blob store is down."""
+    """The segments of jobs. A sealed segment never changes.
+
+    Every method raises StoreUnavailableError if Redis or the blob store is down.
+    """
 
     def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
         self._link = link
         self._blobs = blobs
 
     def read(self, job_id: str, start: int, end: int, total: int) -> Iterator[str]:
-        """The finished prefix of the results from `start` up to `end`; raises JobGoneError where the job is deleted."""
+        """Yield the results of [`start`, `end`) up to the first image that has none.
+
+        Raises JobGoneError if the job is deleted.
+        """
         index = start
         while index < end:
             number = index // SEGMENT
@@ -44,9 +50,9 @@ class Segments:
             index += len(page)
 
     def finished(self, job_id: str, asked: Indexes, *, first: bool = False) -> Indexes:
-        """Which of the images have their result, at a cost that does not grow with those that a segment has whole.
+        """Return which of these images have their result. A complete segment costs the same whatever its size.
 
-        With `first` only up to the first that has none. Raises JobGoneError where the job is deleted.
+        With `first`, stop at the first image that has none. Raises JobGoneError if the job is deleted.
         """
         found: list[Range] = []
         while asked.ranges:
@@ -62,13 +68,16 @@ class Segments:
         return Indexes.of(found)
 
     def seal(self, job_id: str, number: int) -> None:
-        """Move a full segment to the blob store; nothing happens where that was done, or the job is gone."""
+        """Move a full segment to the blob store. Does nothing if it is sealed, or the job has ended or was deleted."""
         results = self._open(job_id, number)
         if results:
             self._seal(job_id, number, results)
 
     def close(self, job: Job) -> None:
-        """Bring all results of a job that is finishing to where they stay; images that were given up get theirs."""
+        """Write the remaining results of a job that is finishing.
+
+        Images that were given up get their results. If the job has more than one segment, all segments are sealed.
+        """
         offset = 0
         for number, first in enumerate(range(0, job.total, SEGMENT)):
             sources: list[ImageSource] = []
@@ -88,8 +97,8 @@ class Segments:
                 self._link.run("results/fill_given_up", job.id, *(part for line in missing.items() for part in line))
 
     def _open(self, job_id: str, number: int) -> dict[str, str] | None:
-        """The results of a segment that is not sealed; None where it is, or where the job is over or gone."""
-        with translated(), self._link.client.pipeline() as together:  # one atomic look
+        """Return the results of an open segment; None if it is sealed, or the job has ended or was deleted."""
+        with translated(), self._link.client.pipeline() as together:  # one atomic read
             together.hget(f"sl:job:{job_id}", "state")
             together.hexists(f"sl:job:{job_id}:items", f"sealed:{number}")
             together.hgetall(_open_key(job_id, number))

@@ -1,4 +1,4 @@
-"""Counters and histograms of one process, in memory; publishing.py adds them to everyone's totals."""
+"""Counters and histograms of one process, in memory. publishing.py adds them to the totals of all processes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-SUM: Final = "sum"  # of a histogram's observations; its other parts are the bounds of its buckets
+SUM: Final = "sum"  # the part of a histogram that holds the sum of the values; the other parts are its buckets
 INFINITE: Final = "+Inf"
 
 
 @cache
 def field_of(*parts: str) -> str:
-    """The field of a sample in Redis: its metric's name, the values of its labels, which part of a histogram it is."""
+    """Return the field of a sample in Redis: metric name, label values and, for a histogram, the part."""
     return json.dumps(parts, separators=(",", ":"))
 
 
 class _Counted:
-    """What this process counted and has not published yet. Threads share it; the child of a fork begins anew."""
+    """What this process counted and has not published yet. Threads share it; a forked child starts with nothing."""
 
     def __init__(self) -> None:
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)  # the lock may be held by a thread that the child has not
+        os.register_at_fork(after_in_child=self._begin)  # another thread may hold the lock at the fork
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
@@ -48,14 +48,15 @@ _COUNTED: Final = _Counted()
 
 
 def take_counted() -> dict[str, float]:
-    """What was counted since the last take, by field."""
+    """Return what was counted since the last call, by field."""
     return _COUNTED.take()
 
 
 class Metric:
-    """A metric's name, what it means, its labels. `known` are values that each label may have, where that is known.
+    """A metric: name, meaning and labels. `known` lists the values of each label, if they are known in advance.
 
-    Series of known labels are shown as 0 before anything was counted: a series that begins with 1 has no increase.
+    Series of known labels are shown as 0 before anything was counted. A series that first appears as 1 would have no
+    increase in Prometheus.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class Metric:
 
 
 class Counter(Metric):
-    """Something that only becomes more."""
+    """A number that only grows."""
 
     def add(self, *labels: str, by: float = 1.0) -> None:
-        """Count `by` more."""
+        """Add `by` to the counter."""
         _COUNTED.add((field_of(self.name, *labels), by))
 
 
 class Histogram(Metric):
-    """How often something was how large; a value belongs to the first of the `bounds` that is not below it."""
+    """Counts values by size. A value counts in the bucket of the smallest of the `bounds` that is not below it."""
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Histogram(Metric):
         super().__init__(name, meaning, labels, known)
         self.bounds = tuple(bounds)
         self.parts = (*(f"{bound:g}" for bound in bounds), INFINITE)
-        self._fields: dict[tuple[str, ...], list[str]] = {}  # of the parts, and of the sum
+        self._fields: dict[tuple[str, ...], list[str]] = {}  # by labels: the fields of the buckets, then of the sum
 
     def observe(self, value: float, *labels: str) -> None:
         """Count a value."""
@@ -99,12 +100,12 @@ class Histogram(Metric):
         _COUNTED.add((fields[bisect_left(self.bounds, value)], 1.0), (fields[-1], value))
 
     def timing(self, *labels: str) -> _Timing:
-        """Count the seconds that something takes, whether or not it fails."""
+        """Return a context manager that counts the seconds its body takes, even if the body raises."""
         return _Timing(self, labels)
 
 
 class _Timing:
-    """Much cheaper than a generator: it is on every image's way, several times."""
+    """A context manager without a generator, which would cost much more: every image passes several of them."""
 
     __slots__ = ("_began", "_histogram", "_labels")
 

@@ -1,4 +1,4 @@
-"""Structured logs, to stderr: a line an event, for a terminal or as JSON, without keys and tokens."""
+"""Structured logs on stderr, one line per event, for a terminal or as JSON, with keys and tokens masked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEFORE: Final[tuple[Any, ...]] = (
 
 
 def configure_logs(settings: Settings) -> None:
-    """Have structlog and the standard library write in the settings' form, whoever logs."""
+    """Make structlog and the standard library write logs in the form that the settings ask for."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(log_formatter(settings))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -32,7 +32,7 @@ def configure_logs(settings: Settings) -> None:
 
 
 def log_formatter(settings: Settings) -> logging.Formatter:
-    """What gives the standard library's log records the same form."""
+    """Return the formatter that gives log records of the standard library the same form."""
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*_BEFORE, structlog.stdlib.add_logger_name],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(settings)],
@@ -44,7 +44,7 @@ def _rendering(settings: Settings) -> list[Any]:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), _masked]
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(),
-        repr_native_str=True,  # what callers sent must not begin a line of its own
+        repr_native_str=True,  # a text of a caller must not begin a new line
         exception_formatter=structlog.dev.plain_traceback,  # Rich's shows variables, and keys in them
     )
     return [console, _masked]

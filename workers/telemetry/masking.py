@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-# In a query as it was sent: any character of the name may be percent-encoded.
+# In a query as a client sent it, any character of the name may be percent-encoded.
 _NAME = "".join(f"(?:{one}|%{ord(one):02x})" for one in "access_token")
 
 _TOKEN_IN_TEXT = re.compile(rf"({_NAME}(?:=|%3d))[^&\s\"]*", re.IGNORECASE)
 
 
 def mask_tokens(text: str) -> str:
-    """A text without the robots' tokens that stand in the addresses in it."""
+    """Return the text with robots' access tokens in URLs replaced by ***."""
     return _TOKEN_IN_TEXT.sub(r"\1***", text)
 
 
@@ -19,5 +19,5 @@ _LOOKS_LIKE_ONE = re.compile(r"sl_[0-9A-Za-z]{16,}")
 
 
 def mask_keys(text: str) -> str:
-    """A text without the keys in it, and without the robots' tokens."""
+    """Return the text with API keys, and robots' access tokens in URLs, replaced by ***."""
     return mask_tokens(_LOOKS_LIKE_ONE.sub("sl_***", text))

@@ -1,4 +1,4 @@
-"""All that is counted, by whom. What is found in Redis when somebody asks is in metrics_page.py."""
+"""All counters and histograms. What /metrics reads from Redis at the time of a request is in metrics_page.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAGE_SECONDS: Final = Histogram(
 BATCH_ROWS: Final = Histogram(
     "shelfline_batch_rows", "Rows of a Predict call.", (1, 2, 3, 4, 6, 8, 10, 12, 14, 16), ("model",)
 )
-IMAGES: Final = Counter(  # by scripts/results/settle.lua and where images are given up, so that each image counts once
+IMAGES: Final = Counter(  # counted once each: by the scripts that settle an image or give it up (lib/account.lua)
     "shelfline_images_total",
     "Images that got their result: succeeded, failed (with the error's code), canceled. Only succeeded ones have a "
     "version.",

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, sent by OTLP over HTTP to where the variables OTEL_EXPORTER_OTLP_* say."""
+"""Traces by OpenTelemetry, sent as OTLP over HTTP to where the variables OTEL_EXPORTER_OTLP_* say."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _OtlpSpan(Span):
 
 
 class OtlpTracer(Tracer):
-    """Starts spans that `processor` gets when they end."""
+    """Starts spans, and passes each to `processor` when it ends."""
 
     def __init__(self, service: str, processor: SpanProcessor) -> None:
         named = Resource({"service.name": service}).merge(OTELResourceDetector().detect())
@@ -50,7 +50,7 @@ class OtlpTracer(Tracer):
 
     @classmethod
     def exporting(cls, service: str) -> Self:
-        """One that sends its spans in batches, from a thread of its own."""
+        """Return a tracer that sends its spans in batches, from a thread of its own."""
         return cls(service, BatchSpanProcessor(OTLPSpanExporter()))
 
     def start(
@@ -63,7 +63,10 @@ class OtlpTracer(Tracer):
         links: Sequence[str] = (),
         attributes: Mapping[str, Value] | None = None,
     ) -> Span:
-        """A span that begins now, or began then (seconds since the epoch), below the parent of that traceparent."""
+        """Start a span below `parent`, a traceparent, '' for a new trace.
+
+        It begins now, or at `began` in seconds since the epoch.
+        """
         span = self._tracer.start_span(
             name,
             _context(parent),
@@ -75,7 +78,7 @@ class OtlpTracer(Tracer):
         return _OtlpSpan(span)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         self._provider.shutdown()
 
 

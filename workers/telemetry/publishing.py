@@ -1,4 +1,4 @@
-"""A process's counts go into everyone's totals in Redis, every few seconds, in one script: never on an image's way."""
+"""Adds the counts of a process to the totals in Redis every few seconds, by one script, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from workers.telemetry.counters import take_counted
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 5.0
-_started_in: set[int] = set()  # processes: a pool of threads has the worker's main process for its own
+_started_in: set[int] = set()  # process ids: in a threads pool, main process and pool process are the same
 
 
 class Publisher:
-    """Adds what this process counted to the totals. What Redis did not confirm is sent again, and counts once."""
+    """Adds this process's counts to the totals. Counts that Redis did not confirm are sent again, and count once."""
 
     def __init__(self, run: Callable[..., object]) -> None:
         self._run_script = run
@@ -31,9 +31,9 @@ class Publisher:
         self._lock = threading.Lock()
 
     def once(self) -> None:
-        """Publish what was counted since the last time; nothing is sent where that is nothing.
+        """Publish what was counted since the last time, if anything was.
 
-        Raises StoreUnavailableError; then it is sent with the next.
+        Raises StoreUnavailableError; the same counts are sent again at the next call.
         """
         with self._lock:
             if not self._under_way:
@@ -45,20 +45,20 @@ class Publisher:
                 self._under_way = {}
 
     def start(self) -> None:
-        """Publish from now on, in a thread that ends with the process."""
+        """Publish every few seconds from now on, in a daemon thread, and once more when the process ends."""
         threading.Thread(target=self._run, name="metrics", daemon=True).start()
         atexit.register(self.last)
 
     def last(self) -> None:
-        """Publish what is left, where Redis takes it."""
+        """Publish the remaining counts, if Redis takes them."""
         with suppress(StoreUnavailableError):
-            for _ in range(2):  # what was under way, and what came since
+            for _ in range(2):  # first the counts that were not confirmed, then those made since
                 self.once()
 
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(EVERY_SECONDS):
-            with suppress(StoreUnavailableError):  # which was counted too
+            with suppress(StoreUnavailableError):  # RedisLink has counted the error
                 try:
                     self.once()
                 except StoreUnavailableError:
@@ -71,7 +71,7 @@ _publishers: list[Publisher] = []
 
 
 def start_publishing(run: Callable[..., object]) -> None:
-    """Publish what this process counts, by `RedisLink.run`. A second call in the same process does nothing."""
+    """Publish what this process counts; `run` is `RedisLink.run`. A second call in the same process does nothing."""
     if os.getpid() in _started_in:
         return
     _started_in.add(os.getpid())
@@ -80,6 +80,6 @@ def start_publishing(run: Callable[..., object]) -> None:
 
 
 def stop_publishing() -> None:
-    """Publish what is left: for a process that ends without Python's ceremony."""
+    """Publish the remaining counts, for a process that ends without calling atexit handlers."""
     if os.getpid() in _started_in:
         _publishers[0].last()

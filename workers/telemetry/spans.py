@@ -1,4 +1,4 @@
-"""Spans that are not recorded: what a tracer offers where tracing is off."""
+"""Spans that are not recorded: the tracer that is used if tracing is off."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Value = str | int | float
 
 
 class Span:
-    """A span that is not recorded. `traceparent` is "" where what follows from it is not to be traced."""
+    """A span that is not recorded. `traceparent` is "" if the work that follows is not to be traced."""
 
     traceparent = ""
 
     def end(self, error: str = "", **attributes: Value) -> None:
-        """The work is done; `error` says what went wrong."""
+        """End the span. `error` says what went wrong, '' if nothing did."""
 
 
 class Tracer:
@@ -32,9 +32,12 @@ class Tracer:
         links: Sequence[str] = (),
         attributes: Mapping[str, Value] | None = None,
     ) -> Span:
-        """A span that begins now, or began then (seconds since the epoch), below the parent of that traceparent."""
+        """Start a span below `parent`, a traceparent, '' for a new trace.
+
+        It begins now, or at `began` in seconds since the epoch.
+        """
         del name, parent, kind, began, links, attributes
         return Span()
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""

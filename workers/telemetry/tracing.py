@@ -1,6 +1,7 @@
-"""Traces, from a request through the queue to the Predict call. Where they are off, nothing of OpenTelemetry is loaded.
+"""Traces, from a request through the queue to the Predict call.
 
-A trace is passed on as its `traceparent` (W3C Trace Context): in the job, and as metadata of the Predict call.
+If tracing is off, nothing of OpenTelemetry is imported. A trace is passed on as its `traceparent` (W3C Trace Context):
+in the job, and as metadata of the Predict call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from workers.telemetry.spans import Tracer
 
 
 def open_tracer(settings: Settings, service: str) -> Tracer:
-    """What traces a process; `service` is how it is called."""
+    """Return the tracer of a process; `service` is the name that its traces show."""
     if not settings.tracing:
         return Tracer()
     from workers.telemetry.otel import OtlpTracer  # noqa: PLC0415  not where traces are off; the settings' check has found it

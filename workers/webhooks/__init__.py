@@ -1,1 +1,1 @@
-"""Webhooks: what callers are told of their jobs. See docs/decisions/0009-webhooks.md."""
+"""Webhooks: events of jobs, sent to callers. See docs/decisions/0009-webhooks.md."""

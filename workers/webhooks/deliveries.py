@@ -1,4 +1,4 @@
-"""What became of a job's webhooks, as its owner sees it."""
+"""The webhooks of a job and their deliveries, as its owner sees them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _MOST_WAITING = 200
 
 @dataclass(frozen=True)
 class Attempt:
-    """One POST: when (seconds since the epoch), for how long, what was answered, why that was no delivery."""
+    """One POST: when it began (seconds since the epoch), how long it took (seconds), the status and body of the answer.
+
+    `error` says why it failed, '' if the event was delivered.
+    """
 
     delivery: str
     number: int
@@ -40,7 +43,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class SentEvent:
-    """One event to one hook, with its attempts, the newest first; `next_attempt_at` where it waits for another."""
+    """One event to one hook, with its attempts, newest first.
+
+    `next_attempt_at`, in seconds since the epoch, is None unless the event waits for another attempt.
+    """
 
     id: str
     hook: int
@@ -52,10 +58,14 @@ class SentEvent:
 
 @dataclass(frozen=True)
 class ToldHook:
-    """One of a job's hooks: how much of it was delivered or given up, and why it is told nothing more, if so."""
+    """One hook of a job: how many of its events were delivered, and how many were given up.
+
+    `ended` is True if nothing more will be delivered. `dropped` is the reason if the hook ended before all its events
+    were sent, else ''.
+    """
 
     number: int
-    endpoint: str  # '' of the job's own
+    endpoint: str  # '' for the job's own webhook
     webhook: Webhook
     delivered: int
     failed: int
@@ -64,14 +74,14 @@ class ToldHook:
 
 
 class Deliveries:
-    """Raises StoreUnavailableError where Redis is down."""
+    """Reads deliveries. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
         self._most = settings.webhook_threads_per_endpoint
 
     def hooks(self, job: Job) -> list[ToldHook]:
-        """The hooks of a job, its own first."""
+        """Return the hooks of a job, that of its own webhook first."""
         found = []
         for number, hook in enumerate(self._hooks(job.id)):
             webhook = Webhook.from_hash(hook)
@@ -85,7 +95,10 @@ class Deliveries:
         return found
 
     def events(self, job: Job) -> list[SentEvent]:
-        """The events that were last attempted, the newest first, and before them those that wait for an attempt."""
+        """Return the events of a job, those that were attempted last first.
+
+        Events that wait, and whose attempts are no longer in the list of attempts, come before all others.
+        """
         with translated():
             logged = self._link.client.lrange(f"sl:job:{job.id}:attempts", 0, -1)
         attempts: dict[str, list[Attempt]] = {}
@@ -100,7 +113,7 @@ class Deliveries:
         ]
 
     def again(self, delivery: DeliveryId) -> None:
-        """Deliver something once more, with a new schedule; raises DeliveryNotFoundError, WebhookStateError."""
+        """Make a delivery due again, with a new schedule. Raises DeliveryNotFoundError, WebhookStateError."""
         line, verdict = self._link.run(
             "webhooks/delivery_again", delivery.job, delivery.hook, delivery.event, self._most
         )
@@ -118,7 +131,7 @@ class Deliveries:
                 return [hook for hook in together.execute() if hook]
 
     def _waiting(self, job_id: str, number: int, hook: Mapping[str, str]) -> dict[str, float]:
-        """Deliveries that wait for another attempt, and until when."""
+        """Return the deliveries that wait for another attempt, and when it is due in seconds since the epoch."""
         if "dropped" in hook:
             return {}
         events = [name.partition(":")[2] for name in hook if name.startswith("attempts:")][:_MOST_WAITING]
@@ -136,7 +149,7 @@ class Deliveries:
 
 
 def unknown_delivery(text: str) -> DeliveryNotFoundError:
-    """The error of a delivery that there is not, or not for this caller."""
+    """Return the DeliveryNotFoundError for a delivery that does not exist or belongs to another owner."""
     return DeliveryNotFoundError(f"There is no delivery {text[:80]!r}: see the deliveries of its job.")
 
 

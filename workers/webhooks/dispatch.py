@@ -1,4 +1,4 @@
-"""Who sends what when: as many attempts at once as there are places, a part of them for slow endpoints."""
+"""Decide which deliveries are made when: many at once, of which slow destinations may use only a part."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from workers.webhooks.outbox import DueDelivery, Outbox
 
 log = structlog.get_logger(__name__)
 
-_IDLE_SECONDS = 1.0  # with nothing due, until a run is over
+_IDLE_SECONDS = 1.0  # a run ends when nothing was due for so long
 _LOOK_EVERY = 0.05  # seconds
-_STOP_SECONDS = 3.0  # that a sender which stops waits for what is under way
+_STOP_SECONDS = 3.0  # how long a sender that stops waits for attempts under way
 
 
 class Dispatcher:
-    """Claims what is due and has it attempted, each in a thread of its own.
+    """Leases due deliveries and attempts each in a thread of its own.
 
-    A line has more places the longer it answers quickly (`window` in lib/outbox.lua); those with one only, since
-    they are slow or fail, have half of all places together. Threads are daemons: an attempt that a stop cuts off is
-    made again, with the same id, when its lease is over.
+    A destination that answers quickly gets more attempts at once (`window` in lib/outbox.lua). Destinations that are
+    slow or fail get a single one, and all of these together half of the threads. Threads are daemons: an attempt that
+    is cut off when the process stops is made again, with the same id, when its lease ends.
     """
 
     def __init__(self, outbox: Outbox, attempt: Callable[[DueDelivery], None], settings: Settings) -> None:
@@ -37,17 +37,17 @@ class Dispatcher:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """From now on nothing is claimed; safe to call from a signal handler."""
+        """Lease nothing from now on. Safe to call from a signal handler."""
         self._stopping.set()
 
     def close(self) -> None:
-        """Stop, and wait a little for what is under way."""
+        """Stop, and wait up to 3 s for attempts under way."""
         self.stop()
         with self._changed:
             self._changed.wait_for(lambda: not self._busy, _STOP_SECONDS)
 
     def run(self) -> None:
-        """Deliver until nothing has been due for a while, whatever is under way; raises StoreUnavailableError."""
+        """Deliver until nothing was due for a second, even if attempts are under way. Raises StoreUnavailableError."""
         idle_since = time.monotonic()
         while not self._stopping.is_set() and time.monotonic() - idle_since < _IDLE_SECONDS:
             with self._changed:
@@ -62,7 +62,7 @@ class Dispatcher:
             if claimed:
                 idle_since = time.monotonic()
             else:
-                with self._changed:  # what ends makes room for the next
+                with self._changed:  # an attempt that ends may let the next one begin
                     self._changed.wait(_LOOK_EVERY)
 
     def _start(self, due: DueDelivery) -> None:
@@ -82,7 +82,7 @@ class Dispatcher:
 
 
 class Watch:
-    """A timer in the sender's main process that rings when something is due: no message has to survive anything."""
+    """A timer in the sender's main process. It calls `ring` if a delivery is due, so a lost message does no harm."""
 
     def __init__(self, outbox: Outbox, ring: Callable[[], None]) -> None:
         self._outbox = outbox
@@ -91,11 +91,11 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="webhook-watch", daemon=True)
 
     def start(self) -> None:
-        """Begin; call it after the pool's processes were forked."""
+        """Start the timer. Call it after the pool's processes were forked."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon."""
+        """Stop the timer, without waiting for its thread."""
         self._stopping.set()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Registered endpoints: webhooks that are told of every job of their owner."""
+"""Registered endpoints: webhooks that are sent events of every job of their owner."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from workers.jobs.webhook import Event, Webhook, WebhookFormat
 from workers.settings import Settings
 from workers.webhooks.deliveries import Attempt
 
-MOST_ENDPOINTS: Final = 20  # of an owner: each job holds a hook for each
+MOST_ENDPOINTS: Final = 20  # per owner: each job stores a hook for each endpoint
 _SAID = "You disabled it."
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint as it is shown: without its secrets. Times are seconds since the epoch."""
+    """An endpoint as callers see it, without its secrets. Times are in seconds since the epoch."""
 
     id: str
     owner: str
@@ -38,7 +38,7 @@ class Endpoint:
 
     @classmethod
     def from_hashes(cls, endpoint_id: str, stored: Mapping[str, str], line: Mapping[str, str]) -> Self:
-        """Read what Redis keeps of it and of its line."""
+        """Read an endpoint from its hash in Redis and the hash of its destination."""
         webhook = Webhook.from_hash(stored)
         until = float(stored.get("old_secret_until") or 0)
         return cls(
@@ -58,14 +58,20 @@ class Endpoint:
 
 
 class Endpoints:
-    """The endpoints in Redis. Every method raises StoreUnavailableError where it is down, WebhookNotFoundError."""
+    """The endpoints in Redis. Every method raises StoreUnavailableError if Redis is down.
+
+    Methods that are given an endpoint's id raise WebhookNotFoundError.
+    """
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
         self._most = settings.webhook_threads_per_endpoint
 
     def create(self, owner: str, webhook: Webhook) -> Endpoint:
-        """Register an endpoint, which is told of jobs that come from now on; raises WebhookStateError for too many."""
+        """Register an endpoint, which is sent events of jobs created from now on.
+
+        Raises WebhookStateError if the owner has too many.
+        """
         endpoint_id, now = new_id("wh"), time.time()
         with translated():
             if self._link.client.zcard(_of_owner(owner)) >= MOST_ENDPOINTS:
@@ -79,47 +85,47 @@ class Endpoints:
         return self.get(endpoint_id)
 
     def get(self, endpoint_id: str) -> Endpoint:
-        """An endpoint."""
+        """Return an endpoint."""
         found = self._read([endpoint_id]) if is_id("wh", endpoint_id) else []
         if not found:
             raise unknown_webhook(endpoint_id)
         return found[0]
 
     def all(self, owner: str | None) -> list[Endpoint]:
-        """The endpoints of an owner, None: of all, the oldest first."""
+        """Return the endpoints of an owner, or of all owners if `owner` is None, oldest first."""
         with translated():
             ids = self._link.client.zrange("sl:endpoints" if owner is None else _of_owner(owner), 0, -1)
         return self._read(ids)
 
     def update(self, endpoint_id: str, webhook: Webhook) -> Endpoint:
-        """Set URL, events and format; what waits goes to the new URL. Its secret stays."""
+        """Set URL, events and format. The secret stays. Events that wait go to the new URL."""
         stored = webhook.stored("")
         self._change(endpoint_id, **{name: stored[name] for name in ("url", "events", "format")})
         return self.get(endpoint_id)
 
     def rotate(self, endpoint_id: str, secret: str, keep_old_seconds: float) -> Endpoint:
-        """Give it a new secret; for a while what is sent is signed with the old one too."""
+        """Set a new secret. For `keep_old_seconds` deliveries are signed with the old secret too."""
         with translated():
             old = self._link.client.hget(_key(endpoint_id), "secret") or ""
         self._change(endpoint_id, secret=secret, old_secret=old, old_secret_until=time.time() + keep_old_seconds)
         return self.get(endpoint_id)
 
     def enable(self, endpoint_id: str) -> Endpoint:
-        """Have it told of jobs again that come from now on."""
+        """Send the endpoint events of jobs created from now on."""
         self._change(endpoint_id, state="enabled")
         return self.get(endpoint_id)
 
     def disable(self, endpoint_id: str) -> Endpoint:
-        """Tell it nothing more; what waits for it is given up."""
+        """Send the endpoint nothing more. Its waiting events are given up."""
         self._change(endpoint_id, state="disabled", reason=_SAID)
         return self.get(endpoint_id)
 
     def delete(self, endpoint_id: str) -> None:
-        """Forget it; what waits for it is given up."""
+        """Delete the endpoint. Its waiting events are given up."""
         self._change(endpoint_id)
 
     def test(self, endpoint_id: str) -> str:
-        """Have it sent an event that tells of nothing, enabled or not; returns the delivery's id."""
+        """Make a test event due for the endpoint, enabled or not; return the id of the delivery."""
         self.get(endpoint_id)
         event = f"test-{secrets.token_hex(16)}"
         now = int(time.time() * 1000)
@@ -130,7 +136,7 @@ class Endpoints:
         return f"msg_{event}"
 
     def attempts(self, endpoint_id: str) -> list[Attempt]:
-        """The last attempts to tell it something, the newest first."""
+        """Return the last attempts to deliver to the endpoint, newest first."""
         with translated():
             return list(map(Attempt.from_json, self._link.client.lrange(f"sl:line:{endpoint_id}:attempts", 0, -1)))
 
@@ -152,7 +158,7 @@ class Endpoints:
 
 
 def unknown_webhook(endpoint_id: str) -> WebhookNotFoundError:
-    """The error of an endpoint that never was, or is another's: nobody learns which."""
+    """Return the error for an endpoint that is missing or another owner's: the same, so that ids cannot be probed."""
     return WebhookNotFoundError(f"There is no webhook {endpoint_id[:60]!r}: see /v1/webhooks.")
 
 

@@ -1,6 +1,6 @@
-"""The sender's composition root: `celery --app workers.webhooks.main:app worker --queues webhooks --pool threads`.
+"""The sender's entry point: `celery --app workers.webhooks.main:app worker --queues webhooks --pool threads`.
 
-A process of its own, so that an endpoint that hangs holds up no image; it imports nothing of the pipeline.
+It is a separate process, so that an endpoint that hangs delays no image. It imports nothing of the pipeline.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ except ShelflineError as error:
     refuse(error)
 
 configure_logs(settings)
-signals.setup_logging.connect(lambda **_: None, weak=False)  # or Celery would set up logs of its own
+signals.setup_logging.connect(lambda **_: None, weak=False)  # otherwise Celery would configure logging itself
 log = structlog.get_logger(__name__)
 
 
 @cache
 def dispatcher() -> Dispatcher:
-    """This process's dispatcher, opened at first use."""
+    """Return this process's dispatcher, opened at first use."""
     link = RedisLink(settings.redis_url)
     outbox = Outbox(link, settings)
     sender = Sender(link, FsspecBlobs(settings.blob_url), outbox, settings)
@@ -49,10 +49,10 @@ def dispatcher() -> Dispatcher:
 
 @app.task(name=DELIVER_TASK)
 def deliver() -> None:
-    """Deliver what is due."""
+    """Make the deliveries that are due."""
     try:
         dispatcher().run()
-    except StoreUnavailableError as error:  # the watch rings again when Redis is back
+    except StoreUnavailableError as error:  # the watch sends another wake-up when Redis is back
         log.warning("webhooks wait", error=str(error))
 
 

@@ -1,4 +1,4 @@
-"""The outbox of webhooks in Redis: what is due is leased, attempted and recorded. See lib/outbox.lua."""
+"""The outbox of webhooks in Redis: lease due deliveries and record their attempts. See lib/outbox.lua."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from workers.jobs.job import Job
 from workers.jobs.webhook import DeliveryId, Webhook
 from workers.settings import Settings
 
-_TEST = "test"  # in place of a job; also in lib/outbox.lua
+_TEST = "test"  # stands for the job in a test event; also in lib/outbox.lua
 
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """A delivery in this sender's hands. `attempts` were made before; `lease` is its lease's score, `slow` its line.
+    """A delivery that this sender has leased.
 
-    `stored` is the job's hash, `hook` its hook's, `endpoint` that of a registered endpoint: what they were when it was
-    leased.
+    `line` is its destination, `member` its entry in the destination queue, `lease` the end of the lease as Redis has
+    it. `slow` says whether the destination is slow or fails. `attempts` counts the attempts before this one. `stored`,
+    `hook` and `endpoint` are the hashes of the job, the hook and the registered endpoint at the time of the lease.
     """
 
     line: str
@@ -33,30 +34,30 @@ class DueDelivery:
 
     @property
     def id(self) -> DeliveryId | None:
-        """What it is of a job; None where somebody tries an endpoint out."""
+        """Return the delivery's id; None for a test event, which belongs to no job."""
         job, hook, event = self.member.split(" ")
         return None if job == _TEST else DeliveryId(job, int(hook), event)
 
     @property
     def message(self) -> str:
-        """The `webhook-id`."""
+        """Return the value of the header `webhook-id`."""
         return str(self.id or f"msg_{self.member.rpartition(' ')[2]}")
 
     @property
     def job(self) -> Job:
-        """The job that it tells of."""
+        """Return the job of the event, as it was when the delivery was leased. Not for a test event."""
         assert self.id is not None
         return Job.from_hash(self.id.job, self.stored)
 
     @property
     def webhook(self) -> Webhook:
-        """Where it goes: a registered endpoint is told at the address that it has now."""
+        """Return the webhook to send to; for a registered endpoint, with the URL that the endpoint has now."""
         if not self.endpoint:
             return Webhook.from_hash(self.hook)
         return Webhook.from_hash({**self.endpoint, "format": self.hook.get("format") or self.endpoint["format"]})
 
     def secrets(self, now: float) -> list[str]:
-        """What it is signed with: two while an endpoint's secret is rotated."""
+        """Return the secrets to sign with: two while an endpoint's secret is rotated, none if it has none."""
         found = [self.webhook.secret]
         if float(self.endpoint.get("old_secret_until") or 0) > now:
             found.append(self.endpoint["old_secret"])
@@ -65,7 +66,11 @@ class DueDelivery:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What came of an attempt, as scripts/webhooks/delivery_record.lua takes it; `pause` None: this was the last."""
+    """The result of an attempt, as scripts/webhooks/delivery_record.lua takes it.
+
+    `pace` is the latency class. `pause` is in seconds until the next attempt, None if this was the last. `rest` is the
+    destination's cool-down in seconds.
+    """
 
     verdict: str
     pace: str
@@ -76,18 +81,18 @@ class Recorded:
 
 
 class Outbox:
-    """Senders' view of what is due. Every method raises StoreUnavailableError where Redis is down."""
+    """The outbox as senders see it. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
         self._most = settings.webhook_threads_per_endpoint
-        # An attempt ends at its deadline, so nothing renews the lease: after that its sender is dead.
+        # The lease outlasts the deadline of an attempt, so it is never renewed: when it ends, the sender is dead.
         self._lease_ms = int((settings.webhook_seconds + settings.lease_seconds) * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._patience_ms = int(settings.webhook_disable_seconds * 1000)
 
     def claim(self, most: int, slow: int) -> list[DueDelivery]:
-        """Lease up to `most` due deliveries, of lines that are known to be slow or to fail up to `slow`."""
+        """Lease up to `most` due deliveries, of which up to `slow` for destinations that are slow or fail."""
         found = self._link.run("webhooks/delivery_claim", self._lease_ms, most, self._most, slow, self._retention_ms)
         return [
             DueDelivery(line, member, lease, bool(of_slow), int(attempts), *map(_mapping, hashes))
@@ -95,7 +100,7 @@ class Outbox:
         ]
 
     def record(self, due: DueDelivery, found: Recorded) -> None:
-        """Record an attempt, and what follows from it; nothing where the lease went to another."""
+        """Record an attempt and what follows from it. Nothing happens if another sender has the lease now."""
         self._link.run(
             "webhooks/delivery_record",
             due.line,
@@ -113,7 +118,7 @@ class Outbox:
         )
 
     def waits(self) -> bool:
-        """Whether something is due now."""
+        """Return whether a destination is due now."""
         with translated():
             seconds, micros = self._link.client.time()
             now = seconds * 1000 + micros // 1000

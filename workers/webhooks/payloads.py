@@ -1,4 +1,4 @@
-"""What a webhook is told, as JSON: the job or the result as the API shows it, bounded, with links for the rest."""
+"""Bodies of webhooks as JSON: the job or the result as the API shows it, bounded in size, with links to the rest."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from workers.store.result_segments import Segments
 from workers.webhooks.outbox import DueDelivery
 
 MOST_BYTES: Final = 20_000
-MOST_BATCH_BYTES: Final = 1_000_000  # of a body that has all results of a job
+MOST_BATCH_BYTES: Final = 1_000_000  # for a body with all results of a job
 _ROOM: Final = 500  # for the envelope
 
 
 def envelope(kind: str, timestamp: str, data: Mapping[str, Any]) -> str:
-    """A payload as Standard Webhooks recommends it."""
+    """Return a payload in the form that Standard Webhooks recommends."""
     return _text({"type": kind, "timestamp": timestamp, "data": data})
 
 
 def job_data(job: JobDocument) -> dict[str, Any]:
-    """A job; without its metadata where that is too long, as `metadata_left_out` then says."""
+    """Return a job's document; if its metadata is too large, without it and with `metadata_left_out`."""
     data: dict[str, Any] = job.model_dump(mode="json")
     if _size(data) > MOST_BYTES - _ROOM:
         data |= {"metadata": {}, "metadata_left_out": True}
@@ -39,7 +39,7 @@ def job_data(job: JobDocument) -> dict[str, Any]:
 
 
 def item_data(result: Mapping[str, Any], job: JobDocument) -> dict[str, Any]:
-    """The result of an image, with its job and links; `detections_left_out` says how many there was no room for."""
+    """Return an image's result with its job and links; `detections_left_out` counts those that did not fit."""
     jobs = job.urls.self
     item = f"{jobs}/items/{result['index']}"
     urls = {"item": item, "annotated": f"{item}/annotated", "job": jobs, "results": job.urls.results}
@@ -48,7 +48,7 @@ def item_data(result: Mapping[str, Any], job: JobDocument) -> dict[str, Any]:
 
 
 def baidu_text(result: Mapping[str, Any], job: str, labels: Labels) -> str:
-    """The robot's body for one image: its best rows, as many as there is room for."""
+    """Return the Baidu body for one image, with as many of its best detections as fit."""
     body = _baidu(result, job, labels)
     if "result" in body:
         rows = _fitting(body["result"], MOST_BYTES - _ROOM - _size({**body, "result": []}))
@@ -57,7 +57,7 @@ def baidu_text(result: Mapping[str, Any], job: str, labels: Labels) -> str:
 
 
 def baidu_batch_text(results: Iterable[Mapping[str, Any]], job: JobDocument, labels: Labels) -> str:
-    """The robot's bodies for the images of a job, in input order, with a link to the rest where they are too many."""
+    """Return the Baidu bodies of a job's images in input order; if not all of them fit, with a link to the rest."""
     bodies: list[dict[str, Any]] = []
     size = _ROOM
     for result in results:
@@ -76,7 +76,7 @@ def _baidu(result: Mapping[str, Any], job: str, labels: Labels) -> dict[str, Any
 
 
 def _trimmed(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """The data with as many of a list's first rows as there is room for."""
+    """Return the data with as many of a list's first elements as fit."""
     rows = data[name]
     kept = _fitting(rows, MOST_BYTES - _ROOM - _size({**data, name: []}))
     if len(kept) == len(rows):
@@ -106,7 +106,7 @@ _NOTHING: Mapping[str, Any] = {"state": "succeeded", "detections": [], "custom_i
 
 
 class Renderer:
-    """Makes bodies. Raises StoreUnavailableError, and JobGoneError where the job was deleted meanwhile."""
+    """Makes the bodies of deliveries."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
         self._segments = Segments(link, blobs)
@@ -114,7 +114,10 @@ class Renderer:
         self._catalog = Catalog(link)
 
     def body(self, due: DueDelivery) -> str:
-        """The body of a delivery."""
+        """Return the body of a delivery.
+
+        Raises StoreUnavailableError, and JobGoneError if the job was deleted meanwhile.
+        """
         told, written = due.id, due.webhook.format
         if told is None:
             return _test(due)
@@ -146,7 +149,7 @@ def _test(due: DueDelivery) -> str:
 
 
 def _when(told: DeliveryId, job: JobDocument) -> str:
-    """When it happened."""
+    """Return when the event happened."""
     if told.kind == Event.JOB_STARTED:
         return job.started_at or _now()
     return job.finished_at or _now()

@@ -1,4 +1,4 @@
-"""One attempt to deliver a webhook: made, sent, judged, recorded."""
+"""One attempt to deliver an event: render the body, sign it, send it, judge the answer, record the attempt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.webhooks.verdicts import MOST_REST, Verdict, judge, next_pause, pac
 
 
 def signed_headers(message: str, body: str, secrets: Iterable[str], at: datetime | None = None) -> dict[str, str]:
-    """The headers for one attempt: a signature for each secret, two while they are rotated, none without a secret."""
+    """Return the headers of one attempt, with one signature per secret; without secrets there is no signature."""
     now = (at or datetime.now(UTC)).replace(microsecond=0)
     found = {"webhook-id": message, "webhook-timestamp": str(int(now.timestamp()))}
     signatures = [Signer(secret).sign(message, now, body) for secret in secrets]
@@ -33,12 +33,12 @@ def signed_headers(message: str, body: str, secrets: Iterable[str], at: datetime
 log = structlog.get_logger(__name__)
 
 _MOST_ANSWER_BYTES = 65_536
-_SHOWN_BYTES = 500  # of an answer, to the owner of the job
+_SHOWN_BYTES = 500  # of an answer that the owner of the job is shown
 _UNEXPECTED = "It could not be sent; the sender's log says why."
 
 
 class Sender:
-    """Makes attempts, any number at once. None raises anything: what fails is recorded, or its lease ends."""
+    """Makes attempts, any number at once."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore, outbox: Outbox, settings: Settings) -> None:
         self._outbox = outbox
@@ -48,7 +48,11 @@ class Sender:
         self._pauses = settings.webhook_retries
 
     def attempt(self, due: DueDelivery) -> None:
-        """Deliver what is due, and record what came of it."""
+        """Attempt a delivery, and record what came of it.
+
+        Never raises: an error is recorded as a failed attempt, or logged; then the delivery is made again when its
+        lease ends.
+        """
         try:
             found = self._attempted(due)
             self._outbox.record(due, found)
@@ -70,7 +74,7 @@ class Sender:
             verdict = Verdict(str(error))
         except StoreUnavailableError:
             raise
-        except Exception:  # it must come to an end, whatever its cause
+        except Exception:  # record it as a failed attempt, or the delivery would be leased again for ever
             log.exception("delivery failed", delivery=due.message)
             verdict = Verdict(_UNEXPECTED)
         seconds = time.monotonic() - clock
@@ -102,5 +106,5 @@ class Sender:
 
 
 def _shown(answer: Answer | None) -> str:
-    """The first bytes of an answer, as text."""
+    """Return the first bytes of an answer as text."""
     return answer.body[:_SHOWN_BYTES].decode("utf-8", "replace") if answer else ""

@@ -1,4 +1,4 @@
-"""What an answer to a webhook means, and when to try again."""
+"""Decide what an endpoint's answer means, and when to try again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from workers.jobs.webhook import WebhookFormat
 
 Pace = Literal["quick", "fair", "slow"]
 MOST_RETRY_AFTER: Final = 86400.0  # seconds that an endpoint may ask for
-MOST_REST: Final = 300.0  # seconds of these that its other deliveries wait as well
-_JITTER: Final = 0.1  # of a pause, on top of it
-_QUICK, _SLOW = 1.0, 5.0  # seconds
+MOST_REST: Final = 300.0  # seconds of that for which the destination's other deliveries wait too
+_JITTER: Final = 0.1  # share of a pause that is added at most
+_QUICK, _SLOW = 1.0, 5.0  # seconds: up to the first an answer is quick, beyond the second it is slow
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`why` is empty where the event was delivered; `gone` says that the endpoint wants nothing any more."""
+    """Outcome of one attempt.
+
+    `why` is the reason of the failure, '' if the event was delivered. `gone` means that the endpoint answered 410 and
+    wants no more events.
+    """
 
     why: str = ""
     gone: bool = False
@@ -31,17 +35,17 @@ class Verdict:
 
     @property
     def delivered(self) -> bool:
-        """Whether the endpoint took the event."""
+        """Return whether the endpoint accepted the event."""
         return not self.why
 
     @property
     def word(self) -> str:
-        """As scripts/webhooks/delivery_record.lua has it."""
+        """Return the verdict as scripts/webhooks/delivery_record.lua takes it."""
         return "delivered" if self.delivered else "gone" if self.gone else "failed"
 
 
 def judge(answer: Answer, written: WebhookFormat, now: Callable[[], float] = time.time) -> Verdict:
-    """Whether an endpoint took an event: 2xx, and to the Baidu formats no error in the body."""
+    """Judge an answer: 2xx accepts the event; with a Baidu format the body may not contain an error code either."""
     if answer.status == HTTPStatus.GONE:
         return Verdict("The endpoint answered 410: it wants no more events.", gone=True)
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -66,17 +70,17 @@ def _judge_baidu(answer: Answer) -> Verdict:
 
 
 def pace_of(seconds: float) -> Pace:
-    """How an endpoint that answered after so long is treated: a slow one has few deliveries under way."""
+    """Return the latency class of an answer that took so many seconds; a slow destination gets few attempts at once."""
     return "quick" if seconds <= _QUICK else "fair" if seconds <= _SLOW else "slow"
 
 
 def next_pause(
     pauses: Sequence[float], attempts: int, verdict: Verdict, chance: Callable[[], float] = random.random
 ) -> float | None:
-    """Seconds from the failure after so many attempts to the next one; None where that was the last.
+    """Return the seconds until the next attempt after so many failed ones; None if no attempt is left.
 
-    An endpoint may ask for a later one, within bounds, never for a sooner one. The chance spreads those that failed
-    together.
+    An endpoint may ask for a later attempt, up to a day, but not for an earlier one. `chance` spreads out attempts that
+    failed at the same time.
     """
     if attempts > len(pauses):
         return None
@@ -85,7 +89,7 @@ def next_pause(
 
 
 def _retry_after(text: str, now: Callable[[], float]) -> float | None:
-    """The header Retry-After, seconds or a date (RFC 9110), as seconds from now; None where it says nothing."""
+    """Return the header Retry-After (RFC 9110: seconds or a date) as seconds from now; None if it is invalid."""
     text = text.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), MOST_RETRY_AFTER)

@@ -1,1 +1,1 @@
-"""The command `shelfline detect`: photos as jobs of a bounded size, resumed after any crash."""
+"""The command `shelfline detect`: it sends photos as jobs of limited size, and can be resumed after any crash."""

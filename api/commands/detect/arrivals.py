@@ -1,4 +1,4 @@
-"""Photos that arrive in folders, taken once they are whole. By polling: see docs/decisions."""
+"""Find photos that arrive in folders, and take each one when it is complete. Polling is used, see docs/decisions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from api.commands.detect.photos import Photo
 
-SETTLE_SECONDS = 2.0  # a photo is whole when it has not changed for so long
-_EMPTY_SECONDS = 30.0  # likewise, of a file without a byte: it has been made and will be written
-_OLD_SECONDS = 10.0  # what was changed last before this, is there
+SETTLE_SECONDS = 2.0  # a photo is complete when it has not changed for this time
+_EMPTY_SECONDS = 30.0  # the same for an empty file, which probably will be written soon
+_OLD_SECONDS = 10.0  # at the first look, a photo whose last change is older than this is complete
 _LEAST_SECONDS = 1.0  # between looks
-_PAUSES = 20  # of a look's own duration: looking takes at most a twentieth of the time
+_PAUSES = 20  # a pause is at least 20 times the last look, so that looking takes at most a twentieth of the time
 
 
 @dataclass
@@ -24,7 +24,7 @@ class _Seen:
 
 
 class Arrivals:
-    """Tells which photos are new and whole; `look` gives all photos that are there."""
+    """Finds the photos that are new and complete; `look` returns all photos that exist."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Arrivals:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`known` are taken already. A photo of theirs that was replaced since is a new one."""
+        """Start with the photos `known`, which were taken before; a photo that has replaced one of them is new."""
         self._look = look
         self._taken = {one.path: one.stamp for one in known}
         self._waiting: dict[str, _Seen] = {}
@@ -44,11 +44,11 @@ class Arrivals:
 
     @property
     def waiting(self) -> int:
-        """Photos that are being written."""
+        """The number of photos that are being written."""
         return len(self._waiting)
 
     def take(self) -> list[Photo]:
-        """Those that are new and whole; looks only where the last look is some time ago."""
+        """Return the photos that are new and complete; if the last look was a short time ago, return none."""
         began = self._clock()
         if began < self._next:
             return []
@@ -57,7 +57,7 @@ class Arrivals:
             if self._taken.get(photo.path) == photo.stamp:
                 continue
             state = self._state(photo, began)
-            if state is None:  # gone again, or no plain file
+            if state is None:  # it has disappeared or cannot be read
                 continue
             found[photo.path] = state
             if self._is_whole(photo, state, began):
@@ -86,9 +86,10 @@ class Arrivals:
 
 
 def is_being_written(path: str) -> bool:
-    """Whether a process of this machine has a file open for writing, where the kernel tells.
+    """Return whether a process of this machine has a file open for writing, as far as the kernel can tell.
 
-    It does for files of one's own on local file systems, by refusing a read lease (fcntl(2), F_SETLEASE).
+    The kernel refuses a read lease (fcntl(2), F_SETLEASE) on such a file. It grants leases only on the user's own files
+    on local file systems; for any other file this returns False.
     """
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -99,7 +100,7 @@ def is_being_written(path: str) -> bool:
         fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
         return True
-    except (OSError, AttributeError):  # another's file, another kernel
+    except (OSError, AttributeError):  # another user's file, or another kernel
         return False
     finally:
         os.close(number)

@@ -1,4 +1,7 @@
-"""`shelfline detect`: photos in, detections and drawn pictures out, however many, taken up again where it was ended."""
+"""`shelfline detect`: detect products in any number of photos, write the results and draw pictures of them.
+
+If the command is interrupted, the same command continues the run.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +34,15 @@ from serving.errors import ShelflineError
 from workers.results.labels import Labels
 from workers.settings import Settings, load_settings
 
-PATIENCE_SECONDS = 120.0  # longer than an upload that died keeps its idempotency key
+PATIENCE_SECONDS = 120.0  # longer than a broken upload keeps its idempotency key reserved
 _NO_PATIENCE_SECONDS = 2.0
 
 
 def run_detect(asked: DetectRequest, *, console: Console, status: Console) -> int:
-    """Detect, write and tell; returns 0 if every image succeeded, else 1.
+    """Detect, write the results and print the report; returns 0 if every image succeeded, else 1.
 
     `console` gets the report, `status` the progress. Raises UsageError, OutputError, StackError, ApiError,
-    ConnectionFailedError; what was done by then is kept, and the same call goes on with it.
+    ConnectionFailedError. The results until then are kept, and the same call continues with them.
     """
     settings = load_settings()
     asked = asked.taken_up()
@@ -69,9 +72,9 @@ class _Run:
         self._settings = settings
         self._console = console
         self._status = status
-        self._drawn = 0  # results whose pictures were looked after
+        self._drawn = 0  # results whose pictures have been drawn
         self._seconds = 0.0
-        self._before = 0  # results that were there
+        self._before = 0  # results that existed before this call
 
     def run(self) -> int:
         self._list_photos()
@@ -85,19 +88,19 @@ class _Run:
                 line.stop()
                 with self._client(stack) as client:
                     self._detect(client, stack)
-                    if asked.job:  # its photos are the server's
+                    if asked.job:  # the photos are on the server
                         self._finish(lambda result: client.image(asked.job or "", result["index"]))
         if not asked.job:
             self._finish(content_of)
         written = self._write_formats()
         try:
             report = self._report(written)
-        finally:  # whoever reads the report may go away; killed before its end, the same command tells it again
+        finally:  # also if the report's reader closes the pipe; a kill keeps the journal, and the report is repeated
             journal.remove()
         return 1 if report.failed else 0
 
     def _list_photos(self) -> None:
-        """Put into the journal what it does not have yet: photos may have come since the run was ended."""
+        """Add the photos that are not in the journal yet; some may be new since the run was interrupted."""
         known = {one.path for one in self._journal.photos}
         fixed = self._journal.parts and (self._asked.selection.limit or self._asked.selection.sample)
         if not fixed and not self._asked.watch:
@@ -113,9 +116,9 @@ class _Run:
         return ShelflineClient(stack.url, key=key, patience=patience, alive=stack.alive)
 
     def _detect(self, client: ShelflineClient, stack: Stack) -> None:
-        """Carry the run to its end."""
+        """Detect all photos of the run that have no result yet."""
         for job_id in self._journal.abandoned:
-            with suppress(ApiError):  # it may be over, or gone with the stack that it was sent to
+            with suppress(ApiError):  # it may have ended, or be gone with its stack
                 client.cancel(job_id)
         if self._asked.job:
             self._take_job(client, self._asked.job)
@@ -145,7 +148,7 @@ class _Run:
                 raise
             except ShelflineError:
                 self._leave(runner)
-                stack.alive()  # a stack that has died says more than the connection to it
+                stack.alive()  # if the stack has died, its error says more than the broken connection
                 raise
             finally:
                 self._seconds = time.monotonic() - begin
@@ -159,7 +162,7 @@ class _Run:
 
     def _take_job(self, client: ShelflineClient, job_id: str) -> None:
         job = client.job(job_id)
-        while job.counts.total is None and not job.state.terminal:  # its images are being listed
+        while job.counts.total is None and not job.state.terminal:  # the server is still listing its images
             job = client.job(job_id, wait=1.0)
         if job.counts.total is None:
             raise UsageError(f"{job_id} has no images: {job.error.detail if job.error else job.state.value}")
@@ -172,7 +175,7 @@ class _Run:
     def _arrivals(self) -> Arrivals | None:
         if not self._asked.watch:
             return None
-        signal.signal(signal.SIGIO, signal.SIG_IGN)  # what the kernel tells holders of a lease, see is_being_written
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel sends it to lease holders, see is_being_written
         self._output.publish(self._journal.results, growing=True)
         self._output.pictures.clear()
         self._output.pictures.replacing = True
@@ -180,7 +183,7 @@ class _Run:
         return Arrivals(self._look, self._journal.photos)
 
     def _look(self) -> Sequence[Photo]:
-        with suppress(UsageError):  # a folder that is away for a moment
+        with suppress(UsageError):  # a folder may be missing for a moment
             self._found = photos_of(self._asked)
             return self._found.photos
         return ()
@@ -188,7 +191,7 @@ class _Run:
     def _taker(self, arrivals: Arrivals, sender: Sender) -> Callable[[], bool]:
         def take() -> bool:
             photos = arrivals.take()
-            if not self._found.roots:  # one of them is a link to elsewhere
+            if not self._found.roots:  # a photo is a link out of the folders, so the server cannot read it
                 sender.sharing = Sharing.NO
             if photos:
                 self._journal.add_photos(photos)
@@ -201,20 +204,20 @@ class _Run:
             return file.read()
 
     def _draw_more(self) -> None:
-        """Draw what was merged since the last time."""
+        """Draw the results that were merged since the last call."""
         results = self._last(self._output.read(self._drawn))
         self._drawn = self._journal.merged
         for text in self._output.pictures.draw(results, self._content_here, self._settings.max_image_pixels):
             self._status.print(text, style="yellow", markup=False, soft_wrap=True)
 
     def _last(self, results: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-        """Without those of a photo that was written anew since: what is there now is not what they are of."""
+        """Return the results without those of photos that were replaced later; their files have other content now."""
         photos = self._journal.photos
         last = {one.path: index for index, one in enumerate(photos)}
         return (one for one in results if last[photos[one["index"]].path] == one["index"])
 
     def _finish(self, content_of: ContentOf) -> None:
-        """Publish the results, and draw them."""
+        """Publish the results and draw their pictures."""
         self._output.publish(self._journal.results)
         self._output.pictures.clear()
         total = min(self._journal.merged - self._journal.failed, self._asked.most_pictures)
@@ -226,13 +229,13 @@ class _Run:
             self._status.print(text, style="yellow", markup=False, soft_wrap=True)
 
     def _write_formats(self) -> list[str]:
-        """Write the other formats; returns where."""
+        """Write the results in the requested formats; returns the paths."""
         contract = self._journal.contract
         labels = Labels([contract] if contract else [], self._asked.options.get("min_score"))
         return [str(self._output.write_as(form, self._journal.run, labels)) for form in self._asked.formats]
 
     def _report(self, written: Sequence[str] = ()) -> Report:
-        """Tell what there is."""
+        """Print the report of all results and return it."""
         report = Report()
         for result in self._output.read():
             report.add(result)
@@ -249,7 +252,10 @@ class _Run:
         return report
 
     def _farewell(self, runner: Runner, stack: Stack) -> str:
-        """What to say at Ctrl-C: what goes on, and how to come back."""
+        """Return the message at Ctrl-C: what is done, what the server goes on with, and how to continue.
+
+        If the stack ends with this command, first fetch the results that are finished.
+        """
         runner.recount()
         if stack.own:
             with self._client(stack, _NO_PATIENCE_SECONDS) as client:
@@ -276,7 +282,7 @@ class _Run:
         )
 
     def _leave(self, runner: Runner) -> None:
-        """After a failure: forget a run of which nothing is there, else say that it can go on."""
+        """Clean up after a failure: delete the journal of a new run without jobs, else say how to continue."""
         if not any(part.job for part in self._journal.parts.values()):
             if self._journal.new:
                 self._journal.remove()

@@ -1,9 +1,15 @@
-"""What a run keeps beside its results, so that it can be killed at any point and goes on where it was.
+"""The journal of a run: its state on disk, so that a run can be killed at any point and continued.
 
-In `<out>/.shelfline/<run>/`: `run.json` (what was asked), `photos.jsonl` (in the order of the results), `parts.jsonl`
-(which photos are which job), `part-<start>.jsonl` (results of a part as they come) and `results.jsonl` (of all parts
-up to the first that is not complete). All but the first are appended to, whole lines; a torn last line is cut off. How
-many results there are is the number of lines, so nothing can say otherwise.
+The folder `<out>/.shelfline/<run>/` has these files:
+
+- `run.json`: what the command was asked to do
+- `photos.jsonl`: the photos, in the order of the results
+- `parts.jsonl`: which photos are in which job
+- `part-<start>.jsonl`: the results of a run part, in the order in which they were fetched
+- `results.jsonl`: the results of all parts before the first incomplete one
+
+The `.jsonl` files only grow, by whole lines; an incomplete last line is cut off. The number of results is the number of
+lines, and it is stored nowhere else, so that it cannot be wrong.
 """
 
 from __future__ import annotations
@@ -30,9 +36,10 @@ RUNS = ".shelfline"
 
 @dataclass
 class Part:
-    """Photos that are one job: those from index `start` to before `end`.
+    """A run part: the photos of one job, from index `start` up to but not including `end`.
 
-    `job` is empty until the job was accepted. `unreadable` says of photos, by index, why they were sent empty.
+    `key` is the idempotency key of its submission. `job` is "" until the job is accepted. `unreadable` gives, by photo
+    index, why a file could not be read.
     """
 
     start: int
@@ -41,25 +48,25 @@ class Part:
     job: str = ""
     by_reference: bool = False
     unreadable: dict[int, str] = field(default_factory=dict)
-    fetched: int = 0  # results that are kept here
-    failed: int = 0  # of these
+    fetched: int = 0  # results that are on this disk
+    failed: int = 0  # how many of these failed
 
     @property
     def size(self) -> int:
-        """How many photos."""
+        """The number of photos."""
         return self.end - self.start
 
     @property
     def complete(self) -> bool:
-        """Whether all its results are here."""
+        """True if all results of the part are on this disk."""
         return self.fetched >= self.size
 
 
 class Journal:
-    """The state of one run on disk. Every method raises OutputError where the disk is full or away."""
+    """The state of one run on disk. Every method raises OutputError if it cannot write (disk full or missing)."""
 
     def __init__(self, folder: Path, asked: Mapping[str, Any], abandoned: Sequence[str] = ()) -> None:
-        """`abandoned` are jobs of a run that was forgotten for this one."""
+        """Read the journal in a folder, or start a new one; `abandoned` are the jobs of the run that it replaces."""
         self.folder = folder
         self.abandoned = abandoned
         self.results = folder / "results.jsonl"
@@ -81,43 +88,43 @@ class Journal:
             for part in self.parts.values():
                 self.recount(part)
                 if part.end <= self.merged:
-                    part.fetched, part.failed = part.size, 0  # counted with those that are merged
+                    part.fetched, part.failed = part.size, 0  # its failures are counted with the merged results
                     self.part_file(part).unlink(missing_ok=True)
 
     @property
     def done(self) -> int:
-        """How many results are here."""
+        """The number of results that are on this disk."""
         return sum(part.fetched for part in self.parts.values())
 
     @property
     def finished(self) -> bool:
-        """Whether all results of all photos are merged."""
+        """True if the results of all photos are merged."""
         return self.merged == len(self.photos) > 0
 
     def part_file(self, part: Part) -> Path:
-        """Where a part's results are until they are merged."""
+        """Return the file that holds the results of a part until they are merged."""
         return self.folder / f"part-{part.start}.jsonl"
 
     def add_photos(self, photos: Sequence[Photo]) -> None:
-        """Photos that come behind those there are."""
+        """Append photos to the run."""
         with writing(self._photos), self._photos.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(astuple(one)) + "\n" for one in photos)
         self.photos += photos
 
     @property
     def contract(self) -> Contract | None:
-        """The model's contract, where it was kept."""
+        """The model's contract, None if it was not kept."""
         with suppress(OSError, ShelflineError):
             return Contract.from_json(self._contract.read_text())
         return None
 
     def keep_contract(self, contract: Contract) -> None:
-        """Keep the model's contract: formats name labels by it."""
+        """Keep the model's contract, since the formats take label names from it."""
         with writing(self._contract):
             self._contract.write_text(contract.to_json())
 
     def gaps(self) -> Iterator[tuple[int, int]]:
-        """The photos that are in no part, as ranges."""
+        """Yield the photos that are in no part, as ranges (start, end) of indexes; `end` is exclusive."""
         behind = 0
         for start in sorted(self.parts):
             if start > behind:
@@ -127,37 +134,37 @@ class Journal:
             yield behind, len(self.photos)
 
     def unfinished_jobs(self) -> Sequence[str]:
-        """The jobs whose results are not all here."""
+        """Return the ids of the jobs whose results are not all on this disk."""
         return [part.job for part in self.parts.values() if part.job and not part.complete]
 
     def add_part(self, start: int, end: int) -> None:
-        """A new part, with a key of its own for its submission."""
+        """Add a part with a new idempotency key."""
         self._write({"part": start, "end": end, "key": secrets.token_hex(16)})
 
     def accepted(self, part: Part, job: str, unreadable: Mapping[int, str], *, by_reference: bool) -> None:
-        """A part has become a job."""
+        """Record that the job of a part was accepted."""
         told = {str(index): why for index, why in unreadable.items()}
         self._write({"job": job, "of": part.start, "by_reference": by_reference, "unreadable": told})
 
     def cut(self, part: Part) -> None:
-        """A part ends where its results end; what is behind is in no part again."""
+        """End a part after its last fetched result; its other photos are in no part again."""
         self._write({"cut": part.start, "at": part.start + part.fetched})
 
     def recount(self, part: Part) -> None:
-        """Take the number of a part's results from its file."""
+        """Count the results of a part again, from its file."""
         with writing(self.folder):
             part.fetched, part.failed = count_results(self.part_file(part))
 
     def merge(self) -> list[Part]:
-        """Put the results of complete parts behind those that are merged, in order; returns these parts."""
+        """Append the results of complete parts to `results.jsonl`, in order; returns these parts."""
         found = []
         while (part := self._next()) and part.complete:
             with writing(self.results), self.results.open("ab") as into, self.part_file(part).open("rb") as part_file:
-                for _ in range(self.merged - part.start):  # merged before the run was killed
+                for _ in range(self.merged - part.start):  # skip results that were merged before a kill
                     part_file.readline()
                 shutil.copyfileobj(part_file, into, PIECE_BYTES)
                 into.flush()
-                os.fsync(into.fileno())  # behind this the job may be deleted
+                os.fsync(into.fileno())  # the server's job may be deleted after this
             self.merged = part.end
             self.failed, part.failed = self.failed + part.failed, 0
             self.part_file(part).unlink(missing_ok=True)
@@ -165,12 +172,12 @@ class Journal:
         return found
 
     def remove(self) -> None:
-        """Forget the run, at once or not at all."""
+        """Delete the journal; the folder is renamed first, so that a kill leaves it complete or gone."""
         aside = self.folder.with_name(f"{self.folder.name}.{self.run}.old")
         with suppress(OSError):
             self.folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
-        with suppress(OSError):  # another run's state is beside it
+        with suppress(OSError):  # the folder may have other runs
             self.folder.parent.rmdir()
 
     def _next(self) -> Part | None:
@@ -197,9 +204,10 @@ class Journal:
 
 @contextmanager
 def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restart: bool = False) -> Iterator[Journal]:
-    """The journal of a run in an output folder, for this process alone.
+    """Open the journal of a run in an output folder, and lock it for this process.
 
-    Raises UsageError where another process has it or it is damaged, OutputError.
+    With `restart`, the old journal is deleted first. Raises UsageError if another process uses the journal or it is
+    damaged; OutputError.
     """
     folder = out / RUNS / identity
     with writing(folder):
@@ -213,10 +221,10 @@ def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restar
                 f"Another command works on the same into {out}: wait for it, or use another --out."
             ) from error
         abandoned: Sequence[str] = ()
-        for removed in folder.parent.glob(f"{identity}.*.old"):  # by a command that was killed meanwhile
+        for removed in folder.parent.glob(f"{identity}.*.old"):  # left by a command that was killed in `remove`
             shutil.rmtree(removed, ignore_errors=True)
         if restart:
-            with suppress(UsageError):  # nothing of it need be whole
+            with suppress(UsageError):  # the old journal may be damaged
                 abandoned = _read(folder, asked).unfinished_jobs()
             with writing(folder):
                 for one in folder.iterdir():
@@ -229,12 +237,12 @@ def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restar
 def _read(folder: Path, asked: Mapping[str, Any], abandoned: Sequence[str] = ()) -> Journal:
     try:
         return Journal(folder, asked, abandoned)
-    except (ValueError, LookupError, TypeError) as error:  # not what it wrote: after a power failure, say
+    except (ValueError, LookupError, TypeError) as error:  # broken content, perhaps after a power failure
         raise UsageError(f"What {folder} says of an interrupted run is damaged: start over with --restart.") from error
 
 
 def find_run(out: Path, job: str) -> Mapping[str, Any] | None:
-    """What was asked of the run in an output folder that has a job; None where there is none."""
+    """Return what was asked of the run that a job belongs to; None if no run in the output folder has the job."""
     for parts in sorted((out / RUNS).glob("*/parts.jsonl")):
         with suppress(OSError, ValueError, KeyError), parts.open(encoding="utf-8") as file:
             if any(json.dumps({"job": job})[1:-1] in line for line in file):

@@ -1,4 +1,4 @@
-"""Files of whole lines, JSON each, that are appended to until the disk is full or the command is killed."""
+"""Files of JSON lines that are appended to, and may end in an incomplete line after a kill or on a full disk."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from api.commands.errors import OutputError
 
-SUCCEEDED = b'"state":"succeeded"'  # can stand in no name: there the quotes would be escaped
+SUCCEEDED = b'"state":"succeeded"'  # no name can contain this, since its quotes would be escaped
 PIECE_BYTES = 1 << 20
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the disk says while a path is written into OutputError."""
+    """Turn an OSError while a path is written into OutputError."""
     try:
         yield
     except OSError as error:
@@ -27,7 +27,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def count_lines(path: Path) -> int:
-    """The whole lines of a file, 0 where there is none; what a death left of another is cut off."""
+    """Return the number of whole lines in a file, 0 if it is missing; an incomplete last line is cut off."""
     lines = whole = behind = 0
     try:
         file = path.open("r+b")
@@ -45,7 +45,7 @@ def count_lines(path: Path) -> int:
 
 
 def count_results(path: Path) -> tuple[int, int]:
-    """The results in a file, and how many of them did not succeed."""
+    """Return the number of results in a file, and how many of them did not succeed."""
     if not (lines := count_lines(path)):
         return 0, 0
     with path.open("rb") as file:
@@ -53,7 +53,7 @@ def count_results(path: Path) -> tuple[int, int]:
 
 
 def kept_lines(path: Path) -> Iterable[Any]:
-    """What the whole lines of a file say, each JSON; raises ValueError where one is not."""
+    """Yield the parsed whole lines of a file; raises ValueError if a line is not JSON."""
     if count_lines(path):
         with path.open(encoding="utf-8") as file:
             yield from map(json.loads, file)

@@ -1,4 +1,4 @@
-"""What a run leaves in its output folder: results.jsonl, the same in other formats, and what is below annotated/."""
+"""The output folder of a run: results.jsonl, the results in other formats, and the pictures in annotated/."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from workers.results.labels import Labels
 
 
 class Output:
-    """An output folder. Of an earlier run it replaces what that run wrote, and touches nothing else."""
+    """An output folder. It replaces the files that an earlier run wrote, and changes no others."""
 
     def __init__(self, folder: Path, most_pictures: int | None = None) -> None:
-        """Make the folder; raises UsageError where that cannot be done."""
+        """Create the folder; raises UsageError if it cannot be created or written to."""
         self.folder = folder
         self.results = folder / "results.jsonl"
         self.pictures = Pictures(folder / "annotated", most_pictures)
@@ -30,27 +30,30 @@ class Output:
             self.pictures.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.pictures.folder} cannot be made: {error.strerror}.") from error
-        for path in (self.results, self.pictures.record):  # looked at now, not when the work is done
+        for path in (self.results, self.pictures.record):  # check before the work, not after it
             if path.is_dir() or not os.access(path.parent, os.W_OK):
                 raise UsageError(f"{path} cannot be written: move what is there, or choose another --out.")
 
     def publish(self, results: Path, *, growing: bool = False) -> None:
-        """Show a file of results, in the same file system, as the run's. `growing`: also what is appended to it."""
+        """Make a file of results, in the same file system, appear as results.jsonl.
+
+        With `growing`, lines that are appended to the file later appear too.
+        """
         beside = self._beside(self.results)
         with writing(self.results):
             results.touch()
             try:
                 beside.hardlink_to(results)
-            except OSError:  # a file system without them
+            except OSError:  # the file system has no hard links
                 if growing:
                     beside.symlink_to(results.absolute())
                 else:
                     shutil.copyfile(results, beside)
             beside.replace(self.results)
-            beside.unlink(missing_ok=True)  # both may have been the same file
+            beside.unlink(missing_ok=True)  # `replace` does nothing if both are the same file
 
     def write_as(self, form: FormatName, run: str, labels: Labels) -> Path:
-        """Write the results in another format, from results.jsonl, in pieces; returns where."""
+        """Write results.jsonl in another format, piece by piece; returns the path."""
         if form is FormatName.JSONL:
             return self.results
         path = self.results.with_suffix(FORMATS[form].suffix)
@@ -66,17 +69,17 @@ class Output:
         return path
 
     def lines(self) -> Iterator[str]:
-        """The results as they are kept, a JSON object each, without the end of the line."""
+        """Yield the lines of results.jsonl, each a JSON object without a line end."""
         with self.results.open(encoding="utf-8", newline="\n") as file:
             for line in file:
                 yield line.removesuffix("\n")
 
     def read(self, start: int = 0) -> Iterator[dict[str, Any]]:
-        """The results from an index on."""
+        """Yield the results from index `start` on."""
         for index, line in enumerate(self.lines()):
             if index >= start:
                 yield json.loads(line)
 
     @staticmethod
     def _beside(path: Path) -> Path:
-        return path.with_name(f"{path.name}.{os.getpid()}.part")  # two commands may have the same folder
+        return path.with_name(f"{path.name}.{os.getpid()}.part")  # two commands may share the folder

@@ -1,4 +1,4 @@
-"""One photo of a run, and how its bytes are read."""
+"""Find the photos of a run in folders and files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.sources.selection import Selection
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo: its name in the results, its absolute path, its bytes and last change (ns) when it was listed."""
+    """A photo: its name in the results, its absolute path, its size (bytes) and last change (ns) when listed."""
 
     name: str
     path: str
@@ -23,12 +23,12 @@ class Photo:
 
     @property
     def stamp(self) -> tuple[int, int]:
-        """What tells it from another photo under its path."""
+        """The size and last change; another photo at the same path has another stamp."""
         return self.size, self.changed
 
 
 def stamp_of(path: str) -> tuple[int, int]:
-    """The bytes of a file, and when it changed last (ns since 1970); zeros where that cannot be told."""
+    """Return the size of a file in bytes and its last change (ns since 1970); zeros if the file cannot be read."""
     try:
         found = os.stat(path)  # noqa: PTH116  100,000 of them: no object for each
     except OSError:
@@ -43,8 +43,9 @@ EVERYTHING = Selection()
 class Collection:
     """Photos, in the order of the results.
 
-    `skipped` are other files that were seen. `roots` are the folders they all lie in, links resolved: a server that may
-    read these needs no upload. It is empty where there are no such.
+    `skipped` is the number of other files in the folders. `roots` are the folders that contain all the photos, with
+    links resolved; a server that may read these folders needs no upload. `roots` is empty if some photo is in none
+    of them.
     """
 
     photos: tuple[Photo, ...]
@@ -55,20 +56,21 @@ class Collection:
 def collect(
     paths: Sequence[Path], selection: Selection = EVERYTHING, *, without: Sequence[Path] = (), empty: bool = False
 ) -> Collection:
-    """The photos of folders and files. A folder's other files are skipped and counted, a file named is always taken.
+    """Collect the photos of folders and files.
 
-    Names are relative to the one folder, or to what several paths have in common; the selection is of these. The
-    folders `without` are left out, and not counted. Raises UsageError where a path is missing, or no photo is found and
-    `empty` does not allow that.
+    In a folder, files that are not images are skipped and counted; a file that is named itself is always taken. Names
+    are relative to the folder if there is only one path, else to the common parent of all photos. The selection
+    applies to these names. The folders `without` are left out and not counted. Raises UsageError if a path is missing
+    or cannot be read, or if no photo is found and `empty` is False.
     """
     try:
         return _collect(paths, selection, [os.path.realpath(one) for one in without], empty=empty)
-    except (OSError, RuntimeError) as error:  # a name too long, no permission, links that lead in a circle
+    except (OSError, RuntimeError) as error:  # a name is too long, permission is missing, or links form a circle
         raise UsageError(f"{', '.join(map(str, paths))} cannot be looked at: {error}.") from error
 
 
 def _collect(paths: Sequence[Path], selection: Selection, without: Sequence[str], *, empty: bool) -> Collection:
-    found: dict[str, bool] = {}  # path -> whether it lies in a folder that was given, itself no link out of it
+    found: dict[str, bool] = {}  # path -> whether it is inside a given folder and no link out of it
     skipped = 0
     for path in paths:
         if path.is_dir():
@@ -99,11 +101,11 @@ def _collect(paths: Sequence[Path], selection: Selection, without: Sequence[str]
 
 
 def _files(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
-    """The files below a folder in a stable order: path, whether it is taken for an image, whether it lies there.
+    """Yield the files below a folder in a stable order, as (path, is an image, is inside the folder).
 
-    Hidden folders and links to folders have none that are taken. The folders `without` are not looked into, nor is a
-    folder that lies in one of them. Raises OSError where a folder cannot be read: its images must not be missed without
-    a word.
+    A link to a file outside the folder is not inside. Files in hidden folders do not count as images, and links to
+    folders are not followed. The folders `without`, and everything below them, are left out. Raises OSError if a
+    folder cannot be read, because its images must not be missed silently.
     """
     real = os.path.realpath(folder)
     if any(os.path.commonpath([one, real]) == one for one in without):

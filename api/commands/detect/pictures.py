@@ -1,4 +1,4 @@
-"""The pictures with their boxes drawn that a run leaves in its output folder."""
+"""Draw the pictures with boxes in the output folder of a run."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from workers.results.drawing import draw
 from workers.sources.decoding import decode
 
 _THREADS = 2
-_AHEAD = 4 * _THREADS  # results read ahead of the drawing
+_AHEAD = 4 * _THREADS  # results that are read before their pictures are drawn
 _QUALITY = 90
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # no other picture could be written either
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # errors that every other picture would get too
 
 ContentOf = Callable[[Mapping[str, Any]], bytes]
 
 
 class Pictures:
-    """A folder of drawn pictures, at most so many. It deletes what an earlier run drew, and nothing else."""
+    """A folder of at most `most` drawn pictures. Of an earlier run's files it deletes only the pictures."""
 
     def __init__(self, folder: Path, most: int | None = None) -> None:
         self.folder = folder
-        self.record = folder / ".shelfline.jsonl"  # the names of the pictures that are ours
-        self.left_out = 0  # that would have been drawn, were there no `most`
+        self.record = folder / ".shelfline.jsonl"  # the names of the pictures that this command drew
+        self.left_out = 0  # pictures that were not drawn because of `most`
         self._most = most
-        self.replacing = False  # a later result of the same name is of a photo in the earlier one's place
+        self.replacing = False  # if True, a later result of the same name replaces the earlier picture
         self._count = 0
         self._taken: set[str] = set()
-        self._names: dict[str, str] = {}  # pictures' by results'
+        self._names: dict[str, str] = {}  # name of a result -> name of its picture
 
     def clear(self) -> None:
-        """Delete the pictures of an earlier run of ours, and the folders that are empty then."""
+        """Delete the pictures that an earlier run drew, and the folders that become empty."""
         for path in filter(None, map(self._inside, self._recorded())):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             for parent in path.parents:
                 if parent == self.folder:
                     break
-                with suppress(OSError):  # something of someone else's is in it
+                with suppress(OSError):  # the folder has other files
                     parent.rmdir()
         with writing(self.record):
             self.record.unlink(missing_ok=True)
@@ -59,10 +59,11 @@ class Pictures:
         max_pixels: int,
         drawn: Callable[[], None] = lambda: None,
     ) -> list[str]:
-        """Draw the images of results that succeeded, some at a time, beside those that are drawn.
+        """Draw pictures of the results that succeeded, in two threads; pictures that were drawn before stay.
 
-        `content_of` gives the bytes of a result's image, or raises OSError or ShelflineError; `drawn` is called after
-        each. Returns a line for each picture that could not be drawn; raises OutputError where the disk is full.
+        `content_of` returns the bytes of a result's image, or raises OSError or ShelflineError. `drawn` is called
+        after each picture. Returns a message for each picture that could not be drawn. Raises OutputError if the disk
+        is full or fails.
         """
         failures: list[str | None] = []
         waiting: deque[Future[str | None]] = deque()
@@ -78,7 +79,10 @@ class Pictures:
         return [failure for failure in failures if failure]
 
     def _named(self, results: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str]]:
-        """The results to be drawn, each with its picture's name, which is noted before there is a picture."""
+        """Yield the results to draw, each with the name of its picture.
+
+        A name is recorded before its picture is written, so that a later run can delete the picture even after a kill.
+        """
         with writing(self.record), self.record.open("a", encoding="utf-8") as record:
             for result in results:
                 if result["state"] != "succeeded":
@@ -122,15 +126,19 @@ class Pictures:
         return None
 
     def _inside(self, name: str) -> Path | None:
-        """The path of a picture, None where its name would lead out of the folder."""
+        """Return the path of a picture, None if its name leads out of the folder."""
         path = Path(os.path.normpath(self.folder / name))
         return path if path != self.folder and path.is_relative_to(os.path.normpath(self.folder)) else None
 
 
 def picture_name(name: str, taken: set[str]) -> str:
-    """The name of a picture: the image's with `.jpg`, after its own suffix where that is taken; it is then too."""
+    """Return a name for a picture that is not in `taken`, and add it there.
+
+    The name is the image's name with the suffix `.jpg`. If that is taken, `.jpg` is appended to the image's full name.
+    If that is taken too, underscores are inserted before `.jpg`.
+    """
     picture = str(PurePath(name).with_suffix(".jpg")) if PurePath(name).name else f"{name}.jpg"
-    while picture.casefold() in taken:  # some file systems do not tell A from a
+    while picture.casefold() in taken:  # some file systems ignore case
         picture = f"{name}.jpg" if f"{name}.jpg".casefold() not in taken else f"{picture[:-4]}_.jpg"
     taken.add(picture.casefold())
     return picture

@@ -1,4 +1,4 @@
-"""What is told at the end of a run: tables of the images and the labels, the failures, the totals."""
+"""The report at the end of a run: tables of images and labels, the failures, the totals."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.text import Text
 MOST_ROWS = 50
 FIRST_ROWS = 20
 MOST_LABELS = 20
-BINS = 10  # of scores, 0..1
+BINS = 10  # of the histogram of scores from 0 to 1
 _BEST_LABELS = 3
 _BARS = " ▁▂▃▄▅▆▇█"
-_PLAIN_BARS = " .:-=+*#%@"  # where the terminal cannot show them
+_PLAIN_BARS = " .:-=+*#%@"  # for terminals that cannot show the others
 
 
 @dataclass
 class LabelCount:
-    """What was found of one label: detections by score, in tenths, and images."""
+    """The counts of one label: detections in ten ranges of score, images, and the best score."""
 
     scores: list[int] = field(default_factory=lambda: [0] * BINS)
     images: int = 0
@@ -30,13 +30,13 @@ class LabelCount:
 
     @property
     def detections(self) -> int:
-        """All of them."""
+        """The number of detections."""
         return sum(self.scores)
 
 
 @dataclass
 class Report:
-    """Collects, of each result, what the end of the run tells of it."""
+    """Collects from each result what the report shows."""
 
     succeeded: int = 0
     failed: int = 0
@@ -47,7 +47,7 @@ class Report:
     labels: dict[str, LabelCount] = field(default_factory=dict)
 
     def add(self, result: Mapping[str, Any]) -> None:
-        """Count a result."""
+        """Add a result."""
         if result["state"] != "succeeded":
             self.failed += 1
             error = result.get("error") or {}
@@ -69,7 +69,7 @@ class Report:
 
     @property
     def total(self) -> int:
-        """All images."""
+        """The number of images."""
         return self.succeeded + self.failed
 
     def show(self, console: Console) -> None:
@@ -89,7 +89,11 @@ class Report:
             _more(console, len(self.labels), MOST_LABELS)
 
     def totals(self, *, seconds: float, done: int, skipped: int, written: Sequence[str]) -> str:
-        """The last line; `done` of the images were done in `seconds`, the others before."""
+        """Return the last line of the report.
+
+        `done` is the number of images that this call did in `seconds`; the others were done before. `skipped` is the
+        number of other files, `written` are the paths of the output.
+        """
         counts = f"{_counted(self.total, 'image')}: {self.succeeded:,} succeeded, {self.failed:,} failed"
         other = f", {_counted(skipped, 'other file')} skipped" if skipped else ""
         rate = f"{done / seconds:.1f} images/s" if seconds > 0 and done else "at once"
@@ -121,7 +125,7 @@ class Report:
 
     @staticmethod
     def _keep(kept: list[Any], one: object) -> None:
-        if len(kept) <= MOST_ROWS:  # one more tells that there are too many
+        if len(kept) <= MOST_ROWS:  # one more than is shown, to see that there are too many
             kept.append(one)
 
     @staticmethod
@@ -130,18 +134,18 @@ class Report:
 
 
 def bars(counts: Sequence[int], *, plain: bool = False) -> str:
-    """A histogram in one line, a character a count: blank for none, the highest for the most."""
+    """Return a histogram in one line, with one character per count: blank for 0, the highest bar for the maximum."""
     heights, most = (_PLAIN_BARS if plain else _BARS), max([*counts, 1])
     return "".join(heights[-(-count * (len(heights) - 1) // most)] for count in counts)
 
 
 def _shown_name(result: Mapping[str, Any]) -> str:
-    """A name in one line, of which a terminal takes nothing for a command."""
+    """Return the name of a result with control characters escaped, so that it is safe on a terminal."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in result["name"])
 
 
 def best_labels(detections: Sequence[Mapping[str, Any]]) -> str:
-    """The best labels, each once with its best score and how often it was found: `person 0.93, cup 0.61 (2)`."""
+    """Return the three best labels with their best scores, and counts above 1: `person 0.93, cup 0.61 (2)`."""
     count = Counter(one["label"] for one in detections)
     best: dict[str, float] = {}
     for one in detections:

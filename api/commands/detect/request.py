@@ -1,4 +1,4 @@
-"""What `shelfline detect` was told, and which photos that means."""
+"""The arguments of `shelfline detect`, and the photos that they select."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_PICTURES = 1000
 
 @dataclass(frozen=True)
 class DetectRequest:
-    """What the command was told. `job` is one to be taken up again; then there need be no paths."""
+    """The arguments of the command. `job` is the id of a job to resume; then no paths are needed."""
 
     paths: Sequence[Path]
     out: Path
@@ -38,23 +38,26 @@ class DetectRequest:
     upload: bool = False
     restart: bool = False
     job: str | None = None
-    elsewhere: bool = False  # the photos need not be there any more
+    elsewhere: bool = False  # the run is resumed by its job, so its photos may be missing by now
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What makes a run the same as another: the photos and the options, not where the results go."""
+        """The arguments that identify a run: photos and options, but not the output folder."""
         paths = [os.path.realpath(path) for path in self.paths]
         options = {name: value for name, value in self.options.items() if value is not None}
         return {"paths": paths, "options": options, "selection": asdict(self.selection), "watch": self.watch}
 
     @property
     def identity(self) -> str:
-        """A name for the run."""
+        """The name of the run: a hash of `asked`, or of the job id."""
         text = json.dumps(self.asked if not self.job else self.job, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def taken_up(self) -> DetectRequest:
-        """The request whose run in the output folder has the job; where none has, the job is the server's alone."""
+        """Return the request of the run that has the job to resume, if the output folder has that run.
+
+        Otherwise the request is unchanged, and everything about the job comes from the server.
+        """
         found = find_run(self.out, self.job) if self.job else None
         if not found or "paths" not in found:
             return self
@@ -71,7 +74,7 @@ class DetectRequest:
 
 
 def photos_of(asked: DetectRequest) -> Collection:
-    """The photos that are there now; raises UsageError."""
+    """Return the photos that exist now, none if only a job is resumed; raises UsageError."""
     nothing = Collection((), 0, ())
     if asked.job:
         return nothing

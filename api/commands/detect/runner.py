@@ -1,4 +1,4 @@
-"""The loop of a run: parts sent, their jobs followed, results fetched as they come and merged in order."""
+"""The loop of a run: send the run parts, follow their jobs, fetch finished results and merge them in order."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from api.commands.detect.sending import Sender, Sent, Sharing
 from serving.errors import ShelflineError
 from workers.io.folders import printable
 
-SENDING = 4  # uploads at once
-AHEAD = 8  # parts that are sent or at work; each is a job, and they share the workers
+SENDING = 4  # parallel uploads
+AHEAD = 8  # parts that are being sent or processed; each is a job, and the jobs share the workers
 _LOOK_SECONDS = 0.25
 _FETCH_SECONDS = 1.0  # between fetches of one running job's results
 _GONE = {"job_not_found", "job_gone"}
@@ -28,7 +28,7 @@ _IMAGE_MISSING = "image_missing"
 
 @dataclass
 class Tally:
-    """How far a run is."""
+    """The progress of a run, in numbers of photos."""
 
     total: int = 0
     done: int = 0
@@ -38,7 +38,7 @@ class Tally:
 
 @dataclass
 class _Following:
-    """A part whose job is at work."""
+    """A part whose job was accepted and whose results are not complete yet."""
 
     part: Part
     settled: int = 0
@@ -47,10 +47,11 @@ class _Following:
 
 
 class Runner:
-    """Carries a run to the end of all photos of its journal.
+    """Runs until all photos of the journal have results.
 
-    `show` is told how far it is; `arrived`, where given, is asked for more photos until the command is stopped, and
-    `merged` is called after results were merged. `say` is told why a job ended early.
+    `show` is called with the progress. `arrived`, if given, adds new photos to the journal and returns whether there
+    were any; then the run goes on until the command is stopped. `merged` is called after results were merged. `say`
+    is called with the reason if a job ended early.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Runner:
         own_names: bool = False,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """`own_names`: results keep the names that the server has, since there are no photos here."""
+        """Create a runner; with `own_names` the results keep the server's names, since there are no local photos."""
         self._client = client
         self._journal = journal
         self._sender = sender
@@ -80,7 +81,7 @@ class Runner:
         self._turn = 0
 
     def run(self) -> None:
-        """Raises ApiError, ConnectionFailedError, OutputError, StackError; what is there is kept."""
+        """Run to the end; raises ApiError, ConnectionFailedError, OutputError, StackError. Fetched results are kept."""
         self._merge()
         self._plan()
         while self._arrived or self._unfinished():
@@ -93,7 +94,7 @@ class Runner:
             self._show(self.tally())
 
     def tally(self) -> Tally:
-        """How far it is."""
+        """Return the progress."""
         journal = self._journal
         done = journal.done + sum(max(0, one.settled - one.part.fetched) for one in self._following.values())
         failed = journal.failed + sum(part.failed for part in journal.parts.values())
@@ -102,14 +103,14 @@ class Runner:
         return Tally(len(journal.photos), done, failed, sent)
 
     def rescue(self, client: ShelflineClient) -> None:
-        """Fetch what is finished with a client of little patience: the command, and its stack, are being ended."""
+        """Fetch the finished results with `client`, which gives up soon, since the command and its stack are ending."""
         self._client = client
         for one in self._following.values():
             with suppress(ShelflineError):
                 self._fetch(one)
 
     def recount(self) -> None:
-        """Count what is on disk: the end came at any point, perhaps that of the disk."""
+        """Count the results on disk again, because the run may have ended in the middle of a write."""
         for one in self._following.values():
             self._journal.recount(one.part)
 
@@ -117,7 +118,7 @@ class Runner:
         return self._journal.merged < len(self._journal.photos)
 
     def _plan(self) -> None:
-        """Put photos that are in no part into parts, and follow the parts that are jobs already."""
+        """Put photos that are in no part into new parts, and follow the parts that already have jobs."""
         for start, end in list(self._journal.gaps()):
             first = start
             for behind in self._sender.ends(start, end):
@@ -128,7 +129,7 @@ class Runner:
                 self._following[part.start] = _Following(part)
 
     def _send(self) -> None:
-        # Until one part was accepted by name it is not known whether the others can be.
+        # Send only one part until a part is accepted: only then is it known whether the server reads the files itself.
         asking = self._sender.sharing is not Sharing.NO and not any(one.job for one in self._journal.parts.values())
         most = 1 if asking else SENDING
         for part in sorted(self._journal.parts.values(), key=lambda one: one.start):
@@ -145,7 +146,7 @@ class Runner:
             self._outcomes.put(error)
 
     def _take(self, *, wait: bool) -> bool:
-        """Note a part that was accepted; whether there was one."""
+        """Record a part that was sent and return whether there was one; raises the error if sending failed."""
         try:
             sent = self._outcomes.get(timeout=_LOOK_SECONDS if wait else 0.001)
         except queue.Empty:
@@ -161,14 +162,14 @@ class Runner:
         return True
 
     def _replan(self) -> None:
-        """Cut what was not sent, and plan it as the sender can send it now."""
+        """Plan the unsent parts anew, with the sizes that the sender can send now."""
         for part in list(self._journal.parts.values()):
             if not part.job and part.start not in self._sending:
                 self._journal.cut(part)
         self._plan()
 
     def _follow(self) -> None:
-        """Look at the first job, which the results wait for, and at one of the others."""
+        """Look at the first job, because the merge waits for its results, and at one of the others in turn."""
         active = sorted(self._following.values(), key=lambda one: one.part.start)
         self._look(active[:1], wait=_LOOK_SECONDS)
         if len(active) > 1:
@@ -201,7 +202,7 @@ class Runner:
         return one.settled > one.part.fetched and time.monotonic() - one.fetched_at > _FETCH_SECONDS
 
     def _fetch(self, one: _Following) -> None:
-        """Keep the results that are finished."""
+        """Fetch the finished results of a part and append them to its file."""
         part, file = one.part, self._journal.part_file(one.part)
         one.fetched_at = time.monotonic()
         lines = self._client.result_lines(part.job, start=part.fetched)
@@ -215,7 +216,7 @@ class Runner:
                 part.failed += SUCCEEDED.decode() not in kept
 
     def _kept(self, part: Part, line: str) -> str:
-        """A result as the run has it: with its index and name there."""
+        """Return a result line with the index and name that the image has in the run."""
         try:
             result = json.loads(line)
         except ValueError as error:
@@ -233,7 +234,7 @@ class Runner:
         return json.dumps(result, ensure_ascii=False, separators=(",", ":"))
 
     def _lost(self, one: _Following) -> None:
-        """The server no longer has a job: what there is of its results stays, the rest is sent anew."""
+        """Handle a job that the server no longer has: keep the fetched results and send the other photos again."""
         del self._following[one.part.start]
         self._journal.cut(one.part)
         self._plan()
@@ -241,7 +242,7 @@ class Runner:
     def _merge(self) -> None:
         parts = self._journal.merge()
         for part in parts:
-            # Its images lie on the server, and the next ones need the room.
+            # Its uploaded images occupy the server's storage, which the next uploads need.
             if len(self._journal.parts) > 1 and part.job and not part.by_reference:
                 with suppress(ShelflineError):
                     self._client.delete(part.job)

@@ -1,4 +1,4 @@
-"""Photos given to a server: by name where it reads the same disk, else uploaded; each part is one job, once."""
+"""Send run parts to a server, each as one job: by path if the server reads the same disk, else as an upload."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from serving.errors import ShelflineError
 from workers.io.folders import printable
 from workers.jobs.document import JobDocument
 
-REFERENCED_IMAGES = 25_000  # of one job: well below what a manifest may have
-UPLOADED_IMAGES = 500
-UPLOADED_BYTES = 128 << 20  # more is lost when an upload dies
-MAX_NAME_CHARS = 1024  # of an upload, see api.requests.uploads
+REFERENCED_IMAGES = 25_000  # per job; well below the limit of a manifest
+UPLOADED_IMAGES = 500  # per job
+UPLOADED_BYTES = 128 << 20  # per job; a larger upload would lose more when it breaks
+MAX_NAME_CHARS = 1024  # of an uploaded file's name, see api.requests.uploads
 
-_NOT_SHARED = {  # what a server says that does not read this disk, or not these folders, or has no such route
+_NOT_SHARED = {  # codes of a server that cannot read this disk or these folders, or does not accept manifests
     "folder_not_allowed",
     "folder_not_found",
     "source_not_allowed",
@@ -39,11 +39,11 @@ _NOT_SHARED = {  # what a server says that does not read this disk, or not these
 }
 _TOO_LARGE = {"too_many_images", "request_too_large"}
 _ANOTHER_BODY = "idempotency_mismatch"
-_COMPARED = 3  # photos
+_COMPARED = 3  # photos that are compared with the server's
 
 
 class Sharing(Enum):
-    """Whether a server reads the disk of this command."""
+    """Whether the server reads the same disk as this command."""
 
     YES = "it runs on this machine"
     ASK = "it may"
@@ -52,7 +52,7 @@ class Sharing(Enum):
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of a part: a job, or None where it has to be planned anew."""
+    """The outcome of sending a part: its job, or None if the part must be planned anew."""
 
     part: Part
     job: JobDocument | None
@@ -61,7 +61,7 @@ class Sent:
 
 
 class Sender:
-    """Gives parts of a run to a server. `say` is told what is being waited for."""
+    """Sends run parts to a server. `say` is called with the reason when sending has to wait."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Sender:
         self._most_images, self._most_bytes = UPLOADED_IMAGES, UPLOADED_BYTES
 
     def ends(self, start: int, end: int) -> Iterator[int]:
-        """Where the parts end that photos are to be sent in."""
+        """Yield the end index (exclusive) of each part in which the photos `start` to `end` are to be sent."""
         photos, images, size = self._journal.photos, 0, 0
         by_reference = self.sharing is not Sharing.NO
         for index in range(start, end):
@@ -91,7 +91,10 @@ class Sender:
         yield end
 
     def send(self, part: Part) -> Sent:
-        """Submit a part, waiting as long as the server says that there is no room; raises ApiError and others."""
+        """Submit a part, and wait as long as the server answers that it is full.
+
+        Raises ApiError, ConnectionFailedError, OutputError, and whatever the client's `alive` raises.
+        """
         options = self._options
         if part.size < len(self._journal.photos):
             run = {"run": self._journal.run, "images": f"{part.start}-{part.end - 1}"}
@@ -107,7 +110,10 @@ class Sender:
         return self._uploaded(part, options)
 
     def _referenced(self, part: Part, options: Options) -> JobDocument | None:
-        """The job of a part whose photos the server reads itself, None where it cannot, or sees other files there."""
+        """Submit the paths of a part's photos and return the job.
+
+        Returns None if the server cannot read these paths, or reads other files there.
+        """
         photos = self._journal.photos[part.start : part.end]
         if not all(one.path.isprintable() and one.name.isprintable() for one in photos):  # a manifest is text
             return None
@@ -133,14 +139,17 @@ class Sender:
         return job
 
     def _sees_the_same(self, job: JobDocument, photos: list[Photo]) -> bool:
-        """Whether some of the photos that the server reads, as it shows them, have the bytes that are here."""
+        """Compare up to three photos of a job, as the server reads them, with the local files.
+
+        Returns True if all that could be compared have the same bytes, False if none could be compared.
+        """
         compared = 0
         for index in sorted({number * (len(photos) - 1) // (_COMPARED - 1) for number in range(_COMPARED)}):
             try:
                 with open_photo(photos[index].path) as file:
                     here = file.read()
             except OSError:
-                continue  # unreadable here: says nothing of there
+                continue  # a file that is unreadable here cannot be compared
             try:
                 there = self._client.image(job.id, index)
             except ApiError as error:
@@ -153,7 +162,7 @@ class Sender:
         return compared > 0
 
     def _abandon(self, job: JobDocument) -> None:
-        with suppress(ShelflineError):  # its results are not taken, whatever becomes of it
+        with suppress(ShelflineError):  # its results are not used, so a failed cancel does not matter
             self._client.cancel(job.id)
 
     def _uploaded(self, part: Part, options: Options) -> Sent:
@@ -172,13 +181,13 @@ class Sender:
             if error.code in _TOO_LARGE and part.size > 1:
                 self._most_images = max(1, min(self._most_images, part.size) // 2)
                 self._most_bytes //= 2
-            elif error.code != _ANOTHER_BODY:  # photos that changed since an upload whose answer was lost
+            elif error.code != _ANOTHER_BODY:  # _ANOTHER_BODY: photos changed after an upload without response
                 raise
             return Sent(part, None, by_reference=False, unreadable={})
         return Sent(part, job, by_reference=False, unreadable=unreadable)
 
     def _patiently(self, submit: Callable[[], JobDocument]) -> JobDocument:
-        """What a submission answers, once the server has room for it."""
+        """Repeat a submission until the server has room for it (429, 503), and return the job."""
         while True:
             try:
                 return submit()
@@ -190,7 +199,7 @@ class Sender:
 
 
 def _sendable(name: str) -> str:
-    """A name that every server takes; what the results say is the photo's own."""
+    """Return a name that every server accepts; the results still get the photo's own name."""
     text = "".join(one if one.isprintable() else "\ufffd" for one in printable(name))
     return text[-MAX_NAME_CHARS:]
 

@@ -1,1 +1,1 @@
-"""The local stack of `shelfline up`: its plan, its processes and its state."""
+"""The stack of `shelfline up`: its plan, its processes and its state."""

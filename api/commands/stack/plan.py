@@ -1,4 +1,4 @@
-"""What a stack on one machine consists of: which processes, with which ports and settings."""
+"""Plan the stack of one machine: its processes, with their ports and settings."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class StackPlan:
-    """The processes of a stack: commands by name, and the environment of all of them.
+    """The processes of a stack: their commands by name, and the environment that they share.
 
-    `parts` are the settings that the plan made and whoever planned did not: where Redis, the blobs, the models are.
+    `parts` are the settings that the plan chose because the environment did not set them: where Redis, the blobs, the
+    model server and the contracts are.
     """
 
     url: str
@@ -49,10 +50,10 @@ def plan_stack(
     port: int,
     roots: Sequence[Path],
 ) -> StackPlan:
-    """Plan a stack that keeps its Redis and blobs in `data`; `port` 0 takes a free one.
+    """Plan a stack that keeps its Redis and blobs in the folder `data`; `port` 0 takes a free port.
 
-    What the environment names already (Redis, a model server) is used instead of one of the stack's own. Raises
-    StackError where a Procfile is missing.
+    If the settings name a Redis or a model server, the stack uses it and starts none of its own. Raises StackError if
+    a Procfile is missing.
     """
     given = settings.model_fields_set
     web_port, redis_port, model_port = free_ports(3)
@@ -67,7 +68,7 @@ def plan_stack(
         "SHELFLINE_MODEL": settings.model,
         "SHELFLINE_CONTRACTS": str(settings.contracts or models.absolute()),
         "BLOB_URL": _absolute(settings.blob_url) if "blob_url" in given else str(data / "blobs"),
-        # A root whose name has a `:` would read as two others; its images are uploaded instead.
+        # A root with a `:` in its name would be read as two roots, so it is left out and its images are uploaded.
         "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(
             str(root) for root in (*settings.folder_roots, *roots) if os.pathsep not in str(root)
         ),
@@ -88,7 +89,7 @@ def plan_stack(
 
 
 def read_procfile(path: Path) -> dict[str, str]:
-    """The commands of a Procfile by name; raises StackError where it is missing."""
+    """Return the commands of a Procfile by name; raises StackError if the file cannot be read."""
     try:
         return dict(parse_procfile(path.read_text()).processes)
     except OSError as error:
@@ -96,7 +97,7 @@ def read_procfile(path: Path) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
+    """Return `count` different free ports of 127.0.0.1."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

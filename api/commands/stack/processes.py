@@ -1,4 +1,4 @@
-"""Honcho's process manager, made so that nothing outlives it: not even where it is killed with -9."""
+"""Honcho's process manager, extended so that no process outlives it, even after `kill -9`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from workers.process import die_with_parent
 
 
 class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
-    """Runs commands until one ends or a signal comes, then ends all of them.
+    """Runs commands until one ends or a signal arrives, then ends all of them.
 
-    Honcho starts a runner process for each command: runner and command are bound to the life of whoever started them.
+    Honcho starts a runner process for each command. The runner dies with this process, and the command with its
+    runner.
     """
 
     def __init__(self, started: Callable[[], None], patience: float | None = None) -> None:
-        """`started` is called once every runner was forked: only then may threads be made.
+        """Create a group without processes.
 
-        Processes that were told to end are killed after `patience` seconds; by default after honcho's five.
+        `started` is called after every runner was forked, since no thread may be started before. Processes that do
+        not end within `patience` seconds are killed; the default is honcho's 5 s.
         """
         if patience is not None:
-            manager.KILL_WAIT = patience  # honcho reads its constant in the loop, and has no other way
-        multiprocessing.set_start_method("fork", force=True)  # a fork server would be the runners' parent
+            manager.KILL_WAIT = patience  # honcho reads this constant in its loop, and has no parameter
+        multiprocessing.set_start_method("fork", force=True)  # a fork server would become the runners' parent
         super().__init__()
         self._process_ctor = _BoundProcess
         self._started = started
@@ -41,7 +43,7 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
             self.add_process(name, command, env=dict(env), cwd=str(cwd))
 
     def terminate(self) -> None:
-        """End every process. Before the last of them has started, honcho could not: then it waits for that."""
+        """End every process; if some have not started yet, wait for that first, because honcho could not end them."""
         if not super()._all_started():
             self._stop_wanted = True
             return
@@ -79,7 +81,7 @@ def _bound_popen(command: str, **kwargs: Any) -> Any:  # noqa: ANN401  honcho's
     bind = die_with_parent()
 
     def first() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what the runner ignores, its command must not
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the runner ignores these signals, its command must not
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         bind()
 

@@ -1,4 +1,4 @@
-"""A running stack for a command: one that is there already, or one of its own that ends with it."""
+"""Provide a running stack to a command: one that runs already, or a new one that ends with the command."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack to work with. `shares_files`: it runs on this machine, so that it can be given folders by name.
+    """A running stack.
 
-    `own`: it was started for the command, and ends with it. `alive` raises StackError where the stack has died.
+    `shares_files`: it runs on this machine, so it can read folders by their paths. `own`: it was started for this
+    command and ends with it. `alive` raises StackError if the stack has died.
     """
 
     url: str
@@ -39,7 +40,7 @@ class Stack:
 
 @contextmanager
 def remote_stack(url: str) -> Iterator[Stack]:
-    """A stack somewhere else; nothing is known of its processes and files."""
+    """Yield a stack at a URL, of whose processes and files nothing is known."""
     yield Stack(url, shares_files=False, alive=lambda: None)
 
 
@@ -47,9 +48,9 @@ def remote_stack(url: str) -> Iterator[Stack]:
 def local_stack(
     state: StackState, models: Path, roots: Sequence[Path], notify: Callable[[str], None]
 ) -> Iterator[Stack]:
-    """The stack of the state folder; where none runs one is started, and stopped at the end.
+    """Yield the stack of the state folder; if none is running, start one and stop it at the end.
 
-    `notify` is told what is being waited for. Raises StackError where none can be had.
+    `notify` is called with what the command waits for. Raises StackError if no stack can be started.
     """
     with state.used() as place:
         own: subprocess.Popen[bytes] | None = None
@@ -67,7 +68,7 @@ def local_stack(
                     break
                 if not state.running():
                     raise StackError(f"The stack could not be started: {_last_words(state.log)}")
-                own = None  # another command was quicker: use its stack
+                own = None  # another command started a stack first: use that
             yield Stack(record.url, shares_files=True, alive=_watch(state, own, record), own=own is not None)
         finally:
             if own is not None:
@@ -79,7 +80,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Callable[[], bool]:
 
 
 def _start(state: StackState, models: Path, roots: Sequence[Path]) -> subprocess.Popen[bytes]:
-    """Start a stack that ends when this process closes the pipe to it, or dies."""
+    """Start a stack that ends when this process closes the pipe to it or dies."""
     command = [sys.executable, "-P", "-m", "api.commands.cli", "up", "--port", "0", "--until-stdin-closes"]
     command += ["--var", str(state.folder), "--models", str(models.absolute())]
     command += [part for root in roots for part in ("--root", str(root))]
@@ -91,12 +92,15 @@ def _start(state: StackState, models: Path, roots: Sequence[Path]) -> subprocess
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the command, which ends its stack in order
+            start_new_session=True,  # Ctrl-C must reach only the command, which then stops its stack
         )
 
 
 def _stop(own: subprocess.Popen[bytes], *, wait: bool) -> None:
-    """Let the stack end; `wait` unless others use it still, for then it ends with the last of them."""
+    """Tell the stack to end, and with `wait` wait for it.
+
+    If other commands still use the stack, do not wait: it ends after the last of them.
+    """
     assert own.stdin is not None
     own.stdin.close()
     if not wait:
@@ -104,15 +108,15 @@ def _stop(own: subprocess.Popen[bytes], *, wait: bool) -> None:
     try:
         own.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        own.send_signal(signal.SIGKILL)  # its processes are bound to its life
+        own.send_signal(signal.SIGKILL)  # its processes die with it
         own.wait()
 
 
 def _record(state: StackState, gone: Callable[[], bool], pid: int | None) -> StackRecord | None:
-    """Where the stack (of process `pid`, if that is known) is once it is ready, None where it went.
+    """Wait until the stack is ready and return its record; None if the stack ended before (`gone`).
 
-    A record may be one that a killed stack left behind, and its process number another's by now: so it must be of the
-    process that was started, or of a stack that answers. Raises StackError where it takes too long.
+    A killed stack may have left its record behind, and another process may have its process number by now. So the
+    record must name the process `pid`, or, if that is None, a stack that answers. Raises StackError after 300 s.
     """
     end = time.monotonic() + START_SECONDS
     while not ((record := state.read()) and (record.pid == pid if pid else _answers(record))):
@@ -156,7 +160,7 @@ def _answers(record: StackRecord) -> bool:
 
 
 def _last_words(log: Path) -> str:
-    """The last line of a log, and where the others are."""
+    """Return the last line of a log, with the path of the log."""
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if re.search("[a-z]{3}", line)]
     except OSError:

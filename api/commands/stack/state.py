@@ -1,8 +1,8 @@
-"""What a running stack leaves in its state folder for other commands to find: a lock, its users' lock, its address.
+"""The state folder of a stack, where other commands find it: its lock, the lock of its users, its address.
 
-`stack.lock` is held by the stack for its whole life. `stack.users` is shared by the commands that use it; a stack that
-a command started for itself takes it alone before it stops, so it waits for the last of them. Both are `flock`s: the
-kernel gives them back however a process ends.
+The stack holds `stack.lock` as long as it runs. Each command that uses the stack holds a shared lock on `stack.users`.
+A stack that a command started for itself takes an exclusive lock on `stack.users` before it stops, so it waits for the
+last user. Both are `flock`s, which the kernel releases however a process ends.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from pathlib import Path
 
 from api.commands.errors import StackError
 
-_PROBE_SECONDS = 0.5  # others look at the lock for an instant
+_PROBE_SECONDS = 0.5  # other commands hold the lock for an instant when they test it
 
 
 @dataclass(frozen=True)
 class StackRecord:
-    """Where a stack answers, where it writes its log (None: to a terminal), and its own Redis (None: it has none).
+    """What other commands need to know of a running stack.
 
-    `parts` are the settings of its processes that say where Redis, the blobs and the models are.
+    `url` is the address of its API. `log` is the path of its log, None if it writes to a terminal. `redis_url` is the
+    Redis that it started itself, None if it uses another. `parts` are the settings that say where Redis, the blobs and
+    the models are.
     """
 
     url: str
@@ -39,14 +41,14 @@ class StackState:
     """The state folder of a stack."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is made where it is missing, once a stack is to start or to be used: not for a look."""
+        """Use a state folder; it is created when a stack starts or is used, but not by `running`."""
         self.folder = folder.absolute()
         self.log = self.folder / "stack.log"
         self._record = self.folder / "stack.json"
 
     @contextmanager
     def owned(self) -> Iterator[bool]:
-        """Hold the stack's lock; yields whether it could be had."""
+        """Hold the stack's lock if it is free; yields whether it was."""
         with self._opened("stack.lock") as lock:
             end = time.monotonic() + _PROBE_SECONDS
             while not (got := _try(lock, fcntl.LOCK_EX)) and time.monotonic() < end:
@@ -54,7 +56,7 @@ class StackState:
             yield got
 
     def running(self) -> bool:
-        """Whether a stack holds its lock."""
+        """Return whether a stack holds its lock."""
         if not self.folder.exists():
             return False
         with self._opened("stack.lock") as lock:
@@ -62,38 +64,38 @@ class StackState:
 
     @contextmanager
     def used(self) -> Iterator[int]:
-        """Be one of the stack's users, waiting for a stack that is about to stop; yields the lock."""
+        """Register as a user of the stack and yield the lock; if a stack is about to stop, wait for its end first."""
         with self._opened("stack.users") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield lock
 
     def used_by_others(self, lock: int) -> bool:
-        """Whether a user who gives up his place leaves others behind; his lock is let go."""
+        """Release a user's lock, and return whether the stack has other users."""
         alone = _try(lock, fcntl.LOCK_EX)
         fcntl.flock(lock, fcntl.LOCK_UN)
         return not alone
 
     def wait_for_users(self) -> int:
-        """Wait until nobody uses the stack, and let nobody begin; returns the lock, to be held to the end."""
+        """Wait until the stack has no users, and keep new ones out; returns the lock, to be held to the end."""
         lock = os.open(self.folder / "stack.users", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
     def write(self, record: StackRecord) -> None:
-        """Tell others where the stack is."""
+        """Publish the stack's record for other commands."""
         beside = self._record.with_suffix(".new")
         beside.write_text(json.dumps(asdict(record)) + "\n")
         beside.replace(self._record)
 
     def read(self) -> StackRecord | None:
-        """Where the stack is, None where it is not ready yet."""
+        """Return the stack's record, None if it is not ready yet."""
         try:
             return StackRecord(**json.loads(self._record.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def forget(self) -> None:
-        """Take back what `write` told."""
+        """Delete the stack's record."""
         self._record.unlink(missing_ok=True)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Running the whole stack in the foreground."""
+"""Run the whole stack in the foreground."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ DEFAULT_MODEL = "default"
 LOOPBACK = "127.0.0.1"
 _OF_OTHERS = {"SHELFLINE_HOST", "SHELFLINE_REQUIRE_KEYS", "SHELFLINE_ADMIN_KEY"}
 _POLL_SECONDS = 0.1
-_NO_PATIENCE = 0.3  # seconds for processes whose state is thrown away
+_NO_PATIENCE = 0.3  # seconds until the processes of a temporary stack are killed; its state is deleted anyway
 _NEWS_SECONDS = 15.0
 
 
 def run_stack(
     *, state_folder: Path, models: Path, port: int | None, roots: Sequence[Path], until_stdin_closes: bool = False
 ) -> int:
-    """Run the stack until a signal, its stdin's end (where asked for) or the death of one of its processes.
+    """Run the stack until a signal arrives, one of its processes dies, or (if asked for) its stdin closes.
 
-    Returns the exit status. Raises StackRunningError, StackError, BindError, SettingsError before anything is started.
+    Returns the exit status. Raises StackRunningError, StackError, BindError, SettingsError before it starts anything.
     """
     settings = load_settings()
     state = StackState(state_folder)
@@ -54,13 +54,14 @@ def run_stack(
         state.forget()
         if until_stdin_closes:
             sys.stdout.flush()
-            os.ftruncate(sys.stdout.fileno(), 0)  # the log begins with this stack
+            os.ftruncate(sys.stdout.fileno(), 0)  # the log is only about this stack
         chosen = settings.port if port is None else port
         own_redis = "redis_url" not in settings.model_fields_set
-        # A command's own stack inherits no jobs and leaves none: nobody waits for those of an interrupted command.
+        # The stack that a command starts for itself is temporary: it starts without jobs and leaves none, because
+        # nothing waits for the jobs of an interrupted command.
         passing = until_stdin_closes and own_redis
         environ = dict(os.environ)
-        if passing:  # it answers that command alone, which has no key of a Redis that was just made
+        if passing:  # only that command uses it, and it has no key, since Redis is new
             environ = {name: value for name, value in environ.items() if name not in _OF_OTHERS}
             settings = settings.model_copy(update={"host": LOOPBACK})
         if chosen:
@@ -68,7 +69,7 @@ def run_stack(
             checked_binding(settings.model_copy(update={"port": chosen}), exist)
         data = state.folder / "run" if passing else state.folder
         if passing:
-            shutil.rmtree(data, ignore_errors=True)  # of one that was killed
+            shutil.rmtree(data, ignore_errors=True)  # left by a stack that was killed
         plan = plan_stack(settings, environ, data=data, models=models, port=chosen, roots=roots)
         check_blobs(plan.env["BLOB_URL"])
         if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
@@ -136,16 +137,16 @@ class _Stack:
                 time.sleep(_POLL_SECONDS)
 
     def _is_open(self) -> bool:
-        """Whether anyone here may use it, other than the command that it may belong to."""
+        """Return whether the API needs no key; always False for the stack that a command started for itself."""
         if self._until_stdin_closes or load_settings().demands_keys:
             return False
         try:
             return not keys_exist(self._plan.env["REDIS_URL"])
         except ShelflineError:
-            return False  # it is on its way out
+            return False  # Redis is stopping
 
     def _forget_last_run(self) -> None:
-        """Redis remembers the last run's worker and model: without this the stack would seem ready at once."""
+        """Delete the last run's worker and model from Redis, else the stack would seem ready at once."""
         link = RedisLink(self._plan.env["REDIS_URL"])
         while not self._stopping.is_set():
             try:
@@ -163,7 +164,7 @@ def _not_known() -> bool:
 
 
 def _checks(client: ShelflineClient) -> str:
-    """What is not ready, empty where everything is."""
+    """Return what is not ready, "" if everything is."""
     try:
         return "; ".join(f"{name}: {found}" for name, found in client.ready().items() if found != "ok")
     except ShelflineError as error:
@@ -171,7 +172,7 @@ def _checks(client: ShelflineClient) -> str:
 
 
 def _export(models: Path, model: str, plan: StackPlan, *, until_stdin_closes: bool) -> bool:
-    """Export the default model where it is missing; False where stdin closed meanwhile. Raises StackError."""
+    """Export the default model if it is missing; returns False if stdin closed meanwhile. Raises StackError."""
     folder = models.absolute() / model
     if folder.is_dir() and any(one.name.isdigit() for one in folder.iterdir()):
         return True

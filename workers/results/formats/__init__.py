@@ -1,1 +1,1 @@
-"""The formats of results: a writer each, pure, fed with results one after the other."""
+"""The formats of results. Each writer is a pure function that is given results one after the other."""

@@ -1,6 +1,6 @@
 """COCO's object detection format (https://cocodataset.org/#format-data), with scores.
 
-Ids do not depend on which part of the results is asked for, so parts can be put together.
+Ids do not depend on which part of the results is asked for, so parts can be combined.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 from workers.results.formats.source import Result, ResultSource
 from workers.results.labels import Labels
 
-# Neither can stand in a name: there the quotes would be escaped.
+# Neither text can occur inside a name: JSON would escape the quotes.
 _SUCCEEDED = '"state":"succeeded"'
 _DETECTIONS = ',"detections":['
-_MOST_DETECTIONS = 10_000  # of an image: a contract allows no more
+_MOST_DETECTIONS = 10_000  # per image: a contract allows no more
 
 
 def write_coco(source: ResultSource) -> Iterator[str]:
-    """`images` (id: the index), `annotations` (bbox: [x, y, width, height] in pixels), `categories`, `failures`.
+    """Yield `images` (id: index), `annotations` (bbox: [x, y, width, height] in pixels), `categories`, `failures`.
 
-    Images that were given a `custom_id` have it beside COCO's fields. Those that failed are in `failures`, with their
-    error, and not in `images`. Categories come last, since a label may be found that no contract has.
+    An image with a `custom_id` has it beside COCO's fields. Images without a successful result are in `failures`, with
+    their error, and not in `images`. Categories come last, since results may contain labels that are in no contract.
     """
     unknown: dict[str, int] = {}
     yield f'{{"info":{json.dumps({"description": f"Shelfline job {source.job}"})},"licenses":[],"images":['
@@ -38,7 +38,7 @@ def write_coco(source: ResultSource) -> Iterator[str]:
 
 def _images(source: ResultSource) -> Iterator[Any]:
     for line in source.lines():
-        head, found, _ = line.partition(_DETECTIONS)  # they are most of the line, and not needed here
+        head, found, _ = line.partition(_DETECTIONS)  # detections are most of the line, and not needed here
         one = json.loads(head + "}" if found else line)
         if one["state"] == "succeeded":
             yield {"id": one["index"], **_named(one), "width": one["width"], "height": one["height"]}
@@ -64,13 +64,13 @@ def _failures(source: ResultSource) -> Iterator[Any]:
 
 
 def _named(result: Result) -> dict[str, str]:
-    """What an image is called: its name, and the id that its caller gave it."""
+    """Return the fields that name an image: its name, and its `custom_id` if the caller gave one."""
     own_id = result.get("custom_id")
     return {"file_name": result["name"], **({"custom_id": own_id} if own_id else {})}
 
 
 def _annotation(result: Result, number: int, found: Result, category: int) -> str:
-    """One annotation as JSON; numbers alone, so written without a dictionary: there may be millions."""
+    """Return one annotation as JSON. It is written without json.dumps, since there may be millions."""
     box, index = found["box"], result["index"]
     xmin, ymin = box["xmin"], box["ymin"]
     width, height = round(box["xmax"] - xmin, 2), round(box["ymax"] - ymin, 2)

@@ -1,4 +1,4 @@
-"""CSV (RFC 4180) as spreadsheets and pandas read it: a row a detection."""
+"""CSV (RFC 4180) for spreadsheets and pandas: one row per detection."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 
 def write_csv(source: ResultSource) -> Iterator[str]:
-    """A row for each detection; an image without any has one row, and so has one that failed. Boxes are in pixels.
+    """Yield a row for each detection; an image without detections, also a failed one, has one row.
 
-    A text that a spreadsheet would run as a formula has a `'` in front.
+    Boxes are in pixels. A text that a spreadsheet would run as a formula gets a `'` in front.
     """
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\r\n")
@@ -39,7 +39,7 @@ def write_csv(source: ResultSource) -> Iterator[str]:
 
 
 def detection_rows(result: Result) -> Iterator[tuple[Any, ...]]:
-    """What stands in COLUMNS for each detection of an image, at least one row; None where there is nothing to say."""
+    """Yield the values of COLUMNS for each detection of an image, at least one row; missing values are None."""
     error = result.get("error") or {}
     image = tuple(result.get(name) for name in COLUMNS[:8])
     failure = (error.get("code"), error.get("detail"))
@@ -52,5 +52,5 @@ def detection_rows(result: Result) -> Iterator[tuple[Any, ...]]:
 
 
 def defused(text: str) -> str:
-    """A text that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    """Return the text so that no spreadsheet runs it as a formula (OWASP, CSV injection)."""
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,4 +1,4 @@
-"""Parquet, for what reads tables by columns: the rows of the CSV. Needs the package pyarrow, the extra `parquet`."""
+"""Parquet, for programs that read tables by columns: the rows of the CSV. Needs pyarrow, the extra `parquet`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, BinaryIO
 from workers.results.formats.csv_table import COLUMNS, detection_rows
 from workers.results.formats.source import ResultSource
 
-_ROWS = 10_000  # of a row group: what stands in memory at once
+_ROWS = 10_000  # per row group, which is held in memory as a whole
 _WHOLE = {"index", "width", "height", "model_version"}
 _REAL = {"score", "xmin", "ymin", "xmax", "ymax"}
 
 
 def write_parquet(source: ResultSource, out: BinaryIO) -> None:
-    """A row for each detection, at least one for each image; null where a CSV has nothing. Boxes are in pixels."""
+    """Write a row for each detection, at least one for each image; missing values are null. Boxes are in pixels."""
     import pyarrow as pa  # noqa: PLC0415  an optional package
     from pyarrow import parquet  # noqa: PLC0415  likewise
 

@@ -1,4 +1,4 @@
-"""The formats by name, and which one a caller asks for."""
+"""The formats of results by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.results.formats.source import ResultSource, Writer
 
 
 def write_baidu(source: ResultSource) -> Iterator[str]:
-    """A body for each image; `requestId` is its `custom_id`, or where it has none `<job>/<index>`."""
+    """Yield a line with Baidu's body for each image. `requestId` is its `custom_id`, or `<job>/<index>`."""
     labels = source.labels
     for line in source.lines():
         result = json.loads(line)
@@ -24,14 +24,14 @@ def write_baidu(source: ResultSource) -> Iterator[str]:
 
 
 def write_jsonl(source: ResultSource) -> Iterator[str]:
-    """The results, each with its end of line."""
+    """Yield the results, one line each."""
     for line in source.lines():
         yield line
         yield "\n"
 
 
 def write_json(source: ResultSource) -> Iterator[str]:
-    """`{"object": "list", "job": ..., "data": [...], "next": ...}`."""
+    """Yield `{"object": "list", "job": ..., "data": [...], "next": ...}`."""
     yield f'{{"object":"list","job":{json.dumps(source.job)},"data":['
     for number, line in enumerate(source.lines()):
         yield f",\n{line}" if number else f"\n{line}"
@@ -50,7 +50,7 @@ class FormatName(StrEnum):
 
 @dataclass(frozen=True)
 class Format:
-    """How results are written: by whom, as which media type, into a file with which suffix."""
+    """How results are written: the writer, the media type and the suffix of a file."""
 
     write: Writer
     media_type: str

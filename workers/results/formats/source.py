@@ -1,4 +1,4 @@
-"""What a writer of a format is given."""
+"""The input of a format's writer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Result = Mapping[str, Any]
 class ResultSource:
     """Some of a job's results, in input order.
 
-    `lines` gives them as they are stored, a JSON object each, and may be called again: a format may need two passes,
-    and nothing holds them all. `next_url` is where the next ones are, None where these are the last.
+    `lines` yields the results as stored, one JSON object each. It may be called again: a format may need two passes,
+    and the results are never all in memory. `next_url` is the address of the next results, None if these are the last.
     """
 
     job: str

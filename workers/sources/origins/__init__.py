@@ -1,1 +1,1 @@
-"""The ways to name a job's images: files, archives, folders, manifests, single items."""
+"""The forms of a submission: files, single items, an archive, a folder, a location, a manifest."""

@@ -1,4 +1,4 @@
-"""Zip archives: every entry judged by its name and kind, inflated under a count, never written under its own name."""
+"""Zip archives: each entry's name and kind is checked and its bytes are counted. No entry's name is used as a path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_NAME_CHARS = 1024
 _ENCRYPTED = 0x1
-_DIRECTORY_BYTES_AN_ENTRY = 160  # of the central directory: 46, the name, times
+_DIRECTORY_BYTES_AN_ENTRY = 160  # in the central directory: 46, and room for the name and times
 _NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2}
 _DAMAGE = (  # what zipfile and the decompressors raise
@@ -38,10 +38,10 @@ _DAMAGE = (  # what zipfile and the decompressors raise
 
 
 class Archive:
-    """The images of a zip archive, in its own order.
+    """The images of a zip archive, in the archive's order.
 
-    What its name says is no image is left out, as in a folder; but an archive in the archive is an image that failed,
-    since what is in it would otherwise be missed without a word.
+    Entries that are not named like images are left out, as in a folder. But an archive in the archive becomes a failed
+    image: its images would otherwise be missing without notice.
     """
 
     empty = "The archive has no image files (jpg, png, webp, ...)."
@@ -52,11 +52,11 @@ class Archive:
         self._methods = {_METHODS[one] for one in settings.archive_methods}
 
     def identity(self) -> Iterator[str]:
-        """The archive's hash."""
+        """Yield the kind and the archive's hash."""
         yield from ("archive", sha256(self._content))
 
     def parts(self) -> Iterator[Part]:
-        """The images; raises ArchiveError, ArchiveTooLargeError."""
+        """Yield the images. Raises ArchiveError, ArchiveTooLargeError."""
         self._content.seek(0)
         most = self._settings.max_archive_entries
         try:
@@ -82,14 +82,14 @@ class Archive:
 
 
 def _left_out(entry: zipfile.ZipInfo) -> bool:
-    """Whether an entry's name says that it is neither an image nor an archive."""
+    """Return whether an entry's name says that it is neither an image nor an archive."""
     name = entry.orig_filename.replace("\\", "/").rsplit("/", 1)[-1]
     hidden = entry.orig_filename.startswith("__MACOSX/") or name.startswith(".")
     return entry.is_dir() or hidden or not (is_image_name(name) or name.lower().endswith(_NESTED))
 
 
 def _what_is_wrong(entry: zipfile.ZipInfo, methods: set[int]) -> str:
-    """Why an entry is not taken, '' where it is."""
+    """Return why an entry is refused, '' if it is not."""
     name = entry.orig_filename
     folders = name.split("/")
     verdicts = (
@@ -113,7 +113,7 @@ def _what_is_wrong(entry: zipfile.ZipInfo, methods: set[int]) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name as it may stand in results, whatever it is."""
+    """Return a name that results can show: printable and of bounded length."""
     return "".join(one if one.isprintable() else "\ufffd" for one in printable(name))[:_MAX_NAME_CHARS]
 
 
@@ -131,7 +131,7 @@ class _Budget:
 
 
 class _Inflating(io.RawIOBase):
-    """An entry's bytes, counted while they inflate: what the archive says about its sizes is not believed."""
+    """An entry's bytes, counted while they inflate, since the sizes that the archive declares may be false."""
 
     def __init__(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, budget: _Budget) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Inflating(io.RawIOBase):
 
 
 class _BoundedReads:
-    """A file whose single reads are bounded: zipfile reads an archive's whole directory in one."""
+    """A file that refuses very large reads: zipfile reads the whole directory of an archive at once."""
 
     def __init__(self, content: BinaryIO, entries: int) -> None:
         self._content = content

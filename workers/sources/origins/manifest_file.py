@@ -1,8 +1,8 @@
-"""Manifests: a row an image, as JSON lines or CSV with a header.
+"""Manifests: one row per image, as JSON lines or as CSV with a header.
 
-A row has `path` or `url`, and may have `name` (what the image is called in the results) and `custom_id`. A `url` is
-http(s), or an fsspec URL under an allowed prefix. A `path` is absolute under an allowed root of the server, or relative
-to the manifest, which then lies there itself.
+A row has `path` or `url`, and may have `name` (shown in the results) and `custom_id`. A `url` is http(s), or an fsspec
+URL under an allowed prefix. A `path` is absolute under an allowed root of the server, or relative to a manifest that
+lies under an allowed root or prefix itself.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PIECE_BYTES = 65_536
 
 
 class Manifest:
-    """The images of a manifest. `base` is the folder, or the fsspec location, that relative paths start from."""
+    """The images of a manifest. `base` is the folder or the fsspec location that relative paths start from."""
 
     empty = "The manifest has no rows."
 
@@ -49,14 +49,14 @@ class Manifest:
         self._base = base
 
     def identity(self) -> Iterator[str]:
-        """The manifest's hash, and where it lies."""
+        """Yield the kind, where the manifest lies, and its hash."""
         self._check_size()
         yield from ("manifest", str(self._base or ""), sha256(self._content))
 
     def parts(self) -> Iterator[Part]:
-        """The rows' images.
+        """Yield the images of the rows.
 
-        Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError, each with the number of the row.
+        Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError; the message names the row.
         """
         self._check_size()
         start = self._content.read(_PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
@@ -111,7 +111,7 @@ class Manifest:
                 raise ManifestError("path is absolute: make it relative to the manifest.")
             return path, f"fs:{allowed_location(f'{self._base}/{path}', self._settings.source_prefixes)}"
         full = Path(path) if self._base is None else self._base / path
-        # By name only; the worker looks where links lead when it reads the file.
+        # Only the name is checked here. The worker resolves links when it reads the file.
         allowed = ".." not in full.parts and any(full.is_relative_to(root) for root in self._settings.folder_roots)
         if not full.is_absolute() or not allowed:
             raise FolderNotAllowedError("path is not under an allowed root: see SHELFLINE_FOLDER_ROOTS.")
@@ -120,9 +120,9 @@ class Manifest:
 
 @contextmanager
 def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Path | str]]:
-    """A manifest by its path on the server, or its fsspec URL, and where its relative paths start from.
+    """Open a manifest by its path on the server or its fsspec URL; also yield where its relative paths start from.
 
-    Raises FolderNotAllowedError, FolderNotFoundError, SourceNotAllowedError, SourceUnreadableError.
+    Raises FolderNotAllowedError, FolderNotFoundError, ManifestError, SourceNotAllowedError, SourceUnreadableError.
     """
     if "://" in where:
         url = allowed_location(where, settings.source_prefixes)
@@ -143,10 +143,10 @@ def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Pa
 
 
 def check_manifest_file(path: Path, settings: Settings) -> None:
-    """Raise FolderNotAllowedError, FolderNotFoundError or ManifestError where a file cannot be a manifest."""
+    """Raise FolderNotAllowedError, FolderNotFoundError or ManifestError if a file cannot be a manifest."""
     allowed_folder(str(path.parent), settings.folder_roots)
     try:
-        # The file itself may be a link to elsewhere.
+        # The folder is allowed, but the file may be a link to a place that is not.
         if not within_roots(path, settings.folder_roots) or not path.is_file():
             raise FolderNotFoundError("There is no such manifest under an allowed root.")
         size = path.stat().st_size
@@ -156,7 +156,7 @@ def check_manifest_file(path: Path, settings: Settings) -> None:
 
 
 def check_manifest_bytes(size: int, settings: Settings) -> None:
-    """Raise ManifestError for a manifest of too many bytes."""
+    """Raise ManifestError if a manifest of `size` bytes is too large."""
     if size > settings.max_manifest_bytes:
         raise ManifestError(f"The manifest has more than {settings.max_manifest_bytes} bytes: make several jobs of it.")
 
@@ -184,7 +184,7 @@ def _csv_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _lines(content: BinaryIO) -> Iterator[str]:
-    """The lines of a file, which need not be buffered, each with its end and of bounded length."""
+    """Yield the lines of a file, each with its end. Raises ManifestError for a line that is too long or not UTF-8."""
     number, pending = 0, b""
     while piece := content.read(_PIECE_BYTES):
         *whole, pending = (pending + piece).split(b"\n")

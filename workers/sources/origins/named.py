@@ -1,4 +1,4 @@
-"""Sources that are named, and that a duty goes through: a folder of the server, another store, a manifest there."""
+"""Named sources, whose images a duty lists: a folder of the server, an fsspec location, a manifest in one of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NamedSource:
     selection: Selection = EVERYTHING
 
     def to_json(self) -> str:
-        """As it is kept with the job."""
+        """Return the source as it is stored with the job."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
@@ -44,11 +44,11 @@ class NamedSource:
         return cls(found["kind"], found["where"], selection)
 
     def identity(self) -> Iterator[str]:
-        """What makes a submission the same as another: what is there is listed once."""
+        """Yield what makes two submissions the same: the source and the selection, not the images."""
         yield self.to_json()
 
     def check(self, settings: Settings) -> None:
-        """Raise what can be told at once, without going through it: it may not be read, or there is nothing.
+        """Raise what can be known without listing the source: it may not be read, or nothing is there.
 
         Raises FolderNotAllowedError, FolderNotFoundError, SourceNotAllowedError, SourceUnreadableError, ManifestError,
         NoImagesError.
@@ -70,7 +70,10 @@ class NamedSource:
 
     @contextmanager
     def opened(self, settings: Settings) -> Iterator[Origin]:
-        """Its images, looked for anew; raises what `check` raises."""
+        """Yield the source as an origin, whose images are listed anew.
+
+        Raises FolderNotAllowedError, FolderNotFoundError, SourceNotAllowedError, SourceUnreadableError, ManifestError.
+        """
         if self.kind == "folder":
             yield Folder(allowed_folder(self.where, settings.folder_roots))
         elif self.kind == "location":

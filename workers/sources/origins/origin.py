@@ -1,4 +1,4 @@
-"""Where the images of a new job come from: each form of a submission is an origin."""
+"""Origins: each form of a submission gives the images of a new job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 @dataclass(frozen=True)
 class Part:
-    """One image on its way into a job: its name, the caller's own id if it gave one, and either bytes or a reference.
+    """One image on its way into a job: its name, the caller's id if given, and either bytes or a reference.
 
     `content` is read before the next part is asked for. Reading it may raise ImageError, which fails this image alone.
     """
@@ -19,8 +19,8 @@ class Part:
     content: BinaryIO | None = None
     ref: str = ""
     custom_id: str = ""
-    size: int | None = None  # as it was listed, in bytes, and its
-    mtime: float | None = None  # in seconds since the epoch
+    size: int | None = None  # bytes, when it was listed
+    mtime: float | None = None  # seconds since the epoch, when it was listed
 
 
 class Origin(Protocol):
@@ -28,17 +28,17 @@ class Origin(Protocol):
 
     @property
     def empty(self) -> str:
-        """What to say where there are none."""
+        """Return the error message for a submission without images."""
 
     def identity(self) -> Iterator[str]:
-        """What makes this submission the same as another, without storing anything; may be called before `parts`."""
+        """Yield what makes two submissions the same, without storing anything. May be called before `parts`."""
 
     def parts(self) -> Iterator[Part]:
-        """The images, in the order of their results; called once."""
+        """Yield the images, in the order of their results. Called once."""
 
 
 def sha256(content: BinaryIO) -> str:
-    """The hash of a file, which is at its beginning again after that."""
+    """Return the SHA-256 of a file as hex, and set the file back to its beginning."""
     content.seek(0)
     digest = hashlib.sha256()
     while piece := content.read(1 << 20):

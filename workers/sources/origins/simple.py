@@ -1,4 +1,4 @@
-"""Origins without a format of their own: uploaded files, single items, a folder of the server, another store."""
+"""Origins that need no parser: uploaded files, single items, a folder of the server, an fsspec location."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.sources.references import failed_ref, file_ref
 
 
 class Files:
-    """Uploaded files, (name, content) each; they may be gone over twice."""
+    """Uploaded files, each a pair (name, content). They may be read twice."""
 
     empty = "No image came with the request: send at least one."
 
@@ -26,20 +26,20 @@ class Files:
         self._files = files
 
     def identity(self) -> Iterator[str]:
-        """The name and the hash of each file."""
+        """Yield the name and the hash of each file."""
         for name, content in self._files:
             yield name
             yield sha256(content)
 
     def parts(self) -> Iterator[Part]:
-        """The files."""
+        """Yield the files."""
         for name, content in self._files:
             yield Part(printable(name), content)
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image by its http(s) URL, or as its bytes."""
+    """An image by its http(s) URL, or by its bytes."""
 
     url: str = ""
     image: bytes = b""
@@ -47,7 +47,7 @@ class Item:
 
 
 class Items:
-    """Images that were named one by one."""
+    """Single images, each with its URL or its bytes."""
 
     empty = "The job has no items: send at least one."
 
@@ -55,12 +55,12 @@ class Items:
         self._items = items
 
     def identity(self) -> Iterator[str]:
-        """What each item says; of bytes their hash."""
+        """Yield the fields of each item, of bytes their hash."""
         for item in self._items:
             yield from ("item", item.custom_id, item.url, "" if item.url else hashlib.sha256(item.image).hexdigest())
 
     def parts(self) -> Iterator[Part]:
-        """The items. One without a file name in its URL is called by its number; raises OutboundBlockedError."""
+        """Yield the items. An item whose URL has no file name is named by its number. Raises OutboundBlockedError."""
         for number, item in enumerate(self._items):
             if item.url:
                 name = parse_http_url(item.url).file_name or f"item-{number}"
@@ -70,7 +70,7 @@ class Items:
 
 
 class Folder:
-    """The image files below a folder of the server, which is an allowed one."""
+    """The image files below an allowed folder of the server."""
 
     empty = "The folder has no image files (jpg, png, webp, ...)."
 
@@ -78,11 +78,11 @@ class Folder:
         self._folder = folder
 
     def identity(self) -> Iterator[str]:
-        """The folder's name: what lies in it is read once."""
+        """Yield the kind and the folder's path, not its content, which is listed once."""
         yield from ("folder", str(self._folder))
 
     def parts(self) -> Iterator[Part]:
-        """The files, in a stable order, and folders below that cannot be read; raises FolderNotFoundError."""
+        """Yield the files in a stable order, and folders below that cannot be read. Raises FolderNotFoundError."""
         for found in walk_images(self._folder):
             name = printable(str(found.path.relative_to(self._folder)))
             if found.error:
@@ -101,10 +101,10 @@ class Location:
         self._prefixes = prefixes
 
     def identity(self) -> Iterator[str]:
-        """The location: what lies there is listed once."""
+        """Yield the kind and the location, not its content, which is listed once."""
         yield from ("location", self._url)
 
     def parts(self) -> Iterator[Part]:
-        """The files, in a stable order; raises SourceNotAllowedError, SourceUnreadableError."""
+        """Yield the files in a stable order. Raises SourceNotAllowedError, SourceUnreadableError."""
         for found in list_images(self._url, self._prefixes):
             yield Part(printable(found.name), ref=f"fs:{found.url}", size=found.size, mtime=found.mtime)

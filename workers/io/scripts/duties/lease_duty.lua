@@ -1,5 +1,6 @@
 -- requires: values
--- ARGV: lease in ms. Leases the duty that is due the longest; answers its record and the lease's score, or nothing.
+-- ARGV: lease in ms.
+-- Leases the duty that has been due longest. Returns its record and the score of the lease, or nil if none is due.
 local now = now_ms()
 local member = redis.call('ZRANGEBYSCORE', 'sl:due', '-inf', fmt(now), 'LIMIT', 0, 1)[1]
 if not member then return nil end

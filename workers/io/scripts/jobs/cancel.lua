@@ -1,7 +1,8 @@
 -- requires: values, keys, states, endings
--- ARGV: job, ending (canceled|expired). Images that nobody has claimed are given up at once, the others as soon as their
--- worker asks about them; what is being processed may still come to its result. A job that is being listed ends without
--- images. Answers the state, or nothing.
+-- ARGV: job, ending (canceled|expired).
+-- Ends a job early. Images that nobody has claimed are given up at once. Images in flight are given up when their
+-- worker next asks about them, or still get their result. A job that is being listed ends without images. Returns the
+-- state, or nil if the job is gone.
 local id, ending = unpack(ARGV)
 local key = job_key(id)
 local job = as_table(redis.call('HGETALL', key))

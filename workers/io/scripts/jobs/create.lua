@@ -1,9 +1,9 @@
 -- requires: values, keys, duties, webhooks, lanes, account
--- ARGV: the job as JSON, then the first window's name, ref, custom_id, name, ref, custom_id, ... A job whose `source` is
--- not '' has no images yet: a duty lists them, see images_listed.lua.
--- Answers 'ok', the job's id (another's where this was asked before), its hash, whether to ring, and where it stands;
--- or why there is none: 'upload_gone', 'parent_gone', 'not_reserved', or 'full' and what of: images, bytes, each with
--- the owner's limit or everyone's.
+-- ARGV: the job as JSON, then the first window of images: name, ref, custom_id, name, ref, custom_id, ...
+-- Creates a job, once. A job whose `source` is not '' has no images yet: a duty lists them, see images_listed.lua.
+-- Returns 'ok', the job's id (that of the earlier job if this is a repeated retry), its hash, whether to send a
+-- wake-up, and its queue position; or why no job was created: 'upload_gone', 'parent_gone', 'not_reserved', or 'full'
+-- as `refusal` returns it.
 local new = cjson.decode(ARGV[1])
 local id, key = new.id, job_key(new.id)
 local function made(job)
@@ -25,7 +25,7 @@ if new.upload ~= '' then drafts[2] = 'uploads/' .. new.upload end
 for _, path in ipairs(drafts) do
   if redis.call('ZREM', 'sl:due', 'draft:' .. path) == 0 then gone = true end
 end
-if gone then -- what was stored since then goes as well
+if gone then -- the draft was given up: delete also what was stored for it since then
   for _, path in ipairs(drafts) do need_again('purge:' .. path) end
   return { 'upload_gone' }
 end
@@ -50,7 +50,7 @@ if new.reservation ~= '' then
   redis.call('HDEL', new.reservation, 'token')
   redis.call('PEXPIRE', new.reservation, new.replay_ms)
 end
--- The job's own webhook, and every endpoint of its owner that is enabled now.
+-- Hooks: the job's own webhook, and every endpoint of its owner that is enabled now.
 local hooks = 0
 local function hook(line, endpoint, events, format, url, secret)
   redis.call('HSET', hook_key(id, hooks), 'line', line, 'endpoint', endpoint, 'events', events, 'format', format,

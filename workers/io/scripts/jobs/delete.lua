@@ -1,6 +1,7 @@
 -- requires: constants, values, keys, states, duties, webhooks, account
--- ARGV: job, for how many ms its end is remembered, 'any' or 'over'. Takes a job out of Redis, whole, and makes it due
--- that its blobs go. 'over': only where it is terminal. Answers the state that it had, or nothing where there is none.
+-- ARGV: job, for how many ms its id is remembered as gone, 'any' or 'over'.
+-- Deletes everything of a job from Redis, and makes the deletion of its blobs due. With 'over' it deletes only a job in
+-- a terminal state. Returns the state that the job had, or nil if there is no such job.
 local id, remembered, which = unpack(ARGV)
 local key = job_key(id)
 local job = as_table(redis.call('HGETALL', key))

@@ -1,6 +1,7 @@
 -- requires: values, account
--- ARGV: limits as JSON, see refusal; after how many ms what is stored at the paths is given up, unless a job was made of
--- it; the paths. Answers 'ok', or 'full' as create does.
+-- ARGV: limits as JSON, see `refusal`; a time in ms; paths in the blob store.
+-- Notes that something will be stored at the paths. It is deleted after that time, unless a job was created of it.
+-- Returns 'ok', or 'full' as create.lua does.
 local full = refusal(cjson.decode(ARGV[1]))
 if full then return full end
 local at = fmt(now_ms() + tonumber(ARGV[2]))

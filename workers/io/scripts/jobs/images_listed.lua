@@ -1,12 +1,13 @@
 -- requires: keys, states, duties, lanes, account
--- ARGV: what was listed, as JSON, then the first window's name, ref, custom_id, ... A job whose images are known now gets
--- them, once, whoever else lists them: each writes a manifest of its own. Answers 'ok', 'over' where nobody waits for it
--- any more, or 'full' as create does; then its duty is tried again.
+-- ARGV: what was listed, as JSON, then the first window of images: name, ref, custom_id, ...
+-- Adds the listed images to a job. This happens once, even if several workers listed them: each has a manifest of its
+-- own. Returns 'ok'; 'over' if the job is gone or no longer waits for its images; or 'full' as create.lua does, and
+-- then the duty is tried again.
 local new = cjson.decode(ARGV[1])
 local id, key = new.id, job_key(new.id)
 local job = redis.call('HMGET', key, 'state', 'model', 'created_at')
 if job[1] ~= 'enumerating' then
-  if not job[1] then need_again('purge:jobs/' .. id) end -- what was written for it has to go again
+  if not job[1] then need_again('purge:jobs/' .. id) end -- the job was deleted: delete also the manifest
   end_duty(new.duty, new.lease)
   return { 'over' }
 end

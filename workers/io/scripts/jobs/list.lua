@@ -1,7 +1,8 @@
 -- requires: keys
--- ARGV: index, newest and oldest score, the id that the page begins behind or '', most jobs, most to look at, state or '',
--- model or ''. Of an index of jobs by time, newest first: answers the jobs that fit, id and hash each, and where the next
--- page begins: score and id of the last job that was looked at. No such place where the index was read to its end.
+-- ARGV: index, newest and oldest score, the id after which the page begins or '', most jobs to return, most jobs to
+-- look at, state or '', model or ''.
+-- Lists jobs of an index by time, newest first. Returns the matching jobs, each as id and hash, then where the next
+-- page begins: score and id of the last job that was looked at. These two are missing if the index was read to its end.
 local index, newest, oldest, behind, most, looks, state, model = unpack(ARGV)
 local first = string.match(newest, '^%(?(.*)$')
 local jobs, seen, offset = {}, 0, 0

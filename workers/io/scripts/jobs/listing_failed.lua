@@ -1,5 +1,6 @@
 -- requires: keys, duties, endings
--- ARGV: duty, lease, job, why as JSON. A job whose images cannot be listed ends as failed.
+-- ARGV: duty, lease, job, the reason as JSON.
+-- Ends a job whose images cannot be listed as failed.
 local duty, lease, id, why = unpack(ARGV)
 if redis.call('HGET', job_key(id), 'state') == 'enumerating' then
   redis.call('HSET', job_key(id), 'error', why)

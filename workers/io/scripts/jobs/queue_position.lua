@@ -1,3 +1,4 @@
 -- requires: account
--- ARGV: job, what it queues for, its lane. Answers what its estimate is made of.
+-- ARGV: job, target, lane.
+-- Returns the numbers that the job's estimate is made of, see `standing`.
 return standing(unpack(ARGV))

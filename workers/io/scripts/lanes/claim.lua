@@ -1,14 +1,15 @@
 -- requires: constants, values, keys, states, duties, webhooks, lanes
--- ARGV: model, consumer, most rows of the interactive lane, most of all, how many of these are the bulk lane's if it
--- has them, window. An image makes one row or more; the last one may make more than there is room for. Answers JSON:
--- items, whether a duty became due, and whether unclaimed work may be left; without items, that lies behind images of which
--- nobody waits for the result.
-local LOOKS = 500 -- of one run: Redis does nothing else meanwhile
+-- ARGV: target, consumer, most rows of the interactive lane, most rows of both lanes, how many of these are kept for
+-- the bulk lane if it has work, window in rows.
+-- Claims images. An image makes one row or more, so the last image may exceed the limit.
+-- Returns JSON: the images (items), whether a duty became due (due), and whether unclaimed images may be left (more).
+-- If `more` is true without any items, the script stopped after LOOKS images that need no result any more.
+local LOOKS = 500 -- most entries to look at in one run, since Redis does nothing else meanwhile
 local model, consumer = ARGV[1], ARGV[2]
 local interactive, most, kept, window = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local items, rows, looks, due, more = {}, 0, 0, false, false
 
--- Counts that an image of the job no longer waits in a lane; says whether the job's lane has to be filled up.
+-- Counts that an image of the job no longer waits in its lane. Returns whether a top-up became due.
 local function taken_from(id)
   if redis.call('EXISTS', job_key(id)) == 0 then return false end
   local waiting = redis.call('HINCRBY', job_key(id), 'waiting', -1)
@@ -16,7 +17,7 @@ local function taken_from(id)
   return tonumber(job[1]) < tonumber(job[2]) and runs_low(id, waiting, window) and add_due('topup:' .. id, urgent())
 end
 
--- Takes images of a lane until they make so many rows.
+-- Claims images of a lane until they make `count` rows.
 local function take(lane, count)
   local stream, want = stream_key(model, lane), rows + count
   local got = 1

@@ -1,8 +1,8 @@
 -- requires: values, keys, lanes, endings
--- ARGV: consumer, then stream, entry, started (0|1), fault (0|1), ref, ... Puts images back at the end of their lane,
--- with another reference where one is given. Answers how many.
--- The attempt goes up, so that whoever still works on the old delivery changes nothing. A start that was handed back
--- is not a death and is taken off again.
+-- ARGV: consumer, then for each image: stream, entry, started (0|1), fault (0|1), a new reference or ''.
+-- Hands images back: puts each at the end of its lane as a new entry, with the new reference if one is given. Returns
+-- how many. The attempt goes up, so that a worker that still processes the old entry changes nothing. A start that is
+-- handed back was no death of a worker, so it is subtracted again.
 local consumer = ARGV[1]
 local count = 0
 for i = 2, #ARGV, 5 do

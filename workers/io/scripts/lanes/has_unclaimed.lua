@@ -1,3 +1,4 @@
 -- requires: keys, lanes
--- ARGV: model, lane. Whether an image waits there that nobody has claimed. Writes nothing, so it costs no sync.
+-- ARGV: target, lane.
+-- Returns whether the lane has an unclaimed image. It writes nothing, so it causes no sync of the append-only file.
 return unclaimed(stream_key(ARGV[1], ARGV[2])) and 1 or 0

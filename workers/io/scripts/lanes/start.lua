@@ -1,8 +1,9 @@
 -- requires: values, keys, lanes, endings
--- ARGV: consumer, then stream, entry, job, index, attempt, starts that the claim told, ... Counts that the processing of
--- each image begins; see "poison" in the design. Set, not incremented: sent twice it counts once. Answers "stream entry"
--- of those that are no longer the consumer's, or not to be done any more: a late caller must not raise another's count.
--- An image of a job that was canceled ends here.
+-- ARGV: consumer, then for each image: stream, entry, job, index, attempt, start count when it was claimed.
+-- Counts that a worker begins to process each image: after three deaths of a worker the image fails. The count is set
+-- and not incremented, so that a script that is sent twice counts once.
+-- Returns, as "stream entry", the images that are no longer the consumer's or need no result any more: a late caller
+-- must not raise another worker's count. A claimed image of a canceled job is given up here.
 local lost = {}
 for i = 2, #ARGV, 6 do
   local stream, entry_id, id, index, attempt, starts = unpack(ARGV, i, i + 5)

@@ -1,9 +1,10 @@
 -- requires: constants, values, keys, states, lanes, endings
--- ARGV: lease in ms. Answers the models with work that nobody holds, and whether a duty is overdue.
--- What of jobs that are over lies in the lanes goes, since nobody claims or takes over where a model is away for good:
--- images whose worker died, at once, or such a job would never end; unclaimed ones once a minute. Once a minute it also
--- forgets single versions of models that nobody waits for, and the consumers of processes that ended. One with pending
--- entries stays: without its consumer an entry can never be claimed again.
+-- ARGV: lease in ms.
+-- Returns the targets with images that no living worker has in flight, and whether a duty is overdue.
+-- It also removes entries of jobs that are over: no worker would claim them or take them over if their model never
+-- comes back. Abandoned entries are removed at once, since their jobs cannot end before that; unclaimed ones once a
+-- minute. Once a minute it also removes single versions of models that no image waits for, and the consumers of
+-- processes that ended. A consumer with pending entries stays: without it these entries could never be claimed again.
 local lease = tonumber(ARGV[1])
 local tidy = redis.call('SET', 'sl:tidied', '1', 'NX', 'PX', 60000)
 
@@ -18,12 +19,12 @@ end
 
 local function is_over(row) return not active(redis.call('HGET', job_key(as_table(row[2]).job), 'state')) end
 
--- Whether an image waits in a lane, or was abandoned there.
+-- Returns whether a lane has an unclaimed image or an abandoned one.
 local function has_work(stream)
   local behind = '(' .. as_table(redis.call('XINFO', 'GROUPS', stream)[1])['last-delivered-id']
   for _, row in ipairs(tidy and redis.call('XRANGE', stream, behind, '+', 'COUNT', 1000) or {}) do
     local key = job_key(as_table(row[2]).job)
-    if is_over(row) then -- its job's end has counted it
+    if is_over(row) then -- the image was counted as given up when its job ended
       if redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, 'waiting', -1) end
       drop_entry(stream, row[1])
     end

@@ -1,7 +1,7 @@
 -- requires: constants, values, keys, lanes, endings
--- ARGV: model, consumer, lease in ms, most rows, then the entries that the caller itself holds ("stream entry").
--- Takes what nobody renewed for a lease; the last image may make more rows. What was started before is taken one at a
--- time: it may be what killed them.
+-- ARGV: target, consumer, lease in ms, most rows, then the entries that the caller has in flight ("stream entry").
+-- Takes over images whose lease nobody renewed. The last image may exceed the number of rows. An image that was started
+-- before is taken over alone, since it may be what killed its worker.
 local model, consumer, lease, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if just_back(lease) then return '[]' end
 local held = {}

@@ -1,7 +1,8 @@
 -- requires: values, keys, states, duties, lanes
--- ARGV: duty, lease, job, the fed that was read, window, offset, then name, ref, custom_id, name, ref, custom_id, ...
--- Compare-and-set on `fed`: two that top up at once add each image once. The need is looked at again before the
--- duty's record goes, because a claim that came between finds the record there and adds none.
+-- ARGV: duty, lease, job, the `fed` that the caller read, window in rows, offset, then name, ref, custom_id, ...
+-- Adds the next images of a manifest to the lane. Compare-and-set on `fed`: if two workers top up at once, each image
+-- is added once. Afterwards the script checks again whether a top-up is needed, before it removes the duty's record: a
+-- claim in between found the record and added none.
 local duty, lease, id, expected, window, offset = unpack(ARGV, 1, 6)
 local job = as_table(redis.call('HGETALL', job_key(id)))
 if active(job.state) and job.fed == expected then
@@ -10,7 +11,7 @@ if active(job.state) and job.fed == expected then
 end
 local need = active(job.state) and tonumber(job.fed) < tonumber(job.total)
   and runs_low(id, job.waiting, window)
-if need and #ARGV < 7 then return 0 end -- nothing came of the manifest: tried again after the lease, not at once
+if need and #ARGV < 7 then return 0 end -- the manifest gave no image: try again after the lease, not at once
 if need then
   redis.call('ZADD', 'sl:due', fmt(urgent()), duty)
 else

@@ -1,3 +1,4 @@
 -- requires: lanes
--- ARGV: model, Celery queue, for how many ms a ring may be under way. Answers whether to ring now.
+-- ARGV: target, Celery queue, for how many ms a wake-up may be on its way.
+-- Returns whether to send a wake-up now, see `rings`.
 return rings(unpack(ARGV))

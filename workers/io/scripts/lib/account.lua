@@ -1,15 +1,15 @@
 -- requires: constants, values, keys
--- The account of what waits and is stored, the limits on it, and what was measured and counted.
+-- The account of what waits and what is stored; the limits on it; measured rates and counted results.
 
--- Counts in the account; what belongs to a lane or an owner is forgotten when it is nothing.
+-- Adds to a field of the account. A field of a lane or an owner is deleted when it is 0.
 local function count_open(field, delta)
   if redis.call('HINCRBY', 'sl:open', field, delta) == 0 and string.find(field, ':', 1, true) then
     redis.call('HDEL', 'sl:open', field)
   end
 end
 
--- Keeps account of accepted images without a result, in all, by owner and by lane: limits and estimates need it. They
--- are counted as the rows that were guessed, so that what was added is what is taken off.
+-- Counts accepted images without a result: in all, by owner and by lane, for limits and estimates. They are counted in
+-- expected rows (`guess`), not in real ones, so that exactly what was added is subtracted again.
 local function account(id, images)
   local job = redis.call('HMGET', job_key(id), 'model', 'lane', 'owner', 'guess')
   local delta = images * tonumber(job[4] or '1')
@@ -18,8 +18,8 @@ local function account(id, images)
   if job[3] ~= '' then count_open('images:' .. job[3], delta) end
 end
 
--- What of the limits lets no job in, as a script answers it; each is { field of sl:open, what is added, how much there may
--- be }.
+-- Returns { 'full', field, there now, to add, most } for the first limit that would be exceeded, else nil. Each limit
+-- is { field of sl:open, to add, most }.
 local function refusal(limits)
   for _, limit in ipairs(limits) do
     local there = tonumber(redis.call('HGET', 'sl:open', limit[1]) or '0')
@@ -29,16 +29,16 @@ local function refusal(limits)
   end
 end
 
--- What a job's estimate is made of: jobs of its lane before it, jobs there, rows there, rows of the interactive lane, and
--- what was measured, rows and ms.
+-- Returns what a job's estimate is made of: the jobs before it in its lane, the lane's jobs, the lane's rows, the rows
+-- of the interactive lane, and the measured rate as rows and ms.
 local function standing(id, model, lane)
   local key, measured = active_key(model, lane), redis.call('HMGET', rate_key(model), 'rows', 'ms')
   local waiting = redis.call('HMGET', 'sl:open', 'lane:' .. model .. ':' .. lane, 'lane:' .. model .. ':interactive')
   return { redis.call('ZRANK', key, id), redis.call('ZCARD', key), waiting[1], waiting[2], measured[1], measured[2] }
 end
 
--- Notes how many rows were settled, and in how much time that was spent on them. Several workers' times overlap,
--- hence at most the time since the last note. What is old counts half for every RATE_HALF_MS of work since.
+-- Measures the rate: adds settled rows and the time spent on them, in ms. Workers' times overlap, so at most the time
+-- since the last measurement is added. Older values are halved for every RATE_HALF_MS of work.
 local function measure(model, rows, busy)
   local key, now = rate_key(model), now_ms()
   local rate = redis.call('HMGET', key, 'rows', 'ms', 'at')
@@ -48,7 +48,8 @@ local function measure(model, rows, busy)
     'ms', string.format('%.3f', fade * tonumber(rate[2] or '0') + ms), 'at', fmt(now))
 end
 
--- Counts results for /metrics, where they are written: so each counts once. See workers/telemetry/metrics.py.
+-- Counts results for /metrics, in the script that changes the job's counts, so that each counts once. See
+-- workers/telemetry/metrics.py.
 local function count_results(target, version, outcome, code, images)
   local model = string.match(target, '^[^@]+')
   redis.call('HINCRBY', 'sl:metrics', cjson.encode({ 'shelfline_images_total', model, version, outcome, code }), images)

@@ -1,4 +1,4 @@
--- Constants that several scripts share.
+-- Constants of several scripts.
 
 local GROUP = 'workers'
 local SEGMENT = 1000

@@ -1,15 +1,15 @@
 -- requires: constants, values, keys, states, duties, webhooks, account
--- How jobs end: finished, given up, and deleted after their retention.
+-- How jobs end: finished, given up, deleted after their retention.
 
--- Has everything of a job that is over deleted after so many ms.
+-- Makes the deletion of a job that is over due after so many ms.
 local function retire_in(id, retention)
   local at = now_ms() + tonumber(retention)
   redis.call('HSET', job_key(id), 'expires_at', fmt(at))
   add_due('retire:' .. id, at)
 end
 
--- The last step of a job whose every image has its result where it stays. A job with webhooks is kept until they were
--- told: then its retention begins, see lib/outbox.lua.
+-- Ends a job whose results are all where they stay. The retention of a job with webhooks begins when its deliveries
+-- have ended, see lib/outbox.lua.
 local function end_job(id, retention)
   local key = job_key(id)
   local job, state = as_table(redis.call('HGETALL', key)), 'partial'
@@ -26,8 +26,9 @@ local function end_job(id, retention)
   redis.call('PUBLISH', 'sl:finished', id)
 end
 
--- Ends a job whose every image is settled, at once where there is nothing more to do for it than that, else by a duty;
--- says whether that is due. `retention` is nothing where images were given up, whose results are still to be written.
+-- Begins the end of a job whose images are all settled or given up. It ends at once if nothing else has to be done,
+-- else by a duty. Returns whether that duty became due. `retention` is nil if images were given up: a duty writes their
+-- results.
 local function finish_if_done(id, retention)
   local key = job_key(id)
   local job = redis.call('HMGET', key, 'queued', 'running', 'state', 'model', 'lane', 'total', 'given_up', 'output')
@@ -43,7 +44,7 @@ local function finish_if_done(id, retention)
   return true
 end
 
--- Begins the end of a job that was never listed.
+-- Begins the end of a job whose images were never listed.
 local function end_unlisted(id, ending)
   redis.call('HSET', job_key(id), 'state', 'finishing', 'ending', ending)
   redis.call('ZREM', 'sl:due', 'expire:' .. id)
@@ -51,8 +52,8 @@ local function end_unlisted(id, ending)
   changed(id)
 end
 
--- Gives up what of an active job nobody has claimed; what is claimed ends at its worker's next question. Says whether a
--- duty is due.
+-- Gives up the unclaimed images of an active job. Its images in flight are given up when their worker next asks about
+-- them. Returns whether a duty became due.
 local function give_up_rest(id, ending, as)
   local key = job_key(id)
   local queued = redis.call('HGET', key, 'queued')
@@ -66,8 +67,8 @@ local function give_up_rest(id, ending, as)
   return due
 end
 
--- Ends a claimed image of a job that was canceled or whose time is over. The attempt goes up, so that whoever still
--- works on it changes nothing.
+-- Gives up a claimed image of a job that was canceled or has expired. The attempt goes up, so that a worker that still
+-- processes the image changes nothing.
 local function give_up(entry)
   local key = job_key(entry.job)
   redis.call('HINCRBY', items_key(entry.job), 'attempt:' .. entry.index, 1)

@@ -8,4 +8,4 @@ local function stream_key(model, lane) return 'sl:lane:' .. model .. ':' .. lane
 local function gone_key(id) return 'sl:gone:' .. id end
 local function active_key(model, lane) return 'sl:active:' .. model .. ':' .. lane end
 local function owner_key(owner) return 'sl:jobs:' .. owner end
-local function rate_key(model) return 'sl:rate:' .. string.match(model, '^[^@]+') end -- of all its versions
+local function rate_key(model) return 'sl:rate:' .. string.match(model, '^[^@]+') end -- all versions share a rate

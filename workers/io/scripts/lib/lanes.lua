@@ -1,13 +1,13 @@
 -- requires: constants, values, keys, states
--- The lanes: streams of images that wait for a worker, one for each model and priority.
+-- The lanes: streams of images that wait or are in flight, two for each target.
 
--- An entry names (job, index, attempt); where the bytes are goes with it, so that a claim needs no second look-up.
+-- Adds an entry: job, index and attempt, with the reference of the bytes, so that a claim needs no second look-up.
 local function add_entry(stream, job, index, attempt, faults, name, ref, custom_id)
   redis.call('XADD', stream, '*', 'job', job, 'index', index, 'attempt', attempt, 'faults', faults,
     'name', name, 'ref', ref, 'custom_id', custom_id)
 end
 
--- Whether an entry is in this consumer's hands. An error: its lane is gone, and the entry was dropped long before.
+-- Returns whether this consumer has claimed an entry. XPENDING fails if the lane is gone, and its entries with it.
 local function is_mine(stream, entry, consumer)
   local rows = redis.pcall('XPENDING', stream, GROUP, entry, entry, 1)
   return not rows.err and rows[1] ~= nil and rows[1][2] == consumer
@@ -18,20 +18,20 @@ local function drop_entry(stream, entry)
   redis.call('XDEL', stream, entry)
 end
 
--- The first entry there that nobody has claimed, or nothing. Not by the group's `lag`: it is unknown as soon as an entry
--- in between was deleted.
+-- Returns the first unclaimed entry of a lane, or nil. The group's `lag` would not do: Redis does not know it once an
+-- entry in between was deleted.
 local function unclaimed(stream)
   if redis.call('EXISTS', stream) == 0 then return nil end
   local group = as_table(redis.call('XINFO', 'GROUPS', stream)[1])
   return redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
 end
 
--- Puts further images of a job into its lane, and has the sweep look there: ARGV[from], ARGV[from + 1], ... are name,
--- ref, custom_id, name, ref, custom_id, ...
+-- Adds images of a job to its lane, and has the sweep look there. ARGV from `from` on is name, ref, custom_id, name,
+-- ref, custom_id, ...
 local function feed(id, model, lane, fed, offset, from)
   local stream = stream_key(model, lane)
   redis.call('SADD', 'sl:models', model)
-  redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') -- BUSYGROUP where it is there already
+  redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') -- fails with BUSYGROUP if the group exists
   local count = 0
   for i = from, #ARGV, 3 do
     add_entry(stream, id, fmt(fed + count), '0', '0', ARGV[i], ARGV[i + 1], ARGV[i + 2])
@@ -41,7 +41,7 @@ local function feed(id, model, lane, fed, offset, from)
   redis.call('HINCRBY', job_key(id), 'waiting', count)
 end
 
--- Whether an image still waits for its result, and for that of this attempt.
+-- Returns whether an image still waits for its result, and this entry is its latest attempt.
 local function unsettled(entry)
   local marks = redis.call('HMGET', items_key(entry.job), 'attempt:' .. entry.index,
     'sealed:' .. fmt(math.floor(tonumber(entry.index) / SEGMENT)))
@@ -49,42 +49,43 @@ local function unsettled(entry)
     and redis.call('HEXISTS', segment_key(entry.job, tonumber(entry.index)), entry.index) == 0
 end
 
--- Whether this delivery may be processed; and whether it may still change its image.
+-- Returns whether an entry may be processed (live), or may still change its image (counts).
 local function live(entry) return active(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
 
 local function counts(entry) return open(redis.call('HGET', job_key(entry.job), 'state')) and unsettled(entry) end
 
--- How many rows an image of the job makes: what those made that are done, or the guess. A job without tiles has none.
+-- Returns the expected rows of an image: the mean of the job's settled images, else the guess. Without tiles it is 1.
 local function weight(id)
   local job = redis.call('HMGET', job_key(id), 'guess', 'rows', 'rowed')
   if not job[1] then return 1 end
   return job[3] and math.max(1, tonumber(job[2]) / tonumber(job[3])) or tonumber(job[1])
 end
 
--- Whether so few images of a job wait in its lane that it has to be filled up; the window is in rows.
+-- Returns whether a job needs a top-up: less than half of the window, which is in rows, waits in its lane.
 local function runs_low(id, waiting, window) return tonumber(waiting) * weight(id) < tonumber(window) / 2 end
 
--- Whether to ring for a model now; `ms` is for how long a ring may be under way.
--- Not while one for the model is under way; nor where as many rings as there are models wait: nobody takes them up, and
--- they would only pile up. The sweep rings when somebody does.
+-- Returns whether to send a wake-up for a target now; `ms` is for how long it may be on its way. None is sent while
+-- another one for the target is on its way, nor while as many wait in the Celery queue as there are targets: then no
+-- worker is free, and they would pile up. The sweep sends one later.
 local function rings(model, queue, ms)
   if redis.call('LLEN', queue) >= math.max(1, redis.call('SCARD', 'sl:models')) then return 0 end
   return redis.call('SET', 'sl:ring:' .. model, '1', 'NX', 'PX', ms) and 1 or 0
 end
 
--- A Redis that has just come back saw no renewals while it was away: everyone gets one whole lease first.
+-- Returns whether Redis started less than a lease ago. While it was down no lease could be renewed, so nothing is taken
+-- over.
 local function just_back(lease)
   local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
   return uptime * 1000 < lease
 end
 
--- What nobody renewed for a lease.
+-- Returns the pending entries that nobody renewed for a lease.
 local function abandoned(stream, lease, most)
   local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', most)
   return pending.err and {} or pending -- an error: no job ever used this lane
 end
 
--- What a claimer gets of an entry.
+-- Returns what a worker is told of an entry that it claims.
 local function describe(stream, entry_id, entry)
   local job = redis.call('HMGET', job_key(entry.job), 'options', 'request_id', 'trace')
   return {

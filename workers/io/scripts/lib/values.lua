@@ -1,6 +1,6 @@
--- Values: numbers, times and lists as Redis and JSON have them.
+-- Values: numbers, times and lists in the form that Redis and JSON need.
 
--- Numbers that become strings go through fmt: Lua would write 1.7e+12 for a time in milliseconds.
+-- Writes a number as an integer: Lua would write 1.7e+12 for a time in milliseconds.
 local function fmt(number) return string.format('%.0f', number) end
 
 local function now_ms()

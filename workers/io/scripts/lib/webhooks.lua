@@ -1,13 +1,13 @@
 -- requires: constants, values, keys
--- What scripts that change a job tell its webhooks.
+-- How scripts that change a job have its webhooks delivered.
 
--- A job's webhooks, numbered from 0: what they are, and how far they were told.
+-- The hooks of a job, numbered from 0: each is one webhook, and how far it was delivered.
 local function hook_key(id, n) return 'sl:job:' .. id .. ':hook:' .. n end
 
 local function wants(events, event) return string.find(',' .. events .. ',', ',' .. event .. ',', 1, true) ~= nil end
 
--- Has senders look at what a job's webhooks have to be told, see lib/outbox.lua. It belongs into the script that makes it so:
--- then nothing is told early, and nothing is lost.
+-- Has senders look at a job's hooks after an event, see lib/outbox.lua. Call it in the script that makes the event
+-- happen, so that no event is sent early or lost.
 local function tell(id, event)
   local now = now_ms()
   for n = 0, tonumber(redis.call('HGET', job_key(id), 'hooks') or '0') - 1 do

@@ -1,6 +1,8 @@
 -- requires: constants, values, keys, lanes
--- What /metrics shows of the queue as it stands. Writes nothing. Answers JSON: of each lane its model, how many images
--- workers hold, for how many ms the oldest has waited that nobody has claimed, and the oldest job; what is due.
+-- Reads what /metrics shows of the queue; writes nothing.
+-- Returns JSON. For each lane: target, images in flight (held), the age in ms of the oldest unclaimed image (waits) and
+-- of the oldest job (job), rows without a result, and the measured rate in rows per second. Then the duties and the
+-- webhook destinations that are due, and the stored bytes.
 local now, lanes = now_ms(), {}
 for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
   local rate = redis.call('HMGET', rate_key(model), 'rows', 'ms')
@@ -23,7 +25,7 @@ local function age(key, from, to)
   local oldest = redis.call('ZRANGEBYSCORE', key, from, fmt(to), 'WITHSCORES', 'LIMIT', 0, 1)[2]
   return oldest and to - tonumber(oldest) or 0
 end
-local function due(key) -- the urgent ones have scores of their own
+local function due(key) -- urgent duties have scores that lie AHEAD_MS earlier
   local oldest = math.max(age(key, '-inf', now - AHEAD_MS), age(key, fmt(now - AHEAD_MS / 2), now))
   return { count = redis.call('ZCOUNT', key, '-inf', fmt(now)), age = oldest }
 end

@@ -1,6 +1,7 @@
 -- requires: keys, states
--- ARGV: job, why its output could not be written as JSON, or '' where it was, the time in ms. Answers since when it could
--- not be written, in ms; nothing where the job is gone or over.
+-- ARGV: job, why its output could not be written, as JSON, or '' if it was written, the time in ms.
+-- Records an attempt to write the output. Returns, in ms, when it first could not be written; nil if the job is gone or
+-- over.
 local id, why, now = unpack(ARGV)
 local key = job_key(id)
 if redis.call('HGET', key, 'state') ~= 'finishing' then return nil end

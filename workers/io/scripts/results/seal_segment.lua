@@ -1,6 +1,7 @@
 -- requires: constants, keys, states, duties
--- ARGV: job, number of the segment. Its results are in the blob store now and leave Redis. Where the job was deleted
--- meanwhile, what was written for it has to go again.
+-- ARGV: job, number of the segment.
+-- Deletes the results of a segment from Redis, since they are in the blob store now. If the job was deleted meanwhile,
+-- the deletion of what was written to the blob store is made due.
 local id, number = unpack(ARGV)
 local state = redis.call('HGET', job_key(id), 'state')
 if not state then

@@ -1,16 +1,16 @@
 -- requires: constants, values, keys, states, duties, webhooks, lanes, account, endings
--- ARGV: milliseconds of work since the last settle, retention in ms, then stream, entry, job, index, attempt, outcome
--- (succeeded|failed), model version or '', result, rows that it made, ...
--- A result is written once: nothing happens to an image whose job is gone or over, whose attempt is not the latest,
--- or that has a result. Answers how many images were settled, and whether a duty became due.
+-- ARGV: ms of work since the last settle, retention in ms, then for each image: stream, entry, job, index, attempt,
+-- outcome (succeeded|failed), model version or '', result, the number of its rows.
+-- Stores results, once each: nothing happens to an image whose job is gone or over, whose attempt is not the latest, or
+-- that has a result. Returns how many images were settled, and whether a duty became due.
 local settled, rows, due, outcomes = {}, 0, 0, {}
--- Why an image failed, as its result says.
+-- Returns the error code of a failed image's result.
 local function code_of(result)
   local failure = cjson.decode(result).error
   return failure and failure.code or ''
 end
 
--- A job that fails at more than its `max_failure_rate`, once enough of its images are done, is given up.
+-- Gives up a job if more of its images failed than `max_failure_rate` allows, once at least `least` images are done.
 local function give_up_if_hopeless(id, most, least)
   local job = redis.call('HMGET', job_key(id), 'state', 'succeeded', 'failed', 'queued', 'running')
   local failed = tonumber(job[3])
@@ -64,7 +64,7 @@ for id, images in pairs(settled) do
   count = count + images
 end
 if count > 0 then
-  local model = redis.call('HGET', job_key(next(settled)), 'model') -- of one model: a pipeline has one
+  local model = redis.call('HGET', job_key(next(settled)), 'model') -- one for all: a pipeline has one target
   measure(model, rows, ARGV[1])
   for kind, images in pairs(outcomes) do
     local version, outcome, why = unpack(cjson.decode(kind))

@@ -1,7 +1,8 @@
 -- requires: constants, values, keys, states
--- ARGV: job, 'first' or 'all', most to look at, then from, to, from, to, ...: ascending half-open ranges of images.
--- Answers which of these images have their result, as such ranges, and from where on it did not look, or -1. 'first'
--- looks up to the first that has none. Nothing where the job is gone.
+-- ARGV: job, 'first' or 'all', how much to look at most, then half-open ranges of images in ascending order: from, to,
+-- ...
+-- Returns which of these images have their result, as ranges of the same form, and the index at which it ran into that
+-- limit, or -1 if it did not. 'first' stops at the first image without a result. Returns nil if the job is gone.
 local id, which, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local job = redis.call('HMGET', job_key(id), 'state', 'total')
 if not job[1] then return nil end

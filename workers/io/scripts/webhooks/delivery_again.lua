@@ -1,6 +1,7 @@
 -- requires: values, keys, webhooks, outbox
--- ARGV: job, number of the hook, event, most under way of a line. Makes a delivery once more, at once, with a new schedule
--- of attempts. Answers the line, and 'ok' or why not: 'unknown', 'disabled'.
+-- ARGV: job, number of the hook, event, most deliveries at once per destination.
+-- Makes a delivery due again, at once, with a new schedule of attempts. Returns the destination, and 'ok' or why not:
+-- 'unknown', 'disabled'.
 local id, n, event, most = unpack(ARGV)
 local hook = as_table(redis.call('HGETALL', hook_key(id, n)))
 if not hook.line then return { '', 'unknown' } end
@@ -13,7 +14,7 @@ if registered(line) and redis.call('HGET', endpoint_key(line), 'state') ~= 'enab
 if not redis.call('ZSCORE', leased_key(line), member) then
   if not redis.call('ZSCORE', todo_key(line), member) then
     redis.call('HINCRBY', hook_key(id, n), 'out', 1)
-    if hook.ended then -- the job is kept until this is over as well
+    if hook.ended then -- keep the job until this delivery has ended too
       redis.call('HDEL', hook_key(id, n), 'ended', 'dropped')
       redis.call('HSET', hook_key(id, n), 'told', '1')
       redis.call('HINCRBY', job_key(id), 'hooks_open', 1)

@@ -1,11 +1,11 @@
 -- requires: constants, values, keys, webhooks, outbox
--- ARGV: lease in ms, most deliveries, most under way of a line, of how many slow lines, retention in ms. Leases what is
--- due, and notes how far its hook was told. Answers of each: line, member, the lease's score, whether the line is
--- slow, attempts so far, and the
--- hashes of job, hook and endpoint.
+-- ARGV: lease in ms, most deliveries, most deliveries at once per destination, most slow destinations, retention in ms.
+-- Leases due deliveries, and moves their hooks forward to the next event. Returns for each: destination, member of its
+-- queue, score of the lease, whether the destination is slow, attempts so far, and the hashes of job, hook and
+-- endpoint.
 local lease, most, most_of_line, slow, retention = unpack(ARGV)
 most, slow = tonumber(most), tonumber(slow)
-local LOOKS = 500 -- of one run: Redis does nothing else meanwhile
+local LOOKS = 500 -- most members to look at in one run, since Redis does nothing else meanwhile
 local NOT_NOW_MS = 500
 local now = now_ms()
 local looks, found = 0, {}
@@ -17,7 +17,7 @@ local function has_result(id, index, job)
     or redis.call('HEXISTS', items_key(id), 'sealed:' .. fmt(math.floor(index / SEGMENT))) == 1
 end
 
--- The next event of a hook, noted as told; or nothing, and when to look again, if that is known.
+-- Returns the next event of a hook, and records it in the hook; or nil, and when to look again if that is known.
 local function next_event(id, n, hook, job)
   local key, ended = hook_key(id, n), over(job.state)
   local function wanted(event) return wants(hook.events, event) end
@@ -53,7 +53,7 @@ local function taken(line, member)
   return true
 end
 
--- Takes a member off a line's `todo`: it will not be delivered.
+-- Removes a member from a destination's queue, since it will not be delivered.
 local function give_up_delivery(line, member)
   redis.call('ZREM', todo_key(line), member)
   local id, n, event = parts(member)
@@ -65,7 +65,8 @@ local function give_up_delivery(line, member)
   end
 end
 
--- Looks at what a line's `todo` begins with; says whether a delivery came of it. Without a state there is no endpoint.
+-- Looks at the first member of a destination's queue; returns whether it leased a delivery. `state` is false if the
+-- endpoint is gone.
 local function look(line, member, state)
   local todo = todo_key(line)
   local id, n, event = parts(member)
@@ -78,14 +79,14 @@ local function look(line, member, state)
     give_up_delivery(line, member)
     drop_hook(id, n, state == 'disabled' and 'The endpoint is disabled.' or 'The endpoint was deleted.', retention)
   elseif string.match(event, '^progress') and over(job.state) then
-    give_up_delivery(line, member) -- nobody needs to know any more
+    give_up_delivery(line, member) -- the progress of a job that is over is of no use
   elseif event ~= '' then
     redis.call('ZREM', todo, member)
     return taken(line, member)
   else
     local next, again = next_event(id, n, hook, job)
     if next then
-      redis.call('ZADD', todo, fmt(now), member) -- behind the others that are due
+      redis.call('ZADD', todo, fmt(now), member) -- after the other members that are due
       redis.call('HINCRBY', hook_key(id, n), 'out', 1)
       return taken(line, member .. ' ' .. next)
     elseif again then
@@ -103,7 +104,7 @@ end
 
 local function take(line)
   local abandoned = redis.call('ZRANGEBYSCORE', leased_key(line), '-inf', fmt(now), 'LIMIT', 0, 1)[1]
-  if abandoned then -- its sender died: the same delivery again
+  if abandoned then -- its sender died: lease the same delivery again
     local id, n = parts(abandoned)
     if id == TEST or redis.call('EXISTS', hook_key(id, n)) == 1 then return taken(line, abandoned) end
     redis.call('ZREM', leased_key(line), abandoned)

@@ -1,6 +1,7 @@
 -- requires: values, outbox
--- ARGV: endpoint, most under way of a line, then field, value, ... to set; no field deletes it. Answers whether it was there.
--- What waits for an endpoint that is disabled or gone is given up at the next look.
+-- ARGV: endpoint, most deliveries at once per destination, then field, value, ... to set; without fields it is deleted.
+-- Changes or deletes an endpoint. Returns whether it existed. What waits for an endpoint that is disabled or deleted is
+-- made due, so that the next look gives it up.
 local id, most = ARGV[1], ARGV[2]
 local owner = redis.call('HGET', endpoint_key(id), 'owner')
 if not owner then return 0 end

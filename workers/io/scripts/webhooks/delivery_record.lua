@@ -1,11 +1,13 @@
 -- requires: values, webhooks, outbox
--- ARGV: line, member, the lease's score, verdict (delivered|failed|gone), pace of the answer (quick|fair|slow), ms until the
--- next attempt or '' where this was the last, ms that the line has to rest at least, the attempt as JSON, why an endpoint
--- that fails is disabled, most under way of a line, ms of failures until then, retention in ms.
--- Answers 0, and does nothing, where the lease is another's now; 2 where the endpoint was disabled.
+-- ARGV: destination, member of its queue, score of the lease, verdict (delivered|failed|gone), latency class of the
+-- answer (quick|fair|slow), ms until the next attempt or '' if this was the last, ms of cool-down that the endpoint
+-- asked for, the attempt as JSON, the reason to show if the endpoint is disabled, most deliveries at once per
+-- destination, ms of failures after which an endpoint is disabled, retention in ms.
+-- Records an attempt and what follows from it. Returns 1; 0 without doing anything if another sender has the lease; 2
+-- if the endpoint was disabled, or the hook of a job's own webhook ended.
 local line, member, token, verdict, pace, delay, rest, attempt, why, most, patience, retention = unpack(ARGV)
-local FAILURES, PAUSE_MS, LONGEST_PAUSE_MS = 3, 5000, 300000 -- after so many in a row a line rests, twice as long each time
-local ATTEMPTS, LINE_ATTEMPTS = 200, 20 -- kept to be shown
+local FAILURES, PAUSE_MS, LONGEST_PAUSE_MS = 3, 5000, 300000 -- failures until a cool-down; it doubles
+local ATTEMPTS, LINE_ATTEMPTS = 200, 20 -- attempts kept for a job, and for an endpoint
 local LINE_KEPT_MS = 7 * 86400000
 local key, now, answer = line_key(line), now_ms(), 1
 if redis.call('ZSCORE', leased_key(line), member) ~= token then return 0 end
@@ -61,7 +63,7 @@ if disabled then
   if registered(line) then
     if redis.call('HGET', endpoint_key(line), 'state') == 'enabled' and id ~= TEST then
       redis.call('HSET', endpoint_key(line), 'state', 'disabled', 'reason', why, 'disabled_at', fmt(now))
-      redis.call('ZUNIONSTORE', todo_key(line), 1, todo_key(line), 'WEIGHTS', 0) -- whatever waits is given up now
+      redis.call('ZUNIONSTORE', todo_key(line), 1, todo_key(line), 'WEIGHTS', 0) -- give up what waits
       redis.call('HDEL', key, 'paused_until')
     end
   elseif has_hook then
