@@ -9,15 +9,15 @@ from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.metrics_page import MetricsPage
 from workers.queue.celery_app import create_celery
-from workers.queue.wakeups import CeleryBell
+from workers.queue.wakeups import CeleryWakeUps
 from workers.settings import Settings
 from workers.sources.intake import Intake
-from workers.sources.original_images import Originals
+from workers.sources.original_images import OriginalImages
 from workers.store.api_keys import KeyStore
-from workers.store.capacity import Load
+from workers.store.capacity import Capacity
 from workers.store.catalog import Catalog
-from workers.store.job_store import Immediate, JobStore
-from workers.store.key_cache import KeyRing
+from workers.store.job_store import JobStore, SynchronousWait
+from workers.store.key_cache import KeyCache
 from workers.store.listing import Listing
 from workers.store.rate_limits import RateLimits
 from workers.telemetry.spans import Tracer
@@ -35,11 +35,11 @@ class Backend:
     intake: Intake
     health: Health
     catalog: Catalog
-    load: Load
-    originals: Originals
-    keys: KeyRing
+    load: Capacity
+    originals: OriginalImages
+    keys: KeyCache
     rates: RateLimits
-    immediate: Immediate
+    immediate: SynchronousWait
     endpoints: Endpoints
     deliveries: Deliveries
     metrics: MetricsPage
@@ -50,9 +50,9 @@ def open_backend(settings: Settings) -> Backend:
     """Create the API's objects. Nothing is connected yet, so this may be called before a fork."""
     link = RedisLink(settings.redis_url)
     blobs = FsspecBlobs(settings.blob_url)
-    load = Load(link)
+    load = Capacity(link)
     store = JobStore(link, blobs, settings)
-    bell = CeleryBell(link, create_celery(settings))
+    bell = CeleryWakeUps(link, create_celery(settings))
     return Backend(
         store,
         Listing(link),
@@ -60,10 +60,10 @@ def open_backend(settings: Settings) -> Backend:
         Health(link, blobs, settings),
         Catalog(link),
         load,
-        Originals(store, blobs, settings),
-        KeyRing(KeyStore(link), settings),
+        OriginalImages(store, blobs, settings),
+        KeyCache(KeyStore(link), settings),
         RateLimits(link),
-        Immediate(store, load),
+        SynchronousWait(store, load),
         Endpoints(link, settings),
         Deliveries(link, settings),
         MetricsPage(link, settings),

@@ -20,7 +20,7 @@ from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask, beat
 from workers.queue.celery_app import create_celery
 from workers.queue.sweep import Sweep
-from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, CeleryBell
+from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, CeleryWakeUps
 from workers.runtime import Runtime
 from workers.settings import load_settings
 from workers.telemetry.logs import configure_logs
@@ -126,4 +126,4 @@ def _start_sweep(sender: Any, **_: object) -> None:  # noqa: ANN401  Celery carr
     _pools.append(sender.pool)
     start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
-    Sweep(link, CeleryBell(link, app), settings).start()
+    Sweep(link, CeleryWakeUps(link, app), settings).start()

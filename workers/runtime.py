@@ -17,7 +17,7 @@ from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink, translated
-from workers.pipeline.context import Parts
+from workers.pipeline.context import PipelineContext
 from workers.pipeline.fetcher import Fetcher
 from workers.pipeline.models import Models
 from workers.pipeline.pipeline import Pipeline
@@ -25,7 +25,7 @@ from workers.pipeline.predicting import ModelCalls
 from workers.pipeline.result_cache import ResultCache
 from workers.queue.celery_app import create_celery
 from workers.queue.leases import Leases
-from workers.queue.wakeups import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryBell, ring_key
+from workers.queue.wakeups import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps, ring_key
 from workers.queue.work_queue import WorkQueue, breaker_key
 from workers.settings import Settings
 from workers.store.catalog import Catalog
@@ -50,7 +50,7 @@ class Runtime:
         self._said: dict[str, str] = {}  # by model: the error code of its last probe, if that failed
         # A worker with images in flight waits two leases for Redis: later, others have taken the images over.
         self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
-        self._bell = CeleryBell(self._link, create_celery(settings))
+        self._bell = CeleryWakeUps(self._link, create_celery(settings))
         consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         queue = WorkQueue(self._link, settings, consumer)
         blobs = FsspecBlobs(settings.blob_url)
@@ -59,7 +59,7 @@ class Runtime:
         self._models = Models(client, Catalog(self._link), settings.contracts)
         leases = Leases(queue, settings.lease_seconds)
         self._aside = ThreadPoolExecutor(1, "aside")  # for long duties
-        self._parts = Parts(
+        self._parts = PipelineContext(
             settings=settings,
             queue=queue,
             store=JobStore(self._link, blobs, settings),

@@ -12,7 +12,7 @@ from api.http.request_ids import this_request
 from workers.errors import JobGoneError
 from workers.jobs.job import NO_QUOTA, Job, Quota
 from workers.jobs.output import Output
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.jobs.webhook import Webhook
 from workers.store.job_store import unknown_job
 
@@ -70,10 +70,10 @@ def terms_of_caller(
     metadata: Mapping[str, str] | None = None,
     webhook: Webhook | None = None,
     output: Output | None = None,
-) -> Terms:
+) -> Submission:
     """Return the submission of a job by the current caller, with the caller's owner and quota."""
     mine = caller()
-    return Terms(
+    return Submission(
         mine.owner,
         deadline_seconds,
         idempotency_key,

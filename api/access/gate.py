@@ -31,7 +31,7 @@ from workers.results.baidu import WRONG_TOKEN
 from workers.robots import Robot
 from workers.settings import Settings
 from workers.store.api_keys import ApiKey, Scope, digest_of, same
-from workers.store.rate_limits import Standing
+from workers.store.rate_limits import RateLimitState
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -177,7 +177,7 @@ def _leave(response: Response) -> Response:
             when_answered()
         else:
             response.call_on_close(when_answered)
-    standings: Sequence[Standing] = g.pop("standings", ())
+    standings: Sequence[RateLimitState] = g.pop("standings", ())
     if standings:  # draft-ietf-httpapi-ratelimit-headers-10
         response.headers["RateLimit-Policy"] = ", ".join(
             f'"{one.name}";q={one.quota};w={one.window}' for one in standings

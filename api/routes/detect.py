@@ -41,7 +41,7 @@ from workers.errors import (
 from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.robots import COURSE_PATH
 from workers.settings import Settings
 from workers.sources.intake import Intake
@@ -127,7 +127,11 @@ def synchronous_routes(
 
 
 def submit_one(
-    intake: Intake, settings: Settings, asked: DetectJson | ImageForm | DetectQuery, options: JobOptions, terms: Terms
+    intake: Intake,
+    settings: Settings,
+    asked: DetectJson | ImageForm | DetectQuery,
+    options: JobOptions,
+    terms: Submission,
 ) -> Job:
     """A job of the image, whichever way it came; raises what the intake raises, InvalidRequestError for several."""
     if isinstance(asked, DetectJson):

@@ -21,7 +21,7 @@ from api.openapi.declaration import Api
 from api.openapi.responses import Answer
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
 from workers.jobs.document import JobDocument
-from workers.jobs.index_set import Indexes
+from workers.jobs.index_set import IndexSet
 from workers.jobs.job import Job
 from workers.store.job_store import JobStore
 
@@ -70,7 +70,7 @@ def event_routes(backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
 
 
 def job_events(
-    store: JobStore, job_id: str, document: Callable[[Job], JobDocument], known: Indexes, least: float = _LEAST_SECONDS
+    store: JobStore, job_id: str, document: Callable[[Job], JobDocument], known: IndexSet, least: float = _LEAST_SECONDS
 ) -> Iterator[str]:
     """The events of a job, to one who knows that the images `known` are finished.
 
@@ -109,11 +109,11 @@ def _event(name: str, data: str, event_id: str) -> str:
     return f"id: {event_id}\nevent: {name}\ndata: {data}\n\n"
 
 
-def _known(last_event_id: str) -> Indexes | None:
+def _known(last_event_id: str) -> IndexSet | None:
     """What a reader knows, by the id of the last event it got; None where that was the end."""
     if last_event_id == _END:
         return None
     try:
-        return Indexes.from_text(last_event_id) if last_event_id else Indexes()
+        return IndexSet.from_text(last_event_id) if last_event_id else IndexSet()
     except ValueError as error:
         raise InvalidRequestError("Last-Event-ID: give the id of an event of this job.") from error

@@ -38,7 +38,7 @@ from workers.errors import (
 from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.settings import Settings
 from workers.sources.intake import Intake
 
@@ -128,7 +128,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
     return routes
 
 
-def _submit_named(intake: Intake, asked: JsonJob, options: JobOptions, terms: Terms) -> Job:
+def _submit_named(intake: Intake, asked: JsonJob, options: JobOptions, terms: Submission) -> Job:
     if asked.folder is not None:
         return intake.submit_folder(asked.folder, options, terms, asked.selection)
     if asked.source is not None:
@@ -138,7 +138,7 @@ def _submit_named(intake: Intake, asked: JsonJob, options: JobOptions, terms: Te
     return intake.submit_items([one.item for one in asked.items or ()], options, terms)
 
 
-def _submit_uploaded(intake: Intake, asked: UploadJob, options: JobOptions, terms: Terms) -> Job:
+def _submit_uploaded(intake: Intake, asked: UploadJob, options: JobOptions, terms: Submission) -> Job:
     if asked.archive:
         return intake.submit_archive(asked.archive[0][1], options, terms)
     if asked.manifest:

@@ -24,10 +24,10 @@ from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.jobs.webhook import Event, Webhook
 from workers.queue.celery_app import create_celery
-from workers.queue.wakeups import CeleryBell
+from workers.queue.wakeups import CeleryWakeUps
 from workers.settings import Settings
 from workers.sources.intake import Intake
 from workers.store.job_store import JobStore
@@ -56,7 +56,7 @@ class Bench:
         self.link = RedisLink(self.settings.redis_url)
         blobs = FsspecBlobs(self.settings.blob_url)
         self.store = JobStore(self.link, blobs, self.settings)
-        bell = CeleryBell(self.link, create_celery(self.settings))
+        bell = CeleryWakeUps(self.link, create_celery(self.settings))
         self.intake = Intake(self.link, self.store, blobs, bell, self.settings)
         self.endpoints = Endpoints(self.link, self.settings)
         self.worker = CeleryWorker(self.settings, "prefork", folder / "worker.log")
@@ -74,7 +74,7 @@ class Bench:
 
     def submit(self, contents: list[bytes], owner: str) -> Job:
         files = [(f"{number}.jpg", io.BytesIO(content)) for number, content in enumerate(contents)]
-        return self.intake.submit_files(files, JobOptions("default"), Terms(owner, base_url="http://x/"))
+        return self.intake.submit_files(files, JobOptions("default"), Submission(owner, base_url="http://x/"))
 
     def close(self) -> None:
         self.worker.kill()

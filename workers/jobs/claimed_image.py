@@ -9,7 +9,7 @@ from workers.jobs.options import JobOptions, Lane
 
 
 @dataclass(frozen=True)
-class Delivery:
+class ClaimedImage:
     """A claimed image: the entry that names it in its lane, and what a worker needs to process it."""
 
     stream: str

@@ -14,7 +14,7 @@ _MOST_CHARS = 8000
 
 
 @dataclass(frozen=True)
-class Indexes:
+class IndexSet:
     """A set of indexes. `ranges` holds half-open (start, end) pairs in order, which do not touch."""
 
     ranges: tuple[Range, ...] = ()

@@ -8,17 +8,17 @@ from typing import Any
 
 from serving.errors import ShelflineError
 from workers.errors import DeadlineExceededError
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import ImageSource, Outcome
 
 
-def known(delivery: Delivery, result: Mapping[str, Any]) -> Outcome:
+def known(delivery: ClaimedImage, result: Mapping[str, Any]) -> Outcome:
     """Return the outcome of an image whose result was in the cache."""
     found = {**_head(delivery.index, delivery.source), "cached": True, **result}
     return _outcome(delivery, "succeeded", found, result["model_version"])
 
 
-def failed(delivery: Delivery, error: ShelflineError) -> Outcome:
+def failed(delivery: ClaimedImage, error: ShelflineError) -> Outcome:
     """Return the outcome of an image that failed."""
     return _outcome(delivery, "failed", _failure(delivery.index, delivery.source, error), None)
 
@@ -43,7 +43,7 @@ def _failure(index: int, source: ImageSource, error: ShelflineError) -> dict[str
     return {**_head(index, source), "state": "failed", "error": problem}
 
 
-def _outcome(delivery: Delivery, state: str, result: dict[str, Any], version: int | None, rows: int = 0) -> Outcome:
+def _outcome(delivery: ClaimedImage, state: str, result: dict[str, Any], version: int | None, rows: int = 0) -> Outcome:
     return Outcome(
         stream=delivery.stream,
         entry=delivery.entry,

@@ -14,7 +14,7 @@ from workers.jobs.webhook import Webhook
 
 
 @dataclass(frozen=True)
-class Terms:
+class Submission:
     """What comes with a job beside its options. `deadline_seconds` None takes the deadline of the settings."""
 
     owner: str = ""
@@ -40,4 +40,4 @@ class Terms:
         return digest.hexdigest()
 
 
-PLAIN = Terms()
+PLAIN = Submission()

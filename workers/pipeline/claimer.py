@@ -8,9 +8,9 @@ from typing import Final
 
 import structlog
 
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import Lane
-from workers.pipeline.context import Parts
+from workers.pipeline.context import PipelineContext
 from workers.pipeline.row_buffer import kept_for_bulk
 from workers.sources.references import is_remote
 from workers.telemetry.metrics import STAGE_SECONDS, TAKEOVERS
@@ -21,13 +21,15 @@ LOOK_EVERY: Final = 0.025  # seconds between claims of late interactive images w
 _TAKEOVER_EVERY: Final = 1.0  # seconds between attempts to take over images of dead workers
 
 
-class Claiming:
+class Claimer:
     """Claim images of one target until the time slice is over.
 
     `work_left` then says whether unclaimed images may be left.
     """
 
-    def __init__(self, parts: Parts, target: str, batch_rows: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, parts: PipelineContext, target: str, batch_rows: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._parts = parts
         self._target = target
         self._batch_rows = batch_rows
@@ -49,7 +51,7 @@ class Claiming:
         """Whether the next claim of late interactive images is due, while the model works."""
         return not self._closed and self._clock() - self._looked_at >= LOOK_EVERY
 
-    def claim(self, in_hand: Mapping[Lane, int], version: int, *, busy: bool) -> list[Delivery]:
+    def claim(self, in_hand: Mapping[Lane, int], version: int, *, busy: bool) -> list[ClaimedImage]:
         """Claim images to prepare. `in_hand` is the number of rows of each lane that are ready or being prepared.
 
         There is room for two batches of rows: one for the next Predict, one that is prepared meanwhile. Up to a batch
@@ -91,7 +93,7 @@ class Claiming:
             self.work_left = claim.more
         return taken + claim.deliveries
 
-    def _take_over(self, most: int) -> list[Delivery]:
+    def _take_over(self, most: int) -> list[ClaimedImage]:
         if self._clock() < self._next_takeover:
             return []
         taken = self._parts.queue.take_over(self._target, most, self._parts.leases.held)

@@ -20,7 +20,7 @@ from workers.store.job_store import JobStore
 
 
 @dataclass(frozen=True)
-class Parts:
+class PipelineContext:
     """The services that the pipelines of a process share. `decoders`, `predictor` and `upkeep` are thread pools."""
 
     settings: Settings

@@ -9,28 +9,28 @@ import structlog
 from serving.errors import RowsRejectedError
 from workers.errors import ImageMissingError, StoreUnavailableError
 from workers.jobs import result
-from workers.jobs.claimed_image import Delivery
-from workers.pipeline.context import Parts
-from workers.pipeline.in_flight import Holding
+from workers.jobs.claimed_image import ClaimedImage
+from workers.pipeline.context import PipelineContext
+from workers.pipeline.in_flight import InFlight
 
 log = structlog.get_logger(__name__)
 
 _MOST_FAULTS = 3  # the retry budget of an image: the failure with this number is its result
 
 
-class Setbacks:
+class Failures:
     """Hand images back, or fail them once their retry budget is used up.
 
     Each method returns whether an image was handed back, and so waits again. Each raises StoreUnavailableError if Redis
     is down.
     """
 
-    def __init__(self, parts: Parts, holding: Holding, target: str) -> None:
+    def __init__(self, parts: PipelineContext, holding: InFlight, target: str) -> None:
         self._parts = parts
         self._holding = holding
         self._target = target
 
-    def unreadable(self, delivery: Delivery, error: StoreUnavailableError) -> bool:
+    def unreadable(self, delivery: ClaimedImage, error: StoreUnavailableError) -> bool:
         """Retry or fail an image that the blob store did not return.
 
         The image fails at its last retry if the blob store works otherwise. If it does not, this is an outage, which
@@ -49,7 +49,7 @@ class Setbacks:
         self._wait_with([delivery], fault=fault)
         return True
 
-    def rejected_alike(self, rejected: Mapping[Delivery, RowsRejectedError]) -> bool:
+    def rejected_alike(self, rejected: Mapping[ClaimedImage, RowsRejectedError]) -> bool:
         """Retry or fail the images of a batch of which the model rejected every row.
 
         The cause is then probably the model and not an image, so the images fail only once their retry budget is used
@@ -57,7 +57,7 @@ class Setbacks:
         """
         first = next(iter(rejected.values()))
         log.warning("the model rejects every row", target=self._target, images=len(rejected), error=str(first))
-        again: list[Delivery] = []
+        again: list[ClaimedImage] = []
         for one, error in rejected.items():
             if one.faults + 1 < _MOST_FAULTS:
                 again.append(one)
@@ -67,7 +67,7 @@ class Setbacks:
             self._wait_with(again, fault=True)
         return bool(again)
 
-    def _wait_with(self, deliveries: Sequence[Delivery], *, fault: bool) -> None:
+    def _wait_with(self, deliveries: Sequence[ClaimedImage], *, fault: bool) -> None:
         """Hand images back and open the breaker, longer with each fault, so that the retry budget lasts a while."""
         self._holding.hand_back(deliveries, fault=fault)
         self._parts.queue.pause(self._target, 2.0 ** min(one.faults for one in deliveries))

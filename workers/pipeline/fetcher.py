@@ -22,7 +22,7 @@ from workers.errors import (
 from workers.io.blobs import BlobStore
 from workers.io.guarded_http import Guard, Limits, send
 from workers.io.urls import parse_http_url
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.queue.leases import Leases
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
@@ -68,7 +68,7 @@ class Fetcher:
         """Wait for the fetches in progress."""
         self._threads.shutdown()
 
-    def divert(self, target: str, claimed: Sequence[Delivery]) -> tuple[list[Delivery], bool]:
+    def divert(self, target: str, claimed: Sequence[ClaimedImage]) -> tuple[list[ClaimedImage], bool]:
         """Fetch the images by URL in the background; return the others, and whether the claim was in vain.
 
         An image for which no thread is free is handed back. A claim was in vain if it brought such images, and none
@@ -85,7 +85,7 @@ class Fetcher:
         self._queue.hand_back(refused, started=False)
         return local, bool(refused) and not local
 
-    def _place(self, delivery: Delivery) -> str | None:
+    def _place(self, delivery: ClaimedImage) -> str | None:
         """Reserve a thread for an image; return the host of its URL, or None if no thread is free for it."""
         try:
             host = parse_http_url(delivery.ref.removeprefix("url:")).address
@@ -100,7 +100,7 @@ class Fetcher:
             self._busy[host] += 1
         return host
 
-    def _run(self, target: str, delivery: Delivery, host: str) -> None:
+    def _run(self, target: str, delivery: ClaimedImage, host: str) -> None:
         try:
             try:
                 ref = self._fetched(target, delivery)
@@ -115,7 +115,7 @@ class Fetcher:
         finally:
             self._leases.release([delivery])
 
-    def _fetched(self, target: str, delivery: Delivery) -> str:
+    def _fetched(self, target: str, delivery: ClaimedImage) -> str:
         """Fetch and store an image; return its new reference, `blob:` or `failed:`, or the old one to retry it."""
         if self._draining():
             return delivery.ref
@@ -135,7 +135,7 @@ class Fetcher:
             return failed_ref(FetchFailedError(_UNEXPECTED))
         return f"blob:{path}"
 
-    def _hand_on(self, delivery: Delivery, ref: str) -> None:
+    def _hand_on(self, delivery: ClaimedImage, ref: str) -> None:
         if not self._queue.hand_on(delivery, ref) and self._queue.is_gone(delivery):
             # The job was deleted meanwhile. If that was before the bytes were written, they were not deleted with it.
             self._blobs.delete_tree(fetched_path(delivery.job, delivery.index))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from serving.boxes.detections import Detections
 from serving.boxes.tile_merging import merge
 from serving.client import ServedModel
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Outcome
 from workers.jobs.options import Lane
 from workers.jobs.result import _head, _outcome
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Work:
     """A prepared image, and the model's answers to its rows so far. `over`: further answers are ignored."""
 
-    def __init__(self, delivery: Delivery, prepared: Prepared) -> None:
+    def __init__(self, delivery: ClaimedImage, prepared: Prepared) -> None:
         self.delivery = delivery
         self.over = False
         self._prepared = prepared
@@ -69,7 +69,7 @@ class Row:
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def succeeded(delivery: Delivery, served: ServedModel, found: Detections, prepared: Prepared) -> Outcome:
+def succeeded(delivery: ClaimedImage, served: ServedModel, found: Detections, prepared: Prepared) -> Outcome:
     """Return the outcome of a processed image, after applying the job's `min_score` and `max_detections`.
 
     `found.boxes` (N, 4) are [ymin, xmin, ymax, xmax], normalised to the upright original image. The result has each box

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Outcome
 from workers.queue.leases import Leases
 from workers.queue.work_queue import WorkQueue
@@ -13,7 +13,7 @@ from workers.store.job_store import JobStore
 from workers.telemetry.metrics import STAGE_SECONDS
 
 
-class Holding:
+class InFlight:
     """Claimed images under lease, and their outcomes until the next settle.
 
     An image leaves when it is settled or handed back.
@@ -23,34 +23,34 @@ class Holding:
         self._queue = queue
         self._store = store
         self._leases = leases
-        self._mine: dict[tuple[str, str], Delivery] = {}
-        self._outcomes: list[tuple[Delivery, Outcome]] = []
+        self._mine: dict[tuple[str, str], ClaimedImage] = {}
+        self._outcomes: list[tuple[ClaimedImage, Outcome]] = []
         self._busy_since = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._mine)
 
-    def __contains__(self, delivery: Delivery) -> bool:
+    def __contains__(self, delivery: ClaimedImage) -> bool:
         return delivery.held in self._mine
 
-    def take(self, deliveries: Sequence[Delivery]) -> None:
+    def take(self, deliveries: Sequence[ClaimedImage]) -> None:
         """Track claimed images; their leases are renewed from now on."""
         if not self._mine:
             self._busy_since = time.monotonic()
         self._leases.hold(deliveries)
         self._mine.update((one.held, one) for one in deliveries)
 
-    def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    def start(self, deliveries: Sequence[ClaimedImage]) -> list[ClaimedImage]:
         """Count that the processing of these images begins; return those that this worker is still to process."""
         lost = self._queue.start(deliveries)
         self._release([one for one in deliveries if one.held in lost])
         return [one for one in deliveries if one.held not in lost]
 
-    def done(self, delivery: Delivery, outcome: Outcome) -> None:
+    def done(self, delivery: ClaimedImage, outcome: Outcome) -> None:
         """Record the outcome of an image; the next `settle` stores it."""
         self._outcomes.append((delivery, outcome))
 
-    def settle(self) -> tuple[list[Delivery], bool]:
+    def settle(self) -> tuple[list[ClaimedImage], bool]:
         """Store all recorded outcomes with one script; return their images, and whether a duty is due now."""
         if not self._outcomes:
             return [], False
@@ -63,12 +63,12 @@ class Holding:
         self._release(settled)
         return settled, duty_due
 
-    def hand_back(self, deliveries: Sequence[Delivery], *, fault: bool) -> None:
+    def hand_back(self, deliveries: Sequence[ClaimedImage], *, fault: bool) -> None:
         """Put images back into their lanes; with `fault` it counts against their retry budget."""
         self._release(deliveries)
         self._queue.hand_back(deliveries, fault=fault)
 
-    def hand_back_all(self, not_started: Collection[Delivery]) -> bool:
+    def hand_back_all(self, not_started: Collection[ClaimedImage]) -> bool:
         """Put all remaining images back into their lanes; return whether there were any.
 
         Raises StoreUnavailableError if Redis is down. The leases are no longer renewed in that case either, so the
@@ -82,7 +82,7 @@ class Holding:
             self._queue.hand_back([one for one in rest if one in not_started], started=False)
         return bool(rest)
 
-    def _release(self, deliveries: Sequence[Delivery]) -> None:
+    def _release(self, deliveries: Sequence[ClaimedImage]) -> None:
         self._leases.release(deliveries)
         for one in deliveries:
             self._mine.pop(one.held, None)

@@ -16,14 +16,14 @@ from serving.client import ServedModel
 from serving.errors import RowsRejectedError, VersionGoneError
 from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
 from workers.jobs import result
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Outcome
 from workers.jobs.options import Lane
-from workers.pipeline.claimer import LOOK_EVERY, Claiming
-from workers.pipeline.context import Parts
-from workers.pipeline.failures import Setbacks
+from workers.pipeline.claimer import LOOK_EVERY, Claimer
+from workers.pipeline.context import PipelineContext
+from workers.pipeline.failures import Failures
 from workers.pipeline.image_rows import Row, Work
-from workers.pipeline.in_flight import Holding
+from workers.pipeline.in_flight import InFlight
 from workers.pipeline.predicting import Answer
 from workers.pipeline.result_cache import Hit
 from workers.pipeline.row_buffer import RowBuffer
@@ -43,23 +43,23 @@ _UNEXPECTED = "The image could not be processed; the worker's log says why."
 class Pipeline:
     """Process the images in the lanes of one target for a time slice. Not thread-safe."""
 
-    def __init__(self, parts: Parts, target: str, served: ServedModel) -> None:
+    def __init__(self, parts: PipelineContext, target: str, served: ServedModel) -> None:
         self._parts = parts
         self._target = target
         self._served = served
         self._batch_rows = min(parts.settings.batch_rows, served.contract.max_batch_rows)
-        self._claiming = Claiming(parts, target, self._batch_rows)
-        self._holding = Holding(parts.queue, parts.store, parts.leases)
-        self._setbacks = Setbacks(parts, self._holding, target)
-        self._preparing: dict[Future[Prepared | Hit], Delivery] = {}
-        self._digests: dict[Delivery, str] = {}  # sha256 of images whose result is to be cached
+        self._claiming = Claimer(parts, target, self._batch_rows)
+        self._holding = InFlight(parts.queue, parts.store, parts.leases)
+        self._setbacks = Failures(parts, self._holding, target)
+        self._preparing: dict[Future[Prepared | Hit], ClaimedImage] = {}
+        self._digests: dict[ClaimedImage, str] = {}  # sha256 of images whose result is to be cached
         self._ready: RowBuffer[Row] = RowBuffer(self._batch_rows)
         self._predicting: Future[Answer] | None = None
         self._batch: list[Row] = []
         self._sent_at, self._predict_seconds = 0.0, _FIRST_GUESS
         self._late_until: float | None = None  # until when the next batch waits for late interactive images
-        self._suspects: deque[Delivery] = deque()  # being processed when a worker died: each runs alone
-        self._alone: Delivery | None = None  # the suspect that is being processed
+        self._suspects: deque[ClaimedImage] = deque()  # being processed when a worker died: each runs alone
+        self._alone: ClaimedImage | None = None  # the suspect that is being processed
         self._parked = False  # whether the last claim brought only images by URL, and the fetcher had no free thread
 
     def run(self) -> bool:
@@ -104,11 +104,11 @@ class Pipeline:
         self._start([one for one in deliveries if not one.starts])
         self._settle()
 
-    def _start(self, deliveries: Sequence[Delivery]) -> None:
+    def _start(self, deliveries: Sequence[ClaimedImage]) -> None:
         for one in self._holding.start(deliveries) if deliveries else ():
             self._preparing[self._parts.decoders.submit(self._prepare, one)] = one
 
-    def _prepare(self, delivery: Delivery) -> Prepared | Hit:
+    def _prepare(self, delivery: ClaimedImage) -> Prepared | Hit:
         settings = self._parts.settings
         with STAGE_SECONDS.timing("fetch"):
             content = fetch(delivery.ref, self._parts.blobs, settings)
@@ -186,7 +186,7 @@ class Pipeline:
         left = self._late_until - time.monotonic() if self._late_until is not None else 0.0
         return left if left > 0 else LOOK_EVERY
 
-    def _prepared(self, future: Future[Prepared | Hit], delivery: Delivery) -> None:
+    def _prepared(self, future: Future[Prepared | Hit], delivery: ClaimedImage) -> None:
         try:
             prepared = future.result()
             if isinstance(prepared, Hit):
@@ -228,7 +228,7 @@ class Pipeline:
             if not isinstance(one, RowsRejectedError) and (outcome := row.work.answer(row.number, one, served)):
                 self._done(row.work.delivery, outcome)
 
-    def _done(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _done(self, delivery: ClaimedImage, outcome: Outcome) -> None:
         self._holding.done(delivery, outcome)
         if digest := self._digests.get(delivery):
             self._parts.decoders.submit(self._parts.cache.put, digest, self._served, delivery.options, outcome)

@@ -15,7 +15,7 @@ import structlog
 from serving.boxes.detections import Detections
 from serving.client import ModelClient, ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError, ShelflineError, VersionGoneError
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.pipeline.image_rows import Row
 from workers.telemetry.metrics import BATCH_ROWS, STAGE_SECONDS
 from workers.telemetry.spans import Span, Tracer
@@ -152,7 +152,7 @@ class ModelCalls:
                 spans.append(self._tracer.start("predict", parent, "client", links=links, attributes=of_job))
         return [span for span in spans if span.traceparent]
 
-    def _trace_waits(self, images: Sequence[Delivery]) -> None:
+    def _trace_waits(self, images: Sequence[ClaimedImage]) -> None:
         """Record a span per trace: how long its oldest image took from entering the lane until it went to the model."""
         since: dict[str, float] = {}
         for one in images:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import structlog
 
 from workers.errors import StoreUnavailableError
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.queue.work_queue import WorkQueue
 
 log = structlog.get_logger(__name__)
@@ -30,12 +30,12 @@ class Leases:
         self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
         self._thread.start()
 
-    def hold(self, deliveries: Iterable[Delivery]) -> None:
+    def hold(self, deliveries: Iterable[ClaimedImage]) -> None:
         """Renew the leases of these images from now on."""
         with self._lock:
             self._held.update((one.held, None) for one in deliveries)
 
-    def release(self, deliveries: Iterable[Delivery]) -> None:
+    def release(self, deliveries: Iterable[ClaimedImage]) -> None:
         """Stop renewing the leases of these images."""
         with self._lock:
             for one in deliveries:

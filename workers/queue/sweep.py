@@ -8,7 +8,7 @@ import structlog
 
 from serving.errors import ShelflineError
 from workers.io.redis_link import RedisLink
-from workers.queue.wakeups import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, CeleryBell
+from workers.queue.wakeups import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, CeleryWakeUps
 from workers.settings import Settings
 from workers.store.catalog import Catalog
 
@@ -24,7 +24,7 @@ class Sweep:
     It is a thread because Celery clears its own timer when it reconnects to the broker.
     """
 
-    def __init__(self, link: RedisLink, bell: CeleryBell, settings: Settings) -> None:
+    def __init__(self, link: RedisLink, bell: CeleryWakeUps, settings: Settings) -> None:
         self._link = link
         self._bell = bell
         self._catalog = Catalog(link)

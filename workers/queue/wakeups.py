@@ -26,7 +26,7 @@ def ring_key(model: str) -> str:
     return f"sl:ring:{model}"
 
 
-class Bell(Protocol):
+class WakeUps(Protocol):
     """Sends wake-ups for work."""
 
     def ring(self, model: str) -> None:
@@ -35,11 +35,11 @@ class Bell(Protocol):
     def send(self, model: str) -> None:
         """Wake a worker for a model's lanes, after a script has decided that a wake-up is needed."""
 
-    def ring_duties(self) -> None:
+    def wake_for_duties(self) -> None:
         """Wake a worker for a duty that became due."""
 
 
-class CeleryBell:
+class CeleryWakeUps:
     """Send wake-ups by task name, so that the sender imports no task."""
 
     def __init__(self, link: RedisLink, celery: Celery) -> None:
@@ -70,7 +70,7 @@ class CeleryBell:
         except Exception as error:  # noqa: BLE001  kombu's and the socket's
             _lost(model, error)
 
-    def ring_duties(self) -> None:
+    def wake_for_duties(self) -> None:
         """Wake a worker for a duty that became due.
 
         Never raises: errors are logged, and the sweep sends a wake-up for overdue duties.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import JobOptions, Lane
 from workers.settings import Settings
 from workers.telemetry.metrics import HAND_BACKS
@@ -31,7 +31,7 @@ def window_images(rows: int, each: float) -> int:
 class Claim:
     """The claimed images of one claim, whether a duty is due now, and whether `more` unclaimed images may be left."""
 
-    deliveries: list[Delivery] = field(default_factory=list)
+    deliveries: list[ClaimedImage] = field(default_factory=list)
     duty_due: bool = False
     more: bool = False
 
@@ -64,7 +64,7 @@ class WorkQueue:
         """Return whether a lane has unclaimed images. Unlike a claim, this writes nothing to the disk."""
         return bool(self._link.run("lanes/has_unclaimed", target, lane))
 
-    def take_over(self, target: str, most: int, held: Iterable[tuple[str, str]]) -> list[Delivery]:
+    def take_over(self, target: str, most: int, held: Iterable[tuple[str, str]]) -> list[ClaimedImage]:
         """Claim images whose worker has not renewed their lease, about `most` rows.
 
         An image that was started before is returned alone, since it may be what killed its worker. The last image may
@@ -78,7 +78,7 @@ class WorkQueue:
             )
         ]
 
-    def start(self, deliveries: Sequence[Delivery]) -> set[tuple[str, str]]:
+    def start(self, deliveries: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
         """Count that the processing of these images begins. An image fails if three workers die while they process it.
 
         Returns stream and entry id of those that are no longer this consumer's, or whose result is not needed.
@@ -95,7 +95,7 @@ class WorkQueue:
         with translated():
             self._link.client.set(breaker_key(target), "1", px=int(seconds * 1000))
 
-    def hand_back(self, deliveries: Sequence[Delivery], *, started: bool = True, fault: bool = False) -> None:
+    def hand_back(self, deliveries: Sequence[ClaimedImage], *, started: bool = True, fault: bool = False) -> None:
         """Put images back at the end of their lane, for any worker to claim.
 
         With `started` their start count is lowered again: a hand-back is not a death of a worker. With `fault` the
@@ -106,14 +106,14 @@ class WorkQueue:
             flat = [part for one in deliveries for part in (*one.held, int(started), int(fault), "")]
             self._link.run("lanes/handback", self.consumer, *flat)
 
-    def hand_on(self, delivery: Delivery, ref: str) -> bool:
+    def hand_on(self, delivery: ClaimedImage, ref: str) -> bool:
         """Put an image that was not started back into its lane, with another reference.
 
         Returns False if that was not done: it is no longer this consumer's, or its result is not needed.
         """
         return bool(self._link.run("lanes/handback", self.consumer, *delivery.held, 0, 0, ref))
 
-    def is_gone(self, delivery: Delivery) -> bool:
+    def is_gone(self, delivery: ClaimedImage) -> bool:
         """Return whether the image's job was deleted."""
         with translated():
             return not self._link.client.exists(f"sl:job:{delivery.job}")
@@ -129,6 +129,6 @@ def _held(answer: Iterable[str]) -> set[tuple[str, str]]:
     return {(stream, entry) for stream, _, entry in (one.partition(" ") for one in answer)}
 
 
-def _delivery(item: dict[str, object]) -> Delivery:
+def _delivery(item: dict[str, object]) -> ClaimedImage:
     options = JobOptions.from_json(str(item.pop("options")))
-    return Delivery(options=options, **item)  # type: ignore[arg-type]  # written by lib/lanes.lua
+    return ClaimedImage(options=options, **item)  # type: ignore[arg-type]  # written by lib/lanes.lua

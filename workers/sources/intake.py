@@ -23,8 +23,8 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.job import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, NewJob, Quota, Request, manifest_path, new_id
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
-from workers.jobs.submission import PLAIN, Terms
-from workers.queue.wakeups import Bell
+from workers.jobs.submission import PLAIN, Submission
+from workers.queue.wakeups import WakeUps
 from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
 from workers.sources.origins.archive import Archive
@@ -35,7 +35,7 @@ from workers.sources.origins.simple import Files, Item, Items
 from workers.sources.selection import Selection
 from workers.sources.uploads import Upload
 from workers.store.catalog import Catalog
-from workers.store.idempotency import Reservation, Reservations
+from workers.store.idempotency import IdempotencyKeys, Reservation
 from workers.store.job_store import JobStore, webhook_of
 from workers.store.manifests import read_window, write_manifest
 
@@ -50,16 +50,16 @@ class Intake:
     request and stores nothing.
     """
 
-    def __init__(self, link: RedisLink, store: JobStore, blobs: BlobStore, bell: Bell, settings: Settings) -> None:
+    def __init__(self, link: RedisLink, store: JobStore, blobs: BlobStore, bell: WakeUps, settings: Settings) -> None:
         self._link = link
         self._store = store
         self._blobs = blobs
         self._bell = bell
         self._settings = settings
-        self._reservations = Reservations(link)
+        self._reservations = IdempotencyKeys(link)
         self._catalog = Catalog(link)
 
-    def submit(self, origin: Origin, options: JobOptions, terms: Terms = PLAIN) -> Job:
+    def submit(self, origin: Origin, options: JobOptions, terms: Submission = PLAIN) -> Job:
         """Make a job of the images of an origin.
 
         Raises NoImagesError, TooManyImagesError, UnknownModelError, DuplicateIdError, and the errors of the origin.
@@ -72,7 +72,7 @@ class Intake:
                     return self._store.get(reservation.job)
             return self._make(self._new(options, terms), origin.parts(), origin.empty, reservation)
 
-    def submit_named(self, source: NamedSource, options: JobOptions, terms: Terms = PLAIN) -> Job:
+    def submit_named(self, source: NamedSource, options: JobOptions, terms: Submission = PLAIN) -> Job:
         """Make a job of the images of a named source, which a duty lists.
 
         Raises UnknownModelError, and what NamedSource.check raises. What the duty finds wrong later ends the job.
@@ -88,34 +88,36 @@ class Intake:
             job = self._new(options, terms, upload="")
             job = replace(job, source=json.dumps({"named": json.loads(source.to_json()), "quota": quota}))
             created = self._create(job, [], 0, reservation)
-            self._bell.ring_duties()
+            self._bell.wake_for_duties()
             return created
 
     def submit_folder(
-        self, folder: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+        self, folder: str, options: JobOptions, terms: Submission = PLAIN, selection: Selection = EVERYTHING
     ) -> Job:
         """Make a job of the image files below a folder of the server."""
         return self.submit_named(NamedSource("folder", folder, selection), options, terms)
 
-    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Terms = PLAIN) -> Job:
+    def submit_files(
+        self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Submission = PLAIN
+    ) -> Job:
         """Make a job of uploaded files, each a pair (name, content)."""
         return self.submit(Files(files), options, terms)
 
-    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Terms = PLAIN) -> Job:
+    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Submission = PLAIN) -> Job:
         """Make a job of single images. Raises OutboundBlockedError for a URL that cannot be fetched."""
         return self.submit(Items(items), options, terms)
 
-    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
+    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Submission = PLAIN) -> Job:
         """Make a job of the images of a zip archive. Raises ArchiveError, ArchiveTooLargeError."""
         return self.submit(Archive(content, self._settings), options, terms)
 
     def submit_location(
-        self, url: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+        self, url: str, options: JobOptions, terms: Submission = PLAIN, selection: Selection = EVERYTHING
     ) -> Job:
         """Make a job of the image files below an fsspec location."""
         return self.submit_named(NamedSource("location", url, selection), options, terms)
 
-    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Terms = PLAIN) -> Job:
+    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Submission = PLAIN) -> Job:
         """Make a job of the rows of an uploaded manifest.
 
         Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError.
@@ -123,7 +125,7 @@ class Intake:
         return self.submit(Manifest(content, self._settings), options, terms)
 
     def submit_manifest_at(
-        self, where: str, options: JobOptions, terms: Terms = PLAIN, selection: Selection = EVERYTHING
+        self, where: str, options: JobOptions, terms: Submission = PLAIN, selection: Selection = EVERYTHING
     ) -> Job:
         """Make a job of the rows of a manifest under an allowed root or prefix, named by its path or URL."""
         return self.submit_named(NamedSource("manifest", where, selection), options, terms)
@@ -143,7 +145,7 @@ class Intake:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
         webhook, base_url = webhook_of(self._link, old.id)
         output = Output.from_json(old.output) if old.output else None
-        terms = Terms(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
+        terms = Submission(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
         job = self._new(old.options, terms, retry_of=old.id)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._make(job, failed, "No image of the job failed.", None)
@@ -168,7 +170,7 @@ class Intake:
         return Part(source.name, content, source.ref, source.custom_id)
 
     @contextmanager
-    def _reserved(self, terms: Terms) -> Iterator[Reservation | None]:
+    def _reserved(self, terms: Submission) -> Iterator[Reservation | None]:
         if not terms.idempotency_key:
             yield None
             return
@@ -179,7 +181,7 @@ class Intake:
             self._reservations.release(reservation)
             raise
 
-    def _new(self, options: JobOptions, terms: Terms, *, retry_of: str = "", upload: str | None = None) -> NewJob:
+    def _new(self, options: JobOptions, terms: Submission, *, retry_of: str = "", upload: str | None = None) -> NewJob:
         job = NewJob(
             new_id("job"),
             options,
@@ -198,7 +200,7 @@ class Intake:
         self._store.draft(job)
         return job
 
-    def _rules(self, options: JobOptions, terms: Terms) -> list[str]:
+    def _rules(self, options: JobOptions, terms: Submission) -> list[str]:
         """Return fields of the job's hash that scripts, and the duty that ends the job, need."""
         rules: list[str] = []
         if options.max_failure_rate is not None:

@@ -29,7 +29,7 @@ _KINDS = {
 PICTURE_TYPES = tuple(_KINDS)
 
 
-class Originals:
+class OriginalImages:
     """Reads original images of jobs. Every method raises StoreUnavailableError if Redis or the blob store is down."""
 
     def __init__(self, store: JobStore, blobs: BlobStore, settings: Settings) -> None:

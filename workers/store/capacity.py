@@ -10,7 +10,7 @@ from workers.jobs.options import Lane, parse_target
 from workers.settings import Settings
 
 
-class Load:
+class Capacity:
     """Estimates from the rates that workers measured. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink) -> None:
@@ -86,7 +86,7 @@ def too_many(field: str, more: int, most: int) -> TooManyImagesError:
     )
 
 
-def refused(load: Load, target: str, field: str, *numbers: str) -> ShelflineError:
+def refused(load: Capacity, target: str, field: str, *numbers: str) -> ShelflineError:
     """Return the error of a job that exceeds a quota.
 
     `field` and `numbers` (in use, what the job adds, the most allowed) are the answer of a script.

@@ -33,7 +33,7 @@ class Reservation:
         self.fingerprint = fingerprint
 
 
-class Reservations:
+class IdempotencyKeys:
     """Reserve idempotency keys under a lease, so that a request that dies does not block its key for long."""
 
     def __init__(self, link: RedisLink) -> None:

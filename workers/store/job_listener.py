@@ -14,7 +14,7 @@ from workers.io.redis_link import RedisLink
 _FINISHED, _CHANGED = "sl:finished", "sl:changed"
 
 
-class FinishedListener:
+class JobListener:
     """Wake the threads that wait for a job.
 
     After a lost message a thread waits until its timeout, and then reads the job all the same.

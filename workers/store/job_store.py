@@ -20,15 +20,15 @@ from workers.errors import (
 )
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs.index_set import Indexes
+from workers.jobs.index_set import IndexSet
 from workers.jobs.job import ImageSource, Job, JobState, NewJob, Outcome, is_id
 from workers.jobs.lanes import DETECT_QUEUE, RING_SECONDS
 from workers.jobs.options import JobOptions
 from workers.jobs.webhook import Webhook
 from workers.settings import Settings
-from workers.store.capacity import Load, limits, refused
+from workers.store.capacity import Capacity, limits, refused
 from workers.store.idempotency import Reservation
-from workers.store.job_listener import FinishedListener
+from workers.store.job_listener import JobListener
 from workers.store.result_segments import Segments
 
 REMEMBERED_SECONDS = 7 * 86400  # for so long a deleted job answers JobGoneError, not JobNotFoundError
@@ -46,8 +46,8 @@ class JobStore:
         self._link = link
         self._settings = settings
         self._segments = Segments(link, blobs)
-        self._load = Load(link)
-        self._finished = FinishedListener(link)
+        self._load = Capacity(link)
+        self._finished = JobListener(link)
 
     def close(self) -> None:
         """End the subscription for finished jobs."""
@@ -208,7 +208,7 @@ class JobStore:
         total = self.get(job_id).total
         return self._segments.read(job_id, start, total if end is None else min(end, total), total)
 
-    def finished(self, job_id: str, asked: Indexes) -> Indexes:
+    def finished(self, job_id: str, asked: IndexSet) -> IndexSet:
         """Return which of these images have their result. Raises JobGoneError if the job was deleted."""
         return self._segments.finished(job_id, asked)
 
@@ -217,7 +217,7 @@ class JobStore:
 
         Returns `start` if that image has no result. Raises JobGoneError if the job was deleted.
         """
-        found = self._segments.finished(job_id, Indexes.of([(start, end)]), first=True).ranges
+        found = self._segments.finished(job_id, IndexSet.of([(start, end)]), first=True).ranges
         return found[0][1] if found and found[0][0] == start else start
 
     def settle(self, outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
@@ -279,10 +279,10 @@ class Answer:
     result: str | None
 
 
-class Immediate:
+class SynchronousWait:
     """Synchronous waits for jobs of one image. Every method raises StoreUnavailableError if Redis is down."""
 
-    def __init__(self, store: JobStore, load: Load) -> None:
+    def __init__(self, store: JobStore, load: Capacity) -> None:
         self._store = store
         self._load = load
 

@@ -14,7 +14,7 @@ _MOST_KNOWN: Final = 10_000
 _ADMIN: Final = KeyTerms(name="SHELFLINE_ADMIN_KEY", owner="admin", scopes=(Scope.ADMIN,))
 
 
-class KeyRing:
+class KeyCache:
     """The cached keys of one process.
 
     Every method raises StoreUnavailableError if it has to ask Redis and Redis is down.

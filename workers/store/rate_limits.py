@@ -15,7 +15,7 @@ from workers.settings_checks import parsed_rates
 
 
 @dataclass(frozen=True)
-class Standing:
+class RateLimitState:
     """The state of one rate limit of a caller: `quota` requests per `window` seconds.
 
     Of these `left` may still be sent now. More may be sent in `reset` seconds.
@@ -36,7 +36,7 @@ class RateLimits:
         storage = RedisStorage("redis://", connection_pool=link.client.connection_pool, key_prefix="sl:rates")
         self._counter = SlidingWindowCounterRateLimiter(storage)
 
-    def hit(self, who: str, rates: str) -> list[Standing]:
+    def hit(self, who: str, rates: str) -> list[RateLimitState]:
         """Count a request of a caller; return the state of each rate limit, the shortest window first.
 
         A request that exceeds a limit is not counted for it. The limits with longer windows are then left out.
@@ -48,7 +48,9 @@ class RateLimits:
                 reset_at, left = self._counter.get_window_stats(rate, who)
             reset = max(1, math.ceil(reset_at - time.time()))
             window = rate.get_expiry()
-            found.append(Standing(_name(rate), rate.amount, window, left, min(reset, window), exceeded=not counted))
+            found.append(
+                RateLimitState(_name(rate), rate.amount, window, left, min(reset, window), exceeded=not counted)
+            )
             if not counted:
                 break
         return found

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from workers.errors import ImageMissingError, JobGoneError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs.index_set import Indexes, Range
+from workers.jobs.index_set import IndexSet, Range
 from workers.jobs.job import ImageSource, Job, JobState
 from workers.jobs.result import given_up
 from workers.store.manifests import read_window
@@ -49,7 +49,7 @@ class Segments:
                 yield result
             index += len(page)
 
-    def finished(self, job_id: str, asked: Indexes, *, first: bool = False) -> Indexes:
+    def finished(self, job_id: str, asked: IndexSet, *, first: bool = False) -> IndexSet:
         """Return which of these images have their result. A complete segment costs the same whatever its size.
 
         With `first`, stop at the first image that has none. Raises JobGoneError if the job is deleted.
@@ -64,8 +64,8 @@ class Segments:
             found += zip(edges[::2], edges[1::2], strict=True)
             if behind < 0:
                 break
-            asked = Indexes.of((max(one, behind), to) for one, to in asked.ranges)
-        return Indexes.of(found)
+            asked = IndexSet.of((max(one, behind), to) for one, to in asked.ranges)
+        return IndexSet.of(found)
 
     def seal(self, job_id: str, number: int) -> None:
         """Move a full segment to the blob store. Does nothing if it is sealed, or the job has ended or was deleted."""

@@ -17,7 +17,7 @@ from workers.io.redis_link import RedisLink
 from workers.process import refuse
 from workers.queue.bootsteps import beat
 from workers.queue.celery_app import create_celery
-from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryBell
+from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryWakeUps
 from workers.settings import load_settings
 from workers.telemetry.logs import configure_logs
 from workers.telemetry.publishing import start_publishing
@@ -70,5 +70,5 @@ def _close(**_: object) -> None:
 def _start_watch(**_: object) -> None:
     start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
-    bell = CeleryBell(link, app)
+    bell = CeleryWakeUps(link, app)
     Watch(Outbox(link, settings), lambda: bell.ring_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)).start()

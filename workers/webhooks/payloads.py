@@ -15,7 +15,7 @@ from workers.jobs.job import Job
 from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
 from workers.results.baidu import baidu_body, request_id_of
 from workers.results.labels import Labels
-from workers.store.capacity import Load
+from workers.store.capacity import Capacity
 from workers.store.catalog import Catalog
 from workers.store.result_segments import Segments
 from workers.webhooks.outbox import DueDelivery
@@ -110,7 +110,7 @@ class Renderer:
 
     def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
         self._segments = Segments(link, blobs)
-        self._load = Load(link)
+        self._load = Capacity(link)
         self._catalog = Catalog(link)
 
     def body(self, due: DueDelivery) -> str:

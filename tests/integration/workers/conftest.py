@@ -23,7 +23,7 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.queue.celery_app import create_celery
-from workers.queue.wakeups import CeleryBell
+from workers.queue.wakeups import CeleryWakeUps
 from workers.runtime import Runtime
 from workers.settings import Settings
 from workers.sources.intake import Intake
@@ -43,7 +43,7 @@ def photo(seed: int) -> bytes:
     return out.getvalue()
 
 
-class NoBell:
+class NoWakeUps:
     """Nobody is rung for: the tests call the runtime themselves."""
 
     def ring(self, model: str) -> None:
@@ -52,7 +52,7 @@ class NoBell:
     def send(self, model: str) -> None:
         """Do nothing."""
 
-    def ring_duties(self) -> None:
+    def wake_for_duties(self) -> None:
         """Do nothing."""
 
 
@@ -63,7 +63,7 @@ class Worker:
         self.link, self.settings = link, settings
         self.blobs = FsspecBlobs(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
-        self.intake = Intake(link, self.store, self.blobs, NoBell(), settings)
+        self.intake = Intake(link, self.store, self.blobs, NoWakeUps(), settings)
         self._runtimes: list[Runtime] = []
         self.runtime = self.another()
 
@@ -145,7 +145,7 @@ def front(make_worker: Callable[..., Worker]) -> Worker:
 
 def ringing(front: Worker) -> Worker:
     """Make it ring."""
-    bell = CeleryBell(front.link, create_celery(front.settings))
+    bell = CeleryWakeUps(front.link, create_celery(front.settings))
     front.intake = Intake(front.link, front.store, front.blobs, bell, front.settings)
     return front
 

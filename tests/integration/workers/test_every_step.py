@@ -17,12 +17,12 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.runtime import Runtime
 from workers.sources.intake import Intake
 from workers.store.job_store import JobStore
 
-from .conftest import NoBell, Worker, photo
+from .conftest import NoWakeUps, Worker, photo
 from .mortal import Mortal, StoppedError
 
 IMAGES = 8  # of which one is no image; with B = 1 the window is 4, and a segment is 5 images here
@@ -88,7 +88,7 @@ def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker
     while True:
         worker.link.client.flushall()
         job = worker.intake.submit_folder(
-            str(folder), JobOptions("default"), Terms(output=Output(str(place), ("csv",)))
+            str(folder), JobOptions("default"), Submission(output=Output(str(place), ("csv",)))
         )
         runtime = worker.another()
         mortal = Mortal(runtime._link, life)
@@ -143,10 +143,10 @@ def test_a_front_end_that_stops_after_any_command(make_worker: Callable[..., Wor
         link = RedisLink(worker.settings.redis_url)
         mortal = Mortal(link, life)
         blobs = FsspecBlobs(worker.settings.blob_url)
-        intake = Intake(link, JobStore(link, blobs, worker.settings), blobs, NoBell(), worker.settings)
+        intake = Intake(link, JobStore(link, blobs, worker.settings), blobs, NoWakeUps(), worker.settings)
         with suppress(StoppedError):
             intake.submit_files(
-                [(upload[0], io.BytesIO(upload[1]))], JobOptions("default"), Terms(idempotency_key="key")
+                [(upload[0], io.BytesIO(upload[1]))], JobOptions("default"), Submission(idempotency_key="key")
             )
         stopped = mortal.stopped
         jobs = worker.link.client.zrange("sl:jobs", 0, -1)

@@ -10,7 +10,7 @@ from typing import Any
 from workers.duties import Duties
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs.index_set import Indexes
+from workers.jobs.index_set import IndexSet
 from workers.jobs.job import ImageSource, Job, NewJob, Outcome, manifest_path, new_id
 from workers.jobs.options import JobOptions
 from workers.settings import Settings
@@ -54,7 +54,7 @@ class JobBench:
 
     def end(self, job: Job) -> None:
         """Settle what is left, and do what follows from it."""
-        self.settle(job, list(self.store.finished(job.id, Indexes.of([(0, job.total)])).missing(job.total)))
+        self.settle(job, list(self.store.finished(job.id, IndexSet.of([(0, job.total)])).missing(job.total)))
         self.duties.run_due()
 
 

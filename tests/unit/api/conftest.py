@@ -26,16 +26,16 @@ from workers.errors import (
     NoImagesError,
     UnknownModelError,
 )
-from workers.jobs.index_set import Indexes
+from workers.jobs.index_set import IndexSet
 from workers.jobs.job import Estimate, Job, JobState, NewJob, new_id
 from workers.jobs.options import JobOptions, Lane
-from workers.jobs.submission import PLAIN, Terms
+from workers.jobs.submission import PLAIN, Submission
 from workers.settings import Settings
 from workers.sources.origins.simple import Item
 from workers.sources.selection import Selection
 from workers.store.api_keys import ApiKey
 from workers.store.catalog import Published
-from workers.store.job_store import Immediate
+from workers.store.job_store import SynchronousWait
 from workers.telemetry.spans import Tracer
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class MemoryStore:
         self.get(job_id)
         return max(start, min(end, len(self.lines[job_id])))
 
-    def finished(self, job_id: str, asked: Indexes) -> Indexes:
+    def finished(self, job_id: str, asked: IndexSet) -> IndexSet:
         """Likewise."""
-        return Indexes.of((first, min(behind, len(self.lines[job_id]))) for first, behind in asked.ranges)
+        return IndexSet.of((first, min(behind, len(self.lines[job_id]))) for first, behind in asked.ranges)
 
     @contextmanager
     def following(self, job_id: str) -> Iterator[threading.Event]:
@@ -139,10 +139,10 @@ class MemoryIntake:
     where: str = ""
     selection: Selection = field(default_factory=Selection)
     error: Exception | None = None
-    terms: Terms = PLAIN
+    terms: Submission = PLAIN
     outcome: dict[str, Any] | None = None  # ends each job at once
 
-    def submit_folder(self, folder: str, options: JobOptions, terms: Terms, selection: Selection) -> Job:
+    def submit_folder(self, folder: str, options: JobOptions, terms: Submission, selection: Selection) -> Job:
         """A job of the files of a folder."""
         self.terms, self.selection = terms, selection
         if not Path(folder).is_relative_to(self.root):
@@ -151,28 +151,28 @@ class MemoryIntake:
             raise FolderNotFoundError("no such folder")
         return self._create(len(list(Path(folder).iterdir())), options)
 
-    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Terms) -> Job:
+    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Submission) -> Job:
         """A job of uploads, which are kept."""
         self.terms = terms
         self.uploads = [(name, content.read()) for name, content in files]
         return self._create(len(self.uploads), options)
 
-    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Terms) -> Job:
+    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Submission) -> Job:
         """A job of items, which are kept."""
         self.terms, self.items = terms, list(items)
         return self._create(len(self.items), options)
 
-    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Terms) -> Job:
+    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Submission) -> Job:
         """A job of one image; the archive is kept."""
         self.terms, self.uploads = terms, [("archive", content.read())]
         return self._create(1, options)
 
-    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Terms) -> Job:
+    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Submission) -> Job:
         """A job of one image; the manifest is kept."""
         self.terms, self.uploads = terms, [("manifest", content.read())]
         return self._create(1, options)
 
-    def submit_location(self, url: str, options: JobOptions, terms: Terms, selection: Selection) -> Job:
+    def submit_location(self, url: str, options: JobOptions, terms: Submission, selection: Selection) -> Job:
         """A job of one image; the location is kept."""
         self.terms, self.where, self.selection = terms, url, selection
         return self._create(1, options)
@@ -285,7 +285,7 @@ class MemoryBackend:
     catalog: MemoryCatalog
     load: MemoryLoad
     originals: MemoryOriginals
-    immediate: Immediate
+    immediate: SynchronousWait
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     rates: None = None
     endpoints: None = None
@@ -326,7 +326,7 @@ def backend(root: Path) -> MemoryBackend:
         MemoryCatalog(),
         load,
         MemoryOriginals(store),
-        Immediate(store, load),  # type: ignore[arg-type]
+        SynchronousWait(store, load),  # type: ignore[arg-type]
     )
 
 

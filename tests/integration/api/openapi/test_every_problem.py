@@ -31,9 +31,9 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.job import Outcome, new_id
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
-from workers.sources.original_images import Originals
+from workers.sources.original_images import OriginalImages
 from workers.store.api_keys import KeyStore, KeyTerms, Scope, new_secret
-from workers.store.idempotency import Reservations
+from workers.store.idempotency import IdempotencyKeys
 from workers.webhooks.endpoints import MOST_ENDPOINTS
 from workers.webhooks.outbox import Outbox
 
@@ -154,7 +154,7 @@ def _wrong_state(lab: Lab) -> TestResponse:
 
 
 def _in_flight(lab: Lab) -> TestResponse:
-    Reservations(lab.link).reserve("", "key-1")
+    IdempotencyKeys(lab.link).reserve("", "key-1")
     return lab.call(headers={"Idempotency-Key": "key-1"})
 
 
@@ -249,7 +249,7 @@ def _canceled(lab: Lab) -> TestResponse:
 
 def _lost_picture(lab: Lab) -> TestResponse:
     """The image is done, and its bytes are gone when they shall be drawn."""
-    lab.patch.setattr(Originals, "read", lambda _originals, job_id, index: _no_item(job_id, index))
+    lab.patch.setattr(OriginalImages, "read", lambda _originals, job_id, index: _no_item(job_id, index))
     return _detected(lab, "succeeded", "", headers={"Accept": "image/png"})
 
 

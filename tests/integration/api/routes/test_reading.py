@@ -26,7 +26,7 @@ from workers.backend import Backend
 from workers.duties import Duties
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs.index_set import Indexes
+from workers.jobs.index_set import IndexSet
 from workers.jobs.job import Outcome
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
@@ -291,7 +291,7 @@ class Reader:
     """Reads a job's events as a browser would, until they end."""
 
     def __init__(self, app: Flask, backend: Backend, job: str, last: str = "") -> None:
-        known = Indexes.from_text(last) if last else Indexes()
+        known = IndexSet.from_text(last) if last else IndexSet()
         with app.test_request_context():
             self._stream = job_events(
                 backend.store, job, lambda now: self._document(app, backend, now), known, least=0.0

@@ -19,7 +19,7 @@ from workers.errors import StoreUnavailableError
 from workers.jobs.job import Job
 from workers.jobs.lanes import DETECT_QUEUE
 from workers.jobs.options import JobOptions
-from workers.sources.original_images import Originals
+from workers.sources.original_images import OriginalImages
 from workers.sources.origins.simple import Item
 from workers.sources.references import fetched_path
 
@@ -74,7 +74,7 @@ def test_images_by_url(make_fetching: Callable[..., Worker], web: Origin) -> Non
         ("b", "1", "succeeded"),
     ]
     assert len(web.asked) == 3
-    originals = Originals(worker.store, worker.blobs, worker.settings)
+    originals = OriginalImages(worker.store, worker.blobs, worker.settings)
     assert originals.read(job.id, 1) == photo(1)
 
 

@@ -17,7 +17,7 @@ from tests.support.polling import wait_until
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.errors import UnknownModelError
 from workers.jobs.job import Job, JobState
-from workers.store.capacity import Load
+from workers.store.capacity import Capacity
 from workers.store.catalog import Catalog, Published
 
 BULK, INTERACTIVE, OTHER = 50, 150, 250  # an image's grey value tells whose it is
@@ -192,7 +192,7 @@ def test_the_sweep_forgets_single_versions(worker: Worker, server: ScriptedServe
 
 def test_the_rate_is_measured(worker: Worker) -> None:
     """From what the pipeline settles in the time it works, for all versions of a model together."""
-    load = Load(worker.link)
+    load = Capacity(worker.link)
     assert load.rate("default") is None
     job = worker.submit(*[grey(BULK)] * 50)
     worker.detect()

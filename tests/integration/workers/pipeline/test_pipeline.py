@@ -26,7 +26,7 @@ from tests.integration.workers.conftest import Worker, photo
 from tests.support.models import tiny_contract
 from tests.support.polling import wait_until
 from tests.support.servers.scripted_server import ScriptedServer
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import JobState, Outcome
 from workers.jobs.options import JobOptions
 from workers.pipeline import pipeline
@@ -320,7 +320,7 @@ def test_suspects_run_one_after_the_other(worker: Worker, monkeypatch: pytest.Mo
     parts = worker.runtime._parts
     start, settle = parts.queue.start, parts.store.settle
 
-    def started(deliveries: Sequence[Delivery]) -> set[tuple[str, str]]:
+    def started(deliveries: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
         happened.extend(f"start {one.index}" for one in deliveries)
         return start(deliveries)
 

@@ -21,7 +21,7 @@ from tests.support.servers.scripted_server import ScriptedServer
 from workers.jobs.job import JobState
 from workers.pipeline import pipeline
 from workers.sources.decoding import prepare
-from workers.store.capacity import Load
+from workers.store.capacity import Capacity
 
 SIDE = 32  # of the model's input
 
@@ -202,7 +202,7 @@ def test_rows_are_what_is_weighed(worker: Worker) -> None:
     complete(worker, job, 30)
     assert worker.store.get(job.id).rows_each == 10
     assert worker.link.client.hgetall("sl:open")["images"] == "0"
-    assert Load(worker.link).rate("default") is not None
+    assert Capacity(worker.link).rate("default") is not None
 
 
 def test_small_photos_with_auto_are_not_held_back(worker: Worker, server: ScriptedServer) -> None:

@@ -16,16 +16,16 @@ from workers.duties import Duties
 from workers.errors import JobNotFoundError, StoreUnavailableError
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Job, JobState, NewJob, Outcome, new_id
 from workers.jobs.options import JobOptions
 from workers.queue.celery_app import create_celery
 from workers.queue.leases import Leases
-from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryBell
+from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps
 from workers.queue.work_queue import WorkQueue, window
 from workers.settings import Settings
 from workers.sources.intake import Intake
-from workers.store.capacity import Load
+from workers.store.capacity import Capacity
 from workers.store.job_store import JobStore
 
 
@@ -47,14 +47,14 @@ class Bench:
 
     send = ring
 
-    def ring_duties(self) -> None:
+    def wake_for_duties(self) -> None:
         """Nobody is rung for: a test does the duties itself."""
 
     def submit(self, count: int) -> Job:
         files = [(f"{i}.jpg", io.BytesIO(b"%d" % i)) for i in range(count)]
         return self.intake.submit_files(files, JobOptions("default"))
 
-    def settle(self, deliveries: list[Delivery], text: str = "{}") -> None:
+    def settle(self, deliveries: list[ClaimedImage], text: str = "{}") -> None:
         self.store.settle([outcome(one, text) for one in deliveries], 0.01)
 
     def check(self, job: str) -> Job:
@@ -64,13 +64,13 @@ class Bench:
         return found
 
 
-def outcome(one: Delivery, text: str, state: str = "succeeded") -> Outcome:
+def outcome(one: ClaimedImage, text: str, state: str = "succeeded") -> Outcome:
     return Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)
 
 
-def taken_over(bench: Bench, most: int) -> list[Delivery]:
+def taken_over(bench: Bench, most: int) -> list[ClaimedImage]:
     """What the second queue takes over once the leases are up."""
-    taken: list[Delivery] = []
+    taken: list[ClaimedImage] = []
 
     def some() -> bool:
         taken.extend(bench.two.take_over("default", most, []))
@@ -343,13 +343,13 @@ def test_consumers_of_ended_processes_are_forgotten(bench: Bench) -> None:
 def test_a_ring_never_fails(settings: Settings) -> None:
     """Where nobody listens it is lost, and said; what is rung for is stored already."""
     nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
-    bell = CeleryBell(RedisLink(nowhere.redis_url), create_celery(nowhere))
+    bell = CeleryWakeUps(RedisLink(nowhere.redis_url), create_celery(nowhere))
     bell.ring("default")
 
 
 def test_rings_do_not_pile_up(settings: Settings, link: RedisLink) -> None:
     """Where no worker takes them up, as many wait as there are models, whoever rings, and each model can have one."""
-    bell = CeleryBell(link, create_celery(settings))
+    bell = CeleryWakeUps(link, create_celery(settings))
     link.client.sadd("sl:models", "default", "other")
     for _ in range(50):
         bell.ring("default")
@@ -397,12 +397,12 @@ def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
 
 def test_upkeep_does_not_pile_up(settings: Settings, link: RedisLink) -> None:
     """Where the pool's processes are stuck, the sweep goes on and nobody takes its messages up."""
-    bell = CeleryBell(link, create_celery(settings))
+    bell = CeleryWakeUps(link, create_celery(settings))
     for _ in range(50):
         for task in (DUTIES_TASK, PROBE_TASK):
             bell.ring_upkeep(task, once_in=60.0)
             link.client.delete(f"sl:upkeep:{task}")  # as its time to live does
-        bell.ring_duties()
+        bell.wake_for_duties()
     assert 1 <= link.client.llen(UPKEEP_QUEUE) <= 2
     bell.close()
 
@@ -491,4 +491,4 @@ def test_a_clock_that_was_set_back_makes_no_estimate_negative(bench: Bench) -> N
     bench.link.client.hset("sl:rate:default", mapping={"rows": "10", "ms": "1000", "at": ahead})
     bench.submit(1)
     bench.settle(bench.one.claim("default", 1).deliveries)
-    assert Load(bench.link).rate("default") == pytest.approx(11.0)
+    assert Capacity(bench.link).rate("default") == pytest.approx(11.0)

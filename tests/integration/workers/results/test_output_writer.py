@@ -21,14 +21,14 @@ from workers.io.blobs import FsspecBlobs
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.results.summary import Summary
 from workers.settings import Settings, load_settings
 
 
 def submit(worker: Worker, *contents: bytes, output: Output, **options: Any) -> Job:
     files = [(f"shelf/{number}.png", io.BytesIO(content)) for number, content in enumerate(contents)]
-    return worker.intake.submit_files(files, JobOptions("default", **options), Terms(output=output))
+    return worker.intake.submit_files(files, JobOptions("default", **options), Submission(output=output))
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

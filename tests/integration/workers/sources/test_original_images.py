@@ -12,7 +12,7 @@ from tests.integration.workers.conftest import photo
 from workers.errors import ArchiveEntryError, ItemNotFoundError, JobGoneError, JobNotFoundError
 from workers.jobs.job import manifest_path
 from workers.jobs.options import JobOptions
-from workers.sources.original_images import Originals, image_type
+from workers.sources.original_images import OriginalImages, image_type
 from workers.sources.references import failed_ref
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def originals(worker: Worker) -> Originals:
-    return Originals(worker.store, worker.blobs, worker.settings)
+def originals(worker: Worker) -> OriginalImages:
+    return OriginalImages(worker.store, worker.blobs, worker.settings)
 
 
-def test_an_upload_comes_back_as_it_was_sent(worker: Worker, originals: Originals) -> None:
+def test_an_upload_comes_back_as_it_was_sent(worker: Worker, originals: OriginalImages) -> None:
     """Byte for byte, whichever image of a job it is, before and after its result."""
     contents = [photo(seed) for seed in range(5)]
     job = worker.submit(*contents)
@@ -35,7 +35,7 @@ def test_an_upload_comes_back_as_it_was_sent(worker: Worker, originals: Original
     assert contents == before == [originals.read(job.id, index) for index in range(5)]
 
 
-def test_an_image_far_down_a_long_list(worker: Worker, originals: Originals, tmp_path: Path) -> None:
+def test_an_image_far_down_a_long_list(worker: Worker, originals: OriginalImages, tmp_path: Path) -> None:
     """The list is read in pieces: the image behind the first, and the last, are the right ones."""
     for number in range(2003):
         (tmp_path / f"{number:04}.png").write_bytes(b"%d" % number)
@@ -53,7 +53,7 @@ def test_an_image_far_down_a_long_list(worker: Worker, originals: Originals, tmp
     ]
 
 
-def test_images_that_are_not_there(worker: Worker, originals: Originals, tmp_path: Path) -> None:
+def test_images_that_are_not_there(worker: Worker, originals: OriginalImages, tmp_path: Path) -> None:
     """Each reason has its own error: no such job, a deleted job, no such image, bytes that are gone."""
     (tmp_path / "a.png").write_bytes(photo(1))
     job = worker.intake.submit_folder(str(tmp_path), JobOptions("default"))
@@ -72,7 +72,7 @@ def test_images_that_are_not_there(worker: Worker, originals: Originals, tmp_pat
         originals.read(job.id, 0)
 
 
-def test_images_that_were_never_kept(worker: Worker, originals: Originals) -> None:
+def test_images_that_were_never_kept(worker: Worker, originals: OriginalImages) -> None:
     """What was refused is not there, nor is what was not fetched (yet): nobody fetches it to look."""
     job = worker.submit(photo(1))
     manifest = Path(worker.settings.blob_url) / manifest_path(job.id)

@@ -23,7 +23,7 @@ from workers.errors import (
 )
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.sources.origins.simple import Item
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def test_a_manifest_that_lies_beside_its_images(make_worker: Callable[..., Worke
 
 def test_ids_and_metadata_stay_with_a_job(worker: Worker) -> None:
     """Through hand-backs, cancels and retries."""
-    terms = Terms(metadata={"store": "Köln"})
+    terms = Submission(metadata={"store": "Köln"})
     items = [Item(image=b"bad", custom_id="ä"), Item(image=photo(1))]
     job = worker.intake.submit_items(items, OPTIONS, terms)
     assert job.metadata == {"store": "Köln"}
@@ -243,7 +243,7 @@ def test_the_same_submission_with_the_same_key(make_worker: Callable[..., Worker
         (tmp_path / name).write_text(rows)
     row = json.dumps({"path": str(tmp_path / "a.png")}).encode()
     intake = worker.intake
-    forms: list[tuple[Callable[[Terms], Job], Callable[[Terms], Job]]] = [
+    forms: list[tuple[Callable[[Submission], Job], Callable[[Submission], Job]]] = [
         (
             lambda terms: intake.submit_items([Item(image=b"x")], OPTIONS, terms),
             lambda terms: intake.submit_items([Item(image=b"x", custom_id="a")], OPTIONS, terms),
@@ -270,14 +270,14 @@ def test_the_same_submission_with_the_same_key(make_worker: Callable[..., Worker
         ),
     ]
     for number, (same, other) in enumerate(forms):
-        terms = Terms(idempotency_key=f"key {number}")
+        terms = Submission(idempotency_key=f"key {number}")
         first = same(terms)
         stored = len(list(Path(worker.settings.blob_url).rglob("*")))
         assert same(terms).id == first.id
         assert len(list(Path(worker.settings.blob_url).rglob("*"))) == stored
-        for wrong in (other, lambda terms, same=same: same(Terms("", 60.0, terms.idempotency_key))):
+        for wrong in (other, lambda terms, same=same: same(Submission("", 60.0, terms.idempotency_key))):
             with pytest.raises(IdempotencyMismatchError):
                 wrong(terms)
         with pytest.raises(IdempotencyMismatchError):
-            same(Terms(idempotency_key=f"key {number}", metadata={"a": "b"}))
+            same(Submission(idempotency_key=f"key {number}", metadata={"a": "b"}))
     assert worker.link.client.zcard("sl:jobs") == len(forms)

@@ -17,7 +17,7 @@ from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUn
 from workers.io.blobs import FsspecBlobs
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker
@@ -88,7 +88,7 @@ def test_blobs_in_s3(make_worker: Callable[..., Worker]) -> None:
 def test_outputs_in_s3(make_worker: Callable[..., Worker]) -> None:
     """What a job writes beside its results may lie there as well."""
     worker = make_worker(output_prefixes=(f"s3://{BUCKET}/results",))
-    terms = Terms(output=Output(f"s3://{BUCKET}/results", ("csv",), annotate=1))
+    terms = Submission(output=Output(f"s3://{BUCKET}/results", ("csv",), annotate=1))
     job = worker.intake.submit_files([("a.png", io.BytesIO(photo(1)))], OPTIONS, terms)
     worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30, "the end of the job")
 

@@ -16,14 +16,14 @@ from tests.integration.workers.state_machine.memory_jobs import name_of
 from tests.integration.workers.state_machine.paired_link import PairedLink
 from workers.duties import Duties
 from workers.io.blobs import FsspecBlobs
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import JobState
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.sources.intake import Intake
-from workers.store.idempotency import Reservation, Reservations
+from workers.store.idempotency import IdempotencyKeys, Reservation
 from workers.store.job_store import JobStore
 
 LEASE = 1000  # seconds, as all times here: nothing runs out by itself
@@ -38,7 +38,7 @@ TARGETS = st.sampled_from([PLAIN.target, PLAIN.target, PLAIN.target, PINNED.targ
 PICK = st.integers(0, 1 << 16)
 
 
-class Bell:
+class WakeUps:
     """Nobody needs it: rings carry no work."""
 
     def ring(self, model: str) -> None:
@@ -47,7 +47,7 @@ class Bell:
     def send(self, model: str) -> None:
         """Do nothing."""
 
-    def ring_duties(self) -> None:
+    def wake_for_duties(self) -> None:
         """Do nothing."""
 
 
@@ -61,11 +61,11 @@ class FrontEndRules(RuleBasedStateMachine):
         self.folder = Path(settings.blob_url)
         self.blobs = FsspecBlobs(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
-        self.intake = Intake(link, self.store, self.blobs, Bell(), settings)
-        self.duties = Duties(link, self.blobs, settings, Bell().ring)
+        self.intake = Intake(link, self.store, self.blobs, WakeUps(), settings)
+        self.duties = Duties(link, self.blobs, settings, WakeUps().ring)
         self.queues = {name: WorkQueue(link, settings, name) for name in CONSUMERS}
-        self.hands: dict[str, list[Delivery]] = {name: [] for name in CONSUMERS}
-        self.past: list[tuple[str, Delivery]] = []
+        self.hands: dict[str, list[ClaimedImage]] = {name: [] for name in CONSUMERS}
+        self.past: list[tuple[str, ClaimedImage]] = []
         self.jobs: list[str] = []
         self.reserved: list[Reservation] = []
         self.results: dict[str, list[str]] = {}
@@ -81,7 +81,7 @@ class FrontEndRules(RuleBasedStateMachine):
 
     # What a front end does
 
-    def _submit(self, files: Iterable[tuple[str, io.BytesIO]], terms: Terms, options: JobOptions = PLAIN) -> None:
+    def _submit(self, files: Iterable[tuple[str, io.BytesIO]], terms: Submission, options: JobOptions = PLAIN) -> None:
         with suppress(ShelflineError):
             job = self.intake.submit_files(files, options, terms)
             if job.id not in self.jobs:
@@ -99,7 +99,7 @@ class FrontEndRules(RuleBasedStateMachine):
         self, total: int, owner: str, key: str, body: bytes, deadline: float | None, options: JobOptions
     ) -> None:
         files = [(name_of(index), io.BytesIO(body)) for index in range(total)]
-        self._submit(files, Terms(owner, deadline, key), options)
+        self._submit(files, Submission(owner, deadline, key), options)
 
     @rule(
         total=st.sampled_from([0, 1, 9, 10, 10]),
@@ -115,7 +115,7 @@ class FrontEndRules(RuleBasedStateMachine):
         for index in range(total):
             (folder / name_of(index)).touch()
         with suppress(ShelflineError):
-            job = self.intake.submit_folder(str(folder), HOPELESS, Terms(owner, deadline, key))
+            job = self.intake.submit_folder(str(folder), HOPELESS, Submission(owner, deadline, key))
             self.jobs += [job.id] if job.id not in self.jobs else []
 
     @rule(ticks=st.sampled_from([1, 8]), done=st.integers(0, 3))
@@ -129,13 +129,13 @@ class FrontEndRules(RuleBasedStateMachine):
                 self.duties.run_due(1)
             yield name_of(1), io.BytesIO(b"x")
 
-        self._submit(files(), Terms())
+        self._submit(files(), Submission())
 
     @rule(key=st.sampled_from(["k", "l"]))
     def begin_request(self, key: str) -> None:
         """A request with an idempotency key that takes a while."""
         with suppress(ShelflineError):
-            reservation = Reservations(self.link).reserve("", key)
+            reservation = IdempotencyKeys(self.link).reserve("", key)
             if not reservation.job:
                 self.reserved.append(reservation)
 
@@ -148,7 +148,7 @@ class FrontEndRules(RuleBasedStateMachine):
             self.link.client.delete(reservation.key)
             del self.memory.keys[reservation.key]
         else:
-            Reservations(self.link).release(reservation)
+            IdempotencyKeys(self.link).release(reservation)
 
     @precondition(lambda self: self.jobs)
     @rule(pick=PICK, what=st.sampled_from(["cancel", "delete", "retry"]))

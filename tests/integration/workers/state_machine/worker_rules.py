@@ -18,7 +18,7 @@ from tests.integration.workers.state_machine.queue_rules import (
     TICK,
     FrontEndRules,
 )
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Outcome
 
 TARGETS = st.sampled_from([PLAIN.target, PLAIN.target, PLAIN.target, PINNED.target])
@@ -39,14 +39,14 @@ def is_due(self: FrontEndRules) -> bool:
 class QueueRules(FrontEndRules):
     """Three workers, and whoever does duties."""
 
-    def _some(self, pick: int, most: int) -> tuple[str, list[Delivery]]:
+    def _some(self, pick: int, most: int) -> tuple[str, list[ClaimedImage]]:
         """One of the workers that have something in hand, and some of it."""
         who = [name for name, hand in self.hands.items() if hand]
         name = who[pick % len(who)]
         first = pick // 7 % len(self.hands[name])
         return name, self.hands[name][first : first + most]
 
-    def _let_go(self, who: str, deliveries: list[Delivery]) -> None:
+    def _let_go(self, who: str, deliveries: list[ClaimedImage]) -> None:
         self.hands[who] = [one for one in self.hands[who] if one not in deliveries]
 
     @rule(
@@ -66,7 +66,7 @@ class QueueRules(FrontEndRules):
         held = [one.held for one in self.hands[who]]
         self._hold(who, self.queues[who].take_over(lanes, most, held))
 
-    def _hold(self, who: str, deliveries: list[Delivery]) -> None:
+    def _hold(self, who: str, deliveries: list[ClaimedImage]) -> None:
         self.hands[who] += deliveries
         self.past += [(who, one) for one in deliveries]
 
@@ -84,10 +84,10 @@ class QueueRules(FrontEndRules):
         self._settle(some, "failed" if failed else "succeeded")
         self._let_go(who, some)
 
-    def _settle(self, deliveries: list[Delivery], state: str) -> None:
+    def _settle(self, deliveries: list[ClaimedImage], state: str) -> None:
         self.store.settle([self._outcome(one, state) for one in deliveries], 0.0)
 
-    def _outcome(self, one: Delivery, state: str) -> Outcome:
+    def _outcome(self, one: ClaimedImage, state: str) -> Outcome:
         self.written += 1  # so that no two results are the same
         text = json.dumps({"index": one.index, "name": one.name, "state": state, "written": self.written})
         return Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)
@@ -132,7 +132,7 @@ class QueueRules(FrontEndRules):
         who = self.past[at][0]
         self._act_late(who, [one for name, one in self.past[at : at + many] if name == who], what)
 
-    def _act_late(self, who: str, late: list[Delivery], what: str) -> None:
+    def _act_late(self, who: str, late: list[ClaimedImage], what: str) -> None:
         queue = self.queues[who]
         if what == "start":
             queue.start(late)

@@ -17,7 +17,7 @@ from workers.io.redis_link import RedisLink
 from workers.settings import Settings, load_settings
 from workers.settings_checks import parsed_rates
 from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, id_of, keys_exist, new_secret
-from workers.store.key_cache import KNOWN_SECONDS, KeyRing
+from workers.store.key_cache import KNOWN_SECONDS, KeyCache
 from workers.store.rate_limits import RateLimits
 from workers.telemetry.masking import mask_keys
 
@@ -46,8 +46,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ring(store: KeyStore, settings: Settings, clock: Clock) -> KeyRing:
-    return KeyRing(store, settings, clock)
+def ring(store: KeyStore, settings: Settings, clock: Clock) -> KeyCache:
+    return KeyCache(store, settings, clock)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def nowhere() -> Iterator[RedisLink]:
     found.close()
 
 
-def known(keys: KeyStore | KeyRing, secret: str) -> ApiKey:
+def known(keys: KeyStore | KeyCache, secret: str) -> ApiKey:
     """The key of a secret that has one."""
     found = keys.find(secret)
     assert found is not None
@@ -166,7 +166,7 @@ def test_the_last_use_is_noted(store: KeyStore, link: RedisLink) -> None:
     assert store.all()[0].last_used_at == 1.0
 
 
-def test_whether_keys_are_needed(ring: KeyRing, store: KeyStore, clock: Clock, link: RedisLink) -> None:
+def test_whether_keys_are_needed(ring: KeyCache, store: KeyStore, clock: Clock, link: RedisLink) -> None:
     """From a second after the first key on, and then for ever: neither revoking it nor losing it opens anything."""
     assert not ring.required()
     _, key = store.create(TERMS)
@@ -186,17 +186,17 @@ def test_whether_keys_are_needed(ring: KeyRing, store: KeyStore, clock: Clock, l
 def test_settings_that_demand_keys(store: KeyStore, settings: Settings) -> None:
     """Then no key has to be there."""
     for update in ({"require_keys": True}, {"admin_key": SecretStr(ADMIN_KEY)}):
-        assert KeyRing(store, settings.model_copy(update=update)).required()
+        assert KeyCache(store, settings.model_copy(update=update)).required()
 
 
 def test_the_key_of_the_settings(store: KeyStore, settings: Settings, nowhere: RedisLink) -> None:
     """It is an admin's, needs no Redis, and no other text passes for it."""
     settings = settings.model_copy(update={"admin_key": SecretStr(ADMIN_KEY)})
-    key = known(KeyRing(KeyStore(nowhere), settings), ADMIN_KEY)
+    key = known(KeyCache(KeyStore(nowhere), settings), ADMIN_KEY)
 
     assert key.allows(Scope.ADMIN)
     assert key.allows(Scope.SUBMIT)
-    assert KeyRing(store, settings).find(ADMIN_KEY + "a") is None
+    assert KeyCache(store, settings).find(ADMIN_KEY + "a") is None
     assert ADMIN_KEY not in repr(settings) + repr(key) + str(settings.model_dump())
 
 
@@ -209,7 +209,7 @@ def test_a_key_of_the_settings_that_can_be_guessed(text: str) -> None:
 
 
 def test_a_key_is_looked_up_once_a_second(
-    ring: KeyRing, store: KeyStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ring: KeyCache, store: KeyStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many requests come; so a revoked key lives for that long at most."""
     secret, key = store.create(TERMS)
@@ -230,7 +230,7 @@ def test_a_key_is_looked_up_once_a_second(
     assert len(looks) == 2
 
 
-def test_a_key_is_good_the_moment_it_is_made(ring: KeyRing, store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_good_the_moment_it_is_made(ring: KeyCache, store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """That there is none is never remembered: nor does the memory grow with what is tried."""
     secret = new_secret()
     assert ring.find(secret) is None
@@ -243,7 +243,7 @@ def test_a_key_is_good_the_moment_it_is_made(ring: KeyRing, store: KeyStore, mon
     assert len(ring._known) == 1
 
 
-def test_an_expired_key(ring: KeyRing, store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_key(ring: KeyCache, store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends on time, also while it is remembered."""
     end = time.time() + 100
     secret, _ = store.create(TERMS.model_copy(update={"expires_at": end}))
@@ -255,7 +255,7 @@ def test_an_expired_key(ring: KeyRing, store: KeyStore, monkeypatch: pytest.Monk
 
 def test_redis_that_is_down(nowhere: RedisLink, settings: Settings) -> None:
     """Nobody is let in, and nobody is told that no key is needed."""
-    ring = KeyRing(KeyStore(nowhere), settings)
+    ring = KeyCache(KeyStore(nowhere), settings)
 
     for asked in (ring.required, lambda: ring.find(new_secret()), lambda: keys_exist("redis://127.0.0.1:9/0")):
         with pytest.raises(StoreUnavailableError):
@@ -268,7 +268,7 @@ def test_redis_that_goes_down(tmp_path_factory: pytest.TempPathFactory, settings
     server.start()
     link = RedisLink(server.url)
     store = KeyStore(link)
-    ring = KeyRing(store, settings, clock)
+    ring = KeyCache(store, settings, clock)
     secret, _ = store.create(TERMS)
     assert ring.find(secret) is not None
     assert ring.required()

@@ -22,10 +22,10 @@ from workers.errors import (
     TooManyImagesError,
 )
 from workers.io.redis_link import RedisLink
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Job, JobState, new_id
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.settings import Settings
 
 OPTIONS = JobOptions("default")
@@ -49,7 +49,7 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
     return make_bench()
 
 
-def settle(bench: Bench, deliveries: list[Delivery], state: str = "succeeded") -> None:
+def settle(bench: Bench, deliveries: list[ClaimedImage], state: str = "succeeded") -> None:
     texts = [json.dumps({"index": one.index, "name": one.name, "state": state}) for one in deliveries]
     bench.store.settle([outcome(one, text, state) for one, text in zip(deliveries, texts, strict=True)], 0.01)
 
@@ -135,7 +135,7 @@ def test_a_cancel_that_comes_too_late_is_a_conflict(bench: Bench) -> None:
 def test_what_is_unfinished_at_the_deadline_fails(bench: Bench) -> None:
     """The rest of the job fails with `deadline_exceeded`, and the job says that it expired."""
     files = [(f"{i}.jpg", io.BytesIO(b"x")) for i in range(40)]
-    job = bench.intake.submit_files(files, OPTIONS, Terms(deadline_seconds=0.3))
+    job = bench.intake.submit_files(files, OPTIONS, Submission(deadline_seconds=0.3))
     assert job.deadline_at == pytest.approx(job.created_at + 0.3, abs=0.01)
     first = bench.one.claim("default", 2).deliveries
     settle(bench, first)
@@ -148,7 +148,7 @@ def test_what_is_unfinished_at_the_deadline_fails(bench: Bench) -> None:
 
 def test_a_job_that_ends_in_time_does_not_expire(bench: Bench) -> None:
     """Its deadline is no duty any more."""
-    job = bench.intake.submit_files([("a", io.BytesIO(b"x"))], OPTIONS, Terms(deadline_seconds=60))
+    job = bench.intake.submit_files([("a", io.BytesIO(b"x"))], OPTIONS, Submission(deadline_seconds=60))
     work_off(bench)
     assert bench.check(job.id).state is JobState.SUCCEEDED
     assert [duty.partition(":")[0] for duty in bench.link.client.zrange("sl:due", 0, -1)] == ["retire"]
@@ -203,7 +203,7 @@ def test_a_job_whose_end_is_under_way_cannot_be_deleted(bench: Bench) -> None:
 def test_full_segments_leave_redis_and_read_the_same(bench: Bench) -> None:
     """While the job runs, from any start, and after its end; a late settle of a sealed image changes nothing."""
     job = bench.submit(2100)
-    seen: list[Delivery] = []
+    seen: list[ClaimedImage] = []
     while len(seen) < 1500:
         deliveries = bench.one.claim("default", 25).deliveries
         settle(bench, deliveries)
@@ -272,7 +272,7 @@ def test_two_retries_at_once_make_one_job(bench: Bench) -> None:
     bench.duties.run_due()
     first = bench.intake.retry(job.id)
     bench.link.client.hdel(f"sl:job:{job.id}", "retried_as")
-    second = bench.intake._new(OPTIONS, Terms(), retry_of=job.id)
+    second = bench.intake._new(OPTIONS, Submission(), retry_of=job.id)
     bench.link.client.hset(f"sl:job:{job.id}", "retried_as", first.id)
     assert bench.store.create(second, [], 0)[0].id == first.id
     assert f"draft:jobs/{second.id}" in bench.link.client.zrange("sl:due", 0, -1)
@@ -280,9 +280,9 @@ def test_two_retries_at_once_make_one_job(bench: Bench) -> None:
 
 def test_the_same_request_with_the_same_key_is_one_job(bench: Bench) -> None:
     """The same parts and options give the first job, anything else under the key is an error, of each owner alone."""
-    terms = Terms(idempotency_key="k", owner="o")
+    terms = Submission(idempotency_key="k", owner="o")
 
-    def submit(content: bytes = b"x", options: JobOptions = OPTIONS, terms: Terms = terms) -> Job:
+    def submit(content: bytes = b"x", options: JobOptions = OPTIONS, terms: Submission = terms) -> Job:
         return bench.intake.submit_files([("a.jpg", io.BytesIO(content))], options, terms)
 
     first = submit()
@@ -290,14 +290,14 @@ def test_the_same_request_with_the_same_key_is_one_job(bench: Bench) -> None:
     for other in (lambda: submit(b"y"), lambda: submit(options=JobOptions("default", 0.5))):
         with pytest.raises(IdempotencyMismatchError):
             other()
-    assert submit(terms=Terms(idempotency_key="k", owner="p")).id != first.id
+    assert submit(terms=Submission(idempotency_key="k", owner="p")).id != first.id
     assert bench.link.client.zcard("sl:jobs") == 2
     assert open_images(bench) == 2
 
 
 def test_a_key_is_free_again_when_its_request_failed(bench: Bench) -> None:
     """While the first is under way the second is told so; a failed one keeps nobody out."""
-    terms = Terms(idempotency_key="k")
+    terms = Submission(idempotency_key="k")
 
     def broken() -> Iterator[tuple[str, io.BytesIO]]:
         yield "a.jpg", io.BytesIO(b"x")
@@ -312,7 +312,7 @@ def test_a_key_is_free_again_when_its_request_failed(bench: Bench) -> None:
 
 def test_a_reservation_that_was_lost_makes_no_job(bench: Bench) -> None:
     """A request that was paused longer than its lease finds that another has the key."""
-    terms = Terms(idempotency_key="k")
+    terms = Submission(idempotency_key="k")
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -338,9 +338,9 @@ def test_more_than_may_wait_is_refused_whole(make_bench: Callable[..., Bench]) -
     assert refused.value.retry_after == 60
     with pytest.raises(TooManyImagesError, match="several jobs"):
         bench.submit(11)
-    bench.intake.submit_files([("a", io.BytesIO(b"x"))] * 2, OPTIONS, Terms("o"))
+    bench.intake.submit_files([("a", io.BytesIO(b"x"))] * 2, OPTIONS, Submission("o"))
     with pytest.raises(QueueFullError):
-        bench.intake.submit_files([("a", io.BytesIO(b"x"))], OPTIONS, Terms("p"))
+        bench.intake.submit_files([("a", io.BytesIO(b"x"))], OPTIONS, Submission("p"))
     deliveries = bench.one.claim("default", 10).deliveries
     bench.store.settle([outcome(deliveries[0], "{}")], 20.0)  # one image in 20 s
     with pytest.raises(QueueFullError) as refused:
@@ -349,7 +349,7 @@ def test_more_than_may_wait_is_refused_whole(make_bench: Callable[..., Bench]) -
     settle(bench, deliveries[1:6])
     bench.submit(3)
     with pytest.raises(QueueFullError):
-        bench.intake.submit_files([("a", io.BytesIO(b"x"))] * 3, OPTIONS, Terms("o"))
+        bench.intake.submit_files([("a", io.BytesIO(b"x"))] * 3, OPTIONS, Submission("o"))
 
 
 def test_bytes_are_limited_until_they_are_deleted(make_bench: Callable[..., Bench]) -> None:

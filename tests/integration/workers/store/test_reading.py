@@ -16,7 +16,7 @@ from tests.support.polling import wait_until
 from tests.support.stacks.job_bench import JobBench
 from workers.errors import JobGoneError
 from workers.io.redis_link import RedisLink
-from workers.jobs.index_set import Indexes
+from workers.jobs.index_set import IndexSet
 from workers.settings import Settings
 from workers.store.catalog import Catalog, Published
 from workers.store.listing import Place, Wanted
@@ -107,10 +107,10 @@ def test_what_is_finished_is_found(bench: JobBench) -> None:
     for first in range(0, len(order), 200):
         bench.settle(job, order[first : first + 200])
     bench.duties.run_due()  # seals the last segment
-    everything = Indexes.of([(0, 2500)])
-    expected = Indexes.of((index, index + 1) for index in order)
+    everything = IndexSet.of([(0, 2500)])
+    expected = IndexSet.of((index, index + 1) for index in order)
     assert expected == bench.store.finished(job.id, everything)
-    assert list(bench.store.finished(job.id, Indexes.of([(4, 12), (1999, 2001)]))) == [5, 10, 11, 2000]
+    assert list(bench.store.finished(job.id, IndexSet.of([(4, 12), (1999, 2001)]))) == [5, 10, 11, 2000]
     assert [bench.store.finished_behind(job.id, start, 2500) for start in (0, 5, 10, 1003, 2000)] == [
         0,
         6,
@@ -135,7 +135,7 @@ def test_many_images_are_looked_at_in_pieces(bench: JobBench, monkeypatch: pytes
     monkeypatch.setattr("workers.store.result_segments._MOST_LOOKS", 10)
     job = bench.job(2100)
     bench.settle(job, list(range(0, 2100, 7)))
-    assert list(bench.store.finished(job.id, Indexes.of([(0, 2100)]))) == list(range(0, 2100, 7))
+    assert list(bench.store.finished(job.id, IndexSet.of([(0, 2100)]))) == list(range(0, 2100, 7))
 
 
 def test_who_follows_a_job_is_told(bench: JobBench) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from tests.integration.workers.conftest import NoBell, Worker
+from tests.integration.workers.conftest import NoWakeUps, Worker
 from tests.support.polling import wait_until
 from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.jobs.webhook import DeliveryId, Webhook, new_secret
 from workers.queue.work_queue import WorkQueue
 from workers.sources.intake import Intake
@@ -73,9 +73,9 @@ class Post:
 
     def submit(self, *contents: bytes, owner: str = "", webhook: Webhook | None = None) -> Job:
         worker = self.worker
-        intake = Intake(self.link, worker.store, worker.blobs, NoBell(), self.settings)
+        intake = Intake(self.link, worker.store, worker.blobs, NoWakeUps(), self.settings)
         files = [(f"{number}.png", io.BytesIO(content)) for number, content in enumerate(contents)]
-        return intake.submit_files(files, JobOptions("default"), Terms(owner, webhook=webhook, base_url=BASE))
+        return intake.submit_files(files, JobOptions("default"), Submission(owner, webhook=webhook, base_url=BASE))
 
     def hook(self, path: str, *events: Any, **more: Any) -> Webhook:
         given: dict[str, Any] = {"secret": SECRET} | ({"events": events} if events else {}) | more

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.workers.conftest import NoBell, photo
+from tests.integration.workers.conftest import NoWakeUps, photo
 from tests.integration.workers.mortal import Mortal, StoppedError
 from tests.integration.workers.webhooks.conftest import BASE
 from tests.support.polling import wait_until
@@ -18,7 +18,7 @@ from workers.io.blobs import FsspecBlobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.jobs.submission import Terms
+from workers.jobs.submission import Submission
 from workers.jobs.webhook import Event, new_secret
 from workers.sources.intake import Intake
 from workers.store.job_store import JobStore
@@ -104,9 +104,9 @@ def test_a_front_end_that_stops_after_any_command(make_post: Callable[..., Post]
         link = RedisLink(post.settings.redis_url)
         mortal = Mortal(link, life)
         blobs = FsspecBlobs(post.settings.blob_url)
-        intake = Intake(link, JobStore(link, blobs, post.settings), blobs, NoBell(), post.settings)
+        intake = Intake(link, JobStore(link, blobs, post.settings), blobs, NoWakeUps(), post.settings)
         files = [("a.png", io.BytesIO(photo(1))), ("b.png", io.BytesIO(b"no image"))]
-        terms = Terms(webhook=post.hook("ok/front/0/", *EVENTS), base_url=BASE, idempotency_key=f"life {life}")
+        terms = Submission(webhook=post.hook("ok/front/0/", *EVENTS), base_url=BASE, idempotency_key=f"life {life}")
         with suppress(StoppedError):
             intake.submit_files(files, JobOptions("default"), terms)
         stopped = mortal.stopped

@@ -30,7 +30,7 @@ from workers.robots import COURSE_PATH, RESERVED, Robot
 from workers.settings import Settings
 from workers.sources.origins.simple import Item
 from workers.store.catalog import Published
-from workers.store.rate_limits import Standing
+from workers.store.rate_limits import RateLimitState
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend
@@ -313,9 +313,9 @@ def test_a_rate(settings: Settings, backend: MemoryBackend) -> None:
     counted: list[tuple[str, str]] = []
 
     class Rates:
-        def hit(self, who: str, rates: str) -> list[Standing]:
+        def hit(self, who: str, rates: str) -> list[RateLimitState]:
             counted.append((who, rates))
-            return [Standing("1-in-1s", 1, 1, 0, 1, exceeded=len(counted) > 1)]
+            return [RateLimitState("1-in-1s", 1, 1, 0, 1, exceeded=len(counted) > 1)]
 
     backend.intake.outcome = FOUND
     http = client(settings, replace(backend, rates=Rates()), Robot(rate="1/second"))  # type: ignore[arg-type]

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.jobs.index_set import Indexes
+from workers.jobs.index_set import IndexSet
 
 SETS = st.sets(st.integers(0, 60), max_size=40)
 
 
-def _of(indexes: set[int]) -> Indexes:
-    return Indexes.of((index, index + 1) for index in indexes)
+def _of(indexes: set[int]) -> IndexSet:
+    return IndexSet.of((index, index + 1) for index in indexes)
 
 
 @settings(deadline=None)
@@ -36,10 +36,10 @@ def test_what_is_missing(indexes: set[int], total: int) -> None:
 def test_it_is_written_and_read(indexes: set[int], most: int) -> None:
     """What is read back is the set, or where that would be too long its beginning: never more than it holds."""
     found = _of(indexes)
-    assert Indexes.from_text(found.to_text()) == found
+    assert IndexSet.from_text(found.to_text()) == found
     short = found.to_text(most)
     assert len(short.split(".")) <= max(most, 1)
-    kept = set(Indexes.from_text(short))
+    kept = set(IndexSet.from_text(short))
     assert kept == {index for index in indexes if index <= max(kept, default=-1)}
 
 
@@ -47,4 +47,4 @@ def test_it_is_written_and_read(indexes: set[int], most: int) -> None:
 def test_what_is_no_set(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(ValueError, match="no set of indexes"):
-        Indexes.from_text(text)
+        IndexSet.from_text(text)

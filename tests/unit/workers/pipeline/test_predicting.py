@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from serving.client import ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import JobOptions
 from workers.pipeline.image_rows import Row
 from workers.pipeline.predicting import ModelCalls
@@ -23,13 +23,15 @@ from workers.telemetry.spans import Tracer
 
 SERVED = ServedModel("default", 3, None)  # type: ignore[arg-type]  # nothing here looks at the contract
 ONE, TWO = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
-DELIVERY = Delivery("sl:lane:default:bulk", "1700000000000-0", "job_a", 0, "0", 0, 0, "", "", "", 1, JobOptions("m"))
+DELIVERY = ClaimedImage(
+    "sl:lane:default:bulk", "1700000000000-0", "job_a", 0, "0", 0, 0, "", "", "", 1, JobOptions("m")
+)
 
 
 class Imaged:
     """An image in a worker's hands, as far as calls look at it."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: ClaimedImage) -> None:
         self.delivery = delivery
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import structlog
 
-from workers.jobs.claimed_image import Delivery
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import JobOptions
 from workers.queue.leases import Leases
 
@@ -25,8 +25,8 @@ class Queue:
         return set(held)
 
 
-def delivery(entry: str) -> Delivery:
-    return Delivery("stream", entry, "job", 0, "0", 0, 0, "a.jpg", "blob:a", "", 1, JobOptions("default"))
+def delivery(entry: str) -> ClaimedImage:
+    return ClaimedImage("stream", entry, "job", 0, "0", 0, 0, "a.jpg", "blob:a", "", 1, JobOptions("default"))
 
 
 @pytest.fixture
