@@ -1,1 +1,1 @@
-"""A trained Keras model becomes a versioned SavedModel that describes itself."""
+"""Export a trained model as a version: a SavedModel that describes itself."""

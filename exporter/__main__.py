@@ -1,4 +1,4 @@
-"""`python -m exporter`: the export commands. TensorFlow is imported only once there is something to export."""
+"""The export commands: `python -m exporter`. TensorFlow is imported only when an export begins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TrustModelCode = Annotated[bool, typer.Option("--trust-model-code", help="Run co
 
 
 class Resize(StrEnum):
-    """Pillow's filters."""
+    """The resize filters that a contract may name; both are Pillow's."""
 
     BILINEAR = "bilinear"
     NEAREST = "nearest"
@@ -128,9 +128,9 @@ def _show(path: Path, *, dry_run: bool) -> None:
 
 
 def main() -> None:
-    """Run a command; an error that is the user's to mend is one line and exit status 2.
+    """Run a command. A ShelflineError is printed in one line, and the exit status is 2.
 
-    SIGTERM ends it like an error, so that nothing half written is left behind.
+    SIGTERM raises SystemExit, so that the clean-up runs and no incomplete version is left.
     """
     signal.signal(signal.SIGTERM, _end_in_order)
     try:

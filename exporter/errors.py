@@ -1,4 +1,4 @@
-"""What can go wrong while a model is exported."""
+"""The errors of an export."""
 
 from __future__ import annotations
 

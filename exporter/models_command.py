@@ -1,4 +1,4 @@
-"""`python -m exporter models`: list, verify, roll back and remove versions."""
+"""List, verify, roll back and remove versions: `python -m exporter models`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Server = Annotated[str | None, typer.Option(help="A model server's gRPC address,
 
 
 def with_default_command(arguments: list[str]) -> list[str]:
-    """`models [NAME]` lists: put the command's name in where none is given."""
+    """Insert the command `list` after `models` if the arguments name no command."""
     if arguments[:1] != ["models"] or arguments[1:2] == ["--help"] or (arguments[1:2] and arguments[1] in COMMANDS):
         return arguments
     return ["models", "list", *arguments[1:]]

@@ -1,1 +1,1 @@
-"""Talking to a model: its contract, its tensors, the Predict client, decoding; and the embedded model server."""
+"""Talk to a model: contract, tensors, Predict client and decoding. Also holds the embedded model server."""

@@ -1,4 +1,4 @@
-"""`python -m serving`: the embedded model server."""
+"""Run the embedded model server: `python -m serving`."""
 
 from __future__ import annotations
 

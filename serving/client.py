@@ -1,4 +1,4 @@
-"""The Predict client: one model server, its versions, its contracts, its detections."""
+"""The gRPC client of a model server: GetModelStatus, `describe` and Predict."""
 
 from __future__ import annotations
 
@@ -34,23 +34,26 @@ _STATUS: Final = f"/{MODEL_SERVICE}/GetModelStatus"
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),  # the default of 4 MiB is less than 8 raw SSD300 outputs
-    # After a 75 s outage the default channel came back 31.6 s late, with these at once.
+    # After a 75 s outage, a channel with default options reconnected 31.6 s late. With these it reconnects at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.min_reconnect_backoff_ms", 2000),  # in truth how long one attempt to connect may take; 20 s by default
-    # A server allows a ping per 5 minutes; an unanswered one, or unacknowledged data, closes the connection.
+    ("grpc.min_reconnect_backoff_ms", 2000),  # despite its name, the timeout of one connection attempt; default 20 s
+    # A server allows one ping per 5 minutes. The connection closes if a ping or sent data is not acknowledged.
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.enable_retries", 0),  # whoever calls decides what is worth another try
-    # Several servers behind a name, or in a list, take turns; one that is gone is left out until it is back.
+    ("grpc.enable_retries", 0),  # the caller decides which calls are retried
+    # Calls go in turn to all servers behind a name or in a list. A server that is down is skipped until it is back.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
-    ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # by default new addresses are looked up every 30 s at most
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # by default DNS is queried at most every 30 s
 )
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A version of a model on a server, and what it says of itself, or what a description says in its place."""
+    """A version of a model on a server, with its contract.
+
+    `description` is None if the model has the signature `describe`.
+    """
 
     name: str
     version: int
@@ -59,14 +62,14 @@ class ServedModel:
 
 
 class ModelClient:
-    """Calls a model server at `target`, `host:port` or `unix:/path`; threads may share it.
+    """Client of the model server at `target`, `host:port` or `unix:/path`. Threads may share a client.
 
-    A name that has several addresses (`dns:///serving:8500`) or a list of them (`ipv4:10.0.0.1:8500,10.0.0.2:8500`) are
-    servers of the same models, which are called in turns.
+    `target` may be a DNS name with several addresses (`dns:///serving:8500`) or a list of addresses
+    (`ipv4:10.0.0.1:8500,10.0.0.2:8500`). All of them must serve the same models; calls go to them in turn.
 
-    The connection is opened by the first call, so a client may be made before a fork and used after it. Every call
-    waits at most `timeout` seconds; `on_error` is told the name of the gRPC status of one that fails. Errors are those
-    of `serving.errors`, assigned in `serving.wire.status`.
+    The first call opens the connection, so a client may be created before a fork and used after it. A call waits at
+    most `timeout` seconds. `on_error` is called with the name of the gRPC status of each failed call. Calls raise the
+    errors of `serving.errors`; `serving.wire.status` maps each gRPC status to an error.
     """
 
     def __init__(
@@ -82,7 +85,10 @@ class ModelClient:
         return f"ModelClient({self.target!r})"
 
     def status(self, model: str) -> list[VersionStatus]:
-        """The model's versions, newest first; raises VersionGoneError where the server knows none."""
+        """Return the status of each version of a model, newest first.
+
+        Raises VersionGoneError if the server has no version of the model, ModelUnavailableError if it does not answer.
+        """
         request = GetModelStatusRequest()
         request.model_spec.name = model
         doing = f"asking {self.target} for the versions of {model}"
@@ -97,10 +103,11 @@ class ModelClient:
         ]
 
     def describe(self, model: str, version: int | None = None, *, instead: Description | None = None) -> ServedModel:
-        """The contract of a version (the one the server prefers, if none is given) and which version that is.
+        """Return the contract of a version and its number; without `version`, the server chooses the version.
 
-        `instead` describes a model that does not do so itself; without it ContractError is raised for such a model.
-        Raises VersionGoneError where the model is not served.
+        `instead` describes a model that has no signature `describe`. Raises ContractError if such a model comes
+        without `instead` or if the contract is invalid, VersionGoneError if the version is not served, and
+        ModelUnavailableError if the server does not answer.
         """
         doing = f"asking {model} on {self.target} to describe itself"
         request = encode_request(model, "describe", {"query": np.zeros(1, np.int32)}, version=version)
@@ -133,12 +140,23 @@ class ModelClient:
         timeout: float | None = None,
         metadata: Sequence[tuple[str, str]] = (),
     ) -> list[Detections]:
-        """What the pinned version finds in each row of `images`, best first; boxes are normalised to the row.
+        """Return the detections of each row of `images`, computed by the pinned version.
 
-        `images` is uint8 (N, H, W, 3), RGB, of the contract's input size; ValueError otherwise. `metadata`
-        goes with the call. Raises
-        ModelUnavailableError where nobody answers in time, VersionGoneError where the version is not served (any
-        more), RowsRejectedError where a row may be at fault or the answer is not what the design says.
+        Args:
+            served: the model, its pinned version and its contract.
+            images: uint8 (N, H, W, 3), RGB, of the contract's input size.
+            timeout: how long to wait, in seconds; None means the client's `timeout`.
+            metadata: gRPC metadata of the call.
+
+        Returns:
+            N Detections, best first. Boxes are [ymin, xmin, ymax, xmax], normalised to the row.
+
+        Raises:
+            ValueError: `images` has another dtype or size.
+            ModelUnavailableError: the server did not answer in time, or cannot serve calls now.
+            VersionGoneError: the version is not served, or not any more.
+            RowsRejectedError: a row may be the cause of the failure, or the response is malformed.
+            ContractError: the model does not have the signature.
         """
         contract = served.contract
         wanted = (contract.input_height, contract.input_width, 3)
@@ -170,14 +188,14 @@ class ModelClient:
         return found
 
     def _newest(self, model: str) -> int:
-        """The newest version that can be called; raises VersionGoneError where none can."""
+        """Return the number of the newest AVAILABLE version. Raises VersionGoneError if there is none."""
         versions = [one.version for one in self.status(model) if one.state == "AVAILABLE"]
         if not versions:
             raise VersionGoneError(f"{self.target} has no version of {model} that is available.")
         return max(versions)
 
     def close(self) -> None:
-        """Close the connection, ending its calls; a later call opens another."""
+        """Close the connection and end its calls. A later call opens a new connection."""
         with self._lock:
             channel, self._channel = self._channel, None
         if channel is not None:
@@ -192,7 +210,7 @@ class ModelClient:
     def _call(
         self, method: str, request: bytes, timeout: float, doing: str, metadata: Sequence[tuple[str, str]] = ()
     ) -> bytes:
-        """One call, bytes to bytes: no serializer, so that a batch is not copied once more."""
+        """Make one unary call with raw bytes. A gRPC serializer would copy the batch once more."""
         try:
             content: bytes = self._open().unary_unary(method, None, None)(
                 request, timeout=timeout, metadata=tuple(metadata)
@@ -203,13 +221,13 @@ class ModelClient:
             if code is grpc.StatusCode.FAILED_PRECONDITION and "signature key" in details:
                 raise _NoSignatureError(details) from error
             raise translate(code, details, doing=doing) from error
-        except ValueError as error:  # grpc's for a channel that another thread closed meanwhile
+        except ValueError as error:  # gRPC raises it if another thread closed the channel
             raise ModelUnavailableError(f"The connection was closed while {doing}.") from error
         return content
 
 
 class _NoSignatureError(ContractError):
-    """Raised when the model has no signature of the name asked for."""
+    """Raised when the model does not have the requested signature."""
 
 
 def _status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

@@ -1,4 +1,4 @@
-"""A model's contract: everything a client must know to use it, carried by the model itself."""
+"""A model's contract: everything a client must know to use the model. The signature `describe` returns it."""
 
 from __future__ import annotations
 
@@ -52,11 +52,14 @@ class Contract(_Frozen):
 
     @property
     def label_by_id(self) -> dict[int, Label]:
-        """The labels by the class id that the model answers with."""
+        """Return the labels by id; the model's `detection_classes` are these ids."""
         return {label.id: label for label in self.labels}
 
     def takes_same_pixels(self, other: Contract) -> bool:
-        """Whether an image prepared for the other contract is prepared for this one."""
+        """Return True if both contracts have the same input size and resize filter.
+
+        An image that was prepared for the other contract can then be sent to this model unchanged.
+        """
         return (self.input_height, self.input_width, self.resize) == (
             other.input_height,
             other.input_width,
@@ -64,12 +67,12 @@ class Contract(_Frozen):
         )
 
     def to_json(self) -> str:
-        """The contract as the `describe` signature answers it."""
+        """Return the contract as JSON, as the signature `describe` returns it."""
         return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read a contract; raises ContractError, with the first wrong field, where it is not one."""
+        """Parse a contract from JSON. Raises ContractError, which names the first invalid field."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -80,7 +83,10 @@ class Contract(_Frozen):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """One version: START, LOADING, AVAILABLE, UNLOADING or END; `error` is empty if all is well."""
+    """Status of one version, as GetModelStatus reports it.
+
+    `state` is START, LOADING, AVAILABLE, UNLOADING or END. `error` is '' if the version has no error.
+    """
 
     version: int
     state: str

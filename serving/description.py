@@ -1,4 +1,4 @@
-"""What a model that does not describe itself takes and answers: a TOML file in place of the signature `describe`."""
+"""Inputs and outputs of a model without the signature `describe`; a TOML file describes such a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from serving.contract import Contract
 from serving.errors import ContractError
 
 BoxOrder = Literal["yxyx", "xyxy", "cxcywh", "xywh"]
-"""ymin xmin ymax xmax; xmin ymin xmax ymax; centre and size; least corner and size."""
+"""Order of a box's four numbers.
+
+`yxyx`: ymin, xmin, ymax, xmax. `xyxy`: xmin, ymin, xmax, ymax. `cxcywh`: centre x, centre y, width, height.
+`xywh`: xmin, ymin, width, height.
+"""
 
 
 class _Frozen(BaseModel):
@@ -20,7 +24,10 @@ class _Frozen(BaseModel):
 
 
 class RawInput(_Frozen):
-    """The one input: images (N, H, W, 3), each channel minus `mean`, divided by `scale`, both in `channels`' order."""
+    """The model's only input: images (N, H, W, 3) of `dtype`, channels in the order `channels`.
+
+    A pixel value is (value - mean) / scale for each channel. `mean` and `scale` are in the order of `channels`.
+    """
 
     tensor: str = "images"
     dtype: Literal["float32", "uint8"] = "float32"
@@ -38,9 +45,11 @@ class RawInput(_Frozen):
 
 
 class SsdRaw(_Frozen):
-    """(N, P, 4 + C + 8): offsets, scores (column 0 is background), prior (xmin, ymin, xmax, ymax), variances.
+    """Raw SSD output (N, P, 4 + C + 8), as rykov8/ssd_keras writes it.
 
-    `legacy_cy_width` decodes the centre's y with the prior's width, as ssd_keras did by mistake.
+    The last axis holds 4 offsets, C class scores (column 0 is the background), the prior (xmin, ymin, xmax, ymax,
+    normalised) and 4 variances. `legacy_cy_width` decodes the y of the centre with the prior's width instead of its
+    height; ssd_keras does so by mistake.
     """
 
     convention: Literal["ssd_raw"]
@@ -49,22 +58,23 @@ class SsdRaw(_Frozen):
 
 
 PLACEHOLDER = "???"
-"""What label maps of the TF Object Detection API call the numbers that no class has."""
+"""Name that label maps of the TF Object Detection API give to ids without a class."""
 
 TF_OBJECT_DETECTION = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
 class TfObjectDetection(_Frozen):
-    """The TF Object Detection API's four outputs; a class is a label's id minus `label_offset`."""
+    """The four outputs of the TF Object Detection API. `detection_classes` holds label id minus `label_offset`."""
 
     convention: Literal["tf_object_detection"]
     label_offset: int = 0
 
 
 class BoxesScoresLabels(_Frozen):
-    """Boxes (N, P, 4), scores (N, P) and labels (N, P), padded with labels that the contract has not, or with scores 0.
+    """Outputs of decoded boxes (N, P, 4), scores (N, P) and labels (N, P).
 
-    A label is a label's id minus `label_offset`; `pixels` are those of the model's input.
+    A value of the labels output is a label id minus `label_offset`. Padding has a score of 0 or a label that the
+    contract does not contain. With `box_units` `pixels`, boxes are in pixels of the model's input.
     """
 
     convention: Literal["boxes_scores_labels"]
@@ -77,9 +87,10 @@ class BoxesScoresLabels(_Frozen):
 
 
 class YoloRaw(_Frozen):
-    """(N, P, 4 + 1 + C): box, objectness and class scores, all decoded; a score is objectness times class score.
+    """Decoded YOLO output (N, P, 4 + 1 + C): box, objectness and C class scores.
 
-    Column 0 of the C is the label with id `label_offset`.
+    The score of a detection is objectness times class score. The first class column is the label with id
+    `label_offset`. With `box_units` `pixels`, boxes are in pixels of the model's input.
     """
 
     convention: Literal["yolo_raw"]
@@ -93,7 +104,7 @@ Output = Annotated[SsdRaw | TfObjectDetection | BoxesScoresLabels | YoloRaw, Fie
 
 
 class Description(_Frozen):
-    """A model's contract, and how its `signature` is called and read. An `nms_iou` of 1 leaves every overlap in."""
+    """A model's contract, with the input and outputs of its `signature`. An `nms_iou` of 1 turns NMS off."""
 
     contract: Contract
     signature: str = "serving_default"
@@ -109,7 +120,7 @@ class Description(_Frozen):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The tensors that are read of the model's answer."""
+        """Return the names of the output tensors that the client reads."""
         if isinstance(self.output, SsdRaw | YoloRaw):
             return (self.output.tensor,)
         if isinstance(self.output, BoxesScoresLabels):
@@ -118,11 +129,13 @@ class Description(_Frozen):
 
 
 def read_description(path: Path) -> Description:
-    """Read a TOML file: the contract's fields at the top, `[input]` and `[output]`.
+    """Read a description from a TOML file: the contract's fields at the top, then `[input]` and `[output]`.
 
-    `labels` is a list of names, numbered from 0, or of tables (id, name, root), or a file of a name a line, relative
-    to the TOML file; `weights_sha256` may be left out. With `ssd_raw` name 0 is the background and no label. No name
-    stands twice but `PLACEHOLDER`. Raises ContractError, in one line.
+    `labels` is a list of names with ids from 0, a list of tables (id, name, root), or the path of a file with one name
+    per line. The path is relative to the TOML file. With `ssd_raw`, id 0 is the background and is not a label.
+    `weights_sha256` may be left out. Only the name `PLACEHOLDER` may occur more than once.
+
+    Raises ContractError with a message of one line if the file cannot be read or is invalid.
     """
     try:
         fields = tomllib.loads(path.read_text("utf-8"))
@@ -146,7 +159,10 @@ def read_description(path: Path) -> Description:
 
 
 def _refuse_twins(contract: Contract, path: Path) -> None:
-    """A name that stands twice is a line copied once too often, after which every label is its neighbour's."""
+    """Raise ContractError if two labels have the same name.
+
+    A duplicate is usually a line that was copied twice; every label after it would then have the wrong id.
+    """
     seen: dict[str, int] = {}
     for label in contract.labels:
         if label.name != PLACEHOLDER and label.name in seen:

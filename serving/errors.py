@@ -1,4 +1,4 @@
-"""The project's one error root, and what can go wrong between a worker and a model."""
+"""The root of all errors of the project, and the errors of a call to a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the same images through a version's source or the version in process, and through a server, and compares."""
+"""Compare a version's detections with those of its source, or in process with those on a server."""
 
 from __future__ import annotations
 
@@ -22,11 +22,17 @@ _ROWS = 8
 def compare_version(
     folder: Path, contract: Contract, images: NDArray[np.uint8], *, target: str | None, source: SourceModel | None
 ) -> Comparison:
-    """Hold a version against its source, or without one against itself in process.
+    """Compare the detections of a version with a reference, on the same images.
 
-    The version is called on the server at `target`, or in process where that is None. `images` are uint8
-    (M, H, W, 3) RGB of the contract's size. Raises ExportError where the server does not answer, and where nothing was
-    found: that would compare nothing.
+    Args:
+        folder: the folder of the version.
+        contract: the contract of the version.
+        images: uint8 (M, H, W, 3), RGB, of the contract's input size.
+        target: gRPC address of the server that runs the version; None runs it in process.
+        source: the reference: the trained model. None takes the version in process as the reference.
+
+    Raises ExportError if the server does not answer or refuses the version, or if neither side has a detection, since
+    the comparison would then say nothing.
     """
     if target is None:
         with SessionModel(folder) as model:
@@ -44,9 +50,10 @@ def compare_version(
 
 
 def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
-    """The photos of a folder as the contract takes them, or seeded noise where none is given.
+    """Read the photos of a folder, or make 8 images of noise with a fixed seed if `folder` is None.
 
-    Raises ExportError where the folder holds no photo.
+    Returns uint8 (M, H, W, 3), RGB, of the contract's input size. Files that Pillow cannot read are skipped. Raises
+    ExportError if the folder has no photo.
     """
     size = (contract.input_width, contract.input_height)
     if folder is None:
@@ -57,7 +64,7 @@ def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
         try:
             with Image.open(path) as opened:
                 upright = ImageOps.exif_transpose(opened).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises all of them
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises any of them
             continue
         images.append(np.asarray(upright.resize(size, resample)))
     if not images:

@@ -1,4 +1,4 @@
-"""How far two lots of detections of the same images are apart. Pure: no TensorFlow, no server."""
+"""Compute the differences between two sets of detections of the same images; pure, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from serving.contract import Contract
 
 _ASIDE = 1e-3
-"""Nearer to a threshold than this, rounding decides whether a detection is there: see the design's invariants."""
+"""Scores this close to a threshold are not compared: rounding decides whether such a detection is reported."""
 
 _ANOTHER = 0.01
-"""Further apart than this in a box edge or in the score, two detections of a class are not the same one."""
+"""Two detections of a class match only if their box edges (normalised) and scores differ by at most this."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The K detections of an image: boxes (K, 4) normalised, scores (K,), label ids (K,)."""
+    """The K detections of an image.
+
+    `boxes` (K, 4): [ymin, xmin, ymax, xmax], normalised. `scores` (K,). `classes` (K,): label ids.
+    """
 
     boxes: NDArray[Any]
     scores: NDArray[Any]
@@ -29,9 +32,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differed: the largest differences of normalised box edges and of scores, and images with other detections.
+    """The differences between two sets of detections.
 
-    `detections` counts those of the second lot.
+    `images`: number of images. `detections`: number of detections in the second set. `largest_box`: largest difference
+    of a box edge, normalised. `largest_score`: largest difference of a score. `others`: number of images with a
+    detection that has no counterpart in the other set.
     """
 
     images: int
@@ -41,12 +46,12 @@ class Comparison:
     others: int
 
     def within(self, largest: float) -> bool:
-        """Whether both lots are the same but for differences of at most `largest`."""
+        """Return True if all detections have a counterpart and no difference is larger than `largest`."""
         return not self.others and max(self.largest_box, self.largest_score) <= largest
 
 
 def rows(answer: Mapping[str, NDArray[Any]]) -> list[Found]:
-    """The outputs of a `detect` signature, an image each."""
+    """Split the outputs of the signature `detect` into the detections of each image."""
     names = ("detection_boxes", "detection_scores", "detection_classes")
     return [
         Found(*(answer[name][n, : int(count)] for name in names)) for n, count in enumerate(answer["num_detections"])
@@ -54,9 +59,10 @@ def rows(answer: Mapping[str, NDArray[Any]]) -> list[Found]:
 
 
 def compare(ones: Sequence[Found], others: Sequence[Found], contract: Contract) -> Comparison:
-    """Hold two lots of the same images against each other, whatever the order of equal scores.
+    """Compare two sets of detections of the same images, in any order of detections with equal scores.
 
-    Left aside are detections within 1e-3 of the score threshold, or of the last score where the limit cut them off.
+    Detections less than 1e-3 above the score threshold are left out. If an image has `max_detections` detections,
+    those less than 1e-3 above its lowest score are left out too.
     """
     differences = [_difference(one, other, contract) for one, other in zip(ones, others, strict=True)]
     return Comparison(
@@ -69,7 +75,11 @@ def compare(ones: Sequence[Found], others: Sequence[Found], contract: Contract) 
 
 
 def _difference(one: Found, other: Found, contract: Contract) -> tuple[float, float, bool]:
-    """Of one image: the largest difference of a box edge, of a score, and whether a detection has no counterpart."""
+    """Compare the detections of one image.
+
+    Returns the largest difference of a box edge, the largest difference of a score, and True if a detection has no
+    counterpart.
+    """
     full = [float(lot.scores.min()) for lot in (one, other) if len(lot.scores) >= contract.max_detections]
     cut = max([contract.score_threshold, *full]) + _ASIDE
     box = score = 0.0
@@ -81,7 +91,7 @@ def _difference(one: Found, other: Found, contract: Contract) -> tuple[float, fl
             scores = np.abs(like.scores[same] - lot.scores[number])
             apart = np.maximum(boxes, scores)
             nearest = int(apart.argmin()) if len(apart) else -1
-            if nearest < 0 or not apart[nearest] <= _ANOTHER:  # nor where one is not a number
+            if nearest < 0 or not apart[nearest] <= _ANOTHER:  # `not <=` is also True for NaN
                 alone = True
                 continue
             box, score = max(box, float(boxes[nearest])), max(score, float(scores[nearest]))

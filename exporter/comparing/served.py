@@ -1,4 +1,4 @@
-"""Asks a model server which versions it has and what a version finds."""
+"""Call a model server: the states of its versions and the detections of a version."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 def served_versions(target: str, model: str) -> dict[int, tuple[str, str]]:
-    """The state of each version that a server knows and what it says of a failure; none of a model it has not.
+    """Return the state and the error message of each version on a server; empty if the server has no such model.
 
-    Raises ExportError where the server does not answer.
+    Raises ExportError if the server does not answer.
     """
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = model
@@ -45,7 +45,7 @@ def served_versions(target: str, model: str) -> dict[int, tuple[str, str]]:
 
 
 class ServedVersion:
-    """One version on a server, called over a connection of its own. Use it in a `with` statement."""
+    """A version on a server, with its own connection. Use it in a `with` statement."""
 
     def __init__(self, target: str, model: str, version: int) -> None:
         self._target, self._model, self._version = target, model, version
@@ -59,7 +59,10 @@ class ServedVersion:
         self._channel.close()
 
     def detect(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """What `detect` answers to uint8 (N, H, W, 3) RGB; raises ExportError where the server refuses or is away."""
+        """Call `detect` with images, uint8 (N, H, W, 3) RGB, and return its outputs by name.
+
+        Raises ExportError if the server does not answer or refuses the call.
+        """
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model
         request.model_spec.version.value = self._version

@@ -1,4 +1,4 @@
-"""The model that a version was made of, run in process: NumPy before it and after it, none of the exporter's graph."""
+"""Run a version's source model in process, with preprocessing and decoding in NumPy instead of the exported graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class SourceModel:
-    """A trained model as it was before its export. Raises ExportError where `path` is not what the version holds."""
+    """A trained model as it was before the export.
+
+    The constructor raises ExportError if `path` is not the file that the version was exported from, or does not load.
+    """
 
     def __init__(self, path: Path, origin: Origin, *, trust_model_code: bool = False) -> None:
         self._description = origin.description
@@ -30,14 +33,14 @@ class SourceModel:
         self._model = _load(path, origin, trust_model_code=trust_model_code)
 
     def detect(self, images: NDArray[np.uint8]) -> list[Found]:
-        """What is found in each of the images, uint8 (N, H, W, 3) RGB of the contract's size."""
+        """Return the detections of each image; `images` is uint8 (N, H, W, 3), RGB, of the contract's input size."""
         prepared = prepare(images, self._description.input, NumpyArrays())
         outputs = {name: np.asarray(tensor) for name, tensor in self._model.call(prepared).items()}
         return [Found(one.boxes, one.scores, one.classes) for one in decode(outputs, self._description)]
 
 
 def _require_same_file(path: Path, origin: Origin) -> None:
-    """Another file's differences would say nothing about the export."""
+    """Raise ExportError if the file's sha256 is not the contract's: another model would differ in any case."""
     found = savedmodel_digest(path) if origin.kind == "savedmodel" else digest(path)
     wanted = origin.description.contract.weights_sha256
     if found != wanted:

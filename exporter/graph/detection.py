@@ -1,4 +1,4 @@
-"""The signature `detect` of a model with raw outputs: preprocessing, decoding and NMS in the graph."""
+"""Decoding and NMS in the graph, for the signature `detect` of a model with raw outputs."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ class TfArrays:
     """The operations of `serving.boxes.decode.Arrays` in TensorFlow."""
 
     def exp(self, x: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
-        """Of each element."""
+        """Return e to the power of each element."""
         return tf.exp(x)
 
     def stack(self, parts: Sequence[Any]) -> Any:  # noqa: ANN401 - TensorFlow has no types
-        """Along a new last axis."""
+        """Stack tensors along a new last axis."""
         return tf.stack(parts, axis=-1)
 
     def float32(self, x: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
-        """Cast."""
+        """Cast to float32."""
         return tf.cast(x, tf.float32)
 
     def columns(self, x: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
-        """The numbers of the second axis' places."""
+        """Return 0, 1, ... x.shape[1] - 1."""
         return tf.range(tf.shape(x)[1])
 
     def flip(self, x: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
-        """Reverse the last axis: measured at a quarter of the time of a slice with a step of -1."""
+        """Reverse the last axis. `tf.reverse` takes a quarter of the time of a slice with step -1 (measured)."""
         return tf.reverse(x, [-1])
 
 
 def detections(outputs: Mapping[str, tf.Tensor], description: Description) -> dict[str, tf.Tensor]:
-    """What `detect` answers, from a model's raw outputs; `detection_classes` are label ids. See `suppress`."""
+    """Compute the outputs of `detect` from a model's raw outputs by name.
+
+    The outputs are those of `suppress`, except that `detection_classes` are label ids, 0 after `num_detections`.
+    """
     contract = description.contract
     boxes, scores, ids = candidates(outputs, description, TfArrays())
     answer = suppress(boxes, scores, Limits(contract.score_threshold, contract.nms_iou, contract.max_detections))

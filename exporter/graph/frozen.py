@@ -1,7 +1,7 @@
-"""A SavedModel whose weights are constants of one graph that all its signatures share.
+"""Write a SavedModel whose weights are constants in one graph, shared by all its signatures.
 
-TF Serving loads with the TF1 session loader. It accepts frozen graphs, and grappler folds and fuses constants, which it
-cannot do with variables: the faster form for a small model. A session runs only what a signature's outputs need.
+TF Serving's TF1 session loader accepts frozen graphs. TensorFlow's optimiser grappler folds and fuses constants but not
+variables, so this form is faster for a small model. A session runs only the nodes that a signature's outputs need.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ _SHARED_FROM_BYTES = 1024
 
 
 def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
-    """Write a SavedModel with `signatures` into `folder`, which must not exist yet; the first dimension stays open."""
-    # Each is traced alone: in one trace, a stateful call of one would have to wait for the stateful calls of another.
+    """Write a SavedModel with `signatures` into `folder`, which must not exist yet.
+
+    The batch dimension stays open.
+    """
+    # Each signature is traced alone: in one trace, a stateful call of one would wait for stateful calls of another.
     merged = graph_pb2.GraphDef()
     shared: set[str] = set()
     frozen = []
@@ -53,19 +56,19 @@ def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
 
 
 def _freeze(signature: Signature) -> tuple[Any, list[str]]:
-    """The traced function with constants for variables, and the names of its outputs in their order."""
+    """Trace a signature and replace its variables by constants. Return the function and its output names in order."""
 
     def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        # An output that is an input, or that stands twice, would be no tensor of its own.
+        # Without identity, an output that is an input or another output too would not be a separate tensor.
         return {key: tf.identity(tensor) for key, tensor in signature.function(images).items()}
 
     traced = tf.function(named).get_concrete_function(signature.spec())
-    # A dictionary is flattened in the order of its sorted keys.
+    # TensorFlow flattens a dictionary in the order of its sorted keys.
     return convert_variables_to_constants_v2(traced, lower_control_flow=False), sorted(traced.structured_outputs)
 
 
 def _merge(into: graph_pb2.GraphDef, graph: graph_pb2.GraphDef, scope: str, shared: set[str]) -> None:
-    """Add a graph under a scope; a large constant that a graph before it holds as well is taken from there."""
+    """Add a graph to `into` under a scope. Large constants that an earlier graph has added are not added again."""
     names = {node.name: f"{scope}/{node.name}" for node in graph.node}
     for node in graph.node:
         if key := _shared_name(node):
@@ -81,16 +84,16 @@ def _merge(into: graph_pb2.GraphDef, graph: graph_pb2.GraphDef, scope: str, shar
         copy.name = name
         del copy.input[:]
         copy.input.extend(_renamed(one, names) for one in node.input)
-        copy.attr.pop("_class", None)  # it names other nodes, only to place them on the same device
+        copy.attr.pop("_class", None)  # it names nodes to place on the same device, which have new names now
     known = {function.signature.name for function in into.library.function}
     into.library.function.extend(f for f in graph.library.function if f.signature.name not in known)
     into.versions.CopyFrom(graph.versions)
 
 
 def _shared_name(node: node_def_pb2.NodeDef) -> str | None:
-    """A name that is the same for equal constants; None for what is not shared.
+    """Return a name that equal constants share, or None for a node that is not shared.
 
-    A constant with a control input belongs to one frame of a loop; small ones are not worth the trouble.
+    A constant with a control input belongs to one frame of a loop, and small constants save nothing.
     """
     if node.op != "Const" or node.input or node.attr["value"].ByteSize() < _SHARED_FROM_BYTES:
         return None
@@ -99,7 +102,7 @@ def _shared_name(node: node_def_pb2.NodeDef) -> str | None:
 
 
 def _renamed(reference: str, names: dict[str, str]) -> str:
-    """A node's input `name`, `name:1` or `^name` under its new name."""
+    """Return a node's input (`name`, `name:1` or `^name`) with the new name of the node."""
     mark = "^" if reference.startswith("^") else ""
     name, colon, number = reference.removeprefix("^").partition(":")
     return f"{mark}{names[name]}{colon}{number}"

@@ -12,7 +12,7 @@ from serving.contract import Contract
 
 @dataclass(frozen=True)
 class Signature:
-    """One way to call a model: `function` takes the one input and answers its outputs by name."""
+    """A signature with one input. `function` takes the input tensor and returns the outputs by name."""
 
     name: str
     input_name: str
@@ -21,12 +21,15 @@ class Signature:
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
     def spec(self, name: str | None = None) -> tf.TensorSpec:
-        """The input's shape and dtype."""
+        """Return the shape and dtype of the input."""
         return tf.TensorSpec(self.shape, self.dtype, name)
 
 
 def describe_signature(contract: Contract) -> Signature:
-    """`describe`: `query` int32 (N), whatever its values -> `contract` string (N), the contract as JSON in each row."""
+    """Return the signature `describe`: `query` int32 (N) -> `contract` string (N), the contract as JSON in each row.
+
+    The values of `query` are not used. One copy per row lets TF Serving batch the calls.
+    """
     text = contract.to_json()
 
     def describe(query: tf.Tensor) -> dict[str, tf.Tensor]:

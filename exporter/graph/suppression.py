@@ -1,4 +1,4 @@
-"""Per-class non-maximum suppression in the graph, for a whole batch at once."""
+"""Non-maximum suppression (NMS) per class in the graph, for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Limits:
-    """What is kept: scores above `score_threshold`, of overlapping boxes (IoU above `nms_iou`) the best, K at most."""
+    """The limits of the detections of an image.
+
+    Scores are above `score_threshold`. If two boxes of a class have an IoU above `nms_iou`, the better one stays. An
+    image has at most `max_detections` (K) detections.
+    """
 
     score_threshold: float
     nms_iou: float
@@ -17,21 +21,22 @@ class Limits:
 
 
 def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, tf.Tensor]:
-    """The detections of a batch, best first, as the TF Object Detection API names them.
+    """Select the detections of a batch, best first, by score threshold and NMS per class.
+
+    The NumPy form is `serving.boxes.suppression.suppress`. Outputs have the names of the TF Object Detection API.
 
     Args:
-        boxes: float32 (N, P, 4), (ymin, xmin, ymax, xmax) normalised; they are clipped to [0, 1] before they are
-            compared.
-        scores: float32 (N, P, C), a column a class. A prior with a box edge or a score that is not finite,
-            or with an edge beyond its opposite one, is left out.
+        boxes: float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised. They are clipped to [0, 1] before NMS.
+        scores: float32 (N, P, C), one column per class. A prior is left out if its box or one of its scores is not
+            finite, or if ymax < ymin or xmax < xmin.
         limits: the thresholds and K.
 
     Returns:
         `detection_boxes` float32 (N, K, 4), `detection_scores` float32 (N, K), `detection_classes` int32 (N, K)
-        (column numbers) and `num_detections` int32 (N); rows past `num_detections` are zero. Of equal scores the
+        (column numbers) and `num_detections` int32 (N). Values after `num_detections` are zero. For equal scores the
         lower prior comes first, then the lower class.
     """
-    if not boxes.shape[1]:  # as many boxes as the model finds, which may be none: the operations below need one
+    if not boxes.shape[1]:  # P is open and may be 0 in a call, but the operations below need 1
         boxes, scores = (tf.pad(tensor, [[0, 0], [0, 1], [0, 0]]) for tensor in (boxes, scores))
     valid = tf.reduce_all(tf.math.is_finite(boxes), -1) & tf.reduce_all(tf.math.is_finite(scores), -1)
     valid &= tf.reduce_all(boxes[..., 2:] >= boxes[..., :2], -1)
@@ -53,9 +58,10 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, t
 
 
 def _priors_above(boxes: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Only the priors with a score above zero, in their order: M, the most that an image of the batch has, for each.
+    """Keep the priors with a score above zero, in their order. Returns boxes (N, M, 4) and scores (N, M, C).
 
-    Mostly under a hundred of some thousand are left, so all that follows is cheap; and exact, as none is dropped.
+    M is the largest number of such priors in an image of the batch, so none is dropped. Mostly fewer than a hundred of
+    some thousand priors remain, and the next steps are cheap.
     """
     best = tf.reduce_max(scores, -1)
     _, priors = tf.math.top_k(best, k=_most(best))
@@ -64,23 +70,26 @@ def _priors_above(boxes: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Te
 
 
 def _best_first(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """All scores above zero, descending, and where each stands (prior * C + class); padded to one length with zeros."""
+    """Sort the scores above zero of each image, descending.
+
+    Returns the scores and their indices (prior * C + class), padded with scores of 0 to one length for the batch.
+    """
     flat = tf.reshape(scores, (-1, tf.shape(scores)[1] * tf.shape(scores)[2]))
     values, places = tf.math.top_k(flat, k=_most(flat))  # of equal values, top_k puts the lower index first
     return values, places
 
 
 def _most(values: tf.Tensor) -> tf.Tensor:
-    """The largest number of values above zero that a row has; at least 1."""
+    """Return the largest number of values above zero in a row, at least 1."""
     counts = tf.math.count_nonzero(values > 0.0, axis=-1, dtype=tf.int32)
     return tf.reduce_max(tf.concat([counts, [1]], axis=0))
 
 
 def _keep(boxes: tf.Tensor, scores: tf.Tensor, places: tf.Tensor, limits: Limits) -> tf.Tensor:
-    """The ranks (columns of `places`) of what is kept, int32 (N, K), ascending, -1 where there are no more.
+    """Return the ranks (columns of `places`) of the detections that NMS keeps, int32 (N, K), ascending, padded with -1.
 
-    `combined_non_max_suppression` leaves the order of equal scores open. So it gets, in place of each score, a number
-    that no other has: how many candidates come after it. Whole numbers in float32 are exact below 2**24.
+    `combined_non_max_suppression` does not define the order of equal scores. It therefore gets a unique number instead
+    of each score: the length of the list minus the rank. Integers below 2**24 are exact in float32.
     """
     rows, length = tf.shape(places)[0], tf.shape(places)[1]
     size = tf.shape(scores)[1] * tf.shape(scores)[2]

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras need their environment set before they are imported; this is the one place that sets it."""
+"""Set the environment of TensorFlow and Keras before they are imported. No other module sets it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import tempfile
 
 
 def prepare() -> None:
-    """Import TensorFlow quietly, with Keras' backend chosen. Call it before anything that imports either.
+    """Import TensorFlow without its log lines, with TensorFlow as Keras' backend and without GPUs.
 
-    Raises ImportError, after what TensorFlow had to say about it.
+    Call it before any module that imports TensorFlow or Keras. If the import fails, TensorFlow's output is shown and
+    ImportError is raised.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -22,9 +23,9 @@ def prepare() -> None:
 
 
 def _import_in_silence(name: str) -> None:
-    """Import a module while standard error is held back; it is shown where the import fails.
+    """Import a module with standard error hidden. If the import fails, the hidden output is written.
 
-    TensorFlow writes some lines before its logging is set up, where no log level reaches them.
+    TensorFlow writes some lines before it sets up its logging, so a log level does not hide them.
     """
     sys.stderr.flush()
     shown = os.dup(2)

@@ -1,6 +1,7 @@
-"""A SavedModel that keeps its weights as variables, which its signatures share: the form for a large model.
+"""Write a SavedModel that keeps its weights as variables, shared by all its signatures: the form for a large model.
 
-Freezing SSD300 with three signatures took 3.9 GB, and as it is bound by its convolutions it gains nothing by it.
+Freezing SSD300 with three signatures took 3.9 GB of memory. It would not be faster, because convolutions take most of
+its time.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from exporter.graph.signatures import Signature
 
 
 def write_archive(folder: Path, signatures: Sequence[Signature], *, resources: Sequence[Any] = ()) -> None:
-    """Write a SavedModel with `signatures` into `folder`, which must not exist yet; the first dimension stays open.
+    """Write a SavedModel with `signatures` into `folder`, which must not exist yet.
 
-    `resources` hold what the signatures use and Keras does not find by itself. Keras' ExportArchive writes it, as the
-    TF1 session loader of TF Serving does not find the variables of a Keras 3 model that `tf.saved_model.save` wrote.
+    The batch dimension stays open. `resources` are objects that the signatures use and Keras does not track by itself.
+    Keras' ExportArchive writes the folder: TF Serving's TF1 session loader does not find the variables of a Keras 3
+    model that `tf.saved_model.save` has written.
     """
     archive = keras.export.ExportArchive()
     for resource in resources:

@@ -1,4 +1,4 @@
-"""Gives a model with raw outputs the signatures of the design, as its description says how to call and read it."""
+"""Add the signatures `detect` and `describe` to a model with raw outputs, by its description."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FREEZE_BELOW = 64 << 20
 
 @dataclass(frozen=True)
 class RawModel:
-    """A model that was loaded to be wrapped.
+    """A loaded model with raw outputs.
 
-    `call` takes the prepared images and answers the raw outputs by name; `shape` and `dtype` are its input's;
-    `weight_bytes` is the size of all variables; `resources` holds what `call` uses and must be saved along.
+    `call` takes the prepared images and returns the raw outputs by name. `shape` and `dtype` are those of its input.
+    `weight_bytes` is the size of all weights in bytes. `resources` are objects that `call` uses and that must be saved.
     """
 
     call: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
@@ -41,9 +41,11 @@ class RawModel:
 def export_wrapped(
     raw_model: RawModel, origin: Origin, model: Path, *, version: int | None = None, dry_run: bool = False
 ) -> Path:
-    """Write a model, with `serving_default` (the raw one), `detect` and `describe`, as a version of the folder `model`.
+    """Export a model as a version in the folder `model`, with the signatures `serving_default`, `detect`, `describe`.
 
-    Raises ExportError where the model is not what its description says; then nothing is left behind.
+    `serving_default` returns the raw outputs. Without `version`, the version gets the next free number. Returns the
+    folder of the version. Raises ExportError if the model does not fit its description or cannot be written; no files
+    are left then.
     """
     description = origin.description
     _check_input(raw_model, description)
@@ -56,7 +58,7 @@ def export_wrapped(
             else:
                 write_archive(folder, every, resources=raw_model.resources)
         except (RowsRejectedError, TypeError, ValueError) as error:
-            # While TensorFlow traces a function it puts the call stack in front of what was raised.
+            # TensorFlow puts the call stack before the message of an error that is raised during a trace.
             reason = str(error).strip().splitlines()[-1].strip().removeprefix(f"{type(error).__name__}: ")
             raise ExportError(f"The model is not what its description says: {reason}") from error
 

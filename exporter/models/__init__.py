@@ -1,1 +1,1 @@
-"""The models that can be exported: one recipe a file."""
+"""The models that can be exported: one recipe per file."""

@@ -1,4 +1,4 @@
-"""Exports the default model, NanoDet-g on COCO, with its shipped weights."""
+"""Export the default model: NanoDet-g, trained on COCO, with the weights that ship with the exporter."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PROVENANCE = (
 
 
 def export_demo(model: Path) -> Path:
-    """Write the default model as the next free version into the folder `model`, named by it; returns its path.
+    """Export the default model as the next free version in the folder `model`; the folder's name names the model.
 
-    Raises ExportError; then nothing is left behind.
+    Returns the folder of the version. Raises ExportError; no files are left then.
     """
     contract = demo_contract(model.name)
 
@@ -34,7 +34,7 @@ def export_demo(model: Path) -> Path:
 
 
 def demo_contract(name: str) -> Contract:
-    """What the default model says of itself, under the name that it is served by; raises ExportError for a bad name."""
+    """Return the contract of the default model under the given name. Raises ExportError for an invalid name."""
     package = resources.files("exporter")
     names = package.joinpath(nanodet.LABELS_FILE).read_text("utf-8").split("\n")
     return make_contract(
@@ -52,11 +52,12 @@ def demo_contract(name: str) -> Contract:
 
 
 def signatures(contract: Contract) -> list[Signature]:
-    """The three signatures of the default model.
+    """Return the three signatures of the default model.
 
-    `serving_default`: `images` float32 (N, 416, 416, 3) as `nanodet.NanoDet.raw` takes them -> `boxes` float32
-    (N, 3549, 4) (ymin, xmin, ymax, xmax) normalised, not clipped, and `scores` float32 (N, 3549, 80). `detect`:
-    `images` uint8 (N, 416, 416, 3) RGB -> see `suppression.suppress`. `describe`: see `describe_signature`.
+    - `serving_default`: `images` float32 (N, 416, 416, 3), as `nanodet.NanoDet.raw` takes them -> `boxes` float32
+      (N, 3549, 4), [ymin, xmin, ymax, xmax], normalised and not clipped, and `scores` float32 (N, 3549, 80).
+    - `detect`: `images` uint8 (N, 416, 416, 3), RGB -> the outputs of `suppression.suppress`.
+    - `describe`: see `describe_signature`.
     """
     network = nanodet.build(nanodet.read_weights())
     mean_rgb = np.array(nanodet.MEAN_BGR[::-1], np.float32)

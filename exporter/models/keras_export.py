@@ -1,4 +1,4 @@
-"""Exports any Keras detector whose outputs a contract describes."""
+"""Export a Keras detector whose inputs and outputs a TOML file describes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ def export_keras(
     dry_run: bool = False,
     trust_model_code: bool = False,
 ) -> Path:
-    """Write a whole Keras model (`.keras` or `.h5`) as a version below `models`, with the signatures of the design.
+    """Export a whole Keras model (`.keras` or `.h5`) as a version below the folder `models`.
 
-    `contract_file` is a TOML file, see `serving.description.read_description`; `name` replaces its name. A model that
-    brings code of its own is refused unless `trust_model_code`. Raises ExportError; then nothing is left behind.
+    `contract_file` is the TOML file of `serving.description.read_description`; `name` replaces the name in it. A model
+    file that contains code is refused unless `trust_model_code` is True. Without `version`, the version gets the next
+    free number. Returns the folder of the version. Raises ContractError if the TOML file is invalid, ExportError for
+    any other failure; no files are left then.
     """
     description, model = read_contract(contract_file, models, name=name, weights_sha256=digest(source))
     require_free(model, version)
@@ -42,7 +44,10 @@ def export_keras(
 
 
 def load_keras(source: Path, *, trust_model_code: bool = False) -> RawModel:
-    """A whole Keras model; raises ExportError where it holds code that is not trusted, or is no detector."""
+    """Load a whole Keras model.
+
+    Raises ExportError if the file contains untrusted code, does not load, or if the model does not have one input.
+    """
     if not trust_model_code:
         refuse_config_code(source)
     tensorflow.prepare()
@@ -53,7 +58,7 @@ def load_keras(source: Path, *, trust_model_code: bool = False) -> RawModel:
 
     try:
         network = keras.saving.load_model(str(source), compile=False, safe_mode=not trust_model_code)
-    except Exception as error:  # Keras raises what it likes
+    except Exception as error:  # Keras raises errors of any type
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ExportError(f"{source} does not load: {reason[:300]}") from error
     if len(network.inputs) != 1:

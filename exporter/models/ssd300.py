@@ -1,6 +1,6 @@
-"""SSD300 on VGG16 in Keras 3, with the original's layer names, so that the original's weights load by name.
+"""SSD300 on VGG16 in Keras 3. Its layers have the names of rykov8/ssd_keras, so that those weights load by name.
 
-Source: Liu et al., "SSD: Single Shot MultiBox Detector" (2016), as built by rykov8/ssd_keras.
+Source: Liu et al., "SSD: Single Shot MultiBox Detector" (2016), as implemented by rykov8/ssd_keras.
 """
 
 from __future__ import annotations
@@ -21,45 +21,49 @@ VOC_CLASSES = 21
 
 
 class L2Normalize(layers.Layer):  # type: ignore[misc] # Keras has no types
-    """Each cell's vector of channels, made one long and times a learned `gamma` (channels,)."""
+    """Scale the channel vector of each cell to length 1, then multiply it by a learned `gamma` (channels,)."""
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        """Make `gamma`, initially 20."""
+        """Create the weight `gamma`, initially 20."""
         initial = keras.initializers.Constant(20.0)
         self.gamma = self.add_weight(shape=(shape[-1],), initializer=initial, name="gamma")
 
     def call(self, x: Any) -> Any:  # noqa: ANN401 - Keras has no types
-        """Normalise (N, H, W, channels)."""
+        """Normalise float32 (N, H, W, channels)."""
         squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
         return x * ops.rsqrt(ops.maximum(squares, 1e-12)) * self.gamma
 
 
 class PriorBox(layers.Layer):  # type: ignore[misc] # Keras has no types
-    """The priors of map `number` of `priors.MAPS` (see `map_priors`), once for each image of the batch."""
+    """The priors of the map `MAPS[number]` (see `map_priors`), repeated for each image of the batch."""
 
     def __init__(self, number: int, **kwargs: Any) -> None:  # noqa: ANN401 - Keras' own arguments
         super().__init__(**kwargs)
         self._priors: NDArray[np.float32] = map_priors(MAPS[number])
 
     def call(self, x: Any) -> Any:  # noqa: ANN401 - Keras has no types
-        """Float32 (N, count, 8), whatever `x` holds."""
+        """Return the priors, float32 (N, count, 8). Only the batch size of `x` is used."""
         return ops.tile(ops.convert_to_tensor(self._priors)[None], (ops.shape(x)[0], 1, 1))
 
 
 @dataclass(frozen=True)
 class SSD300:
-    """The network, to be called in two ways that share every weight.
+    """The network for BGR and for RGB images, with the same weights.
 
-    `model` takes images float32 (N, 300, 300, 3) BGR minus the mean, `rgb()` the same images as RGB minus the mean.
-    Both answer (N, 7308, 4 + C + 8) float32: offsets of centre and size, scores after softmax (column 0 is
-    background), prior and variances.
+    `model` takes images float32 (N, 300, 300, 3), BGR, minus the mean. The function `rgb()` takes the same images as
+    RGB. Both return float32 (N, 7308, 4 + C + 8): offsets of centre and size, scores after softmax (column 0 is the
+    background), prior (xmin, ymin, xmax, ymax, normalised) and variances.
     """
 
     model: Any
     classes: int
 
     def rgb(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """The network on RGB: turning the kernel's channels costs nothing, turning the images' 4 ms each."""
+        """Return the network for RGB images.
+
+        It reverses the channels of the first kernel, which costs nothing. Reversing the channels of the images costs
+        4 ms per image.
+        """
         first = self.model.get_layer("conv1_1")
         rest = keras.Model(first.output, self.model.output)
 
@@ -71,9 +75,10 @@ class SSD300:
 
 
 def build(classes: int) -> SSD300:
-    """The network with random weights; `classes` counts the background.
+    """Build the network with random weights. `classes` includes the background.
 
-    Where it is not 21 the layers that score are renamed, as the original's are, so that other weights do not fit them.
+    If `classes` is not 21, the names of the class score layers end in `_{classes}`, as in rykov8/ssd_keras, so that
+    loading VOC weights by name skips these layers.
     """
     suffix = "" if classes == VOC_CLASSES else f"_{classes}"
     images = keras.Input((SIZE, SIZE, 3), name="images")
@@ -96,7 +101,7 @@ def _conv(name: str, filters: int, size: int, x: Any, **options: Any) -> Any:  #
 
 
 def _features(images: Any) -> dict[str, Any]:  # noqa: ANN401 - Keras has no types
-    """The six maps that are looked at, by layer name."""
+    """Build VGG16 and the extra layers. Return the six feature maps with priors, by layer name."""
     x, found = images, {}
     for block, (filters, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), start=1):
         for number in range(1, depth + 1):
@@ -118,7 +123,7 @@ def _features(images: Any) -> dict[str, Any]:  # noqa: ANN401 - Keras has no typ
 
 
 def _head(prior_map: PriorMap, x: Any, classes: int, suffix: str) -> tuple[Any, Any, Any]:  # noqa: ANN401 - Keras has no types
-    """One map's offsets (N, 4 * priors), logits (N, C * priors) and priors (N, priors, 8)."""
+    """Build the head of a map: offsets (N, 4 * priors), logits (N, C * priors) and priors (N, priors, 8)."""
     name, per_cell = prior_map.layer, prior_map.per_cell
     priors = PriorBox(MAPS.index(prior_map), name=f"{name}_mbox_priorbox")(x)
     if prior_map.cells == 1:

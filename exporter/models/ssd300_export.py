@@ -1,4 +1,4 @@
-"""Exports SSD300 with trained weights."""
+"""Export SSD300 with trained weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 
 @dataclass(frozen=True)
 class Ssd300Options:
-    """What the weights do not say; the defaults are the original's."""
+    """The options that the weight file does not contain. The defaults are those of rykov8/ssd_keras."""
 
     labels: Path
     classes: int | None = None
@@ -43,9 +43,10 @@ class Ssd300Options:
 def export_ssd300(
     weights: Path, model: Path, options: Ssd300Options, *, version: int | None = None, dry_run: bool = False
 ) -> Path:
-    """Write SSD300 as a version of the folder `model`, named by it; returns the version's path.
+    """Export SSD300 as a version in the folder `model`; the folder's name names the model.
 
-    Everything that needs no TensorFlow is checked first. Raises ExportError; then nothing is left behind.
+    Checks that need no TensorFlow come first. Without `version`, the version gets the next free number. Returns the
+    folder of the version. Raises ExportError; no files are left then.
     """
     require_free(model, version)
     with open_weights(weights) as stored:
@@ -80,7 +81,7 @@ def export_ssd300(
 
 
 def load_ssd300(weights: Path) -> RawModel:
-    """SSD300 with trained weights, as `serving_default` calls it; raises ExportError where they do not fit."""
+    """Load SSD300 with trained weights, for the inputs of `serving_default`. Raises ExportError if they do not fit."""
     with open_weights(weights) as stored:
         network = _build(stored, ssd300_classes(stored))
     import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
@@ -96,7 +97,10 @@ def load_ssd300(weights: Path) -> RawModel:
 
 
 def _classes(stored: StoredWeights, asked: int | None, weights: Path) -> int:
-    """What the weights tell; what was asked for where they tell nothing: filling then names what differs."""
+    """Return the class count of the weights, background included, or `asked` if the weights do not tell it.
+
+    In that case `fill` reports which layers differ. Raises ExportError if `asked` contradicts the weights.
+    """
     try:
         found = ssd300_classes(stored)
     except ExportError:
@@ -118,7 +122,7 @@ def _build(stored: StoredWeights, classes: int) -> SSD300:
 
 
 def description(contract: Contract, *, legacy_cy_width: bool = False) -> Description:
-    """How the signature `serving_default` of an exported SSD300 is called and read: the course's contract."""
+    """Return the description of the signature `serving_default` of an exported SSD300, as the course defined it."""
     return Description(
         contract=contract,
         input=RawInput(channels="bgr", mean=MEAN_BGR),
@@ -127,7 +131,12 @@ def description(contract: Contract, *, legacy_cy_width: bool = False) -> Descrip
 
 
 def signatures(network: SSD300, contract: Contract, *, legacy_cy_width: bool = False) -> list[Signature]:
-    """`serving_default` as the course's `simple_save` made it, `detect` and `describe`."""
+    """Return the signatures of SSD300: `serving_default` as the course's `simple_save` wrote it, `detect`, `describe`.
+
+    - `serving_default`: `images` float32 (N, 300, 300, 3), BGR, minus the mean -> the output of `SSD300.model`.
+    - `detect`: `images` uint8 (N, 300, 300, 3), RGB -> see `detection.detections`.
+    - `describe`: see `describe_signature`.
+    """
     import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
 
     from exporter.graph.detection import detections  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""The 7308 prior boxes of SSD300, computed in float64 and cast.
+"""The 7308 priors of SSD300, computed in float64 and cast to float32.
 
-Source: rykov8/ssd_keras, whose published prior file this equals bit for bit.
+Source: rykov8/ssd_keras. The array equals its published prior file bit for bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VARIANCES = (0.1, 0.1, 0.2, 0.2)
 
 @dataclass(frozen=True)
 class PriorMap:
-    """The priors of one feature map of `cells` x `cells`: sizes in pixels of the 300 input."""
+    """The priors of a feature map of `cells` x `cells`. Sizes are in pixels of the 300 x 300 input."""
 
     layer: str
     cells: int
@@ -27,12 +27,12 @@ class PriorMap:
 
     @property
     def per_cell(self) -> int:
-        """How many priors stand in a cell."""
+        """Return the number of priors of a cell."""
         return 1 + (self.max_size is not None) + 2 * len(self.ratios)
 
     @property
     def count(self) -> int:
-        """How many priors the map has."""
+        """Return the number of priors of the map."""
         return self.cells**2 * self.per_cell
 
 
@@ -47,9 +47,11 @@ MAPS = (
 
 
 def map_priors(prior_map: PriorMap) -> NDArray[np.float32]:
-    """One map's priors (count, 8): xmin, ymin, xmax, ymax normalised and clipped to [0, 1], and the four variances.
+    """Compute the priors of a map, float32 (count, 8).
 
-    Cells run row by row; in a cell: ratio 1 at the least size and at the mean size, then each ratio and its inverse.
+    A row holds xmin, ymin, xmax, ymax, normalised and clipped to [0, 1], and the four variances. Cells are in row-major
+    order. The order in a cell is: ratio 1 at `min_size`, ratio 1 at sqrt(min_size * max_size) if there is a `max_size`,
+    then each ratio and its inverse.
     """
     sizes = [(prior_map.min_size, prior_map.min_size)]
     if prior_map.max_size is not None:
@@ -70,5 +72,5 @@ def map_priors(prior_map: PriorMap) -> NDArray[np.float32]:
 
 
 def ssd300_priors() -> NDArray[np.float32]:
-    """All priors (7308, 8), map after map."""
+    """Return all priors, float32 (7308, 8), in the order of MAPS."""
     return np.concatenate([map_priors(prior_map) for prior_map in MAPS])

@@ -1,1 +1,1 @@
-"""The versions of a model on disk: written, listed, verified and rolled back."""
+"""Versions on disk: write, list, verify and roll back."""

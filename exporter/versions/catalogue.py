@@ -1,4 +1,4 @@
-"""The exported versions as a user sees and manages them. Imports no TensorFlow."""
+"""List, roll back and remove exported versions, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DISABLED = re.compile(r"([0-9]+)\.disabled")
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """One version: its folder, whether a server may load it, its size in bytes, and its contract if it has one."""
+    """A version: its folder, whether a server may load it, its size in bytes, and its contract if it has one."""
 
     model: str
     number: int
@@ -30,14 +30,14 @@ class VersionRecord:
 
 
 def write_contract(folder: Path, contract: Contract) -> None:
-    """Keep a copy of the contract in a SavedModel's folder, which can be read without running the model."""
+    """Write a copy of the contract into a SavedModel's folder, so that it can be read without running the model."""
     path = folder / CONTRACT_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(contract.to_json(), "utf-8")
 
 
 def list_versions(models: Path, name: str | None = None) -> list[VersionRecord]:
-    """The versions of one model or of all, by name, the newest first; raises ExportError where there are none."""
+    """List the versions of one model or of all, by name, newest first. Raises ExportError if there are none."""
     folders = [models / name] if name else sorted(path for path in models.glob("*") if path.is_dir())
     records = [record for folder in folders for record in _versions(folder)]
     if not records:
@@ -46,10 +46,10 @@ def list_versions(models: Path, name: str | None = None) -> list[VersionRecord]:
 
 
 def roll_back(model: Path, number: int) -> list[int]:
-    """Make a version the newest that a server may load; returns the numbers that were disabled.
+    """Make a version the newest that a server may load. Return the numbers of the versions that were disabled.
 
-    Newer ones become `N.disabled`, and their numbers are never given again. A disabled version is enabled. Raises
-    ExportError where there is no such version.
+    Newer versions become `N.disabled`, and their numbers are never used again. If the version itself is disabled, it is
+    enabled. Raises ExportError if there is no such version.
     """
     enabled, disabled = complete_versions(model), _disabled(model)
     try:
@@ -57,7 +57,7 @@ def roll_back(model: Path, number: int) -> list[int]:
             if number not in disabled:
                 raise ExportError(f"{model} has no version {number}; it has {_listed({*enabled, *disabled})}.")
             disabled[number].rename(model / str(number))
-        # Ascending: a server that looks in between goes straight to the version wanted, and loads none on the way.
+        # Ascending order: a server that polls in between keeps the newest version and loads no intermediate version.
         newer = sorted(other for other in enabled if other > number)
         for other in newer:
             enabled[other].rename(model / f"{other}.disabled")
@@ -67,9 +67,9 @@ def roll_back(model: Path, number: int) -> list[int]:
 
 
 def remove(model: Path, number: int) -> None:
-    """Delete a version's files; raises ExportError for the one that is served, or where there is no such version.
+    """Delete a version. Raises ExportError if it is the newest, which is served, or if there is no such version.
 
-    Its number is not given again: where no higher one would keep it from that, an empty `N.disabled` stays.
+    Its number is never used again: if no higher number is in use, an empty folder `N.disabled` remains.
     """
     enabled, disabled = complete_versions(model), _disabled(model)
     if number not in enabled and number not in disabled:
@@ -77,7 +77,7 @@ def remove(model: Path, number: int) -> None:
     if number == max(enabled, default=0):
         raise ExportError(f"Version {number} of {model} is the newest, which is served: roll back first.")
     try:
-        # A server must not find a folder with a number and half of its files.
+        # Rename first: a server must not find a numbered folder with only some of its files.
         doomed = model / f".removing-{secrets.token_hex(6)}"
         (enabled.get(number) or disabled[number]).rename(doomed)
         if number > max(used_numbers(model), default=0):
@@ -97,7 +97,7 @@ def _versions(model: Path) -> list[VersionRecord]:
 
 
 def _disabled(model: Path) -> dict[int, Path]:
-    """Disabled versions that still have their files."""
+    """Return the folders of the disabled versions that still have their files, by number."""
     if not model.is_dir():
         return {}
     found = {int(match[1]): path for path in model.iterdir() if (match := _DISABLED.fullmatch(path.name))}

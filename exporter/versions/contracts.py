@@ -1,4 +1,4 @@
-"""Makes contracts, and turns what is wrong with one into a line that says what to mend."""
+"""Make contracts, and report an invalid field in one line that says what to fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.description import Description, read_description
 
 
 def make_contract(**fields: Any) -> Contract:  # noqa: ANN401 - pydantic checks the fields
-    """A contract of `fields`; raises ExportError that names the first wrong one."""
+    """Make a contract of `fields`. Raises ExportError, which names the first invalid field."""
     try:
         return Contract(**fields)
     except ValidationError as error:
@@ -24,9 +24,10 @@ def make_contract(**fields: Any) -> Contract:  # noqa: ANN401 - pydantic checks 
 
 
 def read_contract(path: Path, models: Path, *, name: str | None, weights_sha256: str) -> tuple[Description, Path]:
-    """A TOML file's description, under another `name` if given and with the weights' digest, and the model's folder.
+    """Read a description from a TOML file. Return it and the folder of the model.
 
-    Raises ContractError for the file and ExportError for the name.
+    Its contract gets `weights_sha256`, and `name` if given. Raises ContractError for an invalid file, ExportError for
+    an invalid name.
     """
     description = read_description(path)
     model = model_folder(models, name or description.contract.name)

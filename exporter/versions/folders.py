@@ -1,4 +1,4 @@
-"""The versions of a model as folders: `<models>/<name>/<number>/`. Imports no TensorFlow."""
+"""The folders of a model's versions, `<models>/<name>/<number>/`, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MODEL_FILE = "saved_model.pb"
 
 
 def model_folder(models: Path, name: str) -> Path:
-    """The folder of a model's versions; raises ExportError for a name that would lead out of `models`."""
+    """Return the folder of a model's versions. Raises ExportError for an invalid name, which could leave `models`."""
     if not _NAME.fullmatch(name):
         raise ExportError(f"name: {name!r} must begin with a letter or digit and hold only those, '.', '_' and '-'.")
     return models / name
 
 
 def complete_versions(model: Path) -> dict[int, Path]:
-    """The versions in a model's folder that hold a SavedModel, by ascending number; empty where there are none.
+    """Return the folders of the versions that have a saved_model.pb, by ascending number.
 
-    As TF Serving reads it, a version is a folder whose name parses as an integer: `00000123` is 123.
+    As in TF Serving, a version is a folder whose name parses as an integer: `00000123` is 123.
     """
     if not model.is_dir():
         return {}
@@ -37,21 +37,21 @@ def complete_versions(model: Path) -> dict[int, Path]:
 
 
 def used_numbers(model: Path) -> set[int]:
-    """Every number that a version of the model has or had: folders `N`, complete or not, and `N.disabled`."""
+    """Return every number that a version has or had: folders `N`, complete or not, and `N.disabled`."""
     if not model.is_dir():
         return set()
     return {int(match[1]) for path in model.iterdir() if (match := _USED.fullmatch(path.name))}
 
 
 def next_free(model: Path) -> int:
-    """The number above all that are used; 1 for a new model."""
+    """Return the number after the highest used number; 1 for a new model."""
     return max(used_numbers(model), default=0) + 1
 
 
 def require_free(model: Path, version: int | None) -> None:
-    """Raise ExportError where a version could not be written: its number is used, or the folder is not writable.
+    """Check before the slow work that a version can be written; the check writes nothing.
 
-    Nothing is made; the slow work can wait until this has passed.
+    Raises VersionExistsError if the number is used, ExportError if the folder is not writable.
     """
     if version is not None and version in used_numbers(model):
         raise VersionExistsError(
@@ -65,15 +65,15 @@ def require_free(model: Path, version: int | None) -> None:
 
 
 def publish(model: Path, write: Callable[[Path], None], *, version: int | None = None) -> Path:
-    """Write a version beside its place and rename it there, so that no reader ever sees a half version.
+    """Write a version into a hidden folder in `model` and rename it, so that no reader sees an incomplete version.
 
-    `write` gets the path of a folder that does not exist yet and makes it. `version` is the next free number where it
-    is not given. Returns the version's folder. Raises VersionExistsError for a used number and ExportError where the
-    folder cannot be written; then, as when `write` raises, nothing is left behind.
+    `write` gets the path of a folder that does not exist yet, and creates it. Without `version`, the version gets the
+    next free number. Returns the folder of the version. Raises VersionExistsError if the number is used, ExportError
+    if the folder cannot be written. After these errors, or an error of `write`, no files are left.
     """
     require_free(model, version)
     created = _make_folder(model)
-    # TF Serving takes any folder with a numeric name as it finds it, so this name must not be one.
+    # TF Serving loads any folder with a numeric name, complete or not, so this name must not be numeric.
     draft = model / f".exporting-{secrets.token_hex(6)}"
     published = False
     try:
@@ -90,12 +90,12 @@ def publish(model: Path, write: Callable[[Path], None], *, version: int | None =
 
 
 def _rename(draft: Path, model: Path, version: int | None) -> Path:
-    """Give a finished draft its number; where two exports ran at once, the second gets the next number."""
+    """Rename a complete version to its number. If another export takes that number first, use the next number."""
     while True:
         number = next_free(model) if version is None else version
         target = model / str(number)
         try:
-            return draft.rename(target)  # fails where a version stands: rename replaces no folder that holds something
+            return draft.rename(target)  # fails if the version exists: rename does not replace a folder with files
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
@@ -104,7 +104,7 @@ def _rename(draft: Path, model: Path, version: int | None) -> Path:
 
 
 def _make_folder(model: Path) -> list[Path]:
-    """Make the model's folder and return what had to be made, innermost first."""
+    """Create the model's folder. Return the folders that were created, innermost first."""
     missing = [path for path in (model, *model.parents) if not path.exists()]
     try:
         model.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""What a version was made of, kept beside it so that it can be held against its source. Imports no TensorFlow."""
+"""The origin of a version, kept in its folder so that the version can be compared with its source model.
+
+This module imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ ORIGIN_FILE = "assets.extra/source.json"
 
 
 class Origin(BaseModel):
-    """The kind of the source, and how its raw outputs are called and read: the contract alone does not say."""
+    """The kind of the source model and the description of its inputs and raw outputs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,14 +26,14 @@ class Origin(BaseModel):
 
 
 def write_origin(folder: Path, origin: Origin) -> None:
-    """Keep the origin in a SavedModel's folder."""
+    """Write the origin into a SavedModel's folder."""
     path = folder / ORIGIN_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(origin.model_dump_json(), "utf-8")
 
 
 def read_origin(folder: Path) -> Origin:
-    """The origin of a version; raises ExportError where none stands beside it."""
+    """Read the origin of a version. Raises ExportError if the folder has none."""
     try:
         return Origin.model_validate_json((folder / ORIGIN_FILE).read_bytes())
     except (OSError, ValidationError) as error:

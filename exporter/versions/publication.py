@@ -1,4 +1,4 @@
-"""The last steps of every export: write, add the warm-up records, verify, and only then give it its number."""
+"""The last steps of every export: write the SavedModel, add warm-up records, verify, rename to the version number."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def publish_model(
     version: int | None = None,
     dry_run: bool = False,
 ) -> Path:
-    """Publish what `write` writes as a version of the folder `model`; returns its path (see `versions.publish`).
+    """Publish the SavedModel that `write` writes as a version in the folder `model`; see `folders.publish`.
 
-    `origin` is kept beside it where it has a source of its own. With `dry_run` all is done in a temporary folder that
-    is then removed, and the path is where it would have gone. Raises ExportError; then nothing is left behind.
+    `origin` is written into the version if it was made of a source model. With `dry_run`, all steps run in a temporary
+    folder, which is then removed. Returns the folder of the version, or with `dry_run` the folder that it would have.
+    Raises ExportError; no files are left then.
     """
 
     def complete(folder: Path) -> None:
@@ -39,7 +40,7 @@ def publish_model(
             if origin is not None:
                 write_origin(folder, origin)
             write_warmup(folder, contract)
-        except tf.errors.OpError as error:  # a full disk, say, which TensorFlow does not raise as an OSError
+        except tf.errors.OpError as error:  # such as a full disk, which TensorFlow does not raise as OSError
             raise ExportError(f"Cannot write to {folder.parent}: {_reason(error)}.") from error
         verify(folder, contract)
 
@@ -51,5 +52,5 @@ def publish_model(
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """What the operating system said, which comes last; TensorFlow puts its own names before and after it."""
+    """Return the operating system's part of a message. TensorFlow adds its own names before and after it."""
     return str(error.message).partition(" [Op:")[0].strip().splitlines()[-1].rpartition("; ")[2]

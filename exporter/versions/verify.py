@@ -1,4 +1,4 @@
-"""Loads a SavedModel as TF Serving does and runs it, so that a version that cannot be served is never published."""
+"""Load a SavedModel as TF Serving does and run it, so that a version that cannot be served is never published."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DETECT_OUTPUTS = {"detection_boxes", "detection_scores", "detection_classes", "
 
 
 class SessionModel:
-    """A SavedModel in a TF1 session: the loader of TF Serving, which refuses models that Python's TF2 loader accepts.
+    """A SavedModel in a TF1 session, as TF Serving loads it. Use it in a `with` statement.
 
-    `predict` is safe to call from several threads. Use it in a `with` statement.
+    This loader refuses some models that Python's TF2 loader accepts. Several threads may call `predict` at a time.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class SessionModel:
         self._session.close()
 
     def predict(self, signature: str, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The outputs, by name, of a signature with one input."""
+        """Run a signature with one input and return its outputs by name."""
         definition = self.signatures[signature]
         (entry,) = definition.inputs.values()
         outputs = {name: output.name for name, output in definition.outputs.items()}
@@ -43,9 +43,10 @@ class SessionModel:
 
 
 def verify(folder: Path, contract: Contract) -> None:
-    """Load a SavedModel as TF Serving does, compare what it says of itself, and detect in two grey images.
+    """Load a SavedModel as TF Serving does, call `describe`, and call `detect` with two grey images.
 
-    Raises ExportError where the model cannot be served or is not what `contract` says.
+    Raises ExportError if the model cannot be served, if its contract is not `contract`, or if the outputs of `detect`
+    have other names or shapes than `contract` implies.
     """
     try:
         with SessionModel(folder) as model:
@@ -56,7 +57,7 @@ def verify(folder: Path, contract: Contract) -> None:
             answer = model.predict("detect", images)
     except ExportError:
         raise
-    except Exception as error:  # TensorFlow raises what it likes
+    except Exception as error:  # TensorFlow raises errors of any type
         reason = " ".join(str(getattr(error, "message", error)).split()) or type(error).__name__
         raise ExportError(f"The exported model does not load as TF Serving loads it: {reason[:300]}") from error
     if described != [contract] * 2:

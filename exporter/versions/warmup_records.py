@@ -1,4 +1,4 @@
-"""Warm-up records: requests that TF Serving runs before it serves a version, so that no client pays for the first."""
+"""Write warm-up records: TF Serving runs them before it serves a version, so no client waits for a slow first call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _ROWS = (1, 8)
 
 
 def write_warmup(folder: Path, contract: Contract) -> None:
-    """Add records for `detect`, of one row and of the default batch, and for `describe` to a SavedModel's folder."""
+    """Write warm-up records into a SavedModel's folder.
+
+    The records call `detect` with 1 row and with 8 rows, the default batch, and `describe` with 1 row.
+    """
     path = folder / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -32,6 +35,6 @@ def _record(model: str, signature: str, name: str, dtype: tf.DType, shape: tuple
     tensor = request.inputs[name]
     tensor.dtype = dtype.as_datatype_enum
     tensor.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
-    tensor.int_val.append(128)  # the last value of a list that is too short is repeated: a grey image in a few bytes
+    tensor.int_val.append(128)  # TensorFlow repeats the last value of a short list: a grey image in a few bytes
     record: bytes = log.SerializeToString()
     return record

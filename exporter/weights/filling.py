@@ -1,4 +1,4 @@
-"""Fills a model with stored weights: by name, and all of them or none."""
+"""Set the weights of a model from stored weights, by layer name. All layers must match."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _SCORES = re.compile(r"pool6_mbox_conf_flat(?:_[0-9]+)?")
 
 
 def fill(model: Any, stored: StoredWeights) -> None:  # noqa: ANN401 - Keras has no types
-    """Set every weight of a Keras model; raises ExportError that names what is missing, unexpected or wrong-shaped."""
+    """Set all weights of a Keras model.
+
+    Raises ExportError, which names the layers that are missing, unexpected or of another shape.
+    """
     wanted = {
         layer.name: tuple(tuple(weight.shape) for weight in layer.weights) for layer in model.layers if layer.weights
     }
@@ -26,7 +29,7 @@ def fill(model: Any, stored: StoredWeights) -> None:  # noqa: ANN401 - Keras has
 
 
 def complain(wanted: Shapes, found: Shapes) -> None:
-    """Raise ExportError, in one line, unless both have the same layers with the same shapes."""
+    """Raise ExportError, in one line, unless both have the same layers with the same shapes of weights."""
     wrong = [f"{name} {found[name]} instead of {wanted[name]}" for name in wanted if name in found]
     wrong = [
         text for text, name in zip(wrong, [n for n in wanted if n in found], strict=True) if found[name] != wanted[name]
@@ -45,7 +48,10 @@ def complain(wanted: Shapes, found: Shapes) -> None:
 
 
 def ssd300_classes(stored: StoredWeights) -> int:
-    """The class count, background included, of SSD300 weights; raises ExportError where they are another network's."""
+    """Return the class count of SSD300 weights, background included. Raises ExportError for another network's weights.
+
+    The class scores of the last map, pool6, have 6 priors, so that layer has 6 times as many outputs as classes.
+    """
     shapes = [shapes for name, shapes in stored.shapes().items() if _SCORES.fullmatch(name)]
     if len(shapes) != 1 or len(shapes[0][0]) != 2 or shapes[0][0][1] % 6 or shapes[0][0][1] < 12:
         raise ExportError(

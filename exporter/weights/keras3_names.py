@@ -1,4 +1,4 @@
-"""Keras 3 numbers the groups of a weight file by class; a model's config tells which layer each one is."""
+"""Find the layer names of a Keras 3 weight file. Its groups are numbered by class; the config has the layer names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 
 def numbered_names(config: Any) -> dict[str, str]:  # noqa: ANN401 - whatever JSON holds
-    """The name of each layer by its group, from the parsed `config.json` of a `.keras` file.
+    """Return the layer name of each group, from the parsed `config.json` of a `.keras` file.
 
-    The config is only read, nothing in it is ever built. A class's first layer is `conv2d`, its next `conv2d_1`.
+    The first layer of a class has the group `conv2d`, the next one `conv2d_1`. The config is only read; no object is
+    built from it.
     """
     names: dict[str, str] = {}
     seen: dict[str, int] = {}
@@ -23,7 +24,7 @@ def numbered_names(config: Any) -> dict[str, str]:  # noqa: ANN401 - whatever JS
 
 
 def _snake_case(name: str) -> str:
-    """As Keras makes it: `MaxPooling2D` is `max_pooling2d`."""
+    """Convert a class name to snake case as Keras does: `MaxPooling2D` is `max_pooling2d`."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

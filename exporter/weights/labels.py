@@ -1,4 +1,4 @@
-"""Reads label files: a name a line, the first of class 0, which an SSD's background is."""
+"""Read label files: one name per line. The first line is class 0, the background of an SSD."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from serving.contract import Label
 
 
 def read_labels(path: Path, *, classes: int) -> tuple[Label, ...]:
-    """The labels of the classes 1 to `classes` - 1; a name may be followed by a tab and its category path.
+    """Read the labels of the classes 1 to `classes` - 1. A tab and a category path may follow a name.
 
-    Raises ExportError where the file has not `classes` lines, background included, or a blank line or a name twice.
+    Raises ExportError if the file cannot be read, if it does not have `classes` lines (background included), or if it
+    has a blank name or the same name twice.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()

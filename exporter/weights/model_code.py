@@ -1,4 +1,4 @@
-"""Finds code in model files before anything loads them: none is ever run unless the user says so."""
+"""Find code in model files before they are loaded. Code only runs if the user allows it with --trust-model-code."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _FILE_OPERATION = re.compile(
 
 
 def refuse_config_code(path: Path) -> None:
-    """Raise ExportError where a whole Keras model's config holds a Lambda or names a class outside Keras.
+    """Raise ExportError if the config of a whole Keras model contains a Lambda or names a class outside Keras.
 
-    Keras imports whatever module a config names. Raises ExportError as well where the file is no whole Keras model.
+    Keras imports any module that a config names. Raises ExportError too if the file is not a whole Keras model.
     """
     for node in _nodes(_config(path)):
         if node.get("class_name") in _CODE_CLASSES:
@@ -37,7 +37,7 @@ def refuse_config_code(path: Path) -> None:
 
 
 def refuse_graph_code(folder: Path) -> None:
-    """Raise ExportError where a SavedModel's graph calls Python or reads or writes files."""
+    """Raise ExportError if a SavedModel's graph calls Python or reads or writes files, or if it cannot be parsed."""
     from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415 - the other check needs no TensorFlow
 
     saved = saved_model_pb2.SavedModel()
@@ -53,7 +53,10 @@ def refuse_graph_code(folder: Path) -> None:
 
 
 def _reaches_out(node: Any) -> bool:  # noqa: ANN401 - TensorFlow's NodeDef
-    """Whether an operation calls Python or touches files; those that save and restore variables every model has."""
+    """Return True if an operation calls Python or accesses files.
+
+    The operations that save and restore variables do not count, because every model has them.
+    """
     if node.op == "PrintV2":
         return bool(node.attr["output_stream"].s.startswith(b"file:"))
     return bool(_PYTHON_OPERATION.fullmatch(node.op) or _FILE_OPERATION.fullmatch(node.op))
@@ -73,7 +76,7 @@ def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - whatever JSON holds
-    """Every object in a JSON value, without recursion: a config may be nested deeper than Python allows."""
+    """Yield every object in a JSON value. There is no recursion: a config may be nested deeper than Python's limit."""
     waiting = [value]
     while waiting:
         one = waiting.pop()

@@ -1,7 +1,8 @@
-"""Reads the arrays of a Keras weight file, by layer name. Only numbers are read: no config, no code, no pickle.
+"""Read the arrays of a Keras weight file, by layer name. No code and no pickle in the file is ever run.
 
-Forms: the HDF5 of Keras 1 and Keras 2 (root attribute `layer_names`, a group a layer with attribute `weight_names`),
-the same inside a whole model's `.h5` (group `model_weights`), and those of Keras 3: `.weights.h5` and `.keras`.
+Formats: the HDF5 of Keras 1 and Keras 2 (root attribute `layer_names`, one group per layer with the attribute
+`weight_names`), the same in the group `model_weights` of a whole model's `.h5`, and the formats of Keras 3,
+`.weights.h5` and `.keras`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,19 @@ _NOT_LAYERS = ("optimizer", "metrics", "_metrics")
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """The arrays of an open file, in each layer's own order (kernel, bias); layers without any are left out."""
+    """The arrays of an open file by layer name, in the layer's order (kernel, bias).
+
+    Layers without arrays are left out.
+    """
 
     layers: dict[str, tuple[Any, ...]]
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], ...]]:
-        """The arrays' shapes by layer; none of their contents is read."""
+        """Return the shapes of the arrays by layer. The arrays themselves are not read."""
         return {name: tuple(tuple(array.shape) for array in arrays) for name, arrays in self.layers.items()}
 
     def read(self, layer: str) -> list[NDArray[np.float32]]:
-        """One layer's arrays as float32; raises ExportError where one cannot be read or is not of finite numbers."""
+        """Read the arrays of a layer as float32. Raises ExportError if an array is damaged or has non-finite values."""
         try:
             arrays = [np.asarray(array[()]) for array in self.layers[layer]]
         except OSError as error:
@@ -52,7 +56,7 @@ class StoredWeights:
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[StoredWeights]:
-    """Open a weight file of any known form; raises ExportError where it is none."""
+    """Open a weight file of any known format. Raises ExportError if the file is damaged or of another format."""
     with ExitStack() as stack:
         try:
             source: IO[bytes] = stack.enter_context(path.open("rb"))
@@ -72,7 +76,7 @@ def open_weights(path: Path) -> Iterator[StoredWeights]:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file; raises ExportError where it cannot be read."""
+    """Return the sha256 of a file. Raises ExportError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -81,7 +85,7 @@ def digest(path: Path) -> str:
 
 
 def _unpack(path: Path, stack: ExitStack) -> tuple[IO[bytes], dict[str, str]]:
-    """The HDF5 file in a `.keras`, and its layers' names by their numbered groups as the config orders them."""
+    """Unpack the HDF5 file of a `.keras` file. Return it and the layer names by group; see `numbered_names`."""
     archive = stack.enter_context(zipfile.ZipFile(path))
     if "model.weights.h5" not in archive.namelist():
         raise ExportError(f"{path} is a zip file without model.weights.h5: it is no .keras file.")
@@ -132,7 +136,7 @@ def _keras3_layers(
 
 
 def _texts(attributes: Any, name: str) -> list[str]:  # noqa: ANN401 - h5py has no types
-    """A list of texts; Keras splits one that is too large for a header into `name0`, `name1`, ..."""
+    """Read an attribute with a list of texts. Keras splits a list too large for a header into `name0`, `name1`, ..."""
     if name in attributes:
         found = list(attributes[name])
     else:
@@ -144,7 +148,7 @@ def _texts(attributes: Any, name: str) -> list[str]:  # noqa: ANN401 - h5py has 
 
 
 def _dataset(root: Any, parts: list[str]) -> Any:  # noqa: ANN401 - h5py has no types
-    """A dataset that lies in this very file: a link could make a model out of any other file of the machine."""
+    """Return a dataset of this file. Raises ExportError for a link, which could point to any file of the machine."""
     node = root
     for part in parts:
         node = _own(node, part)

@@ -1,1 +1,1 @@
-"""Boxes as pure NumPy: decoding, suppression, tiles."""
+"""Boxes in NumPy: resize, decode, suppress, cut into tiles, merge tiles."""

@@ -1,6 +1,6 @@
-"""What a model's raw outputs mean: boxes and scores, and which of them are kept. Vectorised over the batch.
+"""Decode a model's raw outputs into boxes and scores, and select detections. Vectorised over the batch.
 
-The arithmetic is written once, for NumPy here and for TensorFlow in the exported graph: see `Arrays`.
+The same code runs with NumPy in the client and with TensorFlow in the exported graph: see `Arrays`.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ Array = Any
 
 
 class Arrays(Protocol):
-    """The few operations that NumPy and TensorFlow spell differently."""
+    """The operations that have different names in NumPy and TensorFlow."""
 
     def exp(self, x: Array) -> Array:
-        """Of each element."""
+        """Return e to the power of each element."""
 
     def stack(self, parts: Sequence[Array]) -> Array:
-        """Along a new last axis."""
+        """Stack arrays along a new last axis."""
 
     def float32(self, x: Array) -> Array:
-        """Cast."""
+        """Cast to float32."""
 
     def columns(self, x: Array) -> Array:
-        """The numbers of the second axis' places."""
+        """Return 0, 1, ... x.shape[1] - 1."""
 
     def flip(self, x: Array) -> Array:
         """Reverse the last axis."""
 
 
 class NumpyArrays:
-    """The operations in NumPy."""
+    """The operations of `Arrays` in NumPy."""
 
     def exp(self, x: Array) -> Array:
-        """Of each element; infinity, without a warning, where it is too large."""
+        """Return e to the power of each element. An overflow gives infinity, without a warning."""
         with np.errstate(over="ignore", invalid="ignore"):
             return np.exp(x)
 
     def stack(self, parts: Sequence[Array]) -> Array:
-        """Along a new last axis."""
+        """Stack arrays along a new last axis."""
         return np.stack(parts, axis=-1)
 
     def float32(self, x: Array) -> Array:
-        """Cast."""
+        """Cast to float32."""
         return np.asarray(x, np.float32)
 
     def columns(self, x: Array) -> Array:
-        """The numbers of the second axis' places."""
+        """Return 0, 1, ... x.shape[1] - 1."""
         return np.arange(x.shape[1])
 
     def flip(self, x: Array) -> Array:
@@ -65,12 +65,14 @@ class NumpyArrays:
 
 
 def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> list[Detections]:
-    """The detections of each row of a batch, from the raw outputs of a model that does not describe itself.
+    """Return the detections of each row of a batch, from the raw outputs of a model with a description.
 
-    Raises RowsRejectedError where an output is missing or has another shape than the description says.
+    `outputs` holds the arrays by output name, with the batch as the first axis. Boxes of the result are
+    [ymin, xmin, ymax, xmax], normalised to the row, best first. Raises RowsRejectedError if an output is missing or
+    does not have the shape that the description gives.
     """
     contract = description.contract
-    with np.errstate(all="ignore"):  # a row that is not finite is left out by `suppress`
+    with np.errstate(all="ignore"):  # `suppress` drops priors that are not finite
         boxes, scores, ids = candidates(outputs, description, NumpyArrays())
     found = suppress(
         boxes,
@@ -84,7 +86,10 @@ def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> lis
 
 
 def prepare(images: Array, raw_input: RawInput, arrays: Arrays) -> Array:
-    """Images uint8 (N, H, W, 3) RGB, of the contract's size, as the model's raw input takes them."""
+    """Convert images, uint8 (N, H, W, 3) RGB of the contract's size, to the model's raw input.
+
+    Returns an array of the same shape, with the channel order, dtype, mean and scale of `raw_input`.
+    """
     images = arrays.flip(images) if raw_input.channels == "bgr" else images
     if raw_input.dtype == "uint8":
         return images
@@ -95,7 +100,12 @@ def prepare(images: Array, raw_input: RawInput, arrays: Arrays) -> Array:
 def candidates(
     outputs: Mapping[str, Array], description: Description, arrays: Arrays
 ) -> tuple[Array, Array, list[int]]:
-    """Boxes (N, P, 4) (ymin, xmin, ymax, xmax) normalised, scores (N, P, C), float32, and each column's label id."""
+    """Return the boxes and scores before thresholds and NMS.
+
+    Boxes are float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised and not clipped. Scores are float32 (N, P, C).
+    The last value is the label id of each of the C columns. Raises RowsRejectedError if an output is missing or has a
+    wrong shape.
+    """
     output, contract = description.output, description.contract
     ids = sorted(label.id for label in contract.labels)
     if isinstance(output, SsdRaw):
@@ -128,9 +138,10 @@ def candidates(
 
 
 def ssd_boxes(raw: Array, arrays: Arrays, *, legacy_cy_width: bool = False) -> tuple[Array, Array, Array, Array]:
-    """Ymin, xmin, ymax, xmax (N, P) normalised, not clipped, of a raw SSD output (N, P, 4 + C + 8).
+    """Decode a raw SSD output (N, P, 4 + C + 8) into ymin, xmin, ymax, xmax, each (N, P), normalised, not clipped.
 
-    Source: ssd300.md, "Decoding"; Liu et al. 2016. `legacy_cy_width` repeats a known defect of ssd_keras.
+    Source: ssd300.md, "Decoding"; Liu et al. 2016. `legacy_cy_width` scales the offset of the centre's y by the
+    prior's width instead of its height, a known defect of ssd_keras.
     """
     xmin, ymin, xmax, ymax, *variances = (raw[..., column] for column in range(-8, 0))
     width, height = xmax - xmin, ymax - ymin
@@ -142,7 +153,7 @@ def ssd_boxes(raw: Array, arrays: Arrays, *, legacy_cy_width: bool = False) -> t
 
 
 def _columns(raw: Array, columns: list[int], arrays: Arrays) -> Array:
-    """Some places of the last axis, ascending; one slice where nothing lies between them."""
+    """Select columns of the last axis, in ascending order. Consecutive columns are taken as one slice."""
     if columns == list(range(columns[0], columns[-1] + 1)):
         return raw[..., columns[0] : columns[-1] + 1]
     return arrays.stack([raw[..., column] for column in columns])

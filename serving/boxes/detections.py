@@ -1,4 +1,4 @@
-"""What a model found in one image."""
+"""The detections of one row of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an upright picture to what a model takes."""
+"""Resize an upright image, or parts of it, to the model's input."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resam
 
 
 Box = tuple[float, float, float, float]
-"""A part of an image: (left, top, right, bottom) in pixels of it."""
+"""A part of an image: (left, top, right, bottom) in pixels of that image."""
 
 
 def resize_parts(image: Image.Image, contract: Contract, boxes: Sequence[Box]) -> list[NDArray[np.uint8]]:
-    """Parts of an image as the model's input, each as `resize_to_input` makes it, to the bit.
+    """Resize parts of an image to the model's input; bit for bit the results of `resize_to_input` for each part.
 
-    Pillow resizes first across, then down. Tiles below each other overlap: all are brought to their width at once, a
-    column at a time, which saves a fifth of the time; not where that would make the image larger, for its memory.
+    Returns one uint8 (input_height, input_width, 3) array, RGB, for each of `boxes`. Pillow resizes the width first,
+    then the height. Tiles in one column overlap, so the width of the whole column is resized once; this saves a fifth
+    of the time. If that would make the image wider, each tile is resized separately to save memory.
     """
     columns: dict[tuple[float, float], list[int]] = defaultdict(list)
     for number, (left, _, right, _) in enumerate(boxes):
@@ -42,11 +43,11 @@ def resize_parts(image: Image.Image, contract: Contract, boxes: Sequence[Box]) -
 
 
 def resize_to_input(image: Image.Image, contract: Contract, box: Box | None = None) -> NDArray[np.uint8]:
-    """The image, or its part in `box`, as the model's input: uint8 (input_height, input_width, 3), RGB.
+    """Resize an image, or its part in `box`, to the model's input: uint8 (input_height, input_width, 3), RGB.
 
-    `image` is upright and RGB; ValueError for any other mode. What is shown is stretched, its aspect ratio not kept: so
-    a box normalised to the input is also normalised to that. Pillow's bilinear filter widens with the reduction, so a
-    large photo is averaged, not sampled.
+    `image` is upright and RGB; raises ValueError for another mode. The aspect ratio is not kept, so a box that is
+    normalised to the input is also normalised to the resized part. Pillow's bilinear filter grows with the reduction:
+    it averages a large photo, and does not sample it.
     """
     if image.mode != "RGB":
         raise ValueError(f"the image is {image.mode}, not RGB")

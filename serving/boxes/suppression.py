@@ -1,4 +1,4 @@
-"""Per-class non-maximum suppression in NumPy, for a whole batch at once."""
+"""Non-maximum suppression (NMS) per class in NumPy, for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from serving.boxes.detections import Detections
 def suppress(
     boxes: NDArray[Any], scores: NDArray[Any], *, score_threshold: float, nms_iou: float, max_detections: int
 ) -> list[Detections]:
-    """The best `max_detections` of each row, best first, whose `classes` are column numbers.
+    """Select the detections of each row by score threshold and NMS per class.
 
     Args:
-        boxes: float32 (N, P, 4), (ymin, xmin, ymax, xmax) normalised; clipped to [0, 1] before they are compared.
-        scores: float32 (N, P, C), a column a class. A prior with a box or a score that is not finite, or with an edge
-            beyond its opposite one, is left out.
-        score_threshold: what a score must be above.
-        nms_iou: of two boxes of one class with a higher intersection over union the better stays.
-        max_detections: the limit of a row, all classes together.
+        boxes: float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised. They are clipped to [0, 1] before NMS.
+        scores: float32 (N, P, C), one column per class. A prior is left out if its box or one of its scores is not
+            finite, or if ymax < ymin or xmax < xmin.
+        score_threshold: a detection's score is above it (and above 0).
+        nms_iou: if two boxes of one class have a higher IoU, only the box with the higher score stays.
+        max_detections: the most detections of a row, over all classes.
 
-    Of equal scores the lower prior comes first, then the lower class.
+    Returns:
+        N Detections, best first; `classes` are column numbers. For equal scores the lower prior comes first, then the
+        lower class.
     """
     boxes, scores = boxes.astype(np.float32, copy=False), scores.astype(np.float32, copy=False)
     valid = np.isfinite(boxes).all(-1) & np.isfinite(scores).all(-1) & (boxes[..., 2:] >= boxes[..., :2]).all(-1)
     row, prior, column = np.nonzero(valid[..., None] & (scores > np.float32(score_threshold)) & (scores > 0))
     value = scores[row, prior, column]
-    # Row after row, class after class, the best first: each group's candidates in the order in which they are tried.
+    # Sort by row, then by class, then best first: each group of a row and a class is in the order of NMS.
     order = np.lexsort((prior, -value, column, row))
     row, prior, column, value = row[order], prior[order], column[order], value[order]
     corners = np.clip(boxes[row, prior], 0, 1)
@@ -41,9 +43,10 @@ def suppress(
 
 
 def _keep(corners: NDArray[np.float32], group: NDArray[np.int64], nms_iou: np.float32, most: int) -> NDArray[np.int64]:
-    """The indices that greedy suppression keeps; in each turn, every group's best is kept and strikes out its own.
+    """Return the indices of the boxes that greedy NMS keeps.
 
-    No group needs more turns than detections are wanted, so the turns are few and each is one pass over what is left.
+    `corners` (M, 4) are sorted by `group` (M,), best first. In each iteration the best box of every group is kept, and
+    the boxes that overlap it are dropped. There are at most `most` iterations, each one pass over the remaining boxes.
     """
     left = np.arange(len(group))
     kept: list[NDArray[np.int64]] = []
@@ -60,7 +63,7 @@ def _keep(corners: NDArray[np.float32], group: NDArray[np.int64], nms_iou: np.fl
 
 
 def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of each pair (M, 4); 0 where one has no area."""
+    """Return the IoU (M,) of each pair of boxes (M, 4); 0 if one of the two has no area."""
     area_a, area_b = ((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) for box in (a, b))
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     common = np.prod(np.maximum(sides, 0), axis=1)

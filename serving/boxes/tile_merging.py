@@ -1,4 +1,4 @@
-"""One answer out of those to a picture's tiles: what several tiles show is told once, whole where one saw it whole."""
+"""Merge the detections of an image's tiles: an object in several tiles is reported once, uncut if possible."""
 
 from __future__ import annotations
 
@@ -23,31 +23,37 @@ _MOST_STRIPS: Final = 256
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of boxes with an area in `common`, float32 (m,); `first`, the lower index, and `second`, int64 (m,)."""
+    """M pairs of overlapping boxes.
+
+    `first` and `second` int64 (M,): indices of the boxes, `first` is the lower one. `common` float32 (M,): the area of
+    their intersection.
+    """
 
     first: Indices
     second: Indices
     common: Floats
 
     def where(self, flags: NDArray[Any]) -> Pairs:
-        """Those of them for which a flag (m,) is set."""
+        """Return the pairs whose flag (M,) is set."""
         these = np.flatnonzero(flags)
         return Pairs(self.first[these], self.second[these], self.common[these])
 
 
 def touching(sides: Floats, classes: Indices) -> Pairs:
-    """Every pair of boxes of one class with an area in common.
+    """Find every pair of boxes of one class whose intersection has an area.
 
-    `sides` (4, n): ymin, xmin, ymax, xmax, normalised to the picture. It is cut into strips about as high as a box; in
-    each the boxes of a class are swept from left to right. So a box is compared with those around it only: one class in
-    64 tiles of 100 boxes has 20 million pairs, few of which meet.
+    `sides` float32 (4, n): ymin, xmin, ymax, xmax, normalised to the image. `classes` int64 (n,).
+
+    The image is cut into horizontal strips about as high as a box. A sweep from left to right then finds the pairs of
+    each class in each strip, so a box is only compared with boxes near it. 64 tiles with 100 boxes of one class have
+    20 million pairs, and few of them overlap.
     """
     top, left, bottom, right = sides
     strips = int(np.clip(len(top) / max(float((bottom - top).sum()), 1e-9), 1, _MOST_STRIPS))
     first, last = (np.clip((side * strips).astype(np.int64), 0, strips - 1) for side in (top, bottom))
     box = np.repeat(np.arange(len(top)), last - first + 1)
     strip = first[box] + _count_up(last - first + 1)
-    # Each class in each strip has a stretch of the line to itself, so that one sweep is enough.
+    # Shift the x of each class and strip to a range of its own, so that one sweep handles all of them.
     shift = 2.0 * (np.unique(classes, return_inverse=True)[1][box] * strips + strip)
     start = left[box] + shift
     order = np.argsort(start, kind="stable")
@@ -57,7 +63,7 @@ def touching(sides: Floats, classes: Indices) -> Pairs:
 
     top, left, bottom, right, first = top[box], left[box], bottom[box], right[box], first[box]
     tall = np.minimum(np.repeat(bottom, meets), bottom[other]) - np.maximum(np.repeat(top, meets), top[other])
-    once = np.maximum(np.repeat(first, meets), first[other]) == np.repeat(strip, meets)  # of all strips both are in
+    once = np.maximum(np.repeat(first, meets), first[other]) == np.repeat(strip, meets)  # in its first common strip
     wide = np.minimum(np.repeat(right, meets), right[other]) - left[other]
     meet = np.flatnonzero((tall > 0) & (wide > 0) & once)
     one, other = np.repeat(box, meets)[meet], box[other[meet]]
@@ -65,42 +71,47 @@ def touching(sides: Floats, classes: Indices) -> Pairs:
 
 
 def _count_up(counts: Indices) -> Indices:
-    """0, 1, 2, ... below each count, one after the other."""
+    """Return 0, 1, ... count - 1 for each count, concatenated."""
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-# Chosen on composites of photos, see decision 15.
-CUT_MARGIN: Final = 0.015  # of a tile's side: a box that ends so near to an inner edge is taken for one cut by it
-SAME: Final = 0.7  # with such an IoU in what both tiles show, two boxes are taken for one thing, where one was cut
-PART: Final = 0.8  # of the smaller of these that lies in the other
-TOLD: Final = 0.6  # with such an IoU in what both tiles show, one tile tells what the other does
-INSIDE: Final = 0.9  # a box with so much of it in another lies in it
-READING: Final = 0.2  # of another's area: a box in it that is larger is taken for the same thing, else for one of many
+# Chosen on composites of photos, see decision 15. "Shared IoU": the IoU of two boxes, both clipped to the area that
+# both tiles show.
+CUT_MARGIN: Final = 0.015  # fraction of a tile's side: a box that ends within it of an inner edge counts as cut
+SAME: Final = 0.7  # above this shared IoU, a cut box and another box are the same object
+PART: Final = 0.8  # and above this fraction of the smaller box inside the larger one
+TOLD: Final = 0.6  # above this shared IoU, both tiles report the same object
+INSIDE: Final = 0.9  # a box lies inside another if at least this fraction of its area does
+READING: Final = 0.2  # a box inside another is the same object if larger than this fraction of it, else one of a group
 
 
 def merge(found: Sequence[Detections], tiles: Sequence[Tile], height: int, width: int, *, nms_iou: float) -> Detections:
-    """The detections of a picture from those of its tiles; the whole picture may be one of them.
+    """Merge the detections of an image's tiles; the whole image may be one of the tiles.
 
     Args:
-        found: what the model saw in each tile, boxes normalised to it, in [0, 1].
-        tiles: where the tiles lie, in pixels of the upright original.
-        height: of the upright original, in pixels.
-        width: likewise.
-        nms_iou: of two boxes of a class with a higher intersection over union the one with the higher score stays.
+        found: the detections of each tile. Boxes are [ymin, xmin, ymax, xmax], normalised to the tile, in [0, 1].
+        tiles: the tiles, in pixels of the upright original.
+        height: the height of the upright original, in pixels.
+        width: the width of the upright original, in pixels.
+        nms_iou: if two boxes of one class have a higher IoU, the box with the lower score is dropped.
 
-    Boxes come back normalised to the upright original, best first. Only boxes of one class bear on each other:
+    Returns:
+        Detections of the image, best first. Boxes are normalised to the upright original. For equal scores the
+        detection of the earlier tile comes first.
 
-    1. A box that an inner edge cut is a part of another if, in what both their tiles show, they are alike, and the
-       smaller lies in the other for the most part. The one that was not cut stays, whatever the scores; of two cut ones
-       the larger. It is not enough that a cut box lies in another, or every product at an edge would vanish in the box
-       of a whole shelf.
-    2. The others compete on equal terms: of two that overlap by more than `nms_iou` the one with the higher score
-       stays. So it is of two of which one lies in the other and is not much smaller, where each one's tile shows that
-       place and does not tell the other's: they are two readings of one thing.
-    3. A box with two or more in it that disagree with it in that way, whatever their sizes, is one of a group: it goes.
+    Only boxes of one class are compared, in three steps:
 
-    A detector that tells everything a tile shows, clipped to it, disagrees with itself nowhere: its boxes come back as
-    they are. Of equal scores the earlier tile's comes first.
+    1. Parts. A box that an inner edge of its tile cuts is a part of another box if two conditions hold: their IoU in
+       the area that both tiles show is above SAME, and more than PART of the smaller box lies in the larger one. The
+       uncut box stays, whatever the scores. If both are cut, the larger box stays. The IoU is needed because a product
+       at an edge also lies inside the box of a whole shelf.
+    2. NMS. If two boxes have an IoU above `nms_iou`, the box with the higher score stays. The same happens if one box
+       lies inside another, has more than READING of its area, and the two tiles disagree: neither tile reports the box
+       of the other tile, although it shows that place. The two boxes are then two detections of one object.
+    3. Groups. A box is dropped if two or more boxes of any size lie inside it and disagree with it in that way: it
+       covers a group of objects.
+
+    If a detector reports every object that a tile shows, clipped to the tile, its tiles never disagree.
     """
     scores = np.concatenate([one.scores for one in found])
     classes = np.concatenate([one.classes for one in found])
@@ -127,7 +138,11 @@ def merge(found: Sequence[Detections], tiles: Sequence[Tile], height: int, width
 def _in_picture(
     found: Sequence[Detections], tile: Indices, tiles: Sequence[Tile], height: int, width: int
 ) -> tuple[Floats, Floats, Flags]:
-    """Sides of all boxes (4, n), of what each tile shows (4, tiles), both of the picture; which boxes an edge cut."""
+    """Return the sides of all boxes (4, n), the sides of all tiles (4, tiles), and which boxes are cut (n,).
+
+    Sides are ymin, xmin, ymax, xmax, float32, normalised to the image. A box is cut if it ends at an inner edge of its
+    tile, which is an edge that is not an edge of the image.
+    """
     picture = np.array((height, width) * 2, np.float64)
     places = np.array([(one.top, one.left, one.top + one.height, one.left + one.width) for one in tiles]).T
     views = places / picture[:, None]
@@ -140,14 +155,14 @@ def _in_picture(
 
 
 def _alike(pairs: Pairs, sides: Floats, views: Floats, tile: Indices) -> Floats:
-    """The IoU of each pair in what both tiles show. All that a pair has in common is shown by both."""
+    """Return the IoU (M,) of each pair in the area that both tiles show; that area holds the whole intersection."""
     first, second = pairs.first, pairs.second
     shown = _shown(sides, views, first, tile[second]) + _shown(sides, views, second, tile[first])
     return np.asarray(pairs.common / np.maximum(shown - pairs.common, np.float32(1e-12)))
 
 
 def _shown(sides: Floats, views: Floats, box: Indices, tile: Indices) -> Floats:
-    """Of each box, the area that a tile shows."""
+    """Return the area (M,) of each box that lies in the given tile."""
     tall, wide = (
         np.minimum(sides[side + 2][box], views[side + 2][tile]) - np.maximum(sides[side][box], views[side][tile])
         for side in (0, 1)
@@ -156,7 +171,10 @@ def _shown(sides: Floats, views: Floats, box: Indices, tile: Indices) -> Floats:
 
 
 def _without_parts(pairs: Pairs, areas: Floats, is_cut: Flags) -> Flags:
-    """What stays when every cut box that is a part of another, of those `pairs`, gives way to it."""
+    """Drop the parts among `pairs`: a cut box if the other is uncut, the smaller box if both are cut.
+
+    Returns a flag (n,) for each box that stays.
+    """
     cut_first, cut_second = is_cut[pairs.first], is_cut[pairs.second]
     stays = np.ones(len(areas), bool)
     stays[pairs.first[cut_first & ~cut_second]] = False
@@ -165,7 +183,11 @@ def _without_parts(pairs: Pairs, areas: Floats, is_cut: Flags) -> Flags:
 
 
 def _disagree(pairs: Pairs, smaller: Floats, same: Flags, tile: Indices, tiles: int) -> Flags:
-    """Of which pairs one lies in the other, and neither one's tile tells what the other's does."""
+    """Return a flag (M,) for each pair in which one box lies inside the other and the two tiles disagree.
+
+    The tiles disagree if neither tile reports the box of the other tile. `same` (M,) says which pairs are the same
+    object; `tiles` is the number of tiles.
+    """
     first, second = pairs.first, pairs.second
     told = np.zeros((len(tile), tiles), bool)
     told[np.arange(len(tile)), tile] = True
@@ -176,16 +198,17 @@ def _disagree(pairs: Pairs, smaller: Floats, same: Flags, tile: Indices, tiles: 
 
 
 def _groups(pairs: Pairs, areas: Floats, stays: Flags) -> Flags:
-    """Which boxes have two or more in them, of those `pairs` that stay."""
+    """Return a flag (n,) for each box that is the larger box of two or more of the `pairs` that stay."""
     pairs = pairs.where(stays[pairs.first] & stays[pairs.second])
     outer = np.where(areas[pairs.first] > areas[pairs.second], pairs.first, pairs.second)
     return np.bincount(outer, minlength=len(areas)) > 1
 
 
 def _keep(stays: Flags, rank: NDArray[Any], pairs: Pairs) -> Flags:
-    """Greedy suppression: of each pair that still stands the one with the lower rank stays, the lower index if equal.
+    """Greedy NMS on pairs: the box with the lower `rank` stays, for equal ranks the box with the lower index.
 
-    In each turn all those stay that no better one stands against; few turns settle everything.
+    Each iteration keeps every undecided box that has no undecided better box in a pair, and drops the boxes that such a
+    box beats. Few iterations decide all boxes. Returns a flag (n,) for each box that stays.
     """
     swap = rank[pairs.second] < rank[pairs.first]
     better, worse = np.where(swap, pairs.second, pairs.first), np.where(swap, pairs.first, pairs.second)

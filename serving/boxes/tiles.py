@@ -1,4 +1,4 @@
-"""Where the tiles of a large photo lie, so that small products in it are seen at a useful size. Pure geometry."""
+"""Cut a large image into tiles, so that small products have a useful size in the model's input. Pure geometry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GRID: Final = re.compile(r"([1-9]\d?)x([1-9]\d?)")
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a picture: `top`, `left`, `height`, `width` in whole pixels of the upright original."""
+    """A rectangle of an image: `top`, `left`, `height`, `width` in whole pixels of the upright original."""
 
     top: int
     left: int
@@ -23,7 +23,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Grid:
-    """So many rows and columns of tiles."""
+    """The number of rows and columns of tiles."""
 
     rows: int
     columns: int
@@ -33,12 +33,12 @@ class Grid:
 
     @property
     def tiles(self) -> int:
-        """How many tiles it has."""
+        """Return the number of tiles."""
         return self.rows * self.columns
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RxC`, rows by columns; raises ValueError where it is none, or has too many tiles."""
+        """Parse `RxC`, rows x columns. Raises ValueError for another text or for more than MOST_TILES tiles."""
         found = _GRID.fullmatch(text)
         if found is None:
             raise ValueError(f"{text!r} is no grid of tiles: give off, auto, or rows x columns as in 2x3")
@@ -49,17 +49,19 @@ class Grid:
 
 
 def checked_tiles(text: str) -> str:
-    """The option `tiles` as it is: off, auto or a grid; raises ValueError for anything else."""
+    """Return the option `tiles` unchanged. Raises ValueError unless it is `off`, `auto` or a grid (`2x3`)."""
     if text not in {"off", "auto"}:
         Grid.parse(text)
     return text
 
 
 def choose_grid(height: int, width: int, input_height: int, input_width: int, *, overlap: float, scale: float) -> Grid:
-    """The grid whose tiles show at most `scale` pixels of the picture for one of the model's input, on either side.
+    """Choose a grid for an image by the scale of its tiles.
 
-    Where that would take more than MOST_TILES the scale grows until it does not. `height` and `width` are in pixels of
-    the upright original, the input's in pixels of the input; `overlap` is a part of a tile's side, 0 to below 1.
+    A tile has at most `scale` pixels of the image per pixel of the model's input, in height and in width. If that needs
+    more than MOST_TILES tiles, the scale is raised by 5 % until it does not. `height` and `width` are in pixels of the
+    upright original, `input_height` and `input_width` in pixels of the model's input. `overlap` is a fraction of a
+    tile's side, 0 <= overlap < 1.
     """
     while True:
         grid = Grid(_count(height, scale * input_height, overlap), _count(width, scale * input_width, overlap))
@@ -69,16 +71,18 @@ def choose_grid(height: int, width: int, input_height: int, input_width: int, *,
 
 
 def _count(side: int, tile: float, overlap: float) -> int:
-    """How many tiles of a length, each overlapping the next, cover a side."""
+    """Return the number of tiles of length `tile` (pixels) that cover `side` (pixels) with overlap."""
     return max(1, math.ceil((side / tile - overlap) / (1 - overlap) - 1e-9))
 
 
 def cut(height: int, width: int, grid: Grid, *, overlap: float, aspect: float) -> list[Tile]:
-    """The tiles of a picture, row after row; together they cover it, and neighbours overlap by `overlap` or more.
+    """Cut an image into the tiles of a grid, in row-major order.
 
-    A tile has the model's `aspect`, its input's width over its height, as far as the picture is large enough for that:
-    the shorter of its sides is made longer, so that nothing is stretched on its way into the model. `overlap` is a part
-    of a tile's side, 0 to below 1. A picture smaller than its grid has tiles of one pixel.
+    The tiles cover the image, and neighbours overlap by at least `overlap`, a fraction of a tile's side
+    (0 <= overlap < 1). `height` and `width` are in pixels of the upright original. `aspect` is the model's input width
+    divided by its input height. The shorter side of a tile is extended to that aspect ratio, as far as the image is
+    large enough, so that the resize does not distort the tile. If the image has fewer pixels than the grid has rows or
+    columns, tiles are one pixel large.
     """
     tall = _length(height, grid.rows, overlap)
     wide = _length(width, grid.columns, overlap)

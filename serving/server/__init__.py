@@ -1,4 +1,4 @@
-"""The embedded model server: what a detector's client needs of `tensorflow_model_server`, in Python.
+"""The embedded model server: the part of `tensorflow_model_server` that a detector's client needs, in Python.
 
-The only package besides the exporter that imports TensorFlow, and only in `loading/saved_model.py`.
+Besides the exporter, only this package imports TensorFlow, and only in `loading/`.
 """

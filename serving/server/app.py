@@ -1,4 +1,4 @@
-"""The server process: its parts put together, the first load, the ports, the signals, the exit."""
+"""The server process: start, first load, ports, signals, exit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LONGEST_SOCKET_PATH: Final = 107
 
 
 def main() -> NoReturn:
-    """Serve until SIGTERM or SIGINT, then exit 0; 2, with one line on stderr, where it cannot start."""
+    """Serve until SIGTERM or SIGINT, then exit with 0. If the server cannot start, print one line and exit with 2."""
     flags = parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(logging.ERROR)
@@ -99,7 +99,7 @@ def _configure(models: Models, setup: Setup) -> None:
 
 
 def _poll_configuration(models: Models, path: Path, seconds: float) -> None:
-    """Follow the configuration file, in a thread of its own; what cannot be followed is logged, and nothing changes."""
+    """Reload the configuration file every `seconds`, in a thread. An invalid file is logged and changes nothing."""
 
     def follow() -> None:
         while True:
@@ -113,7 +113,7 @@ def _poll_configuration(models: Models, path: Path, seconds: float) -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket that is bound and does not listen yet; SetupError where the port cannot be had."""
+    """Return a socket that is bound but does not listen yet. Raises SetupError if the port is not available."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind)
@@ -125,12 +125,12 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _check_free(host: str, port: int) -> None:
-    """SetupError where gRPC could not have the port, before seconds are spent on loading."""
+    """Raise SetupError if the gRPC port is not available, before the load takes seconds."""
     _bound(host, port).close()
 
 
 def _check_socket_path(text: str) -> None:
-    """SetupError where gRPC could not make the Unix socket."""
+    """Raise SetupError if gRPC cannot create the Unix socket."""
     if not text:
         return
     path = Path(text)
@@ -141,7 +141,7 @@ def _check_socket_path(text: str) -> None:
 
 
 def _exit(status: int) -> NoReturn:
-    """End at once: TensorFlow's own clean-up takes seconds, and a load that is under way cannot be interrupted."""
+    """Exit immediately: TensorFlow's clean-up takes seconds, and a running load cannot be interrupted."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Counts calls, whichever way they came, and turns what they raise into a status."""
+"""Count the calls of gRPC and REST, and convert their exceptions to a status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Calls:
-    """What is told of calls of the models. Models that never were count as one, without a name."""
+    """Records the metrics of calls. All calls of unknown models are counted under the name ''."""
 
     def __init__(self, models: Models, metrics: Metrics) -> None:
         self._models = models
@@ -25,7 +25,7 @@ class Calls:
 
     @contextmanager
     def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Count a call and how long it took, with the status that it ends with."""
+        """Count a call, its duration and its final status."""
         began = time.monotonic()
         status = "OK"
         try:
@@ -39,14 +39,14 @@ class Calls:
 
     @contextmanager
     def running(self, model: str) -> Iterator[None]:
-        """Count how long a graph took that did not raise."""
+        """Record the duration of a graph run; a run that raises is not recorded."""
         began = time.monotonic()
         yield
         self._metrics.runtime(model, "Predict", time.monotonic() - began)
 
 
 def as_status(error: Exception) -> StatusError:
-    """The status of a call that raised this; what is not foreseen is INTERNAL, and never a traceback."""
+    """Convert an exception to a status. An unexpected exception becomes INTERNAL, without its traceback."""
     if isinstance(error, StatusError):
         return error
     if isinstance(error, MemoryError):
@@ -55,7 +55,7 @@ def as_status(error: Exception) -> StatusError:
 
 
 def logged_status(error: Exception) -> StatusError:
-    """`as_status`, with the traceback of what is not foreseen in the log."""
+    """Convert an exception to a status and log the traceback of an unexpected exception."""
     if not isinstance(error, StatusError):
         _log.error("a call broke", exc_info=error)
     return as_status(error)

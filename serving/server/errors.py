@@ -1,4 +1,4 @@
-"""What the server answers instead of a result: a status code and a message, as TF Serving words it."""
+"""The errors of the server: a gRPC status code and a message, in TF Serving's words."""
 
 from __future__ import annotations
 
@@ -37,46 +37,46 @@ class SetupError(Exception):
 
 
 def invalid_argument(message: str) -> StatusError:
-    """The request is wrong."""
+    """Return an INVALID_ARGUMENT error: the request is wrong."""
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def failed_precondition(message: str) -> StatusError:
-    """The request asks for what the model does not have."""
+    """Return a FAILED_PRECONDITION error: the request does not fit the model, such as an unknown signature."""
     return StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
 def not_found(message: str) -> StatusError:
-    """The model or the version is not served."""
+    """Return a NOT_FOUND error: the model or the version is not served."""
     return StatusError(grpc.StatusCode.NOT_FOUND, message)
 
 
 def resource_exhausted(message: str) -> StatusError:
-    """There is not enough memory or time."""
+    """Return a RESOURCE_EXHAUSTED error: there is not enough memory or time."""
     return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
 def unavailable(message: str) -> StatusError:
-    """The server has too much to do just now."""
+    """Return an UNAVAILABLE error: the server is overloaded now."""
     return StatusError(grpc.StatusCode.UNAVAILABLE, message)
 
 
 def unimplemented(message: str) -> StatusError:
-    """This is not done here."""
+    """Return an UNIMPLEMENTED error: the embedded server does not support the call."""
     return StatusError(grpc.StatusCode.UNIMPLEMENTED, message)
 
 
 def unknown(message: str) -> StatusError:
-    """Nothing better is known."""
+    """Return an UNKNOWN error: no other status fits."""
     return StatusError(grpc.StatusCode.UNKNOWN, message)
 
 
 def from_number(number: int, message: str) -> StatusError:
-    """The error of TensorFlow's runtime, whose codes are gRPC's by number; a number it does not have is UNKNOWN."""
+    """Convert an error number of TensorFlow's runtime, which equals gRPC's. An unknown number or OK becomes UNKNOWN."""
     code = _CODE_BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
     return StatusError(grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code, message)
 
 
 def truncated(message: str) -> str:
-    """A message as it goes out: a header's size is bounded (grpc_status_util.cc)."""
+    """Cut a message to 1024 characters plus `...TRUNCATED`, as grpc_status_util.cc does: headers are bounded."""
     return message if len(message) <= _MESSAGE_LIMIT else message[:_MESSAGE_LIMIT] + "...TRUNCATED"

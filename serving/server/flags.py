@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 @dataclass(frozen=True)
 class Flags:
-    """What the server is told; the fields are named as the flags."""
+    """The values of the command line. Each field has the name of its flag."""
 
     host: str
     port: int
@@ -39,13 +39,13 @@ class Flags:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, exit status 2."""
+        """Print the error in one line and exit with status 2."""
         sys.stderr.write(f"{self.prog}: {message}\n")
         raise SystemExit(2)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Flags:
-    """The flags of the command line; SystemExit with status 2 and one line on stderr where they are wrong."""
+    """Parse the command line. For wrong flags, print one line on stderr and raise SystemExit with status 2."""
     parser = _parser()
     given = parser.parse_args(arguments)
     wrong = _wrong(given)
@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str] | None = None) -> Flags:
 
 
 def _wrong(given: argparse.Namespace) -> str | None:
-    """What cannot be done as it was told."""
+    """Return the first error in the parsed flags that argparse does not find, or None."""
     wrongs = {
         f"--port: {given.port} is not a port": not 0 < given.port < 65536,
         f"--rest_api_port: {given.rest_api_port} is not a port": not 0 <= given.rest_api_port < 65536,

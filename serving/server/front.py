@@ -1,4 +1,4 @@
-"""Everything that listens: gRPC on a port and a Unix socket, REST, health checks, metrics."""
+"""The listening servers: gRPC on a port and a Unix socket, REST, health checks, metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class Front:
-    """What clients see; nothing listens before `open`."""
+    """The gRPC and REST servers of the process. Nothing listens before `open`."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Front:
         self._http: Any = None
 
     def open(self, rest_socket: socket.socket | None) -> None:
-        """Listen; SetupError where a port or a socket cannot be had."""
+        """Start to listen. Raises SetupError if the port or the Unix socket is not available."""
         flags = self._flags
         address = f"{flags.host}:{flags.port}"
         try:
@@ -63,7 +63,7 @@ class Front:
             self._open_rest(rest_socket)
 
     def drain(self, seconds: float) -> None:
-        """Take no new calls, and wait so long for those in flight."""
+        """Refuse new calls and wait at most `seconds` for the running calls."""
         if self._health is not None:
             self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(seconds)

@@ -1,7 +1,7 @@
-"""What the server counts, under TF Serving's names, and how it tells Prometheus of it.
+"""The server's metrics, under TF Serving's names, and their Prometheus text.
 
-prometheus_client does the counting. The text is written here: its own writer would add `_total` to the names of
-counters, and nothing would find them under the names that prometheus_exporter.cc gives them.
+prometheus_client does the counting. This module writes the text itself, because prometheus_client adds `_total` to the
+names of counters. TF Serving's prometheus_exporter.cc does not, and dashboards use its names.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ _MICROSECONDS: Final = 1e6
 
 
 class Metrics(Protocol):
-    """What is worth counting; times in seconds."""
+    """The events that are counted. Times are in seconds."""
 
     def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """A call of a model was answered."""
+        """Count a call of a model that has ended, with its status and duration."""
 
     def runtime(self, model: str, api: str, seconds: float) -> None:
-        """A graph ran."""
+        """Record the duration of a graph run."""
 
     def load(self, path: str, status: str, seconds: float) -> None:
-        """A version was loaded, or not."""
+        """Count an attempt to load a version, with its status and duration."""
 
     def queued(self, pool: str, seconds: float) -> None:
-        """A request waited so long for its batch to begin."""
+        """Record how long a request waited until its batch began."""
 
     def batched(self, rows: int) -> None:
-        """A batch of so many rows, padding included, begins."""
+        """Record the rows of a batch that begins, padding included."""
 
 
 class NoMetrics:
-    """Nobody asks, so nothing is counted."""
+    """Metrics that count nothing, for a server without a metrics page."""
 
     def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
         """See Metrics."""
@@ -50,7 +50,10 @@ class NoMetrics:
 
 
 class PrometheusMetrics:
-    """The metrics of servables/tensorflow/util.cc, batching_session.cc and the SavedModel loader, in microseconds."""
+    """The metrics of TF Serving in Prometheus; their unit of time is the microsecond.
+
+    Sources: servables/tensorflow/util.cc, batching_session.cc and TensorFlow's SavedModel loader.
+    """
 
     def __init__(self) -> None:
         import prometheus_client as prometheus  # noqa: PLC0415 - 50 ms that only those pay who want it
@@ -121,7 +124,7 @@ class PrometheusMetrics:
         self._batch_size.observe(rows)
 
     def page(self) -> str:
-        """All of it in Prometheus's text format, as prometheus_exporter.cc writes it."""
+        """Return all metrics in Prometheus's text format, as prometheus_exporter.cc writes it."""
         lines = []
         for metric in self._registry.collect():
             lines.append(f"# TYPE {metric.name} {metric.type}")

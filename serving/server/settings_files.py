@@ -1,4 +1,4 @@
-"""What the flags say, with the files that they name: all that can be wrong before a model is loaded."""
+"""Read and check the files that the flags name, before a model is loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRICS_PATH: Final = "/monitoring/prometheus/metrics"
 
 @dataclass(frozen=True)
 class Setup:
-    """The models to begin with, how to batch (None: not at all), and where metrics are told (None: nowhere)."""
+    """The first models, the batching settings (None: no batching) and the path of the metrics page (None: no page)."""
 
     models: Sequence[ModelConfig]
     batching: BatchSettings | None
@@ -27,7 +27,7 @@ class Setup:
 
 
 def read_setup(flags: Flags) -> Setup:
-    """Read the files; SetupError where one is missing or wrong."""
+    """Read the files that the flags name. Raises SetupError if a file or a model folder is missing or invalid."""
     try:
         models = _models(flags)
     except StatusError as error:

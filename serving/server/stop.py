@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT."""
+"""Handle SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import time
 from typing import Final
 
 _POLL_SECONDS: Final = 0.1
-_ONE_PRESS_SECONDS: Final = 1.0  # a terminal and a process manager may both pass on the same Ctrl-C
+_ONE_PRESS_SECONDS: Final = 1.0  # a terminal and a process manager may both send a signal for one Ctrl-C
 
 
 class Stop:
-    """Whether a signal asked for the end, found out by polling; another one, later, ends the process at once.
+    """Remembers SIGTERM and SIGINT. A second signal, more than a second later, ends the process at once.
 
-    An Event would not do: a signal that the kernel gives to a thread of TensorFlow's or gRPC's does not wake the
-    main thread (measured: one SIGTERM in six), and `Event.set` in a handler can deadlock with `Event.wait`.
+    `wait` polls, because a threading.Event does not work here. A signal that the kernel delivers to a thread of
+    TensorFlow or gRPC does not wake the main thread (measured: one SIGTERM in six), and `Event.set` in a signal
+    handler can deadlock with `Event.wait`.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class Stop:
             signal.signal(number, self._note)
 
     def wait(self, seconds: float) -> bool:
-        """Whether it is asked for, after at most so long."""
+        """Wait at most `seconds` for a signal. Return True if there was one."""
         deadline = time.monotonic() + seconds
         while not self.is_set and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)

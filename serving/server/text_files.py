@@ -1,4 +1,4 @@
-"""Files in protobuf's text format, as tensorflow_model_server reads its settings from them."""
+"""Read files in protobuf's text format, the format of tensorflow_model_server's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.wire.protos import ProtoMessage
 
 
 def read_text_message(message: ProtoMessage, path: Path) -> ProtoMessage:
-    """The message of this class in a file; SetupError, in one line, where it cannot be read or parsed."""
+    """Read a message of the given class. Raises SetupError, in one line, if the file cannot be read or parsed."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,1 +1,1 @@
-"""TensorFlow Serving's protocol: messages, tensors, statuses."""
+"""TensorFlow Serving's protocol: messages, tensors, responses, gRPC statuses."""

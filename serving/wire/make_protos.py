@@ -1,8 +1,8 @@
-"""Writes protos.binpb, the descriptor set of the messages that serving speaks: `python -m serving.wire.make_protos`.
+"""Write protos.binpb, the descriptor set of TensorFlow Serving's messages: `python -m serving.wire.make_protos`.
 
-The descriptors are read out of the installed packages' generated `*_pb2.py` files as literals, without running them:
-running them would import all of TensorFlow (3 s, 536 MB). The files of tensorflow_model_server's own settings are in no
-package: their two messages are spelled out here.
+The descriptors are literals in the `*_pb2.py` files of the installed packages. They are read without an import, because
+an import loads all of TensorFlow (3 s, 536 MB). No package contains the .proto files of tensorflow_model_server's
+settings, so their messages are written out in `SPELLED_OUT`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-DESCRIPTOR_SET = Path(__file__).with_name("protos.binpb")  # serving.wire.protos cannot be asked: it reads the file
+DESCRIPTOR_SET = Path(__file__).with_name("protos.binpb")  # not imported from serving.wire.protos, which reads the file
 
 ROOTS = (
     "tensorflow_serving/apis/predict.proto",
@@ -37,13 +37,13 @@ SPELLED_OUT = {
         ),
     },
 }
-"""Messages by file, as tensorflow/serving's sources have them."""
+"""Messages by .proto file, copied from the sources of tensorflow/serving."""
 
 
 def descriptor_set() -> bytes:
-    """The serialised FileDescriptorSet of ROOTS and all they import, each file after its imports.
+    """Return the serialised FileDescriptorSet of ROOTS, their imports and SPELLED_OUT, each file after its imports.
 
-    Raises LookupError where a package that holds one of the files is not installed.
+    Raises LookupError if the package of a file is not installed.
     """
     found: dict[str, FileDescriptorProto] = {}
     for root in ROOTS:
@@ -79,7 +79,7 @@ def _collect(name: str, found: dict[str, FileDescriptorProto]) -> None:
 
 
 def _generated_file(name: str) -> Path:
-    """The `_pb2.py` of a .proto file; TensorFlow keeps XLA's in a folder of its own."""
+    """Return the path of a .proto file's `_pb2.py`. TensorFlow keeps XLA's files below tensorflow/compiler."""
     relative = name.removesuffix(".proto") + "_pb2.py"
     for place in (relative, f"tensorflow/compiler/{relative}"):
         top, _, rest = place.partition("/")
@@ -102,7 +102,7 @@ def _literal(generated: Path) -> bytes:
 
 
 def main() -> None:
-    """Write the file and say how large it is."""
+    """Write protos.binpb and print its size in bytes."""
     content = descriptor_set()
     DESCRIPTOR_SET.write_bytes(content)
     sys.stdout.write(f"{DESCRIPTOR_SET.name}: {len(content)} bytes\n")

@@ -1,4 +1,4 @@
-"""What a model answers, checked and made into the project's own types. Pure: no connection, no server."""
+"""Check a model's response and convert it to the project's own types. Pure functions, without a connection."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from serving.wire.tensors import decode
 DETECT_OUTPUTS: Final[tuple[str, ...]] = TF_OBJECT_DETECTION
 
 _SCORE_SLACK: Final = 1e-3
-"""A sigmoid in float32 may pass 1 by rounding; a logit taken for a score passes it by far more."""
+"""How far a score may be outside 0..1. A float32 sigmoid may exceed 1 by rounding; a logit is much further outside."""
 
 
 def parse_response(content: bytes) -> tuple[ProtoMessage, dict[str, NDArray[Any]]]:
-    """The model_spec and the outputs of a PredictResponse's bytes.
+    """Parse the bytes of a PredictResponse. Returns its ModelSpec and its arrays by output name.
 
-    Raises RowsRejectedError where the bytes are no response or a tensor in it is malformed.
+    Raises RowsRejectedError if the bytes are not a PredictResponse or a tensor in it is malformed.
     """
     try:
         response = PredictResponse.FromString(content)
@@ -41,7 +41,11 @@ def parse_response(content: bytes) -> tuple[ProtoMessage, dict[str, NDArray[Any]
 
 
 def to_contract(outputs: Mapping[str, NDArray[Any]]) -> Contract:
-    """The contract in the answer of signature `describe`; raises ContractError where there is none."""
+    """Return the contract from the outputs of the signature `describe`.
+
+    `outputs` has `contract`, an array of bytes (N,), with the same JSON in each row. Raises ContractError if it is
+    missing or invalid.
+    """
     texts = outputs.get("contract")
     if texts is None or texts.size == 0 or not isinstance(texts.flat[0], bytes):
         raise ContractError(
@@ -51,12 +55,15 @@ def to_contract(outputs: Mapping[str, NDArray[Any]]) -> Contract:
 
 
 def to_detections(outputs: Mapping[str, NDArray[Any]], rows: int) -> list[Detections]:
-    """One Detections a row from the outputs of signature `detect`, best first, `num_detections` honoured.
+    """Convert the outputs of the signature `detect` to one Detections per row, best first.
 
-    Outputs, as the TF Object Detection API names them: `detection_boxes` (N, K, 4), (ymin, xmin, ymax, xmax)
-    normalised; `detection_scores` and `detection_classes` (N, K); `num_detections` (N); of any numeric dtype.
-    A detection that is not finite is left out. Raises RowsRejectedError where a shape, a count or a score is not
-    what it has to be.
+    The outputs have the names of the TF Object Detection API and any numeric dtype: `detection_boxes` (N, K, 4),
+    [ymin, xmin, ymax, xmax], normalised; `detection_scores` (N, K); `detection_classes` (N, K);
+    `num_detections` (N), the number of valid detections of each row. N must be `rows`. Detections with values that are
+    not finite are dropped.
+
+    Raises RowsRejectedError if an output is missing, not numeric or of a wrong shape, if a count is not in 0..K, or if
+    a score is not in 0..1.
     """
     boxes, scores, classes, counts = (_numeric(outputs, alias) for alias in DETECT_OUTPUTS)
     if scores.ndim != 2 or len(scores) != rows:

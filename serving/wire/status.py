@@ -1,4 +1,4 @@
-"""What each gRPC status means to a caller of the model server: one table."""
+"""Map each gRPC status of the model server to an error of the project."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ERROR_OF: Final[dict[grpc.StatusCode, type[ModelError]]] = {
     _Code.RESOURCE_EXHAUSTED: ModelUnavailableError,
     _Code.ABORTED: ModelUnavailableError,
     _Code.CANCELLED: ModelUnavailableError,
-    # The server is set up wrong: no image is at fault, and it may be put right.
+    # The server is misconfigured: no image is at fault, and an operator can fix it.
     _Code.UNIMPLEMENTED: ModelUnavailableError,
     _Code.UNAUTHENTICATED: ModelUnavailableError,
     _Code.PERMISSION_DENIED: ModelUnavailableError,
     _Code.NOT_FOUND: VersionGoneError,
-    # One row of the batch can be the cause.
+    # One row of the batch may be the cause: the caller can split the batch.
     _Code.INVALID_ARGUMENT: RowsRejectedError,
     _Code.INTERNAL: RowsRejectedError,
     _Code.UNKNOWN: RowsRejectedError,
@@ -40,6 +40,6 @@ _SETUP_ADVICE: Final = {
 
 
 def translate(code: grpc.StatusCode, details: str, *, doing: str) -> ModelError:
-    """The project's error for a failed call; `doing` says what was asked of whom, as in `asking x for y`."""
+    """Return the error for a failed call. `doing` describes the call for the message, such as `asking x for y`."""
     text = f"{code.name} while {doing}: {details or 'no details'}.".replace("..", ".")
     return ERROR_OF.get(code, RowsRejectedError)(text + _SETUP_ADVICE.get(code, ""))

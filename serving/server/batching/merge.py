@@ -1,4 +1,7 @@
-"""Requests to one batch and back: pure, after batching_session.cc. Every tensor's first dimension is the batch."""
+"""Merge requests into one batch and split its outputs; pure, after TF Serving's batching_session.cc.
+
+The first dimension of every tensor is the batch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ Array = NDArray[Any]
 
 
 def rows_of(feeds: Mapping[str, Array]) -> int:
-    """The rows of a request; StatusError where its tensors do not agree."""
+    """Return the rows of a request. Raises INVALID_ARGUMENT unless all its tensors have the same first dimension."""
     if not feeds:
         raise invalid_argument("Batching Run() must have at least one input tensor")
     if any(array.ndim == 0 for array in feeds.values()):
@@ -26,15 +29,19 @@ def rows_of(feeds: Mapping[str, Array]) -> int:
 
 
 def merge(requests: Sequence[Mapping[str, Array]], rows: int, *, pad: bool) -> dict[str, Array]:
-    """One batch of so many rows: what the requests do not fill is the first row of the last of them, again.
+    """Merge requests into one batch of `rows` rows, by tensor name.
 
-    `pad` fills up shorter arrays with zeros; without it StatusError FAILED_PRECONDITION where shapes differ.
+    If the requests have fewer rows, the first row of the last request is repeated. With `pad`, smaller arrays are
+    padded with zeros to the largest shape. Raises FAILED_PRECONDITION if shapes differ without `pad`, or in their rank.
     """
     return {name: _merged(name, [request[name] for request in requests], rows, pad=pad) for name in requests[0]}
 
 
 def split(outputs: Sequence[Array], sizes: Sequence[int], rows: int) -> list[list[Array]]:
-    """Each request's part of the outputs of a batch of so many rows; StatusError where they are not by row."""
+    """Split the outputs of a batch of `rows` rows into the outputs of each request; `sizes` are the requests' rows.
+
+    Raises FAILED_PRECONDITION if the first dimension of an output is not the batch.
+    """
     for output in outputs:
         if output.ndim == 0:
             raise failed_precondition("Batched output tensor has 0 dimensions")
@@ -51,7 +58,7 @@ def _merged(name: str, arrays: list[Array], rows: int, *, pad: bool) -> Array:
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
         if not pad or len({len(shape) for shape in shapes}) > 1:
-            raise failed_precondition(  # the missing spaces are TF Serving's
+            raise failed_precondition(  # TF Serving's message has no spaces there either
                 f"Tensors with name '{name}' from different tasks have different shapes and padding is turned off."
                 "Set pad_variable_length_inputs to true, or ensure that all tensors with the same name"
                 "have equal dimensions starting with the first dim."

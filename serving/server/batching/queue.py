@@ -1,4 +1,4 @@
-"""When a batch is due, and when a queue is full: pure decisions, after shared_batch_scheduler.h."""
+"""Decide when a batch is due and when a queue is full; pure, after TF Serving's shared_batch_scheduler.h."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.server.errors import invalid_argument, unavailable
 
 
 class Sized(Protocol):
-    """What can wait in a queue."""
+    """A task that can wait in a queue."""
 
     rows: int
 
@@ -27,16 +27,19 @@ class _Batch(Generic[T]):
 
 
 class BatchQueue(Generic[T]):
-    """Batches in the order of their tasks; the last one is open. Times are in seconds; the caller locks."""
+    """Batches that wait, oldest first; tasks are added to the last batch. Times are in seconds.
+
+    The queue is not safe for threads: the caller must hold a lock.
+    """
 
     def __init__(self, settings: BatchSettings) -> None:
         self._settings = settings
         self._batches: deque[_Batch[T]] = deque([_Batch()])
 
     def add(self, task: T, now: float) -> None:
-        """Put a task into the open batch or, where it does not fit, into a new one.
+        """Add a task to the last batch, or to a new batch if it does not fit.
 
-        Raises StatusError: INVALID_ARGUMENT where it is larger than a batch, UNAVAILABLE where the queue is full.
+        Raises StatusError: INVALID_ARGUMENT if the task has more rows than a batch, UNAVAILABLE if the queue is full.
         """
         most = self._settings.max_batch_size
         if task.rows > most:
@@ -56,7 +59,7 @@ class BatchQueue(Generic[T]):
         batch.rows += task.rows
 
     def take(self, now: float) -> list[T] | None:
-        """The tasks of the oldest batch that is due, which leaves the queue; None where none is."""
+        """Remove the oldest batch from the queue and return its tasks, or None if it is not due."""
         due = self.due_at()
         if due is None or due > now:
             return None
@@ -66,7 +69,7 @@ class BatchQueue(Generic[T]):
         return batch.tasks
 
     def due_at(self) -> float | None:
-        """When the oldest batch is due, which may be long ago; None where nothing waits."""
+        """Return when the oldest batch is due, which may be in the past, or None if the queue is empty."""
         batch = self._batches[0]
         if not batch.tasks:
             return None

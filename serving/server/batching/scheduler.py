@@ -1,4 +1,4 @@
-"""Server-side batching: threads that take due batches, run each as one, and hand the parts to those who wait."""
+"""Server-side batching: threads take due batches, run them and return each caller its outputs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Queue:
 
 
 class BatchScheduler:
-    """The batching threads, which all models share, each in its turn."""
+    """The batching threads. All models share them; their queues are served in turn."""
 
     def __init__(self, settings: BatchSettings, metrics: Metrics) -> None:
         self.settings = settings
@@ -53,26 +53,30 @@ class BatchScheduler:
             threading.Thread(target=self._run, name=f"{settings.thread_pool_name}-{number}", daemon=True).start()
 
     def open(self, servable: Servable, fetches: tuple[str, ...]) -> _Queue:
-        """A queue of calls that are alike."""
+        """Add a queue for calls of one version with the same inputs and outputs."""
         queue = _Queue(servable, fetches, BatchQueue(self.settings))
         with self._changed:
             self._queues.append(queue)
         return queue
 
     def close(self, queue: _Queue) -> None:
-        """Forget a queue, in which nothing waits any more."""
+        """Remove a queue, which must be empty."""
         with self._changed:
             self._queues.remove(queue)
 
     def run(self, queue: _Queue, feeds: Mapping[str, NDArray[Any]], deadline: float | None) -> list[NDArray[Any]]:
-        """Wait for the outputs of these feeds as a part of a batch; StatusError where the batch failed."""
+        """Run a call as a part of a batch and return its outputs, in the order of the queue's fetches.
+
+        `feeds` are the arrays by tensor name. `deadline` is in the seconds of `time.monotonic`. Raises StatusError if
+        the queue is full or the batch failed.
+        """
         now = time.monotonic()
         task = _Task(feeds, rows_of(feeds), deadline, now)
         with self._changed:
             queue.tasks.add(task, now)
             self._changed.notify()
         task.done.wait()
-        if isinstance(task.error, StatusError):  # its neighbours in the batch raise theirs at the same time
+        if isinstance(task.error, StatusError):  # a new error: other threads raise the shared one at the same time
             raise StatusError(task.error.code, task.error.message) from task.error
         if task.error is not None:
             raise task.error
@@ -80,7 +84,7 @@ class BatchScheduler:
 
     def _run(self) -> None:
         while True:
-            self._work(*self._next())  # no local holds on to a batch while the next one is waited for
+            self._work(*self._next())  # no local variable keeps a batch in memory during the next wait
 
     def _work(self, queue: _Queue, tasks: list[_Task]) -> None:
         try:
@@ -98,13 +102,13 @@ class BatchScheduler:
                 for position, queue in enumerate(self._queues):
                     tasks = queue.tasks.take(now)
                     if tasks is not None:
-                        self._queues.append(self._queues.pop(position))  # the others come first now
+                        self._queues.append(self._queues.pop(position))  # the other queues are next
                         return queue, tasks
                 dues = [due for queue in self._queues if (due := queue.tasks.due_at()) is not None]
                 self._changed.wait(min(dues) - now if dues else None)
 
     def _process(self, queue: _Queue, tasks: list[_Task]) -> None:
-        """One merged batch has one status for all its tasks."""
+        """Run the tasks as one batch. An error of the batch is the error of all its tasks, as in TF Serving."""
         now = time.monotonic()
         for task in tasks:
             self._metrics.queued(self.settings.thread_pool_name, now - task.enqueued_at)
@@ -122,7 +126,10 @@ class BatchScheduler:
 
 
 class BatchedModel:
-    """A version whose declared signatures are batched; calls for other outputs run by themselves, as TF Serving's."""
+    """A version whose calls are batched if they ask for the inputs and outputs of a signature.
+
+    Calls with another set of outputs run without batching, and so do calls of 0 rows.
+    """
 
     def __init__(self, servable: Servable, scheduler: BatchScheduler) -> None:
         self.signatures: dict[str, ProtoMessage] = servable.signatures
@@ -147,7 +154,7 @@ class BatchedModel:
         return [outputs[name] for name in fetches]
 
     def close(self) -> None:
-        """Free the memory; in-flight calls must have ended."""
+        """Free the memory. All calls must have ended."""
         for queue in self._queues.values():
             self._scheduler.close(queue)
         self._servable.close()

@@ -1,4 +1,4 @@
-"""How requests are batched: TF Serving's BatchingParameters, with its defaults and checks."""
+"""The settings of batching: TF Serving's BatchingParameters, with its defaults and checks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def _one_per_core_pair() -> int:
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """The defaults are shared_batch_scheduler.h's, but for the threads: there it is one for each core.
+    """The settings of batching, with the defaults of shared_batch_scheduler.h except for the number of threads.
 
-    A batch computes on all cores, and what arrives meanwhile makes the next one larger.
+    TF Serving has one thread per core. Here it is one per two cores: a batch uses all cores, and the requests that
+    arrive meanwhile make the next batch larger.
     """
 
     max_batch_size: int = 1000
@@ -32,12 +33,15 @@ class BatchSettings:
     pad_variable_length_inputs: bool = False
 
     def padded(self, rows: int) -> int:
-        """The rows of a batch as it is run: the next of the allowed sizes."""
+        """Return the number of rows that a batch is padded to: the next allowed batch size."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
 
 def read_batch_settings(path: Path) -> BatchSettings:
-    """The BatchingParameters of a file in text format, defaults for the rest; SetupError where they are wrong."""
+    """Read BatchingParameters from a file in text format. Raises SetupError if the file or a value is invalid.
+
+    Fields that the file does not set have the defaults.
+    """
     message = read_text_message(BatchingParameters, path)
     given = {
         field.name: getattr(message, field.name).value
@@ -56,7 +60,7 @@ def read_batch_settings(path: Path) -> BatchSettings:
 
 
 def _wrong(settings: BatchSettings) -> str | None:
-    """What is wrong, as shared_batch_scheduler.h and batching_session.cc say it."""
+    """Return the first error, in the words of shared_batch_scheduler.h and batching_session.cc, or None."""
     for name in ("max_batch_size", "num_batch_threads"):
         if getattr(settings, name) < 1:
             return f"{name} must be positive; was {getattr(settings, name)}"

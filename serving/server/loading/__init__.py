@@ -1,1 +1,1 @@
-"""Load a version of a model into memory, and warm it up."""
+"""Load a version of a model into memory and warm it up."""

@@ -1,4 +1,4 @@
-"""Whether there is memory for a model: better said before loading than by the kernel, which would kill the process."""
+"""Check before a load that there is enough memory for a model. Without the check the kernel may kill the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _MB: Final = 1_000_000
 
 
 def shortage(folder: Path) -> str | None:
-    """Why a SavedModel's folder does not fit into memory, by the size of its files; None where it does."""
+    """Return why a SavedModel does not fit into memory, or None if it fits.
+
+    The estimate is the size of its files times 1.2, as in TF Serving.
+    """
     needed = _NEEDED_OVER_DISK * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     there = min(_limits(), default=None)
     if there is None or needed <= there:
@@ -23,7 +26,7 @@ def shortage(folder: Path) -> str | None:
 
 
 def _limits() -> Iterator[int]:
-    """Bytes that this process may still use, by each of the limits that there are."""
+    """Yield the bytes that the process may still use, for each limit: system memory, cgroup, address space."""
     meminfo = _fields(Path("/proc/meminfo"))
     if "MemAvailable" in meminfo:
         yield meminfo["MemAvailable"] * 1024
@@ -38,7 +41,7 @@ def _limits() -> Iterator[int]:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """The numbers of a file of names and numbers."""
+    """Read a file with a name and a number per line, such as /proc/meminfo."""
     found = {}
     for line in _text(path).splitlines():
         name, *values = line.replace(":", " ").split()

@@ -1,7 +1,7 @@
-"""A SavedModel in a TensorFlow 1 session, as TF Serving's SessionBundle loads it: the one file that knows TensorFlow.
+"""Load a SavedModel into a TensorFlow 1 session, as TF Serving's SessionBundle does.
 
-Python's TF2 loader accepts models that TF Serving refuses, and a call of it costs 290 to 510 us; one of a session
-callable 26 to 57 us.
+Python's TF2 loader accepts models that TF Serving refuses. A call of its signature function costs 290 to 510 us; a call
+of a session callable costs 26 to 57 us.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from serving.server.errors import LoadError, StatusError, from_number
 from serving.wire.protos import ProtoMessage, SignatureDef
 
 _VARIABLE_OPS: Final = frozenset({"VarHandleOp", "VariableV2", "Variable"})
-_MOST_CALLABLES: Final = 64  # per version: each choice of outputs is one, and a client may filter as it likes
+_MOST_CALLABLES: Final = 64  # per version: each set of outputs needs one, and clients choose any set
 
 
-_importing: Final = threading.Lock()  # models load in threads of their own, and TensorFlow's imports go in circles
+_importing: Final = threading.Lock()  # models load in several threads, and TensorFlow has circular imports
 
 
 def _import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow carries no types
     with _importing:
         try:
             return _import()
-        except (ImportError, MemoryError) as error:  # where there is little memory, a library cannot be mapped
+        except (ImportError, MemoryError) as error:  # without enough memory a library cannot be mapped
             raise LoadError(f"TensorFlow cannot be imported: {error}") from error
 
 
@@ -42,9 +42,10 @@ def _import() -> Any:  # noqa: ANN401 - likewise
 
 
 class LoadedModel:
-    """One version in memory. Threads may call `run` at the same time; nobody may after `close`.
+    """A version in memory. Threads may call `run` at the same time, but not after `close`.
 
-    `signatures` are SignatureDef by name. Raises LoadError where the folder cannot be loaded.
+    `signatures` holds the SignatureDef messages by name. The constructor raises LoadError if the folder cannot be
+    loaded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +68,7 @@ class LoadedModel:
         except LoadError:
             self._session.close()
             raise
-        except Exception as error:  # the loader raises whatever the file's bytes make it stumble over
+        except Exception as error:  # a damaged file makes the loader raise errors of any type
             self._session.close()
             raise LoadError(f"{type(error).__name__}: {error}") from error
         self.signatures: dict[str, ProtoMessage] = {
@@ -93,7 +94,7 @@ class LoadedModel:
         return [np.asarray(by_name[name]) for name in fetches]
 
     def close(self) -> None:
-        """Free the memory; in-flight calls must have ended."""
+        """Free the memory. All calls must have ended."""
         self._callables.clear()
         self._session.close()
 
@@ -110,7 +111,10 @@ class LoadedModel:
             return self._callables[key]
 
     def _require_variables(self, folder: Path) -> None:
-        """A half-copied folder loads, if its variables are still to come, and then fails every call."""
+        """Raise LoadError if the variables' files are missing.
+
+        TensorFlow loads a folder whose variables are not copied yet, and then every call fails.
+        """
         has_variables = any(operation.type in _VARIABLE_OPS for operation in self._session.graph.get_operations())
         if has_variables and not (folder / "variables" / "variables.index").is_file():
             raise LoadError(f"{folder}/variables is missing or not yet complete", 5)

@@ -1,4 +1,4 @@
-"""From a version's folder to something that can be called: memory, the load, the warm-up, the batching around it."""
+"""Load a version: check the memory, load the SavedModel, run the warm-up records, add batching."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.server.versions.servable import Servable
 
 
 class VersionLoader:
-    """Loads one version after the other, whichever model they are of: so each knows how much memory is left."""
+    """Loads versions of all models one at a time, so that each load sees how much memory is left."""
 
     def __init__(self, metrics: Metrics, scheduler: BatchScheduler | None) -> None:
         self._metrics = metrics
@@ -26,7 +26,7 @@ class VersionLoader:
         self._one_at_a_time = threading.Lock()
 
     def __call__(self, folder: Path) -> Servable:
-        """A version that is ready to be called; LoadError where it is not."""
+        """Load the version in a folder and return it ready for calls. Raises LoadError if it cannot be served."""
         with self._one_at_a_time:
             began = time.monotonic()
             status = "OK"

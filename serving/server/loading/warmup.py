@@ -1,7 +1,7 @@
-"""Replays a version's warm-up records before it goes live, so that no client pays for the first call.
+"""Run a version's warm-up records before it is AVAILABLE, so that no client waits for the slow first call.
 
-The first call of a fresh session took 13 to 26 times the second's: TensorFlow prepares the graph for the outputs asked
-for. Source of the behaviour: TF Serving's saved_model_warmup.cc and warmup_util.cc.
+The first call of a session took 13 to 26 times as long as the second, because TensorFlow prepares the graph for the
+requested outputs. Source of the behaviour: TF Serving's saved_model_warmup.cc and warmup_util.cc.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _MOST_RECORDS: Final = 1000
 
 
 def warm_up(servable: Servable, folder: Path) -> None:
-    """Run every record beside the version; without a file do nothing.
+    """Run all warm-up records of a version; does nothing if the version has none.
 
-    Raises LoadError where the file cannot be read, has over 1000 records or one that is no Predict call, or where a
-    record fails: then clients' calls would fail as well.
+    Raises LoadError if the file cannot be read, has more than 1000 records or a record that is not a Predict call, or
+    if a record fails, since clients' calls would then fail too.
     """
     path = folder / WARMUP_FILE
     if not path.is_file():
@@ -47,7 +47,7 @@ def _records(path: Path) -> list[bytes]:
 
 
 def _request(record: bytes) -> ProtoMessage:
-    # Its messages and those of serving.wire.protos live in different pools, so they meet as bytes.
+    # These messages and those of serving.wire.protos are in different pools, so they are converted through bytes.
     from tensorflow_serving.apis import prediction_log_pb2  # noqa: PLC0415 - only where there is a file
 
     log: Any = prediction_log_pb2.PredictionLog()

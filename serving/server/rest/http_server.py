@@ -1,4 +1,4 @@
-"""The HTTP server under the REST API: waitress, in threads of this process."""
+"""The HTTP server of the REST API: waitress, in threads of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POLL_SECONDS: Final = 0.02
 
 
 class HttpServer:
-    """Listens on a socket that is bound already; `app` is a WSGI application that threads call at the same time."""
+    """An HTTP server on a bound socket. `app` is a WSGI application that several threads may call at a time."""
 
     def __init__(self, bound: socket.socket, app: Callable[..., Iterable[bytes]], threads: int) -> None:
         import waitress.server  # noqa: PLC0415 - only where there is a REST API
@@ -30,11 +30,11 @@ class HttpServer:
         )
 
     def start(self) -> None:
-        """Answer from now on, in threads of its own."""
+        """Start to answer requests, in new threads."""
         threading.Thread(target=self._server.run, name="rest", daemon=True).start()
 
     def drain(self, seconds: float) -> None:
-        """Take no new connections, and wait so long for the requests that are under way and their answers."""
+        """Refuse new connections and wait at most `seconds` for running requests and unsent responses."""
         self._server.accepting = False
         deadline = time.monotonic() + seconds
         while self._is_busy() and time.monotonic() < deadline:

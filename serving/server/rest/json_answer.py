@@ -1,4 +1,4 @@
-"""Arrays to the JSON of a predict answer, in rows or in columns, numbers written as json_tensor.cc writes them."""
+"""Write arrays as the JSON of a predict response, in rows or columns, with the number format of json_tensor.cc."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Array = NDArray[Any]
 
 
 def write_answer(outputs: Mapping[str, Array], *, in_rows: bool) -> bytes:
-    """`{"predictions": [...]}`, a row an element, or `{"outputs": ...}`; StatusError where they have no such form."""
+    """Write outputs by name as `{"predictions": [...]}`, one element per row, or as `{"outputs": ...}`.
+
+    Raises INVALID_ARGUMENT if the outputs cannot be written that way.
+    """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
     text = _rows(outputs) if in_rows else _columns(outputs)
@@ -56,7 +59,7 @@ def _object(texts: Mapping[str, str]) -> str:
 
 
 def _nested(tokens: Iterator[str], shape: tuple[int, ...]) -> str:
-    """The next values as lists in lists of this shape."""
+    """Write the next values as nested lists of the given shape."""
     if not shape:
         return next(tokens)
     if len(shape) == 1:
@@ -65,7 +68,7 @@ def _nested(tokens: Iterator[str], shape: tuple[int, ...]) -> str:
 
 
 def _tokens(name: str, array: Array) -> list[str]:
-    """Each value as JSON."""
+    """Return the JSON of each value, in row-major order."""
     kind = array.dtype
     if kind in {np.dtype(np.float32), np.dtype(np.float64)}:
         return _decimals(array)
@@ -80,7 +83,7 @@ def _tokens(name: str, array: Array) -> list[str]:
 
 
 def _decimals(array: Array) -> list[str]:
-    """Six digits where they say it all, else nine for float32 and seventeen for float64."""
+    """Write floats with 6 digits if those are exact, otherwise with 9 for float32 and 17 for float64."""
     flat = array.ravel()
     values = flat.tolist()
     texts = [f"{value:g}" for value in values]

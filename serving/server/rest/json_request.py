@@ -1,4 +1,4 @@
-"""A predict request in JSON: rows (`instances`) or columns (`inputs`) to arrays, with json_tensor.cc's complaints."""
+"""Read a predict request in JSON, in rows (`instances`) or columns (`inputs`), with json_tensor.cc's error messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.wire.protos import ProtoMessage
 
 Array = NDArray[Any]
 
-_PARSE_ERRORS: Final = {  # Python's words to rapidjson's
+_PARSE_ERRORS: Final = {  # Python's messages and rapidjson's
     "Expecting value": "Invalid value.",
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
     "Expecting ':' delimiter": "Missing a colon after a name of object member.",
@@ -28,7 +28,10 @@ _PARSE_ERRORS: Final = {  # Python's words to rapidjson's
 
 @dataclass(frozen=True)
 class JsonRequest:
-    """What is asked for: arrays by the signature's aliases; the answer comes in rows or in columns as they did."""
+    """A parsed predict request: the signature and the arrays by its aliases.
+
+    `in_rows` says whether the request was in rows; the response has the same form.
+    """
 
     signature: ProtoMessage
     inputs: Mapping[str, Array]
@@ -36,9 +39,9 @@ class JsonRequest:
 
 
 def read_request(body: bytes, find: Callable[[str], ProtoMessage]) -> JsonRequest:
-    """The request in a body; `find` gives the SignatureDef of a name, empty for the default.
+    """Parse the body of a predict request. Raises INVALID_ARGUMENT.
 
-    Raises StatusError INVALID_ARGUMENT.
+    `find` returns the SignatureDef of a name; '' stands for the default signature.
     """
     document = _parsed(body)
     name = document.get("signature_name", "")
@@ -69,7 +72,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         reason = _PARSE_ERRORS.get(error.msg, "Invalid value.")
         raise invalid_argument(f"JSON Parse error: {reason} at offset: {error.pos}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, lists in lists in lists
+    except (ValueError, RecursionError) as error:  # not UTF-8, too many digits in a number, or nested too deeply
         raise invalid_argument("JSON Parse error: Invalid value. at offset: 0") from error
     if not isinstance(document, dict):
         complain(document, "Is not object")
@@ -110,7 +113,7 @@ def _from_rows(rows: list[Any], infos: Mapping[str, ProtoMessage]) -> dict[str, 
 
 
 def _alike(array: Array, before: list[Array]) -> Array:
-    """The array, if it has the shape of those before it."""
+    """Return the array. Raises INVALID_ARGUMENT if its shape differs from the arrays before it."""
     if before and array.size != before[0].size:
         raise invalid_argument(f"Expecting tensor size: {before[0].size} but got: {array.size}")
     if before and array.shape != before[0].shape:

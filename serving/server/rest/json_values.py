@@ -1,4 +1,4 @@
-"""Values in JSON to one array: the shape that nested lists have, and what a dtype takes (json_tensor.cc)."""
+"""Convert a JSON value to an array: the shape of its nested lists and the checks of its dtype (json_tensor.cc)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from serving.wire.tensors import dtype_name, numpy_dtype
 
 Array = NDArray[Any]
 
-_LARGEST_INTEGER: Final = {1: 2**24 - 1, 2: 2**53 - 1}  # that float and double hold without loss
+_LARGEST_INTEGER: Final = {1: 2**24 - 1, 2: 2**53 - 1}  # the largest integer that float and double hold without loss
 _INTEGERS: Final = {3, 4, 5, 6, 9, 22, 23}  # int32, uint8, int16, int8, int64, uint32, uint64
 _STRING: Final = 7
 _BOOL: Final = 10
-_MOST_DIMENSIONS: Final = 64  # NumPy's
+_MOST_DIMENSIONS: Final = 64  # NumPy's limit
 _LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 
 
 def to_array(value: Any, dtype: int) -> Array:  # noqa: ANN401 - any JSON
-    """The array of a value or of lists in lists, of TensorFlow's dtype of that number.
+    """Convert a value or nested lists to an array; `dtype` is TensorFlow's number of a dtype.
 
-    Raises StatusError INVALID_ARGUMENT where lists differ in length or a value is not of the dtype, UNIMPLEMENTED
-    where JSON has no form for it.
+    Raises INVALID_ARGUMENT if lists differ in length or a value does not fit the dtype, UNIMPLEMENTED if the dtype has
+    no form in JSON.
     """
     shape: list[int] = []
     first = value
@@ -42,17 +42,17 @@ def to_array(value: Any, dtype: int) -> Array:  # noqa: ANN401 - any JSON
 
 
 def is_base64(value: Any) -> bool:  # noqa: ANN401 - any JSON
-    """Whether it is `{"b64": "..."}`, the form of a string of bytes."""
+    """Return True for `{"b64": "..."}`, the form of bytes in JSON."""
     return isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - any JSON
-    """JSON as messages quote it."""
+    """Return the JSON of a value as error messages quote it."""
     return json.dumps(value, indent=4, ensure_ascii=False)
 
 
 def complain(value: Any, what: str) -> NoReturn:  # noqa: ANN401 - any JSON
-    """Raise StatusError INVALID_ARGUMENT that quotes the value."""
+    """Raise INVALID_ARGUMENT with a message that quotes the value."""
     raise invalid_argument(f"JSON Value: {shown(value)} {what}")
 
 
@@ -141,6 +141,6 @@ def _type_error(value: Any, dtype: int) -> NoReturn:  # noqa: ANN401 - any JSON
 
 
 def _kind(value: Any) -> str:  # noqa: ANN401 - any JSON
-    """What rapidjson calls it."""
+    """Return rapidjson's name for the type of a value."""
     names = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
     return names.get(type(value)) or str(value)

@@ -1,4 +1,4 @@
-"""The REST API (http_rest_api_handler.cc) as a WSGI application: status, metadata, predict, metrics."""
+"""The REST API as a WSGI application, after http_rest_api_handler.cc: status, metadata, predict, metrics."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ HTTP_STATUS: Final = {
     _Code.DATA_LOSS: 500,
     _Code.UNAUTHENTICATED: 401,
 }
-"""http_server.cc, ToHTTPStatusCode."""
+"""HTTP status by gRPC status, as in http_server.cc, ToHTTPStatusCode."""
 
 
 class RestApi:
-    """Answers HTTP requests with the same models, states and errors as gRPC."""
+    """The WSGI application of the REST API. It has the same models, states and errors as gRPC."""
 
     def __init__(
         self,
@@ -67,7 +67,11 @@ class RestApi:
         threads: int,
         metrics: tuple[str, PrometheusMetrics] | None = None,
     ) -> None:
-        """`timeout` bounds a predict call, in seconds; `metrics` are told of at the path that is given with them."""
+        """Store the services.
+
+        `timeout` is the longest time of a predict call, in seconds. `metrics` is the path of the metrics page and the
+        metrics.
+        """
         self._models = models
         self._prediction = prediction
         self._status = status
@@ -77,7 +81,7 @@ class RestApi:
         self._running = ThreadPoolExecutor(threads, thread_name_prefix="rest-predict")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """A WSGI call."""
+        """Answer a request, as WSGI defines."""
         path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8", "replace")
         code, kind, body = 200, "application/json", b""
         try:
@@ -110,7 +114,10 @@ class RestApi:
         raise invalid_argument(f"Malformed request: {method} {path}")
 
     def _predict(self, spec: ProtoMessage, body: bytes) -> bytes:
-        """The answer; what takes too long goes on by itself, since a graph cannot be interrupted."""
+        """Run a predict call and return its JSON. Raises DEADLINE_EXCEEDED after the timeout.
+
+        The graph then still runs to its end, because TensorFlow cannot interrupt it.
+        """
         deadline = time.monotonic() + self._timeout
         work = self._running.submit(self._run, spec, body, deadline)
         try:

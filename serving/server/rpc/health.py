@@ -1,4 +1,4 @@
-"""grpc.health.v1.Health, by the well-kept package for it: the server as a whole, without names of services."""
+"""The service grpc.health.v1.Health, from the package grpcio-health-checking."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import grpc
 
 
 def add_health(server: grpc.Server) -> Any:  # noqa: ANN401 - the package carries no types
-    """Answer health checks from now on: SERVING, and NOT_SERVING after `enter_graceful_shutdown` of what is returned.
+    """Add the health service to a server and return its servicer.
 
-    Those who watch take none of the threads that calls need.
+    The server as a whole is SERVING, and NOT_SERVING after the servicer's `enter_graceful_shutdown`. Single services
+    are not listed. Watch calls do not use the threads that other calls need.
     """
     from grpc_health.v1 import health, health_pb2_grpc  # noqa: PLC0415 - only where it is asked for
 

@@ -1,4 +1,4 @@
-"""GetModelStatus and HandleReloadConfigRequest (get_model_status_impl.cc, model_service_impl.cc)."""
+"""GetModelStatus and HandleReloadConfigRequest, after get_model_status_impl.cc and model_service_impl.cc."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ class ModelService:
         self._models = models
 
     def get_model_status(self, content: bytes) -> bytes:
-        """One version where the ModelSpec names it, otherwise all, newest first; StatusError where there is none."""
+        """Return a GetModelStatusResponse as bytes: the version of the ModelSpec or all versions, newest first.
+
+        Raises StatusError, NOT_FOUND if there is no such version.
+        """
         return bytes(self.status(parse(GetModelStatusRequest, content)).SerializeToString())
 
     def status(self, request: ProtoMessage) -> ProtoMessage:
-        """The GetModelStatusResponse to a GetModelStatusRequest."""
+        """Return the GetModelStatusResponse for a GetModelStatusRequest; see `get_model_status`."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
@@ -49,7 +52,10 @@ class ModelService:
         return response
 
     def handle_reload_config_request(self, content: bytes, is_awaited: Callable[[], bool]) -> bytes:
-        """Serve the models of the request instead of those before; returns when the new ones are available."""
+        """Replace the served models with the models of the request; returns when the new ones are available.
+
+        Raises StatusError if the configuration is invalid or a new model cannot be loaded.
+        """
         try:
             configs = model_configs(parse(ReloadConfigRequest, content).config)
             self._models.reload(configs, is_awaited)

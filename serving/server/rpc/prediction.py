@@ -1,4 +1,4 @@
-"""Predict and GetModelMetadata: bytes in, bytes out, StatusError where TF Serving answers a status."""
+"""Predict and GetModelMetadata, on the bytes of the messages. Errors are StatusError, with TF Serving's messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class PredictionService:
         self._as_content = as_content
 
     def predict(self, content: bytes, deadline: float | None = None) -> bytes:
-        """Run a signature (predict_util.cc, RunPredict)."""
+        """Run the signature that a PredictRequest names and return a PredictResponse (predict_util.cc, RunPredict).
+
+        `deadline` is in the seconds of `time.monotonic`. Raises StatusError.
+        """
         request = parse(PredictRequest, content)
         spec = request.model_spec
         with self._calls.counted(spec.name, "Predict", "GRPC"):
@@ -49,12 +52,12 @@ class PredictionService:
             return encode_response(answered, outputs, as_content=self._as_content)
 
     def get_model_metadata(self, content: bytes) -> bytes:
-        """The signatures of a version (get_model_metadata_impl.cc)."""
+        """Return the signatures of a version, as a GetModelMetadataResponse in bytes (get_model_metadata_impl.cc)."""
         response = self.metadata(parse(GetModelMetadataRequest, content))
         return bytes(response.SerializeToString())
 
     def metadata(self, request: ProtoMessage) -> ProtoMessage:
-        """The GetModelMetadataResponse to a GetModelMetadataRequest."""
+        """Return the GetModelMetadataResponse for a GetModelMetadataRequest. Raises StatusError."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         if not request.metadata_field:
@@ -74,7 +77,7 @@ class PredictionService:
 def run_signature(
     servable: Servable, request: ProtoMessage, *, deadline: float | None = None
 ) -> dict[str, NDArray[Any]]:
-    """What the signature that a PredictRequest names answers, by alias; StatusError where it cannot be run."""
+    """Run the signature that a PredictRequest names and return its outputs by alias. Raises StatusError."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
@@ -91,13 +94,13 @@ def run_outputs(
     *,
     deadline: float | None,
 ) -> dict[str, NDArray[Any]]:
-    """The outputs of a signature by alias, given the arrays to feed by tensor name."""
+    """Run a signature and return the outputs `aliases`, by alias. `feeds` are the arrays by tensor name."""
     results = servable.run(feeds, [signature.outputs[alias].name for alias in aliases], deadline=deadline)
     return dict(zip(aliases, results, strict=True))
 
 
 def parse(message: ProtoMessage, content: bytes) -> ProtoMessage:
-    """A request from its bytes; StatusError INVALID_ARGUMENT where they are none."""
+    """Parse a request. Raises INVALID_ARGUMENT if the bytes are not a message of that class."""
     try:
         return message.FromString(content)
     except DecodeError as error:
@@ -105,7 +108,7 @@ def parse(message: ProtoMessage, content: bytes) -> ProtoMessage:
 
 
 def _feeds(signature: ProtoMessage, given: ProtoMessage) -> dict[str, NDArray[Any]]:
-    """The arrays to feed, by tensor name; those the signature has defaults for may be missing."""
+    """Decode the inputs of a request into arrays by tensor name. An input with a default may be missing."""
     missing = set(signature.inputs) - set(given)
     if set(given) - set(signature.inputs) or missing - set(signature.defaults):
         raise invalid_argument(_mismatch(set(given), set(signature.inputs)))
@@ -124,7 +127,7 @@ def _feeds(signature: ProtoMessage, given: ProtoMessage) -> dict[str, NDArray[An
 
 
 def _outputs(signature: ProtoMessage, asked: list[str]) -> list[str]:
-    """The outputs to answer with: those asked for, or all."""
+    """Return the aliases of the requested outputs, or of all outputs if the request has no output_filter."""
     for position, alias in enumerate(asked):
         if alias not in signature.outputs:
             raise invalid_argument(

@@ -1,4 +1,4 @@
-"""The gRPC rim: which method is which function, and what an exception becomes. Bytes pass through as they are."""
+"""The gRPC server: map each method to a function and each exception to a status. Messages are passed on as bytes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _NOT_DONE: Final = ("Classify", "Regress", "MultiInference")
 _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 2**31 - 1),
-    ("grpc.so_reuseport", 0),  # two servers must not share a port by accident
+    ("grpc.so_reuseport", 0),  # two servers must not share a port by mistake
 )
 
 
 def default_threads(*, batching: bool) -> int:
-    """How many calls are worked on at a time: TF Serving's grpc_max_threads, and more where they wait for a batch.
+    """Return the number of calls that run at a time: TF Serving's grpc_max_threads, or 512 with batching.
 
-    A thread that waits costs a few kB, and a queue is full only where more calls wait than it holds.
+    With batching, a call occupies its thread while it waits for its batch. A waiting thread costs a few kB. With too
+    few threads, a batch queue would never be full.
     """
     return 512 if batching else max(8, 4 * (os.cpu_count() or 1))
 
@@ -42,7 +43,7 @@ def make_server(
     threads: int,
     options: tuple[tuple[str, str | int], ...] = (),
 ) -> grpc.Server:
-    """A gRPC server with both services, not yet listening anywhere."""
+    """Create a gRPC server with PredictionService and ModelService. It does not listen on a port yet."""
     server = grpc.server(ThreadPoolExecutor(threads, thread_name_prefix="call"), options=(*_OPTIONS, *options))
     calls: dict[str, dict[str, Call]] = {
         PREDICTION_SERVICE: {
@@ -65,7 +66,7 @@ def make_server(
 
 def _handler(call: Call) -> grpc.RpcMethodHandler[bytes, bytes]:
     def answer(content: bytes, context: grpc.ServicerContext) -> bytes:
-        if not context.is_active():  # its caller gave up while it queued for a thread
+        if not context.is_active():  # the caller canceled while the call waited for a thread
             return b""
         try:
             return call(content, context)
@@ -78,7 +79,7 @@ def _handler(call: Call) -> grpc.RpcMethodHandler[bytes, bytes]:
 
 
 def _deadline(context: grpc.ServicerContext) -> float | None:
-    """Until when the caller waits, in the seconds of `time.monotonic`."""
+    """Return the deadline of a call in the seconds of `time.monotonic`, or None if it has none."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
 

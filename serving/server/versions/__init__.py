@@ -1,1 +1,1 @@
-"""The versions of each model: which are found, loaded and served."""
+"""The versions of each model: find, load, serve and unload them."""

@@ -1,4 +1,4 @@
-"""The wait for the first load: until all models can be called, or until it is sure that one of them cannot."""
+"""Wait at the start until all models are available, or until one of them certainly cannot be loaded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ _POLL_SECONDS: Final = 0.1
 
 
 def wait_for_models(models: Models, stop: Stop, *, retries: bool) -> str | None:
-    """Why a model cannot be served; None where all can, or where `stop` was asked for meanwhile.
+    """Wait for the first load. Return why a model cannot be served, or None if all can or if `stop` was signalled.
 
-    The port opens only then, as TF Serving's does. A folder without versions is waited for. A version that fails is
-    tried again where its folder changes, since it may be on its way here, and with `retries` as it was told to be.
+    The server opens its port after this wait, as TF Serving does. The wait goes on while a model's folder has no
+    version, and while the folder of a version that failed still changes, because it may be a copy in progress.
+
+    A model cannot be served if all its wanted versions have ended (END) after their retries. Without `retries`, it is
+    enough that all of them failed to load and that their folders have not changed for 3 s.
     """
     remind_at = time.monotonic() + _REMIND_SECONDS
     stuck_since: float | None = None

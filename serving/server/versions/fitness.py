@@ -1,7 +1,7 @@
-"""Whether a version that loads can do the work of the one it would replace.
+"""Check that a loaded version has the signatures of the version that it would replace.
 
-TF Serving takes whatever loads, or whatever its warm-up records do not fail on. Under a detector's clients that means:
-the old version is unloaded, and nothing answers any more.
+TF Serving serves every version that loads and whose warm-up records succeed. If such a version lacks `detect`, the old
+version is unloaded and all calls of a detector's clients fail.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ CONTRACT_FILE = "contract.toml"
 def unfit(
     signatures: Collection[str], *, base: Path, number: int, served: tuple[int, Collection[str]] | None
 ) -> str | None:
-    """Why the version `number` under `base` with these signatures must not go live; None where it may.
+    """Return why the version `number` must not become AVAILABLE, or None if it may.
 
-    `served` is the version that answers now and its signatures. A version that says of itself that it detects has to.
-    A newer one has to have what its predecessor's clients call, unless a TOML file beside the versions describes the
-    model in place of `describe`; an older one is what someone rolls back to, and may lack what came after it.
+    `signatures` are the names of its signatures, `base` is the model's folder. `served` is the version that is served
+    now, with its signatures.
+
+    A version with `describe` must have `detect`. A newer version must have `detect` and `describe` if the served one
+    has them, unless `base` has a TOML file that describes the model. An older version is a rollback and may lack them.
     """
     if "describe" in signatures and "detect" not in signatures:
         return "it describes itself, but has no signature `detect`: export it anew"

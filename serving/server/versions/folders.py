@@ -1,4 +1,4 @@
-"""What lies in a model's folder: its versions, and whether one of them was written to."""
+"""Find the versions in a model's folder and detect changes of their files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from serving.server.versions.policy import version_number
 
 
 def version_folders(base: Path) -> dict[int, Path]:
-    """The folders under `base` whose names are numbers; of two spellings the first. OSError where it is away."""
+    """Return the folders in `base` whose names are numbers, by number.
+
+    If two names are the same number (`05` and `5`), the first in sorted order counts. Raises OSError if `base` cannot
+    be read.
+    """
     found: dict[int, Path] = {}
     for folder in sorted(base.iterdir()):
         number = version_number(folder.name)
@@ -18,7 +22,7 @@ def version_folders(base: Path) -> dict[int, Path]:
 
 
 def fingerprint(folder: Path) -> object:
-    """What the folder holds: names, sizes and times of change; another value means it was written to."""
+    """Return the names, sizes and modification times of all files. The value differs after any change of the folder."""
     seen = []
     for path in sorted(folder.rglob("*")):
         try:

@@ -1,4 +1,4 @@
-"""A model's versions from folder to memory and back: the effects that `policy.py` decides on."""
+"""Load and unload the versions of a model, as the decisions of `policy.py` say."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ _FAILED_PRECONDITION = 9
 
 
 class Lifecycle:
-    """Serves versions of one model as its configuration says; a thread of its own loads and unloads.
+    """Serves the versions of one model that its configuration asks for. A thread of its own loads and unloads them.
 
-    `load` makes a Servable of a version's folder or raises LoadError. Source of the behaviour: TF Serving's
-    file_system_storage_path_source.cc and basic_manager.cc. Unlike there, a version that fails to load holds up no
-    other, and is tried sooner if its folder changes; and one that is not fit to replace the other fails to load.
+    `load` makes a Servable of a version's folder or raises LoadError. `poll_seconds` is the time between two looks at
+    the folder (0: one look); `retries` and `retry_seconds` are the number of retries of a failed load and the time
+    between them.
+
+    Source of the behaviour: TF Serving's file_system_storage_path_source.cc and basic_manager.cc. There are three
+    differences. A version that fails to load does not delay other versions. It is retried at once when its folder
+    changes. A version that lacks signatures of the version it would replace fails to load (see `unfit`).
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class Lifecycle:
         retry_seconds: float = 60.0,
     ) -> None:
         self.name = name
-        self.is_quiet = False  # whether failures are left to `failures`: at the start they are told of once, at its end
+        self.is_quiet = False  # if True, failures are not logged: the first load reports them at its end
         self._load = load
         self._poll_seconds = poll_seconds
         self._retries = retries
@@ -55,47 +59,50 @@ class Lifecycle:
         self._stopped = threading.Event()
 
     def configure(self, base: Path | None, policy: VersionPolicy) -> None:
-        """From now on serve those versions under `base` that the policy asks for; none at all if it is None."""
+        """Serve the versions in the folder `base` that the policy asks for; None unloads all versions."""
         with self._table.changed:
             self._base, self._policy, self._polled = base, policy, False
         self._awake.set()
 
     @property
     def base(self) -> Path | None:
-        """The folder that its versions are looked for in; None where it is not served any more."""
+        """Return the folder of the versions, or None if the model is not configured any more."""
         return self._base
 
     def start(self) -> None:
-        """Begin to poll and load, in a daemon thread: a load cannot be interrupted, and must not hold up the exit."""
+        """Start the daemon thread that polls and loads. A load cannot be interrupted and must not delay the exit."""
         threading.Thread(target=self._run, name=f"lifecycle-{self.name}", daemon=True).start()
 
     def stop(self) -> None:
-        """Load and unload no more; what is available stays so."""
+        """Stop loading and unloading. Available versions stay available."""
         self._stopped.set()
         self._awake.set()
 
     @property
     def is_available(self) -> bool:
-        """Whether any version can be called."""
+        """Return True if a version is AVAILABLE."""
         return self._table.is_available
 
     @property
     def failures(self) -> dict[int, LoadError]:
-        """Why each version that should be served is not, of those whose last try to load failed."""
+        """Return the error of each wanted version whose last load failed, by version."""
         with self._table.changed:
             wanted = {number: self._table.versions[number].error for number in self._aspired}
         return {number: error for number, error in wanted.items() if error is not None}
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether all there is to serve has been given up."""
+        """Return True if there are wanted versions and all of them have ended (END)."""
         with self._table.changed:
             wanted = [self._table.versions[number] for number in self._aspired]
         return bool(wanted) and all(version.state is State.END for version in wanted)
 
     @property
     def is_stuck(self) -> bool:
-        """Whether all there is to serve failed to load, and is as it was then: a folder still being copied is not."""
+        """Return True if all wanted versions failed to load and their folders have not changed since.
+
+        A folder that changes may be a copy in progress, so its model is not stuck.
+        """
         with self._table.changed:
             wanted = [self._table.versions[number] for number in self._aspired]
         return bool(wanted) and all(
@@ -104,15 +111,15 @@ class Lifecycle:
         )
 
     def states(self) -> list[VersionState]:
-        """Every version there has been, newest first."""
+        """Return the state of every version that the model has had, newest first."""
         return self._table.states()
 
     def acquire(self, number: int | None) -> AbstractContextManager[tuple[int, Servable]]:
-        """A version and its number, held for a call: see VersionTable.acquire."""
+        """Hold a version for a call; see VersionTable.acquire."""
         return self._table.acquire(number)
 
     def run_once(self) -> None:
-        """Look once and do all there is to do now."""
+        """Poll the folder once, then load and unload versions until nothing is left to do."""
         if self._poll_seconds > 0 or not self._polled:
             self._poll()
         self._retry()
@@ -142,7 +149,7 @@ class Lifecycle:
             self._polled = True
         try:
             found = version_folders(base) if base is not None else {}
-        except OSError as error:  # as TF Serving does: what is loaded stays, while the folder is away
+        except OSError as error:  # as in TF Serving, loaded versions stay while the folder cannot be read
             if not self._is_away:
                 _log.warning("cannot look for versions of %s: %s", self.name, error)
             self._polled, self._is_away = False, True
@@ -157,7 +164,7 @@ class Lifecycle:
                     versions[number] = Version(found[number])
             for number in self._aspired - aspired:
                 version = versions[number]
-                if version.state in {State.START, State.LOADING}:  # its next try will not come
+                if version.state in {State.START, State.LOADING}:  # it will not be retried
                     version.state = State.END
             self._aspired = aspired
 

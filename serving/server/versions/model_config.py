@@ -1,4 +1,4 @@
-"""Which models to serve: TF Serving's ModelServerConfig, from its file or a reload request, checked as it checks it."""
+"""Read and check a ModelServerConfig, from a file or a reload request, with TF Serving's checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEPRECATED_TENSORFLOW: Final = 1
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model: where its versions lie, which of them to serve, and the labels of some."""
+    """The configuration of a model: the folder of its versions, the version policy, and version by label."""
 
     name: str
     base_path: Path
@@ -28,9 +28,9 @@ class ModelConfig:
 
 
 def read_model_config(path: Path) -> list[ModelConfig] | None:
-    """The models of a ModelServerConfig in text format; None where the file names no list of models.
+    """Read the models of a ModelServerConfig file in text format; None if the file has no list of models.
 
-    Raises SetupError where it cannot be read or parsed, StatusError where TF Serving would refuse it.
+    Raises SetupError if the file cannot be read or parsed, StatusError if TF Serving would refuse it.
     """
     message = read_text_message(ModelServerConfig, path)
     kind = message.WhichOneof("config")
@@ -42,7 +42,7 @@ def read_model_config(path: Path) -> list[ModelConfig] | None:
 
 
 def model_configs(message: ProtoMessage) -> list[ModelConfig]:
-    """The models of a ModelServerConfig, by the checks of server_core.cc; StatusError where one fails."""
+    """Return the models of a ModelServerConfig. Raises StatusError if one of server_core.cc's checks fails."""
     if message.WhichOneof("config") != _LIST:
         raise invalid_argument(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
@@ -79,9 +79,10 @@ def check_labels(
     available: Mapping[str, Iterable[int]],
     given: Mapping[str, Mapping[str, int]] | None,
 ) -> None:
-    """StatusError where a label is on a version that is not loaded; `available` are those that are, by model.
+    """Raise FAILED_PRECONDITION if a label is assigned to a version that is not available.
 
-    `given` are the labels so far, by model, where new ones may come before their versions; None where they may not.
+    `available` are the available versions by model. `given` are the current labels by model if a new label may be
+    assigned to a version that is not available yet, and None otherwise.
     """
     for config in configs:
         for label, version in config.labels.items():
@@ -117,5 +118,5 @@ def _policy(message: ProtoMessage) -> VersionPolicy:
 
 
 def in_one_line(error: StatusError | SetupError) -> str:
-    """What stops the server from starting."""
+    """Return the message of an error in one line."""
     return " ".join(str(error).split())

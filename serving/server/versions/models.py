@@ -1,4 +1,4 @@
-"""The models a server has, how a new configuration takes the place of the old, and which version a ModelSpec means."""
+"""The models of a server: replace their configuration, and find the version that a ModelSpec means."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _POLL_SECONDS: Final = 0.05
 
 
 class Models:
-    """All models by name, those that are configured no more included: their versions have ended, and are told of.
+    """All models by name. Models that are not configured any more are included: GetModelStatus still reports them.
 
-    `make` gives a Lifecycle of a name, not yet configured or started. Source: TF Serving's server_core.cc.
+    `make` creates the Lifecycle of a name, not configured and not started. Source: TF Serving's server_core.cc.
     """
 
     def __init__(self, make: Callable[[str], Lifecycle], *, labels_may_come_first: bool = False) -> None:
@@ -36,14 +36,14 @@ class Models:
 
     @property
     def configured(self) -> list[Lifecycle]:
-        """The models of the current configuration."""
+        """Return the models of the current configuration, sorted by name."""
         return [self._by_name[name] for name in sorted(self._configured)]
 
     def configure(self, configs: Sequence[ModelConfig], *, quiet: bool = False) -> list[Lifecycle]:
-        """Serve these models and no others from now on; returns those that are new, which have yet to load.
+        """Replace the configuration. Return the new models, which are not loaded yet.
 
-        With `quiet` it is not logged what a new model fails of. Raises StatusError, with everything as it was, where a
-        label is on a version that is not loaded.
+        With `quiet`, load failures of new models are not logged. Raises StatusError, without any change, if a label is
+        assigned to a version that is not available.
         """
         by_name = dict(self._by_name)
         given = self._labels if self._labels_may_come_first else None
@@ -65,10 +65,10 @@ class Models:
         return [by_name[name] for name in new]
 
     def reload(self, configs: Sequence[ModelConfig], is_awaited: Callable[[], bool] = lambda: True) -> None:
-        """`configure`, then wait until the new models are available or nobody awaits it any more.
+        """Replace the configuration and wait until the new models are available or `is_awaited` returns False.
 
-        A later configuration ends the wait for models that it leaves out; TF Serving would not look at it until then.
-        Raises StatusError where a label is wrong, or UNKNOWN where a new model has been given up.
+        A later configuration ends the wait for the models that it leaves out. TF Serving would only read it after the
+        wait. Raises StatusError if a label is wrong, and UNKNOWN if a new model could not be loaded.
         """
         with self._reloading:
             new = self.configure(configs)
@@ -85,19 +85,19 @@ class Models:
         return model.name in self._configured and not model.is_hopeless and not self._stopping
 
     def stop(self) -> None:
-        """Load and unload no more, and let no reload wait; what is available stays so."""
+        """Stop loading and unloading, and end the wait of reloads. Available versions stay available."""
         self._stopping = True
         for model in self._by_name.values():
             model.stop()
 
     def find(self, name: str) -> Lifecycle | None:
-        """The model of that name, if there ever was one."""
+        """Return the model of a name, configured now or earlier, or None."""
         return self._by_name.get(name)
 
     def acquire(self, spec: ProtoMessage) -> AbstractContextManager[tuple[int, Servable]]:
-        """The version that a ModelSpec means and its number, held for a call.
+        """Hold the version that a ModelSpec means for a call; the context gives its number and the Servable.
 
-        Raises StatusError where there is none.
+        Raises StatusError: INVALID_ARGUMENT without a name or for an unknown label, NOT_FOUND if it is not available.
         """
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
@@ -108,7 +108,10 @@ class Models:
         return model.acquire(version)
 
     def version_asked(self, spec: ProtoMessage) -> int | None:
-        """The number in a ModelSpec or of its label, None for whichever is newest."""
+        """Return the version number of a ModelSpec or of its label, or None for the newest version.
+
+        Raises INVALID_ARGUMENT for an unknown label.
+        """
         if spec.WhichOneof("version_choice") == "version_label":
             version = self._labels.get(spec.name, {}).get(spec.version_label)
             if version is None:

@@ -1,4 +1,4 @@
-"""Which versions of a model to load and unload, and when: pure decisions, as TF Serving makes them."""
+"""Decide which versions of a model to load and unload, and when; pure, with TF Serving's rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST: Final = 2**63 - 1
 
 
 class State(IntEnum):
-    """Where a version is in its life; the numbers of ModelVersionStatus.State."""
+    """The state of a version, with the numbers of ModelVersionStatus.State."""
 
     START = 10
     LOADING = 20
@@ -22,7 +22,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions that are there to serve: those of `specific`, else all, else the newest `latest`."""
+    """Which versions to serve: `specific` if set, else all if `everything`, else the newest `latest` versions."""
 
     latest: int = 1
     everything: bool = False
@@ -30,13 +30,13 @@ class VersionPolicy:
 
     @property
     def replaces(self) -> bool:
-        """Whether a new version takes the place of an older one, rather than joining those that were asked for."""
+        """Return True if a new version replaces an older one, which is the case for the policy `latest`."""
         return self.specific is None and not self.everything
 
 
 @dataclass(frozen=True)
 class Action:
-    """What to do next with one version."""
+    """The next action on one version."""
 
     what: Literal["load", "unload"]
     version: int
@@ -44,7 +44,11 @@ class Action:
 
 @dataclass(frozen=True)
 class Failure:
-    """The last failed try to load a version: how many there were, when (seconds), and what the folder held then."""
+    """The last failed load of a version.
+
+    `tries` counts the failed loads, `at` is the time in seconds of `time.monotonic`, `fingerprint` is that of the
+    folder at the load.
+    """
 
     tries: int
     at: float
@@ -52,22 +56,22 @@ class Failure:
 
 
 def version_number(folder_name: str) -> int | None:
-    """The version a folder is, or None if its name is no 64-bit number: `00000123` is 123."""
+    """Return the version of a folder name (`00000123` is 123), or None if it is not a number of 64 bits."""
     number = int(folder_name) if folder_name.isascii() and folder_name.isdigit() and len(folder_name) < 1000 else None
     return None if number is None or number > _MOST else number
 
 
 def aspired_of(found: Collection[int], policy: VersionPolicy) -> frozenset[int]:
-    """The versions that should be served, of those that are there."""
+    """Return the versions that should be served (TF Serving: aspired) among the versions that were found."""
     if policy.specific is not None:
         return policy.specific.intersection(found)
     return frozenset(found if policy.everything else sorted(found)[-max(policy.latest, 1) :])
 
 
 def next_action(states: Mapping[int, State], aspired: Collection[int]) -> Action | None:
-    """The next step of the availability preserving policy (availability_preserving_policy.cc), None if all is well.
+    """Return the next action of TF Serving's availability_preserving_policy.cc, or None if nothing is to do.
 
-    The old version is unloaded only when an aspired one is available, or none is aspired any more.
+    The last old version is unloaded only when an aspired version is available or no version is aspired.
     """
     serving = {version for version, state in states.items() if state is State.AVAILABLE}
     unwanted = serving.difference(aspired)
@@ -78,15 +82,16 @@ def next_action(states: Mapping[int, State], aspired: Collection[int]) -> Action
 
 
 def gives_up(failure: Failure, *, retries: int) -> bool:
-    """Whether the version ends with its error: after the first try and so many more."""
+    """Return True if the version ends (END) with its error: the first load and all retries have failed."""
     return failure.tries > retries
 
 
 def tries_again(failure: Failure, *, retries: int, interval: float, now: float, fingerprint: object) -> bool:
-    """Whether to load a failed version once more now: its folder changed, or its turn has come.
+    """Return True if a failed version is to be loaded again now.
 
-    A changed folder is tried at once, and even after the version has ended: TF Serving would let a half-copied
-    folder wait a minute for each try, and never look again at one that it gave up.
+    That is the case if its folder has changed, even after the version has ended, or if `interval` seconds have passed
+    and retries are left. TF Serving does not look at changes: a half-copied folder waits a minute for each retry, and
+    a version that has ended is never loaded again.
     """
     if fingerprint != failure.fingerprint:
         return True

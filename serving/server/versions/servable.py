@@ -1,4 +1,4 @@
-"""A version in memory, and a version as it is told of."""
+"""A version in memory, and the state of a version as GetModelStatus reports it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from serving.wire.protos import ProtoMessage
 
 
 class Servable(Protocol):
-    """A loaded version; `serving.server.loading.saved_model.LoadedModel` is the real one."""
+    """A loaded version. `signatures` holds SignatureDef messages by name; LoadedModel implements the protocol."""
 
     signatures: dict[str, ProtoMessage]
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], fetches: Sequence[str], *, deadline: float | None = None
     ) -> list[NDArray[Any]]:
-        """The tensors named `fetches`, given those of `feeds`; StatusError where the graph raises.
+        """Run the graph and return the tensors named `fetches`, in that order.
 
-        Nobody waits for them after `deadline`, in the seconds of `time.monotonic`.
+        `feeds` are the arrays by tensor name. The caller waits until `deadline`, in the seconds of `time.monotonic`.
+        Raises StatusError if the graph fails.
         """
 
     def close(self) -> None:
@@ -31,7 +32,7 @@ class Servable(Protocol):
 
 @dataclass(frozen=True)
 class VersionState:
-    """A version as GetModelStatus tells it: `error_code` is 0 and `error` empty where nothing went wrong."""
+    """The state of a version in GetModelStatus. Without an error, `error_code` is 0 and `error` is ''."""
 
     version: int
     state: State

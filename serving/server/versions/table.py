@@ -1,4 +1,4 @@
-"""The versions of one model as calls see them: which there are, in which state, and which one a call gets."""
+"""The table of a model's versions: their states, and the version that a call gets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.server.versions.servable import Servable, VersionState
 
 @dataclass
 class Version:
-    """One version; change it only while holding the table's `changed`."""
+    """A version and its state. It may only be changed while the table's `changed` is held."""
 
     folder: Path
     state: State = State.START
@@ -26,7 +26,7 @@ class Version:
 
 
 class VersionTable:
-    """All versions that a model has had, by number. `changed` guards it and is notified when a call ends."""
+    """All versions that a model has had, by number. `changed` is the lock; it is notified when a call ends."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -35,12 +35,12 @@ class VersionTable:
 
     @property
     def is_available(self) -> bool:
-        """Whether any version can be called."""
+        """Return True if a version is AVAILABLE."""
         with self.changed:
             return self.available(None) is not None
 
     def states(self) -> list[VersionState]:
-        """Every version there has been, newest first."""
+        """Return the state of every version that the model has had, newest first."""
         with self.changed:
             return [
                 VersionState(
@@ -51,9 +51,9 @@ class VersionTable:
 
     @contextmanager
     def acquire(self, number: int | None) -> Iterator[tuple[int, Servable]]:
-        """The version (the newest available if None) and its number; it is not unloaded before the context ends.
+        """Hold a version (None: the newest AVAILABLE one) for a call; the context gives its number and the Servable.
 
-        Raises StatusError NOT_FOUND where it is not available.
+        The version is not unloaded before the context ends. Raises NOT_FOUND if it is not available.
         """
         with self.changed:
             found = self.available(number)
@@ -69,7 +69,7 @@ class VersionTable:
                 self.changed.notify_all()
 
     def available(self, number: int | None) -> tuple[int, Version, Servable] | None:
-        """The version that a call of `number` would get; `changed` must be held."""
+        """Return the version that a call of `number` gets, or None. The caller must hold `changed`."""
         numbers = sorted(self.versions, reverse=True) if number is None else [number]
         for candidate in numbers:
             version = self.versions.get(candidate)
@@ -79,6 +79,6 @@ class VersionTable:
 
 
 def unknown_servable(name: str, number: int | None) -> Exception:
-    """The StatusError of a model or version that is not served, as servable_id.h words the request."""
+    """Return NOT_FOUND for a model or version that is not served, with the words of TF Serving's servable_id.h."""
     which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
     return not_found(f"Servable not found for request: {which}")
