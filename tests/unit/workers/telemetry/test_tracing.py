@@ -48,5 +48,7 @@ def test_on_without_the_packages(missing: str, monkeypatch: pytest.MonkeyPatch) 
         return None if name == missing else name
 
     monkeypatch.setattr(settings_module, "find_spec", find_spec)
-    with pytest.raises(SettingsError, match=r"^SHELFLINE_TRACING is wrong: .* pip install 'shelfline\[tracing\]'\.$"):
+    with pytest.raises(
+        SettingsError, match=r"^SHELFLINE_TRACING is wrong: .* run \.venv/bin/pip install -e '\.\[tracing\]'\.$"
+    ):
         load_settings(tracing=True)
