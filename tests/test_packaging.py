@@ -18,7 +18,7 @@ def test_what_the_packages_read_is_packed() -> None:
     }
 
     packed = {
-        pattern: set((PROJECT / package).glob(pattern))
+        (package, pattern): set((PROJECT / package).glob(pattern))
         for package, patterns in settings["package-data"].items()
         for pattern in patterns
     }
