@@ -9,7 +9,7 @@ PIN := .venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url -
 # A script's functions may stand in a library of another file: tests/unit/workers/io/test_scripts.py checks the names.
 LUACHECK := luacheck -q --no-config --std lua51 --no-global --no-unused --max-line-length 130
 BIOME := npx --yes @biomejs/biome@2.6.8 lint --error-on-warnings
-PYTEST := $(PY) -m pytest -n auto -q $(if $(COVERAGE),--cov --cov-append --cov-report=)
+PYTEST := $(PY) -m pytest -n auto -q
 
 .DEFAULT_GOAL := help
 .PHONY: help detect up test test-all coverage lint types bench requirements protos openapi settings clean
@@ -24,15 +24,14 @@ up: .venv/.installed ## Run the whole stack in the foreground; Ctrl-C ends it
 	@.venv/bin/shelfline up || { status=$$?; [ $$status -eq 130 ] || exit $$status; }
 
 test: .venv/.installed-dev ## Run the tests, but for those that start and kill processes of their own
-	@$(PYTEST) -m "not process"
+	@$(PYTEST) -m "not process" $(if $(COVERAGE),--cov --cov-report=)
 
 test-all: test ## Run every test: `make test`, then the others, and the random ones with a new seed
 	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
 		echo "The seed of the random tests is $$seed; to repeat it: make test-all SEED=$$seed"; \
 		$(PYTEST) -m "process or hypothesis" --hypothesis-profile=random --hypothesis-seed=$$seed
 
-coverage: .venv/.installed-dev ## Print what `make test test-all COVERAGE=1` reached of the code
-	@$(PY) -m coverage combine --quiet --append 2>/dev/null || true # of processes that ended late
+coverage: .venv/.installed-dev ## Print what `make test COVERAGE=1` reached of the code
 	@$(PY) -m coverage report
 
 lint: .venv/.installed-dev ## Check style and format; the Lua scripts with luacheck and the page with biome, if they are there
