@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest -n auto -q
 .PHONY: help detect up test test-all coverage lint types bench requirements protos openapi settings clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 detect: .venv/.installed ## Detect the objects in IMAGES (default samples/), into OUT (default out/)
 	@.venv/bin/shelfline detect --out "$$OUT" -- "$$IMAGES"
@@ -23,7 +23,7 @@ detect: .venv/.installed ## Detect the objects in IMAGES (default samples/), int
 up: .venv/.installed ## Run the whole stack in the foreground; Ctrl-C ends it
 	@.venv/bin/shelfline up || { status=$$?; [ $$status -eq 130 ] || exit $$status; }
 
-test: .venv/.installed-dev ## Run the tests, but for those that start and kill processes of their own
+test: .venv/.installed-dev ## Run all tests except those that start and kill processes of their own
 	@$(PYTEST) -m "not process" $(if $(COVERAGE),--cov --cov-report=)
 
 test-all: test ## Run every test: `make test`, then the others, and the random ones with a new seed
