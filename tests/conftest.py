@@ -39,8 +39,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * (os.cpu_count() or 1), 12)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Keep the tests of a file in one process of pytest-xdist, and the files together that share a costly fixture.
+
+    It is a wrapper, because pytest-xdist reads the groups in this hook, too.
 
     A test marked `process` starts what it needs itself: it may run in any process, unless it shares a fixture of its
     file with other tests.
@@ -52,6 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("process") is None or _shares_a_fixture_of_its_file(item):
             shared = (name for name in SHARED_FIXTURES if name in fixtures_by_file[item.path])
             item.add_marker(pytest.mark.xdist_group(next(shared, str(item.path.relative_to(TESTS)))))
+    yield
 
 
 def _shares_a_fixture_of_its_file(item: pytest.Item) -> bool:
