@@ -3,20 +3,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.models import nanodet
-from exporter.models.demo import demo_contract
-from exporter.versions.verify import SessionModel
 from serving.boxes.detections import Detections
 from serving.contract import Contract
 from tests.unit.exporter import plain
 from tests.unit.exporter.compare import assert_same, rows
+
+if TYPE_CHECKING:
+    from exporter.versions.verify import SessionModel
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("astronaut", "coffee", "chelsea", "grace-hopper")
@@ -37,6 +37,8 @@ def found(demo_model: SessionModel, photos: NDArray[np.uint8]) -> dict[str, NDAr
 
 def test_it_finds_what_is_in_the_photos(found: dict[str, NDArray[Any]]) -> None:
     """A real model on real photos; a cat for a cat."""
+    from exporter.models.demo import demo_contract
+
     labels = demo_contract("default").label_by_id
     seen = {
         name: {labels[c].name for c in classes[:count]}
@@ -54,6 +56,8 @@ def test_detect_is_plain_nms_of_the_raw_output(
     demo_model: SessionModel, photos: NDArray[np.uint8], found: dict[str, NDArray[Any]]
 ) -> None:
     """The two ways to use the model find the same boxes."""
+    from exporter.models import nanodet
+
     images = photos.astype(np.float32)[..., ::-1] - np.array(nanodet.MEAN_BGR, np.float32)
     raw = demo_model.predict("serving_default", images / np.array(nanodet.STD_BGR, np.float32))
 
@@ -76,6 +80,8 @@ def test_a_batch_finds_what_each_image_alone_does(
 
 def test_it_describes_itself_in_every_row(demo_model: SessionModel) -> None:
     """One copy a row, so that server batching can split it."""
+    from exporter.models.demo import demo_contract
+
     described = demo_model.predict("describe", np.array([7, -1, 0], np.int32))["contract"]
 
     assert [demo_contract("default")] * 3 == [Contract.from_json(text) for text in described]

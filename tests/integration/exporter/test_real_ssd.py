@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.comparing.comparison import compare_version
 from exporter.comparing.source import SourceModel
 from exporter.models.savedmodel_export import export_savedmodel
 from exporter.versions.origin import read_origin
-from exporter.versions.verify import SessionModel
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
 from serving.description import read_description
 from tests.support.real_ssd import MODEL, PHOTOS, contract_toml
 from tests.unit.exporter.compare import assert_same, rows
+
+if TYPE_CHECKING:
+    from exporter.versions.verify import SessionModel
 
 pytestmark = pytest.mark.usefixtures("shared_folder")
 
@@ -45,6 +46,8 @@ def folder(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def wrapped(folder: Path) -> Iterator[SessionModel]:
     """The same, loaded as TF Serving loads it."""
+    from exporter.versions.verify import SessionModel
+
     with SessionModel(folder) as model:
         yield model
 
@@ -75,6 +78,8 @@ def in_graph(wrapped: SessionModel, photos: NDArray[np.uint8]) -> list[Detection
 @pytest.fixture(scope="module")
 def in_numpy(contract_file: Path, photos: NDArray[np.uint8]) -> list[Detections]:
     """What the original's `serving_default` answers, preprocessed and decoded by the client."""
+    from exporter.versions.verify import SessionModel
+
     description = read_description(contract_file)
     found = []
     with SessionModel(MODEL / "1") as model:
@@ -121,6 +126,8 @@ def test_the_two_ways_find_the_same(in_graph: list[Detections], in_numpy: list[D
 @pytest.mark.process
 def test_verify_holds_it_against_its_source(folder: Path, photos: NDArray[np.uint8]) -> None:
     """Every detection on real photos has its like within 1e-4."""
+    from exporter.comparing.comparison import compare_version
+
     origin = read_origin(folder)
 
     result = compare_version(
@@ -134,6 +141,8 @@ def test_verify_holds_it_against_its_source(folder: Path, photos: NDArray[np.uin
 @pytest.mark.process
 def test_the_raw_signature_is_left_as_it_was(wrapped: SessionModel, photos: NDArray[np.uint8]) -> None:
     """Name for name and, within float32's rounding, number for number."""
+    from exporter.versions.verify import SessionModel
+
     images = photos[:2].astype(np.float32) - 110
     with SessionModel(MODEL / "1") as model:
         before = model.predict("serving_default", images)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from exporter.models.ssd300 import SSD300
 from tests.support.export_command import export_command
 from tests.support.servers.model_server import ServerProcess
+
+if TYPE_CHECKING:
+    from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+    from exporter.models.ssd300 import SSD300
 
 pytestmark = pytest.mark.process
 
@@ -34,17 +37,20 @@ def server(ssd300_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def stub(server: ServerProcess) -> Iterator[prediction_service_pb2_grpc.PredictionServiceStub]:
+def stub(server: ServerProcess) -> Iterator[PredictionServiceStub]:
     """The course's way to call it: a plain stub. A message of 600 kB fits the defaults."""
+    from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
     with grpc.insecure_channel(server.target) as channel:
         grpc.channel_ready_future(channel).result(timeout=120)
-        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        yield PredictionServiceStub(channel)
 
 
-def test_the_course_s_client_runs_unchanged(
-    stub: prediction_service_pb2_grpc.PredictionServiceStub, ssd300_network: SSD300
-) -> None:
+def test_the_course_s_client_runs_unchanged(stub: PredictionServiceStub, ssd300_network: SSD300) -> None:
     """Pillow's resize, caffe's preprocessing, `make_tensor_proto`; and it gets what the Keras model answers."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
     img = Image.open(ROOT / "samples" / "photo-coffee.jpg").resize((300, 300))
     img = np.asarray(img, dtype="float32")[:, :, ::-1] - np.array([103.939, 116.779, 123.68], dtype="float32")
     inputs = img.reshape(-1, *img.shape)

@@ -6,10 +6,8 @@ import subprocess
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from exporter.models.keras_export import export_keras
 from exporter.models.savedmodel_export import export_savedmodel
@@ -39,6 +37,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector with seeded random weights as a Keras file and as a SavedModel, and both of them exported."""
+    import keras
+    from keras import layers
+
     folder = tmp_path_factory.mktemp("sources")
     keras.utils.set_random_seed(1)
     images = keras.Input((32, 64, 3), name="images")

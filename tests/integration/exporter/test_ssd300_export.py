@@ -4,19 +4,15 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
-from tensorflow_serving.apis import prediction_log_pb2
 
 from exporter.errors import ExportError, VersionExistsError
-from exporter.models.ssd300 import SSD300
 from exporter.models.ssd300_export import OUTPUT, Ssd300Options, description, export_ssd300
-from exporter.versions.verify import SessionModel
-from exporter.versions.warmup_records import WARMUP_FILE
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract
@@ -24,6 +20,10 @@ from tests.support.export_command import export_command
 from tests.support.polling import wait_until
 from tests.unit.exporter import plain, weight_files
 from tests.unit.exporter.compare import assert_same, rows
+
+if TYPE_CHECKING:
+    from exporter.models.ssd300 import SSD300
+    from exporter.versions.verify import SessionModel
 
 ROOT = Path(__file__).parents[3]
 
@@ -128,6 +128,11 @@ def test_the_signatures_are_those_that_the_course_made(ssd300_model: SessionMode
 
 def test_the_warm_up_records_can_be_run(ssd300_folder: Path, ssd300_model: SessionModel) -> None:
     """Each names a signature and holds an input that it takes; all of them together are small."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from exporter.versions.warmup_records import WARMUP_FILE
+
     path = ssd300_folder / WARMUP_FILE
     signatures = []
     for record in tf.compat.v1.io.tf_record_iterator(str(path)):

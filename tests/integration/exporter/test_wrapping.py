@@ -5,16 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
 
 from exporter.errors import ExportError
 from exporter.models.keras_export import export_keras
 from exporter.models.savedmodel_export import export_savedmodel
-from exporter.versions.verify import SessionModel
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.contract import Contract
 from serving.description import read_description
@@ -45,6 +41,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 @pytest.fixture(scope="module")
 def model() -> Any:
     """A detector of 32 priors with seeded random weights."""
+    import keras
+    from keras import layers
+
     keras.utils.set_random_seed(1)
     images = keras.Input((32, 64, 3), name="images")
     x = layers.Conv2D(14, 8, strides=8, activation="sigmoid")(images)
@@ -66,6 +65,8 @@ def files(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("form", ["model.keras", "model.h5"])
 def test_a_keras_model_gets_the_signatures(model: Any, files: Path, tmp_path: Path, form: str) -> None:
     """Its raw output stays what it was, and `detect` is NumPy's decoding of it."""
+    from exporter.versions.verify import SessionModel
+
     folder = export_keras(files / form, files / "contract.toml", tmp_path, name="shop")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), np.uint8)
     description = read_description(files / "contract.toml")
@@ -86,6 +87,8 @@ def test_a_keras_model_gets_the_signatures(model: Any, files: Path, tmp_path: Pa
 @pytest.mark.process
 def test_a_large_model_keeps_its_variables(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrapped without freezing, it answers the same."""
+    from exporter.versions.verify import SessionModel
+
     monkeypatch.setattr("exporter.graph.wrapping._FREEZE_BELOW", 0)
     contract = files / "contract.toml"
     (files / "saved.toml").write_text(CONTRACT.replace('"boxes"', '"output_0"'), "utf-8")
@@ -147,6 +150,9 @@ def test_a_savedmodel_of_another_kind_is_refused(files: Path, tmp_path: Path) ->
 @pytest.mark.process
 def test_a_lambda_is_not_run(files: Path, tmp_path: Path) -> None:
     """Refused with status 2, unless the user vouches for it: then it is loaded."""
+    import keras
+    from keras import layers
+
     images = keras.Input((32, 64, 3))
     x = layers.Lambda(lambda x: x * 1.0, output_shape=(32, 64, 3))(images)
     x = layers.Activation("sigmoid", name="boxes")(layers.Reshape((64, 7))(layers.Conv2D(14, 8, strides=8)(x)))
@@ -173,6 +179,8 @@ def test_a_lambda_is_not_run(files: Path, tmp_path: Path) -> None:
 
 def test_a_graph_that_reads_files_is_not_run(files: Path, tmp_path: Path) -> None:
     """A SavedModel can hold such operations without any code of Python's."""
+    import tensorflow as tf
+
     module = tf.Module()
     read = tf.function(
         lambda images: {

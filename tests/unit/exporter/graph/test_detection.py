@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from exporter.graph import tensorflow
-from tests.unit.exporter import plain
-
-tensorflow.prepare()
-
-import tensorflow as tf  # noqa: E402 - prepared first
-
-from exporter.graph.detection import TfArrays, detections  # noqa: E402
-from serving.boxes.decode import NumpyArrays, candidates, decode, prepare  # noqa: E402
-from serving.contract import Contract, Label  # noqa: E402
-from serving.description import (  # noqa: E402
+from serving.boxes.decode import NumpyArrays, candidates, decode, prepare
+from serving.contract import Contract, Label
+from serving.description import (
     BoxesScoresLabels,
     Description,
     Output,
@@ -28,6 +21,7 @@ from serving.description import (  # noqa: E402
     TfObjectDetection,
     YoloRaw,
 )
+from tests.unit.exporter import plain
 
 CONTRACT = Contract(
     name="shop",
@@ -46,7 +40,25 @@ OUTPUTS: dict[str, Output] = {
     "object detection": TfObjectDetection(convention="tf_object_detection"),
     "lists": BoxesScoresLabels(convention="boxes_scores_labels", box_order="xywh", label_offset=1),
 }
-GRAPHS: dict[str, Any] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    """TensorFlow, imported when the first test runs."""
+    tensorflow.prepare()
+
+
+@pytest.fixture(scope="module")
+def graphs() -> dict[str, Any]:
+    """For each of OUTPUTS, `detections` as a function that TensorFlow traces once per precision."""
+    import tensorflow as tf
+
+    from exporter.graph.detection import detections
+
+    def traced(description: Description) -> Any:
+        return tf.function(lambda outputs: detections(outputs, description))
+
+    return {kind: traced(Description(contract=CONTRACT, output=output)) for kind, output in OUTPUTS.items()}
 
 
 def raw(kind: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -82,16 +94,14 @@ def clear(boxes: NDArray[np.float32]) -> bool:
 @pytest.mark.parametrize("kind", OUTPUTS)
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
-def test_the_graph_and_numpy_keep_the_same(kind: str, dtype: Any, seed: int) -> None:
+def test_the_graph_and_numpy_keep_the_same(graphs: dict[str, Any], kind: str, dtype: Any, seed: int) -> None:
     """The same detections in the same order, boxes and scores within 1e-5, for each convention and precision."""
     description = Description(contract=CONTRACT, output=OUTPUTS[kind])
     outputs = {name: array.astype(dtype) for name, array in raw(kind, np.random.default_rng(seed)).items()}
     with np.errstate(all="ignore"):
         assume(clear(candidates(outputs, description, NumpyArrays())[0]))
-    if kind not in GRAPHS:  # it is traced anew for another precision
-        GRAPHS[kind] = tf.function(lambda tensors: detections(tensors, description))
 
-    answer = {name: tensor.numpy() for name, tensor in GRAPHS[kind](outputs).items()}
+    answer = {name: tensor.numpy() for name, tensor in graphs[kind](outputs).items()}
 
     for row, one in enumerate(decode(outputs, description)):
         count = int(answer["num_detections"][row])
@@ -112,6 +122,10 @@ def test_the_graph_and_numpy_keep_the_same(kind: str, dtype: Any, seed: int) -> 
 )
 def test_the_graph_and_numpy_prepare_alike(raw_input: RawInput) -> None:
     """Images as the model's raw input takes them, in either way."""
+    import tensorflow as tf
+
+    from exporter.graph.detection import TfArrays
+
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), np.uint8)
 
     in_graph = prepare(tf.constant(images), raw_input, TfArrays()).numpy()

@@ -1,28 +1,37 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
 from exporter.graph import tensorflow
+from exporter.models.ssd300_priors import ssd300_priors
 
-tensorflow.prepare()
-
-from exporter.models import ssd300  # noqa: E402 - prepared first
-from exporter.models.ssd300_priors import ssd300_priors  # noqa: E402
+if TYPE_CHECKING:
+    from exporter.models.ssd300 import SSD300
 
 HEADS = ("conv4_3_norm", "fc7", "conv6_2", "conv7_2", "conv8_2", "pool6")
 
 
+def build(classes: int) -> SSD300:
+    """The network, with TensorFlow imported when the first test runs."""
+    tensorflow.prepare()
+    from exporter.models import ssd300
+
+    return ssd300.build(classes)
+
+
 @pytest.fixture(scope="module")
-def network() -> ssd300.SSD300:
+def network() -> SSD300:
     """The course's: eight commodities and the background."""
-    return ssd300.build(9)
+    return build(9)
 
 
 @pytest.mark.parametrize(("classes", "parameters"), [(21, 25_765_497), (9, 24_253_677)])
 def test_the_parameters_are_those_of_the_document(classes: int, parameters: int) -> None:
     """And the output has a row a prior, 12 values more than classes."""
-    model = ssd300.build(classes).model
+    model = build(classes).model
 
     assert parameters == model.count_params()
     assert (None, 7308, classes + 12) == model.output_shape
@@ -31,7 +40,7 @@ def test_the_parameters_are_those_of_the_document(classes: int, parameters: int)
 @pytest.mark.parametrize(("classes", "suffix"), [(21, ""), (9, "_9")])
 def test_the_layers_have_the_original_s_names(classes: int, suffix: str) -> None:
     """Or the original's weights would not load; those that score are renamed where they would not fit."""
-    names = {layer.name for layer in ssd300.build(classes).model.layers if layer.weights}
+    names = {layer.name for layer in build(classes).model.layers if layer.weights}
 
     convolutions = [f"conv{b}_{n}" for b, depth in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, depth + 1)]
     rest = ["fc6", "fc7", *(f"conv{b}_{n}" for b in (6, 7, 8) for n in (1, 2)), "conv4_3_norm"]
@@ -42,7 +51,7 @@ def test_the_layers_have_the_original_s_names(classes: int, suffix: str) -> None
 
 
 @pytest.mark.process
-def test_an_image_in_either_order_of_channels(network: ssd300.SSD300) -> None:
+def test_an_image_in_either_order_of_channels(network: SSD300) -> None:
     """The kernel's turned channels undo the image's; scores sum to 1, priors are the published ones."""
     images = np.random.default_rng(0).uniform(-120, 130, (2, 300, 300, 3)).astype(np.float32)
 
@@ -54,7 +63,7 @@ def test_an_image_in_either_order_of_channels(network: ssd300.SSD300) -> None:
     np.testing.assert_array_equal(bgr[1, :, 13:], ssd300_priors())
 
 
-def test_gamma_begins_at_20(network: ssd300.SSD300) -> None:
+def test_gamma_begins_at_20(network: SSD300) -> None:
     """And its layer makes every cell's vector that long."""
     layer = network.model.get_layer("conv4_3_norm")
     x = np.random.default_rng(0).normal(size=(1, 2, 2, 512)).astype(np.float32)
