@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from serving.server.batching.scheduler import BatchScheduler
-from serving.server.calls import Calls
 from serving.server.errors import SetupError, StatusError
 from serving.server.flags import Flags, parse
 from serving.server.front import Front
 from serving.server.loading import allocator
 from serving.server.loading.version_loader import VersionLoader
-from serving.server.metrics import NoMetrics, PrometheusMetrics
-from serving.server.settings_files import Setup, read_setup
+from serving.server.metrics import Metrics, PrometheusMetrics
+from serving.server.settings_files import read_setup
 from serving.server.stop import Stop
 from serving.server.versions.first_load import wait_for_models
 from serving.server.versions.lifecycle import Lifecycle
@@ -51,22 +50,24 @@ def _serve(flags: Flags) -> None:
     if find_spec("tensorflow") is None:
         raise SetupError("TensorFlow is not installed: pip install tensorflow")
     setup = read_setup(flags)
-    _check_free(flags.host, flags.port)
+    _bound(flags.host, flags.port).close()  # a port in use is told before the load, which takes seconds
     _check_socket_path(flags.grpc_socket_path)
     rest_socket = _bound(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     allocator.tune()  # before the first load imports TensorFlow
     stop = Stop()
-    metrics = NoMetrics() if setup.metrics_path is None else PrometheusMetrics()
+    metrics = Metrics() if setup.metrics_path is None else PrometheusMetrics(setup.metrics_path)
     scheduler = None if setup.batching is None else BatchScheduler(setup.batching, metrics)
     models = _models(flags, VersionLoader(metrics, scheduler))
-    _configure(models, setup)
-    trouble = wait_for_models(models, stop, retries=flags.max_num_load_retries is not None)
-    if trouble:
-        raise SetupError(trouble)
+    try:
+        models.configure(setup.models, quiet=True)
+    except StatusError as error:
+        raise SetupError(error.message) from error
+    problem = wait_for_models(models, stop, retries=flags.max_num_load_retries is not None)
+    if problem:
+        raise SetupError(problem)
     if stop.is_set:
         return
-    told = (setup.metrics_path, metrics) if isinstance(metrics, PrometheusMetrics) and setup.metrics_path else None
-    front = Front(flags, models, Calls(models, metrics), batching=scheduler is not None, metrics=told)
+    front = Front(flags, models, metrics, batching=scheduler is not None)
     front.open(rest_socket)
     if flags.model_config_file is not None and flags.model_config_file_poll_wait_seconds:
         _poll_configuration(models, flags.model_config_file, flags.model_config_file_poll_wait_seconds)
@@ -91,13 +92,6 @@ def _models(flags: Flags, load: VersionLoader) -> Models:
     return Models(make, labels_may_come_first=flags.allow_version_labels_for_unavailable_models)
 
 
-def _configure(models: Models, setup: Setup) -> None:
-    try:
-        models.configure(setup.models, quiet=True)
-    except StatusError as error:
-        raise SetupError(error.message) from error
-
-
 def _poll_configuration(models: Models, path: Path, seconds: float) -> None:
     """Reload the configuration file every `seconds`, in a thread. An invalid file is logged and changes nothing."""
 
@@ -105,7 +99,7 @@ def _poll_configuration(models: Models, path: Path, seconds: float) -> None:
         while True:
             time.sleep(seconds)
             try:
-                models.reload(read_model_config(path) or (), is_awaited=lambda: False)
+                models.reload(read_model_config(path), is_awaited=lambda: False)
             except (SetupError, StatusError) as error:
                 _log.error("%s cannot be followed: %s", path, error)
 
@@ -122,11 +116,6 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SetupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return bound
-
-
-def _check_free(host: str, port: int) -> None:
-    """Raise SetupError if the gRPC port is not available, before the load takes seconds."""
-    _bound(host, port).close()
 
 
 def _check_socket_path(text: str) -> None:

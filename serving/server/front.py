@@ -10,7 +10,7 @@ from typing import Any
 from serving.server.calls import Calls
 from serving.server.errors import SetupError
 from serving.server.flags import Flags
-from serving.server.metrics import PrometheusMetrics
+from serving.server.metrics import Metrics
 from serving.server.rpc.health import add_health
 from serving.server.rpc.model_service import ModelService
 from serving.server.rpc.prediction import PredictionService
@@ -23,20 +23,14 @@ _log = logging.getLogger(__name__)
 class Front:
     """The gRPC and REST servers of the process. Nothing listens before `open`."""
 
-    def __init__(
-        self,
-        flags: Flags,
-        models: Models,
-        calls: Calls,
-        *,
-        batching: bool,
-        metrics: tuple[str, PrometheusMetrics] | None,
-    ) -> None:
+    def __init__(self, flags: Flags, models: Models, metrics: Metrics, *, batching: bool) -> None:
         self._flags = flags
         self._models = models
-        self._calls = calls
         self._metrics = metrics
-        self._prediction = PredictionService(models, calls, as_content=flags.enable_serialization_as_tensor_content)
+        self._calls = Calls(models, metrics)
+        self._prediction = PredictionService(
+            models, self._calls, as_content=flags.enable_serialization_as_tensor_content
+        )
         self._status = ModelService(models)
         self._grpc = make_server(
             self._prediction,
@@ -73,7 +67,7 @@ class Front:
 
     def _open_rest(self, rest_socket: socket.socket) -> None:
         from serving.server.rest.http_server import HttpServer  # noqa: PLC0415 - only where there is a REST API
-        from serving.server.rest.rest import RestApi  # noqa: PLC0415 - likewise
+        from serving.server.rest.rest import RestApi  # noqa: PLC0415 - only where there is a REST API
 
         flags = self._flags
         threads = flags.rest_api_num_threads or 4 * (os.cpu_count() or 1)

@@ -6,13 +6,18 @@ names of counters. TF Serving's prometheus_exporter.cc does not, and dashboards 
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 _MICROSECONDS: Final = 1e6
 
 
-class Metrics(Protocol):
-    """The events that are counted. Times are in seconds."""
+class Metrics:
+    """The events that are counted, and the metrics of a server without a metrics page: these methods count nothing.
+
+    Times are in seconds. `path` is the path of the metrics page.
+    """
+
+    path: str | None = None
 
     def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
         """Count a call of a model that has ended, with its status and duration."""
@@ -29,42 +34,28 @@ class Metrics(Protocol):
     def batched(self, rows: int) -> None:
         """Record the rows of a batch that begins, padding included."""
 
-
-class NoMetrics:
-    """Metrics that count nothing, for a server without a metrics page."""
-
-    def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """See Metrics."""
-
-    def runtime(self, model: str, api: str, seconds: float) -> None:
-        """See Metrics."""
-
-    def load(self, path: str, status: str, seconds: float) -> None:
-        """See Metrics."""
-
-    def queued(self, pool: str, seconds: float) -> None:
-        """See Metrics."""
-
-    def batched(self, rows: int) -> None:
-        """See Metrics."""
+    def page(self) -> str:
+        """Return all metrics in Prometheus's text format."""
+        return ""
 
 
-class PrometheusMetrics:
+class PrometheusMetrics(Metrics):
     """The metrics of TF Serving in Prometheus; their unit of time is the microsecond.
 
     Sources: servables/tensorflow/util.cc, batching_session.cc and TensorFlow's SavedModel loader.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
         import prometheus_client as prometheus  # noqa: PLC0415 - 50 ms that only those pay who want it
 
+        self.path = path
         self._registry = registry = prometheus.CollectorRegistry()
         latency = _exponential(10, 1.8, 33)
 
         def counter(name: str, text: str, *labels: str) -> Any:  # noqa: ANN401 - imported inside
             return prometheus.Counter(name, text, labels, registry=registry)
 
-        def histogram(name: str, text: str, buckets: list[float], *labels: str) -> Any:  # noqa: ANN401 - likewise
+        def histogram(name: str, text: str, buckets: list[float], *labels: str) -> Any:  # noqa: ANN401 - imported inside
             return prometheus.Histogram(name, text, labels, registry=registry, buckets=buckets)
 
         serving = ":tensorflow:serving:"
@@ -124,7 +115,7 @@ class PrometheusMetrics:
         self._batch_size.observe(rows)
 
     def page(self) -> str:
-        """Return all metrics in Prometheus's text format, as prometheus_exporter.cc writes it."""
+        """See Metrics; the text is as prometheus_exporter.cc writes it."""
         lines = []
         for metric in self._registry.collect():
             lines.append(f"# TYPE {metric.name} {metric.type}")

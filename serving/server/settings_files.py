@@ -42,7 +42,7 @@ def read_setup(flags: Flags) -> Setup:
 
 def _models(flags: Flags) -> Sequence[ModelConfig]:
     if flags.model_config_file is not None:
-        return read_model_config(flags.model_config_file) or ()
+        return read_model_config(flags.model_config_file)
     assert flags.model_base_path is not None, "checked with the flags"
     return (ModelConfig(flags.model_name, flags.model_base_path.absolute()),)
 

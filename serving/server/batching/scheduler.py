@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from serving.server.batching.merge import merge, rows_of, split
-from serving.server.batching.queue import BatchQueue
+from serving.server.batching.queue import BatchQueue, Task
 from serving.server.batching.settings import BatchSettings
 from serving.server.errors import StatusError, resource_exhausted
 from serving.server.metrics import Metrics
@@ -23,22 +23,11 @@ _TIMED_OUT: Final = "Run() timeout exceeded while waiting in batching queue"
 _Signature = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-@dataclass
-class _Task:
-    feeds: Mapping[str, NDArray[Any]]
-    rows: int
-    deadline: float | None
-    enqueued_at: float
-    done: threading.Event = field(default_factory=threading.Event)
-    outputs: list[NDArray[Any]] = field(default_factory=list)
-    error: BaseException | None = None
-
-
 @dataclass(eq=False)
 class _Queue:
     servable: Servable
     fetches: tuple[str, ...]
-    tasks: BatchQueue[_Task]
+    tasks: BatchQueue
 
 
 class BatchScheduler:
@@ -71,7 +60,7 @@ class BatchScheduler:
         the queue is full or the batch failed.
         """
         now = time.monotonic()
-        task = _Task(feeds, rows_of(feeds), deadline, now)
+        task = Task(feeds, rows_of(feeds), deadline, now)
         with self._changed:
             queue.tasks.add(task, now)
             self._changed.notify()
@@ -86,16 +75,16 @@ class BatchScheduler:
         while True:
             self._work(*self._next())  # no local variable keeps a batch in memory during the next wait
 
-    def _work(self, queue: _Queue, tasks: list[_Task]) -> None:
+    def _work(self, queue: _Queue, tasks: list[Task]) -> None:
         try:
             self._process(queue, tasks)
-        except BaseException as error:  # noqa: BLE001 - those who wait are told, and the thread must live on
+        except BaseException as error:  # noqa: BLE001 - each waiting call raises it, and the thread must live on
             for task in tasks:
                 task.error = error
         for task in tasks:
             task.done.set()
 
-    def _next(self) -> tuple[_Queue, list[_Task]]:
+    def _next(self) -> tuple[_Queue, list[Task]]:
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -104,10 +93,10 @@ class BatchScheduler:
                     if tasks is not None:
                         self._queues.append(self._queues.pop(position))  # the other queues are next
                         return queue, tasks
-                dues = [due for queue in self._queues if (due := queue.tasks.due_at()) is not None]
-                self._changed.wait(min(dues) - now if dues else None)
+                due_times = [due for queue in self._queues if (due := queue.tasks.due_at()) is not None]
+                self._changed.wait(min(due_times) - now if due_times else None)
 
-    def _process(self, queue: _Queue, tasks: list[_Task]) -> None:
+    def _process(self, queue: _Queue, tasks: list[Task]) -> None:
         """Run the tasks as one batch. An error of the batch is the error of all its tasks, as in TF Serving."""
         now = time.monotonic()
         for task in tasks:
@@ -121,8 +110,8 @@ class BatchScheduler:
         self._metrics.batched(rows)
         merged = merge([task.feeds for task in tasks], rows, pad=self.settings.pad_variable_length_inputs)
         outputs = queue.servable.run(merged, queue.fetches, deadline=latest)
-        for task, parts in zip(tasks, split(outputs, sizes, rows), strict=True):
-            task.outputs = parts
+        for task, task_outputs in zip(tasks, split(outputs, sizes, rows), strict=True):
+            task.outputs = task_outputs
 
 
 class BatchedModel:

@@ -15,28 +15,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.errors import LoadError, StatusError, from_number
+from serving.server.errors import LoadError, from_number
 from serving.wire.protos import ProtoMessage, SignatureDef
 
 _VARIABLE_OPS: Final = frozenset({"VarHandleOp", "VariableV2", "Variable"})
-_MOST_CALLABLES: Final = 64  # per version: each set of outputs needs one, and clients choose any set
+_MAX_CALLABLES: Final = 64  # per version: each set of outputs needs one, and clients choose any set
+_IMPORTING: Final = threading.Lock()  # models load in several threads, and TensorFlow has circular imports
 
 
-_importing: Final = threading.Lock()  # models load in several threads, and TensorFlow has circular imports
-
-
-def _import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow carries no types
-    with _importing:
+def _import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _IMPORTING:
         try:
-            return _import()
+            import tensorflow as tf  # noqa: PLC0415 - 3 s that a wrong flag need not wait for
         except (ImportError, MemoryError) as error:  # without enough memory a library cannot be mapped
             raise LoadError(f"TensorFlow cannot be imported: {error}") from error
-
-
-def _import() -> Any:  # noqa: ANN401 - likewise
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf  # noqa: PLC0415 - 3 s that a wrong flag need not wait for
-
     tf.get_logger().setLevel("ERROR")
     return tf
 
@@ -89,7 +82,7 @@ class LoadedModel:
         try:
             results = self._callable(names, wanted)(*(feeds[name] for name in names))
         except self._tf.errors.OpError as error:
-            raise _status(error) from error
+            raise from_number(int(error.error_code), str(error.message)) from error
         by_name = dict(zip(wanted, results, strict=True))
         return [np.asarray(by_name[name]) for name in fetches]
 
@@ -102,12 +95,12 @@ class LoadedModel:
         with self._lock:
             key = (feeds, fetches)
             if key not in self._callables:
-                if len(self._callables) >= _MOST_CALLABLES:
+                if len(self._callables) >= _MAX_CALLABLES:
                     self._callables.clear()
                 from tensorflow.core.protobuf.config_pb2 import CallableOptions  # noqa: PLC0415
 
-                made = CallableOptions(feed=feeds, fetch=fetches)
-                self._callables[key] = self._session._make_callable_from_options(made)  # noqa: SLF001
+                options = CallableOptions(feed=feeds, fetch=fetches)
+                self._callables[key] = self._session._make_callable_from_options(options)  # noqa: SLF001
             return self._callables[key]
 
     def _require_variables(self, folder: Path) -> None:
@@ -118,7 +111,3 @@ class LoadedModel:
         has_variables = any(operation.type in _VARIABLE_OPS for operation in self._session.graph.get_operations())
         if has_variables and not (folder / "variables" / "variables.index").is_file():
             raise LoadError(f"{folder}/variables is missing or not yet complete", 5)
-
-
-def _status(error: Any) -> StatusError:  # noqa: ANN401 - TensorFlow's
-    return from_number(int(error.error_code), str(error.message))

@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 
 from serving.server.calls import Calls, logged_status
 from serving.server.errors import StatusError, invalid_argument, truncated, unimplemented
-from serving.server.metrics import PrometheusMetrics
+from serving.server.metrics import Metrics
 from serving.server.rest.json_answer import write_answer
 from serving.server.rest.json_request import read_request
 from serving.server.rpc.model_service import ModelService
@@ -65,13 +65,9 @@ class RestApi:
         *,
         timeout: float,
         threads: int,
-        metrics: tuple[str, PrometheusMetrics] | None = None,
+        metrics: Metrics,
     ) -> None:
-        """Store the services.
-
-        `timeout` is the longest time of a predict call, in seconds. `metrics` is the path of the metrics page and the
-        metrics.
-        """
+        """Store the services. `timeout` is the longest time of a predict call, in seconds."""
         self._models = models
         self._prediction = prediction
         self._status = status
@@ -85,8 +81,8 @@ class RestApi:
         path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8", "replace")
         code, kind, body = 200, "application/json", b""
         try:
-            if self._metrics is not None and path == self._metrics[0]:
-                kind, body = "text/plain", self._metrics[1].page().encode()
+            if path == self._metrics.path:
+                kind, body = "text/plain", self._metrics.page().encode()
             elif _API.fullmatch(path):
                 body = self._answer(str(environ["REQUEST_METHOD"]), path, environ["wsgi.input"].read)
             else:

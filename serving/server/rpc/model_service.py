@@ -10,7 +10,6 @@ from serving.server.rpc.prediction import parse
 from serving.server.versions.model_config import model_configs
 from serving.server.versions.models import Models
 from serving.wire.protos import (
-    GetModelStatusRequest,
     GetModelStatusResponse,
     ProtoMessage,
     ReloadConfigRequest,
@@ -26,15 +25,11 @@ class ModelService:
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    def get_model_status(self, content: bytes) -> bytes:
-        """Return a GetModelStatusResponse as bytes: the version of the ModelSpec or all versions, newest first.
+    def status(self, request: ProtoMessage) -> ProtoMessage:
+        """Return the GetModelStatusResponse for a GetModelStatusRequest: one version or all versions, newest first.
 
         Raises StatusError, NOT_FOUND if there is no such version.
         """
-        return bytes(self.status(parse(GetModelStatusRequest, content)).SerializeToString())
-
-    def status(self, request: ProtoMessage) -> ProtoMessage:
-        """Return the GetModelStatusResponse for a GetModelStatusRequest; see `get_model_status`."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec

@@ -14,7 +14,6 @@ from serving.server.errors import failed_precondition, invalid_argument
 from serving.server.versions.models import Models
 from serving.server.versions.servable import Servable
 from serving.wire.protos import (
-    GetModelMetadataRequest,
     GetModelMetadataResponse,
     ModelSpec,
     PredictRequest,
@@ -51,13 +50,11 @@ class PredictionService:
             answered.version.value = version
             return encode_response(answered, outputs, as_content=self._as_content)
 
-    def get_model_metadata(self, content: bytes) -> bytes:
-        """Return the signatures of a version, as a GetModelMetadataResponse in bytes (get_model_metadata_impl.cc)."""
-        response = self.metadata(parse(GetModelMetadataRequest, content))
-        return bytes(response.SerializeToString())
-
     def metadata(self, request: ProtoMessage) -> ProtoMessage:
-        """Return the GetModelMetadataResponse for a GetModelMetadataRequest. Raises StatusError."""
+        """Return the signatures of a version: the GetModelMetadataResponse for a GetModelMetadataRequest.
+
+        Source: get_model_metadata_impl.cc. Raises StatusError.
+        """
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         if not request.metadata_field:

@@ -13,8 +13,13 @@ import grpc
 from serving.server.calls import logged_status
 from serving.server.errors import truncated, unimplemented
 from serving.server.rpc.model_service import ModelService
-from serving.server.rpc.prediction import PredictionService
-from serving.wire.protos import MODEL_SERVICE, PREDICTION_SERVICE
+from serving.server.rpc.prediction import PredictionService, parse
+from serving.wire.protos import (
+    MODEL_SERVICE,
+    PREDICTION_SERVICE,
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+)
 
 Call = Callable[[bytes, grpc.ServicerContext], bytes]
 
@@ -48,11 +53,15 @@ def make_server(
     calls: dict[str, dict[str, Call]] = {
         PREDICTION_SERVICE: {
             "Predict": lambda content, context: prediction.predict(content, _deadline(context)),
-            "GetModelMetadata": lambda content, _: prediction.get_model_metadata(content),
+            "GetModelMetadata": lambda content, _: prediction.metadata(
+                parse(GetModelMetadataRequest, content)
+            ).SerializeToString(),
             **{name: _refusal(name) for name in _NOT_DONE},
         },
         MODEL_SERVICE: {
-            "GetModelStatus": lambda content, _: models.get_model_status(content),
+            "GetModelStatus": lambda content, _: models.status(
+                parse(GetModelStatusRequest, content)
+            ).SerializeToString(),
             "HandleReloadConfigRequest": lambda content, context: models.handle_reload_config_request(
                 content, context.is_active
             ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from serving.server.errors import SetupError, StatusError, failed_precondition, invalid_argument
+from serving.server.errors import SetupError, failed_precondition, invalid_argument
 from serving.server.text_files import read_text_message
 from serving.server.versions.policy import VersionPolicy
 from serving.wire.protos import ModelServerConfig, ProtoMessage
@@ -27,15 +27,15 @@ class ModelConfig:
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_model_config(path: Path) -> list[ModelConfig] | None:
-    """Read the models of a ModelServerConfig file in text format; None if the file has no list of models.
+def read_model_config(path: Path) -> list[ModelConfig]:
+    """Read the models of a ModelServerConfig file in text format. A file without a list of models has none.
 
     Raises SetupError if the file cannot be read or parsed, StatusError if TF Serving would refuse it.
     """
     message = read_text_message(ModelServerConfig, path)
     kind = message.WhichOneof("config")
     if kind is None:
-        return None
+        return []
     if kind != _LIST:
         raise SetupError(f"{path}: ModelServer does not yet support custom model config.")
     return model_configs(message)
@@ -115,8 +115,3 @@ def _policy(message: ProtoMessage) -> VersionPolicy:
     if kind == "specific":
         return VersionPolicy(specific=frozenset(message.specific.versions))
     return VersionPolicy(latest=max(message.latest.num_versions, 1), everything=kind == "all")
-
-
-def in_one_line(error: StatusError | SetupError) -> str:
-    """Return the message of an error in one line."""
-    return " ".join(str(error).split())

@@ -67,7 +67,7 @@ def test_a_configuration_names_models(tmp_path: Path) -> None:
         ModelConfig("c", Path("/c"), VersionPolicy(everything=True), {"stable": 7}),
         ModelConfig("d", Path("/d"), VersionPolicy(specific=frozenset({3, 4}))),
     ]
-    assert read_model_config(written(tmp_path, "")) is None
+    assert read_model_config(written(tmp_path, "")) == []
 
 
 def test_memory_is_asked_for_before_a_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from serving.server.batching.scheduler import BatchedModel, BatchScheduler
 from serving.server.batching.settings import BatchSettings
 from serving.server.errors import StatusError, invalid_argument
-from serving.server.metrics import NoMetrics
+from serving.server.metrics import Metrics
 from serving.wire.protos import ProtoMessage, SignatureDef
 from tests.support.polling import wait_until
 
@@ -51,7 +51,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def batched(model: Doubling, **settings: Any) -> BatchedModel:
     """The model behind one batching thread."""
-    return BatchedModel(model, BatchScheduler(BatchSettings(num_batch_threads=1, **settings), NoMetrics()))
+    return BatchedModel(model, BatchScheduler(BatchSettings(num_batch_threads=1, **settings), Metrics()))
 
 
 def ask(pool: ThreadPoolExecutor, model: BatchedModel, *values: int, **options: Any) -> Future[list[NDArray[Any]]]:

@@ -58,7 +58,7 @@ def acts() -> list[Act]:
 @pytest.fixture
 def metrics() -> PrometheusMetrics:
     """What is counted."""
-    return PrometheusMetrics()
+    return PrometheusMetrics("/metrics")
 
 
 @pytest.fixture
@@ -70,9 +70,7 @@ def api(tmp_path: Path, acts: list[Act], metrics: PrometheusMetrics) -> Iterator
     models.configure([ModelConfig("m", tmp_path)])
     wait_until(lambda: models.configured[0].is_available)
     prediction = PredictionService(models, calls)
-    yield RestApi(
-        models, prediction, ModelService(models), calls, timeout=0.2, threads=2, metrics=("/metrics", metrics)
-    )
+    yield RestApi(models, prediction, ModelService(models), calls, timeout=0.2, threads=2, metrics=metrics)
     models.stop()
 
 
