@@ -44,7 +44,7 @@ def list_command(
         model_folder(models, name)
     records = list_versions(models, name)
     states: dict[str, dict[int, tuple[str, str]]] | None = None
-    trouble: ExportError | None = None
+    server_error: ExportError | None = None
     if server is not None:
         tensorflow.prepare()
         from exporter.comparing.served import served_versions  # noqa: PLC0415 - it imports TensorFlow
@@ -52,16 +52,16 @@ def list_command(
         try:
             states = {model: served_versions(server, model) for model in {record.model for record in records}}
         except ExportError as error:
-            trouble = error
+            server_error = error
     for record in records:
         state, reason = states[record.model].get(record.number, ("not", "")) if states else ("", "")
         typer.echo(_line(record, f"{state} on {server}{reason and f' ({reason})'}" if states else ""))
-    if trouble is not None:  # the files can be listed all the same
-        raise trouble
+    if server_error is not None:  # the files can be listed all the same
+        raise server_error
 
 
 def _line(record: VersionRecord, served: str) -> str:
-    parts = [
+    fields = [
         f"{record.model} {record.number}",
         "" if record.enabled else "disabled",
         served,
@@ -69,7 +69,7 @@ def _line(record: VersionRecord, served: str) -> str:
         _described(record),
         f"sha256 {record.contract.weights_sha256}" if record.contract else "",
     ]
-    return "; ".join(part for part in parts if part)
+    return "; ".join(field for field in fields if field)
 
 
 def _described(record: VersionRecord) -> str:
@@ -102,7 +102,7 @@ def verify(
     differ by more than 1e-4, or a detection is missing.
     """
     model_folder(models, name)
-    records = [one for one in list_versions(models, name) if one.enabled and version in {None, one.number}]
+    records = [record for record in list_versions(models, name) if record.enabled and version in {None, record.number}]
     if not records or records[0].contract is None:
         raise ExportError(f"{models / name} has no such version with its contract beside it: export it anew.")
     record, contract = records[0], records[0].contract
@@ -115,14 +115,14 @@ def verify(
     if server is None and trained is None:
         typer.echo(f"{record.path} loads and detects.")
         return
-    given = comparison.photos(contract, images)
-    found = comparison.compare_version(record.path, contract, given, target=server, source=trained)
+    photos = comparison.photos(contract, images)
+    result = comparison.compare_version(record.path, contract, photos, target=server, source=trained)
     typer.echo(
-        f"{found.images} images, {found.detections} detections; "
-        f"largest difference of a box edge {found.largest_box:.1e}, of a score {found.largest_score:.1e}; "
-        f"other detections in {found.others} images"
+        f"{result.images} images, {result.detections} detections; "
+        f"largest difference of a box edge {result.largest_box:.1e}, of a score {result.largest_score:.1e}; "
+        f"other detections in {result.others} images"
     )
-    if not found.within(LARGEST_DIFFERENCE):
+    if not result.within(LARGEST_DIFFERENCE):
         raise typer.Exit(1)
 
 

@@ -182,14 +182,14 @@ class ModelClient:
         _, answered = parse_response(content)
         if described is None:
             return to_detections(answered, len(images))
-        found = decode(answered, described)
-        if len(found) != len(images):
-            raise RowsRejectedError(f"The model answered {len(found)} rows; {len(images)} were asked for.")
-        return found
+        detections = decode(answered, described)
+        if len(detections) != len(images):
+            raise RowsRejectedError(f"The model answered {len(detections)} rows; {len(images)} were asked for.")
+        return detections
 
     def _newest(self, model: str) -> int:
         """Return the number of the newest AVAILABLE version. Raises VersionGoneError if there is none."""
-        versions = [one.version for one in self.status(model) if one.state == "AVAILABLE"]
+        versions = [status.version for status in self.status(model) if status.state == "AVAILABLE"]
         if not versions:
             raise VersionGoneError(f"{self.target} has no version of {model} that is available.")
         return max(versions)

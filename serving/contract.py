@@ -1,4 +1,7 @@
-"""A model's contract: everything a client must know to use the model. The signature `describe` returns it."""
+"""A model's contract, which is everything that a client must know to use the model, and the status of its versions.
+
+The signature `describe` returns the contract.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from serving.errors import ContractError
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+class FrozenModel(BaseModel):
+    """A record that cannot be changed, without other fields than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Label(_Frozen):
+class Label(FrozenModel):
     """One class: the id that the model answers with, its name, and its category path (empty where there is none)."""
 
     id: int = Field(ge=0)
@@ -24,7 +29,7 @@ class Label(_Frozen):
     root: str = ""
 
 
-class Contract(_Frozen):
+class Contract(FrozenModel):
     """What a model takes, what it answers, and what its answers mean.
 
     `input_height` and `input_width` are in pixels. Boxes that the model answers with are (ymin, xmin, ymax, xmax),
@@ -76,9 +81,14 @@ class Contract(_Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "contract"
-            raise ContractError(f"The model's contract is not valid: {where}: {first['msg']}") from error
+            raise ContractError(f"The model's contract is not valid: {first_problem(error)}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first invalid field of a contract and what is wrong with it, without a full stop."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]).removeprefix("contract.") or "contract"
+    return f"{field}: {first['msg'].removeprefix('Value error, ')}"
 
 
 @dataclass(frozen=True)

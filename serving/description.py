@@ -6,9 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from serving.contract import Contract
+from serving.contract import Contract, FrozenModel, first_problem
 from serving.errors import ContractError
 
 BoxOrder = Literal["yxyx", "xyxy", "cxcywh", "xywh"]
@@ -19,11 +19,7 @@ BoxOrder = Literal["yxyx", "xyxy", "cxcywh", "xywh"]
 """
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RawInput(_Frozen):
+class RawInput(FrozenModel):
     """The model's only input: images (N, H, W, 3) of `dtype`, channels in the order `channels`.
 
     A pixel value is (value - mean) / scale for each channel. `mean` and `scale` are in the order of `channels`.
@@ -44,7 +40,7 @@ class RawInput(_Frozen):
         return self
 
 
-class SsdRaw(_Frozen):
+class SsdRaw(FrozenModel):
     """Raw SSD output (N, P, 4 + C + 8), as rykov8/ssd_keras writes it.
 
     The last axis holds 4 offsets, C class scores (column 0 is the background), the prior (xmin, ymin, xmax, ymax,
@@ -63,14 +59,14 @@ PLACEHOLDER = "???"
 TF_OBJECT_DETECTION = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
-class TfObjectDetection(_Frozen):
+class TfObjectDetection(FrozenModel):
     """The four outputs of the TF Object Detection API. `detection_classes` holds label id minus `label_offset`."""
 
     convention: Literal["tf_object_detection"]
     label_offset: int = 0
 
 
-class BoxesScoresLabels(_Frozen):
+class BoxesScoresLabels(FrozenModel):
     """Outputs of decoded boxes (N, P, 4), scores (N, P) and labels (N, P).
 
     A value of the labels output is a label id minus `label_offset`. Padding has a score of 0 or a label that the
@@ -86,7 +82,7 @@ class BoxesScoresLabels(_Frozen):
     label_offset: int = 0
 
 
-class YoloRaw(_Frozen):
+class YoloRaw(FrozenModel):
     """Decoded YOLO output (N, P, 4 + 1 + C): box, objectness and C class scores.
 
     The score of a detection is objectness times class score. The first class column is the label with id
@@ -103,7 +99,7 @@ class YoloRaw(_Frozen):
 Output = Annotated[SsdRaw | TfObjectDetection | BoxesScoresLabels | YoloRaw, Field(discriminator="convention")]
 
 
-class Description(_Frozen):
+class Description(FrozenModel):
     """A model's contract, with the input and outputs of its `signature`. An `nms_iou` of 1 turns NMS off."""
 
     contract: Contract
@@ -147,9 +143,7 @@ def read_description(path: Path) -> Description:
             fields["labels"] = _labels(names, background=rest.get("output", {}).get("convention") == "ssd_raw")
         description = Description.model_validate({"contract": {"weights_sha256": "0" * 64, **fields}, **rest})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]).removeprefix("contract.")
-        raise ContractError(f"{path}: {where}: {first['msg']}.") from error
+        raise ContractError(f"{path}: {first_problem(error)}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ContractError(f"{path} is not a TOML file as it should be: {error}.") from error
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from api.requests.checking import Asked
-from serving.boxes.tiles import MOST_TILES, checked_tiles
+from serving.boxes.tiles import MAX_TILES, checked_tiles
 from workers.jobs.options import JobOptions
 
 TILES = "^(off|auto|[1-9][0-9]?x[1-9][0-9]?)$"
@@ -31,7 +31,7 @@ class OptionFields(Asked):
     tiles: Annotated[str, Field(json_schema_extra={"pattern": TILES}), AfterValidator(checked_tiles)] = Field(
         default="off",
         description="Look at overlapping tiles of each image too, for objects that vanish in the whole: `auto` chooses "
-        f"them by the image's size, `2x3` is 2 rows of 3, at most {MOST_TILES} in all.",
+        f"them by the image's size, `2x3` is 2 rows of 3, at most {MAX_TILES} in all.",
     )
     overlap: Annotated[float, Field(ge=0.0, le=0.8)] = Field(
         default=0.2, description="How much of a tile's side its neighbour shows as well, at least."

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from exporter.comparing.differences import Comparison, Found, compare, rows
+from exporter.comparing.differences import Comparison, compare, rows
 from exporter.comparing.served import ServedVersion
 from exporter.comparing.source import SourceModel
 from exporter.errors import ExportError
 from exporter.versions.verify import SessionModel
+from serving.boxes.detections import Detections
 from serving.contract import Contract
 
 _ROWS = 8
@@ -35,18 +36,21 @@ def compare_version(
     the comparison would then say nothing.
     """
     if target is None:
-        with SessionModel(folder) as model:
-            tried = [found for batch in _batches(images) for found in rows(model.predict("detect", batch))]
+        tested = _detect_in_process(folder, images)
     else:
         with ServedVersion(target, contract.name, int(folder.name)) as served:
-            tried = [found for batch in _batches(images) for found in rows(served.detect(batch))]
-    found = compare(_reference(folder, images, source), tried, contract)
-    if not found.detections and not found.others:
+            tested = [detections for batch in _batches(images) for detections in rows(served.detect(batch))]
+    if source is None:
+        reference = _detect_in_process(folder, images)
+    else:
+        reference = [detections for batch in _batches(images) for detections in source.detect(batch)]
+    comparison = compare(reference, tested, contract)
+    if not comparison.detections and not comparison.others:
         raise ExportError(
-            f"Nothing was found in the {found.images} images, so there was nothing to compare: "
+            f"Nothing was found in the {comparison.images} images, so there was nothing to compare: "
             "name with --images a folder of photos in which the model finds something."
         )
-    return found
+    return comparison
 
 
 def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
@@ -68,15 +72,13 @@ def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
             continue
         images.append(np.asarray(upright.resize(size, resample)))
     if not images:
-        raise ExportError(f"There is no photo in {folder}.")
+        raise ExportError(f"There is no photo in {folder}: name a folder of JPEG or PNG files with --images.")
     return np.stack(images)
 
 
-def _reference(folder: Path, images: NDArray[np.uint8], source: SourceModel | None) -> list[Found]:
-    if source is not None:
-        return [found for batch in _batches(images) for found in source.detect(batch)]
+def _detect_in_process(folder: Path, images: NDArray[np.uint8]) -> list[Detections]:
     with SessionModel(folder) as model:
-        return [found for batch in _batches(images) for found in rows(model.predict("detect", batch))]
+        return [detections for batch in _batches(images) for detections in rows(model.predict("detect", batch))]
 
 
 def _batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

@@ -9,32 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.boxes.detections import Detections
 from serving.contract import Contract
+from serving.description import TF_OBJECT_DETECTION
 
-_ASIDE = 1e-3
+_SCORE_MARGIN = 1e-3
 """Scores this close to a threshold are not compared: rounding decides whether such a detection is reported."""
 
-_ANOTHER = 0.01
+_MATCH_DISTANCE = 0.01
 """Two detections of a class match only if their box edges (normalised) and scores differ by at most this."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """The K detections of an image.
-
-    `boxes` (K, 4): [ymin, xmin, ymax, xmax], normalised. `scores` (K,). `classes` (K,): label ids.
-    """
-
-    boxes: NDArray[Any]
-    scores: NDArray[Any]
-    classes: NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The differences between two sets of detections.
 
-    `images`: number of images. `detections`: number of detections in the second set. `largest_box`: largest difference
+    `images`: number of images. `detections`: number of detections in the tested set. `largest_box`: largest difference
     of a box edge, normalised. `largest_score`: largest difference of a score. `others`: number of images with a
     detection that has no counterpart in the other set.
     """
@@ -50,49 +40,51 @@ class Comparison:
         return not self.others and max(self.largest_box, self.largest_score) <= largest
 
 
-def rows(answer: Mapping[str, NDArray[Any]]) -> list[Found]:
+def rows(answer: Mapping[str, NDArray[Any]]) -> list[Detections]:
     """Split the outputs of the signature `detect` into the detections of each image."""
-    names = ("detection_boxes", "detection_scores", "detection_classes")
+    boxes, scores, classes, counts = (answer[name] for name in TF_OBJECT_DETECTION)
     return [
-        Found(*(answer[name][n, : int(count)] for name in names)) for n, count in enumerate(answer["num_detections"])
+        Detections(boxes[row, :count], scores[row, :count], classes[row, :count])
+        for row, count in enumerate(counts.astype(int).tolist())
     ]
 
 
-def compare(ones: Sequence[Found], others: Sequence[Found], contract: Contract) -> Comparison:
-    """Compare two sets of detections of the same images, in any order of detections with equal scores.
+def compare(reference: Sequence[Detections], tested: Sequence[Detections], contract: Contract) -> Comparison:
+    """Compare two sets of detections of the same images, whatever the order of detections in an image.
 
     Detections less than 1e-3 above the score threshold are left out. If an image has `max_detections` detections,
     those less than 1e-3 above its lowest score are left out too.
     """
-    differences = [_difference(one, other, contract) for one, other in zip(ones, others, strict=True)]
+    differences = [_difference(*pair, contract) for pair in zip(reference, tested, strict=True)]
     return Comparison(
         images=len(differences),
-        detections=sum(len(other.scores) for other in others),
+        detections=sum(map(len, tested)),
         largest_box=max((box for box, _, _ in differences), default=0.0),
         largest_score=max((score for _, score, _ in differences), default=0.0),
-        others=sum(alone for _, _, alone in differences),
+        others=sum(unmatched for _, _, unmatched in differences),
     )
 
 
-def _difference(one: Found, other: Found, contract: Contract) -> tuple[float, float, bool]:
+def _difference(reference: Detections, tested: Detections, contract: Contract) -> tuple[float, float, bool]:
     """Compare the detections of one image.
 
     Returns the largest difference of a box edge, the largest difference of a score, and True if a detection has no
     counterpart.
     """
-    full = [float(lot.scores.min()) for lot in (one, other) if len(lot.scores) >= contract.max_detections]
-    cut = max([contract.score_threshold, *full]) + _ASIDE
-    box = score = 0.0
-    alone = False
-    for lot, like in ((one, other), (other, one)):
-        for number in np.flatnonzero(lot.scores > cut):
-            same = like.classes == lot.classes[number]
-            boxes = np.abs(like.boxes[same] - lot.boxes[number]).max(-1, initial=0.0)
-            scores = np.abs(like.scores[same] - lot.scores[number])
-            apart = np.maximum(boxes, scores)
-            nearest = int(apart.argmin()) if len(apart) else -1
-            if nearest < 0 or not apart[nearest] <= _ANOTHER:  # `not <=` is also True for NaN
-                alone = True
+    limits = [float(side.scores.min()) for side in (reference, tested) if len(side) >= contract.max_detections]
+    lowest = max([contract.score_threshold, *limits]) + _SCORE_MARGIN
+    largest_box = largest_score = 0.0
+    unmatched = False
+    for side, other in ((reference, tested), (tested, reference)):
+        for number in np.flatnonzero(side.scores > lowest):
+            same_class = other.classes == side.classes[number]
+            boxes = np.abs(other.boxes[same_class] - side.boxes[number]).max(-1, initial=0.0)
+            scores = np.abs(other.scores[same_class] - side.scores[number])
+            distances = np.maximum(boxes, scores)
+            nearest = int(distances.argmin()) if len(distances) else -1
+            if nearest < 0 or not distances[nearest] <= _MATCH_DISTANCE:  # `not <=` is also True for NaN
+                unmatched = True
                 continue
-            box, score = max(box, float(boxes[nearest])), max(score, float(scores[nearest]))
-    return box, score, alone
+            largest_box = max(largest_box, float(boxes[nearest]))
+            largest_score = max(largest_score, float(scores[nearest]))
+    return largest_box, largest_score, unmatched

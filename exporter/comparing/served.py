@@ -39,8 +39,8 @@ def served_versions(target: str, model: str) -> dict[int, tuple[str, str]]:
             raise _away(target, error) from error
     states = get_model_status_pb2.ModelVersionStatus.State
     return {
-        one.version: (states.Name(one.state), " ".join(one.status.error_message.split()))
-        for one in answer.model_version_status
+        status.version: (states.Name(status.state), " ".join(status.status.error_message.split()))
+        for status in answer.model_version_status
     }
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.comparing.differences import Found
 from exporter.errors import ExportError
 from exporter.models.keras_export import load_keras
 from exporter.models.savedmodel_export import load_savedmodel, savedmodel_digest
@@ -16,6 +15,7 @@ from exporter.models.ssd300_export import load_ssd300
 from exporter.versions.origin import Origin
 from exporter.weights.stored_weights import digest
 from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.detections import Detections
 
 if TYPE_CHECKING:
     from exporter.graph.wrapping import RawModel
@@ -32,21 +32,21 @@ class SourceModel:
         _require_same_file(path, origin)
         self._model = _load(path, origin, trust_model_code=trust_model_code)
 
-    def detect(self, images: NDArray[np.uint8]) -> list[Found]:
+    def detect(self, images: NDArray[np.uint8]) -> list[Detections]:
         """Return the detections of each image; `images` is uint8 (N, H, W, 3), RGB, of the contract's input size."""
         prepared = prepare(images, self._description.input, NumpyArrays())
         outputs = {name: np.asarray(tensor) for name, tensor in self._model.call(prepared).items()}
-        return [Found(one.boxes, one.scores, one.classes) for one in decode(outputs, self._description)]
+        return decode(outputs, self._description)
 
 
 def _require_same_file(path: Path, origin: Origin) -> None:
     """Raise ExportError if the file's sha256 is not the contract's: another model would differ in any case."""
-    found = savedmodel_digest(path) if origin.kind == "savedmodel" else digest(path)
-    wanted = origin.description.contract.weights_sha256
-    if found != wanted:
+    actual = savedmodel_digest(path) if origin.kind == "savedmodel" else digest(path)
+    expected = origin.description.contract.weights_sha256
+    if actual != expected:
         raise ExportError(
-            f"{path} is not what the version was made of: its sha256 is {found[:12]}..., "
-            f"the contract's {wanted[:12]}...; name the file that was exported, or export this one."
+            f"{path} is not what the version was made of: its sha256 is {actual[:12]}..., "
+            f"the contract's {expected[:12]}...; name the file that was exported, or export this one."
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporter.graph.suppression import Limits, suppress
+from exporter.graph.suppression import suppress
 from serving.boxes.decode import candidates
 from serving.description import Description
 
@@ -43,7 +43,7 @@ def detections(outputs: Mapping[str, tf.Tensor], description: Description) -> di
     """
     contract = description.contract
     boxes, scores, ids = candidates(outputs, description, TfArrays())
-    answer = suppress(boxes, scores, Limits(contract.score_threshold, contract.nms_iou, contract.max_detections))
+    answer = suppress(boxes, scores, contract)
     present = tf.sequence_mask(answer["num_detections"], contract.max_detections)
     classes = tf.gather(tf.constant(ids, tf.int32), answer["detection_classes"])
     return {**answer, "detection_classes": tf.where(present, classes, 0)}

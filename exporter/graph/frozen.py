@@ -42,7 +42,7 @@ def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
         definitions = {
             signature.name: tf.compat.v1.saved_model.build_signature_def(
                 {signature.input_name: describe(signature.name, function.inputs[0])},
-                {key: describe(signature.name, one) for key, one in zip(keys, function.outputs, strict=True)},
+                {key: describe(signature.name, output) for key, output in zip(keys, function.outputs, strict=True)},
                 tf.compat.v1.saved_model.signature_constants.PREDICT_METHOD_NAME,
             )
             for signature, function, keys in frozen
@@ -83,7 +83,7 @@ def _merge(into: graph_pb2.GraphDef, graph: graph_pb2.GraphDef, scope: str, shar
         copy.CopyFrom(node)
         copy.name = name
         del copy.input[:]
-        copy.input.extend(_renamed(one, names) for one in node.input)
+        copy.input.extend(_renamed(reference, names) for reference in node.input)
         copy.attr.pop("_class", None)  # it names nodes to place on the same device, which have new names now
     known = {function.signature.name for function in into.library.function}
     into.library.function.extend(f for f in graph.library.function if f.signature.name not in known)

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import tensorflow as tf
 
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of the detections of an image.
-
-    Scores are above `score_threshold`. If two boxes of a class have an IoU above `nms_iou`, the better one stays. An
-    image has at most `max_detections` (K) detections.
-    """
-
-    score_threshold: float
-    nms_iou: float
-    max_detections: int
+from serving.contract import Contract
 
 
-def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, tf.Tensor]:
+def suppress(boxes: tf.Tensor, scores: tf.Tensor, contract: Contract) -> dict[str, tf.Tensor]:
     """Select the detections of a batch, best first, by score threshold and NMS per class.
 
     The NumPy form is `serving.boxes.suppression.suppress`. Outputs have the names of the TF Object Detection API.
@@ -29,7 +16,7 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, t
         boxes: float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised. They are clipped to [0, 1] before NMS.
         scores: float32 (N, P, C), one column per class. A prior is left out if its box or one of its scores is not
             finite, or if ymax < ymin or xmax < xmin.
-        limits: the thresholds and K.
+        contract: its `score_threshold`, `nms_iou` and `max_detections` (K) are used.
 
     Returns:
         `detection_boxes` float32 (N, K, 4), `detection_scores` float32 (N, K), `detection_classes` int32 (N, K)
@@ -41,11 +28,11 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, limits: Limits) -> dict[str, t
     valid = tf.reduce_all(tf.math.is_finite(boxes), -1) & tf.reduce_all(tf.math.is_finite(scores), -1)
     valid &= tf.reduce_all(boxes[..., 2:] >= boxes[..., :2], -1)
     boxes = tf.clip_by_value(tf.where(valid[..., None], boxes, 0.0), 0.0, 1.0)
-    scores = tf.where(valid[..., None] & (scores > limits.score_threshold), scores, 0.0)
+    scores = tf.where(valid[..., None] & (scores > contract.score_threshold), scores, 0.0)
     boxes, scores = _priors_above(boxes, scores)
     classes = tf.shape(scores)[2]
     values, places = _best_first(scores)
-    kept = _keep(boxes, scores, places, limits)
+    kept = _keep(boxes, scores, places, contract)
     present = kept >= 0
     kept = tf.maximum(kept, 0)
     places = tf.gather(places, kept, batch_dims=1)
@@ -64,7 +51,7 @@ def _priors_above(boxes: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     some thousand priors remain, and the next steps are cheap.
     """
     best = tf.reduce_max(scores, -1)
-    _, priors = tf.math.top_k(best, k=_most(best))
+    _, priors = tf.math.top_k(best, k=_max_count(best))
     priors = tf.sort(priors, axis=-1)
     return tf.gather(boxes, priors, batch_dims=1), tf.gather(scores, priors, batch_dims=1)
 
@@ -75,17 +62,17 @@ def _best_first(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns the scores and their indices (prior * C + class), padded with scores of 0 to one length for the batch.
     """
     flat = tf.reshape(scores, (-1, tf.shape(scores)[1] * tf.shape(scores)[2]))
-    values, places = tf.math.top_k(flat, k=_most(flat))  # of equal values, top_k puts the lower index first
+    values, places = tf.math.top_k(flat, k=_max_count(flat))  # of equal values, top_k puts the lower index first
     return values, places
 
 
-def _most(values: tf.Tensor) -> tf.Tensor:
+def _max_count(values: tf.Tensor) -> tf.Tensor:
     """Return the largest number of values above zero in a row, at least 1."""
     counts = tf.math.count_nonzero(values > 0.0, axis=-1, dtype=tf.int32)
     return tf.reduce_max(tf.concat([counts, [1]], axis=0))
 
 
-def _keep(boxes: tf.Tensor, scores: tf.Tensor, places: tf.Tensor, limits: Limits) -> tf.Tensor:
+def _keep(boxes: tf.Tensor, scores: tf.Tensor, places: tf.Tensor, contract: Contract) -> tf.Tensor:
     """Return the ranks (columns of `places`) of the detections that NMS keeps, int32 (N, K), ascending, padded with -1.
 
     `combined_non_max_suppression` does not define the order of equal scores. It therefore gets a unique number instead
@@ -97,13 +84,13 @@ def _keep(boxes: tf.Tensor, scores: tf.Tensor, places: tf.Tensor, limits: Limits
     marks = tf.where(tf.gather(tf.reshape(scores, (rows, size)), places, batch_dims=1) > 0.0, marks, 0.0)
     row_starts = tf.range(rows)[:, None] * size
     flat = tf.scatter_nd(tf.reshape(row_starts + places, (-1, 1)), tf.reshape(marks, (-1,)), (rows * size,))
-    _, found, _, counts = tf.image.combined_non_max_suppression(
+    _, kept_marks, _, counts = tf.image.combined_non_max_suppression(
         boxes[:, :, None, :],
         tf.reshape(flat, tf.shape(scores)),
-        max_output_size_per_class=limits.max_detections,
-        max_total_size=limits.max_detections,
-        iou_threshold=limits.nms_iou,
+        max_output_size_per_class=contract.max_detections,
+        max_total_size=contract.max_detections,
+        iou_threshold=contract.nms_iou,
         score_threshold=0.0,
         clip_boxes=False,
     )
-    return tf.where(tf.sequence_mask(counts, limits.max_detections), length - tf.cast(found, tf.int32), -1)
+    return tf.where(tf.sequence_mask(counts, contract.max_detections), length - tf.cast(kept_marks, tf.int32), -1)

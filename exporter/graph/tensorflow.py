@@ -28,16 +28,16 @@ def _import_in_silence(name: str) -> None:
     TensorFlow writes some lines before it sets up its logging, so a log level does not hide them.
     """
     sys.stderr.flush()
-    shown = os.dup(2)
+    stderr = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as held:
-            os.dup2(held.fileno(), 2)
+        with tempfile.TemporaryFile() as hidden:
+            os.dup2(hidden.fileno(), 2)
             try:
                 importlib.import_module(name)
             except BaseException:
-                held.seek(0)
-                os.write(shown, held.read())
+                hidden.seek(0)
+                os.write(stderr, hidden.read())
                 raise
     finally:
-        os.dup2(shown, 2)
-        os.close(shown)
+        os.dup2(stderr, 2)
+        os.close(stderr)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from exporter.graph.frozen import write_frozen
 from exporter.graph.signatures import Signature, describe_signature
-from exporter.graph.suppression import Limits, suppress
+from exporter.graph.suppression import suppress
 from exporter.models import nanodet
 from exporter.versions.contracts import make_contract
 from exporter.versions.publication import publish_model
@@ -29,7 +29,6 @@ def export_demo(model: Path) -> Path:
     Returns the folder of the version. Raises ExportError; no files are left then.
     """
     contract = demo_contract(model.name)
-
     return publish_model(model, contract, lambda folder: write_frozen(folder, signatures(contract)))
 
 
@@ -61,7 +60,6 @@ def signatures(contract: Contract) -> list[Signature]:
     """
     network = nanodet.build(nanodet.read_weights())
     mean_rgb = np.array(nanodet.MEAN_BGR[::-1], np.float32)
-    limits = Limits(contract.score_threshold, contract.nms_iou, contract.max_detections)
     shape = (None, contract.input_height, contract.input_width, 3)
 
     def raw(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -70,7 +68,7 @@ def signatures(contract: Contract) -> list[Signature]:
 
     def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
         boxes, scores = nanodet.decode(*network.rgb(tf.cast(images, tf.float32) - mean_rgb))
-        return suppress(boxes, scores, limits)
+        return suppress(boxes, scores, contract)
 
     return [
         Signature("serving_default", "images", shape, tf.float32, raw),

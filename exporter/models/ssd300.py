@@ -102,24 +102,24 @@ def _conv(name: str, filters: int, size: int, x: Any, **options: Any) -> Any:  #
 
 def _features(images: Any) -> dict[str, Any]:  # noqa: ANN401 - Keras has no types
     """Build VGG16 and the extra layers. Return the six feature maps with priors, by layer name."""
-    x, found = images, {}
+    x, maps = images, {}
     for block, (filters, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), start=1):
         for number in range(1, depth + 1):
             x = _conv(f"conv{block}_{number}", filters, 3, x)
         if block == 4:
-            found["conv4_3_norm"] = L2Normalize(name="conv4_3_norm")(x)
+            maps["conv4_3_norm"] = L2Normalize(name="conv4_3_norm")(x)
         size, stride = (3, 1) if block == 5 else (2, 2)
         x = layers.MaxPooling2D(size, stride, padding="same", name=f"pool{block}")(x)
     x = _conv("fc6", 1024, 3, x, dilation_rate=6)
-    found["fc7"] = x = _conv("fc7", 1024, 1, x)
+    maps["fc7"] = x = _conv("fc7", 1024, 1, x)
     x = _conv("conv6_1", 256, 1, x)
-    found["conv6_2"] = x = _conv("conv6_2", 512, 3, x, strides=2)
+    maps["conv6_2"] = x = _conv("conv6_2", 512, 3, x, strides=2)
     x = layers.ZeroPadding2D(1)(_conv("conv7_1", 128, 1, x))
-    found["conv7_2"] = x = _conv("conv7_2", 256, 3, x, strides=2, padding="valid")
+    maps["conv7_2"] = x = _conv("conv7_2", 256, 3, x, strides=2, padding="valid")
     x = _conv("conv8_1", 128, 1, x)
-    found["conv8_2"] = x = _conv("conv8_2", 256, 3, x, strides=2)
-    found["pool6"] = layers.GlobalAveragePooling2D(name="pool6")(x)
-    return found
+    maps["conv8_2"] = x = _conv("conv8_2", 256, 3, x, strides=2)
+    maps["pool6"] = layers.GlobalAveragePooling2D(name="pool6")(x)
+    return maps
 
 
 def _head(prior_map: PriorMap, x: Any, classes: int, suffix: str) -> tuple[Any, Any, Any]:  # noqa: ANN401 - Keras has no types

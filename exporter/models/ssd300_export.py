@@ -96,20 +96,20 @@ def load_ssd300(weights: Path) -> RawModel:
     )
 
 
-def _classes(stored: StoredWeights, asked: int | None, weights: Path) -> int:
-    """Return the class count of the weights, background included, or `asked` if the weights do not tell it.
+def _classes(stored: StoredWeights, requested: int | None, weights: Path) -> int:
+    """Return the class count of the weights, background included, or `requested` if the weights do not tell it.
 
-    In that case `fill` reports which layers differ. Raises ExportError if `asked` contradicts the weights.
+    In that case `fill` reports which layers differ. Raises ExportError if `requested` contradicts the weights.
     """
     try:
-        found = ssd300_classes(stored)
+        stored_classes = ssd300_classes(stored)
     except ExportError:
-        if asked is None:
+        if requested is None:
             raise
-        return asked
-    if asked not in {None, found}:
-        raise ExportError(f"{weights} has {found} classes, background included, not {asked}.")
-    return found
+        return requested
+    if requested not in {None, stored_classes}:
+        raise ExportError(f"{weights} has {stored_classes} classes, background included, not {requested}.")
+    return stored_classes
 
 
 def _build(stored: StoredWeights, classes: int) -> SSD300:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from exporter.errors import ExportError
 from exporter.versions.folders import model_folder
-from serving.contract import Contract
+from serving.contract import Contract, first_problem
 from serving.description import Description, read_description
 
 
@@ -18,9 +18,7 @@ def make_contract(**fields: Any) -> Contract:  # noqa: ANN401 - pydantic checks 
     try:
         return Contract(**fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "contract"
-        raise ExportError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise ExportError(f"{first_problem(error)}.") from error
 
 
 def read_contract(path: Path, models: Path, *, name: str | None, weights_sha256: str) -> tuple[Description, Path]:

@@ -8,18 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from exporter.errors import ExportError
+from serving.contract import FrozenModel
 from serving.description import Description
 
 ORIGIN_FILE = "assets.extra/source.json"
 
 
-class Origin(BaseModel):
+class Origin(FrozenModel):
     """The kind of the source model and the description of its inputs and raw outputs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["ssd300", "keras", "savedmodel"]
     description: Description

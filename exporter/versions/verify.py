@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import ExportError
 from serving.contract import Contract
-
-_DETECT_OUTPUTS = {"detection_boxes", "detection_scores", "detection_classes", "num_detections"}
+from serving.description import TF_OBJECT_DETECTION
 
 
 class SessionModel:
@@ -62,5 +61,5 @@ def verify(folder: Path, contract: Contract) -> None:
         raise ExportError(f"The exported model does not load as TF Serving loads it: {reason[:300]}") from error
     if described != [contract] * 2:
         raise ExportError("The exported model describes itself with another contract than the one it was given.")
-    if set(answer) != _DETECT_OUTPUTS or answer["detection_boxes"].shape != (2, contract.max_detections, 4):
+    if set(answer) != set(TF_OBJECT_DETECTION) or answer["detection_boxes"].shape != (2, contract.max_detections, 4):
         raise ExportError(f"The exported model's `detect` answers {sorted(answer)} in an unexpected shape.")

@@ -23,28 +23,28 @@ def fill(model: Any, stored: StoredWeights) -> None:  # noqa: ANN401 - Keras has
     wanted = {
         layer.name: tuple(tuple(weight.shape) for weight in layer.weights) for layer in model.layers if layer.weights
     }
-    complain(wanted, stored.shapes())
+    require_same_layers(wanted, stored.shapes())
     for name in wanted:
         model.get_layer(name).set_weights(stored.read(name))
 
 
-def complain(wanted: Shapes, found: Shapes) -> None:
+def require_same_layers(wanted: Shapes, stored: Shapes) -> None:
     """Raise ExportError, in one line, unless both have the same layers with the same shapes of weights."""
-    wrong = [f"{name} {found[name]} instead of {wanted[name]}" for name in wanted if name in found]
-    wrong = [
-        text for text, name in zip(wrong, [n for n in wanted if n in found], strict=True) if found[name] != wanted[name]
+    common = [name for name in wanted if name in stored]
+    differences = {
+        "missing": [name for name in wanted if name not in stored],
+        "unexpected": [name for name in stored if name not in wanted],
+        "of another shape": [
+            f"{name} {stored[name]} instead of {wanted[name]}" for name in common if stored[name] != wanted[name]
+        ],
+    }
+    listed = [
+        f"{kind}: {', '.join(layers[:_SHOWN])}{f' and {len(layers) - _SHOWN} more' if len(layers) > _SHOWN else ''}"
+        for kind, layers in differences.items()
+        if layers
     ]
-    parts = [
-        f"{kind}: {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
-        for kind, names in (
-            ("missing", [name for name in wanted if name not in found]),
-            ("unexpected", [name for name in found if name not in wanted]),
-            ("of another shape", wrong),
-        )
-        if names
-    ]
-    if parts:
-        raise ExportError(f"The weights are not this network's. Layers {'; '.join(parts)}.")
+    if listed:
+        raise ExportError(f"The weights are not this network's. Layers {'; '.join(listed)}.")
 
 
 def ssd300_classes(stored: StoredWeights) -> int:

@@ -47,9 +47,9 @@ def refuse_graph_code(folder: Path) -> None:
         raise ExportError(f"{folder} is no SavedModel: its saved_model.pb is damaged.") from error
     for meta in saved.meta_graphs:
         nodes = [node for function in meta.graph_def.library.function for node in function.node_def]
-        found = {node.op for node in (*nodes, *meta.graph_def.node) if _reaches_out(node)}
-        if found:
-            raise ExportError(f"{folder} calls Python or touches files ({', '.join(sorted(found))}): {_ADVICE}.")
+        operations = {node.op for node in (*nodes, *meta.graph_def.node) if _reaches_out(node)}
+        if operations:
+            raise ExportError(f"{folder} calls Python or touches files ({', '.join(sorted(operations))}): {_ADVICE}.")
 
 
 def _reaches_out(node: Any) -> bool:  # noqa: ANN401 - TensorFlow's NodeDef
@@ -77,11 +77,11 @@ def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - whatever JSON holds
     """Yield every object in a JSON value. There is no recursion: a config may be nested deeper than Python's limit."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield one
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)

@@ -138,13 +138,13 @@ def _keras3_layers(
 def _texts(attributes: Any, name: str) -> list[str]:  # noqa: ANN401 - h5py has no types
     """Read an attribute with a list of texts. Keras splits a list too large for a header into `name0`, `name1`, ..."""
     if name in attributes:
-        found = list(attributes[name])
+        texts = list(attributes[name])
     else:
-        found, number = [], 0
+        texts, number = [], 0
         while f"{name}{number}" in attributes:
-            found += list(attributes[f"{name}{number}"])
+            texts += list(attributes[f"{name}{number}"])
             number += 1
-    return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in texts]
 
 
 def _dataset(root: Any, parts: list[str]) -> Any:  # noqa: ANN401 - h5py has no types

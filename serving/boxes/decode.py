@@ -74,7 +74,7 @@ def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> lis
     contract = description.contract
     with np.errstate(all="ignore"):  # `suppress` drops priors that are not finite
         boxes, scores, ids = candidates(outputs, description, NumpyArrays())
-    found = suppress(
+    rows = suppress(
         boxes,
         scores,
         score_threshold=contract.score_threshold,
@@ -82,7 +82,7 @@ def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> lis
         max_detections=contract.max_detections,
     )
     classes = np.array(ids, np.int64)
-    return [Detections(boxes=one.boxes, scores=one.scores, classes=classes[one.classes]) for one in found]
+    return [Detections(boxes=row.boxes, scores=row.scores, classes=classes[row.classes]) for row in rows]
 
 
 def prepare(images: Array, raw_input: RawInput, arrays: Arrays) -> Array:

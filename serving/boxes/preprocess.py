@@ -29,7 +29,7 @@ def resize_parts(image: Image.Image, contract: Contract, boxes: Sequence[Box]) -
     columns: dict[tuple[float, float], list[int]] = defaultdict(list)
     for number, (left, _, right, _) in enumerate(boxes):
         columns[left, right].append(number)
-    found: dict[int, NDArray[np.uint8]] = {}
+    inputs: dict[int, NDArray[np.uint8]] = {}
     for (left, right), numbers in columns.items():
         across: Box
         strip, across = image, (left, 0, right, image.height)
@@ -38,8 +38,8 @@ def resize_parts(image: Image.Image, contract: Contract, boxes: Sequence[Box]) -
             strip, across = image.resize(size, _FILTERS[contract.resize], across), (0, 0, *size)
         for number in numbers:
             _, top, _, bottom = boxes[number]
-            found[number] = resize_to_input(strip, contract, (across[0], top, across[2], bottom))
-    return [found[number] for number in range(len(boxes))]
+            inputs[number] = resize_to_input(strip, contract, (across[0], top, across[2], bottom))
+    return [inputs[number] for number in range(len(boxes))]
 
 
 def resize_to_input(image: Image.Image, contract: Contract, box: Box | None = None) -> NDArray[np.uint8]:

@@ -38,28 +38,34 @@ def suppress(
     kept = _keep(corners, row * scores.shape[2] + column, np.float32(nms_iou), max_detections)
     kept = kept[np.lexsort((column[kept], prior[kept], -value[kept], row[kept]))]
     ends = np.searchsorted(row[kept], np.arange(len(scores) + 1))
-    found = [kept[ends[n] : ends[n + 1]][:max_detections] for n in range(len(scores))]
-    return [Detections(corners[one], value[one], column[one].astype(np.int64)) for one in found]
+    rows = [kept[ends[n] : ends[n + 1]][:max_detections] for n in range(len(scores))]
+    return [
+        Detections(corners[row_indices], value[row_indices], column[row_indices].astype(np.int64))
+        for row_indices in rows
+    ]
 
 
-def _keep(corners: NDArray[np.float32], group: NDArray[np.int64], nms_iou: np.float32, most: int) -> NDArray[np.int64]:
+def _keep(
+    corners: NDArray[np.float32], group: NDArray[np.int64], nms_iou: np.float32, max_iterations: int
+) -> NDArray[np.int64]:
     """Return the indices of the boxes that greedy NMS keeps.
 
     `corners` (M, 4) are sorted by `group` (M,), best first. In each iteration the best box of every group is kept, and
-    the boxes that overlap it are dropped. There are at most `most` iterations, each one pass over the remaining boxes.
+    the boxes that overlap it are dropped. There are at most `max_iterations` iterations, and each passes once over the
+    remaining boxes.
     """
-    left = np.arange(len(group))
+    remaining = np.arange(len(group))
     kept: list[NDArray[np.int64]] = []
-    while len(left) and len(kept) < most:
-        groups = group[left]
+    while len(remaining) and len(kept) < max_iterations:
+        groups = group[remaining]
         heads = np.flatnonzero(np.diff(groups, prepend=-1))
-        kept.append(left[heads])
-        counts = np.diff(heads, append=len(left))
-        overlap = _iou(corners[np.repeat(left[heads], counts)], corners[left])
+        kept.append(remaining[heads])
+        counts = np.diff(heads, append=len(remaining))
+        overlap = _iou(corners[np.repeat(remaining[heads], counts)], corners[remaining])
         stays = overlap <= nms_iou
         stays[heads] = False
-        left = left[stays]
-    return np.concatenate(kept) if kept else left
+        remaining = remaining[stays]
+    return np.concatenate(kept) if kept else remaining
 
 
 def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,12 +13,18 @@ from serving.boxes.detections import Detections
 from serving.boxes.tiles import Tile
 
 Floats = NDArray[np.float32]
-
 Flags = NDArray[np.bool_]
-
 Indices = NDArray[np.int64]
 
-_MOST_STRIPS: Final = 256
+# Chosen on composites of photos, see decision 15. "Shared IoU": the IoU of two boxes, both clipped to the area that
+# both of their tiles show.
+CUT_MARGIN: Final = 0.015  # fraction of a tile's side: a box that ends within it of an inner edge counts as cut
+SAME: Final = 0.7  # above this shared IoU, a cut box and another box are the same object
+PART: Final = 0.8  # and above this fraction of the smaller box inside the larger one
+REPORTED: Final = 0.6  # above this shared IoU, both tiles report the same object
+INSIDE: Final = 0.9  # a box lies inside another if at least this fraction of its area does
+READING: Final = 0.2  # a box inside another is the same object if larger than this fraction of it, else one of a group
+_MAX_STRIPS: Final = 256
 
 
 @dataclass(frozen=True)
@@ -39,57 +45,14 @@ class Pairs:
         return Pairs(self.first[these], self.second[these], self.common[these])
 
 
-def touching(sides: Floats, classes: Indices) -> Pairs:
-    """Find every pair of boxes of one class whose intersection has an area.
-
-    `sides` float32 (4, n): ymin, xmin, ymax, xmax, normalised to the image. `classes` int64 (n,).
-
-    The image is cut into horizontal strips about as high as a box. A sweep from left to right then finds the pairs of
-    each class in each strip, so a box is only compared with boxes near it. 64 tiles with 100 boxes of one class have
-    20 million pairs, and few of them overlap.
-    """
-    top, left, bottom, right = sides
-    strips = int(np.clip(len(top) / max(float((bottom - top).sum()), 1e-9), 1, _MOST_STRIPS))
-    first, last = (np.clip((side * strips).astype(np.int64), 0, strips - 1) for side in (top, bottom))
-    box = np.repeat(np.arange(len(top)), last - first + 1)
-    strip = first[box] + _count_up(last - first + 1)
-    # Shift the x of each class and strip to a range of its own, so that one sweep handles all of them.
-    shift = 2.0 * (np.unique(classes, return_inverse=True)[1][box] * strips + strip)
-    start = left[box] + shift
-    order = np.argsort(start, kind="stable")
-    box, strip, shift, start = box[order], strip[order], shift[order], start[order]
-    meets = np.maximum(np.searchsorted(start, right[box] + shift) - np.arange(1, len(box) + 1), 0)
-    other = np.repeat(np.arange(1, len(box) + 1), meets) + _count_up(meets)
-
-    top, left, bottom, right, first = top[box], left[box], bottom[box], right[box], first[box]
-    tall = np.minimum(np.repeat(bottom, meets), bottom[other]) - np.maximum(np.repeat(top, meets), top[other])
-    once = np.maximum(np.repeat(first, meets), first[other]) == np.repeat(strip, meets)  # in its first common strip
-    wide = np.minimum(np.repeat(right, meets), right[other]) - left[other]
-    meet = np.flatnonzero((tall > 0) & (wide > 0) & once)
-    one, other = np.repeat(box, meets)[meet], box[other[meet]]
-    return Pairs(np.minimum(one, other), np.maximum(one, other), tall[meet] * wide[meet])
-
-
-def _count_up(counts: Indices) -> Indices:
-    """Return 0, 1, ... count - 1 for each count, concatenated."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-# Chosen on composites of photos, see decision 15. "Shared IoU": the IoU of two boxes, both clipped to the area that
-# both tiles show.
-CUT_MARGIN: Final = 0.015  # fraction of a tile's side: a box that ends within it of an inner edge counts as cut
-SAME: Final = 0.7  # above this shared IoU, a cut box and another box are the same object
-PART: Final = 0.8  # and above this fraction of the smaller box inside the larger one
-TOLD: Final = 0.6  # above this shared IoU, both tiles report the same object
-INSIDE: Final = 0.9  # a box lies inside another if at least this fraction of its area does
-READING: Final = 0.2  # a box inside another is the same object if larger than this fraction of it, else one of a group
-
-
-def merge(found: Sequence[Detections], tiles: Sequence[Tile], height: int, width: int, *, nms_iou: float) -> Detections:
+def merge(
+    tile_detections: Sequence[Detections], tiles: Sequence[Tile], height: int, width: int, *, nms_iou: float
+) -> Detections:
     """Merge the detections of an image's tiles; the whole image may be one of the tiles.
 
     Args:
-        found: the detections of each tile. Boxes are [ymin, xmin, ymax, xmax], normalised to the tile, in [0, 1].
+        tile_detections: the detections of each tile. Boxes are [ymin, xmin, ymax, xmax], in [0, 1], normalised to the
+            tile.
         tiles: the tiles, in pixels of the upright original.
         height: the height of the upright original, in pixels.
         width: the width of the upright original, in pixels.
@@ -113,17 +76,17 @@ def merge(found: Sequence[Detections], tiles: Sequence[Tile], height: int, width
 
     If a detector reports every object that a tile shows, clipped to the tile, its tiles never disagree.
     """
-    scores = np.concatenate([one.scores for one in found])
-    classes = np.concatenate([one.classes for one in found])
-    tile = np.repeat(np.arange(len(found)), [len(one) for one in found])
-    sides, views, is_cut = _in_picture(found, tile, tiles, height, width)
+    scores = np.concatenate([detections.scores for detections in tile_detections])
+    classes = np.concatenate([detections.classes for detections in tile_detections])
+    tile_of_box = np.repeat(np.arange(len(tiles)), [len(detections) for detections in tile_detections])
+    sides, views, is_cut = _in_image(tile_detections, tile_of_box, tiles, height, width)
     areas = (sides[2] - sides[0]) * (sides[3] - sides[1])
     pairs = touching(sides, classes)
     smaller = np.minimum(areas[pairs.first], areas[pairs.second])
-    alike = _alike(pairs, sides, views, tile)
+    shared_iou = _shared_iou(pairs, sides, views, tile_of_box)
 
-    stays = _without_parts(pairs.where((alike > SAME) & (pairs.common > PART * smaller)), areas, is_cut)
-    disagree = _disagree(pairs, smaller, alike > TOLD, tile, len(tiles))
+    stays = _without_parts(pairs.where((shared_iou > SAME) & (pairs.common > PART * smaller)), areas, is_cut)
+    disagree = _disagree(pairs, smaller, shared_iou > REPORTED, tile_of_box, len(tiles))
     union = areas[pairs.first] + areas[pairs.second] - pairs.common
     larger = np.maximum(areas[pairs.first], areas[pairs.second])
     compete = pairs.where((pairs.common > nms_iou * union) | (disagree & (smaller > READING * larger)))
@@ -135,29 +98,65 @@ def merge(found: Sequence[Detections], tiles: Sequence[Tile], height: int, width
     return Detections(np.ascontiguousarray(sides[:, kept].T), scores[kept], classes[kept])
 
 
-def _in_picture(
-    found: Sequence[Detections], tile: Indices, tiles: Sequence[Tile], height: int, width: int
+def _in_image(
+    tile_detections: Sequence[Detections], tile_of_box: Indices, tiles: Sequence[Tile], height: int, width: int
 ) -> tuple[Floats, Floats, Flags]:
     """Return the sides of all boxes (4, n), the sides of all tiles (4, tiles), and which boxes are cut (n,).
 
     Sides are ymin, xmin, ymax, xmax, float32, normalised to the image. A box is cut if it ends at an inner edge of its
     tile, which is an edge that is not an edge of the image.
     """
-    picture = np.array((height, width) * 2, np.float64)
-    places = np.array([(one.top, one.left, one.top + one.height, one.left + one.width) for one in tiles]).T
-    views = places / picture[:, None]
-    boxes = np.concatenate([one.boxes for one in found]).T.astype(np.float64)
-    inner = np.array((places[:2] > 0, places[2:] < picture[:2, None])).reshape(4, -1)
+    size = np.array((height, width) * 2, np.float64)[:, None]
+    pixels = np.array([(tile.top, tile.left, tile.top + tile.height, tile.left + tile.width) for tile in tiles]).T
+    views = pixels / size
+    boxes = np.concatenate([detections.boxes for detections in tile_detections]).T.astype(np.float64)
+    inner = np.array((pixels[:2] > 0, pixels[2:] < size[:2])).reshape(4, -1)
     near = np.concatenate([boxes[:2] <= CUT_MARGIN, boxes[2:] >= 1 - CUT_MARGIN])
-    is_cut: Flags = (inner[:, tile] & near).any(axis=0)
-    start, side = np.tile(views[:2], (2, 1)), np.tile(views[2:] - views[:2], (2, 1))
-    return (start[:, tile] + boxes * side[:, tile]).astype(np.float32), views.astype(np.float32), is_cut
+    is_cut: Flags = (inner[:, tile_of_box] & near).any(axis=0)
+    start, length = np.tile(views[:2], (2, 1)), np.tile(views[2:] - views[:2], (2, 1))
+    return (start[:, tile_of_box] + boxes * length[:, tile_of_box]).astype(np.float32), views.astype(np.float32), is_cut
 
 
-def _alike(pairs: Pairs, sides: Floats, views: Floats, tile: Indices) -> Floats:
+def touching(sides: Floats, classes: Indices) -> Pairs:
+    """Find every pair of boxes of one class whose intersection has an area.
+
+    `sides` float32 (4, n): ymin, xmin, ymax, xmax, normalised to the image. `classes` int64 (n,).
+
+    The image is cut into horizontal strips about as high as a box. A sweep from left to right then finds the pairs of
+    each class in each strip, so a box is only compared with boxes near it. 64 tiles with 100 boxes of one class have
+    20 million pairs, and few of them overlap.
+    """
+    top, left, bottom, right = sides
+    strips = int(np.clip(len(top) / max(float((bottom - top).sum()), 1e-9), 1, _MAX_STRIPS))
+    first, last = (np.clip((side * strips).astype(np.int64), 0, strips - 1) for side in (top, bottom))
+    box = np.repeat(np.arange(len(top)), last - first + 1)
+    strip = first[box] + _count_up(last - first + 1)
+    # Shift the x of each class and strip to a range of its own, so that one sweep handles all of them.
+    shift = 2.0 * (np.unique(classes, return_inverse=True)[1][box] * strips + strip)
+    start = left[box] + shift
+    order = np.argsort(start, kind="stable")
+    box, strip, shift, start = box[order], strip[order], shift[order], start[order]
+    meets = np.maximum(np.searchsorted(start, right[box] + shift) - np.arange(1, len(box) + 1), 0)
+    other = np.repeat(np.arange(1, len(box) + 1), meets) + _count_up(meets)
+
+    top, left, bottom, right, first = top[box], left[box], bottom[box], right[box], first[box]
+    tall = np.minimum(np.repeat(bottom, meets), bottom[other]) - np.maximum(np.repeat(top, meets), top[other])
+    once = np.maximum(np.repeat(first, meets), first[other]) == np.repeat(strip, meets)  # in its first common strip
+    wide = np.minimum(np.repeat(right, meets), right[other]) - left[other]
+    meet = np.flatnonzero((tall > 0) & (wide > 0) & once)
+    left_box, right_box = np.repeat(box, meets)[meet], box[other[meet]]
+    return Pairs(np.minimum(left_box, right_box), np.maximum(left_box, right_box), tall[meet] * wide[meet])
+
+
+def _count_up(counts: Indices) -> Indices:
+    """Return 0, 1, ... count - 1 for each count, concatenated."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _shared_iou(pairs: Pairs, sides: Floats, views: Floats, tile_of_box: Indices) -> Floats:
     """Return the IoU (M,) of each pair in the area that both tiles show; that area holds the whole intersection."""
     first, second = pairs.first, pairs.second
-    shown = _shown(sides, views, first, tile[second]) + _shown(sides, views, second, tile[first])
+    shown = _shown(sides, views, first, tile_of_box[second]) + _shown(sides, views, second, tile_of_box[first])
     return np.asarray(pairs.common / np.maximum(shown - pairs.common, np.float32(1e-12)))
 
 
@@ -182,19 +181,19 @@ def _without_parts(pairs: Pairs, areas: Floats, is_cut: Flags) -> Flags:
     return _keep(stays, -areas, pairs.where(cut_first & cut_second))
 
 
-def _disagree(pairs: Pairs, smaller: Floats, same: Flags, tile: Indices, tiles: int) -> Flags:
+def _disagree(pairs: Pairs, smaller: Floats, same: Flags, tile_of_box: Indices, tile_count: int) -> Flags:
     """Return a flag (M,) for each pair in which one box lies inside the other and the two tiles disagree.
 
     The tiles disagree if neither tile reports the box of the other tile. `same` (M,) says which pairs are the same
-    object; `tiles` is the number of tiles.
+    object; `tile_count` is the number of tiles.
     """
     first, second = pairs.first, pairs.second
-    told = np.zeros((len(tile), tiles), bool)
-    told[np.arange(len(tile)), tile] = True
-    told[first[same], tile[second[same]]] = True
-    told[second[same], tile[first[same]]] = True
+    reported = np.zeros((len(tile_of_box), tile_count), bool)
+    reported[np.arange(len(tile_of_box)), tile_of_box] = True
+    reported[first[same], tile_of_box[second[same]]] = True
+    reported[second[same], tile_of_box[first[same]]] = True
     inside = pairs.common >= INSIDE * smaller
-    return np.asarray(inside & ~told[first, tile[second]] & ~told[second, tile[first]])
+    return np.asarray(inside & ~reported[first, tile_of_box[second]] & ~reported[second, tile_of_box[first]])
 
 
 def _groups(pairs: Pairs, areas: Floats, stays: Flags) -> Flags:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Self
 
-MOST_TILES: Final = 64
+MAX_TILES: Final = 64
 _GRID: Final = re.compile(r"([1-9]\d?)x([1-9]\d?)")
 
 
@@ -38,13 +38,13 @@ class Grid:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse `RxC`, rows x columns. Raises ValueError for another text or for more than MOST_TILES tiles."""
-        found = _GRID.fullmatch(text)
-        if found is None:
+        """Parse `RxC`, rows x columns. Raises ValueError for another text or for more than MAX_TILES tiles."""
+        match = _GRID.fullmatch(text)
+        if match is None:
             raise ValueError(f"{text!r} is no grid of tiles: give off, auto, or rows x columns as in 2x3")
-        grid = cls(int(found[1]), int(found[2]))
-        if grid.tiles > MOST_TILES:
-            raise ValueError(f"a grid has at most {MOST_TILES} tiles, {text} has {grid.tiles}")
+        grid = cls(int(match[1]), int(match[2]))
+        if grid.tiles > MAX_TILES:
+            raise ValueError(f"a grid has at most {MAX_TILES} tiles, {text} has {grid.tiles}")
         return grid
 
 
@@ -59,13 +59,13 @@ def choose_grid(height: int, width: int, input_height: int, input_width: int, *,
     """Choose a grid for an image by the scale of its tiles.
 
     A tile has at most `scale` pixels of the image per pixel of the model's input, in height and in width. If that needs
-    more than MOST_TILES tiles, the scale is raised by 5 % until it does not. `height` and `width` are in pixels of the
+    more than MAX_TILES tiles, the scale is raised by 5 % until it does not. `height` and `width` are in pixels of the
     upright original, `input_height` and `input_width` in pixels of the model's input. `overlap` is a fraction of a
     tile's side, 0 <= overlap < 1.
     """
     while True:
         grid = Grid(_count(height, scale * input_height, overlap), _count(width, scale * input_width, overlap))
-        if grid.tiles <= MOST_TILES:
+        if grid.tiles <= MAX_TILES:
             return grid
         scale *= 1.05
 

@@ -72,8 +72,8 @@ def _wrong(given: argparse.Namespace) -> str | None:
             given.model_config_file is None and given.model_config_file_poll_wait_seconds > 0
         ),
     }
-    found = next((text for text, is_so in wrongs.items() if is_so), None)
-    return found or (_wrong_model(given) if given.model_config_file is None else None)
+    problem = next((text for text, is_so in wrongs.items() if is_so), None)
+    return problem or (_wrong_model(given) if given.model_config_file is None else None)
 
 
 def _wrong_model(given: argparse.Namespace) -> str | None:

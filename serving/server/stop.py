@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 _POLL_SECONDS: Final = 0.1
-_ONE_PRESS_SECONDS: Final = 1.0  # a terminal and a process manager may both send a signal for one Ctrl-C
+_SINGLE_STOP_SECONDS: Final = 1.0  # a terminal and a process manager may both send a signal for one Ctrl-C
 
 
 class Stop:
@@ -35,5 +35,5 @@ class Stop:
     def _note(self, number: int, _frame: object) -> None:
         if not self.is_set:
             self.is_set, self._at = True, time.monotonic()
-        elif time.monotonic() - self._at > _ONE_PRESS_SECONDS:
+        elif time.monotonic() - self._at > _SINGLE_STOP_SECONDS:
             os._exit(128 + number)

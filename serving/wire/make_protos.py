@@ -45,12 +45,12 @@ def descriptor_set() -> bytes:
 
     Raises LookupError if the package of a file is not installed.
     """
-    found: dict[str, FileDescriptorProto] = {}
+    files: dict[str, FileDescriptorProto] = {}
     for root in ROOTS:
-        _collect(root, found)
+        _collect(root, files)
     for name, messages in SPELLED_OUT.items():
-        found[name] = _spelled_out(name, messages)
-    return FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True)
+        files[name] = _spelled_out(name, messages)
+    return FileDescriptorSet(file=files.values()).SerializeToString(deterministic=True)
 
 
 def _spelled_out(name: str, messages: dict[str, str]) -> FileDescriptorProto:
@@ -69,13 +69,13 @@ def _spelled_out(name: str, messages: dict[str, str]) -> FileDescriptorProto:
     return file
 
 
-def _collect(name: str, found: dict[str, FileDescriptorProto]) -> None:
-    if name in found:
+def _collect(name: str, files: dict[str, FileDescriptorProto]) -> None:
+    if name in files:
         return
     file = FileDescriptorProto.FromString(_literal(_generated_file(name)))
     for dependency in file.dependency:
-        _collect(dependency, found)
-    found[name] = file
+        _collect(dependency, files)
+    files[name] = file
 
 
 def _generated_file(name: str) -> Path:

@@ -68,16 +68,16 @@ def to_detections(outputs: Mapping[str, NDArray[Any]], rows: int) -> list[Detect
     boxes, scores, classes, counts = (_numeric(outputs, alias) for alias in DETECT_OUTPUTS)
     if scores.ndim != 2 or len(scores) != rows:
         raise RowsRejectedError(f"detection_scores has the shape {scores.shape}; ({rows}, K) was expected.")
-    most = scores.shape[1]
+    max_detections = scores.shape[1]
     for alias, array, wanted in (
-        ("detection_boxes", boxes, (rows, most, 4)),
-        ("detection_classes", classes, (rows, most)),
+        ("detection_boxes", boxes, (rows, max_detections, 4)),
+        ("detection_classes", classes, (rows, max_detections)),
         ("num_detections", counts, (rows,)),
     ):
         if array.shape != wanted:
             raise RowsRejectedError(f"{alias} has the shape {array.shape}; {wanted} was expected.")
-    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts <= most).all()):
-        raise RowsRejectedError(f"num_detections is not within 0..{most}.")
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts <= max_detections).all()):
+        raise RowsRejectedError(f"num_detections is not within 0..{max_detections}.")
     return [
         _row(boxes[row, :count], scores[row, :count], classes[row, :count])
         for row, count in enumerate(counts.astype(np.int64).tolist())

@@ -133,7 +133,7 @@ def decode(tensor: ProtoMessage) -> Array:
         raise TensorError(f"A tensor has the dtype {tensor.dtype}, which is not supported.")
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if len(shape) > _MAX_DIMENSIONS or any(size < 0 for size in shape):
-        raise TensorError(f"A tensor has the shape {shape[:8]}, which is not one.")
+        raise TensorError(f"A tensor has the invalid shape {shape[:8]}: at most {_MAX_DIMENSIONS} sizes, none below 0.")
     count = math.prod(shape)
     if count * kind.numpy.itemsize > MAX_TENSOR_BYTES:
         raise TensorError(f"A tensor of shape {shape} and dtype {kind.name} is larger than a message can be.")
@@ -186,7 +186,7 @@ def _strings_from_content(content: bytes, count: int) -> Array:
         length, at = _read_varint(content, at)
         lengths.append(length)
     if at + sum(lengths) != len(content):
-        raise TensorError("A tensor of strings does not have the bytes its lengths promise.")
+        raise TensorError("A tensor of strings does not have as many bytes as its lengths say.")
     flat = np.empty(count, object)
     for index, length in enumerate(lengths):
         flat[index] = content[at : at + length]
@@ -263,4 +263,4 @@ def _read_varint(content: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise TensorError("A tensor of strings has a length that is not one.")
+    raise TensorError("A tensor of strings has an invalid length.")

@@ -11,7 +11,7 @@ from typing import Any
 import schemathesis
 from schemathesis import GenerationMode
 
-from serving.boxes.tiles import MOST_TILES
+from serving.boxes.tiles import MAX_TILES
 
 COURSE, ROBOT = "POST /api/v1/prediction/commodity", "POST /api/v3/prediction/commodity"
 HELPED = {"POST /v1/jobs", "POST /v1/detect", "POST /v1/webhooks", "PUT /v1/webhooks/{webhook_id}", COURSE, ROBOT}
@@ -67,5 +67,5 @@ def _help(given: dict[str, Any]) -> None:
             if one.get("format", "standard") != "standard":
                 one.pop("events", None)  # each format of the robot's has its own
     rows, by, columns = str(given.get("tiles", "")).partition("x")
-    if by and int(rows) * int(columns) > MOST_TILES:
+    if by and int(rows) * int(columns) > MAX_TILES:
         given["tiles"] = "8x8"

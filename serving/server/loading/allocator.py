@@ -23,7 +23,12 @@ def tune() -> bool:
         libc.gnu_get_libc_version  # noqa: B018 - musl has a mallopt that does nothing, but not this
     except (OSError, AttributeError, TypeError):
         return False
-    most = 2**31 - 1
-    wanted = ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, most), (_M_TRIM_THRESHOLD, most), (_M_TOP_PAD, 64 << 20))
-    done = [mallopt(option, value) == 1 for option, value in wanted]
-    return all(done)
+    unlimited = 2**31 - 1
+    options = (
+        (_M_ARENA_MAX, 1),
+        (_M_MMAP_THRESHOLD, unlimited),
+        (_M_TRIM_THRESHOLD, unlimited),
+        (_M_TOP_PAD, 64 << 20),
+    )
+    results = [mallopt(option, value) == 1 for option, value in options]
+    return all(results)

@@ -19,10 +19,10 @@ def shortage(folder: Path) -> str | None:
     The estimate is the size of its files times 1.2, as in TF Serving.
     """
     needed = _NEEDED_OVER_DISK * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    there = min(_limits(), default=None)
-    if there is None or needed <= there:
+    available = min(_limits(), default=None)
+    if available is None or needed <= available:
         return None
-    return f"it needs about {needed / _MB:,.0f} MB of memory, and {max(there, 0) / _MB:,.0f} MB are available"
+    return f"it needs about {needed / _MB:,.0f} MB of memory, and {max(available, 0) / _MB:,.0f} MB are available"
 
 
 def _limits() -> Iterator[int]:
@@ -30,10 +30,10 @@ def _limits() -> Iterator[int]:
     meminfo = _fields(Path("/proc/meminfo"))
     if "MemAvailable" in meminfo:
         yield meminfo["MemAvailable"] * 1024
-    most = _number(_CGROUP / "memory.max")
+    limit = _number(_CGROUP / "memory.max")
     used = _number(_CGROUP / "memory.current")
-    if most is not None and used is not None:
-        yield most - used + _fields(_CGROUP / "memory.stat").get("inactive_file", 0)
+    if limit is not None and used is not None:
+        yield limit - used + _fields(_CGROUP / "memory.stat").get("inactive_file", 0)
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
         pages = _text(Path("/proc/self/statm")).split()
@@ -42,12 +42,12 @@ def _limits() -> Iterator[int]:
 
 def _fields(path: Path) -> dict[str, int]:
     """Read a file with a name and a number per line, such as /proc/meminfo."""
-    found = {}
+    fields = {}
     for line in _text(path).splitlines():
         name, *values = line.replace(":", " ").split()
         if values and values[0].isdigit():
-            found[name] = int(values[0])
-    return found
+            fields[name] = int(values[0])
+    return fields
 
 
 def _number(path: Path) -> int | None:

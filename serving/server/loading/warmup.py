@@ -15,7 +15,7 @@ from serving.server.versions.servable import Servable
 from serving.wire.protos import PredictRequest, ProtoMessage
 
 WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
-_MOST_RECORDS: Final = 1000
+_MAX_RECORDS: Final = 1000
 
 
 def warm_up(servable: Servable, folder: Path) -> None:
@@ -29,8 +29,8 @@ def warm_up(servable: Servable, folder: Path) -> None:
         return
     try:
         records = _records(path)
-        if len(records) > _MOST_RECORDS:
-            raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MOST_RECORDS})")
+        if len(records) > _MAX_RECORDS:
+            raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS})")
         for record in records:
             run_signature(servable, _request(record))
     except StatusError as error:

@@ -117,7 +117,7 @@ def _alike(array: Array, before: list[Array]) -> Array:
     if before and array.size != before[0].size:
         raise invalid_argument(f"Expecting tensor size: {before[0].size} but got: {array.size}")
     if before and array.shape != before[0].shape:
-        expected, got = (f"[{','.join(map(str, one.shape))}]" for one in (before[0], array))
+        expected, got = (f"[{','.join(map(str, shape))}]" for shape in (before[0].shape, array.shape))
         raise invalid_argument(f"Expecting shape {expected} but got: {got}")
     return array
 

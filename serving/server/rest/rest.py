@@ -28,7 +28,7 @@ _NAME: Final = r"(?i:/v1/models)/(?P<name>[^/:]+)(?:/(?i:versions)/(?P<version>\
 _PREDICTION: Final = re.compile(rf"{_NAME}:(?P<method>(?i:classify|regress|predict))")
 _MODEL: Final = re.compile(rf"(?:{_NAME}|(?i:/v1/models))(?P<metadata>/(?i:metadata))?")
 _API: Final = re.compile("(?i:/v1/).*", re.DOTALL)
-_MOST: Final = 2**63 - 1
+_MAX_VERSION: Final = 2**63 - 1
 
 _Code = grpc.StatusCode
 HTTP_STATUS: Final = {
@@ -95,18 +95,18 @@ class RestApi:
         return [body]
 
     def _answer(self, method: str, path: str, read: Callable[[], bytes]) -> bytes:
-        if method == "POST" and (found := _PREDICTION.fullmatch(path)):
-            api = found["method"].lower()
-            spec = _spec(found)
+        if method == "POST" and (match := _PREDICTION.fullmatch(path)):
+            api = match["method"].lower()
+            spec = _spec(match)
             with self._calls.counted(spec.name, api, "REST"):
                 if api != "predict":
                     raise unimplemented(f"{api} is not implemented by the embedded model server")
                 return self._predict(spec, read())
-        if method == "GET" and (found := _MODEL.fullmatch(path)):
-            if not found["name"]:
+        if method == "GET" and (match := _MODEL.fullmatch(path)):
+            if not match["name"]:
                 raise invalid_argument("Missing model name in request.")
-            spec = _spec(found)
-            return _json(self._describe(spec) if found["metadata"] else self._state(spec))
+            spec = _spec(match)
+            return _json(self._describe(spec) if match["metadata"] else self._state(spec))
         raise invalid_argument(f"Malformed request: {method} {path}")
 
     def _predict(self, spec: ProtoMessage, body: bytes) -> bytes:
@@ -124,13 +124,13 @@ class RestApi:
 
     def _run(self, spec: ProtoMessage, body: bytes, deadline: float) -> bytes:
         with self._models.acquire(spec) as (_, servable):
-            asked = read_request(body, lambda name: _signature(servable, name))
-            feeds = {asked.signature.inputs[alias].name: array for alias, array in asked.inputs.items()}
+            request = read_request(body, lambda name: _signature(servable, name))
+            feeds = {request.signature.inputs[alias].name: array for alias, array in request.inputs.items()}
             with self._calls.running(spec.name):
                 outputs = run_outputs(
-                    servable, asked.signature, feeds, sorted(asked.signature.outputs), deadline=deadline
+                    servable, request.signature, feeds, sorted(request.signature.outputs), deadline=deadline
                 )
-        return write_answer(outputs, in_rows=asked.in_rows)
+        return write_answer(outputs, in_rows=request.in_rows)
 
     def _state(self, spec: ProtoMessage) -> dict[str, Any]:
         response = self._status.status(GetModelStatusRequest(model_spec=spec))
@@ -141,28 +141,28 @@ class RestApi:
         signatures = SignatureDefMap()
         response.metadata[SIGNATURE_DEF].Unpack(signatures)
         plain, described = (
-            MessageToDict(one, always_print_fields_with_no_presence=True, preserving_proto_field_name=True)
-            for one in (response.model_spec, signatures)
+            MessageToDict(message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True)
+            for message in (response.model_spec, signatures)
         )
         return {"model_spec": plain, "metadata": {SIGNATURE_DEF: described}}
 
 
-def _spec(found: re.Match[str]) -> ProtoMessage:
-    spec = ModelSpec(name=found["name"])
-    if found["version"]:
-        if len(found["version"]) > 30 or int(found["version"]) > _MOST:
-            raise invalid_argument(f"Failed to convert version: {found['version']} to numeric.")
-        spec.version.value = int(found["version"])
-    elif found["label"]:
-        spec.version_label = found["label"]
+def _spec(match: re.Match[str]) -> ProtoMessage:
+    spec = ModelSpec(name=match["name"])
+    if match["version"]:
+        if len(match["version"]) > 30 or int(match["version"]) > _MAX_VERSION:
+            raise invalid_argument(f"Failed to convert version: {match['version']} to numeric.")
+        spec.version.value = int(match["version"])
+    elif match["label"]:
+        spec.version_label = match["label"]
     return spec
 
 
 def _signature(servable: Servable, name: str) -> ProtoMessage:
-    found = servable.signatures.get(name or DEFAULT_SIGNATURE)
-    if found is None:
+    signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
+    if signature is None:
         raise invalid_argument(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
-    return found
+    return signature
 
 
 def _json(document: dict[str, Any]) -> bytes:

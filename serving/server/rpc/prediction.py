@@ -123,17 +123,17 @@ def _feeds(signature: ProtoMessage, given: ProtoMessage) -> dict[str, NDArray[An
     return feeds
 
 
-def _outputs(signature: ProtoMessage, asked: list[str]) -> list[str]:
+def _outputs(signature: ProtoMessage, requested: list[str]) -> list[str]:
     """Return the aliases of the requested outputs, or of all outputs if the request has no output_filter."""
-    for position, alias in enumerate(asked):
+    for position, alias in enumerate(requested):
         if alias not in signature.outputs:
             raise invalid_argument(
                 f"output tensor alias not found in signature: {alias} "
                 f"Outputs expected to be in the set {{{_joined(signature.outputs)}}}."
             )
-        if alias in asked[:position]:
+        if alias in requested[:position]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
-    return asked or sorted(signature.outputs)
+    return requested or sorted(signature.outputs)
 
 
 def _mismatch(given: set[str], wanted: set[str]) -> str:

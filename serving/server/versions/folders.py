@@ -13,12 +13,12 @@ def version_folders(base: Path) -> dict[int, Path]:
     If two names are the same number (`05` and `5`), the first in sorted order counts. Raises OSError if `base` cannot
     be read.
     """
-    found: dict[int, Path] = {}
+    folders: dict[int, Path] = {}
     for folder in sorted(base.iterdir()):
         number = version_number(folder.name)
         if number is not None and folder.is_dir():
-            found.setdefault(number, folder)
-    return found
+            folders.setdefault(number, folder)
+    return folders
 
 
 def fingerprint(folder: Path) -> object:

@@ -86,16 +86,13 @@ class Lifecycle:
     @property
     def failures(self) -> dict[int, LoadError]:
         """Return the error of each wanted version whose last load failed, by version."""
-        with self._table.changed:
-            wanted = {number: self._table.versions[number].error for number in self._aspired}
-        return {number: error for number, error in wanted.items() if error is not None}
+        return {number: version.error for number, version in self._wanted().items() if version.error is not None}
 
     @property
     def is_hopeless(self) -> bool:
         """Return True if there are wanted versions and all of them have ended (END)."""
-        with self._table.changed:
-            wanted = [self._table.versions[number] for number in self._aspired]
-        return bool(wanted) and all(version.state is State.END for version in wanted)
+        wanted = self._wanted()
+        return bool(wanted) and all(version.state is State.END for version in wanted.values())
 
     @property
     def is_stuck(self) -> bool:
@@ -103,12 +100,15 @@ class Lifecycle:
 
         A folder that changes may be a copy in progress, so its model is not stuck.
         """
-        with self._table.changed:
-            wanted = [self._table.versions[number] for number in self._aspired]
+        wanted = self._wanted()
         return bool(wanted) and all(
             version.failure is not None and version.failure.fingerprint == fingerprint(version.folder)
-            for version in wanted
+            for version in wanted.values()
         )
+
+    def _wanted(self) -> dict[int, Version]:
+        with self._table.changed:
+            return {number: self._table.versions[number] for number in self._aspired}
 
     def states(self) -> list[VersionState]:
         """Return the state of every version that the model has had, newest first."""
@@ -148,20 +148,20 @@ class Lifecycle:
             base, policy = self._base, self._policy
             self._polled = True
         try:
-            found = version_folders(base) if base is not None else {}
+            folders = version_folders(base) if base is not None else {}
         except OSError as error:  # as in TF Serving, loaded versions stay while the folder cannot be read
             if not self._is_away:
                 _log.warning("cannot look for versions of %s: %s", self.name, error)
             self._polled, self._is_away = False, True
             return
         self._is_away = False
-        aspired = aspired_of(found, policy)
+        aspired = aspired_of(folders, policy)
         versions = self._table.versions
         with self._table.changed:
             for number in aspired - self._aspired:
                 version = versions.get(number)
                 if version is None or version.state is State.END:
-                    versions[number] = Version(found[number])
+                    versions[number] = Version(folders[number])
             for number in self._aspired - aspired:
                 version = versions[number]
                 if version.state in {State.START, State.LOADING}:  # it will not be retried
@@ -174,32 +174,26 @@ class Lifecycle:
             failure = version.failure
             if failure is None or version.state not in {State.LOADING, State.END}:
                 continue
-            now_there = fingerprint(version.folder)
-            if tries_again(
-                failure,
-                retries=self._retries,
-                interval=self._retry_seconds,
-                now=time.monotonic(),
-                fingerprint=now_there,
-            ):
+            current, now = fingerprint(version.folder), time.monotonic()
+            if tries_again(failure, retries=self._retries, interval=self._retry_seconds, now=now, fingerprint=current):
                 with self._table.changed:
                     version.state = State.START
-                    version.failure = failure if now_there == failure.fingerprint else None
+                    version.failure = failure if current == failure.fingerprint else None
 
     def _load_version(self, number: int) -> None:
         version = self._table.versions[number]
         with self._table.changed:
             version.state = State.LOADING
-        held = fingerprint(version.folder)
+        before = fingerprint(version.folder)
         began = time.monotonic()
         try:
             servable = self._load_fit(number, version.folder)
         except LoadError as error:
-            self._note_failure(number, version, error, held)
+            self._note_failure(number, version, error, before)
             return
-        except Exception as error:  # noqa: BLE001 - the version is told, and the thread must live on
+        except Exception as error:  # noqa: BLE001 - the version keeps the error, and the thread must live on
             _log.exception("loading %s version %d broke", self.name, number)
-            self._note_failure(number, version, LoadError(f"{type(error).__name__}: {error}"), held)
+            self._note_failure(number, version, LoadError(f"{type(error).__name__}: {error}"), before)
             return
         with self._table.changed:
             version.servable, version.failure, version.error = servable, None, None
@@ -217,9 +211,9 @@ class Lifecycle:
             raise LoadError(reason, _FAILED_PRECONDITION)
         return servable
 
-    def _note_failure(self, number: int, version: Version, error: LoadError, held: object) -> None:
+    def _note_failure(self, number: int, version: Version, error: LoadError, before: object) -> None:
         tries = version.failure.tries + 1 if version.failure else 1
-        failure = Failure(tries, time.monotonic(), held)
+        failure = Failure(tries, time.monotonic(), before)
         ends = gives_up(failure, retries=self._retries)
         with self._table.changed:
             version.failure, version.error = failure, error

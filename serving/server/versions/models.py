@@ -76,10 +76,10 @@ class Models:
             time.sleep(_POLL_SECONDS)
         failed = [model for model in new if not model.is_available]
         if failed and is_awaited():
-            told = "".join(
+            versions = "".join(
                 f"{{name: {model.name} version: {number}}}, " for model in failed for number in sorted(model.failures)
             )
-            raise unknown(f"Some models did not become available: {{{told}}}")
+            raise unknown(f"Some models did not become available: {{{versions}}}")
 
     def _may_come(self, model: Lifecycle) -> bool:
         return model.name in self._configured and not model.is_hopeless and not self._stopping

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-_MOST: Final = 2**63 - 1
+_MAX_NUMBER: Final = 2**63 - 1
 
 
 class State(IntEnum):
@@ -58,14 +58,14 @@ class Failure:
 def version_number(folder_name: str) -> int | None:
     """Return the version of a folder name (`00000123` is 123), or None if it is not a number of 64 bits."""
     number = int(folder_name) if folder_name.isascii() and folder_name.isdigit() and len(folder_name) < 1000 else None
-    return None if number is None or number > _MOST else number
+    return None if number is None or number > _MAX_NUMBER else number
 
 
-def aspired_of(found: Collection[int], policy: VersionPolicy) -> frozenset[int]:
-    """Return the versions that should be served (TF Serving: aspired) among the versions that were found."""
+def aspired_of(numbers: Collection[int], policy: VersionPolicy) -> frozenset[int]:
+    """Return the versions that should be served (TF Serving: aspired) among those that exist."""
     if policy.specific is not None:
-        return policy.specific.intersection(found)
-    return frozenset(found if policy.everything else sorted(found)[-max(policy.latest, 1) :])
+        return policy.specific.intersection(numbers)
+    return frozenset(numbers if policy.everything else sorted(numbers)[-max(policy.latest, 1) :])
 
 
 def next_action(states: Mapping[int, State], aspired: Collection[int]) -> Action | None:

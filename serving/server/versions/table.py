@@ -56,10 +56,10 @@ class VersionTable:
         The version is not unloaded before the context ends. Raises NOT_FOUND if it is not available.
         """
         with self.changed:
-            found = self.available(number)
-            if found is None:
+            available = self.available(number)
+            if available is None:
                 raise unknown_servable(self.name, number)
-            chosen, version, servable = found
+            chosen, version, servable = available
             version.in_flight += 1
         try:
             yield chosen, servable

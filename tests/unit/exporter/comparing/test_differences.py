@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.comparing.differences import Comparison, Found, compare
+from exporter.comparing.differences import Comparison, compare
+from serving.boxes.detections import Detections
 from serving.contract import Contract, Label
 
 CONTRACT = Contract(
@@ -20,10 +21,12 @@ BOX = (0.1, 0.1, 0.4, 0.5)
 OTHER_BOX = (0.5, 0.5, 0.9, 0.9)
 
 
-def found(*detections: tuple[tuple[float, ...], float, int]) -> Found:
+def found(*detections: tuple[tuple[float, ...], float, int]) -> Detections:
     """Detections of one image: box, score, label id."""
     boxes, scores, classes = ([one[place] for one in detections] for place in range(3))
-    return Found(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int64))
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int64)
+    )
 
 
 def test_the_order_of_near_equal_scores_does_not_matter() -> None:
@@ -49,7 +52,7 @@ def test_the_order_of_near_equal_scores_does_not_matter() -> None:
         found(((float("nan"), 0.1, 0.4, 0.5), 0.8, 1)),
     ],
 )
-def test_a_detection_without_its_like_is_counted(other: Found) -> None:
+def test_a_detection_without_its_like_is_counted(other: Detections) -> None:
     """In either direction, once an image."""
     one = found((BOX, 0.8, 1))
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from exporter.graph import tensorflow
+from tests.support.models import tiny_contract
 from tests.unit.exporter import plain
 
 
@@ -19,10 +20,10 @@ def graph() -> Any:
     tensorflow.prepare()
     import tensorflow as tf
 
-    from exporter.graph.suppression import Limits, suppress
+    from exporter.graph.suppression import suppress
 
-    limits = Limits(score_threshold=0.3, nms_iou=0.5, max_detections=20)
-    return tf.function(lambda boxes, scores: suppress(boxes, scores, limits), reduce_retracing=True)
+    contract = tiny_contract(max_detections=20).model_copy(update={"score_threshold": 0.3, "nms_iou": 0.5})
+    return tf.function(lambda boxes, scores: suppress(boxes, scores, contract), reduce_retracing=True)
 
 
 def batch(rng: np.random.Generator, *, rows: int, priors: int, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:

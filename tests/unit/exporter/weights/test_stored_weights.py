@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.errors import ExportError
-from exporter.weights.filling import complain, ssd300_classes
+from exporter.weights.filling import require_same_layers, ssd300_classes
 from exporter.weights.keras3_names import numbered_names
 from exporter.weights.stored_weights import StoredWeights, open_weights
 from tests.unit.exporter import weight_files
@@ -147,11 +147,11 @@ def test_the_complaint_names_every_kind() -> None:
     found = {"b": ((3,),), "x": ((1,),)}
 
     with pytest.raises(ExportError) as refused:
-        complain(wanted, found)
+        require_same_layers(wanted, found)
     assert "missing: a, m0, m1, m2 and 6 more; unexpected: x; of another shape: b ((3,),) instead of ((2,),)" in str(
         refused.value
     )
-    complain(wanted, wanted)
+    require_same_layers(wanted, wanted)
 
 
 @pytest.mark.parametrize(("layer", "classes"), [("pool6_mbox_conf_flat", 21), ("pool6_mbox_conf_flat_9", 9)])

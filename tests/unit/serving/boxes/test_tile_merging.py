@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.boxes.detections import Detections
 from serving.boxes.suppression import suppress
-from serving.boxes.tile_merging import CUT_MARGIN, INSIDE, PART, READING, SAME, TOLD, merge
+from serving.boxes.tile_merging import CUT_MARGIN, INSIDE, PART, READING, REPORTED, SAME, merge
 from serving.boxes.tiles import Grid, Tile, cut
 
 HEIGHT, WIDTH = 2000, 3000
@@ -264,7 +264,7 @@ def disagree(a: Told, b: Told, told: list[Told]) -> bool:
     """Whether one lies in the other, and neither's tile tells the other."""
 
     def tells(view: tuple[float, ...], other: Told) -> bool:
-        return any(alike_where_both_look(one, other) > TOLD for one in told if one.view == view)
+        return any(alike_where_both_look(one, other) > REPORTED for one in told if one.view == view)
 
     return (
         a.label == b.label

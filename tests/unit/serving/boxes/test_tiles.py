@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.boxes.tiles import MOST_TILES, Grid, choose_grid, cut
+from serving.boxes.tiles import MAX_TILES, Grid, choose_grid, cut
 
 SIDE = st.integers(1, 4000)
 COUNT = st.integers(1, 8)
@@ -53,13 +53,13 @@ def test_the_chosen_grid_shows_what_is_wanted(height: int, width: int, side: int
     """Each tile at the scale or finer, unless that takes too many; one tile where the picture is small."""
     grid = choose_grid(height, width, side, side, overlap=overlap, scale=scale)
 
-    assert grid.tiles <= MOST_TILES
+    assert grid.tiles <= MAX_TILES
     if max(height, width) <= scale * side:
         assert grid == Grid(1, 1)
     coarsest = max(length(height, grid.rows, overlap), length(width, grid.columns, overlap))
     if coarsest > scale * side * 1.001:
         finer = coarsest / 1.06
-        assert needed(height, finer, overlap) * needed(width, finer, overlap) > MOST_TILES
+        assert needed(height, finer, overlap) * needed(width, finer, overlap) > MAX_TILES
 
 
 def length(side: int, count: int, overlap: float) -> float:
