@@ -12,6 +12,7 @@ from importlib import resources
 from flask import Blueprint, Flask, Response, abort, send_file
 
 from api.openapi.declaration import Api
+from api.openapi.document import openapi_document
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -35,7 +36,7 @@ def docs_routes(app: Flask, api: Api) -> Blueprint:
 
     @functools.cache
     def document() -> str:
-        return document_text(app, api)
+        return json.dumps(openapi_document(app, api.operations), indent=2, ensure_ascii=False) + "\n"
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
@@ -57,8 +58,3 @@ def docs_routes(app: Flask, api: Api) -> Blueprint:
             return send_file(path, mimetype=_FILES[name], max_age=86400)
 
     return routes
-
-
-def document_text(app: Flask, api: Api) -> str:
-    """Return the text of an application's OpenAPI document, as it is served and committed."""
-    return json.dumps(api.document(app), indent=2, ensure_ascii=False) + "\n"

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
-from spectree import Response as SpecResponse
 
 from api.http.problems import PROBLEM_TYPE, STATUS_BY_CODE, ProblemDocument
 from serving.errors import ShelflineError
@@ -53,79 +52,55 @@ def document_answer(model: type[BaseModel], status: int = 200, *, headers: tuple
     return Answer({"application/json": model}, status, headers)
 
 
-class Answers(SpecResponse):
-    """All responses of a route, in the form that spectree expects."""
-
-    def __init__(
-        self,
-        answers: Iterable[Answer],
-        problems: Iterable[type[ShelflineError]],
-        never: Iterable[type[ShelflineError]] = (),
-    ) -> None:
-        super().__init__()
-        self.answers = tuple(answers)
-        self.problems = tuple(dict.fromkeys(problems))
-        self._never = frozenset(never)
-
-    def expect(self, problems: Iterable[type[ShelflineError]]) -> None:
-        """Add problems that the route may answer with, except those in `never`."""
-        more = (one for one in problems if one not in self._never)
-        self.problems = tuple(dict.fromkeys((*self.problems, *more)))
-
-    @property
-    def models(self) -> list[Any]:
-        """The models whose schemas the document needs."""
-        return [model for one in self.answers for model in one.content.values() if model] + [ProblemDocument]
-
-    def add_model(self, *_unused: object, **_more: object) -> None:
-        """Do nothing: spectree would add its own validation response, but this API answers with problems."""
-
-    def generate_spec(self, naming_strategy: Any = None) -> dict[str, Any]:  # noqa: ANN401  spectree's signature
-        """Return the `responses` of an OpenAPI operation."""
-        found = {str(one.status): _success(one, naming_strategy) for one in self.answers}
-        by_status: dict[int, list[type[ShelflineError]]] = {}
-        for problem in self.problems:
-            by_status.setdefault(STATUS_BY_CODE[problem.code], []).append(problem)
-        for status, problems in sorted(by_status.items()):
-            found[str(status)] = failure(problems)
-        return found
-
-
-def _success(answer: Answer, name: Any) -> dict[str, Any]:  # noqa: ANN401  spectree's naming strategy
-    described: dict[str, Any] = {"description": answer.description or HTTPStatus(answer.status).phrase}
-    described["headers"] = _headers(*answer.headers, "X-Request-ID")
-    if answer.content:
-        described["content"] = {
-            media_type: {"schema": _reference(name(model))} if model else {}
-            for media_type, model in answer.content.items()
-        }
-    return described
-
-
-def failure(problems: list[type[ShelflineError]]) -> dict[str, Any]:
-    """Return the entry of `responses` for problems that have the same status."""
-    codes = {"properties": {"code": {"enum": [one.code for one in problems]}}}
-    status = STATUS_BY_CODE[problems[0].code]
-    return {
-        "description": "\n".join(f"- `{one.code}`: {meaning(one)}" for one in problems),
-        "headers": _headers(*_FAILURE_HEADERS.get(status, ()), "X-Request-ID"),
-        "content": {PROBLEM_TYPE: {"schema": {"allOf": [_reference("Problem"), codes]}}},
-    }
+def responses(answers: Iterable[Answer], problems: Iterable[type[ShelflineError]]) -> dict[str, Any]:
+    """Return the `responses` of an OpenAPI operation."""
+    described = {str(answer.status): _success(answer) for answer in answers}
+    by_status: dict[int, list[type[ShelflineError]]] = {}
+    for problem in dict.fromkeys(problems):
+        by_status.setdefault(STATUS_BY_CODE[problem.code], []).append(problem)
+    return described | {str(status): _failure(status, by_status[status]) for status in sorted(by_status)}
 
 
 def problem_list(problems: Iterable[type[ShelflineError]]) -> str:
     """Return a Markdown list of problems, with their statuses and meanings."""
-    return "\n".join(f"- `{one.code}` ({STATUS_BY_CODE[one.code]}): {meaning(one)}" for one in problems)
+    return "\n".join(
+        f"- `{problem.code}` ({STATUS_BY_CODE[problem.code]}): {_meaning(problem)}" for problem in problems
+    )
 
 
-def meaning(problem: type[ShelflineError]) -> str:
+def public_name(model: type[BaseModel]) -> str:
+    """Return the name of a model's schema in the document."""
+    return model.__name__.removesuffix("Document")
+
+
+def reference(model: type[BaseModel]) -> dict[str, str]:
+    """Return a schema that refers to the schema of a model."""
+    return {"$ref": f"#/components/schemas/{public_name(model)}"}
+
+
+def _success(answer: Answer) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": answer.description or HTTPStatus(answer.status).phrase}
+    described["headers"] = _headers(*answer.headers, "X-Request-ID")
+    if answer.content:
+        described["content"] = {
+            media_type: {"schema": reference(model)} if model else {} for media_type, model in answer.content.items()
+        }
+    return described
+
+
+def _failure(status: int, problems: list[type[ShelflineError]]) -> dict[str, Any]:
+    codes = {"properties": {"code": {"enum": [problem.code for problem in problems]}}}
+    return {
+        "description": "\n".join(f"- `{problem.code}`: {_meaning(problem)}" for problem in problems),
+        "headers": _headers(*_FAILURE_HEADERS.get(status, ()), "X-Request-ID"),
+        "content": {PROBLEM_TYPE: {"schema": {"allOf": [reference(ProblemDocument), codes]}}},
+    }
+
+
+def _meaning(problem: type[ShelflineError]) -> str:
     """Return when an error is raised, taken from its docstring."""
     first = (inspect.getdoc(problem) or "").split("\n\n")[0].replace("\n", " ")
     return first.removeprefix("Raised ")
-
-
-def _reference(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _headers(*names: str) -> dict[str, Any]:
