@@ -10,6 +10,7 @@ from api.access.refusals import (
     ScopeMissingError,
 )
 from api.http.errors import (
+    BusyError,
     ExpectationFailedError,
     HeadersTooLargeError,
     HostNotAllowedError,
@@ -18,14 +19,16 @@ from api.http.errors import (
     NotFoundError,
     RequestTimeoutError,
     RequestTooLargeError,
+    SpoolFullError,
     UnknownFieldError,
+    UnprocessableError,
     UnsupportedMediaTypeError,
     UnsupportedTransferCodingError,
     UrlTooLongError,
 )
 from api.openapi.responses import problem_list
 from serving.errors import ShelflineError
-from workers.errors import StoreUnavailableError
+from workers import errors
 
 Problems = tuple[type[ShelflineError], ...]
 
@@ -37,9 +40,40 @@ OF_EVERY_KEY: Problems = (
     ScopeMissingError,
     RateLimitedError,
     ConcurrencyLimitedError,
-    StoreUnavailableError,
+    errors.StoreUnavailableError,  # where keys are looked up, and what all these routes read
 )
 OF_EVERY_BODY: Problems = (RequestTooLargeError, UnsupportedMediaTypeError)
+
+OF_A_JOB: Problems = (errors.JobNotFoundError, errors.JobGoneError)
+OF_AN_ITEM: Problems = (errors.ItemNotFoundError, *OF_A_JOB)
+OF_AN_IMAGE: Problems = (errors.ImageDecodeError, errors.ImageTooLargeError, errors.UnsupportedFormatError)
+OF_OUTPUT: Problems = (errors.OutputNotAllowedError, errors.OutputUnusableError)
+OF_A_SUBMISSION: Problems = (errors.NoImagesError, errors.QueueFullError, SpoolFullError)
+OF_OPTIONS: Problems = (
+    errors.IdempotencyInFlightError,
+    errors.IdempotencyMismatchError,
+    errors.JobGoneError,  # the job of an idempotency key
+    errors.UnknownModelError,
+    UnprocessableError,
+)
+OF_SOURCES: Problems = (
+    errors.ArchiveError,
+    errors.ArchiveTooLargeError,
+    errors.DuplicateIdError,
+    errors.FolderNotAllowedError,
+    errors.FolderNotFoundError,
+    errors.ManifestError,
+    errors.SourceNotAllowedError,
+    errors.SourceUnreadableError,
+    errors.TooManyImagesError,
+)
+OF_A_SYNCHRONOUS_CALL: Problems = (
+    BusyError,
+    errors.DeadlineExceededError,
+    errors.WaitTooLongError,
+    errors.WorkerCrashedError,
+    *OF_AN_IMAGE,
+)
 
 OF_ANY_REQUEST: Problems = (
     NotFoundError,

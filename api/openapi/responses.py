@@ -53,10 +53,10 @@ def document_answer(model: type[BaseModel], status: int = 200, *, headers: tuple
 
 
 def responses(answers: Iterable[Answer], problems: Iterable[type[ShelflineError]]) -> dict[str, Any]:
-    """Return the `responses` of an OpenAPI operation."""
+    """Return the `responses` of an OpenAPI operation: the problems by status, then by code."""
     described = {str(answer.status): _success(answer) for answer in answers}
     by_status: dict[int, list[type[ShelflineError]]] = {}
-    for problem in dict.fromkeys(problems):
+    for problem in sorted(set(problems), key=lambda kind: kind.code):
         by_status.setdefault(STATUS_BY_CODE[problem.code], []).append(problem)
     return described | {str(status): _failure(status, by_status[status]) for status in sorted(by_status)}
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from api.access.caller import own_job
 from api.http.answers import answer
+from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.schema.webhook_documents import AttemptDocument
@@ -16,7 +17,6 @@ from workers.errors import (
     DeliveryNotFoundError,
     JobGoneError,
     JobNotFoundError,
-    StoreUnavailableError,
     WebhookStateError,
 )
 from workers.jobs.document import Document, Timestamp, rfc3339
@@ -69,7 +69,7 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
         document_answer(DeliveriesDocument, headers=("ETag",)),
         Answer(status=304),
         tag="deliveries",
-        problems=(JobNotFoundError, JobGoneError, StoreUnavailableError),
+        problems=OF_A_JOB,
     )
     def listed(job_id: str) -> Response:
         """Show what became of a job's webhooks: each attempt with its status, its duration, what was answered."""
@@ -82,9 +82,7 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
         )
 
     @routes.post("/deliveries/<delivery_id>/redeliver")
-    @api.describe(
-        Answer(status=202), tag="deliveries", problems=(DeliveryNotFoundError, WebhookStateError, StoreUnavailableError)
-    )
+    @api.describe(Answer(status=202), tag="deliveries", problems=(DeliveryNotFoundError, WebhookStateError))
     def redeliver(delivery_id: str) -> Response:
         """Deliver an event once more, now, with a new schedule of attempts; its job is kept until that ends."""
         delivery = DeliveryId.parse(delivery_id)

@@ -11,9 +11,10 @@ from flask import Blueprint, Response, request
 from api.access.caller import terms_of_caller
 from api.http.answers import accepted, job_urls
 from api.http.drawing import PICTURES, DrawingBoard
-from api.http.errors import BusyError, InvalidRequestError, NotAcceptableError, SpoolFullError, UnprocessableError
+from api.http.errors import BusyError, InvalidRequestError, NotAcceptableError, UnprocessableError
 from api.http.problems import problem
 from api.http.waiting import WaitingRoom, asked_wait
+from api.openapi.common_problems import OF_A_SUBMISSION, OF_A_SYNCHRONOUS_CALL, OF_OPTIONS
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.spool import UploadRequest
@@ -22,21 +23,9 @@ from workers.errors import (
     DeadlineExceededError,
     FetchBlockedError,
     FetchFailedError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
-    ImageDecodeError,
     ImageMissingError,
-    ImageTooLargeError,
     ItemNotFoundError,
-    JobGoneError,
     JobStateError,
-    NoImagesError,
-    QueueFullError,
-    StoreUnavailableError,
-    UnknownModelError,
-    UnsupportedFormatError,
-    WaitTooLongError,
-    WorkerCrashedError,
 )
 from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
@@ -53,28 +42,15 @@ _JSON = "application/json"
 _RAW_TYPES = ("image/*", "application/octet-stream")
 _RAW_NAME = "image"
 _PROBLEMS = (
-    BusyError,
-    DeadlineExceededError,
+    *OF_A_SYNCHRONOUS_CALL,
+    *OF_A_SUBMISSION,
+    *OF_OPTIONS,
     FetchBlockedError,
     FetchFailedError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
-    ImageDecodeError,
     ImageMissingError,
-    ImageTooLargeError,
     ItemNotFoundError,
-    JobGoneError,
     JobStateError,
-    NoImagesError,
     NotAcceptableError,
-    QueueFullError,
-    SpoolFullError,
-    StoreUnavailableError,
-    UnknownModelError,
-    UnprocessableError,
-    UnsupportedFormatError,
-    WaitTooLongError,
-    WorkerCrashedError,
 )
 
 
@@ -176,27 +152,15 @@ def _wanted() -> str:
 
 _PNG = "image/png"
 
-_FORM_PROBLEMS = (
-    BusyError,
-    DeadlineExceededError,
-    ImageDecodeError,
-    ImageTooLargeError,
-    NoImagesError,
-    QueueFullError,
-    SpoolFullError,
-    StoreUnavailableError,
-    UnsupportedFormatError,
-    WaitTooLongError,
-    WorkerCrashedError,
-)
-
 
 def course_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom, board: DrawingBoard) -> Blueprint:
     """The route of the course's page. Its callers wait in `room`, beside those of long-polls."""
     routes = Blueprint("course", __name__)
 
     @routes.post(COURSE_PATH)
-    @api.describe(Answer({_PNG: None}), tag="course", form=ImageForm, problems=_FORM_PROBLEMS)
+    @api.describe(
+        Answer({_PNG: None}), tag="course", form=ImageForm, problems=(*OF_A_SYNCHRONOUS_CALL, *OF_A_SUBMISSION)
+    )
     def predict(form: ImageForm) -> Response:
         """Detect in one image, and answer with the picture.
 

@@ -17,6 +17,7 @@ from api.access.caller import own_job, while_welcome
 from api.http.answers import shown
 from api.http.errors import BusyError, InvalidRequestError
 from api.http.waiting import WaitingRoom
+from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
@@ -43,7 +44,7 @@ def event_routes(backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
         Answer({"text/event-stream": None}),
         Answer(status=204, description="The reader was told the end already: it need not come back."),
         tag="jobs",
-        problems=(JobNotFoundError, JobGoneError, StoreUnavailableError, BusyError),
+        problems=(*OF_A_JOB, BusyError),
     )
     def events(job_id: str) -> Response:
         """Follow a job by server-sent events, to its end.

@@ -11,19 +11,11 @@ from flask import Blueprint, Response, request
 from api.access.caller import own_job
 from api.http.drawing import PICTURES, DrawingBoard, PictureType
 from api.http.errors import BusyError, ItemFailedError, ItemNotFinishedError
-from api.openapi.common_problems import Problems
+from api.openapi.common_problems import OF_AN_IMAGE, OF_AN_ITEM
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer
 from api.schema.result_document import ResultDocument
-from workers.errors import (
-    ImageDecodeError,
-    ImageTooLargeError,
-    ItemNotFoundError,
-    JobGoneError,
-    JobNotFoundError,
-    StoreUnavailableError,
-    UnsupportedFormatError,
-)
+from workers.errors import ImageTooLargeError, ItemNotFoundError
 from workers.jobs.job import JobState
 from workers.settings import Settings
 from workers.sources.original_images import PICTURE_TYPES, image_type
@@ -31,13 +23,6 @@ from workers.sources.original_images import PICTURE_TYPES, image_type
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-_OF_AN_ITEM: Problems = (
-    ItemNotFinishedError,
-    ItemNotFoundError,
-    JobGoneError,
-    JobNotFoundError,
-    StoreUnavailableError,
-)
 _DRAWN = "1"  # how pictures are drawn: another number where they would look different
 
 
@@ -50,7 +35,7 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
         Answer({"application/json": ResultDocument}, headers=("ETag",)),
         Answer(status=304),
         tag="jobs",
-        problems=_OF_AN_ITEM,
+        problems=(ItemNotFinishedError, *OF_AN_ITEM),
     )
     def item(job_id: str, index: int) -> Response:
         """Show the result of one image of a job, once it has one, whatever is done of the others."""
@@ -62,14 +47,7 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
         Answer(dict.fromkeys(PICTURES), headers=("ETag",)),
         Answer(status=304),
         tag="jobs",
-        problems=(
-            *_OF_AN_ITEM,
-            BusyError,
-            ItemFailedError,
-            ImageDecodeError,
-            ImageTooLargeError,
-            UnsupportedFormatError,
-        ),
+        problems=(ItemNotFinishedError, *OF_AN_ITEM, BusyError, ItemFailedError, *OF_AN_IMAGE),
     )
     def annotated(job_id: str, index: int) -> Response:
         """Get an image of a job with its boxes drawn: a JPEG, or a PNG where `Accept` prefers that.
@@ -129,13 +107,7 @@ def image_routes(backend: Backend, api: Api) -> Blueprint:
     @api.describe(
         Answer(dict.fromkeys((*PICTURE_TYPES, _UNKNOWN))),
         tag="jobs",
-        problems=(
-            ImageTooLargeError,
-            ItemNotFoundError,
-            JobGoneError,
-            JobNotFoundError,
-            StoreUnavailableError,
-        ),
+        problems=(ImageTooLargeError, *OF_AN_ITEM),
     )
     def image(job_id: str, index: int) -> Response:
         """Get an image of a job as it was sent."""

@@ -16,20 +16,12 @@ from api.http.answers import accepted, answer, shown
 from api.http.errors import UnprocessableError
 from api.http.request_ids import this_request
 from api.http.waiting import WaitingRoom, asked_wait
-from api.openapi.common_problems import Problems
+from api.openapi.common_problems import OF_A_JOB, OF_OUTPUT
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.checking import Asked
 from api.schema.options import ShowHeaders, ShowQuery
-from workers.errors import (
-    JobGoneError,
-    JobNotFoundError,
-    JobStateError,
-    OutputNotAllowedError,
-    OutputUnusableError,
-    QueueFullError,
-    StoreUnavailableError,
-)
+from workers.errors import JobGoneError, JobNotFoundError, JobStateError, QueueFullError
 from workers.jobs.document import JobDocument, JobsDocument
 from workers.jobs.job import JobState, is_id
 from workers.settings import Settings
@@ -38,8 +30,6 @@ from workers.store.listing import Place, Wanted
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-OF_A_JOB: Problems = (JobNotFoundError, JobGoneError, StoreUnavailableError)
-OF_OUTPUT: Problems = (OutputNotAllowedError, OutputUnusableError)
 _JOB = document_answer(JobDocument)
 _ACCEPTED = document_answer(JobDocument, 202, headers=("Location", "Retry-After"))
 
@@ -92,7 +82,7 @@ def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
         return accepted(backend, backend.intake.retry(job.id, caller().quota_of(job.owner), this_request()))
 
     @routes.delete("/<job_id>")
-    @api.describe(Answer(status=204), tag="jobs", problems=(JobNotFoundError, JobStateError, StoreUnavailableError))
+    @api.describe(Answer(status=204), tag="jobs", problems=(JobNotFoundError, JobStateError))
     def delete(job_id: str) -> Response:
         """Delete a job that is over, with its images and results."""
         with suppress(JobGoneError):
@@ -143,7 +133,7 @@ def list_routes(backend: Backend, api: Api) -> Blueprint:
         Answer(status=304),
         tag="jobs",
         query=ListQuery,
-        problems=(UnprocessableError, StoreUnavailableError),
+        problems=(UnprocessableError,),
     )
     def listed(query: ListQuery) -> Response:
         """List your jobs, newest first.

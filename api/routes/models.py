@@ -11,7 +11,6 @@ from api.http.errors import ModelNotFoundError
 from api.openapi.declaration import Api
 from api.openapi.responses import document_answer
 from serving.contract import Contract
-from workers.errors import StoreUnavailableError
 from workers.jobs.document import Document
 from workers.settings import Settings
 from workers.store.catalog import Published
@@ -56,13 +55,13 @@ def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
         return model_document(model, backend.catalog.look_up(model), default=model == settings.model)
 
     @routes.get("")
-    @api.describe(document_answer(ModelsDocument), tag="models", problems=(StoreUnavailableError,))
+    @api.describe(document_answer(ModelsDocument), tag="models")
     def listed() -> Response:
         """List the models that jobs may ask for."""
         return _json(ModelsDocument(data=[document(model) for model in settings.served_models]))
 
     @routes.get("/<model>")
-    @api.describe(document_answer(ModelDocument), tag="models", problems=(ModelNotFoundError, StoreUnavailableError))
+    @api.describe(document_answer(ModelDocument), tag="models", problems=(ModelNotFoundError,))
     def show(model: str) -> Response:
         """Show a model: its state, its versions, its labels."""
         if model not in settings.served_models:

@@ -11,10 +11,10 @@ from pydantic import Field
 from api.access.caller import own_job
 from api.http.errors import UnprocessableError
 from api.http.streaming import streamed
+from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer
 from api.requests.checking import Asked
-from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
 from workers.jobs.job import JobState
 from workers.results.formats.registry import FORMATS, FormatName
 from workers.results.formats.source import ResultSource
@@ -51,7 +51,7 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         Answer(status=304),
         tag="jobs",
         query=ResultsQuery,
-        problems=(JobNotFoundError, JobGoneError, UnprocessableError, StoreUnavailableError),
+        problems=(*OF_A_JOB, UnprocessableError),
     )
     def results(job_id: str, query: ResultsQuery) -> Response:
         """Read a job's results, in input order.

@@ -8,33 +8,13 @@ from flask import Blueprint, Response, request
 
 from api.access.caller import terms_of_caller
 from api.http.answers import accepted
-from api.http.errors import SpoolFullError, UnprocessableError
+from api.http.errors import UnprocessableError
 from api.http.waiting import WaitingRoom, asked_wait
-from api.openapi.common_problems import Problems
+from api.openapi.common_problems import OF_A_SUBMISSION, OF_OPTIONS, OF_OUTPUT, OF_SOURCES
 from api.openapi.declaration import Api
 from api.openapi.responses import document_answer
 from api.requests.spool import UploadRequest
 from api.schema.submission import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
-from workers.errors import (
-    ArchiveError,
-    ArchiveTooLargeError,
-    DuplicateIdError,
-    FolderNotAllowedError,
-    FolderNotFoundError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
-    JobGoneError,
-    ManifestError,
-    NoImagesError,
-    OutputNotAllowedError,
-    OutputUnusableError,
-    QueueFullError,
-    SourceNotAllowedError,
-    SourceUnreadableError,
-    StoreUnavailableError,
-    TooManyImagesError,
-    UnknownModelError,
-)
 from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
@@ -45,28 +25,6 @@ from workers.sources.intake import Intake
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-OF_A_SUBMISSION: Problems = (
-    ArchiveError,
-    ArchiveTooLargeError,
-    DuplicateIdError,
-    FolderNotAllowedError,
-    FolderNotFoundError,
-    IdempotencyInFlightError,
-    IdempotencyMismatchError,
-    JobGoneError,
-    ManifestError,
-    NoImagesError,
-    OutputNotAllowedError,
-    OutputUnusableError,
-    QueueFullError,
-    SourceNotAllowedError,
-    SourceUnreadableError,
-    SpoolFullError,
-    StoreUnavailableError,
-    TooManyImagesError,
-    UnknownModelError,
-    UnprocessableError,
-)
 _HEADERS = ("Location", "Preference-Applied", "Retry-After")
 
 
@@ -84,7 +42,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         json=JsonJob,
         form=UploadJob,
         raw=ZIP_TYPES,
-        problems=OF_A_SUBMISSION,
+        problems=(*OF_A_SUBMISSION, *OF_OPTIONS, *OF_SOURCES, *OF_OUTPUT),
     )
     def submit(query: ArchiveQuery, headers: JobHeaders, json: JsonJob | None, form: UploadJob | None) -> Response:
         """Submit a job.

@@ -9,7 +9,6 @@ from pydantic import Field, SecretStr, model_validator
 
 from api.access.caller import caller
 from api.http.answers import answer
-from api.openapi.common_problems import Problems
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.checking import Asked
@@ -21,7 +20,7 @@ from api.schema.webhook_documents import (
     WebhooksDocument,
 )
 from api.schema.webhook_request import SIGNING, WebhookFields
-from workers.errors import StoreUnavailableError, WebhookNotFoundError, WebhookStateError
+from workers.errors import WebhookNotFoundError, WebhookStateError
 from workers.jobs.document import rfc3339
 from workers.jobs.webhook import checked_secret, new_secret
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
@@ -29,7 +28,7 @@ from workers.webhooks.endpoints import Endpoint, unknown_webhook
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-_PROBLEMS: Problems = (WebhookNotFoundError, StoreUnavailableError)
+_PROBLEMS = (WebhookNotFoundError,)
 _DAY = 86400.0
 
 
@@ -71,7 +70,7 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         document_answer(WebhookDocument, 201, headers=("Location",)),
         tag="webhooks",
         json=WebhookFields,
-        problems=(WebhookStateError, StoreUnavailableError),
+        problems=(WebhookStateError,),
     )
     def create(json: WebhookFields) -> Response:
         """Register an endpoint that is told of your jobs from now on. The answer has its secret, this once."""
@@ -86,7 +85,6 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         document_answer(WebhooksDocument, headers=("ETag",)),
         Answer(status=304),
         tag="webhooks",
-        problems=(StoreUnavailableError,),
     )
     def listed() -> Response:
         """List your endpoints."""
