@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -46,16 +47,9 @@ class OptionFields(Asked):
     )
 
     def job_options(self, default_model: str) -> JobOptions:
-        """The options as a job keeps them."""
-        return JobOptions(
-            self.model or default_model,
-            self.min_score,
-            self.max_detections,
-            self.model_version,
-            tiles=self.tiles,
-            overlap=self.overlap,
-            max_failure_rate=self.max_failure_rate,
-        )
+        """Return the options as a job keeps them: the fields that have the same names."""
+        options = self.model_dump(include={field.name for field in fields(JobOptions)})
+        return JobOptions(**options | {"model": self.model or default_model})
 
 
 class SubmitHeaders(Asked):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -32,7 +31,6 @@ from api.schema.fields import (
 from api.schema.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.schema.webhook_request import HTTP, WebhookFields, fetchable
 from workers.io.urls import MAX_URL_CHARS
-from workers.jobs.options import JobOptions
 from workers.jobs.output import Output, OutputFormat
 from workers.sources.origins.manifest_file import MAX_CUSTOM_ID_CHARS
 from workers.sources.origins.named import EVERYTHING
@@ -86,10 +84,6 @@ class JobFields(OptionFields):
         if self.output_url is None:
             return None
         return Output(self.output_url, tuple(dict.fromkeys(self.output_formats)), min(self.annotate, most_annotated))
-
-    def job_options(self, default_model: str) -> JobOptions:
-        """The options as a job keeps them."""
-        return replace(super().job_options(default_model), priority=self.priority, cache=self.cache)
 
 
 class SubmittedJob(JobFields):
