@@ -9,7 +9,7 @@ from flask import Flask, Response
 
 from api.access.gate import Gate
 from api.http.drawing import DrawingBoard
-from api.http.malformed import register_wire
+from api.http.malformed import register_malformed
 from api.http.problems import register_problems
 from api.http.request_ids import register_request_ids
 from api.http.request_telemetry import register_counting, register_tracing
@@ -66,7 +66,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_tracing(app, backend.tracer)
     register_problems(app)
     register_headers(app)
-    register_wire(app)
+    register_malformed(app)
     Gate(settings, backend).register(app)
     api = Api(settings)
     room, board = WaitingRoom(), DrawingBoard()

@@ -55,16 +55,16 @@ def bind_caller(found: Caller) -> None:
     g.caller = found
 
 
-def while_welcome(pieces: Iterable[str]) -> Iterator[str]:
+def while_key_is_valid(pieces: Iterable[str]) -> Iterator[str]:
     """Yield the pieces of a long response; stop if the caller's key is revoked, expires or cannot be checked."""
-    still: Callable[[], bool] = g.get("still_welcome", lambda: True)
+    still: Callable[[], bool] = g.get("key_is_valid", lambda: True)
     for piece in pieces:
         if not still():
             return
         yield piece
 
 
-def terms_of_caller(
+def new_submission(
     deadline_seconds: float | None = None,
     idempotency_key: str = "",
     metadata: Mapping[str, str] | None = None,

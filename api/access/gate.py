@@ -76,7 +76,7 @@ class Gate:
         elif self._required():
             secret = _secret()
             self._admit(self._key(secret), needed)
-            g.still_welcome = lambda: self._still_good(secret)
+            g.key_is_valid = lambda: self._still_good(secret)
         else:
             check_caller()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workers.backend import Backend
 
 
-def shown(backend: Backend, job: Job) -> JobDocument:
+def document_of(backend: Backend, job: Job) -> JobDocument:
     """Return the job's document, with its URLs and estimate."""
     return job_document(job, job_urls(job.id), backend.load.estimate(job))
 
@@ -34,7 +34,7 @@ def answer(document: Document, status: int = 200) -> Response:
 
 def accepted(backend: Backend, job: Job) -> Response:
     """Return the response to a submission: 202 with the job's URL (`Location`) and `Retry-After`."""
-    document = shown(backend, job)
+    document = document_of(backend, job)
     response = answer(document, 202)
     response.headers["Location"] = document.urls.self
     response.headers["Retry-After"] = "1"

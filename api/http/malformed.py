@@ -93,7 +93,7 @@ def _translated() -> Iterator[None]:
         raise (refusal(error) or error) from error
 
 
-def register_wire(app: Flask) -> None:
+def register_malformed(app: Flask) -> None:
     """Make an application answer broken bodies and addresses with client errors (4xx)."""
     inner: WSGIApplication = app.wsgi_app
 

@@ -13,7 +13,7 @@ LONG_POLLS = THREADS - 32  # 32 threads stay free for short requests, so that wa
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def asked_wait(query: float | None, prefer: str, default: float = 0.0) -> tuple[float, bool]:
+def requested_wait(query: float | None, prefer: str, default: float = 0.0) -> tuple[float, bool]:
     """Return the seconds to wait, and whether they come from the header `Prefer: wait=` (RFC 7240).
 
     `?wait=` (`query`) comes first, then the header, then `default`. An unknown preference is ignored, as the RFC

@@ -26,13 +26,13 @@ Checked = TypeVar("Checked", bound=BaseModel)
 _MOST_TOLD = 10  # errors that are listed in the response to a request
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """Base of what a request may carry: nothing that is not declared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
-class NoQuery(Asked):
+class NoQuery(RequestModel):
     """The query of a route that takes none."""
 
 

@@ -34,7 +34,7 @@ def read_json(request: UploadRequest, settings: Settings, most_bytes: int | None
     """Return the JSON object in the body of a request.
 
     At most `most_bytes` are read, by default the setting `max_json_bytes`. Only four large bodies (over 1 MiB) are
-    processed at the same time; a large one keeps its place until the request ends or `let_others_in` is called.
+    processed at the same time; a large one keeps its place until the request ends or `release` is called.
     Raises InvalidRequestError, RequestTooLargeError, SpoolFullError.
     """
     most = settings.max_json_bytes if most_bytes is None else most_bytes
@@ -67,7 +67,7 @@ def _read(request: UploadRequest) -> bytes:
         for piece in itertools.chain(start, pieces):
             spool.append(piece)
         _large.acquire()
-        request.at_close(_large.release)
+        request.on_release(_large.release)
         return spool.read(0, spool.size)
     finally:
         spool.close()

@@ -128,12 +128,12 @@ class UploadRequest(Request):
     _spool: Spool | None = None
     _at_close: Callable[[], None] | None = None
 
-    def at_close(self, action: Callable[[], None]) -> None:
-        """Set an action to run when the request ends, also after an error, or when `let_others_in` is called."""
+    def on_release(self, action: Callable[[], None]) -> None:
+        """Set an action to run when the request ends, also after an error, or when `release` is called."""
         self._at_close = action
 
-    def let_others_in(self) -> None:
-        """Run the action of `at_close` now: it frees what other requests wait for."""
+    def release(self) -> None:
+        """Run the action of `on_release` now: it frees what other requests wait for."""
         if self._at_close is not None:
             self._at_close()
             self._at_close = None
@@ -164,8 +164,8 @@ class UploadRequest(Request):
         return parser
 
     def close(self) -> None:
-        """Run the action of `at_close` and free the spool; called at the end of every request."""
+        """Run the action of `on_release` and free the spool; called at the end of every request."""
         super().close()
-        self.let_others_in()
+        self.release()
         if self._spool is not None:
             self._spool.close()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask import Blueprint, Response, request
 
-from api.access.caller import terms_of_caller
+from api.access.caller import new_submission
 from api.http.answers import accepted, job_urls
 from api.http.drawing import PICTURES, DrawingBoard
 from api.http.errors import BusyError, InvalidRequestError, NotAcceptableError, UnprocessableError
 from api.http.problems import problem
-from api.http.waiting import WaitingRoom, asked_wait
+from api.http.waiting import WaitingRoom, requested_wait
 from api.openapi.common_problems import OF_A_SUBMISSION, OF_A_SYNCHRONOUS_CALL, OF_OPTIONS
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
@@ -85,8 +85,8 @@ def synchronous_routes(
         if asked is not query and query.model_fields_set - {"wait"}:
             raise UnprocessableError("Options in the query are for an image as the body: put them into the body.")
         options = asked.job_options(settings.model)
-        terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key)
-        seconds, preferred = asked_wait(query.wait, headers.prefer, settings.detect_wait_seconds)
+        terms = new_submission(asked.deadline_seconds, headers.idempotency_key)
+        seconds, preferred = requested_wait(query.wait, headers.prefer, settings.detect_wait_seconds)
         with room.place(min(seconds, settings.max_wait_seconds)) as granted:
             if granted:
                 backend.immediate.check_wait(options, granted)
@@ -112,7 +112,7 @@ def submit_one(
     """A job of the image, whichever way it came; raises what the intake raises, InvalidRequestError for several."""
     if isinstance(asked, DetectJson):
         job = intake.submit_items([asked.item], options, terms)
-        cast("UploadRequest", request).let_others_in()
+        cast("UploadRequest", request).release()
         return job
     if isinstance(asked, ImageForm):
         if len(asked.images) > 1:
@@ -172,7 +172,7 @@ def course_routes(settings: Settings, backend: Backend, api: Api, room: WaitingR
             if not granted:
                 raise BusyError("As many callers wait as may: ask again.")
             backend.immediate.check_wait(options, granted)
-            terms = terms_of_caller(granted)
+            terms = new_submission(granted)
             job = submit_one(backend.intake, settings, form, options, terms)
             found = backend.immediate.answer(job, granted)
             if found.result is None:

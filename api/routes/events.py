@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request, stream_with_context
 
-from api.access.caller import own_job, while_welcome
-from api.http.answers import shown
+from api.access.caller import own_job, while_key_is_valid
+from api.http.answers import document_of
 from api.http.errors import BusyError, InvalidRequestError
 from api.http.waiting import WaitingRoom
 from api.openapi.common_problems import OF_A_JOB
@@ -60,8 +60,8 @@ def event_routes(backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
             return Response(status=204)
         if not room.enter():
             raise BusyError("As many callers wait as the server has places for: come back, or ask for the job instead.")
-        stream = job_events(backend.store, job.id, lambda now: shown(backend, now), known)
-        response = Response(stream_with_context(while_welcome(stream)), mimetype="text/event-stream")
+        stream = job_events(backend.store, job.id, lambda now: document_of(backend, now), known)
+        response = Response(stream_with_context(while_key_is_valid(stream)), mimetype="text/event-stream")
         response.call_on_close(room.leave)  # also where the stream was never begun
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back

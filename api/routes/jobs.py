@@ -12,14 +12,14 @@ from flask import Blueprint, Response, url_for
 from pydantic import AwareDatetime, BeforeValidator, Field
 
 from api.access.caller import caller, own_job
-from api.http.answers import accepted, answer, shown
+from api.http.answers import accepted, answer, document_of
 from api.http.errors import UnprocessableError
 from api.http.request_ids import this_request
-from api.http.waiting import WaitingRoom, asked_wait
+from api.http.waiting import WaitingRoom, requested_wait
 from api.openapi.common_problems import OF_A_JOB, OF_OUTPUT
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
-from api.requests.checking import Asked
+from api.requests.checking import RequestModel
 from api.schema.options import ShowHeaders, ShowQuery
 from workers.errors import JobGoneError, JobNotFoundError, JobStateError, QueueFullError
 from workers.jobs.document import JobDocument, JobsDocument
@@ -49,12 +49,12 @@ def job_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom
     )
     def show(job_id: str, query: ShowQuery, headers: ShowHeaders) -> Response:
         """Show a job as it stands, or when it ends."""
-        asked, preferred = asked_wait(query.wait, headers.prefer)
+        asked, preferred = requested_wait(query.wait, headers.prefer)
         with room.place(min(asked, settings.max_wait_seconds)) as seconds:
             job = own_job(backend, job_id)
             if seconds:
                 job = backend.store.wait(job_id, seconds)
-        response = answer(shown(backend, job))
+        response = answer(document_of(backend, job))
         if asked and not seconds and not job.state.terminal:  # every place to wait is taken
             response.headers["Retry-After"] = "1"
         if preferred and seconds == asked:
@@ -72,7 +72,7 @@ def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
     @api.describe(_JOB, tag="jobs", problems=(*OF_A_JOB, JobStateError))
     def cancel(job_id: str) -> Response:
         """Cancel a job: what is not processed yet will not be. Finished images keep their results."""
-        return answer(shown(backend, backend.store.cancel(own_job(backend, job_id).id)))
+        return answer(document_of(backend, backend.store.cancel(own_job(backend, job_id).id)))
 
     @routes.post("/<job_id>/retry")
     @api.describe(_ACCEPTED, tag="jobs", problems=(*OF_A_JOB, JobStateError, QueueFullError, *OF_OUTPUT))
@@ -105,7 +105,7 @@ def _time(text: str) -> str:
 Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 
 
-class ListQuery(Asked):
+class ListQuery(RequestModel):
     """Which jobs."""
 
     state: JobState | None = Field(default=None, description="Only jobs in this state.")
@@ -149,7 +149,7 @@ def list_routes(backend: Backend, api: Api) -> Blueprint:
         if page.behind:
             given = query.model_dump(mode="json", exclude_none=True) | {"cursor": _cursor(page.behind)}
             next_url = url_for("listing.listed", _external=True, **given)
-        return answer(JobsDocument(data=[shown(backend, job) for job in page.jobs], next=next_url))
+        return answer(JobsDocument(data=[document_of(backend, job) for job in page.jobs], next=next_url))
 
     return routes
 

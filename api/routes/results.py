@@ -14,7 +14,7 @@ from api.http.streaming import streamed
 from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer
-from api.requests.checking import Asked
+from api.requests.checking import RequestModel
 from workers.jobs.job import JobState
 from workers.results.formats.registry import FORMATS, FormatName
 from workers.results.formats.source import ResultSource
@@ -27,7 +27,7 @@ _BY_TYPE = {"application/x-ndjson": FormatName.JSONL, "application/json": Format
 _TYPES = dict.fromkeys(one.media_type for one in FORMATS.values())
 
 
-class ResultsQuery(Asked):
+class ResultsQuery(RequestModel):
     """Which results, and how."""
 
     start: int = Field(default=0, ge=0, description="The index of the first image, 0 to the job's total.")

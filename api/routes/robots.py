@@ -12,7 +12,7 @@ import structlog
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from api.access.caller import terms_of_caller
+from api.access.caller import new_submission
 from api.access.refusals import RateLimitedError, RobotError
 from api.access.scopes import ROBOTS
 from api.http.errors import HostNotAllowedError, InvalidRequestError, RequestTooLargeError
@@ -123,8 +123,8 @@ class _Answerer:
         del sent
         left = max(ends - time.monotonic(), _LEAST_SECONDS)
         self._backend.immediate.check_wait(options, left)
-        job = self._backend.intake.submit_items([item], options, terms_of_caller(left))
-        body.let_others_in()
+        job = self._backend.intake.submit_items([item], options, new_submission(left))
+        body.release()
         return job
 
     def _labels_of(self, options: JobOptions, result: Mapping[str, Any]) -> Labels:

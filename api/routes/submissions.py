@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, request
 
-from api.access.caller import terms_of_caller
+from api.access.caller import new_submission
 from api.http.answers import accepted
 from api.http.errors import UnprocessableError
-from api.http.waiting import WaitingRoom, asked_wait
+from api.http.waiting import WaitingRoom, requested_wait
 from api.openapi.common_problems import OF_A_SUBMISSION, OF_OPTIONS, OF_OUTPUT, OF_SOURCES
 from api.openapi.declaration import Api
 from api.openapi.responses import document_answer
@@ -62,7 +62,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         options = asked.job_options(settings.model)
         webhook = more.webhook.webhook if more.webhook else None
         output = asked.output(settings.max_annotated)
-        terms = terms_of_caller(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook, output)
+        terms = new_submission(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook, output)
         if json:
             job = _submit_named(backend.intake, json, options, terms)
         elif form:
@@ -72,7 +72,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         return _waited_for(job, headers.prefer)
 
     def _waited_for(job: Job, prefer: str) -> Response:
-        asked, _ = asked_wait(None, prefer)
+        asked, _ = requested_wait(None, prefer)
         with room.place(min(asked, settings.max_wait_seconds)) as seconds:
             found = backend.store.wait(job.id, seconds) if seconds else job
         response = accepted(backend, found)

@@ -11,7 +11,7 @@ from api.access.caller import caller
 from api.http.answers import answer
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
-from api.requests.checking import Asked
+from api.requests.checking import RequestModel
 from api.schema.webhook_documents import (
     AttemptDocument,
     TestDocument,
@@ -38,7 +38,7 @@ class ChangedWebhook(WebhookFields):
     secret: None = Field(default=None, exclude=True, description="Not here: see rotate.")
 
 
-class Rotation(Asked):
+class Rotation(RequestModel):
     """A new secret for an endpoint."""
 
     secret: SecretStr | None = Field(

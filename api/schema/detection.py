@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
-from api.requests.checking import Asked
+from api.requests.checking import RequestModel
 from api.requests.uploads import Upload
 from api.schema.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.schema.result_document import DetectionDocument
@@ -32,7 +32,7 @@ class DetectHeaders(SubmitHeaders, ShowHeaders):
     )
 
 
-class ImageForm(Asked):
+class ImageForm(RequestModel):
     """One image, uploaded."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

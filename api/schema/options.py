@@ -7,14 +7,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from api.requests.checking import Asked
+from api.requests.checking import RequestModel
 from serving.boxes.tiles import MAX_TILES, checked_tiles
 from workers.jobs.options import JobOptions
 
 TILES = "^(off|auto|[1-9][0-9]?x[1-9][0-9]?)$"
 
 
-class OptionFields(Asked):
+class OptionFields(RequestModel):
     """The options of every kind of job."""
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)] | None = Field(
@@ -52,7 +52,7 @@ class OptionFields(Asked):
         return JobOptions(**options | {"model": self.model or default_model})
 
 
-class SubmitHeaders(Asked):
+class SubmitHeaders(RequestModel):
     """The headers of a submission."""
 
     idempotency_key: str = Field(
@@ -63,7 +63,7 @@ class SubmitHeaders(Asked):
     )
 
 
-class ShowQuery(Asked):
+class ShowQuery(RequestModel):
     """How to look at a job."""
 
     wait: float | None = Field(
@@ -71,7 +71,7 @@ class ShowQuery(Asked):
     )
 
 
-class ShowHeaders(Asked):
+class ShowHeaders(RequestModel):
     """The headers of a look at a job."""
 
     prefer: str = Field(default="", alias="Prefer", description="`wait=<seconds>` is the other way to ask (RFC 7240).")

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from api.requests.checking import Asked
+from api.requests.checking import RequestModel
 from api.requests.uploads import Upload
 from api.schema.fields import (
     MAX_METADATA_KEYS,
@@ -104,7 +104,7 @@ def exactly_one(*names: str) -> dict[str, Any]:
     return {"oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
 
 
-class ItemFields(Asked):
+class ItemFields(RequestModel):
     """One image: either `url` or `image`."""
 
     model_config = ConfigDict(json_schema_extra=exactly_one("url", "image"))

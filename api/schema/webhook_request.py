@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from api.requests.checking import Asked
+from api.requests.checking import RequestModel
 from workers.errors import OutboundBlockedError
 from workers.io.urls import MAX_URL_CHARS, parse_http_url
 from workers.jobs.webhook import Event, Webhook, WebhookFormat, checked_events, checked_secret
@@ -43,7 +43,7 @@ NamedEvent = Annotated[Event, BeforeValidator(_member(Event))]
 NamedFormat = Annotated[WebhookFormat, BeforeValidator(_member(WebhookFormat))]
 
 
-class WebhookFields(Asked):
+class WebhookFields(RequestModel):
     """Who is told of something, and how. docs/webhooks.md has the events and the formats."""
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] = Field(

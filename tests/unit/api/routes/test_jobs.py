@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.http.waiting import LONG_POLLS, THREADS, WaitingRoom, asked_wait
+from api.http.waiting import LONG_POLLS, THREADS, WaitingRoom, requested_wait
 from workers.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_a_wait_that_is_no_time(http: FlaskClient, text: str) -> None:
     response = http.get(f"/v1/jobs/{_submit(http)}?wait={text}")
 
     assert (response.status_code, response.get_json()["code"]) == (400, "invalid_request")
-    assert asked_wait(None, f"wait={text}") == (0.0, False)
+    assert requested_wait(None, f"wait={text}") == (0.0, False)
 
 
 def test_waiting_callers_leave_room() -> None:
