@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class ShelflineError(Exception):
-    """Root of every error the project raises for its users; `str(error)` says what to do."""
+    """Root of every error that the project raises for its users; `str(error)` says what is wrong and what to do."""
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
@@ -19,25 +19,25 @@ class ModelError(ShelflineError):
 
 
 class ModelUnavailableError(ModelError):
-    """Raised when the model server cannot be reached, is overloaded or is set up wrong: no image is at fault."""
+    """Raised when the model server is unreachable, overloaded or misconfigured: no image is at fault."""
 
     code: ClassVar[str] = "model_unavailable"
     retryable: ClassVar[bool] = True
 
 
 class VersionGoneError(ModelUnavailableError):
-    """Raised when the server no longer (or not yet) has the model or the pinned version."""
+    """Raised when the server does not have the model or the pinned version, no longer or not yet."""
 
 
 class RowsRejectedError(ModelError):
-    """Raised when the model refused a batch for a reason that can be one row's fault."""
+    """Raised when the model rejects a batch for a reason that a single row may cause."""
 
 
 class ContractError(ModelError):
-    """Raised when a model does not describe itself, or describes itself in a way that cannot be served."""
+    """Raised when a model has no description of itself, or one that cannot be served."""
 
     code: ClassVar[str] = "contract_invalid"
 
 
 class TensorError(ModelError):
-    """Raised when a tensor on the wire is malformed, or an array cannot become one."""
+    """Raised when a tensor of a message is malformed, or an array cannot be encoded as one."""

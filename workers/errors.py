@@ -8,7 +8,7 @@ from serving.errors import ShelflineError
 
 
 class SettingsError(ShelflineError):
-    """Raised when the settings cannot be used."""
+    """Raised when the settings are invalid."""
 
     code: ClassVar[str] = "settings_invalid"
 
@@ -21,60 +21,60 @@ class StoreUnavailableError(ShelflineError):
 
 
 class OutboundError(ShelflineError):
-    """Base of what can be wrong with a request to an address that a caller named."""
+    """Base of the errors of a request to a URL that a caller gave."""
 
 
 class OutboundBlockedError(OutboundError):
-    """Raised when the request may not be sent."""
+    """Raised when the request must not be sent, for instance because the URL is not on the public internet."""
 
     code: ClassVar[str] = "request_blocked"
 
 
 class OutboundFailedError(OutboundError):
-    """Raised when the request was sent, or would have been, and brought no whole answer."""
+    """Raised when the request failed, or its response did not arrive completely."""
 
     code: ClassVar[str] = "request_failed"
     retryable: ClassVar[bool] = True
 
 
 class WebhookNotFoundError(ShelflineError):
-    """Raised when there is no webhook endpoint with that id, or it is another owner's."""
+    """Raised when the caller has no webhook endpoint with this id."""
 
     code: ClassVar[str] = "webhook_not_found"
 
 
 class WebhookStateError(ShelflineError):
-    """Raised when a webhook endpoint's state does not allow what is asked, or an owner has as many as there may be."""
+    """Raised when the state of a webhook endpoint forbids the request, or its owner has too many endpoints."""
 
     code: ClassVar[str] = "webhook_state"
 
 
 class DeliveryNotFoundError(ShelflineError):
-    """Raised when there is no delivery with that id: nothing of the kind was sent, or its job is gone."""
+    """Raised when there is no delivery with this id, or its job is gone."""
 
     code: ClassVar[str] = "delivery_not_found"
 
 
 class KeyNotFoundError(ShelflineError):
-    """Raised when there is no API key of that id."""
+    """Raised when there is no API key with this id."""
 
     code: ClassVar[str] = "key_not_found"
 
 
 class JobError(ShelflineError):
-    """Base of what can be wrong with a job as a whole."""
+    """Base of the errors of a job as a whole."""
 
 
 class JobNotFoundError(JobError):
-    """Raised when there is no job of that id."""
+    """Raised when the caller has no job with this id."""
 
     code: ClassVar[str] = "job_not_found"
 
 
 class JobGoneError(JobError):
-    """Raised when a job was there and was deleted, by its owner or after its retention.
+    """Raised when a job was deleted, by its owner or after its retention.
 
-    `owner` is whose it was.
+    `owner` is the owner of the deleted job.
     """
 
     code: ClassVar[str] = "job_gone"
@@ -85,19 +85,19 @@ class JobGoneError(JobError):
 
 
 class ItemNotFoundError(JobError):
-    """Raised when a job has no image of that index."""
+    """Raised when a job has no image with this index."""
 
     code: ClassVar[str] = "item_not_found"
 
 
 class JobStateError(JobError):
-    """Raised when a job's state does not allow what is asked of it."""
+    """Raised when the state of a job forbids the request."""
 
     code: ClassVar[str] = "job_state"
 
 
 class RetryLaterError(JobError):
-    """Base of what is refused for now; `retry_after` is in seconds, from the measured rate."""
+    """Base of the errors that tell the caller to try again in `retry_after` seconds, a measured estimate."""
 
     retryable: ClassVar[bool] = True
 
@@ -107,13 +107,13 @@ class RetryLaterError(JobError):
 
 
 class QueueFullError(RetryLaterError):
-    """Raised when a job would exceed what may wait."""
+    """Raised when a job would exceed the number of images that may wait."""
 
     code: ClassVar[str] = "queue_full"
 
 
 class WaitTooLongError(RetryLaterError):
-    """Raised when an image would hardly be done while its caller waits."""
+    """Raised when an image would probably not be done before its caller stops waiting."""
 
     code: ClassVar[str] = "wait_too_long"
 
@@ -126,19 +126,19 @@ class IdempotencyInFlightError(JobError):
 
 
 class IdempotencyMismatchError(JobError):
-    """Raised when an idempotency key comes again with another request."""
+    """Raised when an idempotency key was used before, with a different request."""
 
     code: ClassVar[str] = "idempotency_mismatch"
 
 
 class NoImagesError(JobError):
-    """Raised when a job would have no image."""
+    """Raised when a job has no images."""
 
     code: ClassVar[str] = "no_images"
 
 
 class TooManyImagesError(JobError):
-    """Raised when a job would have more images than the setting allows."""
+    """Raised when a job has more images than the setting allows."""
 
     code: ClassVar[str] = "too_many_images"
 
@@ -168,53 +168,53 @@ class SourceUnreadableError(JobError):
 
 
 class OutputNotAllowedError(JobError):
-    """Raised when a job's output is not to be written under one of the allowed prefixes."""
+    """Raised when the location for a job's output is not under one of the allowed prefixes."""
 
     code: ClassVar[str] = "output_not_allowed"
 
 
 class OutputUnusableError(JobError):
-    """Raised when a job's output cannot be written by this server, wherever it lies."""
+    """Raised when this server cannot write a job's output in that place or format."""
 
     code: ClassVar[str] = "output_unusable"
 
 
 class ManifestError(JobError):
-    """Raised when a manifest, or a row of it, cannot be understood."""
+    """Raised when a manifest, or a row of it, is invalid."""
 
     code: ClassVar[str] = "manifest_invalid"
 
 
 class ArchiveError(JobError):
-    """Raised when an archive cannot be read as a whole."""
+    """Raised when a file cannot be read as an archive."""
 
     code: ClassVar[str] = "archive_invalid"
 
 
 class ArchiveTooLargeError(JobError):
-    """Raised when an archive has more entries, or inflates to more bytes, than the settings allow."""
+    """Raised when an archive has more entries, or unpacks to more bytes, than the settings allow."""
 
     code: ClassVar[str] = "archive_too_large"
 
 
 class DuplicateIdError(JobError):
-    """Raised when two images of a job have the same custom_id."""
+    """Raised when two images of a job have the same `custom_id`."""
 
     code: ClassVar[str] = "duplicate_custom_id"
 
 
 class UnknownModelError(JobError):
-    """Raised when a job names a model that no worker has seen."""
+    """Raised when a job names a model that no worker knows."""
 
     code: ClassVar[str] = "unknown_model"
 
 
 class ImageError(ShelflineError):
-    """Base of what can be wrong with one image; it fails that image alone."""
+    """Base of the errors of one image. They fail that image, not its job."""
 
 
 class ImageDecodeError(ImageError):
-    """Raised when an image's bytes are damaged."""
+    """Raised when the bytes of an image are damaged."""
 
     code: ClassVar[str] = "image_decode_failed"
 
@@ -226,34 +226,34 @@ class ImageTooLargeError(ImageError):
 
 
 class UnsupportedFormatError(ImageError):
-    """Raised when bytes are not an image in a format that is read here."""
+    """Raised when a file is not an image in a supported format."""
 
     code: ClassVar[str] = "unsupported_format"
 
 
 class ImageMissingError(ImageError):
-    """Raised when an image cannot be read where its job says it is."""
+    """Raised when an image cannot be read from the place that its job names."""
 
     code: ClassVar[str] = "image_missing"
 
 
 class ImageChangedError(ImageError):
-    """Raised when a file is written to while it is read, time after time."""
+    """Raised when a file changes during every attempt to read it."""
 
     code: ClassVar[str] = "image_changed"
     retryable: ClassVar[bool] = True
 
 
 class FetchBlockedError(ImageError):
-    """Raised when an image's URL may not be fetched: not http(s), or not on the public internet."""
+    """Raised when the URL of an image must not be fetched: it is not http(s), or is not on the public internet."""
 
     code: ClassVar[str] = "fetch_blocked"
 
 
 class FetchFailedError(ImageError):
-    """Raised when an image's URL gives no image: no connection, no answer in time, or an error's status.
+    """Raised when the URL of an image gives no image: no connection, no response in time, or an error status.
 
-    Not retryable where the host said that there is nothing to be had.
+    It is not retryable if the host says that the image does not exist.
     """
 
     code: ClassVar[str] = "fetch_failed"
@@ -265,19 +265,19 @@ class FetchFailedError(ImageError):
 
 
 class ArchiveEntryError(ImageError):
-    """Raised for an entry of an archive that is not taken: its name, its kind, its compression, or damage."""
+    """Raised when an entry of an archive is refused for its name, its type or its compression, or is damaged."""
 
     code: ClassVar[str] = "archive_entry_refused"
 
 
 class DeadlineExceededError(ImageError):
-    """Raised for an image that was not done when its job's time was over."""
+    """Raised when an image was not done before the deadline of its job."""
 
     code: ClassVar[str] = "deadline_exceeded"
     retryable: ClassVar[bool] = True
 
 
 class WorkerCrashedError(ImageError):
-    """Raised for an image whose processing killed the worker three times."""
+    """Raised when the processing of an image killed the worker three times."""
 
     code: ClassVar[str] = "crashed_worker"

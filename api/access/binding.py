@@ -14,7 +14,7 @@ from workers.settings import Settings
 
 
 class BindError(ShelflineError):
-    """Raised when the API may not, or cannot, listen where its settings say."""
+    """Raised when the API must not or cannot listen on the address of its settings."""
 
     code: ClassVar[str] = "bind_failed"
 
@@ -26,9 +26,9 @@ def checked_binding(settings: Settings, keys_exist: Callable[[], bool]) -> str:
     address while the API needs no key: the settings do not require keys, and no key exists or Redis cannot be asked.
     """
     host = settings.host.strip("[]")
-    if not is_loopback(host) and not settings.demands_keys and not _known(keys_exist, host):
+    if not is_loopback(host) and not settings.demands_keys and not _have_keys(keys_exist, host):
         raise BindError(
-            f"The API does not listen on {host}: it has no keys yet, so anyone who can reach it could use it. Make a "
+            f"The API does not listen on {host}: it has no keys yet, so anyone who reaches it could use it. Make a "
             "key with `shelfline keys create NAME`, or set SHELFLINE_REQUIRE_KEYS=1 and make one later, or set "
             "SHELFLINE_HOST=127.0.0.1."
         )
@@ -40,17 +40,17 @@ def checked_binding(settings: Settings, keys_exist: Callable[[], bool]) -> str:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise BindError(
-                f"Port {settings.port} is in use: stop what listens there, or choose another with PORT."
+                f"Port {settings.port} is in use. Stop the program that listens there, or set PORT to another port."
             ) from error
         raise BindError(f"The API cannot listen on {host}:{settings.port}: {error}.") from error
     return f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
 
 
-def _known(keys_exist: Callable[[], bool], host: str) -> bool:
+def _have_keys(keys_exist: Callable[[], bool], host: str) -> bool:
     try:
         return keys_exist()
     except StoreUnavailableError as error:
         raise BindError(
-            f"The API does not listen on {host}: it must have keys for that, and whether it has is not known. {error} "
-            "SHELFLINE_REQUIRE_KEYS=1 needs no look."
+            f"The API does not listen on {host}, because it cannot find out whether it has keys. {error} "
+            "SHELFLINE_REQUIRE_KEYS=1 makes this check unnecessary."
         ) from error

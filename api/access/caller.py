@@ -46,20 +46,20 @@ ANYONE: Final = Caller()
 
 def caller() -> Caller:
     """Return the caller of the current request."""
-    found: Caller = g.caller  # an AttributeError is safer than a default caller if none was bound
-    return found
+    bound: Caller = g.caller  # an AttributeError is safer than a default caller if none was bound
+    return bound
 
 
-def bind_caller(found: Caller) -> None:
+def bind_caller(caller: Caller) -> None:
     """Set the caller of the current request."""
-    g.caller = found
+    g.caller = caller
 
 
 def while_key_is_valid(pieces: Iterable[str]) -> Iterator[str]:
     """Yield the pieces of a long response; stop if the caller's key is revoked, expires or cannot be checked."""
-    still: Callable[[], bool] = g.get("key_is_valid", lambda: True)
+    is_valid: Callable[[], bool] = g.get("key_is_valid", lambda: True)
     for piece in pieces:
-        if not still():
+        if not is_valid():
             return
         yield piece
 
@@ -72,13 +72,13 @@ def new_submission(
     output: Output | None = None,
 ) -> Submission:
     """Return the submission of a job by the current caller, with the caller's owner and quota."""
-    mine = caller()
+    current = caller()
     return Submission(
-        mine.owner,
+        current.owner,
         deadline_seconds,
         idempotency_key,
         metadata or {},
-        mine.quota,
+        current.quota,
         webhook,
         output=output,
         base_url=request.root_url,

@@ -14,7 +14,7 @@ import structlog
 from flask import Flask, Response, g, request
 
 from api.access.caller import ANYONE, Caller, bind_caller
-from api.access.loopback import check_caller
+from api.access.loopback import check_local
 from api.access.refusals import (
     ConcurrencyLimitedError,
     KeyInvalidError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # A caller may receive the last byte of a response and send its next request before this process has counted the first
 # request as answered. So a request above the limit waits for a moment before it is refused.
-_PATIENCE_SECONDS = 0.1
+_WAIT_SECONDS = 0.1
 
 
 class Gate:
@@ -50,9 +50,9 @@ class Gate:
         self._rates = backend.rates
         # An API that other machines can reach always requires keys, even if Redis has none: losing the data in Redis
         # must not open the API.
-        self._demanded = settings.demands_keys or not is_loopback(settings.host)
-        self._under_way = UnderWay()
-        self._robots = {one.path: one for one in settings.robots}
+        self._always_required = settings.demands_keys or not is_loopback(settings.host)
+        self._concurrent = ConcurrentRequests()
+        self._robots = {robot.path: robot for robot in settings.robots}
 
     def register(self, app: Flask) -> None:
         """Make an application check every request before its route runs."""
@@ -69,19 +69,19 @@ class Gate:
         needed = scope_of(request.endpoint) if request.endpoint else None
         if needed is None:
             try:
-                check_caller()
+                check_local()
             except HostNotAllowedError:
                 if not self._required():
                     raise
         elif self._required():
             secret = _secret()
             self._admit(self._key(secret), needed)
-            g.key_is_valid = lambda: self._still_good(secret)
+            g.key_is_valid = lambda: self._is_valid(secret)
         else:
-            check_caller()
+            check_local()
 
     def _required(self) -> bool:
-        return self._demanded or self._keys.required()
+        return self._always_required or self._keys.required()
 
     def _key(self, secret: str) -> ApiKey:
         key = self._keys.find(secret)
@@ -89,7 +89,7 @@ class Gate:
             raise KeyInvalidError
         return key
 
-    def _still_good(self, secret: str) -> bool:
+    def _is_valid(self, secret: str) -> bool:
         try:
             return self._keys.find(secret) is not None
         except StoreUnavailableError:
@@ -101,8 +101,8 @@ class Gate:
             self._count(key.id, rates)
         if not key.allows(needed):
             raise ScopeMissingError(needed)
-        if most := self._settings.key_concurrency if key.concurrency is None else key.concurrency:
-            g.when_answered = self._under_way.enter(key.id, most)
+        if limit := self._settings.key_concurrency if key.concurrency is None else key.concurrency:
+            g.when_answered = self._concurrent.enter(key.id, limit)
         bind_caller(Caller(key.owner, sees_all=key.allows(Scope.ADMIN), quota=key.quota))
 
     def _admit_robot(self, robot: Robot) -> None:
@@ -113,44 +113,44 @@ class Gate:
         structlog.contextvars.bind_contextvars(robot=robot.path)
         if robot.token is None:
             if self._required():
-                raise RobotError(WRONG_TOKEN, "This API asks for keys, and the robot has no token: see docs/robot.md.")
-            check_caller()
+                raise RobotError(WRONG_TOKEN, "This API requires keys, and the robot has no token: see docs/robot.md.")
+            check_local()
         elif not _has_token(robot.token.get_secret_value()):
-            raise RobotError(WRONG_TOKEN, "The access_token is missing, or another than the robot's.")
+            raise RobotError(WRONG_TOKEN, "The access_token is missing or wrong.")
         if robot.rate:
             self._count(f"robot:{robot.path}", robot.rate)
         bind_caller(Caller(robot.owner or ""))
 
     def _count(self, who: str, rates: str) -> None:
-        g.standings = self._rates.hit(who, rates)
-        last = g.standings[-1]
+        g.rate_states = self._rates.hit(who, rates)
+        last = g.rate_states[-1]
         if last.exceeded:
             raise RateLimitedError(last.quota, last.window, last.reset)
 
 
-class UnderWay:
-    """Counts the requests of each key that are under way in this process, up to the last byte of the response."""
+class ConcurrentRequests:
+    """Counts the requests of each key that this process is answering, up to the last byte of the response."""
 
     def __init__(self) -> None:
-        self._left = threading.Condition()
+        self._changed = threading.Condition()
         self._counts: Counter[str] = Counter()
 
-    def enter(self, key_id: str, most: int) -> Callable[[], None]:
+    def enter(self, key_id: str, limit: int) -> Callable[[], None]:
         """Count a request of a key, and return a function that ends it.
 
-        Raises ConcurrencyLimitedError if the key still has `most` requests under way after 0.1 s.
+        Raises ConcurrencyLimitedError if the key still has `limit` concurrent requests after 0.1 s.
         """
-        with self._left:
-            if not self._left.wait_for(lambda: self._counts.get(key_id, 0) < most, _PATIENCE_SECONDS):
-                raise ConcurrencyLimitedError(most)
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._counts.get(key_id, 0) < limit, _WAIT_SECONDS):
+                raise ConcurrencyLimitedError(limit)
             self._counts[key_id] += 1
 
         def leave() -> None:
-            with self._left:
+            with self._changed:
                 self._counts[key_id] -= 1
                 if not self._counts[key_id]:
                     del self._counts[key_id]
-                self._left.notify_all()
+                self._changed.notify_all()
 
         return leave
 
@@ -165,10 +165,10 @@ def _secret() -> str:
     return secret.strip()
 
 
-def _has_token(right: str) -> bool:
+def _has_token(expected: str) -> bool:
     """Return whether the query has the token exactly once; the comparison takes constant time."""
     sent = request.args.getlist("access_token")
-    return len(sent) == 1 and same(digest_of(sent[0]), digest_of(right))
+    return len(sent) == 1 and same(digest_of(sent[0]), digest_of(expected))
 
 
 def _leave(response: Response) -> Response:
@@ -177,10 +177,9 @@ def _leave(response: Response) -> Response:
             when_answered()
         else:
             response.call_on_close(when_answered)
-    standings: Sequence[RateLimitState] = g.pop("standings", ())
-    if standings:  # draft-ietf-httpapi-ratelimit-headers-10
-        response.headers["RateLimit-Policy"] = ", ".join(
-            f'"{one.name}";q={one.quota};w={one.window}' for one in standings
-        )
-        response.headers["RateLimit"] = ", ".join(f'"{one.name}";r={one.left};t={one.reset}' for one in standings)
+    states: Sequence[RateLimitState] = g.pop("rate_states", ())
+    if states:  # draft-ietf-httpapi-ratelimit-headers-10
+        policies = (f'"{state.name}";q={state.quota};w={state.window}' for state in states)
+        response.headers["RateLimit-Policy"] = ", ".join(policies)
+        response.headers["RateLimit"] = ", ".join(f'"{state.name}";r={state.left};t={state.reset}' for state in states)
     return response

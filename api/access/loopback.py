@@ -10,7 +10,7 @@ from api.http.errors import HostNotAllowedError
 from workers.io.public_addresses import is_loopback
 
 
-def check_caller() -> None:
+def check_local() -> None:
     """Check that `Host` and `Origin` name this machine; raises HostNotAllowedError.
 
     The API listens on the loopback interface only, but a browser on this machine runs pages of other sites. `Host`
@@ -19,7 +19,9 @@ def check_caller() -> None:
     """
     for name, text in (("Host", f"//{request.host}"), ("Origin", request.headers.get("Origin", ""))):
         if text and not _is_here(text):
-            raise HostNotAllowedError(f"{name} {text.lstrip('/')!r} is not this machine: call it by 127.0.0.1.")
+            raise HostNotAllowedError(
+                f"The header {name} names {text.lstrip('/')!r}, which is not this machine. Call the API as 127.0.0.1."
+            )
 
 
 def _is_here(url: str) -> bool:

@@ -13,59 +13,59 @@ _CHALLENGE: Final = 'Bearer realm="shelfline"'
 
 
 class KeyMissingError(RefusedError):
-    """Raised when a request comes without an API key, and needs one."""
+    """Raised when a request needs an API key and has none."""
 
     code: ClassVar[str] = "key_missing"
     headers = {"WWW-Authenticate": _CHALLENGE}  # noqa: RUF012  never changed
 
     def __init__(self) -> None:
-        super().__init__("This API asks for a key: send it as `Authorization: Bearer sl_...`.")
+        super().__init__("This API requires a key. Send it as `Authorization: Bearer sl_...`.")
 
 
 class KeyInvalidError(RefusedError):
-    """Raised when there is no such API key, or it is revoked or expired."""
+    """Raised when an API key is unknown, revoked or expired."""
 
     code: ClassVar[str] = "key_invalid"
-    headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}  # noqa: RUF012  likewise
+    headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}  # noqa: RUF012  never changed
 
     def __init__(self) -> None:
-        super().__init__("This key is not known here, or it is revoked or expired: ask for a new one.")
+        super().__init__("This key is unknown, revoked or expired. Ask the owner of this server for a new one.")
 
 
 class ScopeMissingError(RefusedError):
-    """Raised when an API key is not for what the request asks."""
+    """Raised when an API key lacks the scope that the request needs."""
 
     code: ClassVar[str] = "scope_missing"
 
     def __init__(self, needed: Scope) -> None:
-        super().__init__(f"This needs a key with the scope {needed.value}: yours is not for that.")
+        super().__init__(f"This request needs a key with the scope `{needed.value}`, which your key does not have.")
         self.headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{needed.value}"'}
 
 
 class RateLimitedError(RefusedError):
-    """Raised when an API key has sent as many requests as it may in a time."""
+    """Raised when an API key has sent as many requests in a time as it may."""
 
     code: ClassVar[str] = "rate_limited"
     retryable: ClassVar[bool] = True
 
     def __init__(self, quota: int, window: int, reset: int) -> None:
-        super().__init__(f"This key may send {quota} requests in {window} s: send this one again in {reset} s.")
+        super().__init__(f"This key may send {quota} requests per {window} s. Send this one again in {reset} s.")
         self.headers = {"Retry-After": str(reset)}
 
 
 class ConcurrencyLimitedError(RefusedError):
-    """Raised when an API key has as many requests under way as it may."""
+    """Raised when an API key has as many concurrent requests as it may."""
 
     code: ClassVar[str] = "concurrency_limited"
     retryable: ClassVar[bool] = True
-    headers = {"Retry-After": "1"}  # noqa: RUF012  likewise
+    headers = {"Retry-After": "1"}  # noqa: RUF012  never changed
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"This key may have {most} requests under way at once: wait for one to be answered.")
+    def __init__(self, max_requests: int) -> None:
+        super().__init__(f"This key may have {max_requests} concurrent requests. Wait for one to be answered.")
 
 
 class RobotError(ShelflineError):
-    """Raised when a robot's request is answered with one of Baidu's errors; `error` is which."""
+    """Raised when a robot's request must be answered with `error`, one of Baidu's errors."""
 
     code: ClassVar[str] = "robot_refused"
 

@@ -9,37 +9,37 @@ from serving.errors import ShelflineError
 
 
 class InvalidRequestError(ShelflineError):
-    """Raised when a request cannot be understood, or a field of it has a wrong value."""
+    """Raised when a request cannot be parsed, or a field of it has an invalid value."""
 
     code: ClassVar[str] = "invalid_request"
 
 
 class UnknownFieldError(InvalidRequestError):
-    """Raised when a request has a field that the API does not know: a misspelt option must not be ignored."""
+    """Raised when a request has a field that the API does not know. No field is ignored: it may be misspelt."""
 
     code: ClassVar[str] = "unknown_field"
 
 
 class UnprocessableError(InvalidRequestError):
-    """Raised when a value is well formed and yet stands for nothing here, as an index behind a job's end."""
+    """Raised when a value is well formed, but refers to nothing, such as an index beyond a job's images."""
 
     code: ClassVar[str] = "unprocessable"
 
 
 class UnsupportedMediaTypeError(InvalidRequestError):
-    """Raised when the body of a request is of a kind that the route does not take."""
+    """Raised when the route does not take the media type of the body."""
 
     code: ClassVar[str] = "unsupported_media_type"
 
 
 class NotAcceptableError(InvalidRequestError):
-    """Raised when a caller accepts none of the media types that the route answers with."""
+    """Raised when the route has no media type that the caller accepts."""
 
     code: ClassVar[str] = "not_acceptable"
 
 
 class RequestTooLargeError(InvalidRequestError):
-    """Raised when the body of a request is longer than the route takes."""
+    """Raised when the body of a request is larger than the route takes."""
 
     code: ClassVar[str] = "request_too_large"
 
@@ -51,7 +51,7 @@ class NotFoundError(InvalidRequestError):
 
 
 class MethodNotAllowedError(InvalidRequestError):
-    """Raised when an address does not take a method; the header `Allow` names those that it takes."""
+    """Raised when an address does not support the method; the header `Allow` lists those that it supports."""
 
     code: ClassVar[str] = "method_not_allowed"
 
@@ -69,33 +69,33 @@ class HeadersTooLargeError(InvalidRequestError):
 
 
 class RequestTimeoutError(InvalidRequestError):
-    """Raised when a client takes too long to send the request that it began."""
+    """Raised when a client takes too long to send its request."""
 
     code: ClassVar[str] = "request_timeout"
     retryable: ClassVar[bool] = True
 
 
 class UnsupportedTransferCodingError(InvalidRequestError):
-    """Raised when a body is encoded for its transfer in a way that is not known."""
+    """Raised when the `Transfer-Encoding` of a body is not supported."""
 
     code: ClassVar[str] = "unsupported_transfer_coding"
 
 
 class ExpectationFailedError(InvalidRequestError):
-    """Raised when a request expects of the server what it cannot do."""
+    """Raised when the header `Expect` of a request asks for something that the server cannot do."""
 
     code: ClassVar[str] = "expectation_failed"
 
 
 class NotReadyError(ShelflineError):
-    """Raised when a part of the chain behind the API is missing; `checks` says of each part what is wrong, or ok."""
+    """Raised when something that the API depends on does not work; `checks` has `ok` or the problem of each part."""
 
     code: ClassVar[str] = "not_ready"
     retryable: ClassVar[bool] = True
 
 
 class ModelNotFoundError(ShelflineError):
-    """Raised when there is no model of that name."""
+    """Raised when there is no model with this name."""
 
     code: ClassVar[str] = "model_not_found"
 
@@ -108,7 +108,7 @@ class SpoolFullError(ShelflineError):
 
 
 class BusyError(ShelflineError):
-    """Raised when as much of a kind is under way as the server takes on at once."""
+    """Raised when the server already handles as many requests of this kind as it can."""
 
     code: ClassVar[str] = "busy"
     retryable: ClassVar[bool] = True
@@ -122,18 +122,18 @@ class ItemNotFinishedError(ShelflineError):
 
 
 class ItemFailedError(ShelflineError):
-    """Raised when an image has no detections to draw, since it failed or its job was canceled."""
+    """Raised when an image has no detections to draw, because it failed or its job was canceled."""
 
     code: ClassVar[str] = "item_failed"
 
 
 class HostNotAllowedError(ShelflineError):
-    """Raised when a page of another site, or another name for this machine, calls an API that asks for no key."""
+    """Raised when an API that requires no key is called by another host name, or by a page of another site."""
 
     code: ClassVar[str] = "host_not_allowed"
 
 
 class RefusedError(ShelflineError):
-    """Base of what turns a caller away; `headers` go with the answer."""
+    """Base of the errors that refuse a caller; `headers` are added to the response."""
 
     headers: Mapping[str, str] = {}

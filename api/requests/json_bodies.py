@@ -30,14 +30,14 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
 
-def read_json(request: UploadRequest, settings: Settings, most_bytes: int | None = None) -> dict[str, Any]:
+def read_json(request: UploadRequest, settings: Settings, max_bytes: int | None = None) -> dict[str, Any]:
     """Return the JSON object in the body of a request.
 
-    At most `most_bytes` are read, by default the setting `max_json_bytes`. Only four large bodies (over 1 MiB) are
+    At most `max_bytes` are read, by default the setting `max_json_bytes`. Only four large bodies (over 1 MiB) are
     processed at the same time; a large one keeps its place until the request ends or `release` is called.
     Raises InvalidRequestError, RequestTooLargeError, SpoolFullError.
     """
-    most = settings.max_json_bytes if most_bytes is None else most_bytes
+    most = settings.max_json_bytes if max_bytes is None else max_bytes
     request.max_content_length = most
     try:
         body = _read(request)

@@ -1,4 +1,4 @@
-"""What a synchronous call takes, and what it answers with."""
+"""The models of `POST /v1/detect`: its query, headers and bodies, and its response."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _FILE = {"type": "string", "format": "binary"}
 
 
 class DetectQuery(OptionFields):
-    """How long to wait, and the options of a raw body; those of a form or of JSON stand in the body."""
+    """How long to wait, and the options of an image that is the body itself; a form or JSON body has its own."""
 
     wait: float | None = Field(
-        default=None, ge=0, description="Answer 202 with the job after so many seconds. `Prefer: wait=` does the same."
+        default=None,
+        ge=0,
+        description="Answer 202 with the job after so many seconds, as `Prefer: wait=` does.",
     )
 
 
@@ -28,12 +30,14 @@ class DetectHeaders(SubmitHeaders, ShowHeaders):
     """The headers of a synchronous call."""
 
     accept: str = Field(
-        default="", alias="Accept", description="`image/png` or `image/jpeg` for the picture with its boxes drawn."
+        default="",
+        alias="Accept",
+        description="`image/png` or `image/jpeg` gives the picture with the boxes drawn on it.",
     )
 
 
 class ImageForm(RequestModel):
-    """One image, uploaded."""
+    """One uploaded image."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -43,23 +47,23 @@ class ImageForm(RequestModel):
 
 
 class DetectForm(OptionFields, ImageForm):
-    """One image, uploaded, and its options."""
+    """One uploaded image and its options."""
 
 
 class DetectJson(OptionFields, ItemFields):
-    """One image, by its URL or in base64, and its options."""
+    """One image, by URL or in base64, and its options."""
 
 
 class DetectedDocument(Document):
-    """An image and what was found in it, best first: the result of its job, and where that is."""
+    """The result of one image, with the id and the URLs of its job."""
 
-    model_config = ConfigDict(extra="allow")  # whatever else a result has
+    model_config = ConfigDict(extra="allow")  # a result has more fields
 
     index: int
     name: str
     state: str
-    width: int = Field(description="Of the upright original, in pixels; `height` likewise.")
-    height: int
+    width: int = Field(description="The width of the upright original, in pixels.")
+    height: int = Field(description="The height of the upright original, in pixels.")
     model: str
     model_version: int
     detections: list[DetectionDocument]

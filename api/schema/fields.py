@@ -1,4 +1,4 @@
-"""Kinds of fields that callers fill: base64, globs, metadata, words; each says what is wrong with what came."""
+"""Types for the fields of requests: base64, globs, metadata, lists of words. Their errors say what is wrong."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from api.requests.json_bodies import strict_json
 from workers.sources.selection import Selection
 
-MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MOST_SAMPLE = 20, 200, 4, 100_000
+MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MAX_SAMPLE = 20, 200, 4, 100_000
 MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 
-def _decoded(value: Any) -> Any:  # noqa: ANN401  what came, before it is checked
-    """Base64, bare or as a data URL (RFC 2397), as the bytes that it stands for."""
+def _decoded(value: Any) -> Any:  # noqa: ANN401  the value before its validation
+    """Decode base64 text, bare or in a data URL (RFC 2397). Raises ValueError."""
     if not isinstance(value, str):
         return value
     text = value
     if value.startswith("data:"):
         head, _, text = value.partition(",")
         if not head.endswith(";base64"):
-            raise ValueError("a data URL must say `;base64,` before the data")
+            raise ValueError("a data URL needs `;base64,` before the data")
     try:
-        found = base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise ValueError(f"this is no base64 (RFC 4648, section 4): {error}") from error
-    if not found:
+        raise ValueError(f"this is not base64 (RFC 4648, section 4): {error}") from error
+    if not data:
         raise ValueError("there is no data")
-    return found
+    return data
 
 
-def from_text(value: Any) -> Any:  # noqa: ANN401  likewise
-    """A form's field is text: there an object is JSON."""
+def from_text(value: Any) -> Any:  # noqa: ANN401  the value before its validation
+    """Parse JSON text; form fields and headers are text. Raises ValueError."""
     if isinstance(value, str):
         try:
             return strict_json(value)
         except (ValueError, RecursionError) as error:
-            raise ValueError("give a JSON object, each name once") from error
+            raise ValueError("give a JSON object without duplicate names") from error
     return value
 
 
-def only_ascii(value: Any) -> Any:  # noqa: ANN401  likewise
-    """A header has no encoding that everyone keeps to."""
+def only_ascii(value: Any) -> Any:  # noqa: ANN401  the value before its validation
+    """Check that a header is ASCII; clients encode other characters in different ways. Raises ValueError."""
     if isinstance(value, str) and not value.isascii():
-        raise ValueError("write what is not ASCII as JSON escapes, as in \\u00e9")
+        raise ValueError("write characters beyond ASCII as JSON escapes, such as \\u00e9")
     return value
 
 
 def _glob(text: str) -> str:
-    # Each star may be tried at every place of a name: a few are enough, and more could take for ever.
+    # Matching tries each star at every position of a name, so many stars could take very long.
     if text.count("*") > MAX_GLOB_STARS:
-        raise ValueError(f"a glob has at most {MAX_GLOB_STARS} stars")
+        raise ValueError(f"a glob may have at most {MAX_GLOB_STARS} stars")
     Selection(include=(text,))
     return text
 
 
-def from_words(value: Any) -> Any:  # noqa: ANN401  likewise
-    """In a form or a query, words between commas."""
-    return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
+def from_words(value: Any) -> Any:  # noqa: ANN401  the value before its validation
+    """Split text at commas; a form or a query sends a list as one text."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
 Base64Image = Annotated[

@@ -1,4 +1,4 @@
-"""What a caller may ask of a job."""
+"""The options that every kind of job has, and the headers of submissions and of reads."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ class OptionFields(RequestModel):
     """The options of every kind of job."""
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)] | None = Field(
-        default=None, description="The model's name; null takes the default one."
+        default=None, description="The name of the model. Null: the default model."
     )
     model_version: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(
-        default=None, description="One version of the model; null takes the newest at each image's turn."
+        default=None, description="The version of the model. Null: the newest one when the image is processed."
     )
     min_score: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
-        default=None, description="Leave detections below this score out."
+        default=None, description="Leave out detections below this score."
     )
     max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        default=None, description="Keep so many detections an image, the best ones."
+        default=None, description="Keep at most this many detections per image, the best ones."
     )
     tiles: Annotated[str, Field(json_schema_extra={"pattern": TILES}), AfterValidator(checked_tiles)] = Field(
         default="off",
-        description="Look at overlapping tiles of each image too, for objects that vanish in the whole: `auto` chooses "
-        f"them by the image's size, `2x3` is 2 rows of 3, at most {MAX_TILES} in all.",
+        description="Process overlapping tiles of each image too, to find objects that are too small in the whole "
+        f"image: `auto` chooses the tiles by the image's size, `2x3` is 2 rows of 3 tiles. At most {MAX_TILES} tiles.",
     )
     overlap: Annotated[float, Field(ge=0.0, le=0.8)] = Field(
-        default=0.2, description="How much of a tile's side its neighbour shows as well, at least."
+        default=0.2, description="The smallest part of a tile's side that its neighbour shows too."
     )
     max_failure_rate: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
         default=None,
-        description="Give the job up where more than this part of its images fails, once 20 are done (a setting): it "
-        "ends as failed, with what is finished and the reason.",
+        description="End the job as failed if more than this part of its images fails, once 20 of them are done (a "
+        "setting). It keeps the finished results.",
     )
     deadline_seconds: Annotated[float, Field(gt=0, le=30 * 86400)] | None = Field(
-        default=None, description="What is unfinished after this long fails."
+        default=None, description="Images that are not finished after this many seconds fail."
     )
 
     def job_options(self, default_model: str) -> JobOptions:
@@ -59,19 +59,19 @@ class SubmitHeaders(RequestModel):
         default="",
         alias="Idempotency-Key",
         max_length=255,
-        description="Any text of your own. The same request sent again with it gives the first one's job.",
+        description="Any text of your own. The same request, sent again with it, is answered with the first one's job.",
     )
 
 
 class ShowQuery(RequestModel):
-    """How to look at a job."""
+    """How long to wait for the end of a job."""
 
-    wait: float | None = Field(
-        default=None, ge=0, description="Answer when the job ends, after so many seconds at most."
-    )
+    wait: float | None = Field(default=None, ge=0, description="Answer when the job ends, or after this many seconds.")
 
 
 class ShowHeaders(RequestModel):
-    """The headers of a look at a job."""
+    """The headers of a request for a job."""
 
-    prefer: str = Field(default="", alias="Prefer", description="`wait=<seconds>` is the other way to ask (RFC 7240).")
+    prefer: str = Field(
+        default="", alias="Prefer", description="`wait=<seconds>` does the same as the parameter `wait` (RFC 7240)."
+    )

@@ -1,4 +1,4 @@
-"""How the result of one image looks: it is sent as it is stored, this says what that is."""
+"""The result of one image. It is sent as it is stored; these models document it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workers.jobs.document import Document
 
 
 class BoxDocument(Document):
-    """A box."""
+    """A rectangle around an object."""
 
     ymin: float
     xmin: float
@@ -19,12 +19,12 @@ class BoxDocument(Document):
 
 
 class DetectionDocument(Document):
-    """One thing that was found."""
+    """One object that was found."""
 
     label: str
     score: float = Field(ge=0, le=1)
     box: BoxDocument = Field(description="In pixels of the upright original.")
-    box_normalized: BoxDocument = Field(description="The same in 0..1.")
+    box_normalized: BoxDocument = Field(description="The same box, in 0..1 of the image's height and width.")
 
 
 class FailureDocument(Document):
@@ -36,16 +36,16 @@ class FailureDocument(Document):
 
 
 class ResultDocument(Document):
-    """The result of one image: size, model and detections where it succeeded, an error where it failed."""
+    """The result of one image: size, model and detections if it succeeded, an error if it failed."""
 
-    index: int = Field(ge=0, description="The number of the image in its job.")
+    index: int = Field(ge=0, description="The index of the image in its job, from 0.")
     name: str
-    custom_id: str = Field(default="", description="The caller's own name for it, where it has one.")
+    custom_id: str = Field(default="", description="The id that the caller gave the image, if any.")
     state: Literal["succeeded", "failed", "canceled"]
-    width: int = Field(default=0, description="Of the upright original, in pixels; `height` likewise.")
-    height: int = 0
+    width: int = Field(default=0, description="The width of the upright original, in pixels.")
+    height: int = Field(default=0, description="The height of the upright original, in pixels.")
     model: str = ""
     model_version: int = 0
-    cached: bool = Field(default=False, description="Whether it was made before, for another job (option `cache`).")
+    cached: bool = Field(default=False, description="Whether it was taken from an earlier job (option `cache`).")
     detections: list[DetectionDocument] = Field(default=[], description="Best first.")
     error: FailureDocument | None = None

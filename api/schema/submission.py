@@ -1,4 +1,4 @@
-"""What a caller may submit: each form of a job, checked."""
+"""The models of `POST /v1/jobs`: each form in which a job can be submitted, and its headers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from api.requests.checking import RequestModel
 from api.requests.uploads import Upload
 from api.schema.fields import (
     MAX_METADATA_KEYS,
-    MOST_SAMPLE,
+    MAX_SAMPLE,
     PRINTABLE,
     Base64Image,
     Globs,
@@ -44,63 +44,65 @@ _FILES = {"type": "array", "items": _FILE, "minItems": 1}
 
 
 class JobFields(OptionFields):
-    """The options of a job, as they may also stand in a query."""
+    """The options of a job that may also be sent in a query."""
 
     priority: Literal["interactive", "bulk"] | None = Field(
         default=None,
-        description="The lane; null takes the interactive one for jobs of one image, or of at most 8 images and tiles.",
+        description="The lane. Null: `interactive` for one image, or at most 8 images and tiles; else `bulk`.",
     )
 
     cache: bool = Field(
         default=False,
-        description="Take results that were made before of the same bytes, by the same version of the model under the "
-        "same options, and keep those that are made now; for how long is the server's setting.",
+        description="Reuse the results of earlier jobs for the same bytes, model version and options, and keep the "
+        "results of this job for later ones. A setting of the server says how long they are kept.",
     )
 
     output_url: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
         default=None,
-        description="Where the job writes its results at its end, in a folder of its own: JSON lines, "
-        "`output_formats`, `summary.json`. A location in another store, or a folder of the server, under a prefix that "
-        "it allows.",
+        description="Where the job writes its results when it ends, in a folder of its own: JSON lines, "
+        "`output_formats` and `summary.json`. This is a location in another store or a folder of the server, under a "
+        "prefix that the server allows.",
     )
     output_formats: Annotated[list[OutputFormat], Field(max_length=3), BeforeValidator(from_words)] = Field(
         default=["coco", "csv"],
-        description="What is written beside JSON lines; in a form or a query, separated by commas.",
+        description="The formats to write besides JSON lines; in a form or a query, separated by commas.",
     )
     annotate: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0,
-        description="Of so many images at most, the first ones that succeeded, a picture with the boxes drawn is "
-        "written there too. The server has a bound of its own.",
+        description="For at most this many images, the first that succeeded, the job also writes a picture with the "
+        "boxes drawn on it. A setting of the server limits this number.",
     )
 
     @model_validator(mode="after")
-    def _has_place(self) -> Self:
+    def _needs_output_url(self) -> Self:
         if self.annotate and not self.output_url:
-            raise ValueError("annotate is for jobs with an output_url")
+            raise ValueError("`annotate` needs an `output_url`")
         return self
 
-    def output(self, most_annotated: int) -> Output | None:
-        """What is written beside, None where nothing is."""
+    def output(self, max_annotated: int) -> Output | None:
+        """Return where and in which formats the job writes its results; None without an `output_url`."""
         if self.output_url is None:
             return None
-        return Output(self.output_url, tuple(dict.fromkeys(self.output_formats)), min(self.annotate, most_annotated))
+        return Output(self.output_url, tuple(dict.fromkeys(self.output_formats)), min(self.annotate, max_annotated))
 
 
 class SubmittedJob(JobFields):
-    """The options of a job, what its caller wants to find with it again, and who is told of it."""
+    """The options of a job, its metadata and its webhook."""
 
     webhook: Annotated[WebhookFields, BeforeValidator(from_text)] | None = Field(
-        default=None, description="Who is told of the job; in a form, a JSON object. Without a secret it is not signed."
+        default=None,
+        description="A webhook that gets the events of this job; in a form, a JSON object. Without a secret, events "
+        "are not signed.",
     )
 
     metadata: Metadata = Field(
         default_factory=dict,
-        description=f"Up to {MAX_METADATA_KEYS} texts of your own, shown with the job; in a form, a JSON object.",
+        description=f"Up to {MAX_METADATA_KEYS} texts of your own, returned with the job; in a form, a JSON object.",
     )
 
 
 def exactly_one(*names: str) -> dict[str, Any]:
-    """What JSON Schema says of fields one of which is given, and not null."""
+    """Return the JSON Schema that requires exactly one of the fields, with a value that is not null."""
     return {"oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
 
 
@@ -111,38 +113,38 @@ class ItemFields(RequestModel):
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] | None = Field(
         default=None,
-        description="An http(s) URL, which a worker fetches; a URL that gives no image fails this image.",
+        description="The http(s) URL of the image. A worker fetches it; if it gives no image, this image fails.",
         json_schema_extra=HTTP,
     )
     image: Base64Image | None = Field(
         default=None, description="The image file in base64, bare or as a `data:` URL.", repr=False
     )
     custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=PRINTABLE)] | None = Field(
-        default=None, description="An id of your own, unique within the job, which stands in the image's result."
+        default=None, description="An id of your own, unique within the job. The image's result contains it."
     )
 
     @model_validator(mode="after")
-    def _one(self) -> ItemFields:
+    def _has_one_source(self) -> ItemFields:
         if (self.url is None) == (self.image is None):
-            raise ValueError("give either url or image")
+            raise ValueError("give either `url` or `image`, not both")
         return self
 
     @property
     def item(self) -> Item:
-        """The item as the intake takes it."""
+        """The image as the intake takes it."""
         return Item(self.url or "", self.image or b"", self.custom_id or "")
 
 
 class JsonJob(SubmittedJob):
-    """A job on images that are named: exactly one of `items`, `folder`, `source`, `manifest`."""
+    """A job whose images are named: exactly one of `items`, `folder`, `source`, `manifest`."""
 
     model_config = ConfigDict(json_schema_extra=exactly_one("items", "folder", "source", "manifest"))
 
     items: Annotated[Sequence[ItemFields], Field(min_length=1)] | None = Field(
-        default=None, description="The images one by one."
+        default=None, description="The images, one by one."
     )
     folder: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
-        default=None, description="A folder of the server: an absolute path under one of the roots that it allows."
+        default=None, description="A folder of the server, as an absolute path under one of the roots that it allows."
     )
     source: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
         default=None,
@@ -150,32 +152,38 @@ class JsonJob(SubmittedJob):
     )
     manifest: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
         default=None,
-        description="A file of the server or of another store, allowed likewise: JSON lines, or CSV with a header, a "
-        "row an image, with `path` or `url`, `name` and `custom_id`.",
+        description="A file of the server or of another store, under a root or prefix that the server allows: JSON "
+        "lines, or CSV with a header. Each row is an image, with `path` or `url`, `name` and `custom_id`.",
     )
 
     include: Globs = Field(
         default=(),
-        description="Of a folder, source or manifest only images whose name matches one of these globs. A glob without "
-        "a `/` is for the last part of the name; `*` stays within a part, `**` does not.",
+        description="Take only those images of a folder, source or manifest whose name matches one of these globs. A "
+        "glob without a `/` is compared with the last part of the name. `*` matches within a part, `**` across parts.",
     )
-    exclude: Globs = Field(default=(), description="Likewise, none whose name matches one of these.")
-    limit: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Likewise, the first so many.")
-    sample: Annotated[int, Field(ge=1, le=MOST_SAMPLE)] | None = Field(
-        default=None, description="Likewise, so many at random: of the same names and `seed` the same ones."
+    exclude: Globs = Field(default=(), description="Leave out images whose name matches one of these globs.")
+    limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Take only this many images, the first ones."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Another one gives another sample.")
+    sample: Annotated[int, Field(ge=1, le=MAX_SAMPLE)] | None = Field(
+        default=None, description="Take this many images at random; the same names and `seed` give the same images."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        default=0, description="The seed of `sample`. Another seed gives another sample."
+    )
 
     @model_validator(mode="after")
-    def _one(self) -> JsonJob:
-        _exactly_one(self, ("items", "folder", "source", "manifest"))
+    def _has_one_source(self) -> JsonJob:
+        _check_exactly_one(self, ("items", "folder", "source", "manifest"))
         if self.items is not None and self.selection != EVERYTHING:
-            raise ValueError("include, exclude, limit, sample and seed are for folder, source and manifest")
+            raise ValueError(
+                "`include`, `exclude`, `limit`, `sample` and `seed` need a `folder`, `source` or `manifest`"
+            )
         return self
 
     @property
     def selection(self) -> Selection:
-        """Which of the images are taken."""
+        """Which images of a folder, source or manifest are taken."""
         return Selection(tuple(self.include), tuple(self.exclude), self.limit, self.sample, self.seed)
 
 
@@ -188,44 +196,45 @@ class UploadJob(SubmittedJob):
 
     images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILES)] | None = Field(
         default=None,
-        description="The image files, each with its filename. `file`, `files` and `images[]` are the same field.",
+        description="The image files, each with its file name. `file`, `files` and `images[]` are the same field.",
     )
     archive: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] | None = Field(
         default=None, description="A zip archive of image files."
     )
     manifest: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] | None = Field(
         default=None,
-        description="A manifest, as in the JSON form; its paths are absolute, on the server.",
+        description="A manifest, as in a JSON body. Its paths are absolute paths on the server.",
     )
 
     @model_validator(mode="after")
-    def _one(self) -> UploadJob:
-        _exactly_one(self, ("images", "archive", "manifest"))
+    def _has_one_source(self) -> UploadJob:
+        _check_exactly_one(self, ("images", "archive", "manifest"))
         for name in ("archive", "manifest"):
             if len(getattr(self, name) or ()) > 1:
-                raise ValueError(f"send one file in the field {name}")
+                raise ValueError(f"send a single file in the field `{name}`")
         return self
 
 
 class ArchiveQuery(JobFields):
-    """The options of a job whose body is a zip archive."""
+    """The options of a job whose request body is a zip archive."""
 
 
 class JobHeaders(SubmitHeaders, ShowHeaders):
-    """The headers of a submission; with `Prefer: wait=<seconds>` the answer comes when the job ends."""
+    """The headers of a submission. With `Prefer: wait=<seconds>` the response comes when the job ends."""
 
     metadata: Annotated[Metadata, BeforeValidator(only_ascii)] = Field(
         default_factory=dict,
         alias="Shelfline-Metadata",
-        description="Of a zip archive as the body: its `metadata`, a JSON object in ASCII (`\\u00e9` for é).",
+        description="The `metadata` of a zip archive as the body: a JSON object in ASCII (`\\u00e9` for é).",
     )
     webhook: Annotated[WebhookFields, BeforeValidator(from_text), BeforeValidator(only_ascii)] | None = Field(
         default=None,
         alias="Shelfline-Webhook",
-        description="Of a zip archive as the body: its `webhook`, likewise. Addresses end up in logs, hence a header.",
+        description="The `webhook` of a zip archive as the body: a JSON object in ASCII. It is a header, because the "
+        "query of a request is written to logs.",
     )
 
 
-def _exactly_one(asked: JobFields, names: tuple[str, ...]) -> None:
-    if sum(getattr(asked, name) is not None for name in names) != 1:
-        raise ValueError(f"give exactly one of {', '.join(names)}")
+def _check_exactly_one(job: JobFields, names: tuple[str, ...]) -> None:
+    if sum(getattr(job, name) is not None for name in names) != 1:
+        raise ValueError(f"give exactly one of {', '.join(f'`{name}`' for name in names)}")

@@ -1,4 +1,4 @@
-"""How webhooks look on the wire: what the routes answer with, and the client reads."""
+"""The documents about webhooks, which the routes send and the client reads."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from workers.webhooks.deliveries import Attempt
 
 
 class AttemptDocument(Document):
-    """One POST."""
+    """One delivery attempt."""
 
-    delivery: str = Field(description="The `webhook-id`.")
-    attempt: int = Field(description="Which one it was, from 1.")
+    delivery: str = Field(description="The `webhook-id`, the same in every attempt.")
+    attempt: int = Field(description="The number of the attempt, from 1.")
     at: Timestamp
-    seconds: float = Field(description="How long it took.")
-    status: int | None = Field(description="The status of the answer; null where none came.")
-    error: str | None = Field(description="Why it was no delivery; null where it was one.")
-    answer: str = Field(description="The first bytes of the answer's body, as text.")
+    seconds: float = Field(description="The duration of the attempt.")
+    status: int | None = Field(description="The status of the response; null if none came.")
+    error: str | None = Field(description="Why the attempt failed; null if it succeeded.")
+    answer: str = Field(description="The first bytes of the response body, as text.")
 
     @classmethod
-    def of(cls, one: Attempt) -> AttemptDocument:
-        """An attempt as it is shown."""
+    def of(cls, attempt: Attempt) -> AttemptDocument:
+        """Return the document of an attempt."""
         return cls(
-            delivery=one.delivery,
-            attempt=one.number,
-            at=rfc3339(one.at),
-            seconds=one.seconds,
-            status=one.status,
-            error=one.error or None,
-            answer=one.answer,
+            delivery=attempt.delivery,
+            attempt=attempt.number,
+            at=rfc3339(attempt.at),
+            seconds=attempt.seconds,
+            status=attempt.status,
+            error=attempt.error or None,
+            answer=attempt.answer,
         )
 
 
 class WebhookDocument(Document):
-    """A registered endpoint. Its secret is shown by the request that made it, and never again."""
+    """A registered endpoint. Only the response that creates its secret shows it."""
 
     id: str
     object: Literal["webhook"] = "webhook"
@@ -45,29 +45,29 @@ class WebhookDocument(Document):
     events: list[Event]
     format: WebhookFormat
     state: Literal["enabled", "disabled"]
-    reason: str | None = Field(description="Why it is disabled.")
+    reason: str | None = Field(description="Why the endpoint is disabled.")
     created_at: Timestamp
     disabled_at: Timestamp | None
-    failing_since: Timestamp | None = Field(description="Since when it only failed; null where the last POST did not.")
-    delivered_at: Timestamp | None = Field(description="When it last took an event.")
-    old_secret_until: Timestamp | None = Field(description="Until when what is sent is signed with the old secret too.")
-    secret: str | None = Field(default=None, description="Only where it was just made.")
+    failing_since: Timestamp | None = Field(description="When it began to fail; null if the last attempt succeeded.")
+    delivered_at: Timestamp | None = Field(description="When an event was last delivered.")
+    old_secret_until: Timestamp | None = Field(description="Until then events are signed with the old secret too.")
+    secret: str | None = Field(default=None, description="Only in the response that creates it.")
 
 
 class WebhookDetails(WebhookDocument):
-    """A registered endpoint, with its last attempts, the newest first."""
+    """A registered endpoint with its last delivery attempts, newest first."""
 
     attempts: list[AttemptDocument]
 
 
 class WebhooksDocument(Document):
-    """The registered endpoints, the oldest first."""
+    """The registered endpoints, oldest first."""
 
     object: Literal["list"] = "list"
     data: list[WebhookDocument]
 
 
 class TestDocument(Document):
-    """An event that is on its way: `attempts` of the webhook show what came of it."""
+    """A test event that is being delivered. The webhook's `attempts` show the outcome."""
 
     delivery: str

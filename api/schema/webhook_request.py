@@ -1,4 +1,4 @@
-"""What a caller may ask to be told, and where."""
+"""The fields that describe a webhook in a request."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from workers.errors import OutboundBlockedError
 from workers.io.urls import MAX_URL_CHARS, parse_http_url
 from workers.jobs.webhook import Event, Webhook, WebhookFormat, checked_events, checked_secret
 
-# 24 to 64 bytes in base64.
+# `whsec_` and 24 to 64 bytes in base64.
 SIGNING = "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|([A-Za-z0-9+/]{4})?[A-Za-z0-9+/]{2}==)?$"
-HTTP: dict[str, Any] = {"pattern": "^https?://"}  # more than a `uri`: hosts and paths may have letters of any script
+HTTP: dict[str, Any] = {"pattern": "^https?://"}  # not `uri`: hosts and paths may have letters of any script
 
 
 def fetchable(url: str) -> str:
-    """A URL that may be asked for; raises ValueError."""
+    """Check that a URL may be requested; raises ValueError."""
     try:
         parse_http_url(url)
     except OutboundBlockedError as error:
@@ -28,9 +28,9 @@ def fetchable(url: str) -> str:
 
 
 def _member(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
-    """Reads a text as one of an enumeration's; pydantic takes its members only, where values have types."""
+    """Return a function that reads text as a member of an enumeration; strict pydantic accepts only members."""
 
-    def read(value: Any) -> StrEnum:  # noqa: ANN401  what came, before it is checked
+    def read(value: Any) -> StrEnum:  # noqa: ANN401  the value before its validation
         try:
             return kind(value)
         except ValueError as error:
@@ -44,21 +44,21 @@ NamedFormat = Annotated[WebhookFormat, BeforeValidator(_member(WebhookFormat))]
 
 
 class WebhookFields(RequestModel):
-    """Who is told of something, and how. docs/webhooks.md has the events and the formats."""
+    """A webhook: where events are sent, which ones, and how. docs/webhooks.md explains the events and formats."""
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] = Field(
-        description="An http(s) URL that is POSTed to.", json_schema_extra=HTTP
+        description="The http(s) URL that gets a POST for each event.", json_schema_extra=HTTP
     )
     events: Annotated[list[NamedEvent], Field(min_length=1, max_length=len(Event))] | None = Field(
-        default=None, description="What it is told; null takes `job.finished`, and `item.finished` for `baidu`."
+        default=None, description="The events to send. Null: `job.finished`, or `item.finished` for the format `baidu`."
     )
     format: NamedFormat = Field(
         default=WebhookFormat.STANDARD,
-        description="Standard Webhooks 1.0, or the Baidu robot's result body: one POST an image, or one with all.",
+        description="Standard Webhooks 1.0, or the result body of the Baidu robot: one POST per image, or one for all.",
     )
     secret: SecretStr | None = Field(
         default=None,
-        description="What it is signed with: `whsec_` and base64 of 24 to 64 bytes. It is never shown.",
+        description="The secret that signs the events: `whsec_` and base64 of 24 to 64 bytes. It is never shown.",
         json_schema_extra={"pattern": SIGNING},
     )
 
@@ -71,6 +71,6 @@ class WebhookFields(RequestModel):
 
     @property
     def webhook(self) -> Webhook:
-        """The webhook as a job keeps it."""
+        """The webhook as it is stored with a job."""
         secret = self.secret.get_secret_value() if self.secret else ""
         return Webhook(self.url, checked_events(self.events, self.format), self.format, secret)

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.access.gate import UnderWay
+from api.access.gate import ConcurrentRequests
 from api.access.refusals import ConcurrencyLimitedError
 from api.app import create_app
 from workers.backend import Backend, open_backend
@@ -110,14 +110,14 @@ def test_requests_under_way(http: FlaskClient, keys: KeyStore) -> None:
 
 def test_nothing_is_kept_of_keys_that_are_away() -> None:
     """The counts do not grow with the keys that were seen."""
-    under_way = UnderWay()
-    leaves = [under_way.enter("a", 2), under_way.enter("a", 2)]
+    requests = ConcurrentRequests()
+    leaves = [requests.enter("a", 2), requests.enter("a", 2)]
     with pytest.raises(ConcurrencyLimitedError):
-        under_way.enter("a", 2)
+        requests.enter("a", 2)
     for leave in leaves:
         leave()
 
-    assert under_way._counts == {}
+    assert requests._counts == {}
 
 
 def test_a_quota_of_the_key(http: FlaskClient, keys: KeyStore) -> None:

@@ -171,8 +171,8 @@ def test_commands_send_the_key_of_the_environment(shell: Shell, server: Server) 
     show = ("show", f"job_{0:032x}", "--url", server.url)
 
     missing = shell.run(*show)[2]
-    assert ("asks for a key" in missing, "--key or SHELFLINE_API_KEY" in missing) == (True, True)
-    assert "not known here" in shell.run(*show, SHELFLINE_API_KEY=new_secret())[2]
+    assert ("requires a key" in missing, "--key or SHELFLINE_API_KEY" in missing) == (True, True)
+    assert "is unknown" in shell.run(*show, SHELFLINE_API_KEY=new_secret())[2]
     assert "There is no job" in shell.run(*show, SHELFLINE_API_KEY=ADMIN)[2]
 
 

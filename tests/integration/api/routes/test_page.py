@@ -496,7 +496,7 @@ def test_a_server_that_asks_for_keys(open_page: Callable[..., Page], guarded: Fr
     expect(page.locator("#error")).to_be_hidden()
     page.get_by_label("API key").fill("sl_" + "0" * 32)
     page.keyboard.press("Enter")
-    expect(page.locator("#error")).to_contain_text("not known here")
+    expect(page.locator("#error")).to_contain_text("is unknown")
     page.get_by_label("API key").fill(secret)
     page.keyboard.press("Enter")
     expect(page.locator("#key-form")).to_be_hidden()

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.http.waiting import WaitingRoom
-from api.schema.robot import MOST_BYTES
+from api.schema.robot import MAX_IMAGE_BYTES
 from tests.support.models import tiny_contract
 from workers.errors import (
     ImageDecodeError,
@@ -142,7 +142,7 @@ def test_how_an_image_may_be_written(robot: FlaskClient, backend: MemoryBackend,
     assert backend.intake.items[0].image == content
 
 
-LARGE = picture() + bytes(MOST_BYTES - len(picture()))
+LARGE = picture() + bytes(MAX_IMAGE_BYTES - len(picture()))
 ID = {"requestId": "r-1"}
 
 

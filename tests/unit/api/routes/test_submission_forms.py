@@ -52,13 +52,13 @@ def test_items(http: FlaskClient, backend: MemoryBackend) -> None:
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        ({}, "items.1: give either url or image"),
+        ({}, "items.1: give either `url` or `image`, not both"),
         ({"url": "https://a.example/", "image": BASE64}, "give either"),
         ({"url": "ftp://a.example/"}, "items.1.url: The URL must begin with http"),
         ({"url": "http://user:pass@a.example/"}, "password"),
         ({"url": "http://a.example/" + "a" * 9000}, "8192"),
         ({"url": 3}, "items.1.url"),
-        ({"image": "%%%"}, "items.1.image: this is no base64"),
+        ({"image": "%%%"}, "items.1.image: this is not base64"),
         ({"image": ""}, "no data"),
         ({"image": "data:image/png,abc"}, ";base64,"),
         ({"image": 3}, "items.1.image"),
