@@ -36,7 +36,7 @@ from workers.settings import Settings
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-_OPTION_BYTES = 100_000
+_MAX_OPTION_BYTES = 100_000
 
 
 class Application(Flask):
@@ -58,7 +58,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_json_bytes,
         MAX_FORM_PARTS=settings.max_job_images + OTHER_PARTS,
-        MAX_FORM_MEMORY_SIZE=_OPTION_BYTES,
+        MAX_FORM_MEMORY_SIZE=_MAX_OPTION_BYTES,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     register_request_ids(app)

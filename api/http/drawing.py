@@ -12,8 +12,8 @@ from PIL import Image
 from api.http.errors import BusyError
 from workers.results.drawing import draw, drawable
 
-_AT_ONCE = 2
-_PATIENCE_SECONDS = 10.0
+_MAX_DRAWINGS = 2
+_WAIT_SECONDS = 10.0
 _QUALITY = 90
 
 PictureType = Literal["image/jpeg", "image/png"]
@@ -24,7 +24,7 @@ class DrawingBoard:
     """Draws detections on images, at most two at the same time: drawing takes about 20 bytes of memory per pixel."""
 
     def __init__(self) -> None:
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._places = threading.BoundedSemaphore(_MAX_DRAWINGS)
 
     def draw(self, content: bytes, result: Mapping[str, Any], kind: PictureType, max_pixels: int) -> bytes:
         """Draw the boxes of a result on its image and return the encoded picture.
@@ -32,8 +32,8 @@ class DrawingBoard:
         Raises BusyError if no place becomes free in 10 s; ImageDecodeError, ImageTooLargeError,
         UnsupportedFormatError.
         """
-        if not self._places.acquire(timeout=_PATIENCE_SECONDS):
-            raise BusyError("Too many pictures are being drawn: ask again.")
+        if not self._places.acquire(timeout=_WAIT_SECONDS):
+            raise BusyError("Too many pictures are being drawn. Try again later.")
         try:
             return _encoded(draw(drawable(content, max_pixels, result), result), kind)
         finally:
@@ -41,9 +41,9 @@ class DrawingBoard:
 
 
 def _encoded(image: Image.Image, kind: PictureType) -> bytes:
-    out = io.BytesIO()
+    output = io.BytesIO()
     if kind == "image/png":
-        image.save(out, "PNG", compress_level=3)
+        image.save(output, "PNG", compress_level=3)
     else:
-        image.save(out, "JPEG", quality=_QUALITY)
-    return out.getvalue()
+        image.save(output, "JPEG", quality=_QUALITY)
+    return output.getvalue()

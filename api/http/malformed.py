@@ -28,20 +28,24 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 # Gunicorn's own messages quote the request, which may contain a key. So each error gets a message of ours.
 _REFUSALS: dict[type[Exception], ShelflineError] = {
-    http.LimitRequestLine: UrlTooLongError("The request line is too long: send what is long in the body."),
-    http.LimitRequestHeaders: HeadersTooLargeError("The headers are too many or too long."),
-    http.UnsupportedTransferCoding: UnsupportedTransferCodingError("Transfer-Encoding: only `chunked` is understood."),
-    http.ExpectationFailed: ExpectationFailedError("Expect: only `100-continue` is understood."),
-    http.InvalidRequestLine: InvalidRequestError("The request line is not HTTP: `METHOD /path HTTP/1.1`."),
-    http.InvalidRequestMethod: InvalidRequestError("The request's method is none."),
-    http.InvalidHTTPVersion: InvalidRequestError("The request's version is not understood: send HTTP/1.1."),
-    http.InvalidHeaderName: InvalidRequestError("The name of a header is not allowed here."),
-    http.ObsoleteFolding: InvalidRequestError("A header goes on in a second line: send it in one."),
-    http.InvalidHeader: InvalidRequestError("A header is malformed, or stands twice."),
-    http.InvalidChunkSize: InvalidRequestError("The chunked body is broken: a chunk has no valid size."),
-    http.InvalidChunkExtension: InvalidRequestError("The chunked body is broken: a chunk's extension is none."),
-    http.ChunkMissingTerminator: InvalidRequestError("The chunked body is broken: a chunk does not end where it says."),
-    http.NoMoreData: InvalidRequestError("The connection ended before the body did."),
+    http.LimitRequestLine: UrlTooLongError("The request line is too long. Send long values in the body."),
+    http.LimitRequestHeaders: HeadersTooLargeError("The request has too many headers, or too long ones."),
+    http.UnsupportedTransferCoding: UnsupportedTransferCodingError(
+        "The Transfer-Encoding is not supported. Send `chunked`."
+    ),
+    http.ExpectationFailed: ExpectationFailedError("The header Expect is not supported. Send `100-continue`, or none."),
+    http.InvalidRequestLine: InvalidRequestError("The request line is not HTTP. Send `METHOD /path HTTP/1.1`."),
+    http.InvalidRequestMethod: InvalidRequestError("The method of the request is invalid."),
+    http.InvalidHTTPVersion: InvalidRequestError("The HTTP version of the request is not supported. Send HTTP/1.1."),
+    http.InvalidHeaderName: InvalidRequestError("The name of a header is invalid."),
+    http.ObsoleteFolding: InvalidRequestError("A header continues on a second line. Send it in one line."),
+    http.InvalidHeader: InvalidRequestError("A header is malformed, or occurs twice."),
+    http.InvalidChunkSize: InvalidRequestError("The chunked body is broken: the size of a chunk is invalid."),
+    http.InvalidChunkExtension: InvalidRequestError("The chunked body is broken: the extension of a chunk is invalid."),
+    http.ChunkMissingTerminator: InvalidRequestError(
+        "The chunked body is broken: a chunk does not end where its size says."
+    ),
+    http.NoMoreData: InvalidRequestError("The connection closed before the end of the body."),
     http.ParseException: InvalidRequestError("The request is not HTTP."),
 }
 
@@ -53,32 +57,32 @@ class SlowClientError(http.ParseException):  # type: ignore[misc]  # gunicorn ca
 def refusal(error: Exception) -> ShelflineError | None:
     """Return the error to answer a request that gunicorn could not read; None if the client is not at fault."""
     if isinstance(error, SlowClientError):
-        return RequestTimeoutError("The request did not arrive in time: send it without pauses.")
+        return RequestTimeoutError("The request did not arrive in time. Send it without pauses.")
     if isinstance(error, http.ConfigurationProblem):
         return None
-    return next((said for kind, said in _REFUSALS.items() if isinstance(error, kind)), None)
+    return next((refused for kind, refused in _REFUSALS.items() if isinstance(error, kind)), None)
 
 
 class BodyInput:
     """The body of a request as a stream; gunicorn's errors are translated into the API's own."""
 
-    def __init__(self, found: InputStream) -> None:
-        self._found = found
+    def __init__(self, stream: InputStream) -> None:
+        self._stream = stream
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to `size` bytes, or all if it is negative; raises InvalidRequestError, RequestTimeoutError."""
         with _translated():
-            return self._found.read(size)
+            return self._stream.read(size)
 
     def readline(self, size: int = -1, /) -> bytes:
         """Read up to the end of a line; raises InvalidRequestError, RequestTimeoutError."""
         with _translated():
-            return self._found.readline(size)
+            return self._stream.readline(size)
 
     def readlines(self, hint: int = -1, /) -> list[bytes]:
         """Read all lines; raises InvalidRequestError, RequestTimeoutError."""
         with _translated():
-            return self._found.readlines(hint)
+            return self._stream.readlines(hint)
 
     def __iter__(self) -> Iterator[bytes]:
         while line := self.readline():
@@ -112,14 +116,16 @@ def _check_address() -> None:
     Raises InvalidRequestError. Without this check, Flask would silently read a broken address as a different one.
     """
     if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
-        raise InvalidRequestError("HTTP/1.1 wants a Host header.")
-    sent = str(request.environ.get("RAW_URI", ""))
-    if _BROKEN_ESCAPE.search(sent):
-        raise InvalidRequestError("The address has a `%` that is not followed by two hex digits: send `%25`.")
-    decoded = unquote_to_bytes(sent)
+        raise InvalidRequestError("The request has no Host header. HTTP/1.1 requires one.")
+    address = str(request.environ.get("RAW_URI", ""))
+    if _BROKEN_ESCAPE.search(address):
+        raise InvalidRequestError(
+            "The address has a `%` that two hex digits do not follow. Send a literal `%` as `%25`."
+        )
+    decoded = unquote_to_bytes(address)
     try:
         decoded.decode()
     except UnicodeDecodeError as error:
-        raise InvalidRequestError("The address is not UTF-8 when decoded.") from error
+        raise InvalidRequestError("The address is not UTF-8 once it is decoded.") from error
     if b"\0" in decoded:
         raise InvalidRequestError("The address has a NUL byte.")

@@ -21,7 +21,7 @@ from workers.telemetry.masking import mask_keys
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
-# Errors that are missing here never answer a request: those of commands, of the Python client and of the start.
+# Errors that are not listed never answer a request: they belong to commands, to the Python client or to the start.
 STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
     {
         "duplicate_custom_id": 400,
@@ -101,23 +101,23 @@ _CODE_BY_STATUS = {
 }
 
 _DETAIL_BY_STATUS = {
-    404: "There is nothing at this address: see /openapi.json.",
-    405: "This address does not take that method: see the header Allow.",
-    413: "The body is longer than this address takes.",
+    404: "There is nothing at this address. /openapi.json lists all addresses.",
+    405: "This address does not support the method. The header Allow lists those that it supports.",
+    413: "The body is larger than this address takes.",
 }
 
 _log = structlog.get_logger(__name__)
 
 
 class ProblemDocument(BaseModel):
-    """An RFC 9457 problem. Further members are the code's own."""
+    """An RFC 9457 problem. Some codes have more members."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str
     title: str
     status: int
-    detail: str = Field(description="What is wrong, and what to do.")
+    detail: str = Field(description="What is wrong and what to do.")
     code: str
     request_id: str
     retryable: bool = Field(description="Whether the same request may succeed later.")
@@ -187,4 +187,4 @@ def _of_http(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     _log.error("request failed", exc_info=error)
-    return problem("internal_error", "The server failed to answer; its log has the request id and the cause.")
+    return problem("internal_error", "The server failed to answer. Its log has the cause, under the request id.")

@@ -11,7 +11,7 @@ from api.http.request_ids import request_id
 from workers.telemetry.metrics import REQUEST_SECONDS, REQUESTS
 from workers.telemetry.spans import Tracer
 
-NOBODYS_WORK = {"health.healthz", "health.readyz", "metrics.metrics"}  # machines poll these routes
+MONITORING_ROUTES = {"health.healthz", "health.readyz", "metrics.metrics"}  # polled by machines
 
 
 def register_counting(app: Flask) -> None:
@@ -26,7 +26,7 @@ def _begin() -> None:
 
 def _count(response: Response) -> Response:
     route = request.endpoint or "none"
-    if route not in NOBODYS_WORK:
+    if route not in MONITORING_ROUTES:
         REQUESTS.add(route, str(response.status_code))
         if "began" in g:  # absent if the request was refused before `_begin` ran
             REQUEST_SECONDS.observe(time.perf_counter() - g.began, route)
@@ -37,7 +37,7 @@ def register_tracing(app: Flask, tracer: Tracer) -> None:
     """Make an application trace its requests; the caller's `traceparent` header gives the parent span."""
 
     def begin() -> None:
-        if request.endpoint not in NOBODYS_WORK:
+        if request.endpoint not in MONITORING_ROUTES:
             route = request.url_rule.rule if request.url_rule else "none"
             attributes = {"http.request.method": request.method, "http.route": route, "shelfline.request": request_id()}
             parent = request.headers.get("traceparent", "")

@@ -21,8 +21,8 @@ def requested_wait(query: float | None, prefer: str, default: float = 0.0) -> tu
     """
     if query is not None:
         return query, False
-    if found := _PREFER_WAIT.search(prefer):
-        return float(found[1]), True
+    if match := _PREFER_WAIT.search(prefer):
+        return float(match[1]), True
     return default, False
 
 

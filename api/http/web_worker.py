@@ -26,11 +26,11 @@ from api.http.security_headers import SECURITY_HEADERS
 from serving.errors import ShelflineError
 
 FIRST_BYTE_SECONDS = 0.1  # after this a silent connection waits without a thread
-LEAST_BYTES_A_SECOND = 1000
+MIN_BYTES_PER_SECOND = 1000
 _ANSWER_SECONDS = 2.0  # time for the client to receive the response to a request that was not read completely
 _PAUSE_SECONDS = 0.5  # after such a pause, the client is taken to have finished sending
 _NO_FILE_SECONDS = 0.1  # pause when no file descriptor is free, until other connections close
-_MOST_LEFT_BYTES = 16 << 20
+_MAX_UNREAD_BYTES = 16 << 20
 
 _log = structlog.get_logger(__name__)
 
@@ -41,28 +41,28 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn carries
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         super().__init__(sock)
         self._seconds = seconds
-        self._ends: float | None = None  # monotonic time by which the head must be read
+        self._deadline: float | None = None  # monotonic time by which the head must be read
         self._left: float | None = None  # seconds of waiting that are left for the body
 
     def begin(self) -> None:
         """Start the time limit of the head of a new request; the socket keeps the same timeout for the response."""
         self.sock.settimeout(self._seconds)
-        self._ends, self._left = time.monotonic() + self._seconds, None
+        self._deadline, self._left = time.monotonic() + self._seconds, None
 
     def head_is_read(self) -> None:
         """Start the time limit of the body: the same seconds, plus one second per 1000 bytes received."""
-        self._ends, self._left = None, self._seconds
+        self._deadline, self._left = None, self._seconds
 
     def end(self) -> None:
         """Stop the time limits after the response; gunicorn drains what is left of the body."""
-        self._ends = self._left = None
+        self._deadline = self._left = None
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Return the next bytes from the socket; raises SlowClientError, or NoMoreData if the client went away."""
-        if self._ends is None and self._left is None:
+        if self._deadline is None and self._left is None:
             return bytes(super().chunk(size_hint))
         began = time.monotonic()
-        left = self._ends - began if self._ends is not None else min(self._left or 0.0, self._seconds)
+        left = self._deadline - began if self._deadline is not None else min(self._left or 0.0, self._seconds)
         self.sock.settimeout(max(left, 0.001))
         try:
             data = bytes(super().chunk(size_hint))
@@ -71,11 +71,11 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn carries
         finally:
             self.sock.settimeout(self._seconds)
         if self._left is not None:
-            self._left += len(data) / LEAST_BYTES_A_SECOND - (time.monotonic() - began)
+            self._left += len(data) / MIN_BYTES_PER_SECOND - (time.monotonic() - began)
         return data
 
 
-class OnceOnlyRequest(Request):  # type: ignore[misc]  # likewise
+class OnceOnlyRequest(Request):  # type: ignore[misc]  # gunicorn carries no types
     """A request whose response announces `Connection: close` if the body was not read completely."""
 
     @property
@@ -91,7 +91,7 @@ class OnceOnlyRequest(Request):  # type: ignore[misc]  # likewise
         return bool(super().should_close() or self.body_is_left)
 
 
-class Connection(TConn):  # type: ignore[misc]  # likewise
+class Connection(TConn):  # type: ignore[misc]  # gunicorn carries no types
     """A connection that occupies a thread only while data arrives, and never blocks the main thread."""
 
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any, seconds: float) -> None:  # noqa: ANN401
@@ -125,7 +125,7 @@ class Connection(TConn):  # type: ignore[misc]  # likewise
         util.close(self.sock)
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
     """The base of the worker class that `worker_class` makes."""
 
     slow_client_seconds: float
@@ -150,10 +150,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
         Returns False if the connection is closed, True if it is kept alive; also gunicorn's marker for a connection
         that has sent nothing yet.
         """
-        kept: object = super().handle(conn)
-        if kept is False:
+        state: object = super().handle(conn)
+        if state is False:
             conn.linger()
-        return kept
+        return state
 
     def handle_request(self, req: Request, conn: Connection) -> bool:
         """Answer a request whose head has been read."""
@@ -169,24 +169,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # likewise
 
     def handle_error(self, req: Request | None, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
         """Answer with a problem if a request could not be read or its response failed."""
-        said = refusal(exc)
+        problem = refusal(exc)
         offered = dict(req.headers).get(HEADER.upper(), "") if req else ""
         request_id = sane_request_id(offered)
-        if said is None:
-            said = ShelflineError("The server failed to answer; its log has the request id and the cause.")
+        if problem is None:
+            problem = ShelflineError("The server failed to answer. Its log has the cause, under the request id.")
             _log.error("request failed", request_id=request_id, path=req.path if req else None, exc_info=exc)
         else:
-            _log.info("request refused", request_id=request_id, code=said.code, client=str((addr or ("",))[0]))
+            _log.info("request refused", request_id=request_id, code=problem.code, client=str((addr or ("",))[0]))
         try:
             client.settimeout(_ANSWER_SECONDS)
-            client.sendall(_answer(said, request_id, with_body=not req or req.method != "HEAD"))
+            client.sendall(_answer(problem, request_id, with_body=not req or req.method != "HEAD"))
         except OSError:
             _log.debug("no answer", request_id=request_id)
 
 
 def _read_on(sock: socket.socket) -> None:
     """Read and discard what a client still sends before it sees the response, within limits of time and size."""
-    ends, left = time.monotonic() + _ANSWER_SECONDS, _MOST_LEFT_BYTES
+    ends, left = time.monotonic() + _ANSWER_SECONDS, _MAX_UNREAD_BYTES
     with suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
         sock.settimeout(_PAUSE_SECONDS)
@@ -199,9 +199,9 @@ def worker_class(slow_client_seconds: float) -> type[Worker]:
     return type("ShelflineWorker", (Worker,), {"slow_client_seconds": slow_client_seconds})
 
 
-def _answer(said: ShelflineError, request_id: str, *, with_body: bool) -> bytes:
-    status = HTTPStatus(STATUS_BY_CODE[said.code])
-    body = problem_document(said.code, str(said), status, request_id, retryable=said.retryable).encode()
+def _answer(problem: ShelflineError, request_id: str, *, with_body: bool) -> bytes:
+    status = HTTPStatus(STATUS_BY_CODE[problem.code])
+    body = problem_document(problem.code, str(problem), status, request_id, retryable=problem.retryable).encode()
     headers = {
         "Content-Type": PROBLEM_TYPE,
         "Content-Length": str(len(body)),

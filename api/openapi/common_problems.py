@@ -86,9 +86,9 @@ OF_ANY_REQUEST: Problems = (
 
 ABOUT = f"""Detects products in shelf photos, in bulk and on demand.
 
-Every error is an RFC 9457 problem (`application/problem+json`) with a `code` to act on, a `detail` to read, the
-`request_id` to ask about, and `retryable`: whether the same request may succeed later. Each operation lists its own;
-any request may be answered with
+Every error is an RFC 9457 problem (`application/problem+json`). Programs act on its `code`, people read its `detail`.
+Its `request_id` identifies the request in the server's log, and `retryable` says whether the same request may succeed
+later. Each operation lists its own problems. Any request may also be answered with these:
 
 {problem_list(OF_ANY_REQUEST)}
 - `internal_error` (500): when the server is at fault; its log has the request id and the cause."""

@@ -26,8 +26,9 @@ from api.requests.checking import FORM_TYPE, JSON_TYPE
 _PATH_PARAMETER = re.compile(r"<(?:(?P<converter>\w+):)?(?P<name>\w+)>")
 _SECURITY_SCHEME = {
     "type": "http",
-    "description": "An API key, made by `shelfline keys create`. Each operation names the scope that the key needs; "
-    "`admin` includes the others. A server where no key was ever made asks for none, and answers its own machine only.",
+    "description": "An API key, made with `shelfline keys create`. Each operation names the scope that the key needs; "
+    "`admin` includes all others. Before the first key is made, the server requires none, and answers only its own "
+    "machine.",
     "scheme": "bearer",
     "bearerFormat": "sl_ and 32 hexadecimal digits",
 }

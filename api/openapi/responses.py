@@ -15,15 +15,15 @@ from serving.errors import ShelflineError
 
 HEADERS: Mapping[str, str] = {
     "Content-Disposition": "A name for the file.",
-    "ETag": "What `If-None-Match` may name, for an answer without a body where nothing has changed.",
-    "Link": 'With `rel="next"`: where the next results are.',
-    "Location": "The address of what was made.",
-    "Retry-After": "In how many seconds to ask again.",
-    "RateLimit": "Of each rate of the key: how many requests are left (`r`), and in how many seconds more are (`t`).",
-    "RateLimit-Policy": "The rates of the key: so many requests (`q`) in so many seconds (`w`).",
-    "WWW-Authenticate": "How to say who calls (RFC 6750).",
-    "Preference-Applied": "What was granted of `Prefer`.",
-    "X-Request-ID": "The request's id: the caller's own if it sent one, else a new one.",
+    "ETag": "The version of the body. A request that names it in `If-None-Match` gets a 304 if nothing has changed.",
+    "Link": 'The URL of the next results, with `rel="next"`.',
+    "Location": "The URL of the new resource.",
+    "Retry-After": "How many seconds to wait before the next request.",
+    "RateLimit": "For each rate limit of the key: the requests left (`r`), and the seconds until there are more (`t`).",
+    "RateLimit-Policy": "The rate limits of the key: requests (`q`) per seconds (`w`).",
+    "WWW-Authenticate": "How to authenticate (RFC 6750).",
+    "Preference-Applied": "The part of `Prefer` that was granted.",
+    "X-Request-ID": "The id of the request: the caller's own if it sent one, else a new one.",
 }
 
 _FAILURE_HEADERS: Mapping[int, tuple[str, ...]] = {

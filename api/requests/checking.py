@@ -22,46 +22,48 @@ FILE_FIELDS = frozenset(("archive", "manifest"))  # form fields that take one fi
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
-
-_MOST_TOLD = 10  # errors that are listed in the response to a request
+_MAX_LISTED = 10  # errors that the response to a request lists
 
 
 class RequestModel(BaseModel):
-    """Base of what a request may carry: nothing that is not declared."""
+    """Base of the models of requests: fields that are not declared are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class NoQuery(RequestModel):
-    """The query of a route that takes none."""
+    """The query of a route without parameters."""
 
 
-def checked(kind: type[Checked], given: Mapping[str, Any], *, strict: bool) -> Checked:
+def checked(kind: type[Checked], values: Mapping[str, Any], *, strict: bool) -> Checked:
     """Validate the values of a request with the model `kind`.
 
     `strict` is for typed values (JSON). Without it, text is converted (forms, queries, headers). Raises
     UnknownFieldError, InvalidRequestError; they name the wrong fields, at most ten of them.
     """
     try:
-        return kind.model_validate(dict(given), strict=strict)
+        return kind.model_validate(dict(values), strict=strict)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        unknown = [_where(one["loc"]) for one in wrong if one["type"] == "extra_forbidden"]
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        unknown = [_where(detail["loc"]) for detail in details if detail["type"] == "extra_forbidden"]
         if unknown:
             known = ", ".join(sorted(kind.model_fields)) or "no field"
             raise UnknownFieldError(
-                f"Unknown field {', '.join(unknown[:_MOST_TOLD])}: this request takes {known}."
+                f"Unknown field {', '.join(unknown[:_MAX_LISTED])}: this request takes {known}."
             ) from error
-        told = [f"{_where(one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in wrong[:_MOST_TOLD]]
-        more = f"; and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
-        raise InvalidRequestError(f"{'; '.join(told)}{more}.") from error
+        messages = [
+            f"{_where(detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}"
+            for detail in details[:_MAX_LISTED]
+        ]
+        more = f"; and {len(details) - _MAX_LISTED} more" if len(details) > _MAX_LISTED else ""
+        raise InvalidRequestError(f"{'; '.join(messages)}{more}.") from error
 
 
 def checked_query(kind: type[Checked], args: MultiDict[str, str]) -> Checked:
     """Validate the query of a request; raises UnknownFieldError, InvalidRequestError."""
     for name, values in args.lists():
         if len(values) > 1:
-            raise InvalidRequestError(f"The parameter {name!r} came more than once.")
+            raise InvalidRequestError(f"The parameter {name!r} occurs more than once. Send it once.")
     return checked(kind, args.to_dict(), strict=False)
 
 
@@ -70,7 +72,7 @@ def checked_headers(kind: type[Checked], headers: Headers) -> Checked:
 
     Raises InvalidRequestError.
     """
-    named = {one.alias or name for name, one in kind.model_fields.items()}
+    named = {field.alias or name for name, field in kind.model_fields.items()}
     return checked(kind, {name: headers[name] for name in named if name in headers}, strict=False)
 
 
@@ -88,20 +90,20 @@ def checked_body(
     kind that was not sent is None. `raw` are media types, or ranges of them (`image/*`), whose body the route reads
     itself. Raises UnsupportedMediaTypeError, and the errors of `read_json`, `read_upload` and `checked`.
     """
-    found: dict[str, BaseModel | None] = {name: None for name, kind in (("json", json), ("form", form)) if kind}
+    bodies: dict[str, BaseModel | None] = {name: None for name, kind in (("json", json), ("form", form)) if kind}
     if json and request.mimetype == JSON_TYPE:
-        found["json"] = checked(json, read_json(request, settings), strict=True)
+        bodies["json"] = checked(json, read_json(request, settings), strict=True)
     elif form and request.mimetype == FORM_TYPE:
         files, fields = read_upload(request, settings, FILE_FIELDS & form.model_fields.keys())
-        found["form"] = checked(form, {**fields, **files}, strict=False)
+        bodies["form"] = checked(form, {**fields, **files}, strict=False)
     elif any(fnmatchcase(request.mimetype, kind) for kind in raw):
         request.max_content_length = settings.max_upload_bytes
     else:
         kinds = [*((JSON_TYPE,) if json else ()), *((FORM_TYPE,) if form else ()), *raw]
         raise UnsupportedMediaTypeError(
-            f"The body is {request.mimetype or 'of an unnamed kind'}: send {' or '.join(kinds)}."
+            f"The media type of the body is {request.mimetype or 'missing'}. Send {' or '.join(kinds)}."
         )
-    return found
+    return bodies
 
 
 def _where(location: tuple[int | str, ...]) -> str:

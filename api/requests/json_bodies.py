@@ -37,19 +37,19 @@ def read_json(request: UploadRequest, settings: Settings, max_bytes: int | None 
     processed at the same time; a large one keeps its place until the request ends or `release` is called.
     Raises InvalidRequestError, RequestTooLargeError, SpoolFullError.
     """
-    most = settings.max_json_bytes if max_bytes is None else max_bytes
-    request.max_content_length = most
+    limit = settings.max_json_bytes if max_bytes is None else max_bytes
+    request.max_content_length = limit
     try:
         body = _read(request)
     except RequestEntityTooLarge as error:
         raise RequestTooLargeError(
-            f"A JSON body has at most {most} bytes: upload files as multipart/form-data, "
-            "or make several requests of it."
+            f"A JSON body may have at most {limit} bytes. Upload files as multipart/form-data, "
+            "or send several requests."
         ) from error
-    found = _parsed(body, settings)
-    if not isinstance(found, dict):
+    value = _parsed(body, settings)
+    if not isinstance(value, dict):
         raise InvalidRequestError("The body must be a JSON object.")
-    return found
+    return value
 
 
 def _read(request: UploadRequest) -> bytes:
@@ -78,21 +78,21 @@ def _parsed(body: bytes, settings: Settings) -> object:
     if body.count(b"[") + body.count(b"{") + body.count(b",") > (
         _OTHER_VALUES + _VALUES_AN_IMAGE * settings.max_job_images
     ):
-        raise RequestTooLargeError("The JSON body has too many values: make several requests of it.")
+        raise RequestTooLargeError("The JSON body has too many values. Send several requests.")
     try:
         text = body.decode()
-        found = strict_json(text)
+        value = strict_json(text)
         if _SURROGATE.search(text):
-            json.dumps(found, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise _too_deep(settings) from error
     except UnicodeEncodeError as error:
-        raise InvalidRequestError("The body is not JSON: a text has half of a surrogate pair.") from error
+        raise InvalidRequestError("The body is not JSON: a string has half of a surrogate pair.") from error
     except ValueError as error:
         raise InvalidRequestError(f"The body is not JSON: {error}.") from error
-    if _deeper(found, settings.max_json_depth):
+    if _deeper(value, settings.max_json_depth):
         raise _too_deep(settings)
-    return found
+    return value
 
 
 def strict_json(text: str) -> object:
@@ -101,7 +101,7 @@ def strict_json(text: str) -> object:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _number(text: str) -> float:
@@ -117,21 +117,18 @@ def _number(text: str) -> float:
 
 
 def _object_without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in an object")
-    return found
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("an object has the same name twice")
+    return members
 
 
 def _deeper(value: object, levels: int) -> bool:
-    if isinstance(value, dict):
-        inside = [one for one in value.values() if isinstance(one, dict | list)]
-    elif isinstance(value, list):
-        inside = [one for one in value if isinstance(one, dict | list)]
-    else:
+    if not isinstance(value, dict | list):
         return False
-    return levels == 0 or any(_deeper(one, levels - 1) for one in inside)
+    members = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(member, levels - 1) for member in members)
 
 
 def _too_deep(settings: Settings) -> InvalidRequestError:
-    return InvalidRequestError(f"The JSON body is nested deeper than {settings.max_json_depth} levels.")
+    return InvalidRequestError(f"The JSON body is nested deeper than {settings.max_json_depth} levels. Nest it less.")

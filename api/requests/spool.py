@@ -63,7 +63,9 @@ def _temporary_file() -> io.FileIO:
     try:
         return tempfile.TemporaryFile(buffering=0)
     except OSError as error:
-        raise SpoolFullError(f"The API has no temporary folder to write to: {error.strerror}.") from error
+        raise SpoolFullError(
+            f"The API cannot create a file in its temporary folder: {error.strerror}. Try again later."
+        ) from error
 
 
 def _write(file: io.FileIO, data: memoryview) -> None:
@@ -71,7 +73,9 @@ def _write(file: io.FileIO, data: memoryview) -> None:
         while data:
             data = data[file.write(data) :]
     except OSError as error:
-        raise SpoolFullError(f"The API's temporary folder cannot take the upload: {error.strerror}.") from error
+        raise SpoolFullError(
+            f"The API cannot write the upload to its temporary folder: {error.strerror}. Try again later."
+        ) from error
 
 
 class SpooledPart(io.RawIOBase):

@@ -34,56 +34,56 @@ def read_upload(
     Raises InvalidRequestError, UnknownFieldError, NoImagesError, RequestTooLargeError, TooManyImagesError,
     SpoolFullError.
     """
-    most = settings.max_job_images
+    max_files = settings.max_job_images
     request.max_content_length = settings.max_upload_bytes
     try:
         form, files = request.form, request.files
     except RequestEntityTooLarge as error:
         if request.content_length is not None and request.content_length > settings.max_upload_bytes:
             raise RequestTooLargeError(
-                f"An upload has at most {settings.max_upload_bytes} bytes: make several jobs of it."
+                f"An upload may have at most {settings.max_upload_bytes} bytes. Send several jobs."
             ) from error
         raise TooManyImagesError(
-            f"The request has more than {most} files, more than {settings.max_upload_bytes} bytes, or an option that "
-            "is too long: make several jobs of it."
+            f"The request has more than {max_files} files, more than {settings.max_upload_bytes} bytes, or an option "
+            "that is too long. Send several jobs."
         ) from error
     except ValueError as error:
         raise InvalidRequestError(f"The multipart body is broken: {error}.") from error
-    return _files(files, single, most), _fields(form)
+    return _files(files, single, max_files), _fields(form)
 
 
-def _files(files: MultiDict[str, FileStorage], single: frozenset[str], most: int) -> dict[str, list[Upload]]:
+def _files(files: MultiDict[str, FileStorage], single: frozenset[str], max_files: int) -> dict[str, list[Upload]]:
     for name in files:
         if name not in IMAGE_FIELDS and name not in single:
-            others = "".join(f", or in {one}" for one in sorted(single))
-            raise UnknownFieldError(f"Unknown file field {name!r}: send the files in the field `images`{others}.")
+            others = "".join(f", or in `{field}`" for field in sorted(single))
+            raise UnknownFieldError(f"Unknown file field {name!r}. Send the files in the field `images`{others}.")
     # If no file was chosen, a browser sends one empty part without a name.
     sent = [(name, part) for name, part in files.items(multi=True) if part.filename or part.stream.read(1)]
     if not sent:
-        raise NoImagesError("No image came with the request: send at least one, in the field `images`.")
-    if len(sent) > most:
-        raise TooManyImagesError(f"The request has {len(sent)} files, a job takes {most}: make several jobs of it.")
-    found: dict[str, list[Upload]] = {}
+        raise NoImagesError("The request has no image. Send at least one, in the field `images`.")
+    if len(sent) > max_files:
+        raise TooManyImagesError(f"The request has {len(sent)} files, and a job takes {max_files}. Send several jobs.")
+    uploads: dict[str, list[Upload]] = {}
     for number, (name, part) in enumerate(sent, 1):
         upload = (_checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
-        found.setdefault("images" if name in IMAGE_FIELDS else name, []).append(upload)
-    return found
+        uploads.setdefault("images" if name in IMAGE_FIELDS else name, []).append(upload)
+    return uploads
 
 
 def _fields(form: MultiDict[str, str]) -> dict[str, str]:
     for name, values in form.lists():
         if name in IMAGE_FIELDS:
-            raise InvalidRequestError(f"A part {name!r} has no filename: without one it is not taken for a file.")
+            raise InvalidRequestError(f"A part {name!r} has no file name. Give it one, or it is not a file.")
         if len(values) > 1 and name not in LIST_FIELDS:
-            raise InvalidRequestError(f"The field {name!r} came more than once.")
+            raise InvalidRequestError(f"The field {name!r} occurs more than once. Send it once.")
     return {name: ",".join(values) for name, values in form.lists()}
 
 
 def _checked_name(name: str, number: int) -> str:
     if not name:
-        raise InvalidRequestError(f"File {number} has no filename: give each part one.")
+        raise InvalidRequestError(f"File {number} has no file name. Give every file one.")
     if len(name) > MAX_NAME_CHARS:
-        raise InvalidRequestError(f"The name of file {number} is longer than {MAX_NAME_CHARS} characters.")
+        raise InvalidRequestError(f"The name of file {number} is too long: it may have {MAX_NAME_CHARS} characters.")
     if _CONTROL.search(name):
-        raise InvalidRequestError(f"The name of file {number} has control characters: {name!r}.")
+        raise InvalidRequestError(f"The name of file {number} has control characters: {name!r}. Rename it.")
     return name

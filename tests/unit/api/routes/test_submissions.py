@@ -101,7 +101,7 @@ def test_a_folder_becomes_a_job(http: FlaskClient, root: Path) -> None:
         ({"model": "../etc"}, "invalid_request", "model"),
         ({"min_scor": "0.5", "stripes": "1"}, "unknown_field", "min_scor, stripes"),
         ({"folder": "/"}, "unknown_field", "folder"),
-        ({"images": "text"}, "invalid_request", "filename"),
+        ({"images": "text"}, "invalid_request", "file name"),
     ],
 )
 def test_wrong_form_fields_are_named(http: FlaskClient, form: dict[str, str], code: str, says: str) -> None:
