@@ -167,8 +167,8 @@ def _secret() -> str:
 
 def _has_token(expected: str) -> bool:
     """Return whether the query has the token exactly once; the comparison takes constant time."""
-    sent = request.args.getlist("access_token")
-    return len(sent) == 1 and same(digest_of(sent[0]), digest_of(expected))
+    tokens = request.args.getlist("access_token")
+    return len(tokens) == 1 and same(digest_of(tokens[0]), digest_of(expected))
 
 
 def _leave(response: Response) -> Response:

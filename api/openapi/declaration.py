@@ -101,17 +101,17 @@ class Api:
 
         @functools.wraps(route)
         def check(**path: str) -> Response:
-            given: dict[str, BaseModel | None] = {}
+            arguments: dict[str, BaseModel | None] = {}
             query = checked_query(operation.query, request.args)
             if operation.query is not NoQuery:
-                given["query"] = query
+                arguments["query"] = query
             if operation.headers:
-                given["headers"] = checked_headers(operation.headers, request.headers)
+                arguments["headers"] = checked_headers(operation.headers, request.headers)
             if operation.json or operation.form or operation.raw:
                 upload = cast("UploadRequest", request)
-                given |= checked_body(
+                arguments |= checked_body(
                     upload, self._settings, json=operation.json, form=operation.form, raw=operation.raw
                 )
-            return route(**path, **given)
+            return route(**path, **arguments)
 
         return check

@@ -58,13 +58,15 @@ def _files(files: MultiDict[str, FileStorage], single: frozenset[str], max_files
             others = "".join(f", or in `{field}`" for field in sorted(single))
             raise UnknownFieldError(f"Unknown file field {name!r}. Send the files in the field `images`{others}.")
     # If no file was chosen, a browser sends one empty part without a name.
-    sent = [(name, part) for name, part in files.items(multi=True) if part.filename or part.stream.read(1)]
-    if not sent:
+    uploaded = [(name, part) for name, part in files.items(multi=True) if part.filename or part.stream.read(1)]
+    if not uploaded:
         raise NoImagesError("The request has no image. Send at least one, in the field `images`.")
-    if len(sent) > max_files:
-        raise TooManyImagesError(f"The request has {len(sent)} files, and a job takes {max_files}. Send several jobs.")
+    if len(uploaded) > max_files:
+        raise TooManyImagesError(
+            f"The request has {len(uploaded)} files, and a job takes {max_files}. Send several jobs."
+        )
     uploads: dict[str, list[Upload]] = {}
-    for number, (name, part) in enumerate(sent, 1):
+    for number, (name, part) in enumerate(uploaded, 1):
         upload = (_checked_name(part.filename or "", number), cast("BinaryIO", part.stream))
         uploads.setdefault("images" if name in IMAGE_FIELDS else name, []).append(upload)
     return uploads

@@ -8,12 +8,11 @@ from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
 from api.requests.checking import RequestModel
 from api.requests.uploads import Upload
+from api.schema.fields import FILE_SCHEMA
 from api.schema.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.schema.result_document import DetectionDocument
 from api.schema.submission import ItemFields
 from workers.jobs.document import Document, UrlsDocument
-
-_FILE = {"type": "string", "format": "binary"}
 
 
 class DetectQuery(OptionFields):
@@ -41,7 +40,7 @@ class ImageForm(RequestModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] = Field(
+    images: Annotated[list[Upload], SkipValidation, WithJsonSchema(FILE_SCHEMA)] = Field(
         description="The image file. `image`, `file` and `files` are the same field."
     )
 

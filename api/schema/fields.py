@@ -15,6 +15,7 @@ MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MAX_SAMPLE = 20, 200, 4, 100_000
 MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+FILE_SCHEMA = {"type": "string", "format": "binary"}
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401  the value before its validation
@@ -68,6 +69,7 @@ def from_words(value: Any) -> Any:  # noqa: ANN401  the value before its validat
 Base64Image = Annotated[
     bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
 ]
+Location = Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
 Globs = Annotated[

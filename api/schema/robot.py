@@ -69,8 +69,8 @@ def image_of(fields: dict[str, Any]) -> bytes:
 def _decoded(text: str) -> bytes:
     """Decode base64, which may be percent-encoded and may have line breaks. Raises RobotError."""
     if "%" in text:
-        for escape, meant in _ESCAPES:
-            text = text.replace(escape, meant).replace(escape.lower(), meant)
+        for escape, character in _ESCAPES:
+            text = text.replace(escape, character).replace(escape.lower(), character)
         if 0 < text.count("%") <= _MAX_OTHER_ESCAPES:
             text = unquote(text)
     try:

@@ -18,11 +18,13 @@ from pydantic import (
 from api.requests.checking import RequestModel
 from api.requests.uploads import Upload
 from api.schema.fields import (
+    FILE_SCHEMA,
     MAX_METADATA_KEYS,
     MAX_SAMPLE,
     PRINTABLE,
     Base64Image,
     Globs,
+    Location,
     Metadata,
     from_text,
     from_words,
@@ -39,8 +41,7 @@ from workers.sources.selection import Selection
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 
-_FILE = {"type": "string", "format": "binary"}
-_FILES = {"type": "array", "items": _FILE, "minItems": 1}
+_FILES = {"type": "array", "items": FILE_SCHEMA, "minItems": 1}
 
 
 class JobFields(OptionFields):
@@ -57,7 +58,7 @@ class JobFields(OptionFields):
         "results of this job for later ones. A setting of the server says how long they are kept.",
     )
 
-    output_url: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
+    output_url: Location | None = Field(
         default=None,
         description="Where the job writes its results when it ends, in a folder of its own: JSON lines, "
         "`output_formats` and `summary.json`. This is a location in another store or a folder of the server, under a "
@@ -101,7 +102,7 @@ class SubmittedJob(JobFields):
     )
 
 
-def exactly_one(*names: str) -> dict[str, Any]:
+def _one_of_schema(*names: str) -> dict[str, Any]:
     """Return the JSON Schema that requires exactly one of the fields, with a value that is not null."""
     return {"oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
 
@@ -109,7 +110,7 @@ def exactly_one(*names: str) -> dict[str, Any]:
 class ItemFields(RequestModel):
     """One image: either `url` or `image`."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("url", "image"))
+    model_config = ConfigDict(json_schema_extra=_one_of_schema("url", "image"))
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] | None = Field(
         default=None,
@@ -138,19 +139,19 @@ class ItemFields(RequestModel):
 class JsonJob(SubmittedJob):
     """A job whose images are named: exactly one of `items`, `folder`, `source`, `manifest`."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("items", "folder", "source", "manifest"))
+    model_config = ConfigDict(json_schema_extra=_one_of_schema("items", "folder", "source", "manifest"))
 
     items: Annotated[Sequence[ItemFields], Field(min_length=1)] | None = Field(
         default=None, description="The images, one by one."
     )
-    folder: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
+    folder: Location | None = Field(
         default=None, description="A folder of the server, as an absolute path under one of the roots that it allows."
     )
-    source: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
+    source: Location | None = Field(
         default=None,
         description="A location in another store, such as `s3://bucket/photos`, under a prefix that the server allows.",
     )
-    manifest: Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)] | None = Field(
+    manifest: Location | None = Field(
         default=None,
         description="A file of the server or of another store, under a root or prefix that the server allows: JSON "
         "lines, or CSV with a header. Each row is an image, with `path` or `url`, `name` and `custom_id`.",
@@ -191,17 +192,17 @@ class UploadJob(SubmittedJob):
     """A job on uploaded files: exactly one of `images`, `archive`, `manifest`."""
 
     model_config = ConfigDict(
-        arbitrary_types_allowed=True, json_schema_extra=exactly_one("images", "archive", "manifest")
+        arbitrary_types_allowed=True, json_schema_extra=_one_of_schema("images", "archive", "manifest")
     )
 
     images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILES)] | None = Field(
         default=None,
         description="The image files, each with its file name. `file`, `files` and `images[]` are the same field.",
     )
-    archive: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] | None = Field(
+    archive: Annotated[list[Upload], SkipValidation, WithJsonSchema(FILE_SCHEMA)] | None = Field(
         default=None, description="A zip archive of image files."
     )
-    manifest: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILE)] | None = Field(
+    manifest: Annotated[list[Upload], SkipValidation, WithJsonSchema(FILE_SCHEMA)] | None = Field(
         default=None,
         description="A manifest, as in a JSON body. Its paths are absolute paths on the server.",
     )

@@ -258,8 +258,8 @@ def _no_item(job_id: str, index: int) -> bytes:
 
 
 def _drawn_at_once(lab: Lab) -> TestResponse:
-    lab.patch.setattr(drawing, "_AT_ONCE", 0)
-    lab.patch.setattr(drawing, "_PATIENCE_SECONDS", 0.01)
+    lab.patch.setattr(drawing, "_MAX_DRAWINGS", 0)
+    lab.patch.setattr(drawing, "_WAIT_SECONDS", 0.01)
     return _detected(lab, "succeeded", "", headers={"Accept": "image/png"})
 
 
@@ -282,8 +282,8 @@ def _undrawable(content: bytes) -> Callable[[Lab], TestResponse]:
 
 def _too_many_callers(lab: Lab) -> TestResponse:
     lab.patch.setattr(WaitingRoom, "enter", lambda _room: False)
-    lab.patch.setattr(drawing, "_AT_ONCE", 0)
-    lab.patch.setattr(drawing, "_PATIENCE_SECONDS", 0.01)
+    lab.patch.setattr(drawing, "_MAX_DRAWINGS", 0)
+    lab.patch.setattr(drawing, "_WAIT_SECONDS", 0.01)
     return lab.call(http=lab.client(), job=lab.job("succeeded"))
 
 

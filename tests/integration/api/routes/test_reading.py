@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from api.app import create_app
-from api.http.answers import shown
+from api.http.answers import document_of
 from api.http.drawing import DrawingBoard
 from api.http.errors import BusyError
 from api.routes.events import job_events
@@ -279,7 +279,7 @@ def test_a_large_picture_comes_smaller(
 
 def test_few_pictures_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more waits for its turn, and is told to come back where that takes too long."""
-    monkeypatch.setattr("api.http.drawing._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("api.http.drawing._WAIT_SECONDS", 0.05)
     board = DrawingBoard()
     result = {"width": 40, "height": 30, "detections": []}
     with board._places, board._places, pytest.raises(BusyError):
@@ -301,7 +301,7 @@ class Reader:
     @staticmethod
     def _document(app: Flask, backend: Backend, job: Any) -> Any:
         with app.test_request_context():
-            return shown(backend, job)
+            return document_of(backend, job)
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         for text in self._stream:
