@@ -12,16 +12,16 @@ from api.http.answers import answer
 from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
-from api.schema.webhook_documents import AttemptDocument
+from api.schema.webhook_documents import AttemptDocument, Moment
 from workers.errors import (
     DeliveryNotFoundError,
     JobGoneError,
     JobNotFoundError,
     WebhookStateError,
 )
-from workers.jobs.document import Document, Timestamp, rfc3339
+from workers.jobs.document import Document
 from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
-from workers.webhooks.deliveries import SentEvent, ToldHook, unknown_delivery
+from workers.webhooks.deliveries import ToldHook, unknown_delivery
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -35,7 +35,7 @@ class DeliveryDocument(Document):
     webhook: int = Field(description="Which of the job's webhooks.")
     event: Event
     state: Literal["delivered", "waiting", "failed"]
-    next_attempt_at: Timestamp | None
+    next_attempt_at: Moment | None
     attempts: list[AttemptDocument] = Field(description="The newest first; only the last 200 of a job are kept.")
 
 
@@ -76,8 +76,11 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
         job = own_job(backend, job_id)
         return answer(
             DeliveriesDocument(
-                webhooks=[_hook(one) for one in backend.deliveries.hooks(job)],
-                data=[_event(one) for one in backend.deliveries.events(job)],
+                webhooks=[_webhook(hook) for hook in backend.deliveries.hooks(job)],
+                data=[
+                    DeliveryDocument.model_validate(event, from_attributes=True)
+                    for event in backend.deliveries.events(job)
+                ],
             )
         )
 
@@ -98,25 +101,14 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
     return routes
 
 
-def _hook(one: ToldHook) -> JobWebhookDocument:
+def _webhook(hook: ToldHook) -> JobWebhookDocument:
     return JobWebhookDocument(
-        id=one.endpoint or None,
-        url=one.webhook.url.partition("?")[0],
-        events=list(one.webhook.events),
-        format=one.webhook.format,
-        delivered=one.delivered,
-        failed=one.failed,
-        ended=one.ended,
-        reason=one.dropped or None,
-    )
-
-
-def _event(one: SentEvent) -> DeliveryDocument:
-    return DeliveryDocument(
-        id=one.id,
-        webhook=one.hook,
-        event=one.event,
-        state=one.state,
-        next_attempt_at=rfc3339(one.next_attempt_at),
-        attempts=[AttemptDocument.of(attempt) for attempt in one.attempts],
+        id=hook.endpoint or None,
+        url=hook.webhook.url.partition("?")[0],
+        events=list(hook.webhook.events),
+        format=hook.webhook.format,
+        delivered=hook.delivered,
+        failed=hook.failed,
+        ended=hook.ended,
+        reason=hook.dropped or None,
     )

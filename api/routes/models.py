@@ -52,7 +52,16 @@ def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
     routes = Blueprint("models", __name__, url_prefix="/v1/models")
 
     def document(model: str) -> ModelDocument:
-        return model_document(model, backend.catalog.look_up(model), default=model == settings.model)
+        published = backend.catalog.look_up(model) or Published(model, "No worker has looked for the model lately.")
+        return ModelDocument(
+            id=model,
+            default=model == settings.model,
+            state="available" if published.available else "unavailable",
+            error=published.error or None,
+            version=published.version,
+            versions=[VersionDocument.model_validate(version, from_attributes=True) for version in published.versions],
+            contract=Contract.from_json(published.contract) if published.contract else None,
+        )
 
     @routes.get("")
     @api.describe(document_answer(ModelsDocument), tag="models")
@@ -69,20 +78,6 @@ def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
         return _json(document(model))
 
     return routes
-
-
-def model_document(model: str, published: Published | None, *, default: bool) -> ModelDocument:
-    """A model as the API shows it."""
-    found = published or Published(model, "No worker has looked for the model lately.")
-    return ModelDocument(
-        id=model,
-        default=default,
-        state="available" if found.available else "unavailable",
-        error=found.error or None,
-        version=found.version,
-        versions=[VersionDocument(version=one.version, state=one.state, error=one.error) for one in found.versions],
-        contract=Contract.from_json(found.contract) if found.contract else None,
-    )
 
 
 def _json(document: Document) -> Response:

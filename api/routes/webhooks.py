@@ -21,7 +21,6 @@ from api.schema.webhook_documents import (
 )
 from api.schema.webhook_request import SIGNING, WebhookFields
 from workers.errors import WebhookNotFoundError, WebhookStateError
-from workers.jobs.document import rfc3339
 from workers.jobs.webhook import checked_secret, new_secret
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
 
@@ -75,9 +74,9 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
     def create(json: WebhookFields) -> Response:
         """Register an endpoint that is told of your jobs from now on. The answer has its secret, this once."""
         secret = json.webhook.secret or new_secret()
-        made = endpoints.create(caller().owner, json.webhook.signed_with(secret))
-        response = answer(_document(made, secret), 201)
-        response.headers["Location"] = url_for("webhooks.show", webhook_id=made.id, _external=True)
+        endpoint = endpoints.create(caller().owner, json.webhook.signed_with(secret))
+        response = answer(_document(endpoint, secret), 201)
+        response.headers["Location"] = url_for("webhooks.show", webhook_id=endpoint.id, _external=True)
         return response
 
     @routes.get("")
@@ -88,8 +87,8 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
     )
     def listed() -> Response:
         """List your endpoints."""
-        found = endpoints.all(None if caller().sees_all else caller().owner)
-        return answer(WebhooksDocument(data=[_document(one) for one in found]))
+        owner = None if caller().sees_all else caller().owner
+        return answer(WebhooksDocument(data=[_document(endpoint) for endpoint in endpoints.all(owner)]))
 
     @routes.get("/<webhook_id>")
     @api.describe(
@@ -97,9 +96,10 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
     )
     def show(webhook_id: str) -> Response:
         """Show an endpoint, and what came of the last attempts to tell it something."""
-        found = _own(backend, webhook_id)
-        attempts = [AttemptDocument.of(one) for one in endpoints.attempts(found.id)]
-        return answer(WebhookDetails(**_document(found).model_dump(), attempts=attempts))
+        endpoint = _own(backend, webhook_id)
+        attempts = endpoints.attempts(endpoint.id)
+        shown = [AttemptDocument.model_validate(attempt, from_attributes=True) for attempt in attempts]
+        return answer(WebhookDetails(**_document(endpoint).model_dump(), attempts=shown))
 
     @routes.put("/<webhook_id>")
     @api.describe(_ONE, tag="webhooks", json=ChangedWebhook, problems=_PROBLEMS)
@@ -114,20 +114,13 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         endpoints.delete(_own(backend, webhook_id).id)
         return Response(status=204)
 
-    _add_changes(routes, backend, api)
-    return routes
-
-
-def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
-    endpoints = backend.endpoints
-
     @routes.post("/<webhook_id>/rotate")
     @api.describe(_ONE, tag="webhooks", json=Rotation, problems=_PROBLEMS)
     def rotate(webhook_id: str, json: Rotation) -> Response:
         """Give an endpoint a new secret, which the answer has, this once. For a while the old one is good too."""
         secret = json.secret.get_secret_value() if json.secret else new_secret()
-        found = endpoints.rotate(_own(backend, webhook_id).id, secret, json.keep_old_seconds)
-        return answer(_document(found, secret))
+        endpoint = endpoints.rotate(_own(backend, webhook_id).id, secret, json.keep_old_seconds)
+        return answer(_document(endpoint, secret))
 
     @routes.post("/<webhook_id>/test")
     @api.describe(document_answer(TestDocument, 202), tag="webhooks", problems=_PROBLEMS)
@@ -147,27 +140,16 @@ def _add_changes(routes: Blueprint, backend: Backend, api: Api) -> None:
         """Tell an endpoint nothing more; what waits for it is given up."""
         return answer(_document(endpoints.disable(_own(backend, webhook_id).id)))
 
+    return routes
+
 
 def _own(backend: Backend, webhook_id: str) -> Endpoint:
     """An endpoint of the caller's; raises WebhookNotFoundError, in the same words for another's."""
-    found = backend.endpoints.get(webhook_id)
-    if not caller().sees(found.owner):
+    endpoint = backend.endpoints.get(webhook_id)
+    if not caller().sees(endpoint.owner):
         raise unknown_webhook(webhook_id)
-    return found
+    return endpoint
 
 
-def _document(found: Endpoint, secret: str | None = None) -> WebhookDocument:
-    return WebhookDocument(
-        id=found.id,
-        url=found.url,
-        events=list(found.events),
-        format=found.format,
-        state="enabled" if found.enabled else "disabled",
-        reason=found.reason or None,
-        created_at=rfc3339(found.created_at),
-        disabled_at=rfc3339(found.disabled_at),
-        failing_since=rfc3339(found.failing_since),
-        delivered_at=rfc3339(found.delivered_at),
-        old_secret_until=rfc3339(found.old_secret_until),
-        secret=secret,
-    )
+def _document(endpoint: Endpoint, secret: str | None = None) -> WebhookDocument:
+    return WebhookDocument.model_validate(endpoint, from_attributes=True).model_copy(update={"secret": secret})

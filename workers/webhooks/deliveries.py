@@ -25,7 +25,7 @@ class Attempt:
     """
 
     delivery: str
-    number: int
+    attempt: int  # from 1
     at: float
     seconds: float
     status: int | None
@@ -49,7 +49,7 @@ class SentEvent:
     """
 
     id: str
-    hook: int
+    webhook: int
     event: Event
     state: DeliveryState
     next_attempt_at: float | None

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from workers.errors import WebhookNotFoundError, WebhookStateError
 from workers.io.redis_link import RedisLink, translated
@@ -16,6 +16,7 @@ from workers.settings import Settings
 from workers.webhooks.deliveries import Attempt
 
 MOST_ENDPOINTS: Final = 20  # per owner: each job stores a hook for each endpoint
+EndpointState = Literal["enabled", "disabled"]
 _SAID = "You disabled it."
 
 
@@ -28,7 +29,7 @@ class Endpoint:
     url: str
     events: tuple[Event, ...]
     format: WebhookFormat
-    enabled: bool
+    state: EndpointState
     reason: str  # why it is disabled
     created_at: float
     disabled_at: float | None
@@ -47,7 +48,7 @@ class Endpoint:
             url=webhook.url,
             events=webhook.events,
             format=webhook.format,
-            enabled=stored["state"] == "enabled",
+            state="enabled" if stored["state"] == "enabled" else "disabled",
             reason=stored.get("reason", ""),
             created_at=float(stored["created_at"]),
             disabled_at=_seconds(stored.get("disabled_at")),

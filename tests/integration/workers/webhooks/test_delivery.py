@@ -54,7 +54,7 @@ def test_a_retried_delivery_keeps_its_id(post: Post) -> None:
     assert {one["headers"]["webhook-id"] for one in came} == {f"msg_{job.id[4:]}_0_finished"}
     assert [verified(one)["data"]["state"] for one in came] == ["succeeded"] * 3
     (event,) = post.deliveries.events(post.worker.store.get(job.id))
-    assert [(one.number, one.status, one.answer) for one in event.attempts] == [
+    assert [(one.attempt, one.status, one.answer) for one in event.attempts] == [
         (3, 200, ""),
         (2, 503, ""),
         (1, 503, ""),
@@ -84,7 +84,7 @@ def test_what_is_no_delivery(make_post: Callable[..., Post], path: str, more: di
 
     assert len(set(post.receiver.ids(unquote(where)) or post.receiver.ids(where))) == 1
     (event,) = post.deliveries.events(post.worker.store.get(job.id))
-    assert (event.state, [one.number for one in event.attempts]) == ("failed", [2, 1])
+    assert (event.state, [one.attempt for one in event.attempts]) == ("failed", [2, 1])
     assert why in event.attempts[0].error
     assert all(one.seconds < 5 for one in event.attempts)
     assert post.receiver.came("ok/redirected") == []

@@ -200,7 +200,7 @@ def test_an_endpoint_that_only_fails_is_disabled(make_post: Callable[..., Post])
     post.work(job)
     post.link.client.hset(f"sl:line:{endpoint.id}", mapping={"failing_since": 1, "failures": 1})  # days ago
     post.sending()
-    wait_until(lambda: not post.endpoints.get(endpoint.id).enabled, 20, "the end of patience")
+    wait_until(lambda: post.endpoints.get(endpoint.id).state == "disabled", 20, "the end of patience")
     assert "503" in post.endpoints.get(endpoint.id).reason
     wait_until(lambda: post.told(job), 20, "the job's retention")
     assert post.endpoints.attempts(endpoint.id)[0].status == 503
