@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from flask import Response, request
@@ -30,6 +31,11 @@ def answer(document: Document, status: int = 200) -> Response:
         response.headers["Cache-Control"] = "private, no-cache"
         response.make_conditional(request)
     return response
+
+
+def tag_of(*facts: str) -> str:
+    """Return an ETag (without quotes) for a response that depends only on these facts."""
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:32]
 
 
 def accepted(backend: Backend, job: Job) -> Response:

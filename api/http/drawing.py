@@ -10,11 +10,10 @@ from typing import Any, Literal
 from PIL import Image
 
 from api.http.errors import BusyError
-from workers.results.drawing import draw, drawable
+from workers.results.drawing import draw, drawable, save_jpeg
 
 _MAX_DRAWINGS = 2
 _WAIT_SECONDS = 10.0
-_QUALITY = 90
 
 PictureType = Literal["image/jpeg", "image/png"]
 PICTURES: tuple[PictureType, ...] = ("image/jpeg", "image/png")
@@ -45,5 +44,5 @@ def _encoded(image: Image.Image, kind: PictureType) -> bytes:
     if kind == "image/png":
         image.save(output, "PNG", compress_level=3)
     else:
-        image.save(output, "JPEG", quality=_QUALITY)
+        save_jpeg(image, output)
     return output.getvalue()

@@ -11,13 +11,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.http.errors import InvalidRequestError, RequestTooLargeError, UnknownFieldError
 from workers.errors import NoImagesError, TooManyImagesError
+from workers.io.folders import MAX_NAME_CHARS
 from workers.settings import Settings
 
 IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
 LIST_FIELDS = ("output_formats",)  # may be sent as one part with commas, or as several parts
 OTHER_PARTS = 64  # form fields beside the images
 
-MAX_NAME_CHARS = 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Upload = tuple[str, BinaryIO]

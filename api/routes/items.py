@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, request
 
 from api.access.caller import own_job
+from api.http.answers import tag_of
 from api.http.drawing import PICTURES, DrawingBoard, PictureType
 from api.http.errors import BusyError, ItemFailedError, ItemNotFinishedError
 from api.openapi.common_problems import OF_AN_IMAGE, OF_AN_ITEM
@@ -89,8 +89,7 @@ def _line(backend: Backend, job_id: str, index: int) -> str:
 
 def _kept(response: Response, *parts: str) -> Response:
     """A response that a browser may keep, and ask about; not changed any more where it has it."""
-    tag = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-    response.set_etag(tag, weak=True)
+    response.set_etag(tag_of(*parts), weak=True)
     response.headers["Cache-Control"] = "private, max-age=3600"
     response.make_conditional(request)
     return response

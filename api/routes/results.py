@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request, url_for
 from pydantic import Field
 
 from api.access.caller import own_job
+from api.http.answers import tag_of
 from api.http.errors import UnprocessableError
 from api.http.streaming import streamed
 from api.openapi.common_problems import OF_A_JOB
@@ -67,7 +67,7 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         wanted = job.total if query.limit is None else min(job.total, query.start + query.limit)
         end = backend.store.finished_behind(job_id, query.start, wanted)
         labels = Labels(backend.catalog.contracts(job.options.model, job.model_versions), job.options.min_score)
-        tag = _tag(job_id, str(query.start), str(end), str(job.total), name, repr(labels))
+        tag = tag_of(job_id, str(query.start), str(end), str(job.total), name, repr(labels))
         headers = {"ETag": f'W/"{tag}"', "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}
         more = end < job.total or job.state is JobState.ENUMERATING
         next_url = _next(job_id, query.model_copy(update={"start": end})) if more else None
@@ -91,7 +91,3 @@ def _preferred() -> FormatName:
 def _next(job_id: str, query: ResultsQuery) -> str:
     given = query.model_dump(mode="json", exclude_none=True)
     return url_for("results.results", job_id=job_id, _external=True, **given)
-
-
-def _tag(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

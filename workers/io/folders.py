@@ -9,6 +9,7 @@ from pathlib import Path
 
 from workers.errors import FolderNotAllowedError, FolderNotFoundError
 
+MAX_NAME_CHARS = 1024  # of an image
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 )
@@ -67,6 +68,11 @@ def _errors_below(folder: Path, unreadable: list[OSError]) -> Iterator[FoundFile
 def printable(name: str) -> str:
     """Return a file's name as text that any JSON reader accepts: bytes that are not UTF-8 are escaped."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def without_controls(name: str) -> str:
+    """Return a file's name as printable text; U+FFFD stands for each character that cannot be printed."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in printable(name))
 
 
 def within_roots(path: Path, roots: Iterable[Path]) -> bool:

@@ -6,13 +6,15 @@ import colorsys
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from PIL import Image, ImageDraw, ImageFont
 
 from workers.sources.decoding import decode
 
 MOST_PIXELS = 12_000_000  # of a drawn picture; larger images are reduced
+_JPEG_QUALITY = 90
 Colour = tuple[int, int, int]
 _BLACK: Colour = (0, 0, 0)
 _WHITE: Colour = (255, 255, 255)
@@ -56,6 +58,11 @@ def drawable(content: bytes, max_pixels: int, result: Mapping[str, Any]) -> Imag
     wanted = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2))
     image, _, _ = decode(content, max_pixels, lambda *_: wanted) if scale < 1 else decode(content, max_pixels)
     return image.resize(size, Image.Resampling.BOX) if scale < 1 else image
+
+
+def save_jpeg(picture: Image.Image, target: Path | BinaryIO) -> None:
+    """Write a drawn picture as JPEG; raises OSError."""
+    picture.save(target, "JPEG", quality=_JPEG_QUALITY)
 
 
 @lru_cache(maxsize=1024)

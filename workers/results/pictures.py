@@ -15,7 +15,7 @@ import structlog
 from workers.errors import ImageError
 from workers.io.blobs import BlobStore
 from workers.jobs.job import ImageSource, Job
-from workers.results.drawing import draw, drawable
+from workers.results.drawing import draw, drawable, save_jpeg
 from workers.settings import Settings
 from workers.sources.original_images import stored_ref
 from workers.sources.references import fetch
@@ -24,7 +24,6 @@ from workers.store.manifests import read_window
 log = structlog.get_logger(__name__)
 
 _WINDOW = 100
-_QUALITY = 90
 _ODD = re.compile(r"[^\w.-]+", re.ASCII)
 
 
@@ -64,7 +63,7 @@ class Pictures:
             log.warning("image not drawn", job=job.id, index=result["index"], error=str(error))
             return None
         out = io.BytesIO()
-        picture.save(out, "JPEG", quality=_QUALITY)
+        save_jpeg(picture, out)
         return out.getvalue()
 
 

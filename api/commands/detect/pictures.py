@@ -14,12 +14,11 @@ from typing import Any
 
 from api.commands.detect.line_files import writing
 from serving.errors import ShelflineError
-from workers.results.drawing import draw
+from workers.results.drawing import draw, save_jpeg
 from workers.sources.decoding import decode
 
 _THREADS = 2
 _AHEAD = 4 * _THREADS  # results that are read before their pictures are drawn
-_QUALITY = 90
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # errors that every other picture would get too
 
 ContentOf = Callable[[Mapping[str, Any]], bytes]
@@ -117,7 +116,7 @@ class Pictures:
         picture = draw(upright, result)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path, "JPEG", quality=_QUALITY)
+            save_jpeg(picture, path)
         except OSError as error:
             if error.errno in _DISK:
                 with writing(path):

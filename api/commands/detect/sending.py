@@ -21,13 +21,12 @@ from api.commands.detect.journal import Journal, Part
 from api.commands.detect.line_files import writing
 from api.commands.detect.photos import Photo
 from serving.errors import ShelflineError
-from workers.io.folders import printable
+from workers.io.folders import MAX_NAME_CHARS, without_controls
 from workers.jobs.document import JobDocument
 
 REFERENCED_IMAGES = 25_000  # per job; well below the limit of a manifest
 UPLOADED_IMAGES = 500  # per job
 UPLOADED_BYTES = 128 << 20  # per job; a larger upload would lose more when it breaks
-MAX_NAME_CHARS = 1024  # of an uploaded file's name, see api.requests.uploads
 
 _NOT_SHARED = {  # codes of a server that cannot read this disk or these folders, or does not accept manifests
     "folder_not_allowed",
@@ -172,7 +171,8 @@ class Sender:
         def note(number: int, error: OSError) -> None:
             unreadable[part.start + number] = error.strerror or str(error)
 
-        files = [(_sendable(one.name), one.path) for one in photos]
+        # These names are accepted by every server; the results get the photos' own names.
+        files = [(without_controls(photo.name)[-MAX_NAME_CHARS:], photo.path) for photo in photos]
         try:
             job = self._patiently(
                 lambda: self._client.submit_files(files, idempotency_key=f"{part.key}-u", unreadable=note, **options)
@@ -196,12 +196,6 @@ class Sender:
                     raise
                 self._say(str(error))
                 time.sleep(max(1.0, error.retry_after))
-
-
-def _sendable(name: str) -> str:
-    """Return a name that every server accepts; the results still get the photo's own name."""
-    text = "".join(one if one.isprintable() else "\ufffd" for one in printable(name))
-    return text[-MAX_NAME_CHARS:]
 
 
 def _without_links(path: str) -> str:

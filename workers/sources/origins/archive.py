@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from workers.errors import ArchiveEntryError, ArchiveError, ArchiveTooLargeError, ImageTooLargeError
-from workers.io.folders import is_image_name, printable
+from workers.io.folders import MAX_NAME_CHARS, is_image_name, without_controls
 from workers.settings import Settings
 from workers.sources.origins.origin import Part, sha256
 from workers.sources.references import failed_ref
@@ -19,7 +19,6 @@ from workers.sources.references import failed_ref
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_MAX_NAME_CHARS = 1024
 _ENCRYPTED = 0x1
 _DIRECTORY_BYTES_AN_ENTRY = 160  # in the central directory: 46, and room for the name and times
 _NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -93,7 +92,7 @@ def _what_is_wrong(entry: zipfile.ZipInfo, methods: set[int]) -> str:
     name = entry.orig_filename
     folders = name.split("/")
     verdicts = (
-        (len(name) > _MAX_NAME_CHARS or not name.isprintable(), "The entry's name is too long, or not printable."),
+        (len(name) > MAX_NAME_CHARS or not name.isprintable(), "The entry's name is too long, or not printable."),
         (
             name.startswith("/") or "\\" in name or ":" in folders[0] or ".." in folders,
             "The entry's name leads out of the archive: it must be relative, without `..`, `\\` and drives.",
@@ -114,7 +113,7 @@ def _what_is_wrong(entry: zipfile.ZipInfo, methods: set[int]) -> str:
 
 def _shown(name: str) -> str:
     """Return a name that results can show: printable and of bounded length."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in printable(name))[:_MAX_NAME_CHARS]
+    return without_controls(name)[:MAX_NAME_CHARS]
 
 
 class _Budget:
