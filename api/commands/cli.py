@@ -17,12 +17,12 @@ from rich.console import Console
 from api.access.refusals import KeyMissingError
 from api.client.client import Options
 from api.commands.detect.command import run_detect
-from api.commands.detect.request import MOST_PICTURES, DetectRequest
+from api.commands.detect.request import MAX_PICTURES, DetectRequest
 from api.commands.doctor import doctor
 from api.commands.errors import UsageError
 from api.commands.jobs import commands
 from api.commands.keys import app as keys_app
-from api.commands.options import Key, Url, Var
+from api.commands.options import Key, Url, Var, stdout_console
 from api.commands.stack.plan import PROJECT
 from api.commands.stack.up import run_stack
 from api.commands.webhooks import app as webhooks_app
@@ -30,8 +30,6 @@ from serving.errors import ShelflineError
 from workers.process import CANNOT
 from workers.results.formats.registry import FormatName
 from workers.sources.selection import Selection
-
-_FILE_COLUMNS = 120
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(commands)
@@ -57,7 +55,7 @@ def detect(
     forms: Annotated[
         list[FormatName] | None, typer.Option("--format", help="Also results in this format; may be repeated.")
     ] = None,
-    annotate: Annotated[int, typer.Option(min=0, help="Draw at most so many pictures.")] = MOST_PICTURES,
+    annotate: Annotated[int, typer.Option(min=0, help="Draw at most so many pictures.")] = MAX_PICTURES,
     model: Annotated[str | None, typer.Option(help="The model; the server's default where left out.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most detections an image.")] = None,
@@ -112,23 +110,23 @@ def detect(
         selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, sample)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
-    asked = DetectRequest(
-        paths or [],
-        out,
-        var,
-        models,
-        url,
-        key,
-        options,
-        selection,
-        forms or [],
-        annotate,
-        watch_folder,
-        upload,
-        restart,
-        resume,
+    request = DetectRequest(
+        paths=paths or [],
+        out=out,
+        state_folder=var,
+        models=models,
+        url=url,
+        key=key,
+        options=options,
+        selection=selection,
+        formats=forms or [],
+        max_pictures=annotate,
+        watch=watch_folder,
+        upload=upload,
+        restart=restart,
+        job=resume,
     )
-    raise typer.Exit(run_detect(asked, console=_console(), status=Console(stderr=True)))
+    raise typer.Exit(run_detect(request, console=stdout_console(120), status=Console(stderr=True)))
 
 
 @app.command()
@@ -188,12 +186,6 @@ def _exec_exporter(arguments: list[str]) -> None:
         )
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "exporter", *arguments])  # noqa: S606  the project's own
-
-
-def _console() -> Console:
-    """Return the console for the report; a file gets lines that are wide enough for the tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_COLUMNS)
 
 
 def _end_in_order(_number: int, _frame: FrameType | None) -> None:

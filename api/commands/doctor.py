@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from api.commands.options import Var
 from api.commands.stack.state import StackState
 from serving.errors import ShelflineError
 from workers.doctor import Finding, examine
@@ -20,12 +20,7 @@ _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 _WRONG = 1
 
 
-def doctor(
-    *,
-    var: Annotated[
-        Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")
-    ] = Path("var"),
-) -> None:
+def doctor(*, var: Var = Path("var")) -> None:
     """Look at versions, Redis, blob store, disks, models, clocks and keys, and say what to do.
 
     The exit status is 1 where something is wrong, 2 where a setting is; warnings do not count.
@@ -44,8 +39,7 @@ def doctor(
 def _settings(var: Path) -> Settings:
     """Return the settings; those that the environment does not set come from the stack that runs on this machine."""
     settings = load_settings()
-    state = StackState(var)
-    record = state.read() if state.running() else None
+    record = StackState(var).running_record()
     parts = record.parts if record else {}
     return load_settings(**{name: value for name, value in parts.items() if name not in settings.model_fields_set})
 

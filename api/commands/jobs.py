@@ -14,13 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from api.commands.errors import UsageError
-from api.commands.options import Key, Url, Var, connect
+from api.commands.options import Key, Url, Var, connect, stdout_console
 from api.commands.progress import job_progress
 from workers.jobs.document import JobDocument
 from workers.jobs.job import JobState
 from workers.results.formats.registry import FormatName
-
-_FILE_COLUMNS = 160
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
 
@@ -51,8 +49,7 @@ def jobs(
                 job.options.model,
                 job.created_at.partition(".")[0] + "Z",
             )
-    console = Console()
-    (console if console.is_terminal else Console(width=_FILE_COLUMNS)).print(table)
+    stdout_console(160).print(table)
 
 
 @commands.command()

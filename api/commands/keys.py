@@ -12,10 +12,10 @@ from typing import Annotated, Final
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from api.commands.errors import UsageError
+from api.commands.options import Var, stdout_console
 from api.commands.stack.state import StackState
 from workers.io.redis_link import RedisLink
 from workers.settings import load_settings
@@ -23,11 +23,8 @@ from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, id_of
 
 _TERM = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400}
-_FILE_COLUMNS: Final = 200
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
-
-Var = Annotated[Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")]
 
 
 @app.command()
@@ -74,9 +71,6 @@ def listed(*, var: Var = Path("var")) -> None:
     """List the keys, the oldest first; never the keys themselves."""
     with _keys(var) as keys:
         found = keys.all()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_COLUMNS)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("id", "name", "owner", "scopes", "state", "limits", "created", "last used", "expires"):
         table.add_column(column, overflow="fold")
@@ -85,7 +79,7 @@ def listed(*, var: Var = Path("var")) -> None:
             *(key.id, key.name, key.owner, " ".join(key.scopes), key.state, _limits(key) or "-"),
             *(_day(at) for at in (key.created_at, key.last_used_at, key.expires_at)),
         )
-    console.print(table, markup=False, highlight=False)
+    stdout_console(200).print(table, markup=False, highlight=False)
 
 
 @app.command()
@@ -109,8 +103,7 @@ def _keys(var: Path) -> Iterator[KeyStore]:
     settings = load_settings()
     url: str | None = settings.redis_url
     if "redis_url" not in settings.model_fields_set:
-        state = StackState(var)
-        record = state.read() if state.running() else None
+        record = StackState(var).running_record()
         url = record.redis_url if record and not record.log else None  # a stack with a log is temporary
     if url is None:
         raise UsageError("No stack is running here: start one with `shelfline up`, or say where Redis is in REDIS_URL.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from api.client.client import ShelflineClient
 from api.commands.errors import UsageError
@@ -27,9 +28,14 @@ def connect(url: str | None, key: str | None, var: Path, *, patience: float = _P
     `patience` is for how many seconds a failed request is tried again. Raises UsageError if no stack is running.
     """
     if not url:
-        state = StackState(var)
-        record = state.read() if state.running() else None
+        record = StackState(var).running_record()
         if record is None:
             raise UsageError("No stack is running here: start one with `shelfline up`, or say where one is with --url.")
         url = record.url
     return ShelflineClient(url, key=key or load_settings().own_key, patience=patience)
+
+
+def stdout_console(file_columns: int) -> Console:
+    """Return the console for tables on stdout; a file gets lines of `file_columns` columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=file_columns)

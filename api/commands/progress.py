@@ -13,7 +13,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -27,7 +26,7 @@ _NARROW = 70  # columns; a narrower terminal has no room for a bar
 
 
 @dataclass
-class Pace:
+class RecentRate:
     """Measures the recent rate of progress."""
 
     clock: Callable[[], float] = time.monotonic
@@ -70,7 +69,7 @@ class JobProgress:
         if progress:
             self._task = progress.add_task("Detecting", total=None, told="", failed="")
         self._clock = clock
-        self._pace = Pace(clock)
+        self._rate = RecentRate(clock)
         self._next_line = clock() + _FIRST_LINE_SECONDS
         self._told: str | None = None
 
@@ -83,9 +82,9 @@ class JobProgress:
 
         `total` is None while the images are being listed.
         """
-        self._pace.note(done)
-        rate = f"{self._pace.rate:.1f} images/s" if self._pace.rate else ""
-        left = "" if total is None else self._pace.left(total - done)
+        self._rate.note(done)
+        rate = f"{self._rate.rate:.1f} images/s" if self._rate.rate else ""
+        left = "" if total is None else self._rate.left(total - done)
         told = ", ".join(filter(None, (rate, left, more)))
         if self._progress and self._task is not None:
             bad = f"[red]{failed:,} failed[/red]" if failed else ""
@@ -109,35 +108,6 @@ def job_progress(console: Console) -> Iterator[JobProgress]:
     columns = (*bar, MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), TextColumn("{task.fields[told]}"))
     with Progress(*columns, console=console, expand=bool(bar)) as progress:
         yield JobProgress(console, progress)
-
-
-class Waiting:
-    """A line that says what the command waits for."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=None)
-
-    def say(self, text: str) -> None:
-        """Show what the command waits for."""
-        self._progress.update(self._task, description=text)
-
-    def stop(self) -> None:
-        """Remove the line."""
-        self._progress.stop()
-
-
-@contextmanager
-def waiting(console: Console) -> Iterator[Waiting]:
-    """Yield a line with a spinner, which is removed at the end."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        yield Waiting(progress)
 
 
 @contextmanager

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from api.client.client import ShelflineClient
 from api.commands.errors import UsageError
-from api.commands.options import Key, Url, Var, connect
+from api.commands.options import Key, Url, Var, connect, stdout_console
 from api.commands.webhook_listener import receiver
 from workers.jobs.webhook import Event, WebhookFormat, checked_secret, new_secret
 
-_FILE_COLUMNS = 160
 _POLL_SECONDS = 0.2
 
 app = typer.Typer(help="Look after webhooks, and try them out.", no_args_is_help=True)
@@ -56,8 +54,7 @@ def listed(*, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
             state = one.state if one.reason is None else f"{one.state}: {one.reason}"
             times = (_second(one.delivered_at), _second(one.failing_since))
             table.add_row(one.id, state, one.format.value, " ".join(one.events), one.url, *times)
-    console = Console()
-    (console if console.is_terminal else Console(width=_FILE_COLUMNS)).print(table, markup=False, highlight=False)
+    stdout_console(160).print(table, markup=False, highlight=False)
 
 
 @app.command(name="test")

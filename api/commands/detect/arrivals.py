@@ -13,8 +13,8 @@ from api.commands.detect.photos import Photo
 SETTLE_SECONDS = 2.0  # a photo is complete when it has not changed for this time
 _EMPTY_SECONDS = 30.0  # the same for an empty file, which probably will be written soon
 _OLD_SECONDS = 10.0  # at the first look, a photo whose last change is older than this is complete
-_LEAST_SECONDS = 1.0  # between looks
-_PAUSES = 20  # a pause is at least 20 times the last look, so that looking takes at most a twentieth of the time
+_MIN_PAUSE_SECONDS = 1.0  # between looks
+_PAUSE_FACTOR = 20  # a pause is at least 20 times the last look, so that looking takes at most a twentieth of the time
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Arrivals:
     ) -> None:
         """Start with the photos `known`, which were taken before; a photo that has replaced one of them is new."""
         self._look = look
-        self._taken = {one.path: one.stamp for one in known}
+        self._taken = {photo.path: photo.stamp for photo in known}
         self._waiting: dict[str, _Seen] = {}
         self._clock = clock
         self._wall = wall
@@ -52,35 +52,35 @@ class Arrivals:
         began = self._clock()
         if began < self._next:
             return []
-        found, whole = {}, []
+        incomplete, complete = {}, []
         for photo in self._look():
             if self._taken.get(photo.path) == photo.stamp:
                 continue
             state = self._state(photo, began)
             if state is None:  # it has disappeared or cannot be read
                 continue
-            found[photo.path] = state
-            if self._is_whole(photo, state, began):
+            if self._is_complete(photo, state, began):
                 size, changed = self._taken[photo.path] = state.stamp
-                whole.append(replace(photo, size=size, changed=changed))
-                del found[photo.path]
-        self._waiting, self._first = found, False
-        self._next = self._clock() + max(_LEAST_SECONDS, _PAUSES * (self._clock() - began))
-        return whole
+                complete.append(replace(photo, size=size, changed=changed))
+            else:
+                incomplete[photo.path] = state
+        self._waiting, self._first = incomplete, False
+        self._next = self._clock() + max(_MIN_PAUSE_SECONDS, _PAUSE_FACTOR * (self._clock() - began))
+        return complete
 
     def _state(self, photo: Photo, now: float) -> _Seen | None:
         try:
-            found = os.stat(photo.path)  # noqa: PTH116  many of them
+            status = os.stat(photo.path)  # noqa: PTH116  no object for each file
         except OSError:
             return None
-        stamp = (found.st_size, found.st_mtime_ns)
+        stamp = (status.st_size, status.st_mtime_ns)
         before = self._waiting.get(photo.path)
         if before and before.stamp == stamp:
             return before
-        old = self._first and self._wall() - found.st_mtime > _OLD_SECONDS
+        old = self._first and self._wall() - status.st_mtime > _OLD_SECONDS
         return _Seen(stamp, now - _EMPTY_SECONDS if old else now)
 
-    def _is_whole(self, photo: Photo, state: _Seen, now: float) -> bool:
+    def _is_complete(self, photo: Photo, state: _Seen, now: float) -> bool:
         patience = SETTLE_SECONDS if state.stamp[0] else _EMPTY_SECONDS
         return now - state.since >= patience and not is_being_written(photo.path)
 
@@ -100,7 +100,7 @@ def is_being_written(path: str) -> bool:
         fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
         return True
-    except (OSError, AttributeError):  # another user's file, or another kernel
+    except (OSError, AttributeError):  # another user's file, or a kernel without leases
         return False
     finally:
         os.close(number)

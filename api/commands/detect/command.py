@@ -23,11 +23,11 @@ from api.commands.detect.output import Output
 from api.commands.detect.photos import Collection, Photo
 from api.commands.detect.pictures import ContentOf
 from api.commands.detect.report import Report
-from api.commands.detect.request import DetectRequest, photos_of
+from api.commands.detect.request import DetectRequest
 from api.commands.detect.runner import Runner, Tally
 from api.commands.detect.sending import Sender, Sharing
 from api.commands.errors import UsageError
-from api.commands.progress import drawing_progress, job_progress, waiting
+from api.commands.progress import drawing_progress, job_progress
 from api.commands.stack.session import Stack, local_stack, remote_stack
 from api.commands.stack.state import StackState
 from serving.errors import ShelflineError
@@ -38,18 +38,18 @@ PATIENCE_SECONDS = 120.0  # longer than a broken upload keeps its idempotency ke
 _NO_PATIENCE_SECONDS = 2.0
 
 
-def run_detect(asked: DetectRequest, *, console: Console, status: Console) -> int:
+def run_detect(request: DetectRequest, *, console: Console, status: Console) -> int:
     """Detect, write the results and print the report; returns 0 if every image succeeded, else 1.
 
     `console` gets the report, `status` the progress. Raises UsageError, OutputError, StackError, ApiError,
     ConnectionFailedError. The results until then are kept, and the same call continues with them.
     """
     settings = load_settings()
-    asked = asked.taken_up()
-    found = photos_of(asked)
-    output = Output(asked.out, asked.most_pictures)
-    with opened_journal(asked.out, asked.identity, asked.asked, restart=asked.restart) as journal:
-        return _Run(asked, found, output, journal, settings, console, status).run()
+    request = request.of_its_run()
+    photos = request.photos()
+    output = Output(request.out, request.max_pictures)
+    with opened_journal(request.out, request.identity, request.run_arguments, restart=request.restart) as journal:
+        return _Run(request, photos, output, journal, settings, console, status).run()
 
 
 class _Run:
@@ -57,16 +57,16 @@ class _Run:
 
     def __init__(
         self,
-        asked: DetectRequest,
-        found: Collection,
+        request: DetectRequest,
+        collection: Collection,
         output: Output,
         journal: Journal,
         settings: Settings,
         console: Console,
         status: Console,
     ) -> None:
-        self._asked = asked
-        self._found = found
+        self._request = request
+        self._collection = collection
         self._output = output
         self._journal = journal
         self._settings = settings
@@ -78,20 +78,19 @@ class _Run:
 
     def run(self) -> int:
         self._list_photos()
-        journal, asked = self._journal, self._asked
+        journal, request = self._journal, self._request
         self._before = journal.done
         if self._before:
             self._say(f"Going on: {self._before:,} of {len(journal.photos):,} images are done.")
-        content_of = self._content_here
-        if asked.watch or not journal.finished or (asked.formats and not journal.contract):
-            with waiting(self._status) as line, self._stack(line.say) as stack:
+        if request.watch or not journal.finished or (request.formats and not journal.contract):
+            with self._status.status("") as line, self._stack(line.update) as stack:
                 line.stop()
                 with self._client(stack) as client:
                     self._detect(client, stack)
-                    if asked.job:  # the photos are on the server
-                        self._finish(lambda result: client.image(asked.job or "", result["index"]))
-        if not asked.job:
-            self._finish(content_of)
+                    if request.job:  # the photos are on the server
+                        self._finish(lambda result: client.image(request.job or "", result["index"]))
+        if not request.job:
+            self._finish(self._content_here)
         written = self._write_formats()
         try:
             report = self._report(written)
@@ -101,18 +100,18 @@ class _Run:
 
     def _list_photos(self) -> None:
         """Add the photos that are not in the journal yet; some may be new since the run was interrupted."""
-        known = {one.path for one in self._journal.photos}
-        fixed = self._journal.parts and (self._asked.selection.limit or self._asked.selection.sample)
-        if not fixed and not self._asked.watch:
-            self._journal.add_photos([one for one in self._found.photos if one.path not in known])
+        known = {photo.path for photo in self._journal.photos}
+        fixed = self._journal.parts and (self._request.selection.limit or self._request.selection.sample)
+        if not fixed and not self._request.watch:
+            self._journal.add_photos([photo for photo in self._collection.photos if photo.path not in known])
 
     def _stack(self, notify: Callable[[str], None]) -> AbstractContextManager[Stack]:
-        if self._asked.url:
-            return remote_stack(self._asked.url)
-        return local_stack(StackState(self._asked.state_folder), self._asked.models, self._found.roots, notify)
+        if self._request.url:
+            return remote_stack(self._request.url)
+        return local_stack(StackState(self._request.state_folder), self._request.models, self._collection.roots, notify)
 
     def _client(self, stack: Stack, patience: float = PATIENCE_SECONDS) -> ShelflineClient:
-        key = self._asked.key or self._settings.own_key
+        key = self._request.key or self._settings.own_key
         return ShelflineClient(stack.url, key=key, patience=patience, alive=stack.alive)
 
     def _detect(self, client: ShelflineClient, stack: Stack) -> None:
@@ -120,11 +119,11 @@ class _Run:
         for job_id in self._journal.abandoned:
             with suppress(ApiError):  # it may have ended, or be gone with its stack
                 client.cancel(job_id)
-        if self._asked.job:
-            self._take_job(client, self._asked.job)
+        if self._request.job:
+            self._take_job(client, self._request.job)
         begin = time.monotonic()
         with job_progress(self._status) as bar:
-            sender = Sender(client, self._journal, self._asked.options, self._sharing(stack), self._say)
+            sender = Sender(client, self._journal, self._request.options, self._sharing(stack), self._say)
             arrivals = self._arrivals()
 
             def show(tally: Tally) -> None:
@@ -138,7 +137,7 @@ class _Run:
                 show=show,
                 arrived=self._taker(arrivals, sender) if arrivals else None,
                 merged=self._draw_more if arrivals else lambda: None,
-                own_names=bool(self._asked.job),
+                own_names=bool(self._request.job),
                 say=self._say,
             )
             try:
@@ -152,11 +151,11 @@ class _Run:
                 raise
             finally:
                 self._seconds = time.monotonic() - begin
-        if self._asked.formats and (contract := client.contract(self._asked.options.get("model"))):
+        if self._request.formats and (contract := client.contract(self._request.options.get("model"))):
             self._journal.keep_contract(contract)
 
     def _sharing(self, stack: Stack) -> Sharing:
-        if self._asked.upload or not self._found.roots:
+        if self._request.upload or not self._collection.roots:
             return Sharing.NO
         return Sharing.YES if stack.shares_files else Sharing.ASK
 
@@ -165,7 +164,7 @@ class _Run:
         while job.counts.total is None and not job.state.terminal:  # the server is still listing its images
             job = client.job(job_id, wait=1.0)
         if job.counts.total is None:
-            raise UsageError(f"{job_id} has no images: {job.error.detail if job.error else job.state.value}")
+            raise UsageError(f"The job {job_id} has no images: {job.error.detail if job.error else job.state.value}")
         if not self._journal.photos:
             self._journal.add_photos([Photo("", "")] * job.counts.total)
         if not self._journal.parts:
@@ -173,7 +172,7 @@ class _Run:
             self._journal.accepted(self._journal.parts[0], job_id, {}, by_reference=True)
 
     def _arrivals(self) -> Arrivals | None:
-        if not self._asked.watch:
+        if not self._request.watch:
             return None
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel sends it to lease holders, see is_being_written
         self._output.publish(self._journal.results, growing=True)
@@ -184,14 +183,14 @@ class _Run:
 
     def _look(self) -> Sequence[Photo]:
         with suppress(UsageError):  # a folder may be missing for a moment
-            self._found = photos_of(self._asked)
-            return self._found.photos
+            self._collection = self._request.photos()
+            return self._collection.photos
         return ()
 
     def _taker(self, arrivals: Arrivals, sender: Sender) -> Callable[[], bool]:
         def take() -> bool:
             photos = arrivals.take()
-            if not self._found.roots:  # a photo is a link out of the folders, so the server cannot read it
+            if not self._collection.roots:  # a photo is a link out of the folders, so the server cannot read it
                 sender.sharing = Sharing.NO
             if photos:
                 self._journal.add_photos(photos)
@@ -207,32 +206,30 @@ class _Run:
         """Draw the results that were merged since the last call."""
         results = self._last(self._output.read(self._drawn))
         self._drawn = self._journal.merged
-        for text in self._output.pictures.draw(results, self._content_here, self._settings.max_image_pixels):
-            self._status.print(text, style="yellow", markup=False, soft_wrap=True)
+        self._warn(self._output.pictures.draw(results, self._content_here, self._settings.max_image_pixels))
 
     def _last(self, results: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
         """Return the results without those of photos that were replaced later; their files have other content now."""
         photos = self._journal.photos
-        last = {one.path: index for index, one in enumerate(photos)}
-        return (one for one in results if last[photos[one["index"]].path] == one["index"])
+        last = {photo.path: index for index, photo in enumerate(photos)}
+        return (result for result in results if last[photos[result["index"]].path] == result["index"])
 
     def _finish(self, content_of: ContentOf) -> None:
         """Publish the results and draw their pictures."""
         self._output.publish(self._journal.results)
         self._output.pictures.clear()
-        total = min(self._journal.merged - self._journal.failed, self._asked.most_pictures)
+        total = min(self._journal.merged - self._journal.failed, self._request.max_pictures)
         with drawing_progress(self._status, total) as advance:
             undrawn = self._output.pictures.draw(
                 self._output.read(), content_of, self._settings.max_image_pixels, advance
             )
-        for text in undrawn:
-            self._status.print(text, style="yellow", markup=False, soft_wrap=True)
+        self._warn(undrawn)
 
     def _write_formats(self) -> list[str]:
         """Write the results in the requested formats; returns the paths."""
         contract = self._journal.contract
-        labels = Labels([contract] if contract else [], self._asked.options.get("min_score"))
-        return [str(self._output.write_as(form, self._journal.run, labels)) for form in self._asked.formats]
+        labels = Labels([contract] if contract else [], self._request.options.get("min_score"))
+        return [str(self._output.write_as(form, self._journal.run, labels)) for form in self._request.formats]
 
     def _report(self, written: Sequence[str] = ()) -> Report:
         """Print the report of all results and return it."""
@@ -241,14 +238,14 @@ class _Run:
             report.add(result)
         report.show(self._console)
         pictures, results = self._output.pictures, str(self._output.results)
-        where = [results, *(one for one in written if one != results)]
-        if self._asked.most_pictures:
-            left = f" (the first {self._asked.most_pictures:,}; more by --annotate)" if pictures.left_out else ""
-            where.append(f"{pictures.folder}/{left}")
-        told = report.totals(
-            seconds=self._seconds, done=report.total - self._before, skipped=self._found.skipped, written=where
+        where = [results, *(path for path in written if path != results)]
+        if self._request.max_pictures:
+            limit = f" (the first {self._request.max_pictures:,}; more by --annotate)" if pictures.left_out else ""
+            where.append(f"{pictures.folder}/{limit}")
+        totals = report.totals(
+            seconds=self._seconds, done=report.total - self._before, skipped=self._collection.skipped, written=where
         )
-        self._console.print(told, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(totals, markup=False, highlight=False, soft_wrap=True)
         return report
 
     def _farewell(self, runner: Runner, stack: Stack) -> str:
@@ -260,7 +257,7 @@ class _Run:
         if stack.own:
             with self._client(stack, _NO_PATIENCE_SECONDS) as client:
                 runner.rescue(client)
-        if self._asked.watch:
+        if self._request.watch:
             self._report()
             return "Watching ended; the same command goes on from here."
         if not any(part.job for part in self._journal.parts.values()):
@@ -269,13 +266,13 @@ class _Run:
         if stack.own:
             done = self._journal.done
             return (
-                f"Interrupted: {done:,} of {tally.total:,} images are done and kept in {self._asked.out}/. The stack "
+                f"Interrupted: {done:,} of {tally.total:,} images are done and kept in {self._request.out}/. The stack "
                 "stops with the command that started it; the same command goes on from here."
             )
         last = [part.job for part in self._journal.parts.values() if part.job][-1]
         rest = f"; {tally.total - tally.sent:,} are not sent yet" if tally.sent < tally.total else ""
         how = "the same command" + (" sends them" if rest else "")
-        out = "" if self._asked.out == Path("out") else f" --out {self._asked.out}"
+        out = "" if self._request.out == Path("out") else f" --out {self._request.out}"
         return (
             f"Interrupted: {tally.done:,} of {tally.total:,} images are done, {stack.url} goes on with "
             f"{tally.sent - tally.done:,}{rest}. Come back by {how}, or by `shelfline detect --resume {last}{out}`."
@@ -290,6 +287,10 @@ class _Run:
             runner.recount()
             done, total = self._journal.done, len(self._journal.photos)
             self._say(f"{done:,} of {total:,} images are done and kept; the same command goes on from there.")
+
+    def _warn(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self._status.print(text, style="yellow", markup=False, soft_wrap=True)
 
     def _say(self, text: str) -> None:
         self._status.print(text, markup=False, highlight=False, soft_wrap=True)

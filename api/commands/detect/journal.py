@@ -2,7 +2,7 @@
 
 The folder `<out>/.shelfline/<run>/` has these files:
 
-- `run.json`: what the command was asked to do
+- `run.json`: the arguments of the command
 - `photos.jsonl`: the photos, in the order of the results
 - `parts.jsonl`: which photos are in which job
 - `part-<start>.jsonl`: the results of a run part, in the order in which they were fetched
@@ -65,7 +65,7 @@ class Part:
 class Journal:
     """The state of one run on disk. Every method raises OutputError if it cannot write (disk full or missing)."""
 
-    def __init__(self, folder: Path, asked: Mapping[str, Any], abandoned: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, arguments: Mapping[str, Any], abandoned: Sequence[str] = ()) -> None:
         """Read the journal in a folder, or start a new one; `abandoned` are the jobs of the run that it replaces."""
         self.folder = folder
         self.abandoned = abandoned
@@ -77,10 +77,10 @@ class Journal:
             self.new = not (folder / "run.json").exists()
             if self.new:
                 beside = folder / "run.json.new"
-                beside.write_text(json.dumps({"run": secrets.token_hex(8), "asked": asked}))
+                beside.write_text(json.dumps({"run": secrets.token_hex(8), "asked": arguments}))
                 beside.replace(folder / "run.json")
             self.run = str(json.loads((folder / "run.json").read_text())["run"])
-            self.photos: list[Photo] = [Photo(*one) for one in kept_lines(self._photos)]
+            self.photos: list[Photo] = [Photo(*fields) for fields in kept_lines(self._photos)]
             self.parts: dict[int, Part] = {}
             for event in kept_lines(self._parts):
                 self._apply(event)
@@ -108,7 +108,7 @@ class Journal:
     def add_photos(self, photos: Sequence[Photo]) -> None:
         """Append photos to the run."""
         with writing(self._photos), self._photos.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(astuple(one)) + "\n" for one in photos)
+            file.writelines(json.dumps(astuple(photo)) + "\n" for photo in photos)
         self.photos += photos
 
     @property
@@ -125,13 +125,13 @@ class Journal:
 
     def gaps(self) -> Iterator[tuple[int, int]]:
         """Yield the photos that are in no part, as ranges (start, end) of indexes; `end` is exclusive."""
-        behind = 0
+        end = 0  # of the parts so far
         for start in sorted(self.parts):
-            if start > behind:
-                yield behind, start
-            behind = max(behind, self.parts[start].end)
-        if behind < len(self.photos):
-            yield behind, len(self.photos)
+            if start > end:
+                yield end, start
+            end = max(end, self.parts[start].end)
+        if end < len(self.photos):
+            yield end, len(self.photos)
 
     def unfinished_jobs(self) -> Sequence[str]:
         """Return the ids of the jobs whose results are not all on this disk."""
@@ -143,8 +143,8 @@ class Journal:
 
     def accepted(self, part: Part, job: str, unreadable: Mapping[int, str], *, by_reference: bool) -> None:
         """Record that the job of a part was accepted."""
-        told = {str(index): why for index, why in unreadable.items()}
-        self._write({"job": job, "of": part.start, "by_reference": by_reference, "unreadable": told})
+        reasons = {str(index): reason for index, reason in unreadable.items()}
+        self._write({"job": job, "of": part.start, "by_reference": by_reference, "unreadable": reasons})
 
     def cut(self, part: Part) -> None:
         """End a part after its last fetched result; its other photos are in no part again."""
@@ -157,7 +157,7 @@ class Journal:
 
     def merge(self) -> list[Part]:
         """Append the results of complete parts to `results.jsonl`, in order; returns these parts."""
-        found = []
+        merged = []
         while (part := self._next()) and part.complete:
             with writing(self.results), self.results.open("ab") as into, self.part_file(part).open("rb") as part_file:
                 for _ in range(self.merged - part.start):  # skip results that were merged before a kill
@@ -168,8 +168,8 @@ class Journal:
             self.merged = part.end
             self.failed, part.failed = self.failed + part.failed, 0
             self.part_file(part).unlink(missing_ok=True)
-            found.append(part)
-        return found
+            merged.append(part)
+        return merged
 
     def remove(self) -> None:
         """Delete the journal; the folder is renamed first, so that a kill leaves it complete or gone."""
@@ -194,7 +194,7 @@ class Journal:
         elif "job" in event:
             part = self.parts[event["of"]]
             part.job, part.by_reference = event["job"], event["by_reference"]
-            part.unreadable = {int(index): why for index, why in event["unreadable"].items()}
+            part.unreadable = {int(index): reason for index, reason in event["unreadable"].items()}
         else:
             part = self.parts[event["cut"]]
             part.end = event["at"]
@@ -203,7 +203,9 @@ class Journal:
 
 
 @contextmanager
-def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restart: bool = False) -> Iterator[Journal]:
+def opened_journal(
+    out: Path, identity: str, arguments: Mapping[str, Any], *, restart: bool = False
+) -> Iterator[Journal]:
     """Open the journal of a run in an output folder, and lock it for this process.
 
     With `restart`, the old journal is deleted first. Raises UsageError if another process uses the journal or it is
@@ -218,34 +220,34 @@ def opened_journal(out: Path, identity: str, asked: Mapping[str, Any], *, restar
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(
-                f"Another command works on the same into {out}: wait for it, or use another --out."
+                f"Another command is doing the same run in {out}: wait for its end, or name another --out."
             ) from error
         abandoned: Sequence[str] = ()
         for removed in folder.parent.glob(f"{identity}.*.old"):  # left by a command that was killed in `remove`
             shutil.rmtree(removed, ignore_errors=True)
         if restart:
             with suppress(UsageError):  # the old journal may be damaged
-                abandoned = _read(folder, asked).unfinished_jobs()
+                abandoned = _read(folder, arguments).unfinished_jobs()
             with writing(folder):
-                for one in folder.iterdir():
-                    one.unlink()
-        yield _read(folder, asked, abandoned)
+                for file in folder.iterdir():
+                    file.unlink()
+        yield _read(folder, arguments, abandoned)
     finally:
         os.close(lock)
 
 
-def _read(folder: Path, asked: Mapping[str, Any], abandoned: Sequence[str] = ()) -> Journal:
+def _read(folder: Path, arguments: Mapping[str, Any], abandoned: Sequence[str] = ()) -> Journal:
     try:
-        return Journal(folder, asked, abandoned)
+        return Journal(folder, arguments, abandoned)
     except (ValueError, LookupError, TypeError) as error:  # broken content, perhaps after a power failure
-        raise UsageError(f"What {folder} says of an interrupted run is damaged: start over with --restart.") from error
+        raise UsageError(f"The journal in {folder} is damaged: start over with --restart.") from error
 
 
 def find_run(out: Path, job: str) -> Mapping[str, Any] | None:
-    """Return what was asked of the run that a job belongs to; None if no run in the output folder has the job."""
+    """Return the arguments of the run that a job belongs to; None if no run in the output folder has the job."""
     for parts in sorted((out / RUNS).glob("*/parts.jsonl")):
         with suppress(OSError, ValueError, KeyError), parts.open(encoding="utf-8") as file:
             if any(json.dumps({"job": job})[1:-1] in line for line in file):
-                asked: Mapping[str, Any] = json.loads((parts.parent / "run.json").read_text())["asked"]
-                return asked
+                arguments: Mapping[str, Any] = json.loads((parts.parent / "run.json").read_text())["asked"]
+                return arguments
     return None

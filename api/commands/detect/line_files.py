@@ -22,13 +22,13 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(
             f"{error.filename or path} cannot be written ({error.strerror}): make room or give access, and run the "
-            "same command again: it goes on where it was."
+            "same command again. It goes on where it was."
         ) from error
 
 
 def count_lines(path: Path) -> int:
     """Return the number of whole lines in a file, 0 if it is missing; an incomplete last line is cut off."""
-    lines = whole = behind = 0
+    lines = size = whole_size = 0
     try:
         file = path.open("r+b")
     except FileNotFoundError:
@@ -37,10 +37,10 @@ def count_lines(path: Path) -> int:
         while piece := file.read(PIECE_BYTES):
             lines += piece.count(b"\n")
             if (last := piece.rfind(b"\n")) >= 0:
-                whole = behind + last + 1
-            behind += len(piece)
-        if behind > whole:
-            file.truncate(whole)
+                whole_size = size + last + 1
+            size += len(piece)
+        if size > whole_size:
+            file.truncate(whole_size)
     return lines
 
 

@@ -21,18 +21,22 @@ from workers.results.labels import Labels
 class Output:
     """An output folder. It replaces the files that an earlier run wrote, and changes no others."""
 
-    def __init__(self, folder: Path, most_pictures: int | None = None) -> None:
+    def __init__(self, folder: Path, max_pictures: int | None = None) -> None:
         """Create the folder; raises UsageError if it cannot be created or written to."""
         self.folder = folder
         self.results = folder / "results.jsonl"
-        self.pictures = Pictures(folder / "annotated", most_pictures)
+        self.pictures = Pictures(folder / "annotated", max_pictures)
         try:
             self.pictures.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{self.pictures.folder} cannot be made: {error.strerror}.") from error
+            raise UsageError(
+                f"{self.pictures.folder} cannot be made ({error.strerror}): choose another --out."
+            ) from error
         for path in (self.results, self.pictures.record):  # check before the work, not after it
             if path.is_dir() or not os.access(path.parent, os.W_OK):
-                raise UsageError(f"{path} cannot be written: move what is there, or choose another --out.")
+                raise UsageError(
+                    f"{path} cannot be written: give access or move what is there, or choose another --out."
+                )
 
     def publish(self, results: Path, *, growing: bool = False) -> None:
         """Make a file of results, in the same file system, appear as results.jsonl.

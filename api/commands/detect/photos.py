@@ -11,6 +11,8 @@ from api.commands.errors import UsageError
 from workers.io.folders import is_image_name
 from workers.sources.selection import Selection
 
+EVERYTHING = Selection()
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
@@ -25,18 +27,6 @@ class Photo:
     def stamp(self) -> tuple[int, int]:
         """The size and last change; another photo at the same path has another stamp."""
         return self.size, self.changed
-
-
-def stamp_of(path: str) -> tuple[int, int]:
-    """Return the size of a file in bytes and its last change (ns since 1970); zeros if the file cannot be read."""
-    try:
-        found = os.stat(path)  # noqa: PTH116  100,000 of them: no object for each
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
-
-
-EVERYTHING = Selection()
 
 
 @dataclass(frozen=True)
@@ -63,81 +53,80 @@ def collect(
     applies to these names. The folders `without` are left out and not counted. Raises UsageError if a path is missing
     or cannot be read, or if no photo is found and `empty` is False.
     """
+    named = ", ".join(map(str, paths))
     try:
-        return _collect(paths, selection, [os.path.realpath(one) for one in without], empty=empty)
-    except (OSError, RuntimeError) as error:  # a name is too long, permission is missing, or links form a circle
-        raise UsageError(f"{', '.join(map(str, paths))} cannot be looked at: {error}.") from error
-
-
-def _collect(paths: Sequence[Path], selection: Selection, without: Sequence[str], *, empty: bool) -> Collection:
-    found: dict[str, bool] = {}  # path -> whether it is inside a given folder and no link out of it
-    skipped = 0
-    for path in paths:
-        if path.is_dir():
-            for file, image, inside in _files(os.path.normpath(path.absolute()), without):
-                if image:
-                    found.setdefault(file, inside)
-                else:
-                    skipped += 1
-        elif path.is_file():
-            found.setdefault(os.path.normpath(path.absolute()), False)
+        files, skipped = _list_files(paths, [os.path.realpath(folder) for folder in without])
+        if not files and not empty:
+            other = f", only {skipped} other file{'s'[: skipped > 1]}" if skipped else ""
+            raise UsageError(f"{named}: there are no images (jpg, png, webp, tif, ...){other}. Name another folder.")
+        if len(paths) == 1 and paths[0].is_dir():
+            base = os.path.normpath(paths[0].absolute())
         else:
-            raise UsageError(f"{path}: there is no such file or folder.")
-    if not found and not empty:
-        raise UsageError(
-            f"{', '.join(map(str, paths))}: there are no images (jpg, png, webp, tif, ...){_other(skipped)}."
-        )
-    one_folder = len(paths) == 1 and paths[0].is_dir()
-    base = os.path.normpath(paths[0].absolute()) if one_folder else _common(found)
-    photos = tuple(
-        Photo(name, file, *stamp_of(file))
-        for name, file in selection.chosen(((os.path.relpath(file, base), file) for file in found), lambda one: one[0])
-    )
-    if not photos and not empty:
-        raise UsageError(f"None of {_counted(len(found))} is taken: look at --include, --exclude, --limit, --sample.")
-    shared = bool(photos or empty) and all(found[one.path] for one in photos)
-    roots = tuple(path.resolve() for path in paths if path.is_dir()) if shared else ()
+            base = os.path.commonpath([os.path.dirname(file) for file in files] or [os.sep])  # noqa: PTH120  no object for each file
+        by_name = ((os.path.relpath(file, base), file) for file in files)
+        chosen = selection.chosen(by_name, lambda name_and_file: name_and_file[0])
+        photos = tuple(Photo(name, file, *stamp_of(file)) for name, file in chosen)
+        if not photos and not empty:
+            count = f"{len(files)} image{'s'[: len(files) != 1]}"
+            raise UsageError(f"None of {count} is taken: change --include, --exclude, --limit or --sample.")
+        shared = bool(photos or empty) and all(files[photo.path] for photo in photos)
+        roots = tuple(path.resolve() for path in paths if path.is_dir()) if shared else ()
+    except (OSError, RuntimeError) as error:  # a name is too long, permission is missing, or links form a circle
+        raise UsageError(f"{named} cannot be read: {error}.") from error
     return Collection(photos, skipped, roots)
 
 
-def _files(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
+def stamp_of(path: str) -> tuple[int, int]:
+    """Return the size of a file in bytes and its last change (ns since 1970); zeros if the file cannot be read."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  no object for each file
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _list_files(paths: Sequence[Path], without: Sequence[str]) -> tuple[dict[str, bool], int]:
+    """Return the photos as path -> whether it lies in a given folder, and the number of other files.
+
+    A link out of the folder does not lie in it. Raises OSError, UsageError.
+    """
+    files: dict[str, bool] = {}
+    skipped = 0
+    for path in paths:
+        absolute = os.path.normpath(path.absolute())
+        if path.is_dir():
+            for file, image, inside in _walk(absolute, without):
+                if image:
+                    files.setdefault(file, inside)
+                else:
+                    skipped += 1
+        elif path.is_file():
+            files.setdefault(absolute, False)
+        else:
+            raise UsageError(f"{path}: there is no such file or folder.")
+    return files, skipped
+
+
+def _walk(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
     """Yield the files below a folder in a stable order, as (path, is an image, is inside the folder).
 
     A link to a file outside the folder is not inside. Files in hidden folders do not count as images, and links to
     folders are not followed. The folders `without`, and everything below them, are left out. Raises OSError if a
     folder cannot be read, because its images must not be missed silently.
     """
+
+    def fail(error: OSError) -> None:
+        raise error
+
     real = os.path.realpath(folder)
-    if any(os.path.commonpath([one, real]) == one for one in without):
+    if any(os.path.commonpath([left_out, real]) == left_out for left_out in without):
         return
-    for where, folders, files in os.walk(folder, onerror=_raise):
+    for where, folders, files in os.walk(folder, onerror=fail):
         inside = os.path.relpath(where, folder)
         below = os.path.normpath(os.path.join(real, inside))  # noqa: PTH118  links to folders are not followed
-        folders[:] = sorted(one for one in folders if os.path.join(below, one) not in without)  # noqa: PTH118
+        folders[:] = sorted(name for name in folders if os.path.join(below, name) not in without)  # noqa: PTH118
         hidden = any(part.startswith(".") for part in Path(inside).parts)
         for name in sorted(files):
-            path = os.path.join(where, name)  # noqa: PTH118  100,000 of them: no object for each
-            if hidden or not is_image_name(name):
-                yield path, False, False
-            else:
-                yield path, True, not os.path.islink(path) or _lies_in(path, real)  # noqa: PTH114  likewise
-
-
-def _lies_in(link: str, folder: str) -> bool:
-    return Path(os.path.realpath(link)).is_relative_to(folder)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _common(files: dict[str, bool]) -> str:
-    return os.path.commonpath([os.path.dirname(one) for one in files]) if files else os.sep  # noqa: PTH120  likewise
-
-
-def _counted(number: int) -> str:
-    return f"{number} image{'s'[: number != 1]}"
-
-
-def _other(skipped: int) -> str:
-    return f", only {skipped} other file{'s'[: skipped > 1]}" if skipped else ""
+            path = os.path.join(where, name)  # noqa: PTH118  no object for each file
+            image = not hidden and is_image_name(name)
+            yield path, image, image and (not os.path.islink(path) or Path(os.path.realpath(path)).is_relative_to(real))  # noqa: PTH114  no object for each file

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
@@ -18,21 +18,21 @@ from workers.results.drawing import draw, save_jpeg
 from workers.sources.decoding import decode
 
 _THREADS = 2
-_AHEAD = 4 * _THREADS  # results that are read before their pictures are drawn
+_AT_ONCE = 32  # results that are read before their pictures are drawn
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # errors that every other picture would get too
 
 ContentOf = Callable[[Mapping[str, Any]], bytes]
 
 
 class Pictures:
-    """A folder of at most `most` drawn pictures. Of an earlier run's files it deletes only the pictures."""
+    """A folder of at most `max_pictures` drawn pictures. Of an earlier run's files it deletes only the pictures."""
 
-    def __init__(self, folder: Path, most: int | None = None) -> None:
+    def __init__(self, folder: Path, max_pictures: int | None = None) -> None:
         self.folder = folder
         self.record = folder / ".shelfline.jsonl"  # the names of the pictures that this command drew
-        self.left_out = 0  # pictures that were not drawn because of `most`
-        self._most = most
+        self.left_out = 0  # pictures that were not drawn because of `max_pictures`
         self.replacing = False  # if True, a later result of the same name replaces the earlier picture
+        self._max_pictures = max_pictures
         self._count = 0
         self._taken: set[str] = set()
         self._names: dict[str, str] = {}  # name of a result -> name of its picture
@@ -64,18 +64,15 @@ class Pictures:
         after each picture. Returns a message for each picture that could not be drawn. Raises OutputError if the disk
         is full or fails.
         """
-        failures: list[str | None] = []
-        waiting: deque[Future[str | None]] = deque()
+        failures = []
+        named = self._named(results)
         with ThreadPoolExecutor(_THREADS, "draw") as pool:
-            for result, name in self._named(results):
-                waiting.append(pool.submit(self._draw, content_of, result, name, max_pixels))
-                if len(waiting) > _AHEAD:
-                    failures.append(waiting.popleft().result())
+            while chunk := list(itertools.islice(named, _AT_ONCE)):
+                for failure in pool.map(lambda pair: self._draw(content_of, *pair, max_pixels), chunk):
+                    if failure:
+                        failures.append(failure)
                     drawn()
-            for one in waiting:
-                failures.append(one.result())
-                drawn()
-        return [failure for failure in failures if failure]
+        return failures
 
     def _named(self, results: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str]]:
         """Yield the results to draw, each with the name of its picture.
@@ -86,18 +83,17 @@ class Pictures:
             for result in results:
                 if result["state"] != "succeeded":
                     continue
-                own = str(result["name"])
-                if self.replacing and own in self._names:
-                    yield result, self._names[own]
-                    continue
-                if self._most is not None and self._count >= self._most:
+                image = str(result["name"])
+                if self.replacing and image in self._names:
+                    yield result, self._names[image]
+                elif self._max_pictures is not None and self._count >= self._max_pictures:
                     self.left_out += 1
-                    continue
-                name = self._names[own] = picture_name(own, self._taken)
-                self._count += 1
-                record.write(json.dumps(name) + "\n")
-                record.flush()
-                yield result, name
+                else:
+                    name = self._names[image] = picture_name(image, self._taken)
+                    self._count += 1
+                    record.write(json.dumps(name) + "\n")
+                    record.flush()
+                    yield result, name
 
     def _recorded(self) -> Iterator[str]:
         with suppress(OSError), self.record.open(encoding="utf-8", errors="replace") as record:
@@ -108,7 +104,7 @@ class Pictures:
     def _draw(self, content_of: ContentOf, result: Mapping[str, Any], name: str, max_pixels: int) -> str | None:
         path = self._inside(name)
         if path is None:
-            return f"{name}: not drawn, the name leads out of {self.folder}."
+            return f"{name}: not drawn: its name leads out of {self.folder}."
         try:
             upright, _, _ = decode(content_of(result), max_pixels)
         except (OSError, ShelflineError) as error:

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-MOST_ROWS = 50
+MAX_ROWS = 50
 FIRST_ROWS = 20
-MOST_LABELS = 20
+MAX_LABELS = 20
 BINS = 10  # of the histogram of scores from 0 to 1
 _BEST_LABELS = 3
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -53,18 +53,19 @@ class Report:
             error = result.get("error") or {}
             code = error.get("code", result["state"])
             self.failed_by_code[code] += 1
-            self._keep(self.failures, (_shown_name(result), f"{code}: {error.get('detail', 'no reason given')}"))
+            if len(self.failures) <= MAX_ROWS:  # one more than is shown, to see that there are too many
+                self.failures.append((_shown_name(result), f"{code}: {error.get('detail', 'no reason given')}"))
             return
-        found = result["detections"]
+        detections = result["detections"]
         self.succeeded += 1
-        self.detections += len(found)
-        if len(self.rows) <= MOST_ROWS:
-            self.rows.append((_shown_name(result), len(found), best_labels(found)))
-        for one in found:
-            count = self.labels.setdefault(one["label"], LabelCount())
-            count.scores[min(BINS - 1, max(0, int(one["score"] * BINS)))] += 1
-            count.best = max(count.best, one["score"])
-        for label in {one["label"] for one in found}:
+        self.detections += len(detections)
+        if len(self.rows) <= MAX_ROWS:
+            self.rows.append((_shown_name(result), len(detections), best_labels(detections)))
+        for detection in detections:
+            count = self.labels.setdefault(detection["label"], LabelCount())
+            count.scores[min(BINS - 1, max(0, int(detection["score"] * BINS)))] += 1
+            count.best = max(count.best, detection["score"])
+        for label in {detection["label"] for detection in detections}:
             self.labels[label].images += 1
 
     @property
@@ -80,13 +81,13 @@ class Report:
         for name, reason in self._shown(self.failures, self.failed):
             console.print(Text.assemble(("failed ", "red"), (name, "bold"), f"  {reason}"), soft_wrap=True)
         _more(console, self.failed, len(self._shown(self.failures, self.failed)))
-        if self.failed > MOST_ROWS:
+        if self.failed > MAX_ROWS:
             counts = ", ".join(f"{code} {count:,}" for code, count in self.failed_by_code.most_common())
             console.print(f"failed by code: {counts}", markup=False, highlight=False, soft_wrap=True)
         if self.labels:
             console.print()
             console.print(self._histogram(plain=console.encoding.lower() not in {"utf-8", "utf8"}))
-            _more(console, len(self.labels), MOST_LABELS)
+            _more(console, len(self.labels), MAX_LABELS)
 
     def totals(self, *, seconds: float, done: int, skipped: int, written: Sequence[str]) -> str:
         """Return the last line of the report.
@@ -97,9 +98,9 @@ class Report:
         counts = f"{_counted(self.total, 'image')}: {self.succeeded:,} succeeded, {self.failed:,} failed"
         other = f", {_counted(skipped, 'other file')} skipped" if skipped else ""
         rate = f"{done / seconds:.1f} images/s" if seconds > 0 and done else "at once"
-        found = f"{_counted(self.detections, 'detection')} in {_lasted(seconds)} ({rate})"
+        detections = f"{_counted(self.detections, 'detection')} in {_lasted(seconds)} ({rate})"
         before = f", {self.total - done:,} of the images done before" if done < self.total else ""
-        return f"{counts}{other}, {found}{before} -> {', '.join(written)}"
+        return f"{counts}{other}, {detections}{before} -> {', '.join(written)}"
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -117,39 +118,35 @@ class Report:
         table.add_column("images", justify="right")
         table.add_column("best", justify="right")
         table.add_column("scores 0 to 1", no_wrap=True)
-        ordered = sorted(self.labels.items(), key=lambda one: (-one[1].detections, one[0]))
-        for label, count in ordered[:MOST_LABELS]:
+        ordered = sorted(self.labels, key=lambda label: (-self.labels[label].detections, label))
+        for label in ordered[:MAX_LABELS]:
+            count = self.labels[label]
             numbers = (f"{count.detections:,}", f"{count.images:,}", f"{count.best:.2f}")
             table.add_row(Text(label), *numbers, Text(f"|{bars(count.scores, plain=plain)}|"))
         return table
 
     @staticmethod
-    def _keep(kept: list[Any], one: object) -> None:
-        if len(kept) <= MOST_ROWS:  # one more than is shown, to see that there are too many
-            kept.append(one)
-
-    @staticmethod
-    def _shown(kept: list[Any], count: int) -> list[Any]:
-        return kept if count <= MOST_ROWS else kept[:FIRST_ROWS]
+    def _shown(rows: list[Any], count: int) -> list[Any]:
+        return rows if count <= MAX_ROWS else rows[:FIRST_ROWS]
 
 
 def bars(counts: Sequence[int], *, plain: bool = False) -> str:
     """Return a histogram in one line, with one character per count: blank for 0, the highest bar for the maximum."""
-    heights, most = (_PLAIN_BARS if plain else _BARS), max([*counts, 1])
-    return "".join(heights[-(-count * (len(heights) - 1) // most)] for count in counts)
+    heights, highest = (_PLAIN_BARS if plain else _BARS), max([*counts, 1])
+    return "".join(heights[-(-count * (len(heights) - 1) // highest)] for count in counts)
 
 
 def _shown_name(result: Mapping[str, Any]) -> str:
     """Return the name of a result with control characters escaped, so that it is safe on a terminal."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in result["name"])
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in result["name"])
 
 
 def best_labels(detections: Sequence[Mapping[str, Any]]) -> str:
     """Return the three best labels with their best scores, and counts above 1: `person 0.93, cup 0.61 (2)`."""
-    count = Counter(one["label"] for one in detections)
+    count = Counter(detection["label"] for detection in detections)
     best: dict[str, float] = {}
-    for one in detections:
-        best[one["label"]] = max(one["score"], best.get(one["label"], 0.0))
+    for detection in detections:
+        best[detection["label"]] = max(detection["score"], best.get(detection["label"], 0.0))
     ordered = sorted(best, key=lambda label: -best[label])[:_BEST_LABELS]
     named = (f"{label} {best[label]:.2f}" + (f" ({count[label]})" if count[label] > 1 else "") for label in ordered)
     return ", ".join(named) + (", …" if len(best) > _BEST_LABELS else "")

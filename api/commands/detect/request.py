@@ -17,7 +17,7 @@ from api.commands.errors import UsageError
 from workers.results.formats.registry import FormatName
 from workers.sources.selection import Selection
 
-MOST_PICTURES = 1000
+MAX_PICTURES = 1000
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class DetectRequest:
     options: Options = field(default_factory=Options)
     selection: Selection = EVERYTHING
     formats: Sequence[FormatName] = ()
-    most_pictures: int = MOST_PICTURES
+    max_pictures: int = MAX_PICTURES
     watch: bool = False
     upload: bool = False
     restart: bool = False
     job: str | None = None
-    elsewhere: bool = False  # the run is resumed by its job, so its photos may be missing by now
+    by_job: bool = False  # the run is resumed by its job, so its photos may be missing by now
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def run_arguments(self) -> dict[str, Any]:
         """The arguments that identify a run: photos and options, but not the output folder."""
         paths = [os.path.realpath(path) for path in self.paths]
         options = {name: value for name, value in self.options.items() if value is not None}
@@ -49,40 +49,38 @@ class DetectRequest:
 
     @property
     def identity(self) -> str:
-        """The name of the run: a hash of `asked`, or of the job id."""
-        text = json.dumps(self.asked if not self.job else self.job, sort_keys=True)
+        """The name of the run: a hash of `run_arguments`, or of the job id."""
+        text = json.dumps(self.job or self.run_arguments, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
-    def taken_up(self) -> DetectRequest:
+    def of_its_run(self) -> DetectRequest:
         """Return the request of the run that has the job to resume, if the output folder has that run.
 
         Otherwise the request is unchanged, and everything about the job comes from the server.
         """
-        found = find_run(self.out, self.job) if self.job else None
-        if not found or "paths" not in found:
+        run = find_run(self.out, self.job) if self.job else None
+        if not run or "paths" not in run:
             return self
-        chosen = found["selection"]
+        chosen = run["selection"]
         return replace(
             self,
-            paths=[Path(path) for path in found["paths"]],
-            options=found["options"],
+            paths=[Path(path) for path in run["paths"]],
+            options=run["options"],
             selection=Selection(tuple(chosen["include"]), tuple(chosen["exclude"]), chosen["limit"], chosen["sample"]),
-            watch=found["watch"],
+            watch=run["watch"],
             job=None,
-            elsewhere=True,
+            by_job=True,
         )
 
-
-def photos_of(asked: DetectRequest) -> Collection:
-    """Return the photos that exist now, none if only a job is resumed; raises UsageError."""
-    nothing = Collection((), 0, ())
-    if asked.job:
-        return nothing
-    try:
-        return collect(
-            asked.paths, asked.selection, without=[asked.out / "annotated", asked.out / RUNS], empty=asked.watch
-        )
-    except UsageError:
-        if asked.elsewhere:
+    def photos(self) -> Collection:
+        """Return the photos that exist now, none if only a job is resumed; raises UsageError."""
+        nothing = Collection((), 0, ())
+        if self.job:
             return nothing
-        raise
+        try:
+            without = [self.out / "annotated", self.out / RUNS]
+            return collect(self.paths, self.selection, without=without, empty=self.watch)
+        except UsageError:
+            if self.by_job:
+                return nothing
+            raise

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from api.client.client import ShelflineClient
 from api.client.errors import ApiError, ConnectionFailedError
@@ -22,7 +23,7 @@ SENDING = 4  # parallel uploads
 AHEAD = 8  # parts that are being sent or processed; each is a job, and the jobs share the workers
 _LOOK_SECONDS = 0.25
 _FETCH_SECONDS = 1.0  # between fetches of one running job's results
-_GONE = {"job_not_found", "job_gone"}
+_JOB_MISSING = {"job_not_found", "job_gone"}
 _IMAGE_MISSING = "image_missing"
 
 
@@ -37,7 +38,7 @@ class Tally:
 
 
 @dataclass
-class _Following:
+class _Followed:
     """A part whose job was accepted and whose results are not complete yet."""
 
     part: Part
@@ -75,7 +76,7 @@ class Runner:
         self._on_merged = merged
         self._own_names = own_names
         self._say = say
-        self._following: dict[int, _Following] = {}
+        self._following: dict[int, _Followed] = {}
         self._sending: set[int] = set()
         self._outcomes: queue.SimpleQueue[Sent | Exception] = queue.SimpleQueue()
         self._turn = 0
@@ -84,7 +85,7 @@ class Runner:
         """Run to the end; raises ApiError, ConnectionFailedError, OutputError, StackError. Fetched results are kept."""
         self._merge()
         self._plan()
-        while self._arrived or self._unfinished():
+        while self._arrived or self._journal.merged < len(self._journal.photos):
             self._send()
             if not self._take(wait=not self._following):
                 self._follow()
@@ -95,45 +96,42 @@ class Runner:
 
     def tally(self) -> Tally:
         """Return the progress."""
-        journal = self._journal
-        done = journal.done + sum(max(0, one.settled - one.part.fetched) for one in self._following.values())
+        journal, following = self._journal, self._following.values()
+        done = journal.done + sum(max(0, followed.settled - followed.part.fetched) for followed in following)
         failed = journal.failed + sum(part.failed for part in journal.parts.values())
-        failed += sum(max(0, one.failed - one.part.failed) for one in self._following.values())
+        failed += sum(max(0, followed.failed - followed.part.failed) for followed in following)
         sent = sum(part.size for part in journal.parts.values() if part.job)
         return Tally(len(journal.photos), done, failed, sent)
 
     def rescue(self, client: ShelflineClient) -> None:
         """Fetch the finished results with `client`, which gives up soon, since the command and its stack are ending."""
         self._client = client
-        for one in self._following.values():
+        for followed in self._following.values():
             with suppress(ShelflineError):
-                self._fetch(one)
+                self._fetch(followed)
 
     def recount(self) -> None:
         """Count the results on disk again, because the run may have ended in the middle of a write."""
-        for one in self._following.values():
-            self._journal.recount(one.part)
-
-    def _unfinished(self) -> bool:
-        return self._journal.merged < len(self._journal.photos)
+        for followed in self._following.values():
+            self._journal.recount(followed.part)
 
     def _plan(self) -> None:
         """Put photos that are in no part into new parts, and follow the parts that already have jobs."""
         for start, end in list(self._journal.gaps()):
             first = start
-            for behind in self._sender.ends(start, end):
-                self._journal.add_part(first, behind)
-                first = behind
+            for part_end in self._sender.ends(start, end):
+                self._journal.add_part(first, part_end)
+                first = part_end
         for part in self._journal.parts.values():
             if part.job and not part.complete and part.start not in self._following:
-                self._following[part.start] = _Following(part)
+                self._following[part.start] = _Followed(part)
 
     def _send(self) -> None:
         # Send only one part until a part is accepted: only then is it known whether the server reads the files itself.
-        asking = self._sender.sharing is not Sharing.NO and not any(one.job for one in self._journal.parts.values())
-        most = 1 if asking else SENDING
-        for part in sorted(self._journal.parts.values(), key=lambda one: one.start):
-            if len(self._sending) >= most or len(self._sending) + len(self._following) >= AHEAD:
+        asking = self._sender.sharing is not Sharing.NO and not any(part.job for part in self._journal.parts.values())
+        at_once = 1 if asking else SENDING
+        for part in sorted(self._journal.parts.values(), key=lambda part: part.start):
+            if len(self._sending) >= at_once or len(self._sending) + len(self._following) >= AHEAD:
                 return
             if not part.job and part.start not in self._sending:
                 self._sending.add(part.start)
@@ -142,7 +140,7 @@ class Runner:
     def _send_one(self, part: Part) -> None:
         try:
             self._outcomes.put(self._sender.send(part))
-        except Exception as error:  # noqa: BLE001  it is raised where the run is
+        except Exception as error:  # noqa: BLE001  `_take` raises it again, in the thread of the run
             self._outcomes.put(error)
 
     def _take(self, *, wait: bool) -> bool:
@@ -158,7 +156,7 @@ class Runner:
             self._replan()
         else:
             self._journal.accepted(sent.part, sent.job.id, sent.unreadable, by_reference=sent.by_reference)
-            self._following[sent.part.start] = _Following(sent.part)
+            self._following[sent.part.start] = _Followed(sent.part)
         return True
 
     def _replan(self) -> None:
@@ -170,74 +168,65 @@ class Runner:
 
     def _follow(self) -> None:
         """Look at the first job, because the merge waits for its results, and at one of the others in turn."""
-        active = sorted(self._following.values(), key=lambda one: one.part.start)
+        active = sorted(self._following.values(), key=lambda followed: followed.part.start)
         self._look(active[:1], wait=_LOOK_SECONDS)
         if len(active) > 1:
             self._turn = self._turn % (len(active) - 1) + 1
             self._look(active[self._turn : self._turn + 1], wait=0.0)
 
-    def _look(self, which: list[_Following], *, wait: float) -> None:
-        for one in which:
+    def _look(self, which: list[_Followed], *, wait: float) -> None:
+        for followed in which:
+            part = followed.part
             try:
-                job = self._client.job(one.part.job, wait=wait)
-                one.settled = job.counts.succeeded + job.counts.failed + job.counts.canceled
-                one.failed = job.counts.failed + job.counts.canceled
-                if job.state.terminal or self._worth_fetching(one):
-                    self._fetch(one)
+                job = self._client.job(part.job, wait=wait)
+                followed.settled = job.counts.succeeded + job.counts.failed + job.counts.canceled
+                followed.failed = job.counts.failed + job.counts.canceled
+                due = time.monotonic() - followed.fetched_at > _FETCH_SECONDS
+                if job.state.terminal or (due and followed.settled > part.fetched):
+                    self._fetch(followed)
             except ApiError as error:
-                if error.code not in _GONE or self._own_names:
+                if error.code not in _JOB_MISSING or self._own_names:
                     raise
-                self._lost(one)
+                # Keep the fetched results of the job that is gone, and send its other photos again.
+                del self._following[part.start]
+                self._journal.cut(part)
+                self._plan()
                 continue
             if job.state.terminal and job.error:
-                self._say(f"{job.id} ended early: {job.error.detail}")
-            if one.part.complete:
-                del self._following[one.part.start]
+                self._say(f"The job {job.id} ended early: {job.error.detail}")
+            if part.complete:
+                del self._following[part.start]
             elif job.state.terminal:
                 raise ConnectionFailedError(
-                    f"{self._client.base_url} sent {one.part.fetched} of {one.part.size} results of {job.id}."
+                    f"{self._client.base_url} sent {part.fetched} of {part.size} results of {job.id}, though it has "
+                    "ended. Run the same command again."
                 )
 
-    def _worth_fetching(self, one: _Following) -> bool:
-        return one.settled > one.part.fetched and time.monotonic() - one.fetched_at > _FETCH_SECONDS
-
-    def _fetch(self, one: _Following) -> None:
+    def _fetch(self, followed: _Followed) -> None:
         """Fetch the finished results of a part and append them to its file."""
-        part, file = one.part, self._journal.part_file(one.part)
-        one.fetched_at = time.monotonic()
-        lines = self._client.result_lines(part.job, start=part.fetched)
+        part, file = followed.part, self._journal.part_file(followed.part)
+        followed.fetched_at = time.monotonic()
+        results = self._client.results(part.job, start=part.fetched)
         with writing(file), file.open("a", encoding="utf-8") as out:
-            for line in lines:
+            for result in results:
                 if part.complete:
                     break
-                kept = self._kept(part, line)
-                out.write(kept + "\n")
+                line = self._own_line(part, result)
+                out.write(line + "\n")
                 part.fetched += 1
-                part.failed += SUCCEEDED.decode() not in kept
+                part.failed += SUCCEEDED.decode() not in line
 
-    def _kept(self, part: Part, line: str) -> str:
-        """Return a result line with the index and name that the image has in the run."""
-        try:
-            result = json.loads(line)
-        except ValueError as error:
-            raise ConnectionFailedError(
-                f"{self._client.base_url} sent a result that is not JSON: {line[:80]!r}."
-            ) from error
+    def _own_line(self, part: Part, result: dict[str, Any]) -> str:
+        """Return a result as a line, with the index and name that the image has in the run."""
         index = part.start + part.fetched
         result["index"] = index
         if not self._own_names:
             result["name"] = printable(self._journal.photos[index].name)
         if index in part.unreadable:
-            why = f"The file cannot be read: {part.unreadable[index]}."
-            told = {"code": _IMAGE_MISSING, "detail": why, "retryable": False}
-            result = {"index": index, "name": result["name"], "state": "failed", "error": told}
+            detail = f"The file cannot be read: {part.unreadable[index]}."
+            error = {"code": _IMAGE_MISSING, "detail": detail, "retryable": False}
+            result = {"index": index, "name": result["name"], "state": "failed", "error": error}
         return json.dumps(result, ensure_ascii=False, separators=(",", ":"))
-
-    def _lost(self, one: _Following) -> None:
-        """Handle a job that the server no longer has: keep the fetched results and send the other photos again."""
-        del self._following[one.part.start]
-        self._journal.cut(one.part)
-        self._plan()
 
     def _merge(self) -> None:
         parts = self._journal.merge()

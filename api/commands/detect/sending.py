@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -45,7 +44,7 @@ class Sharing(Enum):
     """Whether the server reads the same disk as this command."""
 
     YES = "it runs on this machine"
-    ASK = "it may"
+    ASK = "unknown: compare some photos"
     NO = "it does not, or must not"
 
 
@@ -75,15 +74,15 @@ class Sender:
         self._journal = journal
         self._options = options
         self._say = say
-        self._most_images, self._most_bytes = UPLOADED_IMAGES, UPLOADED_BYTES
+        self._max_images, self._max_bytes = UPLOADED_IMAGES, UPLOADED_BYTES
 
     def ends(self, start: int, end: int) -> Iterator[int]:
         """Yield the end index (exclusive) of each part in which the photos `start` to `end` are to be sent."""
         photos, images, size = self._journal.photos, 0, 0
         by_reference = self.sharing is not Sharing.NO
         for index in range(start, end):
-            full = images >= (REFERENCED_IMAGES if by_reference else self._most_images)
-            if images and (full or (not by_reference and size + photos[index].size > self._most_bytes)):
+            full = images >= (REFERENCED_IMAGES if by_reference else self._max_images)
+            if images and (full or (not by_reference and size + photos[index].size > self._max_bytes)):
                 yield index
                 images, size = 0, 0
             images, size = images + 1, size + photos[index].size
@@ -114,15 +113,16 @@ class Sender:
         Returns None if the server cannot read these paths, or reads other files there.
         """
         photos = self._journal.photos[part.start : part.end]
-        if not all(one.path.isprintable() and one.name.isprintable() for one in photos):  # a manifest is text
+        if not all(photo.path.isprintable() and photo.name.isprintable() for photo in photos):  # a manifest is text
             return None
         try:
             with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
                 manifest = Path(folder) / "photos.jsonl"
                 with manifest.open("w", encoding="utf-8") as file:
-                    file.writelines(
-                        json.dumps({"path": _without_links(one.path), "name": one.name}) + "\n" for one in photos
-                    )
+                    for photo in photos:
+                        directory, name = os.path.split(photo.path)
+                        path = os.path.join(_real(directory), name)  # noqa: PTH118  no object for each file
+                        file.write(json.dumps({"path": path, "name": photo.name}) + "\n")
                 job = self._patiently(
                     lambda: self._client.submit_manifest(manifest, idempotency_key=f"{part.key}-r", **options)
                 )
@@ -132,7 +132,8 @@ class Sender:
             return None
         if self.sharing is Sharing.ASK:
             if not self._sees_the_same(job, photos):
-                self._abandon(job)
+                with suppress(ShelflineError):  # its results are not used, so a failed cancel does not matter
+                    self._client.cancel(job.id)
                 return None
             self.sharing = Sharing.YES
         return job
@@ -146,23 +147,19 @@ class Sender:
         for index in sorted({number * (len(photos) - 1) // (_COMPARED - 1) for number in range(_COMPARED)}):
             try:
                 with open_photo(photos[index].path) as file:
-                    here = file.read()
+                    local = file.read()
             except OSError:
                 continue  # a file that is unreadable here cannot be compared
             try:
-                there = self._client.image(job.id, index)
+                remote = self._client.image(job.id, index)
             except ApiError as error:
                 if error.retryable:
                     raise
                 return False
-            if hashlib.sha256(here).digest() != hashlib.sha256(there).digest():
+            if local != remote:
                 return False
             compared += 1
         return compared > 0
-
-    def _abandon(self, job: JobDocument) -> None:
-        with suppress(ShelflineError):  # its results are not used, so a failed cancel does not matter
-            self._client.cancel(job.id)
 
     def _uploaded(self, part: Part, options: Options) -> Sent:
         photos = self._journal.photos[part.start : part.end]
@@ -179,8 +176,8 @@ class Sender:
             )
         except ApiError as error:
             if error.code in _TOO_LARGE and part.size > 1:
-                self._most_images = max(1, min(self._most_images, part.size) // 2)
-                self._most_bytes //= 2
+                self._max_images = max(1, min(self._max_images, part.size) // 2)
+                self._max_bytes //= 2
             elif error.code != _ANOTHER_BODY:  # _ANOTHER_BODY: photos changed after an upload without response
                 raise
             return Sent(part, None, by_reference=False, unreadable={})
@@ -196,11 +193,6 @@ class Sender:
                     raise
                 self._say(str(error))
                 time.sleep(max(1.0, error.retry_after))
-
-
-def _without_links(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(_real(folder), name)  # noqa: PTH118  100,000 of them
 
 
 @lru_cache(maxsize=4096)

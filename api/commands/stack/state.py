@@ -94,6 +94,10 @@ class StackState:
         except (OSError, ValueError, TypeError):
             return None
 
+    def running_record(self) -> StackRecord | None:
+        """Return the record of the stack that runs now, None if none runs or it is not ready yet."""
+        return self.read() if self.running() else None
+
     def forget(self) -> None:
         """Delete the stack's record."""
         self._record.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from api.commands.progress import JobProgress, Pace, job_progress
+from api.commands.progress import JobProgress, RecentRate, job_progress
 
 
 class Clock:
@@ -26,24 +26,24 @@ class Clock:
 def test_how_long_still(rate: float, left: int, words: str) -> None:
     """In the unit that one thinks in."""
     clock = Clock()
-    pace = Pace(clock)
-    pace.note(0)
-    assert (pace.rate, pace.left(5)) == (None, "")
+    recent = RecentRate(clock)
+    recent.note(0)
+    assert (recent.rate, recent.left(5)) == (None, "")
     clock.now = 10.0
-    pace.note(round(10 * rate))
-    assert (pace.rate, pace.left(left)) == (rate, words)
+    recent.note(round(10 * rate))
+    assert (recent.rate, recent.left(left)) == (rate, words)
 
 
 def test_the_pace_is_that_of_late() -> None:
     """What was done before the command went on says nothing, and what was long ago says little."""
     clock = Clock()
-    pace = Pace(clock)
+    recent = RecentRate(clock)
     done = 5000
     for second in range(200):
         clock.now = float(second)
         done += 1 if second < 100 else 10
-        pace.note(done)
-    assert pace.rate == pytest.approx(10, abs=0.2)
+        recent.note(done)
+    assert recent.rate == pytest.approx(10, abs=0.2)
 
 
 def test_lines_where_there_is_no_terminal() -> None:
