@@ -11,24 +11,9 @@ from api.http.web_worker import worker_class as make_worker_class
 from serving.errors import ShelflineError
 from workers.io.blobs import check_blobs
 from workers.process import refuse
-from workers.settings import Settings, load_settings
+from workers.settings import load_settings
 from workers.store.api_keys import keys_exist
 from workers.telemetry.logs import log_formatter
-
-
-def masked_logger(settings: Settings) -> type[Logger]:
-    """Return a logger class for gunicorn that masks API keys in all messages, including tracebacks."""
-
-    class MaskedLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-        def setup(self, cfg: Config) -> None:
-            """Set up the handlers with the masking formatter."""
-            super().setup(cfg)
-            for log in (self.error_log, self.access_log):
-                for handler in log.handlers:
-                    handler.setFormatter(log_formatter(settings))
-
-    return MaskedLogger
-
 
 try:
     settings = load_settings()
@@ -36,6 +21,18 @@ try:
     bind = checked_binding(settings, lambda: keys_exist(settings.redis_url))
 except ShelflineError as error:
     refuse(error)
+
+
+class MaskedLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn's logger, with API keys masked in all messages, including tracebacks."""
+
+    def setup(self, cfg: Config) -> None:
+        """Set up the handlers with the masking formatter."""
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            for handler in log.handlers:
+                handler.setFormatter(log_formatter(settings))
+
 
 worker_class = make_worker_class(settings.slow_client_seconds)
 threads = THREADS
@@ -45,6 +42,6 @@ graceful_timeout = 4  # seconds; less than the 5 s after which process managers 
 control_socket_disable = True  # its path in the home folder would be shared by every gunicorn of the user
 forwarder_headers = ""  # request headers must not change the path prefix of the API
 accesslog = None
-logger_class = masked_logger(settings)
+logger_class = MaskedLogger
 errorlog = "-"
 loglevel = "warning"

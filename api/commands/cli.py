@@ -37,7 +37,7 @@ app.command()(doctor)
 app.add_typer(keys_app, name="keys")
 app.add_typer(webhooks_app, name="webhooks")
 
-Models = Annotated[Path, typer.Option(envvar="SHELFLINE_MODELS", help="The folder of the models.")]
+Models = Annotated[Path, typer.Option(envvar="SHELFLINE_MODELS", help="The folder of the exported models.")]
 
 
 @app.callback()
@@ -48,55 +48,68 @@ def _shelfline() -> None:
 @app.command()
 def detect(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="FOLDER_OR_FILES...", help="Folders and files of photos.")
+        list[Path] | None, typer.Argument(metavar="FOLDER_OR_FILES...", help="Folders with photos, and photo files.")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="Where results.jsonl and annotated/ are written.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="The folder to write results.jsonl and annotated/ to.")] = Path("out"),
     forms: Annotated[
-        list[FormatName] | None, typer.Option("--format", help="Also results in this format; may be repeated.")
+        list[FormatName] | None, typer.Option("--format", help="Write the results in this format too; may be repeated.")
     ] = None,
-    annotate: Annotated[int, typer.Option(min=0, help="Draw at most so many pictures.")] = MAX_PICTURES,
-    model: Annotated[str | None, typer.Option(help="The model; the server's default where left out.")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
-    max_detections: Annotated[int | None, typer.Option(min=1, max=10_000, help="Most detections an image.")] = None,
-    tiles: Annotated[str | None, typer.Option(help="Look at tiles too: auto, or a grid as in 2x3.")] = None,
+    annotate: Annotated[
+        int, typer.Option(min=0, help="Draw boxes on at most this many photos; 0 for none.")
+    ] = MAX_PICTURES,
+    model: Annotated[str | None, typer.Option(help="The model; by default that of the server.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Leave out detections with a lower score.")
+    ] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Keep the best detections, at most this many per photo.")
+    ] = None,
+    tiles: Annotated[
+        str | None, typer.Option(help="Detect in tiles of each photo too: auto, or rows x columns, such as 2x3.")
+    ] = None,
     overlap: Annotated[
-        float | None, typer.Option(min=0, max=0.8, help="How much of a tile its neighbour shows.")
+        float | None,
+        typer.Option(min=0, max=0.8, help="How far neighbouring tiles overlap, as a fraction of a tile's side."),
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(help="Only photos of such names, as in '*.jpg' or 'aisle-?/**'; may be repeated."),
+        typer.Option(help="Take only photos whose names match, such as '*.jpg' or 'aisle-?/**'; may be repeated."),
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No photos of such names; may be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Only so many, chosen by a hash of their names.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave out photos whose names match; may be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only this many photos, the first ones.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Take only this many photos, chosen by a hash of their names.")
+    ] = None,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Take results that were made before of the same bytes, by the same version.")
+        bool, typer.Option("--cache", help="Use stored results of the same bytes by the same version of the model.")
     ] = False,
     max_failure_rate: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Give a job up where more than this part of its photos fails.")
+        float | None, typer.Option(min=0, max=1, help="Give up a job if more than this fraction of its photos fails.")
     ] = None,
     watch_folder: Annotated[
-        bool, typer.Option("--watch-folder", help="Then wait for new photos and detect them too, until Ctrl-C.")
+        bool, typer.Option("--watch-folder", help="Go on with new photos as they arrive, until Ctrl-C.")
     ] = False,
-    resume: Annotated[
-        str | None, typer.Option(metavar="JOB", help="Come back to a job, and write its results.")
-    ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget what an interrupted run has done.")] = False,
-    upload: Annotated[bool, typer.Option("--upload", help="Send the photos also where the server could read them.")] = (
-        False
-    ),
+    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Wait for this job, and write its results.")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start over instead of continuing an interrupted run.")
+    ] = False,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Upload the photos even if the server could read them from its disk.")
+    ] = (False),
     url: Url = None,
     key: Key = None,
     var: Var = Path("var"),
     models: Models = Path("models"),
 ) -> None:
-    """Detect the objects in photos; starts the stack for the time of the run where none is running.
+    """Detect products in photos. If no stack is running, start one for the time of the run.
 
-    Ended at any point, the same command goes on where it was.
+    If a run is interrupted, the same command continues it.
     """
     if bool(paths) == bool(resume):
-        raise UsageError("Name folders or files of photos, or --resume a job: one of both.")
+        raise UsageError("Name folders or files of photos, or --resume a job, but not both.")
     options: Options = {
         "model": model,
         "min_score": min_score,
@@ -132,45 +145,47 @@ def detect(
 @app.command()
 def up(
     *,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 for a free one.")] = None,
-    root: Annotated[list[Path] | None, typer.Option(help="A folder that jobs may read; here, where left out.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port of the API; 0 takes a free one.")] = None,
+    root: Annotated[
+        list[Path] | None, typer.Option(help="A folder that jobs may read, by default this one; may be repeated.")
+    ] = None,
     var: Var = Path("var"),
     models: Models = Path("models"),
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
-    """Run the whole stack in the foreground: Redis, the model server, a worker, the API. Ctrl-C ends it."""
+    """Run the whole stack in the foreground: Redis, the model server, a worker, the API. Ctrl-C stops it."""
     roots = [path.resolve() for path in root or ([] if until_stdin_closes else [Path()])]
     raise typer.Exit(
         run_stack(state_folder=var, models=models, port=port, roots=roots, until_stdin_closes=until_stdin_closes)
     )
 
 
-_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_PASS_ARGUMENTS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-@app.command(context_settings=_PASSED_ON)
+@app.command(context_settings=_PASS_ARGUMENTS_ON)
 def export(context: typer.Context) -> None:
-    """Turn a Keras detector into a model that is served: `shelfline export --help`."""
+    """Export a Keras detector as a model to serve; see `shelfline export --help`."""
     _exec_exporter(context.args)
 
 
-@app.command(context_settings=_PASSED_ON)
+@app.command(context_settings=_PASS_ARGUMENTS_ON)
 def models(context: typer.Context) -> None:
-    """Look after the exported models: `shelfline models --help`."""
+    """List, verify, roll back and remove exported models; see `shelfline models --help`."""
     _exec_exporter(["models", *context.args])
 
 
 def main() -> None:
     """Run a command; on an error, print one line to stderr and exit with status 2."""
-    signal.signal(signal.SIGTERM, _end_in_order)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     for stream in (sys.stdout, sys.stderr):  # names may have characters that the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ShelflineError as error:
-        how = " A command takes it from --key or SHELFLINE_API_KEY." if error.code == KeyMissingError.code else ""
-        typer.echo(f"Error: {error}{how}", err=True)
+        advice = " Pass it with --key, or set SHELFLINE_API_KEY." if error.code == KeyMissingError.code else ""
+        typer.echo(f"Error: {error}{advice}", err=True)
         sys.exit(CANNOT)
 
 
@@ -181,14 +196,14 @@ def _exec_exporter(arguments: list[str]) -> None:
     """
     if find_spec("exporter") is None:
         raise UsageError(
-            "The exporter is not installed here: with containers it is `docker-compose run --rm exporter`, see "
-            "docs/deploy.md; else run it in a checkout, by .venv/bin/shelfline."
+            "The exporter is not installed here. With containers, run `docker-compose run --rm exporter` (see "
+            "docs/deploy.md); otherwise run .venv/bin/shelfline in a checkout."
         )
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "exporter", *arguments])  # noqa: S606  the project's own
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "exporter", *arguments])  # noqa: S606  the project's own command
 
 
-def _end_in_order(_number: int, _frame: FrameType | None) -> None:
+def _exit_on_signal(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 

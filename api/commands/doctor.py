@@ -17,23 +17,23 @@ from workers.settings import Settings, load_settings, unknown_variables
 from workers.store.api_keys import keys_exist
 
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
-_WRONG = 1
+_SOMETHING_WRONG = 1
 
 
 def doctor(*, var: Var = Path("var")) -> None:
-    """Look at versions, Redis, blob store, disks, models, clocks and keys, and say what to do.
+    """Check versions, Redis, blob store, disks, models, clocks and keys, and say what to do.
 
-    The exit status is 1 where something is wrong, 2 where a setting is; warnings do not count.
+    The exit status is 1 if something is wrong, 2 if a setting is invalid, and 0 if there are only warnings.
     """
     settings = _settings(var)
     wrong = 0
-    for found in (*_variables(), *examine(settings), _keys(settings)):
-        advice = f" -> {found.advice}" if found.advice else ""
-        typer.echo(f"{_MARKS[found.level]}  {found.what}: {' '.join(found.found.split()).rstrip('.')}{advice}")
-        wrong += found.level == "error"
+    for finding in (*_variables(), *examine(settings), _keys(settings)):
+        advice = f" -> {finding.advice}" if finding.advice else ""
+        typer.echo(f"{_MARKS[finding.level]}  {finding.what}: {' '.join(finding.found.split()).rstrip('.')}{advice}")
+        wrong += finding.level == "error"
     if wrong:
         typer.echo(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.", err=True)
-        raise typer.Exit(_WRONG)
+        raise typer.Exit(_SOMETHING_WRONG)
 
 
 def _settings(var: Path) -> Settings:
@@ -47,7 +47,7 @@ def _settings(var: Path) -> Settings:
 def _variables() -> Iterator[Finding]:
     for name, meant in unknown_variables(os.environ).items():
         advice = f"did you mean {meant}?" if meant else "see docs/settings.md"
-        yield Finding("settings", "warning", f"{name} is set and is no setting", advice)
+        yield Finding("settings", "warning", f"{name} is set, but there is no such setting", advice)
 
 
 def _keys(settings: Settings) -> Finding:
@@ -57,7 +57,7 @@ def _keys(settings: Settings) -> Finding:
     try:
         exist = keys_exist(settings.redis_url)
     except ShelflineError as error:
-        return Finding("keys", "warning", f"whether there are any is not known: {error}", "start Redis")
+        return Finding("keys", "warning", f"it is unknown whether there are any: {error}", "start Redis")
     if exist:
         return Finding("keys", "ok", f"the API asks for them, and {reached} can reach it")
     if is_loopback(settings.host):

@@ -28,9 +28,9 @@ commands = typer.Typer()
 @commands.command()
 def jobs(
     *,
-    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    state: Annotated[JobState | None, typer.Option(help="List only jobs in this state.")] = None,
+    model: Annotated[str | None, typer.Option(help="List only jobs of this model.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
     url: Url = None,
     key: Key = None,
     var: Var = Path("var"),
@@ -56,29 +56,31 @@ def jobs(
 def show(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
     """Show a job."""
     with connect(url, key, var) as client:
-        _tell(client.job(job))
+        _print(client.job(job))
 
 
 @commands.command()
 def watch(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
-    """Follow a job to its end, and show it then; exit status 1 if not every image succeeded."""
+    """Follow a job to its end, then show it. The exit status is 1 if not every image succeeded."""
     with connect(url, key, var, patience=60.0) as client:
-        found = client.job(job)
+        document = client.job(job)
         with job_progress(Console(stderr=True)) as bar:
-            for found in client.wait(job, every=1.0):
-                bar.show(found.counts)
-    _tell(found)
-    raise typer.Exit(0 if found.state == JobState.SUCCEEDED else 1)
+            for document in client.wait(job, every=1.0):
+                bar.show(document.counts)
+    _print(document)
+    raise typer.Exit(0 if document.state == JobState.SUCCEEDED else 1)
 
 
 @commands.command()
 def results(
     job: JobId,
     *,
-    form: Annotated[FormatName, typer.Option("--format", help="How they are written.")] = FormatName.JSONL,
+    form: Annotated[FormatName, typer.Option("--format", help="The format of the results.")] = FormatName.JSONL,
     start: Annotated[int, typer.Option(min=0, help="The index of the first image.")] = 0,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the job's end first.")] = False,
-    output: Annotated[Path | None, typer.Option(help="A file to write, once all of it is there; else stdout.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the job first.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file, once all results are there, instead of stdout.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     var: Var = Path("var"),
@@ -101,26 +103,26 @@ def results(
 
 @commands.command()
 def cancel(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
-    """Cancel a job; what is finished keeps its result."""
+    """Cancel a job. Images that are finished keep their results."""
     with connect(url, key, var) as client:
-        _tell(client.cancel(job))
+        _print(client.cancel(job))
 
 
 @commands.command()
 def retry(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
-    """Try the failed images of a job again, as a new job, and show that."""
+    """Retry the failed images of a job as a new job, and show the new job."""
     with connect(url, key, var) as client:
-        _tell(client.retry(job))
+        _print(client.retry(job))
 
 
 @commands.command()
 def delete(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
-    """Delete a job that is over, with its images and results."""
+    """Delete a job that has ended, with its images and results."""
     with connect(url, key, var) as client:
         client.delete(job)
 
 
-def _tell(job: JobDocument) -> None:
+def _print(job: JobDocument) -> None:
     typer.echo(job.model_dump_json(indent=2))
 
 
@@ -141,6 +143,6 @@ def _write_whole(output: Path, pieces: Iterable[bytes]) -> None:
             out.writelines(pieces)
         beside.replace(output)
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}.") from error
+        raise UsageError(f"{output} cannot be written ({error.strerror}): name another --output.") from error
     finally:
         beside.unlink(missing_ok=True)

@@ -24,28 +24,38 @@ from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, id_of
 _TERM = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400}
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the key is called in lists: who uses it.")],
+    name: Annotated[str, typer.Argument(help="The name of the key in lists: who uses it.")],
     *,
     owner: Annotated[
-        str | None, typer.Option(help="On whose account it works; keys of one owner share jobs. Its name, if left out.")
+        str | None, typer.Option(help="The owner of its jobs; keys of one owner share jobs. Default: NAME.")
     ] = None,
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="submit, read, metrics or admin; may be repeated. submit and read, if left out."),
+        typer.Option(help="What the key may do; may be repeated. Default: submit and read."),
     ] = None,
-    rate: Annotated[str | None, typer.Option(help="Most requests, as in 10/second;1000/minute.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests under way in an API process.")] = None,
-    max_waiting_images: Annotated[int | None, typer.Option(min=1, help="Most images of its owner that wait.")] = None,
-    max_blob_bytes: Annotated[int | None, typer.Option(min=1, help="Most stored bytes of its owner's uploads.")] = None,
-    expires: Annotated[str | None, typer.Option(metavar="TERM", help="When it ends, as in 90d, 12h or 30m.")] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="How many requests it may send, such as 10/second;1000/minute.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="How many of its requests an API process may serve at once.")
+    ] = None,
+    max_waiting_images: Annotated[
+        int | None, typer.Option(min=1, help="How many images of its owner may wait.")
+    ] = None,
+    max_blob_bytes: Annotated[
+        int | None, typer.Option(min=1, help="How many bytes of its owner's uploads may be stored.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="TERM", help="When the key expires, such as 90d, 12h or 30m from now.")
+    ] = None,
     var: Var = Path("var"),
 ) -> None:
-    """Make a key and write it to stdout, once: only its hash is kept."""
+    """Create a key and write it to stdout. It is shown only once, because only its hash is stored."""
     try:
         terms = KeyTerms(
             name=name,
@@ -58,23 +68,23 @@ def create(
             max_blob_bytes=max_blob_bytes,
         )
     except ValidationError as error:
-        wrong = [f"{one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
+        wrong = [f"{entry['loc'][0]}: {entry['msg'].removeprefix('Value error, ')}" for entry in error.errors()]
         raise UsageError("; ".join(dict.fromkeys(wrong)) + ".") from error
-    with _keys(var) as keys:
-        secret, key = keys.create(terms)
+    with _key_store(var) as store:
+        secret, key = store.create(terms)
     typer.echo(secret)
-    typer.echo(f"This is {key.id}, of {key.owner}. It is shown this once: keep it as a password.", err=True)
+    typer.echo(f"This is {key.id} of {key.owner}. Keep it like a password: it is not shown again.", err=True)
 
 
 @app.command(name="list")
 def listed(*, var: Var = Path("var")) -> None:
-    """List the keys, the oldest first; never the keys themselves."""
-    with _keys(var) as keys:
-        found = keys.all()
+    """List the keys, oldest first, without their secrets."""
+    with _key_store(var) as store:
+        keys = store.all()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("id", "name", "owner", "scopes", "state", "limits", "created", "last used", "expires"):
         table.add_column(column, overflow="fold")
-    for key in found:
+    for key in keys:
         table.add_row(
             *(key.id, key.name, key.owner, " ".join(key.scopes), key.state, _limits(key) or "-"),
             *(_day(at) for at in (key.created_at, key.last_used_at, key.expires_at)),
@@ -84,18 +94,20 @@ def listed(*, var: Var = Path("var")) -> None:
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY_ID", help="As in key_0123456789ab; see `shelfline keys list`.")],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY_ID", help="The id, such as key_0123456789ab; see `shelfline keys list`.")
+    ],
     *,
     var: Var = Path("var"),
 ) -> None:
-    """Take a key back for ever; within a few seconds nobody gets in with it. Its jobs stay."""
-    with _keys(var) as keys:
-        gone = keys.revoke(id_of(key) if key.startswith("sl_") else key)
-    typer.echo(f"{gone.id} ({gone.name}) is revoked.")
+    """Revoke a key for ever. The API refuses it within a few seconds; its jobs stay."""
+    with _key_store(var) as store:
+        revoked = store.revoke(id_of(key) if key.startswith("sl_") else key)
+    typer.echo(f"{revoked.id} ({revoked.name}) is revoked.")
 
 
 @contextmanager
-def _keys(var: Path) -> Iterator[KeyStore]:
+def _key_store(var: Path) -> Iterator[KeyStore]:
     """Yield the key store in Redis: that of REDIS_URL, else that of the stack that runs on this machine.
 
     Raises UsageError if there is neither.
@@ -106,7 +118,7 @@ def _keys(var: Path) -> Iterator[KeyStore]:
         record = StackState(var).running_record()
         url = record.redis_url if record and not record.log else None  # a stack with a log is temporary
     if url is None:
-        raise UsageError("No stack is running here: start one with `shelfline up`, or say where Redis is in REDIS_URL.")
+        raise UsageError("No stack is running here: start one with `shelfline up`, or set REDIS_URL.")
     link = RedisLink(url)
     try:
         yield KeyStore(link)
@@ -117,10 +129,10 @@ def _keys(var: Path) -> Iterator[KeyStore]:
 def _end(term: str | None) -> float | None:
     if term is None:
         return None
-    found = _TERM.fullmatch(term)
-    if not found:
-        raise UsageError(f"--expires {term!r} is no term: write it as in 90d, 12h or 30m.")
-    return time.time() + int(found[1]) * _SECONDS[found[2]]
+    match = _TERM.fullmatch(term)
+    if not match:
+        raise UsageError(f"--expires {term!r} is not a time: write it as 90d, 12h or 30m.")
+    return time.time() + int(match[1]) * _SECONDS[match[2]]
 
 
 def _limits(key: ApiKey) -> str:

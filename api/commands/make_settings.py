@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -18,7 +16,7 @@ PAGE: Final = _PROJECT / "docs" / "settings.md"
 EXAMPLE: Final = _PROJECT / ".env.example"
 
 # The headings of the page, each under the name of its first setting, in the order of the class.
-_PARTS: Final = {
+_HEADINGS: Final = {
     "redis_url": "Where things are",
     "host": "The API and its keys",
     "folder_roots": "What jobs may read",
@@ -43,8 +41,8 @@ def page_text() -> str:
     """Return the text of docs/settings.md."""
     lines = [_INTRODUCTION]
     for name, field in Settings.model_fields.items():
-        if name in _PARTS:
-            lines.append(f"\n## {_PARTS[name]}\n\n| variable | default | what |\n|---|---|---|\n")
+        if name in _HEADINGS:
+            lines.append(f"\n## {_HEADINGS[name]}\n\n| variable | default | what |\n|---|---|---|\n")
         default = _default(field)
         shown = f"`{default}`" if default else ""
         text = " ".join(filter(None, [field.description, _bounds(field)])).replace("|", "\\|")
@@ -59,8 +57,8 @@ def example_text() -> str:
         "# docker-compose reads a copy named .env.\n",
     ]
     for name, field in Settings.model_fields.items():
-        if name in _PARTS:
-            lines.append(f"\n# {_PARTS[name]}\n")
+        if name in _HEADINGS:
+            lines.append(f"\n# {_HEADINGS[name]}\n")
         lines.append(f"# {variable_of(name)}={_default(field) if field.default is not None else '...'}\n")
     return "".join(lines)
 
@@ -84,19 +82,14 @@ def _default(field: FieldInfo) -> str:
 def _bounds(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return f"One of {', '.join(map(str, get_args(field.annotation)))}."
-    found = " and ".join(_bound(one) for one in field.metadata if type(one) in _SIGNS)
-    return f"{found[0].upper()}{found[1:]}." if found else ""
-
-
-def _bound(one: Any) -> str:  # noqa: ANN401  of four classes that have nothing in common
-    return f"{_SIGNS[type(one)]} {operator.attrgetter(type(one).__name__.lower())(one):g}"
-
-
-def _written() -> Iterator[tuple[Path, str]]:
-    yield PAGE, page_text()
-    yield EXAMPLE, example_text()
+    bounds = " and ".join(
+        f"{_SIGNS[type(bound)]} {getattr(bound, type(bound).__name__.lower()):g}"
+        for bound in field.metadata
+        if type(bound) in _SIGNS
+    )
+    return f"{bounds[0].upper()}{bounds[1:]}." if bounds else ""
 
 
 if __name__ == "__main__":
-    for path, text in _written():
-        path.write_text(text)
+    PAGE.write_text(page_text())
+    EXAMPLE.write_text(example_text())

@@ -15,11 +15,15 @@ from workers.settings import load_settings
 
 _PATIENCE_SECONDS = 5.0  # for commands that send only one request or few
 
-Url = Annotated[str | None, typer.Option(envvar="SHELFLINE_URL", help="A running API, as in http://127.0.0.1:5000.")]
+Url = Annotated[
+    str | None, typer.Option(envvar="SHELFLINE_URL", help="The URL of a running API, such as http://127.0.0.1:5000.")
+]
 
-Var = Annotated[Path, typer.Option(envvar="SHELFLINE_VAR", help="Where the stack of this machine keeps its state.")]
+Var = Annotated[
+    Path, typer.Option(envvar="SHELFLINE_VAR", help="The folder in which the stack of this machine keeps its state.")
+]
 
-Key = Annotated[str | None, typer.Option(help="The API key; that of SHELFLINE_API_KEY, where left out.")]
+Key = Annotated[str | None, typer.Option(help="The API key; by default SHELFLINE_API_KEY.")]
 
 
 def connect(url: str | None, key: str | None, var: Path, *, patience: float = _PATIENCE_SECONDS) -> ShelflineClient:
@@ -30,7 +34,7 @@ def connect(url: str | None, key: str | None, var: Path, *, patience: float = _P
     if not url:
         record = StackState(var).running_record()
         if record is None:
-            raise UsageError("No stack is running here: start one with `shelfline up`, or say where one is with --url.")
+            raise UsageError("No stack is running here: start one with `shelfline up`, or name another with --url.")
         url = record.url
     return ShelflineClient(url, key=key or load_settings().own_key, patience=patience)
 

@@ -11,7 +11,7 @@ import typer
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-_MOST_BYTES = 2_000_000
+_MAX_BYTES = 2_000_000
 
 
 def receiver(host: str, port: int, secret: str) -> ThreadingHTTPServer:
@@ -23,12 +23,12 @@ def _handler(verifier: Verifier) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = self.headers.get("content-length", "")
-            if not length.isdigit() or int(length) > _MOST_BYTES:
+            if not length.isdigit() or int(length) > _MAX_BYTES:
                 self.send_error(HTTPStatus.LENGTH_REQUIRED)
                 return
-            verdict, found = _read(verifier, self.rfile.read(int(length)), dict(self.headers))
+            verdict, body = _read(verifier, self.rfile.read(int(length)), dict(self.headers))
             message = self.headers.get("webhook-id", "no webhook-id")
-            typer.echo(f"{datetime.now():%H:%M:%S} {message} {verdict}\n{found}")  # noqa: DTZ005  the reader's own time
+            typer.echo(f"{datetime.now():%H:%M:%S} {message} {verdict}\n{body}")  # noqa: DTZ005  the reader's own time
             self.send_response(HTTPStatus.OK if verdict == "verified" else HTTPStatus.UNAUTHORIZED)
             self.send_header("content-length", "0")
             self.end_headers()

@@ -17,43 +17,43 @@ from workers.jobs.webhook import Event, WebhookFormat, checked_secret, new_secre
 
 _POLL_SECONDS = 0.2
 
-app = typer.Typer(help="Look after webhooks, and try them out.", no_args_is_help=True)
+app = typer.Typer(help="Manage webhooks, and try them out.", no_args_is_help=True)
 
-WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The id, see `shelfline webhooks list`.")]
+WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The id; see `shelfline webhooks list`.")]
 
 
 @app.command()
 def create(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="An http(s) URL that is POSTed to.")],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The http or https URL that events are sent to.")],
     *,
     event: Annotated[
-        list[Event] | None, typer.Option(help="What it is told; may be repeated. job.finished, if left out.")
+        list[Event] | None, typer.Option(help="An event to send; may be repeated. Default: job.finished.")
     ] = None,
-    form: Annotated[WebhookFormat | None, typer.Option("--format", help="How it is told.")] = None,
+    form: Annotated[WebhookFormat | None, typer.Option("--format", help="The format of the events.")] = None,
     secret: Annotated[
-        str | None, typer.Option(envvar="SHELFLINE_WEBHOOK_SECRET", help="What to sign with; a new one if left out.")
+        str | None, typer.Option(envvar="SHELFLINE_WEBHOOK_SECRET", help="The secret to sign with. Default: a new one.")
     ] = None,
     url: Url = None,
     key: Key = None,
     var: Var = Path("var"),
 ) -> None:
-    """Register a webhook and show it, with its secret, this once."""
+    """Register a webhook and show it. Its secret is shown only once."""
     if secret is not None:
         _checked(secret)
     with connect(url, key, var) as client:
-        made = client.webhooks.create(address, events=event, form=form, secret=secret)
-    typer.echo(made.model_dump_json(indent=2))
+        webhook = client.webhooks.create(address, events=event, form=form, secret=secret)
+    typer.echo(webhook.model_dump_json(indent=2))
 
 
 @app.command(name="list")
 def listed(*, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
-    """List the registered webhooks, the oldest first."""
+    """List the registered webhooks, oldest first."""
     table = Table("webhook", "state", "format", "events", "address", "last delivered", "failing since", box=None)
     with connect(url, key, var) as client:
-        for one in client.webhooks.all():
-            state = one.state if one.reason is None else f"{one.state}: {one.reason}"
-            times = (_second(one.delivered_at), _second(one.failing_since))
-            table.add_row(one.id, state, one.format.value, " ".join(one.events), one.url, *times)
+        for hook in client.webhooks.all():
+            state = hook.state if hook.reason is None else f"{hook.state}: {hook.reason}"
+            times = (_second(hook.delivered_at), _second(hook.failing_since))
+            table.add_row(hook.id, state, hook.format.value, " ".join(hook.events), hook.url, *times)
     stdout_console(160).print(table, markup=False, highlight=False)
 
 
@@ -61,23 +61,23 @@ def listed(*, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
 def try_out(
     webhook: WebhookId,
     *,
-    wait: Annotated[float, typer.Option(min=0, help="Wait so many seconds for what comes of it.")] = 30.0,
+    wait: Annotated[float, typer.Option(min=0, help="How many seconds to wait for the outcome.")] = 30.0,
     url: Url = None,
     key: Key = None,
     var: Var = Path("var"),
 ) -> None:
-    """Send a webhook an event that tells of nothing; exit status 1 if it was not delivered."""
+    """Send a webhook a test event. The exit status is 1 if it was not delivered."""
     with connect(url, key, var) as client:
         delivery = client.webhooks.test(webhook)
         typer.echo(f"{delivery} is on its way.", err=True)
-        delivered, said = _outcome(client, webhook, delivery, wait)
-    typer.echo(said)
+        delivered, sentence = _outcome(client, webhook, delivery, wait)
+    typer.echo(sentence)
     raise typer.Exit(0 if delivered else 1)
 
 
 @app.command()
 def delete(webhook: WebhookId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
-    """Delete a webhook; what waits for it is given up."""
+    """Delete a webhook. Events that wait for it are given up."""
     with connect(url, key, var) as client:
         client.webhooks.delete(webhook)
 
@@ -85,22 +85,25 @@ def delete(webhook: WebhookId, *, url: Url = None, key: Key = None, var: Var = P
 @app.command()
 def listen(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 for a free port.")] = 9000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 9000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     secret: Annotated[
-        str | None, typer.Option(envvar="SHELFLINE_WEBHOOK_SECRET", help="What to verify with; a new one if left out.")
+        str | None,
+        typer.Option(envvar="SHELFLINE_WEBHOOK_SECRET", help="The secret to verify with. Default: a new one."),
     ] = None,
 ) -> None:
-    """Print and verify the webhooks that arrive, until Ctrl-C. What is not signed right is answered with 401."""
-    known = new_secret() if secret is None else _checked(secret)
+    """Receive webhooks, print and verify them, until Ctrl-C. One with a wrong signature is answered with 401."""
+    verifying = new_secret() if secret is None else _checked(secret)
     try:
-        server = receiver(host, port, known)
+        server = receiver(host, port, verifying)
     except OSError as error:
-        raise UsageError(f"Nothing can listen on {host}:{port}: {error.strerror or error}.") from error
+        raise UsageError(
+            f"Nothing can listen on {host}:{port} ({error.strerror or error}): name another --host or --port."
+        ) from error
     with server:
         typer.echo(f"Listening at http://{host}:{server.server_address[1]}/", err=True)
         if secret is None:
-            typer.echo(f"The secret is {known}", err=True)
+            typer.echo(f"The secret is {verifying}", err=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -111,18 +114,19 @@ def _checked(secret: str) -> str:
     try:
         return checked_secret(secret)
     except ValueError as error:
-        raise UsageError(f"--secret is none: {error}.") from error
+        raise UsageError(f"--secret is not a signing secret: {error}.") from error
 
 
 def _outcome(client: ShelflineClient, webhook: str, delivery: str, seconds: float) -> tuple[bool, str]:
     """Wait for an attempt of a delivery; return whether it succeeded, and a sentence about it."""
-    gives_up = time.monotonic() + seconds
+    give_up = time.monotonic() + seconds
     while True:
-        for one in client.webhooks.get(webhook).attempts:
-            if one.delivery == delivery:
-                return one.error is None, one.error or f"Delivered in {one.seconds:.2f} s; it answered {one.status}."
-        if time.monotonic() >= gives_up:
-            return False, f"Nothing came of it in {seconds:g} s: look at GET /v1/webhooks/{webhook} later."
+        for attempt in client.webhooks.get(webhook).attempts:
+            if attempt.delivery == delivery:
+                delivered = f"Delivered in {attempt.seconds:.2f} s; the answer was {attempt.status}."
+                return attempt.error is None, attempt.error or delivered
+        if time.monotonic() >= give_up:
+            return False, f"It was not attempted within {seconds:g} s: look at GET /v1/webhooks/{webhook} later."
         time.sleep(_POLL_SECONDS)
 
 

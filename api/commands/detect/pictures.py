@@ -68,7 +68,7 @@ class Pictures:
         named = self._named(results)
         with ThreadPoolExecutor(_THREADS, "draw") as pool:
             while chunk := list(itertools.islice(named, _AT_ONCE)):
-                for failure in pool.map(lambda pair: self._draw(content_of, *pair, max_pixels), chunk):
+                for failure in pool.map(lambda pair: self._draw(content_of, max_pixels, *pair), chunk):
                     if failure:
                         failures.append(failure)
                     drawn()
@@ -101,7 +101,7 @@ class Pictures:
                 with suppress(ValueError):
                     yield str(json.loads(line))
 
-    def _draw(self, content_of: ContentOf, result: Mapping[str, Any], name: str, max_pixels: int) -> str | None:
+    def _draw(self, content_of: ContentOf, max_pixels: int, result: Mapping[str, Any], name: str) -> str | None:
         path = self._inside(name)
         if path is None:
             return f"{name}: not drawn: its name leads out of {self.folder}."

@@ -67,7 +67,7 @@ def plan_stack(
         "SHELFLINE_MODELS": str(models.absolute()),
         "SHELFLINE_MODEL": settings.model,
         "SHELFLINE_CONTRACTS": str(settings.contracts or models.absolute()),
-        "BLOB_URL": _absolute(settings.blob_url) if "blob_url" in given else str(data / "blobs"),
+        "BLOB_URL": _absolute_url(settings.blob_url) if "blob_url" in given else str(data / "blobs"),
         # A root with a `:` in its name would be read as two roots, so it is left out and its images are uploaded.
         "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(
             str(root) for root in (*settings.folder_roots, *roots) if os.pathsep not in str(root)
@@ -82,7 +82,7 @@ def plan_stack(
     if own_model:
         env |= {"SHELFLINE_MODEL_SERVER": f"127.0.0.1:{model_port}", "MODEL_PORT": str(model_port)}
         commands = {"model": local["model"], **commands}
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  where to ask, not bind
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compares, binds nothing
     host = f"[{host}]" if ":" in host else host
     parts = {name: env[variable] for name, variable in _PARTS.items() if name not in given and variable in env}
     return StackPlan(f"http://{host}:{env['PORT']}", commands, env, own_redis, own_model, parts)
@@ -93,17 +93,19 @@ def read_procfile(path: Path) -> dict[str, str]:
     try:
         return dict(parse_procfile(path.read_text()).processes)
     except OSError as error:
-        raise StackError(f"{path} cannot be read ({error.strerror}): run from a checkout of Shelfline.") from error
+        raise StackError(
+            f"{path} cannot be read ({error.strerror}): run the command in a checkout of Shelfline."
+        ) from error
 
 
 def free_ports(count: int) -> list[int]:
     """Return `count` different free ports of 127.0.0.1."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in sockets]
 
 
-def _absolute(url: str) -> str:
+def _absolute_url(url: str) -> str:
     return url if "://" in url or "::" in url else str(Path(url).absolute())

@@ -64,20 +64,20 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
         return started
 
 
-class _BoundProcess(Process):  # type: ignore[misc]  # likewise
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  honcho's
+class _BoundProcess(Process):  # type: ignore[misc]  # honcho has no types
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  honcho has no types
         super().__init__(*args, **kwargs)
         self._bind = die_with_parent()
         self._child_ctor = _bound_popen
 
-    def run(self, events: Any = None, ignore_signals: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002  honcho's
+    def run(self, events: Any = None, ignore_signals: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002  honcho's signature
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._bind()
         super().run(events, ignore_signals)
 
 
-def _bound_popen(command: str, **kwargs: Any) -> Any:  # noqa: ANN401  honcho's
+def _bound_popen(command: str, **kwargs: Any) -> Any:  # noqa: ANN401  honcho has no types
     bind = die_with_parent()
 
     def first() -> None:

@@ -52,27 +52,27 @@ def local_stack(
 
     `notify` is called with what the command waits for. Raises StackError if no stack can be started.
     """
-    with state.used() as place:
+    with state.used() as users_lock:
         own: subprocess.Popen[bytes] | None = None
         try:
             while True:
                 if state.running():
                     notify("Waiting for the stack that is being started")
-                    record = _record(state, lambda: not state.running(), None)
+                    record = _ready_record(state, lambda: not state.running(), None)
                     if record:
                         break
                 notify("Starting the stack")
                 own = _start(state, models, roots)
-                record = _record(state, _ended(own), own.pid)
+                record = _ready_record(state, _ended(own), own.pid)
                 if record:
                     break
                 if not state.running():
-                    raise StackError(f"The stack could not be started: {_last_words(state.log)}")
+                    raise StackError(f"The stack could not be started: {_last_line(state.log)}")
                 own = None  # another command started a stack first: use that
-            yield Stack(record.url, shares_files=True, alive=_watch(state, own, record), own=own is not None)
+            yield Stack(record.url, shares_files=True, alive=_alive_check(state, own, record), own=own is not None)
         finally:
             if own is not None:
-                _stop(own, wait=not state.used_by_others(place))
+                _stop(own, wait=not state.used_by_others(users_lock))
 
 
 def _ended(process: subprocess.Popen[bytes]) -> Callable[[], bool]:
@@ -112,45 +112,39 @@ def _stop(own: subprocess.Popen[bytes], *, wait: bool) -> None:
         own.wait()
 
 
-def _record(state: StackState, gone: Callable[[], bool], pid: int | None) -> StackRecord | None:
-    """Wait until the stack is ready and return its record; None if the stack ended before (`gone`).
+def _ready_record(state: StackState, ended: Callable[[], bool], pid: int | None) -> StackRecord | None:
+    """Wait until the stack is ready and return its record; None if the stack ended before (`ended`).
 
     A killed stack may have left its record behind, and another process may have its process number by now. So the
     record must name the process `pid`, or, if that is None, a stack that answers. Raises StackError after 300 s.
     """
-    end = time.monotonic() + START_SECONDS
+    give_up = time.monotonic() + START_SECONDS
     while not ((record := state.read()) and (record.pid == pid if pid else _answers(record))):
-        if gone():
+        if ended():
             return None
-        if time.monotonic() > end:
-            raise StackError(f"The stack is not ready after {START_SECONDS:.0f} s: {_last_words(state.log)}")
+        if time.monotonic() > give_up:
+            raise StackError(f"The stack is not ready after {START_SECONDS:.0f} s: {_last_line(state.log)}")
         time.sleep(_POLL_SECONDS)
     return record
 
 
-def _watch(state: StackState, own: subprocess.Popen[bytes] | None, record: StackRecord) -> Callable[[], None]:
+def _alive_check(state: StackState, own: subprocess.Popen[bytes] | None, record: StackRecord) -> Callable[[], None]:
     def check() -> None:
         dead = own.poll() is not None if own else not state.running()
         if dead:
-            where = _last_words(Path(record.log)) if record.log else "see the terminal that it ran in."
+            where = _last_line(Path(record.log)) if record.log else "see the terminal that it ran in."
             raise StackError(f"The stack has stopped: {where}")
 
     return check
 
 
-def _exists(pid: int) -> bool:
+def _answers(record: StackRecord) -> bool:
     try:
-        os.kill(pid, 0)
+        os.kill(record.pid, 0)  # only asks whether the process exists
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it is another user's
         pass
-    return True
-
-
-def _answers(record: StackRecord) -> bool:
-    if not _exists(record.pid):
-        return False
     with ShelflineClient(record.url) as client:
         try:
             client.ready()
@@ -159,11 +153,11 @@ def _answers(record: StackRecord) -> bool:
     return True
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     """Return the last line of a log, with the path of the log."""
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if re.search("[a-z]{3}", line)]
     except OSError:
         lines = []
-    last = lines[-1][:300] if lines else "it said nothing"
+    last = lines[-1][:300] if lines else "it wrote nothing"
     return f"{last} (log: {log})"

@@ -50,10 +50,10 @@ class StackState:
     def owned(self) -> Iterator[bool]:
         """Hold the stack's lock if it is free; yields whether it was."""
         with self._opened("stack.lock") as lock:
-            end = time.monotonic() + _PROBE_SECONDS
-            while not (got := _try(lock, fcntl.LOCK_EX)) and time.monotonic() < end:
+            give_up = time.monotonic() + _PROBE_SECONDS
+            while not (locked := _try(lock, fcntl.LOCK_EX)) and time.monotonic() < give_up:
                 time.sleep(0.02)
-            yield got
+            yield locked
 
     def running(self) -> bool:
         """Return whether a stack holds its lock."""
@@ -107,11 +107,15 @@ class StackState:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StackError(f"The folder {self.folder} cannot be made: {error.strerror}.") from error
+            raise StackError(
+                f"The folder {self.folder} cannot be made ({error.strerror}): name another --var."
+            ) from error
         try:
             lock = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StackError(f"{self.folder / name} cannot be opened: {error.strerror}.") from error
+            raise StackError(
+                f"{self.folder / name} cannot be opened ({error.strerror}): give access, or name another --var."
+            ) from error
         try:
             yield lock
         finally:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from api.access.binding import checked_binding
 from api.client.client import ShelflineClient
 from api.commands.errors import StackError, StackRunningError
@@ -31,9 +33,9 @@ from workers.store.catalog import Catalog
 
 DEFAULT_MODEL = "default"
 LOOPBACK = "127.0.0.1"
-_OF_OTHERS = {"SHELFLINE_HOST", "SHELFLINE_REQUIRE_KEYS", "SHELFLINE_ADMIN_KEY"}
+_NOT_PASSED_ON = {"SHELFLINE_HOST", "SHELFLINE_REQUIRE_KEYS", "SHELFLINE_ADMIN_KEY"}
 _POLL_SECONDS = 0.1
-_NO_PATIENCE = 0.3  # seconds until the processes of a temporary stack are killed; its state is deleted anyway
+_KILL_SECONDS = 0.3  # seconds until the processes of a temporary stack are killed; its state is deleted anyway
 _NEWS_SECONDS = 15.0
 
 
@@ -46,50 +48,50 @@ def run_stack(
     """
     settings = load_settings()
     state = StackState(state_folder)
-    with state.owned() as got:
-        if not got:
+    with state.owned() as locked:
+        if not locked:
             record = state.read()
             where = f"at {record.url} (process {record.pid})" if record else "and about to be ready"
-            raise StackRunningError(f"A stack is running already, {where}: stop it first, or use it.")
+            raise StackRunningError(f"A stack is running already, {where}: use it, or stop it first.")
         state.forget()
         if until_stdin_closes:
             sys.stdout.flush()
             os.ftruncate(sys.stdout.fileno(), 0)  # the log is only about this stack
-        chosen = settings.port if port is None else port
+        port = settings.port if port is None else port
         own_redis = "redis_url" not in settings.model_fields_set
         # The stack that a command starts for itself is temporary: it starts without jobs and leaves none, because
         # nothing waits for the jobs of an interrupted command.
-        passing = until_stdin_closes and own_redis
+        temporary = until_stdin_closes and own_redis
         environ = dict(os.environ)
-        if passing:  # only that command uses it, and it has no key, since Redis is new
-            environ = {name: value for name, value in environ.items() if name not in _OF_OTHERS}
+        if temporary:  # only that command uses it, and it has no key, since Redis is new
+            environ = {name: value for name, value in environ.items() if name not in _NOT_PASSED_ON}
             settings = settings.model_copy(update={"host": LOOPBACK})
-        if chosen:
+        if port:
             exist = _not_known if own_redis else (lambda: keys_exist(settings.redis_url))
-            checked_binding(settings.model_copy(update={"port": chosen}), exist)
-        data = state.folder / "run" if passing else state.folder
-        if passing:
+            checked_binding(settings.model_copy(update={"port": port}), exist)
+        data = state.folder / "run" if temporary else state.folder
+        if temporary:
             shutil.rmtree(data, ignore_errors=True)  # left by a stack that was killed
-        plan = plan_stack(settings, environ, data=data, models=models, port=chosen, roots=roots)
+        plan = plan_stack(settings, environ, data=data, models=models, port=port, roots=roots)
         check_blobs(plan.env["BLOB_URL"])
         if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
             return 0
         try:
-            return _Stack(plan, state, until_stdin_closes=until_stdin_closes, passing=passing).run()
+            return _Stack(plan, state, until_stdin_closes=until_stdin_closes, temporary=temporary).run()
         finally:
             state.forget()
-            if passing:
+            if temporary:
                 shutil.rmtree(data, ignore_errors=True)
 
 
 class _Stack:
     """One run of a stack's processes."""
 
-    def __init__(self, plan: StackPlan, state: StackState, *, until_stdin_closes: bool, passing: bool) -> None:
+    def __init__(self, plan: StackPlan, state: StackState, *, until_stdin_closes: bool, temporary: bool) -> None:
         self._plan = plan
         self._state = state
         self._until_stdin_closes = until_stdin_closes
-        self._patience = _NO_PATIENCE if passing else None
+        self._patience = _KILL_SECONDS if temporary else None
         self._stopping = threading.Event()
         self._stdin_closed = False
 
@@ -99,7 +101,7 @@ class _Stack:
         group.loop()
         self._stopping.set()
         if group.died:
-            _say(f"Shelfline stopped: {', '.join(group.died)} ended by itself, see above.")
+            typer.echo(f"Shelfline stopped: {', '.join(group.died)} ended by itself, see above.")
             return CANNOT if CANNOT in group.died.values() else 1
         return 0 if self._stdin_closed else int(group.returncode or 0)
 
@@ -119,21 +121,21 @@ class _Stack:
     def _announce(self) -> None:
         if self._plan.own_redis:
             self._forget_last_run()
-        news = time.monotonic() + _NEWS_SECONDS
+        next_news = time.monotonic() + _NEWS_SECONDS
         with ShelflineClient(self._plan.url) as client:
             while not self._stopping.is_set():
-                found = _checks(client)
-                if not found:
+                missing = _not_ready(client)
+                if not missing:
                     log = str(self._state.log) if self._until_stdin_closes else None
                     redis_url = self._plan.env["REDIS_URL"] if self._plan.own_redis else None
                     self._state.write(StackRecord(self._plan.url, os.getpid(), log, redis_url, dict(self._plan.parts)))
-                    _say(f"Shelfline is ready at {self._plan.url}")
+                    typer.echo(f"Shelfline is ready at {self._plan.url}")
                     if self._is_open():
-                        _say("It has no keys, so it answers this machine only: see `shelfline keys --help`.")
+                        typer.echo("It has no keys, so it answers this machine only: see `shelfline keys --help`.")
                     return
-                if time.monotonic() > news:
-                    _say(f"Shelfline is not ready yet: {found}")
-                    news += _NEWS_SECONDS
+                if time.monotonic() > next_news:
+                    typer.echo(f"Shelfline is not ready yet: {missing}")
+                    next_news += _NEWS_SECONDS
                 time.sleep(_POLL_SECONDS)
 
     def _is_open(self) -> bool:
@@ -163,10 +165,10 @@ def _not_known() -> bool:
     raise StoreUnavailableError("The stack's own Redis does not run yet.")
 
 
-def _checks(client: ShelflineClient) -> str:
+def _not_ready(client: ShelflineClient) -> str:
     """Return what is not ready, "" if everything is."""
     try:
-        return "; ".join(f"{name}: {found}" for name, found in client.ready().items() if found != "ok")
+        return "; ".join(f"{name}: {state}" for name, state in client.ready().items() if state != "ok")
     except ShelflineError as error:
         return str(error)
 
@@ -174,13 +176,13 @@ def _checks(client: ShelflineClient) -> str:
 def _export(models: Path, model: str, plan: StackPlan, *, until_stdin_closes: bool) -> bool:
     """Export the default model if it is missing; returns False if stdin closed meanwhile. Raises StackError."""
     folder = models.absolute() / model
-    if folder.is_dir() and any(one.name.isdigit() for one in folder.iterdir()):
+    if folder.is_dir() and any(version.name.isdigit() for version in folder.iterdir()):
         return True
     if models.exists() and not models.is_dir():
-        raise StackError(f"{models.absolute()} is not a folder: name the models' folder with --models.")
+        raise StackError(f"{models.absolute()} is not a folder: name the folder of the models with --models.")
     if model != DEFAULT_MODEL:
         raise StackError(f"There is no version of the model {model!r} in {folder}: export one first.")
-    _say(f"Exporting the default model to {folder}, once; this takes about a minute.")
+    typer.echo(f"Exporting the default model to {folder}, once; this takes about a minute.")
     command = [sys.executable, "-m", "exporter", "demo", "--if-missing"]
     exporter = subprocess.Popen(  # noqa: S603  the project's own command
         [*command, "--models", str(models.absolute()), "--name", model],
@@ -203,7 +205,3 @@ def _export(models: Path, model: str, plan: StackPlan, *, until_stdin_closes: bo
 def _stdin_closed(seconds: float | None) -> bool:
     ready, _, _ = select.select([0], [], [], seconds)
     return bool(ready) and not os.read(0, 4096)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  a foreground command talks to its terminal

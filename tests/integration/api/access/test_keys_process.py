@@ -136,7 +136,7 @@ def test_the_life_of_a_key(server: Server, shell: Shell) -> None:
         (["create", "a:b"], "name: "),
         (["create", "a", "--owner", ""], "owner: "),
         (["create", "a", "--rate", "fast"], "rate: 'fast' is no rate"),
-        (["create", "a", "--expires", "soon"], "--expires 'soon' is no term"),
+        (["create", "a", "--expires", "soon"], "--expires 'soon' is not a time"),
         (["create", "a", "--scope", "all"], "'all' is not one of"),
         (["create", "a", "--concurrency", "0"], "--concurrency"),
         (["revoke", "key_000000000000"], "There is no key 'key_000000000000'"),

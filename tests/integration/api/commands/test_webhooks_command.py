@@ -142,4 +142,4 @@ def test_nobody_sends(api_url: str, listener: tuple[str, subprocess.Popen[str]])
     made = json.loads(run.invoke(app, ["webhooks", "create", listener[0], "--url", api_url]).stdout)
     done = run.invoke(app, ["webhooks", "test", made["id"], "--wait", "0.3", "--url", api_url])
 
-    assert (done.exit_code, done.stdout.startswith("Nothing came of it in 0.3 s")) == (1, True)
+    assert (done.exit_code, done.stdout.startswith("It was not attempted within 0.3 s")) == (1, True)
