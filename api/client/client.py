@@ -24,7 +24,7 @@ from workers.jobs.job import JobState
 from workers.jobs.options import Lane
 from workers.results.formats.registry import FormatName
 
-_KEY = "Idempotency-Key"
+_IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
 class Options(TypedDict, total=False):
@@ -98,9 +98,9 @@ class ShelflineClient:
 
     def submit(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobDocument:
         """Submit a job as JSON: `items`, `folder` or another source, and options; values of None are not sent."""
-        given = {name: value for name, value in body.items() if value is not None}
-        headers = {_KEY: idempotency_key or secrets.token_hex(16)}
-        return _job(self._connection.call("POST", "/v1/jobs", json=given, headers=headers))
+        fields = {name: value for name, value in body.items() if value is not None}
+        headers = {_IDEMPOTENCY_KEY: idempotency_key or secrets.token_hex(16)}
+        return _job(self._connection.call("POST", "/v1/jobs", json=fields, headers=headers))
 
     def submit_folder(self, folder: str | Path, **options: Unpack[Options]) -> JobDocument:
         """Submit a folder that the server can read, by its absolute path on the server."""
@@ -134,12 +134,12 @@ class ShelflineClient:
         filters = {"state": state, "model": model}
         query = {name: str(value) for name, value in filters.items() if value is not None}
         query["limit"] = str(min(limit or 100, 100))
-        left = limit
+        remaining = limit
         while True:
             page = read_document(JobsDocument, self._connection.call("GET", "/v1/jobs", params=query))
-            yield from page.data[:left]
-            left = None if left is None else left - len(page.data)
-            if page.next is None or (left is not None and left <= 0):
+            yield from page.data[:remaining]
+            remaining = None if remaining is None else remaining - len(page.data)
+            if page.next is None or (remaining is not None and remaining <= 0):
                 return
             query = dict(parse_qsl(urlsplit(page.next).query))  # behind a proxy its host may differ from ours
 
@@ -232,12 +232,13 @@ class ShelflineClient:
 
         Returns None if the API does not list the model, or if no worker has published its contract lately.
         """
-        answer = self._connection.call("GET", "/v1/models")
+        response = self._connection.call("GET", "/v1/models")
         try:
-            found = next((one for one in answer.json()["data"] if model in {None, one["id"]}), None)
-            return Contract.from_json(json.dumps(found["contract"])) if found and found["contract"] else None
+            documents = (document for document in response.json()["data"] if model in {None, document["id"]})
+            contract = next(documents, {"contract": None})["contract"]
+            return Contract.from_json(json.dumps(contract)) if contract else None
         except (ValueError, KeyError, TypeError) as error:
-            raise problem(answer) from error
+            raise problem(response) from error
 
     def download(self, job_id: str, form: FormatName, *, start: int = 0) -> Iterator[bytes]:
         """Yield the finished results in a format, as pieces of a file.
@@ -258,7 +259,7 @@ class ShelflineClient:
     ) -> JobDocument:
         fields = {name: _field(value) for name, value in options.items() if value is not None}
         body = MultipartUpload(files, fields, field=field, unreadable=unreadable)
-        headers = {"Content-Type": body.content_type, _KEY: key or secrets.token_hex(16)}
+        headers = {"Content-Type": body.content_type, _IDEMPOTENCY_KEY: key or secrets.token_hex(16)}
         # No read timeout: after the last byte the server stores all images before it answers, which may take long.
         patient = httpx.Timeout(self._connection.http.timeout.write, connect=5.0, read=None)
         return _job(self._connection.call("POST", "/v1/jobs", content=body, headers=headers, timeout=patient))
@@ -273,8 +274,8 @@ def _lines(response: httpx.Response) -> Iterator[str]:
         yield rest
 
 
-def _path(job_id: str, more: str = "") -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}{more}"
+def _path(job_id: str, rest: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{rest}"
 
 
 def _field(value: object) -> str:

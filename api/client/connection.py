@@ -42,17 +42,17 @@ class Connection:
         try:
             host = urlsplit(self.base_url).hostname or ""
         except ValueError as error:
-            raise InvalidUrlError(f"{base_url!r} is no URL: {error}.") from error
-        here = is_loopback(host)
+            raise InvalidUrlError(f"{base_url!r} is not a URL: {error}.") from error
+        same_machine = is_loopback(host)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        if here:
+        if same_machine:
             headers["Accept-Encoding"] = "identity"  # on the same machine, compression costs more time than it saves
         self.http = httpx.Client(
             base_url=self.base_url,
             timeout=httpx.Timeout(timeout, connect=5.0),
             transport=transport,
             headers=headers,
-            trust_env=not here,  # a proxy from the environment cannot reach this machine's loopback
+            trust_env=not same_machine,  # a proxy from the environment cannot reach this machine's loopback
         )
         self._patience = patience
         self._alive = alive
@@ -70,7 +70,7 @@ class Connection:
             except (ApiError, ConnectionFailedError) as error:
                 patience.spend(error)
 
-    def once(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  likewise
+    def once(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  httpx's arguments
         """Send a request once and return the response, whatever its status; raises ConnectionFailedError."""
         with self._translated():
             response = self.http.request(method, path, **request)
@@ -78,7 +78,7 @@ class Connection:
         return response
 
     @contextmanager
-    def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:  # noqa: ANN401  likewise
+    def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:  # noqa: ANN401  httpx's arguments
         """Send a GET once and yield the response, to be read in pieces.
 
         Raises ApiError, and ConnectionFailedError, also if the connection breaks while the response is read.
@@ -103,7 +103,7 @@ class Connection:
             raise ConnectionFailedError(f"{self.base_url} did not answer in time.") from error
         except httpx.ConnectError as error:
             raise ConnectionFailedError(
-                f"Nothing answers at {self.base_url} ({error}): is the server running there?"
+                f"Nothing answers at {self.base_url} ({error}): start the server there, or correct the URL."
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             self._reached |= isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
@@ -122,17 +122,17 @@ class Patience:
     def renew(self) -> None:
         """Reset the budget, because the request made progress."""
         self._tries = 0
-        self._gives_up: float | None = None
+        self._give_up: float | None = None
 
     def spend(self, error: ApiError | ConnectionFailedError) -> None:
         """Pause before the next try; raises `error` if another try would not help or the budget is used up."""
         self._alive()
         now = time.monotonic()
-        self._gives_up = now + self._seconds if self._gives_up is None else self._gives_up
+        self._give_up = now + self._seconds if self._give_up is None else self._give_up
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._tries) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
         if isinstance(error, ApiError):
             pause = max(pause, error.retry_after)
-        if not error.retryable or not self._reached() or now + pause > self._gives_up:
+        if not error.retryable or not self._reached() or now + pause > self._give_up:
             raise error
         self._tries += 1
         time.sleep(pause)
@@ -157,7 +157,8 @@ def problem(response: httpx.Response) -> ApiError:
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         retryable = response.status_code in {429, 502, 503, 504}
-        detail = f"{response.url} answered {response.status_code} {response.reason_phrase}, and not as Shelfline does."
+        status = f"{response.status_code} {response.reason_phrase}"
+        detail = f"{response.url} answered {status}, and not as Shelfline does: check the URL."
         return ApiError(response.status_code, "unexpected_answer", detail, retryable=retryable, retry_after=retry_after)
 
 

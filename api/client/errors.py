@@ -15,13 +15,13 @@ class ConnectionFailedError(ShelflineError):
 
 
 class InvalidUrlError(ShelflineError):
-    """Raised by the client when the address it is given is none."""
+    """Raised by the client when its address is not a URL."""
 
     code: ClassVar[str] = "invalid_url"
 
 
 class ApiError(ShelflineError):
-    """Raised by the client when the API answers with a problem; `code`, `detail` and `status` are the API's own."""
+    """Raised by the client when the API answers with a problem. `code`, `detail` and `status` are those of the API."""
 
     def __init__(
         self,
@@ -35,8 +35,8 @@ class ApiError(ShelflineError):
     ) -> None:
         super().__init__(detail)
         self.status = status
-        self.code = code  # type: ignore[misc]  # a class's code elsewhere, the server's word here
+        self.code = code  # type: ignore[misc]  # other errors have it in the class
         self.detail = detail
-        self.retryable = retryable  # type: ignore[misc]  # likewise
+        self.retryable = retryable  # type: ignore[misc]  # other errors have it in the class
         self.request_id = request_id
         self.retry_after = retry_after  # seconds

@@ -12,17 +12,16 @@ from urllib.parse import quote
 
 from workers.io.folders import printable
 
+_PIECE_BYTES = 1 << 18
+
 
 def open_photo(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a photo for reading; raises OSError, also if it is not a regular file (a pipe would never end)."""
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115, PTH123  a descriptor
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115, PTH123  the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "it is no plain file", os.fspath(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     return file
-
-
-_PIECE_BYTES = 1 << 18
 
 
 class MultipartUpload:
@@ -57,7 +56,9 @@ class MultipartUpload:
             yield self._head(f'name="{name}"') + b"\r\n" + value.encode() + b"\r\n"
         for number, (name, path) in enumerate(self._files):
             # `filename*` carries any name exactly, while servers read quotes in `filename` differently.
-            yield self._head(f'name="{self._field}"; filename="file"; filename*=UTF-8\'\'{_quoted(name)}')
+            yield self._head(
+                f'name="{self._field}"; filename="file"; filename*=UTF-8\'\'{quote(printable(name), safe="")}'
+            )
             yield b"Content-Type: application/octet-stream\r\n\r\n"
             try:
                 with open_photo(path) as file:
@@ -72,7 +73,3 @@ class MultipartUpload:
 
     def _head(self, disposition: str) -> bytes:
         return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}\r\n".encode()
-
-
-def _quoted(name: str) -> str:
-    return quote(printable(name), safe="")

@@ -39,9 +39,9 @@ class Webhooks:
 
         The request is never sent again, because a second one would register a second webhook.
         """
-        asked = {"url": url, "events": events, "format": form, "secret": secret}
-        given = {name: value for name, value in asked.items() if value is not None}
-        response = self._connection.once("POST", "/v1/webhooks", json=given)
+        fields = {"url": url, "events": events, "format": form, "secret": secret}
+        body = {name: value for name, value in fields.items() if value is not None}
+        response = self._connection.once("POST", "/v1/webhooks", json=body)
         if not response.is_success:
             raise problem(response)
         return read_document(WebhookDocument, response)
@@ -55,5 +55,5 @@ class Webhooks:
         self._connection.call("DELETE", _path(webhook_id))
 
 
-def _path(webhook_id: str, more: str = "") -> str:
-    return f"/v1/webhooks/{quote(webhook_id, safe='')}{more}"
+def _path(webhook_id: str, rest: str = "") -> str:
+    return f"/v1/webhooks/{quote(webhook_id, safe='')}{rest}"

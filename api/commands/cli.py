@@ -184,7 +184,7 @@ def main() -> None:
     try:
         app()
     except ShelflineError as error:
-        advice = " Pass it with --key, or set SHELFLINE_API_KEY." if error.code == KeyMissingError.code else ""
+        advice = " Give it with --key or SHELFLINE_API_KEY." if error.code == KeyMissingError.code else ""
         typer.echo(f"Error: {error}{advice}", err=True)
         sys.exit(CANNOT)
 

@@ -14,18 +14,18 @@ class StackError(ShelflineError):
 
 
 class StackRunningError(StackError):
-    """Raised when a stack is to be started where one runs already."""
+    """Raised when a stack is started although one is running already."""
 
     code: ClassVar[str] = "stack_running"
 
 
 class UsageError(ShelflineError):
-    """Raised when a command cannot do what it was told, before anything was started."""
+    """Raised when the arguments of a command are invalid, before anything was started."""
 
     code: ClassVar[str] = "usage"
 
 
 class OutputError(ShelflineError):
-    """Raised when a command cannot write what it found: the disk is full, or a folder is away."""
+    """Raised when a command cannot write its output: the disk is full, or a folder is missing."""
 
     code: ClassVar[str] = "output_failed"

@@ -1,4 +1,4 @@
-// The page: choose photos, send them, watch the job, look at what was found. The job is named in the address (#job=…).
+// The page: choose photos, send them, follow the job, look at its detections. The address names the job (#job=…).
 
 import { chosen, dropped, size } from "./files.js";
 import { JobView } from "./job.js";
@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 const photos = (count) => `${count.toLocaleString()} photo${count === 1 ? "" : "s"}`;
 
 let files = [];
-let sendingKey = ""; // of these files with these options: sent again, they make no second job
+let sendingKey = ""; // the idempotency key of these files with these options, so that a second try makes no second job
 let upload = null;
 let models = [];
 const view = new JobView({ failed: report, opened: go });
@@ -20,7 +20,7 @@ function report(error) {
     $("key-form").hidden = false;
     $("key").focus();
   }
-  // Without a key so far, being asked for one is no error.
+  // As long as the page has no key, a request for one is not an error.
   say(asksForKey && !server.apiKey() ? "" : error.message || String(error));
 }
 
@@ -29,7 +29,7 @@ function say(text) {
   $("error").hidden = !text;
 }
 
-// --- where we are ---
+// --- the address ---
 
 const jobInAddress = () => new URLSearchParams(location.hash.slice(1)).get("job");
 
@@ -100,12 +100,12 @@ document.addEventListener("drop", async (event) => {
   $("drop").classList.remove("over");
   if (upload) return;
   try {
-    const found = await dropped(event.dataTransfer);
+    const photosDropped = await dropped(event.dataTransfer);
     if (jobInAddress()) go("");
-    take(found);
-    say(found.length ? "" : "There is no photo among what you dropped.");
+    take(photosDropped);
+    say(photosDropped.length ? "" : "You dropped no photo. Drop photos, or folders with photos.");
   } catch {
-    say("What you dropped cannot be read.");
+    say("The files that you dropped cannot be read. Try to choose them instead.");
   }
 });
 
@@ -117,7 +117,7 @@ $("submit-form").addEventListener("submit", async (event) => {
   say("");
   upload = new AbortController();
   sending(true);
-  sendingKey ||= Array.from(crypto.getRandomValues(new Uint32Array(4)), (one) => one.toString(16)).join("-");
+  sendingKey ||= Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16)).join("-");
   try {
     const options = { tiles: $("tiles").value };
     if ($("model").value) options.model = $("model").value;
@@ -167,12 +167,12 @@ async function loadModels() {
   $("forget-key").hidden = !server.apiKey();
   const choices = models.map(({ id, state }) => new Option(state === "available" ? id : `${id} (not available)`, id));
   $("model").replaceChildren(...choices);
-  $("model").value = models.find((one) => one.default)?.id ?? "";
+  $("model").value = models.find((model) => model.default)?.id ?? "";
   describeModel();
 }
 
 function describeModel() {
-  const model = models.find((one) => one.id === $("model").value);
+  const model = models.find(({ id }) => id === $("model").value);
   if (!model) return;
   const labels = model.contract?.labels.length;
   const facts = [`version ${model.version}`, labels && `knows ${labels.toLocaleString()} label${labels === 1 ? "" : "s"}`];

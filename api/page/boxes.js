@@ -1,8 +1,8 @@
-// Boxes on a canvas: which are shown, how they look, and which one lies under a point.
+// Boxes on a canvas: which are shown, how they look, and which of them lies under a point.
 
-/** The detections of a result with at least that score, each with its place among all of them. */
+/** The detections of a result with at least the score `threshold`, each with its index among all of them. */
 export const visible = (result, threshold) =>
-  (result.detections ?? []).map((one, index) => ({ ...one, index })).filter((one) => one.score >= threshold);
+  (result.detections ?? []).map((detection, index) => ({ ...detection, index })).filter(({ score }) => score >= threshold);
 
 /** A strong colour for a class name, the same in every photo. */
 export function colour(label) {
@@ -11,7 +11,7 @@ export function colour(label) {
   return `hsl(${(hash >>> 8) % 360} 85% 48%)`;
 }
 
-/** Clears a canvas of that many CSS pixels and draws; `chosen` is the index of the detection that stands out. */
+/** Clear a canvas of `width` x `height` CSS pixels and draw; `chosen` is the index of the detection that stands out. */
 export function draw(canvas, { width, height }, result, detections, chosen) {
   const dense = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * dense);
@@ -19,20 +19,20 @@ export function draw(canvas, { width, height }, result, detections, chosen) {
   const pen = canvas.getContext("2d");
   pen.scale(dense, dense);
   const best = [...detections].reverse(); // the best come last, on top
-  const last = best.filter((one) => one.index === chosen);
-  for (const one of [...best.filter((each) => each.index !== chosen), ...last]) {
-    box(pen, place(one, result, width, height), one, chosen);
+  const last = best.filter(({ index }) => index === chosen);
+  for (const detection of [...best.filter(({ index }) => index !== chosen), ...last]) {
+    box(pen, place(detection, result, width, height), detection, chosen);
   }
 }
 
-/** The detection under a point: of several the smallest, which could not be reached otherwise. */
+/** The detection under a point; if there are several, the smallest, since the others can be reached beside it. */
 export function under(x, y, { width, height }, result, detections) {
-  const inside = detections.filter((one) => {
-    const at = place(one, result, width, height);
+  const inside = detections.filter((detection) => {
+    const at = place(detection, result, width, height);
     return x >= at.x && x <= at.x + at.width && y >= at.y && y <= at.y + at.height;
   });
   const area = ({ box: at }) => (at.xmax - at.xmin) * (at.ymax - at.ymin);
-  return inside.sort((one, other) => area(one) - area(other))[0];
+  return inside.sort((first, second) => area(first) - area(second))[0];
 }
 
 function place({ box: at }, result, width, height) {

@@ -8,35 +8,35 @@ const isPicture = ({ file, name }) => !HIDDEN.test(name) && (file.type.startsWit
 
 export const chosen = (input) => [...input.files].map((file) => named(file, file.webkitRelativePath));
 
-/** What was dropped: files as they are, since whoever drops one means it; of folders the pictures. */
+/** The dropped photos: every file that was dropped itself, and of dropped folders the files that are pictures. */
 export async function dropped(transfer) {
-  // The list is empty once the event is over: so everything is taken out of it first.
+  // The list is empty once the event is over, so take everything out of it first.
   const entries = [...transfer.items]
     .filter((item) => item.kind === "file")
     .map((item) => ({ entry: item.webkitGetAsEntry?.(), file: item.getAsFile() }));
-  const found = [];
+  const photos = [];
   for (const { entry, file } of entries) {
-    if (entry?.isDirectory) found.push(...(await inFolder(entry)).filter(isPicture));
-    else if (file) found.push(named(file));
+    if (entry?.isDirectory) photos.push(...(await inFolder(entry)).filter(isPicture));
+    else if (file) photos.push(named(file));
   }
-  return found;
+  return photos;
 }
 
 async function inFolder(folder) {
   const reader = folder.createReader();
   const entries = [];
   for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) break;
-    entries.push(...some);
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!batch.length) break;
+    entries.push(...batch);
   }
-  entries.sort((one, other) => (one.name < other.name ? -1 : 1));
-  const found = [];
+  entries.sort((first, second) => (first.name < second.name ? -1 : 1));
+  const files = [];
   for (const entry of entries) {
-    if (entry.isDirectory) found.push(...(await inFolder(entry)));
-    else found.push(named(await new Promise((resolve, reject) => entry.file(resolve, reject)), entry.fullPath.slice(1)));
+    if (entry.isDirectory) files.push(...(await inFolder(entry)));
+    else files.push(named(await new Promise((resolve, reject) => entry.file(resolve, reject)), entry.fullPath.slice(1)));
   }
-  return found;
+  return files;
 }
 
 export function size(bytes) {

@@ -1,9 +1,9 @@
-// A job as it goes on: its state and its results, until it is over.
+// Follow a job: its state and its results, until it has ended.
 
 import * as server from "./server.js";
 
-export const MOST_SHOWN = 500; // photos of a job; the downloads have them all
-const POLL_SECONDS = 1; // the wait of one poll: it ends at once where the job ends
+export const MAX_SHOWN = 500; // photos of a job; the downloads have them all
+const POLL_SECONDS = 1; // how long one poll waits; it ends at once when the job ends
 const OVER = new Set(["succeeded", "partial", "failed", "canceled", "expired"]);
 
 export const isOver = (job) => OVER.has(job.state);
@@ -18,8 +18,8 @@ const pause = (seconds, signal) =>
   });
 
 /**
- * Yields {job, results}, the results being those that are new; or {trouble}, a sentence, while the server cannot be
- * asked. Ends when the job is over and shown; throws what will not pass.
+ * Yield {job, results} with the new results; or {trouble}, a sentence, while the server cannot be reached. Ends when
+ * the job has ended and all its results were yielded. Throws errors that another try would not help.
  */
 export async function* follow(id, signal) {
   let seen = 0;
@@ -29,14 +29,14 @@ export async function* follow(id, signal) {
     const began = performance.now();
     try {
       const job = await server.job(id, wait, signal);
-      const most = Math.min(job.counts.total ?? 0, MOST_SHOWN) - seen;
+      const limit = Math.min(job.counts.total ?? 0, MAX_SHOWN) - seen;
       const done = job.counts.succeeded + job.counts.failed + job.counts.canceled;
-      const results = most > 0 && done > 0 ? await server.results(id, seen, most, signal) : [];
+      const results = limit > 0 && done > 0 ? await server.results(id, seen, limit, signal) : [];
       seen += results.length;
       failures = 0;
       yield { job, results };
       if (isOver(job)) return;
-      // A server whose every waiting place is taken answers at once: then the pause is made here.
+      // A server without a free waiting place answers at once; then the page waits here.
       const left = wait - (performance.now() - began) / 1000;
       if (left > 0.1) await pause(left, signal);
       wait = POLL_SECONDS;

@@ -1,6 +1,6 @@
-// The view of one job: how far it is, its photos, what can be done with it.
+// The view of one job: its progress, its photos, and its actions.
 
-import { MOST_SHOWN, follow, isOver } from "./following.js";
+import { MAX_SHOWN, follow, isOver } from "./following.js";
 import { Pictures } from "./pictures.js";
 import * as server from "./server.js";
 import { Strip } from "./strip.js";
@@ -42,7 +42,7 @@ export class JobView {
   #failed;
   #opened;
 
-  /** `failed` is told of errors; `opened` is called with the id of a job that is to be looked at instead. */
+  /** `failed` is called with errors, `opened` with the id of another job to show instead. */
   constructor({ failed, opened }) {
     this.#failed = failed;
     this.#opened = opened;
@@ -60,7 +60,7 @@ export class JobView {
     this.#id = "";
   }
 
-  /** Show a job; `files` are its photos where they were sent from this page. `models` tell the lowest score there is. */
+  /** Show a job. `files` are its photos if this page sent them. `models` give the lowest score that can be chosen. */
   async open(id, files, models) {
     if (id === this.#id) return;
     this.close();
@@ -94,13 +94,13 @@ export class JobView {
       $("job-title").textContent = error.status === 410 ? "This job was deleted" : "This job cannot be shown";
       $("job-bar").hidden = true;
       $("cancel").hidden = true;
-      if (error.status === 401) this.#id = ""; // with a key it is opened again
+      if (error.status === 401) this.#id = ""; // once there is a key, it is opened again
       this.#failed(error);
     }
   }
 
   #limits(job, models) {
-    const model = models.find((one) => one.id === job.options.model);
+    const model = models.find(({ id }) => id === job.options.model);
     const lowest = Math.max(model?.contract?.score_threshold ?? 0, job.options.min_score ?? 0);
     $("threshold").min = Math.min(99, Math.floor(lowest * 100));
     $("threshold").value = $("threshold").min;
@@ -115,7 +115,7 @@ export class JobView {
     $("job-title").textContent = title;
     $("job-bar").value = job.progress;
     $("job-bar").hidden = isOver(job);
-    $("job-text").textContent = isOver(job) ? summary(job) : standing(job);
+    $("job-text").textContent = isOver(job) ? summary(job) : progressText(job);
     $("cancel").hidden = isOver(job) || job.state === "canceling" || job.state === "finishing";
     $("retry").hidden = !(isOver(job) && failed && this.#mayPass(total));
     $("downloads").hidden = !(succeeded + failed);
@@ -124,9 +124,9 @@ export class JobView {
     this.#offerDownloads();
   }
 
-  /** Whether another try may help: a photo that is damaged stays so. */
+  /** Whether a retry may help: a damaged photo would fail again. */
   #mayPass(total) {
-    return total > MOST_SHOWN || this.#results.some(({ error }) => error?.retryable);
+    return total > MAX_SHOWN || this.#results.some(({ error }) => error?.retryable);
   }
 
   #offerDownloads() {
@@ -143,7 +143,7 @@ export class JobView {
     }
   }
 
-  /** A link carries no key: with one, the file is fetched and then saved. */
+  /** A link carries no key. If there is a key, fetch the file with it, then save it. */
   #download(event) {
     const link = event.target.closest("a");
     if (!link || !server.apiKey()) return;
@@ -174,8 +174,8 @@ export class JobView {
     this.#strip.add(results, this.#threshold);
     const { total } = this.#job.counts;
     $("pictures").classList.toggle("single", total === 1);
-    $("strip-more").hidden = total <= MOST_SHOWN;
-    $("strip-more").textContent = `The first ${MOST_SHOWN} of ${count(total, "photo")}; the downloads have all.`;
+    $("strip-more").hidden = total <= MAX_SHOWN;
+    $("strip-more").textContent = `The first ${MAX_SHOWN} of ${count(total, "photo")}; the downloads have all.`;
     if (this.#place < 0) this.#show(0);
     else this.#steps();
   }
@@ -209,7 +209,7 @@ export class JobView {
   }
 }
 
-function standing({ counts, queue_position: ahead, eta_seconds: left }) {
+function progressText({ counts, queue_position: ahead, eta_seconds: left }) {
   const done = counts.succeeded + counts.failed + counts.canceled;
   if (counts.total === null) return "";
   const parts = [`${done.toLocaleString()} of ${count(counts.total, "photo")}`];

@@ -1,4 +1,4 @@
-// The photos of a job as blobs: the caller's own files where they were just sent, else what the server stored.
+// The photos of a job as blobs: the files themselves if this page sent them, else those that the server stored.
 
 import * as server from "./server.js";
 
@@ -9,7 +9,7 @@ export class Pictures {
   #files;
   #fetched = new Map();
 
-  /** `files`, {file, name} each in the order of the job, or null for a job that was not sent from this page. */
+  /** `files` are {file, name} in the order of the job, or null if this page did not send them. */
   constructor(id, files) {
     this.#id = id;
     this.#files = files;
@@ -27,11 +27,11 @@ export class Pictures {
 
   #fetch(index, what) {
     const key = `${index}/${what}`;
-    const found = this.#fetched.get(key) ?? server.picture(this.#id, index, what);
+    const picture = this.#fetched.get(key) ?? server.picture(this.#id, index, what);
     this.#fetched.delete(key);
-    this.#fetched.set(key, found); // the latest come last
-    found.catch(() => this.#fetched.delete(key));
+    this.#fetched.set(key, picture); // the latest come last
+    picture.catch(() => this.#fetched.delete(key));
     if (this.#fetched.size > KEPT) this.#fetched.delete(this.#fetched.keys().next().value);
-    return found;
+    return picture;
   }
 }

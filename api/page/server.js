@@ -1,4 +1,4 @@
-// Calls to the API. What fails is a ServerError that carries the server's own sentence.
+// Calls to the API. A call that fails throws a ServerError with the server's own sentence.
 
 const KEY = "shelfline.key";
 const NO_ANSWER = "The server does not answer. Check that it runs and that you are connected.";
@@ -32,7 +32,7 @@ function refused(status, text, retryAfter) {
   try {
     problem = JSON.parse(text) ?? {};
   } catch {
-    // A proxy's own page: its status is all there is to say.
+    // The answer is a proxy's own page, so only its status is known.
   }
   const details = { status, code: problem.code ?? "", retryAfter: Number(retryAfter) || 0 };
   return new ServerError(problem.detail || `The server answered with status ${status}.`, details);
@@ -50,7 +50,7 @@ async function call(path, { method = "GET", headers = {}, signal } = {}) {
   return response;
 }
 
-const jobPath = (id, more = "") => `v1/jobs/${encodeURIComponent(id)}${more}`;
+const jobPath = (id, rest = "") => `v1/jobs/${encodeURIComponent(id)}${rest}`;
 
 export const models = async () => (await (await call("v1/models")).json()).data;
 export const job = async (id, wait, signal) => (await call(jobPath(id, wait ? `?wait=${wait}` : ""), { signal })).json();
@@ -62,18 +62,18 @@ export const resultsPath = (id, format) => jobPath(id, `/results?format=${format
 export const download = async (path) => (await call(path)).blob();
 export { address };
 
-/** The finished results from index `start` on, at most `most`, in input order. */
-export async function results(id, start, most, signal) {
-  const text = await (await call(jobPath(id, `/results?format=jsonl&start=${start}&limit=${most}`), { signal })).text();
+/** The finished results from index `start` on, at most `limit`, in input order. */
+export async function results(id, start, limit, signal) {
+  const text = await (await call(jobPath(id, `/results?format=jsonl&start=${start}&limit=${limit}`), { signal })).text();
   return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
 }
 
-/** Sends files, {file, name} each, as a job. `progress` is called with the bytes sent and their sum. */
+/** Send files, each as {file, name}, as a job. `progress` is called with the bytes sent and their sum. */
 export function submit(files, options, { idempotencyKey, progress, signal }) {
   const form = new FormData();
   for (const [name, value] of Object.entries(options)) form.append(name, value);
   for (const { file, name } of files) form.append("images", file, name);
-  // Not fetch: it does not tell how far an upload is.
+  // XMLHttpRequest, because fetch does not report the progress of an upload.
   const request = new XMLHttpRequest();
   return new Promise((resolve, reject) => {
     const broken = "The upload broke off. Check that you are connected and that the photos are still where they were.";

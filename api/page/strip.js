@@ -14,7 +14,7 @@ export class Strip {
   /** `choose` is called with the index of the photo that was pressed. */
   constructor(choose) {
     this.#choose = choose;
-    // A thumbnail costs a decoded photo: it is made when it comes into sight.
+    // A thumbnail needs a decoded photo, so it is made only when it comes into sight.
     this.#seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
         if (!isIntersecting) continue;
@@ -51,7 +51,7 @@ export class Strip {
     this.filter(threshold);
   }
 
-  /** Count anew what has at least that score. */
+  /** Count the detections with at least the score `threshold` again. */
   filter(threshold) {
     this.#results.forEach((result, place) => {
       const button = this.#list.children[place].firstChild;
@@ -77,7 +77,7 @@ export class Strip {
     this.#list.children[place]?.firstChild.focus({ preventScroll: true });
   }
 
-  /** Only the strip moves, never the page. */
+  /** Scroll the strip, never the page. */
   #scrollTo(button) {
     const list = this.#list;
     list.scrollTop = button.offsetTop - (list.clientHeight - button.offsetHeight) / 2;
@@ -95,7 +95,7 @@ export class Strip {
         if (result.state !== "succeeded") return;
         bitmap = await createImageBitmap(await pictures.drawn(result.index));
       } catch {
-        return; // the button says what it is without a picture
+        return; // the button has its label without a picture
       }
     }
     const canvas = button.firstChild;

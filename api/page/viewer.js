@@ -1,4 +1,4 @@
-// One photo large, its boxes over it, and the list of its detections; each shows the other.
+// One large photo with its boxes, and the list of its detections; pointing at either shows the other.
 
 import { colour, draw, under, visible } from "./boxes.js";
 
@@ -10,8 +10,8 @@ export class Viewer {
   #threshold = 0;
   #shown = [];
   #chosen = null; // the index of the detection that is pointed at
-  #pinned = null; // likewise, of one that was pressed
-  #covered = false; // no boxes of our own: the server has drawn them
+  #pinned = null; // the index of the detection that was pressed
+  #covered = false; // true if the server has drawn the boxes into the photo
   #loading = 0;
   #url = "";
 
@@ -67,7 +67,7 @@ export class Viewer {
     this.#draw();
   }
 
-  /** Put a picture into the frame; says whether the browser shows it as the boxes need it. */
+  /** Put a picture into the frame; returns whether the browser shows it as the boxes need it. */
   async #put(get, { width, height, name }, current) {
     const trial = new Image();
     let url = "";
@@ -102,11 +102,11 @@ export class Viewer {
   #list() {
     const result = this.#result;
     this.#shown = visible(result, this.#threshold);
-    const left = (result.detections?.length ?? 0) - this.#shown.length;
+    const hidden = (result.detections?.length ?? 0) - this.#shown.length;
     $("found-title").textContent = result.detections ? `Detections (${this.#shown.length})` : "Detections";
-    $("found-text").textContent = said(result, this.#shown.length, left);
-    list.replaceChildren(...this.#shown.map((one) => this.#row(one)));
-    if (!this.#shown.some((one) => one.index === this.#pinned)) this.#pinned = null;
+    $("found-text").textContent = comment(result, this.#shown.length, hidden);
+    list.replaceChildren(...this.#shown.map((detection) => this.#row(detection)));
+    if (!this.#shown.some(({ index }) => index === this.#pinned)) this.#pinned = null;
     this.#choose(null);
   }
 
@@ -166,10 +166,10 @@ export class Viewer {
 
 const modelOf = ({ model, model_version: version }) => (model ? `${model}, version ${version}` : "");
 
-function said({ state, detections }, shown, left) {
+function comment({ state, detections }, shown, hidden) {
   if (state === "canceled") return "The job was canceled before this photo's turn.";
   if (!detections) return "";
   if (!detections.length) return "The model found nothing in this photo.";
-  if (!shown) return `Nothing has that score: lower it to see ${left} more.`;
-  return left ? `${left} more below that score.` : "";
+  if (!shown) return `Nothing has that score: lower it to see ${hidden} more.`;
+  return hidden ? `${hidden} more below that score.` : "";
 }

@@ -189,7 +189,7 @@ def test_photos_that_cannot_be_read(run: Callable[..., Tally], journal: Journal)
     errors = {one["index"]: one["error"] for one in _results(journal) if one["state"] == "failed"}
     assert {error["code"] for error in errors.values()} == {"image_missing"}
     assert {index: error["detail"] for index, error in errors.items()} == {
-        3: "The file cannot be read: it is no plain file.",
+        3: "The file cannot be read: it is not a regular file.",
         7: "The file cannot be read: Is a directory.",
         11: "The file cannot be read: No such file or directory.",
     }
