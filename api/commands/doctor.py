@@ -47,7 +47,7 @@ def _settings(var: Path) -> Settings:
 def _variables() -> Iterator[Finding]:
     for name, meant in unknown_variables(os.environ).items():
         advice = f"did you mean {meant}?" if meant else "see docs/settings.md"
-        yield Finding("settings", "warning", f"{name} is set, but there is no such setting", advice)
+        yield Finding("settings", "warning", f"{name} is set but is not a setting", advice)
 
 
 def _keys(settings: Settings) -> Finding:

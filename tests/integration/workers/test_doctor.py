@@ -257,7 +257,7 @@ def test_keys_and_misspelt_settings(
     assert "ok       keys: the API asks for them, and others too can reach it" in with_key[1]
     assert (with_key[0], misspelt[0]) == (0, 0)
     assert (
-        "WARNING  settings: SHELFLINE_BATCH_ROW is set, but there is no such setting -> did you mean SHELFLINE_BATCH_ROWS?"
+        "WARNING  settings: SHELFLINE_BATCH_ROW is set but is not a setting -> did you mean SHELFLINE_BATCH_ROWS?"
         in misspelt[1]
     )
 
