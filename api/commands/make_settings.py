@@ -30,9 +30,9 @@ _HEADINGS: Final = {
 _SIGNS: Final = {Ge: "at least", Gt: "more than", Le: "at most", Lt: "less than"}
 _INTRODUCTION: Final = """# Settings
 
-Each process (API, worker, sender of webhooks, commands) reads its settings from the environment when it starts, and
-tells of each wrong one in a line of its own. All processes of an installation need the same. `shelfline doctor` finds
-variables that are misspelt. Lists are separated by commas, folders as in `PATH`. This page is made from
+Each process (API, worker, webhook sender, commands) reads its settings from the environment when it starts, and
+reports each wrong one in a line of its own. All processes of an installation need the same settings. `shelfline doctor`
+finds misspelt variables. Lists are separated by commas, folders as in `PATH`. This page is made from
 [workers/settings.py](../workers/settings.py) by `make settings`, and so is [.env.example](../.env.example).
 """
 

@@ -67,11 +67,11 @@ class JobProgress:
         self._progress = progress
         self._task: TaskID | None = None
         if progress:
-            self._task = progress.add_task("Detecting", total=None, told="", failed="")
+            self._task = progress.add_task("Detecting", total=None, rate="", failed="")
         self._clock = clock
         self._rate = RecentRate(clock)
         self._next_line = clock() + _FIRST_LINE_SECONDS
-        self._told: str | None = None
+        self._last_line: str | None = None
 
     def show(self, counts: CountsDocument) -> None:
         """Show a job's counts."""
@@ -85,16 +85,17 @@ class JobProgress:
         self._rate.note(done)
         rate = f"{self._rate.rate:.1f} images/s" if self._rate.rate else ""
         left = "" if total is None else self._rate.left(total - done)
-        told = ", ".join(filter(None, (rate, left, more)))
+        rate_and_left = ", ".join(filter(None, (rate, left, more)))
         if self._progress and self._task is not None:
-            bad = f"[red]{failed:,} failed[/red]" if failed else ""
-            self._progress.update(self._task, completed=done, total=total, told=told, failed=bad)
+            failures = f"[red]{failed:,} failed[/red]" if failed else ""
+            self._progress.update(self._task, completed=done, total=total, rate=rate_and_left, failed=failures)
         elif self._clock() >= self._next_line:
-            bad = f"{failed:,} failed" if failed else ""
-            line = ", ".join(filter(None, (f"{done:,} of {'?' if total is None else f'{total:,}'} images", bad, told)))
-            if line != self._told:
+            images = f"{done:,} of {'?' if total is None else f'{total:,}'} images"
+            failures = f"{failed:,} failed" if failed else ""
+            line = ", ".join(filter(None, (images, failures, rate_and_left)))
+            if line != self._last_line:
                 self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-            self._told = line
+            self._last_line = line
             self._next_line = self._clock() + _LINE_SECONDS
 
 
@@ -105,7 +106,7 @@ def job_progress(console: Console) -> Iterator[JobProgress]:
         yield JobProgress(console, None)
         return
     bar = () if console.width < _NARROW else (TextColumn("{task.description}"), BarColumn(bar_width=None))
-    columns = (*bar, MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), TextColumn("{task.fields[told]}"))
+    columns = (*bar, MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, console=console, expand=bool(bar)) as progress:
         yield JobProgress(console, progress)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from api.commands.detect.runner import Runner, Tally
 from api.commands.detect.sending import Sender, Sharing
 from api.commands.errors import UsageError
 from api.commands.progress import drawing_progress, job_progress
-from api.commands.stack.session import Stack, local_stack, remote_stack
+from api.commands.stack.session import Stack, local_stack
 from api.commands.stack.state import StackState
 from serving.errors import ShelflineError
 from workers.results.labels import Labels
@@ -107,7 +107,7 @@ class _Run:
 
     def _stack(self, notify: Callable[[str], None]) -> AbstractContextManager[Stack]:
         if self._request.url:
-            return remote_stack(self._request.url)
+            return nullcontext(Stack(self._request.url, shares_files=False, alive=lambda: None))
         return local_stack(StackState(self._request.state_folder), self._request.models, self._collection.roots, notify)
 
     def _client(self, stack: Stack, patience: float = PATIENCE_SECONDS) -> ShelflineClient:
@@ -259,23 +259,23 @@ class _Run:
                 runner.rescue(client)
         if self._request.watch:
             self._report()
-            return "Watching ended; the same command goes on from here."
+            return "Watching ended. The same command goes on from here."
         if not any(part.job for part in self._journal.parts.values()):
-            return "Interrupted before a job was accepted; the same command begins again."
+            return "Interrupted before a job was accepted. The same command starts again."
         tally = runner.tally()
         if stack.own:
             done = self._journal.done
             return (
                 f"Interrupted: {done:,} of {tally.total:,} images are done and kept in {self._request.out}/. The stack "
-                "stops with the command that started it; the same command goes on from here."
+                "stops with the command that started it. The same command goes on from here."
             )
-        last = [part.job for part in self._journal.parts.values() if part.job][-1]
-        rest = f"; {tally.total - tally.sent:,} are not sent yet" if tally.sent < tally.total else ""
-        how = "the same command" + (" sends them" if rest else "")
+        job = [part.job for part in self._journal.parts.values() if part.job][-1]
+        unsent = f"; {tally.total - tally.sent:,} are not sent yet" if tally.sent < tally.total else ""
+        how = "the same command" + (", which sends them" if unsent else "")
         out = "" if self._request.out == Path("out") else f" --out {self._request.out}"
         return (
             f"Interrupted: {tally.done:,} of {tally.total:,} images are done, {stack.url} goes on with "
-            f"{tally.sent - tally.done:,}{rest}. Come back by {how}, or by `shelfline detect --resume {last}{out}`."
+            f"{tally.sent - tally.done:,}{unsent}. Come back by {how}, or by `shelfline detect --resume {job}{out}`."
         )
 
     def _leave(self, runner: Runner) -> None:
@@ -286,7 +286,7 @@ class _Run:
         else:
             runner.recount()
             done, total = self._journal.done, len(self._journal.photos)
-            self._say(f"{done:,} of {total:,} images are done and kept; the same command goes on from there.")
+            self._say(f"{done:,} of {total:,} images are done and kept. The same command goes on from there.")
 
     def _warn(self, texts: Iterable[str]) -> None:
         for text in texts:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from api.client.client import Options
 from api.commands.detect.journal import RUNS, find_run
-from api.commands.detect.photos import EVERYTHING, Collection, collect
+from api.commands.detect.photos import Collection, collect
 from api.commands.errors import UsageError
 from workers.results.formats.registry import FormatName
 from workers.sources.selection import Selection
@@ -28,16 +28,16 @@ class DetectRequest:
     out: Path
     state_folder: Path
     models: Path
-    url: str | None = None
-    key: str | None = None
-    options: Options = field(default_factory=Options)
-    selection: Selection = EVERYTHING
-    formats: Sequence[FormatName] = ()
-    max_pictures: int = MAX_PICTURES
-    watch: bool = False
-    upload: bool = False
-    restart: bool = False
-    job: str | None = None
+    url: str | None
+    key: str | None
+    options: Options
+    selection: Selection
+    formats: Sequence[FormatName]
+    max_pictures: int
+    watch: bool
+    upload: bool
+    restart: bool
+    job: str | None
     by_job: bool = False  # the run is resumed by its job, so its photos may be missing by now
 
     @property

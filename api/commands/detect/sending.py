@@ -6,9 +6,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -53,9 +53,9 @@ class Sent:
     """The outcome of sending a part: its job, or None if the part must be planned anew."""
 
     part: Part
-    job: JobDocument | None
-    by_reference: bool
-    unreadable: dict[int, str]
+    job: JobDocument | None = None
+    by_reference: bool = False
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
 class Sender:
@@ -101,10 +101,10 @@ class Sender:
         if self.sharing is not Sharing.NO:
             job = self._referenced(part, options)
             if job:
-                return Sent(part, job, by_reference=True, unreadable={})
+                return Sent(part, job, by_reference=True)
             self.sharing = Sharing.NO
             if len(list(self.ends(part.start, part.end))) > 1:
-                return Sent(part, None, by_reference=False, unreadable={})
+                return Sent(part)
         return self._uploaded(part, options)
 
     def _referenced(self, part: Part, options: Options) -> JobDocument | None:
@@ -180,8 +180,8 @@ class Sender:
                 self._max_bytes //= 2
             elif error.code != _ANOTHER_BODY:  # _ANOTHER_BODY: photos changed after an upload without response
                 raise
-            return Sent(part, None, by_reference=False, unreadable={})
-        return Sent(part, job, by_reference=False, unreadable=unreadable)
+            return Sent(part)
+        return Sent(part, job, unreadable=unreadable)
 
     def _patiently(self, submit: Callable[[], JobDocument]) -> JobDocument:
         """Repeat a submission until the server has room for it (429, 503), and return the job."""

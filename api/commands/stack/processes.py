@@ -48,8 +48,9 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
             self._stop_wanted = True
             return
         if not self._terminating and self.returncode not in {130, 143}:
-            ended = {name: one["returncode"] for name, one in self._processes.items() if "returncode" in one}
-            self.died = {name: int(status) for name, status in ended.items()}
+            self.died = {
+                name: int(process["returncode"]) for name, process in self._processes.items() if "returncode" in process
+            }
         super().terminate()
 
     def _start(self) -> None:

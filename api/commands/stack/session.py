@@ -39,12 +39,6 @@ class Stack:
 
 
 @contextmanager
-def remote_stack(url: str) -> Iterator[Stack]:
-    """Yield a stack at a URL, of whose processes and files nothing is known."""
-    yield Stack(url, shares_files=False, alive=lambda: None)
-
-
-@contextmanager
 def local_stack(
     state: StackState, models: Path, roots: Sequence[Path], notify: Callable[[str], None]
 ) -> Iterator[Stack]:
