@@ -135,7 +135,7 @@ def test_no_room_for_the_results(command: Command) -> None:
     said = err.strip().splitlines()
     assert said[-1].startswith("Error: ")
     assert "cannot be written (File too large): make room" in said[-1]
-    assert "300 images are done and kept; the same command goes on from there." in said[-2]
+    assert "300 images are done and kept. The same command goes on from there." in said[-2]
     status, _, err = command.run(photos, "--upload")
     assert status == 0, err
     command.is_whole(count=300)
