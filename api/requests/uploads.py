@@ -11,8 +11,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.http.errors import InvalidRequestError, RequestTooLargeError, UnknownFieldError
 from workers.errors import NoImagesError, TooManyImagesError
-from workers.io.folders import MAX_NAME_CHARS
 from workers.settings import Settings
+from workers.sources.origins.origin import MAX_NAME_CHARS
 
 IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
 LIST_FIELDS = ("output_formats",)  # may be sent as one part with commas, or as several parts

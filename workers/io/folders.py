@@ -9,7 +9,6 @@ from pathlib import Path
 
 from workers.errors import FolderNotAllowedError, FolderNotFoundError
 
-MAX_NAME_CHARS = 1024  # of an image
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 )

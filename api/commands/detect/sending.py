@@ -20,8 +20,9 @@ from api.commands.detect.journal import Journal, Part
 from api.commands.detect.line_files import writing
 from api.commands.detect.photos import Photo
 from serving.errors import ShelflineError
-from workers.io.folders import MAX_NAME_CHARS, without_controls
+from workers.io.folders import without_controls
 from workers.jobs.document import JobDocument
+from workers.sources.origins.origin import MAX_NAME_CHARS
 
 REFERENCED_IMAGES = 25_000  # per job; well below the limit of a manifest
 UPLOADED_IMAGES = 500  # per job

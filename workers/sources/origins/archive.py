@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from workers.errors import ArchiveEntryError, ArchiveError, ArchiveTooLargeError, ImageTooLargeError
-from workers.io.folders import MAX_NAME_CHARS, is_image_name, without_controls
+from workers.io.folders import is_image_name, without_controls
 from workers.settings import Settings
-from workers.sources.origins.origin import Part, sha256
+from workers.sources.origins.origin import MAX_NAME_CHARS, Part, sha256
 from workers.sources.references import failed_ref
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+MAX_NAME_CHARS = 1024  # of an uploaded image; longer names are refused, or cut off
+
 
 @dataclass(frozen=True)
 class Part:
