@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,21 +22,20 @@ from serving.errors import ShelflineError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(models_app, name="models")
 
-Models = Annotated[Path, typer.Option(help="The folder that the model server serves from.")]
+Models = Annotated[Path, typer.Option(help="The folder that the model server serves.")]
 Version = Annotated[
-    int | None, typer.Option(min=1, max=2**63 - 1, help="The version's number; by default the next free one.")
+    int | None, typer.Option(min=1, max=2**63 - 1, help="The number of the new version. Default: the next free number.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Do all but write the version.")]
-ContractFile = Annotated[Path, typer.Option(help="A TOML file: what the model takes and what its answers mean.")]
-OtherName = Annotated[str | None, typer.Option(help="The name it is served by, in place of the contract's.")]
-TrustModelCode = Annotated[bool, typer.Option("--trust-model-code", help="Run code that the model file holds.")]
-
-
-class Resize(StrEnum):
-    """The resize filters that a contract may name; both are Pillow's."""
-
-    BILINEAR = "bilinear"
-    NEAREST = "nearest"
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything except writing the version.")]
+ContractFile = Annotated[
+    Path, typer.Option(help="A TOML file that says what the model takes and what its outputs mean.")
+]
+OtherName = Annotated[
+    str | None, typer.Option(help="The name of the served model, instead of the name in the contract.")
+]
+TrustModelCode = Annotated[
+    bool, typer.Option("--trust-model-code", help="Run code in the model file. Only for files of someone you trust.")
+]
 
 
 @app.callback()
@@ -49,8 +47,8 @@ def _exporter() -> None:
 def demo(
     *,
     models: Models = Path("models"),
-    name: Annotated[str, typer.Option(help="The name that the model is served by.")] = "default",
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where a version exists.")] = False,
+    name: Annotated[str, typer.Option(help="The name of the served model.")] = "default",
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing if the model has a version.")] = False,
 ) -> None:
     """Export the default model: NanoDet-g, trained on COCO."""
     model = model_folder(models, name)
@@ -65,31 +63,41 @@ def demo(
 
 @app.command("ssd300")
 def ssd300(
-    weights: Annotated[Path, typer.Argument(help="A weight file: .hdf5, .h5, .weights.h5 or .keras.")],
+    weights: Annotated[Path, typer.Argument(help="The file of the weights: .hdf5, .h5, .weights.h5 or .keras.")],
     *,
-    name: Annotated[str, typer.Option(help="The name that the model is served by.")],
-    labels: Annotated[Path, typer.Option(help="A name a line, the first for the background.")],
-    classes: Annotated[int | None, typer.Option(help="Classes, background included; told from the file.")] = None,
-    score_threshold: Annotated[float, typer.Option(help="A detection's score is above it.")] = 0.01,
-    nms_iou: Annotated[float, typer.Option(help="Of two boxes of a class that overlap more, one stays.")] = 0.45,
-    top_k: Annotated[int, typer.Option(help="The most detections of an image.")] = 200,
-    resize: Annotated[Resize, typer.Option(help="The filter that clients resize with.")] = Resize.BILINEAR,
+    name: Annotated[str, typer.Option(help="The name of the served model.")],
+    labels: Annotated[Path, typer.Option(help="A text file with one name per line, the first for the background.")],
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes, background included. Default: read from the weights.")
+    ] = None,
+    score_threshold: Annotated[float, typer.Option(help="Leave out detections with a score of this or less.")] = 0.01,
+    nms_iou: Annotated[float, typer.Option(help="Keep one of two boxes of a class with a higher IoU.")] = 0.45,
+    top_k: Annotated[int, typer.Option(help="Maximum number of detections per image.")] = 200,
+    resize: Annotated[
+        Literal["bilinear", "nearest"], typer.Option(help="The filter that clients resize images with.")
+    ] = "bilinear",
     legacy_cy_width: Annotated[
-        bool, typer.Option("--legacy-cy-width", help="For weights trained against ssd_keras' decoding defect.")
+        bool,
+        typer.Option(
+            "--legacy-cy-width",
+            help="Decode as ssd_keras does, with its known defect. For weights that were trained with it.",
+        ),
     ] = False,
     models: Models = Path("models"),
     version: Version = None,
     dry_run: DryRun = False,
 ) -> None:
     """Export SSD300 with trained weights."""
-    options = Ssd300Options(labels, classes, score_threshold, nms_iou, top_k, resize.value, legacy_cy_width)
+    options = Ssd300Options(labels, classes, score_threshold, nms_iou, top_k, resize, legacy_cy_width)
     model = model_folder(models, name)
     _show(export_ssd300(weights, model, options, version=version, dry_run=dry_run), dry_run=dry_run)
 
 
 @app.command()
 def keras(
-    source: Annotated[Path, typer.Argument(metavar="MODEL", help="A whole model: .keras, or .h5 of model.save.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A whole model: a .keras file, or an .h5 file of model.save.")
+    ],
     *,
     contract: ContractFile,
     name: OtherName = None,
@@ -107,7 +115,9 @@ def keras(
 
 @app.command()
 def savedmodel(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with saved_model.pb.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of the SavedModel, with saved_model.pb in it.")
+    ],
     *,
     contract: ContractFile,
     name: OtherName = None,
@@ -116,7 +126,7 @@ def savedmodel(
     dry_run: DryRun = False,
     trust_model_code: TrustModelCode = False,
 ) -> None:
-    """Describe and wrap an existing SavedModel."""
+    """Export any SavedModel of a detector whose outputs a contract describes."""
     path = export_savedmodel(
         source, contract, models, name=name, version=version, dry_run=dry_run, trust_model_code=trust_model_code
     )
@@ -137,16 +147,12 @@ def main() -> None:
         arguments = with_default_command(sys.argv[1:])
         app(arguments, prog_name="shelfline" if arguments[:1] == ["models"] else "shelfline export")
     except ShelflineError as error:
-        sys.exit(_complain(str(error)))
+        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
 
 
 def _end_in_order(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + signal.SIGTERM)
-
-
-def _complain(text: str) -> int:
-    typer.echo(f"Error: {' '.join(text.split())}", err=True)
-    return 2
 
 
 if __name__ == "__main__":

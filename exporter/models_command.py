@@ -17,12 +17,14 @@ from exporter.versions.origin import read_origin
 COMMANDS = ("list", "verify", "rollback", "remove")
 LARGEST_DIFFERENCE = 1e-4
 
-app = typer.Typer(no_args_is_help=True, help="Look after the exported versions; without a command, list them.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, verify, roll back and remove exported versions. Without a command: list them."
+)
 
-Models = Annotated[Path, typer.Option(help="The folder that the model server serves from.")]
-Name = Annotated[str, typer.Argument(help="The model's name.")]
-Number = Annotated[int, typer.Argument(help="The version's number.", metavar="VERSION")]
-Server = Annotated[str | None, typer.Option(help="A model server's gRPC address, HOST:PORT.")]
+Models = Annotated[Path, typer.Option(help="The folder that the model server serves.")]
+Name = Annotated[str, typer.Argument(help="The name of the model.")]
+Number = Annotated[int, typer.Argument(help="The number of the version.", metavar="VERSION")]
+Server = Annotated[str | None, typer.Option(help="The gRPC address of a model server, HOST:PORT.")]
 
 
 def with_default_command(arguments: list[str]) -> list[str]:
@@ -34,12 +36,12 @@ def with_default_command(arguments: list[str]) -> list[str]:
 
 @app.command("list")
 def list_command(
-    name: Annotated[str | None, typer.Argument(help="A model's name; all of them where it is left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The name of a model. Default: all models.")] = None,
     *,
     models: Models = Path("models"),
     server: Server = None,
 ) -> None:
-    """List the versions, the newest first: size, contract, digest of the weights, and the state on a server."""
+    """List the versions, newest first: size, contract, digest of the weights, and the state on the server."""
     if name is not None:
         model_folder(models, name)
     records = list_versions(models, name)
@@ -79,7 +81,7 @@ def _described(record: VersionRecord) -> str:
             f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
             f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
         )
-    return f"described by {beside}" if beside.is_file() else "no contract in it or beside it"
+    return f"described by {beside}" if beside.is_file() else "no contract"
 
 
 @app.command()
@@ -87,24 +89,29 @@ def verify(
     name: Name,
     *,
     server: Server = None,
-    images: Annotated[Path | None, typer.Option(help="A folder of photos; without it, noise.")] = None,
-    source: Annotated[Path | None, typer.Option(metavar="FILE", help="What the version was exported from.")] = None,
-    version: Annotated[int | None, typer.Option(help="By default the newest.")] = None,
+    images: Annotated[Path | None, typer.Option(help="A folder of photos to compare on. Default: noise.")] = None,
+    source: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The model that the version was exported from.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="The number of the version. Default: the newest.")] = None,
     models: Models = Path("models"),
     trust_model_code: Annotated[
-        bool, typer.Option("--trust-model-code", help="Run code that the source holds.")
+        bool, typer.Option("--trust-model-code", help="Run code in the source. Only for files of someone you trust.")
     ] = False,
 ) -> None:
-    """Load a version as TF Serving does, and compare what is found in the same images.
+    """Load a version as TF Serving does, and compare its detections on the same images.
 
-    With --source the trained model, run in process with NumPy before and after it, is held against the version; with
-    --server the version is the one that the server has, otherwise the files' own. Exit status 1 where boxes or scores
-    differ by more than 1e-4, or a detection is missing.
+    With --source, the version is compared with the trained model, which runs in this process with NumPy before and
+    after it. With --server, the version runs on that server, otherwise in this process. The exit status is 1 if boxes
+    or scores differ by more than 1e-4, or if a detection is missing.
     """
     model_folder(models, name)
     records = [record for record in list_versions(models, name) if record.enabled and version in {None, record.number}]
     if not records or records[0].contract is None:
-        raise ExportError(f"{models / name} has no such version with its contract beside it: export it anew.")
+        raise ExportError(
+            f"{models / name} has no such version, or the version has no contract: name another version, or export the "
+            "model again."
+        )
     record, contract = records[0], records[0].contract
     trained = SourceModel(source, read_origin(record.path), trust_model_code=trust_model_code) if source else None
     tensorflow.prepare()
@@ -128,7 +135,7 @@ def verify(
 
 @app.command()
 def rollback(name: Name, version: Number, *, models: Models = Path("models")) -> None:
-    """Make a version the newest: newer ones become N.disabled, and their numbers are never given again."""
+    """Make a version the newest. Newer versions are disabled, and their numbers are never used again."""
     disabled = roll_back(model_folder(models, name), version)
     typer.echo(f"{name} {version} is the newest; disabled: {', '.join(map(str, disabled)) or 'none'}")
 

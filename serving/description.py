@@ -34,9 +34,9 @@ class RawInput(FrozenModel):
     @model_validator(mode="after")
     def _bytes_stay_bytes(self) -> Self:
         if self.dtype == "uint8" and (any(self.mean) or set(self.scale) != {1.0}):
-            raise ValueError("a uint8 input takes neither mean nor scale")
+            raise ValueError("a uint8 input takes neither mean nor scale: leave them out, or set dtype to float32")
         if not all(self.scale):
-            raise ValueError("scale must not be 0")
+            raise ValueError("scale must not be 0: pixels are divided by it")
         return self
 
 
@@ -145,7 +145,7 @@ def read_description(path: Path) -> Description:
     except ValidationError as error:
         raise ContractError(f"{path}: {first_problem(error)}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ContractError(f"{path} is not a TOML file as it should be: {error}.") from error
+        raise ContractError(f"{path} is not a TOML file as docs/export.md describes it: {error}.") from error
     except OSError as error:
         raise ContractError(f"Cannot read {error.filename or path}: {error.strerror}.") from error
     _refuse_twins(description.contract, path)
@@ -162,7 +162,7 @@ def _refuse_twins(contract: Contract, path: Path) -> None:
         if label.name != PLACEHOLDER and label.name in seen:
             raise ContractError(
                 f"{path}: labels: {label.name!r} stands for {seen[label.name]} and for {label.id}: "
-                f"name each class once, and {PLACEHOLDER!r} what the model never answers."
+                f"name each class once, and give ids without a class the name {PLACEHOLDER!r}."
             )
         seen[label.name] = label.id
 

@@ -41,7 +41,10 @@ def list_versions(models: Path, name: str | None = None) -> list[VersionRecord]:
     folders = [models / name] if name else sorted(path for path in models.glob("*") if path.is_dir())
     records = [record for folder in folders for record in _versions(folder)]
     if not records:
-        raise ExportError(f"There is no exported model in {models / name if name else models}.")
+        raise ExportError(
+            f"There is no exported model in {models / name if name else models}: export one, or name another folder "
+            "with --models."
+        )
     return records
 
 
@@ -75,7 +78,7 @@ def remove(model: Path, number: int) -> None:
     if number not in enabled and number not in disabled:
         raise ExportError(f"{model} has no version {number}; it has {_listed({*enabled, *disabled})}.")
     if number == max(enabled, default=0):
-        raise ExportError(f"Version {number} of {model} is the newest, which is served: roll back first.")
+        raise ExportError(f"Version {number} of {model} is the newest, which is served: to remove it, roll back first.")
     try:
         # Rename first: a server must not find a numbered folder with only some of its files.
         doomed = model / f".removing-{secrets.token_hex(6)}"

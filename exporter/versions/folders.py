@@ -21,7 +21,9 @@ _MODEL_FILE = "saved_model.pb"
 def model_folder(models: Path, name: str) -> Path:
     """Return the folder of a model's versions. Raises ExportError for an invalid name, which could leave `models`."""
     if not _NAME.fullmatch(name):
-        raise ExportError(f"name: {name!r} must begin with a letter or digit and hold only those, '.', '_' and '-'.")
+        raise ExportError(
+            f"name: {name!r} must begin with a letter or digit and contain only letters, digits, '.', '_' and '-'."
+        )
     return models / name
 
 
@@ -59,7 +61,7 @@ def require_free(model: Path, version: int | None) -> None:
         )
     there = next(path for path in (model, *model.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise ExportError(f"Cannot make the folder {model}: {there} is a file.")
+        raise ExportError(f"Cannot make the folder {model}: {there} is a file. Name another folder with --models.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ExportError(f"Cannot write to {there}: permission denied.")
 
@@ -100,7 +102,9 @@ def _rename(draft: Path, model: Path, version: int | None) -> Path:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
             if version is not None:
-                raise VersionExistsError(f"Version {number} of {model} exists by now.") from None
+                raise VersionExistsError(
+                    f"Version {number} of {model} was just written by another export: choose another number."
+                ) from None
 
 
 def _make_folder(model: Path) -> list[Path]:

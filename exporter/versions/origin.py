@@ -37,6 +37,6 @@ def read_origin(folder: Path) -> Origin:
         return Origin.model_validate_json((folder / ORIGIN_FILE).read_bytes())
     except (OSError, ValidationError) as error:
         raise ExportError(
-            f"{folder} does not say how its source is read: the default model has no source file, "
-            "any other has to be exported anew."
+            f"{folder} does not say how its source is read: leave out --source for the default model, "
+            "and export any other model again."
         ) from error

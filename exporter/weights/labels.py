@@ -19,20 +19,22 @@ def read_labels(path: Path, *, classes: int) -> tuple[Label, ...]:
     except OSError as error:
         raise ExportError(f"Cannot read the labels {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise ExportError(f"The labels {path} are not UTF-8 text.") from error
+        raise ExportError(f"The labels {path} are not UTF-8 text: save the file as UTF-8.") from error
     seen: dict[str, int] = {}
     labels = []
     for number, line in enumerate(lines):
         name, _, root = (part.strip() for part in line.partition("\t"))
         if not name:
-            raise ExportError(f"{path}, line {number + 1}: the name is blank.")
+            raise ExportError(f"{path}, line {number + 1}: the name is blank: give each class a name.")
         if name in seen:
-            raise ExportError(f"{path}, line {number + 1}: {name!r} stands on line {seen[name]} already.")
+            raise ExportError(
+                f"{path}, line {number + 1}: {name!r} stands on line {seen[name]} already: name each class once."
+            )
         seen[name] = number + 1
         labels.append(Label(id=number, name=name, root=root))
     if len(labels) != classes:
         raise ExportError(
             f"{path} has {len(labels)} lines, but the weights have {classes} classes: "
-            "give one name a line, the first for the background."
+            "write one name per line, the first for the background."
         )
     return tuple(labels[1:])

@@ -13,7 +13,7 @@ import h5py
 
 from exporter.errors import ExportError
 
-_ADVICE = "it is not run; --trust-model-code is for those who know who made the file"
+_ADVICE = "it was not run. If you trust whoever made the file, add --trust-model-code"
 _CODE_CLASSES = frozenset({"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda"})
 _PYTHON_OPERATION = re.compile(r"(?:Eager)?PyFunc(?:Stateless)?")
 _FILE_OPERATION = re.compile(
@@ -71,7 +71,7 @@ def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
             return json.loads(file.attrs["model_config"])
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise ExportError(
-            f"{path} is no whole Keras model, neither a .keras file nor an .h5 file of model.save."
+            f"{path} is no whole Keras model: name a .keras file, or an .h5 file of model.save."
         ) from error
 
 

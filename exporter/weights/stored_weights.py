@@ -47,10 +47,10 @@ class StoredWeights:
         try:
             arrays = [np.asarray(array[()]) for array in self.layers[layer]]
         except OSError as error:
-            raise ExportError(f"The weights of layer {layer} are damaged: make the file anew.") from error
+            raise ExportError(f"The weights of layer {layer} are damaged: save them again.") from error
         for array in arrays:
             if array.dtype.kind != "f" or not np.isfinite(array).all():
-                raise ExportError(f"The weights of layer {layer} are not all finite numbers.")
+                raise ExportError(f"The weights of layer {layer} are not all finite numbers: train the model again.")
         return [array.astype(np.float32) for array in arrays]
 
 
@@ -68,7 +68,7 @@ def open_weights(path: Path) -> Iterator[StoredWeights]:
         except ExportError:
             raise
         except OSError as error:
-            reason = error.strerror or "it is no whole HDF5 or .keras file: cut short, or of another form"
+            reason = error.strerror or "it is no whole HDF5 or .keras file, but cut short or of another format"
             raise ExportError(f"Cannot read weights from {path}: {reason}.") from error
         except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise ExportError(f"Cannot read weights from {path}: the file is damaged ({error}).") from error
@@ -104,7 +104,7 @@ def _layers(file: Any, names: dict[str, str], path: Path) -> dict[str, tuple[Any
         return _legacy_layers(root)
     if "layers" in root or "_layer_checkpoint_dependencies" in root:
         return dict(_keras3_layers(root, names, path))
-    raise ExportError(f"{path} holds no Keras weights: neither the attribute layer_names nor the group layers.")
+    raise ExportError(f"{path} holds no Keras weights: it has neither the attribute layer_names nor the group layers.")
 
 
 def _legacy_layers(root: Any) -> dict[str, tuple[Any, ...]]:  # noqa: ANN401 - h5py has no types
@@ -130,7 +130,7 @@ def _keras3_layers(
         name = root[group].attrs.get("name") or names.get(group.removesuffix("/vars").rpartition("/")[2])
         if name is None:
             raise ExportError(
-                f"{path} does not name its layers (Keras wrote no names then): export from the .keras file."
+                f"{path} does not name its layers, as files of some Keras versions: export from the .keras file."
             )
         yield str(name), tuple(_dataset(root, [*group.split("/"), number]) for number in numbers)
 
@@ -153,7 +153,9 @@ def _dataset(root: Any, parts: list[str]) -> Any:  # noqa: ANN401 - h5py has no 
     for part in parts:
         node = _own(node, part)
     if not isinstance(node, h5py.Dataset) or node.external or node.is_virtual:
-        raise ExportError(f"The weight file keeps {'/'.join(parts)} outside itself: that is not read.")
+        raise ExportError(
+            f"The weight file keeps {'/'.join(parts)} outside itself, which is not read: save all weights in one file."
+        )
     return node
 
 

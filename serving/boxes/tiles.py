@@ -41,10 +41,10 @@ class Grid:
         """Parse `RxC`, rows x columns. Raises ValueError for another text or for more than MAX_TILES tiles."""
         match = _GRID.fullmatch(text)
         if match is None:
-            raise ValueError(f"{text!r} is no grid of tiles: give off, auto, or rows x columns as in 2x3")
+            raise ValueError(f"{text!r} is not a grid of tiles: give off, auto, or rows x columns as in 2x3")
         grid = cls(int(match[1]), int(match[2]))
         if grid.tiles > MAX_TILES:
-            raise ValueError(f"a grid has at most {MAX_TILES} tiles, {text} has {grid.tiles}")
+            raise ValueError(f"{text} has {grid.tiles} tiles: give a grid of at most {MAX_TILES}")
         return grid
 
 

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS: Final = 30.0
 _DEFAULT_RETRIES: Final = 5
-_LONGEST_SOCKET_PATH: Final = 107
+_MAX_SOCKET_PATH: Final = 107
 
 
 def main() -> NoReturn:
@@ -48,9 +48,9 @@ def main() -> NoReturn:
 
 def _serve(flags: Flags) -> None:
     if find_spec("tensorflow") is None:
-        raise SetupError("TensorFlow is not installed: pip install tensorflow")
+        raise SetupError("TensorFlow is not installed: install it with `pip install tensorflow`")
     setup = read_setup(flags)
-    _bound(flags.host, flags.port).close()  # a port in use is told before the load, which takes seconds
+    _bound(flags.host, flags.port).close()  # fail now if it is not free: the load takes seconds
     _check_socket_path(flags.grpc_socket_path)
     rest_socket = _bound(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     allocator.tune()  # before the first load imports TensorFlow
@@ -114,7 +114,9 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
-        raise SetupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise SetupError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; free that port, or name another host or port"
+        ) from error
     return bound
 
 
@@ -123,10 +125,12 @@ def _check_socket_path(text: str) -> None:
     if not text:
         return
     path = Path(text)
-    if len(os.fsencode(text)) > _LONGEST_SOCKET_PATH:
-        raise SetupError(f"--grpc_socket_path: {text} is longer than {_LONGEST_SOCKET_PATH} bytes")
+    if len(os.fsencode(text)) > _MAX_SOCKET_PATH:
+        raise SetupError(f"--grpc_socket_path: {text} is longer than {_MAX_SOCKET_PATH} bytes: choose a shorter path")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not path.is_socket()):
-        raise SetupError(f"--grpc_socket_path: {text} cannot be made a socket")
+        raise SetupError(
+            f"--grpc_socket_path: {text} cannot be made a socket: its folder must be writable, and no file may be there"
+        )
 
 
 def _exit(status: int) -> NoReturn:

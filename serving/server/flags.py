@@ -1,4 +1,4 @@
-"""The command line: tensorflow_model_server's flags. One that is not done here is refused, never ignored."""
+"""The embedded model server. Its flags are those of tensorflow_model_server; it refuses a flag it does not have."""
 
 from __future__ import annotations
 
@@ -57,18 +57,20 @@ def parse(arguments: Sequence[str] | None = None) -> Flags:
 def _wrong(given: argparse.Namespace) -> str | None:
     """Return the first error in the parsed flags that argparse does not find, or None."""
     wrongs = {
-        f"--port: {given.port} is not a port": not 0 < given.port < 65536,
-        f"--rest_api_port: {given.rest_api_port} is not a port": not 0 <= given.rest_api_port < 65536,
+        f"--port: {given.port} is not a port: give a number from 1 to 65535": not 0 < given.port < 65536,
+        f"--rest_api_port: {given.rest_api_port} is not a port: give a number from 1 to 65535, or 0": not 0
+        <= given.rest_api_port
+        < 65536,
         "--rest_api_port is the same as --port: use a different port for the REST API": (
             given.rest_api_port == given.port
         ),
-        "--monitoring_config_file is set without --rest_api_port, where the metrics would be read": (
+        "--monitoring_config_file is set without --rest_api_port: set that flag too, the REST API shows the metrics": (
             given.monitoring_config_file is not None and not given.rest_api_port
         ),
-        "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.": (
+        "--batching_parameters_file is set without --enable_batching: set that flag too": (
             given.batching_parameters_file is not None and not given.enable_batching
         ),
-        "--model_config_file_poll_wait_seconds is set without --model_config_file": (
+        "--model_config_file_poll_wait_seconds is set without --model_config_file: set that flag too": (
             given.model_config_file is None and given.model_config_file_poll_wait_seconds > 0
         ),
     }
@@ -78,36 +80,69 @@ def _wrong(given: argparse.Namespace) -> str | None:
 
 def _wrong_model(given: argparse.Namespace) -> str | None:
     if given.model_base_path is None:
-        return "--model_base_path is missing: the folder that holds the model's numbered versions"
+        return "--model_base_path is missing: name the folder that holds the numbered versions of the model"
     if not given.model_base_path.is_dir():
-        return f"--model_base_path: {given.model_base_path} is not a folder"
-    return None if given.model_name else "--model_name is empty"
+        return f"--model_base_path: {given.model_base_path} is not a folder: create it, or name another one"
+    return None if given.model_name else "--model_name is empty: give the name that clients call the model by"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m serving", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     flag: dict[str, Any] = {"type": _truth, "nargs": "?", "const": True, "default": False}
-    add("--host", default="127.0.0.1", help="address to listen on (tensorflow_model_server: always 0.0.0.0)")
+    add("--host", default="127.0.0.1", help="address to listen on; tensorflow_model_server always uses 0.0.0.0")
     add("--port", type=int, default=8500, help="gRPC port")
-    add("--grpc_socket_path", default="", help="listen on this Unix socket too")
-    add("--grpc_max_threads", type=_natural, default=0, help="calls worked on at a time; 0: as many as make sense")
-    add("--grpc_channel_arguments", type=_channel_arguments, default=(), help="key=value,key=value for the gRPC server")
-    add("--rest_api_port", type=int, default=0, help="port of the REST API; 0: none")
-    add("--rest_api_num_threads", type=_natural, default=0, help="its requests at a time; 0: four for each core")
-    add("--rest_api_timeout_in_ms", type=_natural, default=30_000, help="the longest a predict request may take")
-    add("--model_name", default="default", help="the name clients use")
-    add("--model_base_path", type=_path, help="folder that holds the numbered versions")
-    add("--model_config_file", type=_path, help="several models: a ModelServerConfig in text format")
-    add("--model_config_file_poll_wait_seconds", type=_natural, default=0, help="read it again so often; 0: never")
-    add("--file_system_poll_wait_seconds", type=_natural, default=1, help="0: look for versions once, at the start")
-    add("--max_num_load_retries", type=_natural, help="further tries of a version that fails to load, by default 5")
-    add("--load_retry_interval_micros", type=_natural, default=60_000_000, help="time between such tries")
-    add("--allow_version_labels_for_unavailable_models", **flag, help="labels may come before their versions")
-    add("--monitoring_config_file", type=_path, help="a MonitoringConfig in text format: Prometheus metrics by REST")
+    add("--grpc_socket_path", default="", help="path of a Unix socket to listen on too")
+    add(
+        "--grpc_max_threads",
+        type=_natural,
+        default=0,
+        help="calls that run at a time; 0: a number that fits the processor",
+    )
+    add(
+        "--grpc_channel_arguments",
+        type=_channel_arguments,
+        default=(),
+        help="options of the gRPC server: key=value,key=value",
+    )
+    add("--rest_api_port", type=int, default=0, help="port of the REST API; 0: no REST API")
+    add("--rest_api_num_threads", type=_natural, default=0, help="REST requests that run at a time; 0: four per core")
+    add(
+        "--rest_api_timeout_in_ms",
+        type=_natural,
+        default=30_000,
+        help="time limit of a REST predict request, in milliseconds",
+    )
+    add("--model_name", default="default", help="name that clients call the model by")
+    add("--model_base_path", type=_path, help="folder that holds the numbered versions of the model")
+    add("--model_config_file", type=_path, help="file that lists several models: a ModelServerConfig in text format")
+    add(
+        "--model_config_file_poll_wait_seconds",
+        type=_natural,
+        default=0,
+        help="seconds between two readings of that file; 0: read once",
+    )
+    add(
+        "--file_system_poll_wait_seconds",
+        type=_natural,
+        default=1,
+        help="seconds between two looks for new versions; 0: look once",
+    )
+    add("--max_num_load_retries", type=_natural, help="retries of a version that fails to load; default 5")
+    add("--load_retry_interval_micros", type=_natural, default=60_000_000, help="microseconds between two tries")
+    add(
+        "--allow_version_labels_for_unavailable_models",
+        **flag,
+        help="allow labels of versions that are not available yet",
+    )
+    add(
+        "--monitoring_config_file",
+        type=_path,
+        help="file with a MonitoringConfig in text format: show Prometheus metrics",
+    )
     add("--enable_batching", **flag, help="merge requests into batches")
-    add("--batching_parameters_file", type=_path, help="BatchingParameters in text format")
-    add("--enable_serialization_as_tensor_content", **flag, help="answer in tensor_content")
+    add("--batching_parameters_file", type=_path, help="file with BatchingParameters in text format")
+    add("--enable_serialization_as_tensor_content", **flag, help="write outputs as tensor_content")
     add("--enable_grpc_healthcheck_service", **flag, help="answer grpc.health.v1.Health")
     add("--prefer_tflite_model", nargs="?", const="true", help="ignored")
     return parser
@@ -119,13 +154,13 @@ def _path(text: str) -> Path | None:
 
 def _natural(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number: give 0 or more")
     return int(text)
 
 
 def _truth(text: str) -> bool:
     if text.lower() not in {"true", "false", "1", "0"}:
-        raise argparse.ArgumentTypeError(f"{text} is neither true nor false")
+        raise argparse.ArgumentTypeError(f"{text} is not a truth value: give true or false")
     return text.lower() in {"true", "1"}
 
 
@@ -134,6 +169,6 @@ def _channel_arguments(text: str) -> tuple[tuple[str, str | int], ...]:
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
-            raise argparse.ArgumentTypeError(f"{part} is not key=value")
+            raise argparse.ArgumentTypeError(f"{part} has no value: give key=value")
         pairs.append((key, int(value) if value.lstrip("-").isdigit() else value))
     return tuple(pairs)

@@ -33,10 +33,11 @@ def read_setup(flags: Flags) -> Setup:
     except StatusError as error:
         raise SetupError(error.message) from error
     for model in models:
+        where = f"the base_path of model {model.name}: {model.base_path}"
         if not model.base_path.is_dir():
-            raise SetupError(f"the base_path of model {model.name}: {model.base_path} is not a folder")
+            raise SetupError(f"{where} is not a folder: create it, or name another one")
         if not os.access(model.base_path, os.R_OK | os.X_OK):
-            raise SetupError(f"the base_path of model {model.name}: {model.base_path} may not be read")
+            raise SetupError(f"{where} may not be read: give the server access to it")
     return Setup(models, _batching(flags), _metrics_path(flags))
 
 

@@ -88,7 +88,7 @@ def _generated_file(name: str) -> Path:
             candidate = Path(folder) / rest
             if candidate.is_file():
                 return candidate
-    raise LookupError(f"{name} is in no installed package: install tensorflow-serving-api (requirements-full.txt)")
+    raise LookupError(f"{name} is in no installed package: install tensorflow-serving-api (see requirements-full.txt)")
 
 
 def _literal(generated: Path) -> bytes:

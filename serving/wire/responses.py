@@ -77,7 +77,7 @@ def to_detections(outputs: Mapping[str, NDArray[Any]], rows: int) -> list[Detect
         if array.shape != wanted:
             raise RowsRejectedError(f"{alias} has the shape {array.shape}; {wanted} was expected.")
     if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts <= max_detections).all()):
-        raise RowsRejectedError(f"num_detections is not within 0..{max_detections}.")
+        raise RowsRejectedError(f"num_detections is not within 0..{max_detections}, the number of its boxes.")
     return [
         _row(boxes[row, :count], scores[row, :count], classes[row, :count])
         for row, count in enumerate(counts.astype(np.int64).tolist())
@@ -87,7 +87,9 @@ def to_detections(outputs: Mapping[str, NDArray[Any]], rows: int) -> list[Detect
 def _numeric(outputs: Mapping[str, NDArray[Any]], alias: str) -> NDArray[Any]:
     array = outputs.get(alias)
     if array is None:
-        raise RowsRejectedError(f"The model's answer has no {alias}: is its signature `detect` the design's?")
+        raise RowsRejectedError(
+            f"The model's answer has no {alias}: export it with Shelfline's exporter, or describe it in a TOML file."
+        )
     if array.dtype.kind not in "fiu":
         raise RowsRejectedError(f"The model's output {alias} is not numeric.")
     return array
@@ -97,7 +99,9 @@ def _row(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any]) -> De
     keep = np.isfinite(scores) & np.isfinite(boxes).all(axis=1) & np.isfinite(classes)
     boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
     if ((scores < -_SCORE_SLACK) | (scores > 1 + _SCORE_SLACK)).any():
-        raise RowsRejectedError("A detection's score is not within 0..1: the model has to answer probabilities.")
+        raise RowsRejectedError(
+            "A detection's score is not within 0..1: the model must answer probabilities, not logits."
+        )
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     return Detections(
         boxes=boxes[order].astype(np.float32),

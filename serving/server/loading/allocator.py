@@ -23,12 +23,7 @@ def tune() -> bool:
         libc.gnu_get_libc_version  # noqa: B018 - musl has a mallopt that does nothing, but not this
     except (OSError, AttributeError, TypeError):
         return False
-    unlimited = 2**31 - 1
-    options = (
-        (_M_ARENA_MAX, 1),
-        (_M_MMAP_THRESHOLD, unlimited),
-        (_M_TRIM_THRESHOLD, unlimited),
-        (_M_TOP_PAD, 64 << 20),
-    )
+    largest = 2**31 - 1
+    options = ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, largest), (_M_TRIM_THRESHOLD, largest), (_M_TOP_PAD, 64 << 20))
     results = [mallopt(option, value) == 1 for option, value in options]
     return all(results)

@@ -79,7 +79,7 @@ def test_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"model": "nothing"}, "SHELFLINE_ROBOTS is wrong: robot 0 has the model 'nothing'"),
         ({"threshold": 1.5}, "SHELFLINE_ROBOTS.0.threshold"),
         ({"threshold": float("nan")}, "SHELFLINE_ROBOTS.0.threshold"),
-        ({"tiles": "many"}, "SHELFLINE_ROBOTS.0.tiles is wrong: 'many' is no grid"),
+        ({"tiles": "many"}, "SHELFLINE_ROBOTS.0.tiles is wrong: 'many' is not a grid"),
         ({"tiles": "9x9"}, "SHELFLINE_ROBOTS.0.tiles"),
         ({"overlap": 0.9}, "SHELFLINE_ROBOTS.0.overlap"),
         ({"deadline_seconds": 0}, "SHELFLINE_ROBOTS.0.deadline_seconds"),
