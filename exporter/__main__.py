@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from exporter.graph import tensorflow
-from exporter.models.keras_export import export_keras
-from exporter.models.savedmodel_export import export_savedmodel
+from exporter.models.described_export import export_described
 from exporter.models.ssd300_export import Ssd300Options, export_ssd300
 from exporter.models_command import app as models_app
 from exporter.models_command import with_default_command
@@ -107,8 +106,15 @@ def keras(
     trust_model_code: TrustModelCode = False,
 ) -> None:
     """Export any Keras detector whose outputs a contract describes."""
-    path = export_keras(
-        source, contract, models, name=name, version=version, dry_run=dry_run, trust_model_code=trust_model_code
+    path = export_described(
+        "keras",
+        source,
+        contract,
+        models,
+        name=name,
+        version=version,
+        dry_run=dry_run,
+        trust_model_code=trust_model_code,
     )
     _show(path, dry_run=dry_run)
 
@@ -127,8 +133,15 @@ def savedmodel(
     trust_model_code: TrustModelCode = False,
 ) -> None:
     """Export any SavedModel of a detector whose outputs a contract describes."""
-    path = export_savedmodel(
-        source, contract, models, name=name, version=version, dry_run=dry_run, trust_model_code=trust_model_code
+    path = export_described(
+        "savedmodel",
+        source,
+        contract,
+        models,
+        name=name,
+        version=version,
+        dry_run=dry_run,
+        trust_model_code=trust_model_code,
     )
     _show(path, dry_run=dry_run)
 

@@ -116,7 +116,7 @@ def verify(
     trained = SourceModel(source, read_origin(record.path), trust_model_code=trust_model_code) if source else None
     tensorflow.prepare()
     from exporter.comparing import comparison  # noqa: PLC0415 - it imports TensorFlow
-    from exporter.versions.verify import verify as load  # noqa: PLC0415
+    from exporter.versions.verify import verify as load  # noqa: PLC0415 - it imports TensorFlow
 
     load(record.path, contract)
     if server is None and trained is None:

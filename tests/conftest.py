@@ -7,6 +7,7 @@ from tests.environment import wants_no_colors  # before every import that may re
 # isort: split
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
 TESTS = Path(__file__).parent
+
+# What no test file imports, since each process of pytest-xdist would pay for it: a fixture or a test does.
+SLOW_IMPORTS = {"tensorflow", "keras"}
+IMPORTED_AT_COLLECTION = pytest.StashKey[set[str]]()
 
 # An example may take as long as it does: on a busy machine 200 ms are over soon.
 PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -61,6 +66,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 def _shares_a_fixture_of_its_file(item: pytest.Item) -> bool:
     definitions = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
     return any(definition[-1].scope == "module" for definition in definitions)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note the slow modules that collecting has imported; tests/test_environment.py looks at them."""
+    session.config.stash[IMPORTED_AT_COLLECTION] = SLOW_IMPORTS.intersection(sys.modules)
+
+
+@pytest.fixture(scope="session")
+def imported_at_collection(pytestconfig: pytest.Config) -> set[str]:
+    """The slow modules that collecting has imported."""
+    return pytestconfig.stash[IMPORTED_AT_COLLECTION]
 
 
 @pytest.fixture(scope="session")

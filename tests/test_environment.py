@@ -34,6 +34,11 @@ HOSTILE = {
 }
 
 
+def test_collecting_imports_nothing_slow(imported_at_collection: set[str]) -> None:
+    """TensorFlow takes 4 to 9 s of processor time: only the processes that run its tests import it."""
+    assert imported_at_collection == set()
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_another_environment_changes_nothing(options: tuple[str, ...]) -> None:

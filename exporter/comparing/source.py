@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import ExportError
-from exporter.models.keras_export import load_keras
-from exporter.models.savedmodel_export import load_savedmodel, savedmodel_digest
+from exporter.models.described_export import load_keras, load_savedmodel, savedmodel_digest
 from exporter.models.ssd300_export import load_ssd300
 from exporter.versions.origin import Origin
 from exporter.weights.stored_weights import digest

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from exporter.errors import ExportError
 from exporter.graph import tensorflow
+from exporter.models.ssd300_priors import SIZE
 from exporter.versions.contracts import make_contract
 from exporter.versions.folders import require_free
 from exporter.versions.origin import Origin
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from exporter.models.ssd300 import SSD300
 
 OUTPUT = "concat_3:0"
-SIZE = 300
 MEAN_BGR = (103.939, 116.779, 123.68)
 
 
@@ -65,15 +65,14 @@ def export_ssd300(
         )
         network = _build(stored, classes)
     from exporter.graph.variables import write_archive  # noqa: PLC0415 - TensorFlow takes seconds, wrong labels should not
-    from exporter.versions.publication import publish_model  # noqa: PLC0415
+    from exporter.versions.publication import publish_model  # noqa: PLC0415 - it imports TensorFlow
 
-    every = signatures(network, contract, legacy_cy_width=options.legacy_cy_width)
     described = description(contract, legacy_cy_width=options.legacy_cy_width)
-
+    all_signatures = _signatures(network, described)
     return publish_model(
         model,
         contract,
-        lambda folder: write_archive(folder, every),
+        lambda folder: write_archive(folder, all_signatures),
         origin=Origin(kind="ssd300", description=described),
         version=version,
         dry_run=dry_run,
@@ -84,9 +83,9 @@ def load_ssd300(weights: Path) -> RawModel:
     """Load SSD300 with trained weights, for the inputs of `serving_default`. Raises ExportError if they do not fit."""
     with open_weights(weights) as stored:
         network = _build(stored, ssd300_classes(stored))
-    import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
+    import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds to import
 
-    from exporter.graph.wrapping import RawModel  # noqa: PLC0415
+    from exporter.graph.wrapping import RawModel  # noqa: PLC0415 - it imports TensorFlow
 
     return RawModel(
         call=lambda images: {OUTPUT: network.model(images)},
@@ -114,7 +113,7 @@ def _classes(stored: StoredWeights, requested: int | None, weights: Path) -> int
 
 def _build(stored: StoredWeights, classes: int) -> SSD300:
     tensorflow.prepare()
-    from exporter.models import ssd300  # noqa: PLC0415 - see export_ssd300
+    from exporter.models import ssd300  # noqa: PLC0415 - it imports TensorFlow
 
     network = ssd300.build(classes)
     fill(network.model, stored)
@@ -130,19 +129,18 @@ def description(contract: Contract, *, legacy_cy_width: bool = False) -> Descrip
     )
 
 
-def signatures(network: SSD300, contract: Contract, *, legacy_cy_width: bool = False) -> list[Signature]:
+def _signatures(network: SSD300, described: Description) -> list[Signature]:
     """Return the signatures of SSD300: `serving_default` as the course's `simple_save` wrote it, `detect`, `describe`.
 
     - `serving_default`: `images` float32 (N, 300, 300, 3), BGR, minus the mean -> the output of `SSD300.model`.
     - `detect`: `images` uint8 (N, 300, 300, 3), RGB -> see `detection.detections`.
     - `describe`: see `describe_signature`.
     """
-    import tensorflow as tf  # noqa: PLC0415 - see export_ssd300
+    import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds to import
 
-    from exporter.graph.detection import detections  # noqa: PLC0415
-    from exporter.graph.signatures import Signature, describe_signature  # noqa: PLC0415
+    from exporter.graph.detection import detections  # noqa: PLC0415 - it imports TensorFlow
+    from exporter.graph.signatures import Signature, describe_signature  # noqa: PLC0415 - it imports TensorFlow
 
-    described = description(contract, legacy_cy_width=legacy_cy_width)
     rgb = network.rgb()
 
     def raw(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -155,5 +153,5 @@ def signatures(network: SSD300, contract: Contract, *, legacy_cy_width: bool = F
     return [
         Signature("serving_default", "images", shape, tf.float32, raw),
         Signature("detect", "images", shape, tf.uint8, detect),
-        describe_signature(contract),
+        describe_signature(described.contract),
     ]

@@ -97,10 +97,10 @@ class LoadedModel:
             if key not in self._callables:
                 if len(self._callables) >= _MAX_CALLABLES:
                     self._callables.clear()
-                from tensorflow.core.protobuf.config_pb2 import CallableOptions  # noqa: PLC0415
+                from tensorflow.core.protobuf.config_pb2 import CallableOptions  # noqa: PLC0415 - TensorFlow is loaded by now
 
                 options = CallableOptions(feed=feeds, fetch=fetches)
-                self._callables[key] = self._session._make_callable_from_options(options)  # noqa: SLF001
+                self._callables[key] = self._session._make_callable_from_options(options)  # noqa: SLF001 - TF1's only such call
             return self._callables[key]
 
     def _require_variables(self, folder: Path) -> None:

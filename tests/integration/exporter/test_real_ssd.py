@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exporter.comparing.source import SourceModel
-from exporter.models.savedmodel_export import export_savedmodel
+from exporter.models.described_export import export_described
 from exporter.versions.origin import read_origin
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.boxes.detections import Detections
@@ -38,7 +38,7 @@ def contract_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def folder(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model with a signature `detect`."""
-    folder = export_savedmodel(MODEL / "1", contract_file, tmp_path_factory.mktemp("models"))
+    folder = export_described("savedmodel", MODEL / "1", contract_file, tmp_path_factory.mktemp("models"))
     assert (folder.parent.name, folder.name) == ("mobilenet", "1")
     return folder
 

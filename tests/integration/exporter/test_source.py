@@ -9,8 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from exporter.models.keras_export import export_keras
-from exporter.models.savedmodel_export import export_savedmodel
+from exporter.models.described_export import export_described
 from exporter.versions.origin import ORIGIN_FILE
 from tests.support.export_command import export_command
 
@@ -49,8 +48,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.export(folder / "saved", verbose=False)
     (folder / "keras.toml").write_text(CONTRACT)
     (folder / "saved.toml").write_text(CONTRACT.replace('"boxes"', '"output_0"'))
-    export_keras(folder / "model.keras", folder / "keras.toml", folder / "models", name="keras")
-    export_savedmodel(folder / "saved", folder / "saved.toml", folder / "models", name="saved")
+    export_described("keras", folder / "model.keras", folder / "keras.toml", folder / "models", name="keras")
+    export_described("savedmodel", folder / "saved", folder / "saved.toml", folder / "models", name="saved")
     return folder
 
 
@@ -130,7 +129,7 @@ def test_a_version_that_reads_its_source_wrongly_is_told(files: Path, tmp_path: 
 def test_where_nothing_is_found_nothing_is_claimed(files: Path, tmp_path: Path) -> None:
     """Two lots of no detections are equal, and say nothing."""
     (tmp_path / "high.toml").write_text(CONTRACT.replace("0.25", "0.999"))
-    export_keras(files / "model.keras", tmp_path / "high.toml", tmp_path / "models")
+    export_described("keras", files / "model.keras", tmp_path / "high.toml", tmp_path / "models")
 
     done = verify("yolo", files / "model.keras", tmp_path / "models")
 

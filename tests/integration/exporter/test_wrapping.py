@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from exporter.errors import ExportError
-from exporter.models.keras_export import export_keras
-from exporter.models.savedmodel_export import export_savedmodel
+from exporter.models.described_export import export_described
 from serving.boxes.decode import NumpyArrays, decode, prepare
 from serving.contract import Contract
 from serving.description import read_description
@@ -67,7 +66,7 @@ def test_a_keras_model_gets_the_signatures(model: Any, files: Path, tmp_path: Pa
     """Its raw output stays what it was, and `detect` is NumPy's decoding of it."""
     from exporter.versions.verify import SessionModel
 
-    folder = export_keras(files / form, files / "contract.toml", tmp_path, name="shop")
+    folder = export_described("keras", files / form, files / "contract.toml", tmp_path, name="shop")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), np.uint8)
     description = read_description(files / "contract.toml")
     prepared = prepare(images, description.input, NumpyArrays())
@@ -95,11 +94,11 @@ def test_a_large_model_keeps_its_variables(files: Path, tmp_path: Path, monkeypa
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
 
     folders = [
-        export_keras(files / "model.keras", contract, tmp_path),
-        export_savedmodel(files / "saved", files / "saved.toml", tmp_path),
+        export_described("keras", files / "model.keras", contract, tmp_path),
+        export_described("savedmodel", files / "saved", files / "saved.toml", tmp_path),
     ]
     monkeypatch.undo()
-    folders.append(export_keras(files / "model.keras", contract, tmp_path))
+    folders.append(export_described("keras", files / "model.keras", contract, tmp_path))
 
     assert [int(folder.name) for folder in folders] == [1, 2, 3]
     assert [(folder / "variables" / "variables.index").exists() for folder in folders] == [True, True, False]
@@ -125,7 +124,7 @@ def test_a_wrong_description_is_refused(files: Path, tmp_path: Path, before: str
     (tmp_path / "contract.toml").write_text(CONTRACT.replace(before, after), "utf-8")
 
     with pytest.raises(ExportError, match=complaint) as refused:
-        export_keras(files / "model.keras", tmp_path / "contract.toml", tmp_path / "models")
+        export_described("keras", files / "model.keras", tmp_path / "contract.toml", tmp_path / "models")
     assert "\n" not in str(refused.value)
     assert "user code" not in str(refused.value)
     assert [tmp_path / "contract.toml"] == list(tmp_path.iterdir())
@@ -137,13 +136,13 @@ def test_a_savedmodel_of_another_kind_is_refused(files: Path, tmp_path: Path) ->
     (tmp_path / "b.toml").write_text(CONTRACT.replace("[input]", '[input]\ntensor = "photos"'), "utf-8")
 
     with pytest.raises(ExportError, match=r"no saved_model\.pb"):
-        export_savedmodel(tmp_path, tmp_path / "a.toml", tmp_path / "models")
+        export_described("savedmodel", tmp_path, tmp_path / "a.toml", tmp_path / "models")
     with pytest.raises(ExportError, match="has no signature detect, only"):
-        export_savedmodel(files / "saved", tmp_path / "a.toml", tmp_path / "models")
+        export_described("savedmodel", files / "saved", tmp_path / "a.toml", tmp_path / "models")
     with pytest.raises(ExportError, match="its description says photos"):
-        export_savedmodel(files / "saved", tmp_path / "b.toml", tmp_path / "models")
+        export_described("savedmodel", files / "saved", tmp_path / "b.toml", tmp_path / "models")
     with pytest.raises(ContractError, match="No such file"):
-        export_savedmodel(files / "saved", tmp_path / "c.toml", tmp_path / "models")
+        export_described("savedmodel", files / "saved", tmp_path / "c.toml", tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
@@ -191,4 +190,4 @@ def test_a_graph_that_reads_files_is_not_run(files: Path, tmp_path: Path) -> Non
     tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": read})
 
     with pytest.raises(ExportError, match=r"touches files \(ReadFile\)"):
-        export_savedmodel(tmp_path / "saved", files / "contract.toml", tmp_path / "models")
+        export_described("savedmodel", tmp_path / "saved", files / "contract.toml", tmp_path / "models")
