@@ -81,7 +81,7 @@ def _described(record: VersionRecord) -> str:
             f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
             f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
         )
-    return f"described by {beside}" if beside.is_file() else "no contract"
+    return f"described by {beside}" if beside.is_file() else "no contract in it or beside it"
 
 
 @app.command()

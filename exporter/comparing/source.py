@@ -13,7 +13,7 @@ from exporter.models.described_export import load_keras, load_savedmodel, savedm
 from exporter.models.ssd300_export import load_ssd300
 from exporter.versions.origin import Origin
 from exporter.weights.stored_weights import digest
-from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import decode, prepare
 from serving.boxes.detections import Detections
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class SourceModel:
 
     def detect(self, images: NDArray[np.uint8]) -> list[Detections]:
         """Return the detections of each image; `images` is uint8 (N, H, W, 3), RGB, of the contract's input size."""
-        prepared = prepare(images, self._description.input, NumpyArrays())
+        prepared = prepare(images, self._description.input)
         outputs = {name: np.asarray(tensor) for name, tensor in self._model.call(prepared).items()}
         return decode(outputs, self._description)
 

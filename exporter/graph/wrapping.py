@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from exporter.errors import ExportError
-from exporter.graph.detection import TfArrays, detections
+from exporter.graph.detection import TENSORFLOW, detections
 from exporter.graph.frozen import write_frozen
 from exporter.graph.signatures import Signature, describe_signature
 from exporter.graph.variables import write_archive
@@ -73,7 +73,7 @@ def _signatures(raw_model: RawModel, description: Description) -> list[Signature
         return dict(raw_model.call(images))
 
     def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return detections(raw_model.call(prepare(images, entry, TfArrays())), description)
+        return detections(raw_model.call(prepare(images, entry, TENSORFLOW)), description)
 
     return [
         Signature("serving_default", entry.tensor, shape, tf.as_dtype(entry.dtype), raw),

@@ -35,11 +35,11 @@ class L2Normalize(layers.Layer):  # type: ignore[misc] # Keras has no types
 
 
 class PriorBox(layers.Layer):  # type: ignore[misc] # Keras has no types
-    """The priors of the map `MAPS[number]` (see `map_priors`), repeated for each image of the batch."""
+    """The priors of a map (see `map_priors`), repeated for each image of the batch."""
 
-    def __init__(self, number: int, **kwargs: Any) -> None:  # noqa: ANN401 - Keras' own arguments
+    def __init__(self, prior_map: PriorMap, **kwargs: Any) -> None:  # noqa: ANN401 - Keras' own arguments
         super().__init__(**kwargs)
-        self._priors: NDArray[np.float32] = map_priors(MAPS[number])
+        self._priors: NDArray[np.float32] = map_priors(prior_map)
 
     def call(self, x: Any) -> Any:  # noqa: ANN401 - Keras has no types
         """Return the priors, float32 (N, count, 8). Only the batch size of `x` is used."""
@@ -56,7 +56,6 @@ class SSD300:
     """
 
     model: Any
-    classes: int
 
     def rgb(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the network for RGB images.
@@ -92,7 +91,7 @@ def build(classes: int) -> SSD300:
     scores = layers.Reshape((-1, classes), name="mbox_conf_logits")(scores)
     scores = layers.Softmax(name="mbox_conf_final")(scores)
     outputs = layers.Concatenate(axis=2, name="predictions")([offsets, scores, priors])
-    return SSD300(keras.Model(images, outputs, name="ssd300"), classes)
+    return SSD300(keras.Model(images, outputs, name="ssd300"))
 
 
 def _conv(name: str, filters: int, size: int, x: Any, **options: Any) -> Any:  # noqa: ANN401 - Keras has no types
@@ -125,7 +124,7 @@ def _features(images: Any) -> dict[str, Any]:  # noqa: ANN401 - Keras has no typ
 def _head(prior_map: PriorMap, x: Any, classes: int, suffix: str) -> tuple[Any, Any, Any]:  # noqa: ANN401 - Keras has no types
     """Build the head of a map: offsets (N, 4 * priors), logits (N, C * priors) and priors (N, priors, 8)."""
     name, per_cell = prior_map.layer, prior_map.per_cell
-    priors = PriorBox(MAPS.index(prior_map), name=f"{name}_mbox_priorbox")(x)
+    priors = PriorBox(prior_map, name=f"{name}_mbox_priorbox")(x)
     if prior_map.cells == 1:
         offsets = layers.Dense(4 * per_cell, name=f"{name}_mbox_loc_flat")(x)
         return offsets, layers.Dense(classes * per_cell, name=f"{name}_mbox_conf_flat{suffix}")(x), priors

@@ -54,11 +54,9 @@ def roll_back(model: Path, number: int) -> list[int]:
     Newer versions become `N.disabled`, and their numbers are never used again. If the version itself is disabled, it is
     enabled. Raises ExportError if there is no such version.
     """
-    enabled, disabled = complete_versions(model), _disabled(model)
+    enabled, disabled = _require_version(model, number)
     try:
         if number not in enabled:
-            if number not in disabled:
-                raise ExportError(f"{model} has no version {number}; it has {_listed({*enabled, *disabled})}.")
             disabled[number].rename(model / str(number))
         # Ascending order: a server that polls in between keeps the newest version and loads no intermediate version.
         newer = sorted(other for other in enabled if other > number)
@@ -74,9 +72,7 @@ def remove(model: Path, number: int) -> None:
 
     Its number is never used again: if no higher number is in use, an empty folder `N.disabled` remains.
     """
-    enabled, disabled = complete_versions(model), _disabled(model)
-    if number not in enabled and number not in disabled:
-        raise ExportError(f"{model} has no version {number}; it has {_listed({*enabled, *disabled})}.")
+    enabled, disabled = _require_version(model, number)
     if number == max(enabled, default=0):
         raise ExportError(f"Version {number} of {model} is the newest, which is served: to remove it, roll back first.")
     try:
@@ -88,6 +84,15 @@ def remove(model: Path, number: int) -> None:
         shutil.rmtree(doomed)
     except OSError as error:
         raise ExportError(f"Cannot remove version {number} of {model}: {error.strerror}.") from error
+
+
+def _require_version(model: Path, number: int) -> tuple[dict[int, Path], dict[int, Path]]:
+    """Return the folders of the enabled and of the disabled versions. Raises ExportError if `number` is in neither."""
+    enabled, disabled = complete_versions(model), _disabled(model)
+    if number not in {*enabled, *disabled}:
+        numbers = ", ".join(map(str, sorted({*enabled, *disabled}))) or "none"
+        raise ExportError(f"{model} has no version {number}; it has {numbers}.")
+    return enabled, disabled
 
 
 def _versions(model: Path) -> list[VersionRecord]:
@@ -116,7 +121,3 @@ def _contract(path: Path) -> Contract | None:
         return Contract.from_json((path / CONTRACT_FILE).read_bytes())
     except (OSError, ContractError):
         return None
-
-
-def _listed(numbers: set[int]) -> str:
-    return ", ".join(map(str, sorted(numbers))) or "none"

@@ -103,7 +103,7 @@ def _rename(draft: Path, model: Path, version: int | None) -> Path:
                 raise
             if version is not None:
                 raise VersionExistsError(
-                    f"Version {number} of {model} was just written by another export: choose another number."
+                    f"Version {number} of {model} exists by now, from another export: choose another number."
                 ) from None
 
 

@@ -5,8 +5,9 @@ The same code runs with NumPy in the client and with TensorFlow in the exported 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,48 +21,33 @@ Array = Any
 """A NumPy array or a TensorFlow tensor."""
 
 
-class Arrays(Protocol):
-    """The operations that have different names in NumPy and TensorFlow."""
+@dataclass(frozen=True)
+class Arrays:
+    """The operations that NumPy and TensorFlow spell differently.
 
-    def exp(self, x: Array) -> Array:
-        """Return e to the power of each element."""
+    `exp`: e to the power of each element. `stack`: stack arrays along a new last axis. `float32`: cast to float32.
+    `columns`: 0, 1, ... x.shape[1] - 1. `flip`: reverse the last axis.
+    """
 
-    def stack(self, parts: Sequence[Array]) -> Array:
-        """Stack arrays along a new last axis."""
-
-    def float32(self, x: Array) -> Array:
-        """Cast to float32."""
-
-    def columns(self, x: Array) -> Array:
-        """Return 0, 1, ... x.shape[1] - 1."""
-
-    def flip(self, x: Array) -> Array:
-        """Reverse the last axis."""
+    exp: Callable[[Array], Array]
+    stack: Callable[[Sequence[Array]], Array]
+    float32: Callable[[Array], Array]
+    columns: Callable[[Array], Array]
+    flip: Callable[[Array], Array]
 
 
-class NumpyArrays:
-    """The operations of `Arrays` in NumPy."""
+@np.errstate(over="ignore", invalid="ignore")
+def _exp(x: Array) -> Array:
+    return np.exp(x)
 
-    def exp(self, x: Array) -> Array:
-        """Return e to the power of each element. An overflow gives infinity, without a warning."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.exp(x)
 
-    def stack(self, parts: Sequence[Array]) -> Array:
-        """Stack arrays along a new last axis."""
-        return np.stack(parts, axis=-1)
-
-    def float32(self, x: Array) -> Array:
-        """Cast to float32."""
-        return np.asarray(x, np.float32)
-
-    def columns(self, x: Array) -> Array:
-        """Return 0, 1, ... x.shape[1] - 1."""
-        return np.arange(x.shape[1])
-
-    def flip(self, x: Array) -> Array:
-        """Reverse the last axis."""
-        return x[..., ::-1]
+NUMPY: Final = Arrays(
+    exp=_exp,
+    stack=lambda parts: np.stack(parts, axis=-1),
+    float32=lambda x: np.asarray(x, np.float32),
+    columns=lambda x: np.arange(x.shape[1]),
+    flip=lambda x: x[..., ::-1],
+)
 
 
 def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> list[Detections]:
@@ -73,7 +59,7 @@ def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> lis
     """
     contract = description.contract
     with np.errstate(all="ignore"):  # `suppress` drops priors that are not finite
-        boxes, scores, ids = candidates(outputs, description, NumpyArrays())
+        boxes, scores, ids = candidates(outputs, description)
     rows = suppress(
         boxes,
         scores,
@@ -85,7 +71,7 @@ def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> lis
     return [Detections(boxes=row.boxes, scores=row.scores, classes=classes[row.classes]) for row in rows]
 
 
-def prepare(images: Array, raw_input: RawInput, arrays: Arrays) -> Array:
+def prepare(images: Array, raw_input: RawInput, arrays: Arrays = NUMPY) -> Array:
     """Convert images, uint8 (N, H, W, 3) RGB of the contract's size, to the model's raw input.
 
     Returns an array of the same shape, with the channel order, dtype, mean and scale of `raw_input`.
@@ -98,7 +84,7 @@ def prepare(images: Array, raw_input: RawInput, arrays: Arrays) -> Array:
 
 
 def candidates(
-    outputs: Mapping[str, Array], description: Description, arrays: Arrays
+    outputs: Mapping[str, Array], description: Description, arrays: Arrays = NUMPY
 ) -> tuple[Array, Array, list[int]]:
     """Return the boxes and scores before thresholds and NMS.
 
@@ -137,7 +123,9 @@ def candidates(
     return boxes, arrays.float32(scores)[..., None] * spread, ids
 
 
-def ssd_boxes(raw: Array, arrays: Arrays, *, legacy_cy_width: bool = False) -> tuple[Array, Array, Array, Array]:
+def ssd_boxes(
+    raw: Array, arrays: Arrays = NUMPY, *, legacy_cy_width: bool = False
+) -> tuple[Array, Array, Array, Array]:
     """Decode a raw SSD output (N, P, 4 + C + 8) into ymin, xmin, ymax, xmax, each (N, P), normalised, not clipped.
 
     Source: ssd300.md, "Decoding"; Liu et al. 2016. `legacy_cy_width` scales the offset of the centre's y by the

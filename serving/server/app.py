@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn
@@ -78,17 +79,13 @@ def _serve(flags: Flags) -> None:
 
 
 def _models(flags: Flags, load: VersionLoader) -> Models:
-    retries = _DEFAULT_RETRIES if flags.max_num_load_retries is None else flags.max_num_load_retries
-
-    def make(name: str) -> Lifecycle:
-        return Lifecycle(
-            name,
-            load,
-            poll_seconds=flags.file_system_poll_wait_seconds,
-            retries=retries,
-            retry_seconds=flags.load_retry_interval_micros / 1e6,
-        )
-
+    make = partial(
+        Lifecycle,
+        load=load,
+        poll_seconds=flags.file_system_poll_wait_seconds,
+        retries=_DEFAULT_RETRIES if flags.max_num_load_retries is None else flags.max_num_load_retries,
+        retry_seconds=flags.load_retry_interval_micros / 1e6,
+    )
     return Models(make, labels_may_come_first=flags.allow_version_labels_for_unavailable_models)
 
 

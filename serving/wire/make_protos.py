@@ -93,11 +93,9 @@ def _generated_file(name: str) -> Path:
 
 def _literal(generated: Path) -> bytes:
     for node in ast.walk(ast.parse(generated.read_bytes())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 1:
-            argument = node.args[0]
-            is_descriptor = node.func.attr == "AddSerializedFile" and isinstance(argument, ast.Constant)
-            if is_descriptor and isinstance(argument, ast.Constant) and isinstance(argument.value, bytes):
-                return argument.value
+        match node:
+            case ast.Call(func=ast.Attribute(attr="AddSerializedFile"), args=[ast.Constant(value=bytes() as content)]):
+                return content
     raise LookupError(f"{generated.name} holds no serialised descriptor: was it made by another protoc?")
 
 

@@ -20,7 +20,7 @@ from api.client.client import ShelflineClient
 from api.commands.stack.session import local_stack
 from api.commands.stack.state import StackState
 from exporter.versions.catalogue import roll_back
-from serving.boxes.decode import NumpyArrays, prepare
+from serving.boxes.decode import prepare
 from serving.client import ModelClient, ServedModel
 from serving.description import Description, read_description
 from serving.wire.responses import DETECT_OUTPUTS
@@ -37,7 +37,7 @@ CALLS_AFTER = 10
 
 def wire_bytes(target: str, served: ServedModel, described: Description, images: np.ndarray) -> None:
     """Bytes of the request and of the answer an image, of both signatures."""
-    raw = prepare(images, described.input, NumpyArrays())
+    raw = prepare(images, described.input)
     requests = {
         "serving_default": encode_request("default", "serving_default", {"images": raw}, version=served.version),
         "detect": encode_request(

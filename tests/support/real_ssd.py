@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import decode, prepare
 from serving.boxes.detections import Detections
 from serving.description import Description
 from tests.support.machine import do_without
@@ -66,7 +66,7 @@ class InProcess:
         """What it finds in each row of `images`, uint8 (N, 300, 300, 3) RGB."""
         described = self.description
         signature = self._model.signatures[described.signature]
-        prepared = prepare(images, described.input, NumpyArrays())
+        prepared = prepare(images, described.input)
         fetches = [signature.outputs[alias].name for alias in described.outputs]
         found = self._model.run({signature.inputs[described.input.tensor].name: prepared}, fetches)
         return decode(dict(zip(described.outputs, map(np.asarray, found), strict=True)), described)

@@ -15,7 +15,7 @@ from PIL import Image
 from exporter.comparing.source import SourceModel
 from exporter.models.described_export import export_described
 from exporter.versions.origin import read_origin
-from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import decode, prepare
 from serving.boxes.detections import Detections
 from serving.description import read_description
 from tests.support.real_ssd import MODEL, PHOTOS, contract_toml
@@ -84,7 +84,7 @@ def in_numpy(contract_file: Path, photos: NDArray[np.uint8]) -> list[Detections]
     found = []
     with SessionModel(MODEL / "1") as model:
         for start in range(0, len(photos), 8):
-            images = prepare(photos[start : start + 8], description.input, NumpyArrays())
+            images = prepare(photos[start : start + 8], description.input)
             found += decode(model.predict("serving_default", images), description)
     return found
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from exporter.errors import ExportError, VersionExistsError
 from exporter.models.ssd300_export import OUTPUT, Ssd300Options, description, export_ssd300
-from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract
 from tests.support.export_command import export_command
@@ -44,7 +44,7 @@ def contract(ssd300_model: SessionModel) -> Contract:
 @pytest.fixture(scope="module")
 def raw(ssd300_model: SessionModel, contract: Contract, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Its raw output for the photos, preprocessed by the client."""
-    prepared = prepare(images, description(contract).input, NumpyArrays())
+    prepared = prepare(images, description(contract).input)
     answer: NDArray[np.float32] = ssd300_model.predict("serving_default", prepared)[OUTPUT]
     return answer
 
@@ -53,7 +53,7 @@ def test_the_saved_model_answers_as_the_keras_model(
     ssd300_network: SSD300, contract: Contract, raw: NDArray[np.float32], images: NDArray[np.uint8]
 ) -> None:
     """So every weight came through the file, by its name, into its place."""
-    prepared = prepare(images, description(contract).input, NumpyArrays())
+    prepared = prepare(images, description(contract).input)
 
     assert raw.shape == (2, 7308, 21)
     np.testing.assert_allclose(ssd300_network.model(prepared).numpy(), raw, atol=1e-4)

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.errors import ExportError
 from exporter.models.described_export import export_described
-from serving.boxes.decode import NumpyArrays, decode, prepare
+from serving.boxes.decode import decode, prepare
 from serving.contract import Contract
 from serving.description import read_description
 from serving.errors import ContractError
@@ -69,7 +69,7 @@ def test_a_keras_model_gets_the_signatures(model: Any, files: Path, tmp_path: Pa
     folder = export_described("keras", files / form, files / "contract.toml", tmp_path, name="shop")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), np.uint8)
     description = read_description(files / "contract.toml")
-    prepared = prepare(images, description.input, NumpyArrays())
+    prepared = prepare(images, description.input)
 
     assert tmp_path / "shop" / "1" == folder
     with SessionModel(folder) as exported:

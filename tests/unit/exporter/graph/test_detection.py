@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from exporter.graph import tensorflow
-from serving.boxes.decode import NumpyArrays, candidates, decode, prepare
+from serving.boxes.decode import candidates, decode, prepare
 from serving.contract import Contract, Label
 from serving.description import (
     BoxesScoresLabels,
@@ -99,7 +99,7 @@ def test_the_graph_and_numpy_keep_the_same(graphs: dict[str, Any], kind: str, dt
     description = Description(contract=CONTRACT, output=OUTPUTS[kind])
     outputs = {name: array.astype(dtype) for name, array in raw(kind, np.random.default_rng(seed)).items()}
     with np.errstate(all="ignore"):
-        assume(clear(candidates(outputs, description, NumpyArrays())[0]))
+        assume(clear(candidates(outputs, description)[0]))
 
     answer = {name: tensor.numpy() for name, tensor in graphs[kind](outputs).items()}
 
@@ -124,10 +124,10 @@ def test_the_graph_and_numpy_prepare_alike(raw_input: RawInput) -> None:
     """Images as the model's raw input takes them, in either way."""
     import tensorflow as tf
 
-    from exporter.graph.detection import TfArrays
+    from exporter.graph.detection import TENSORFLOW
 
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), np.uint8)
 
-    in_graph = prepare(tf.constant(images), raw_input, TfArrays()).numpy()
+    in_graph = prepare(tf.constant(images), raw_input, TENSORFLOW).numpy()
 
-    np.testing.assert_allclose(prepare(images, raw_input, NumpyArrays()), in_graph, rtol=1e-6)
+    np.testing.assert_allclose(prepare(images, raw_input), in_graph, rtol=1e-6)

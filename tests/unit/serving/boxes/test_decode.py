@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serving.boxes.decode import NumpyArrays, decode, prepare, ssd_boxes
+from serving.boxes.decode import decode, prepare, ssd_boxes
 from serving.contract import Contract, Label
 from serving.description import BoxesScoresLabels, Description, Output, RawInput, SsdRaw, TfObjectDetection, YoloRaw
 from serving.errors import RowsRejectedError
@@ -86,7 +86,7 @@ def test_encoding_is_undone(seed: int) -> None:
     centre = (box[:, :2] + box[:, 2:] - prior[:, :2] - prior[:, 2:]) / 2 / prior_size
     raw[0, :, :4] = np.concatenate([centre, np.log(size / prior_size)], -1) / variance
 
-    decoded = np.stack(ssd_boxes(raw, NumpyArrays()), -1)[0]
+    decoded = np.stack(ssd_boxes(raw), -1)[0]
 
     np.testing.assert_allclose(decoded, box[:, [1, 0, 3, 2]], atol=1e-9)
 
@@ -95,9 +95,7 @@ def test_the_legacy_defect_moves_only_the_centre_s_y() -> None:
     """By the prior's width instead of its height: 0.1 * (0.4 - 0.2) for an offset of 1 on this prior."""
     raw = np.array([[[1, 1, 0, 0, 0, 0, 0, 0, 0, 0.2, 0.3, 0.6, 0.5, 0.1, 0.1, 0.2, 0.2]]])
 
-    right, legacy = (
-        np.stack(ssd_boxes(raw, NumpyArrays(), legacy_cy_width=legacy), -1)[0, 0] for legacy in (False, True)
-    )
+    right, legacy = (np.stack(ssd_boxes(raw, legacy_cy_width=legacy), -1)[0, 0] for legacy in (False, True))
 
     np.testing.assert_allclose(right, [0.32, 0.24, 0.52, 0.64])
     np.testing.assert_allclose(legacy - right, [0.02, 0, 0.02, 0], atol=1e-12)
@@ -166,9 +164,9 @@ def test_images_are_prepared_as_the_course_does() -> None:
     """RGB to BGR, minus the mean, no scaling; or left as they are; or scaled."""
     images = np.array([[[[10, 20, 30]]]], np.uint8)
 
-    caffe = prepare(images, RawInput(channels="bgr", mean=(103.939, 116.779, 123.68)), NumpyArrays())
-    plain_bytes = prepare(images, RawInput(dtype="uint8"), NumpyArrays())
-    scaled = prepare(images, RawInput(mean=(10, 10, 10), scale=(2, 2, 5)), NumpyArrays())
+    caffe = prepare(images, RawInput(channels="bgr", mean=(103.939, 116.779, 123.68)))
+    plain_bytes = prepare(images, RawInput(dtype="uint8"))
+    scaled = prepare(images, RawInput(mean=(10, 10, 10), scale=(2, 2, 5)))
 
     np.testing.assert_allclose(caffe[0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6)
     assert plain_bytes is images
