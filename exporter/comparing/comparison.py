@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from exporter.comparing.differences import Comparison, compare, rows
-from exporter.comparing.served import ServedVersion
+from exporter.comparing.served import served_version
 from exporter.comparing.source import SourceModel
 from exporter.errors import ExportError
 from exporter.versions.verify import SessionModel
@@ -38,12 +38,9 @@ def compare_version(
     if target is None:
         tested = _detect_in_process(folder, images)
     else:
-        with ServedVersion(target, contract.name, int(folder.name)) as served:
-            tested = [detections for batch in _batches(images) for detections in rows(served.detect(batch))]
-    if source is None:
-        reference = _detect_in_process(folder, images)
-    else:
-        reference = [detections for batch in _batches(images) for detections in source.detect(batch)]
+        with served_version(target, contract.name, int(folder.name)) as detect:
+            tested = _in_batches(detect, images)
+    reference = _detect_in_process(folder, images) if source is None else _in_batches(source.detect, images)
     comparison = compare(reference, tested, contract)
     if not comparison.detections and not comparison.others:
         raise ExportError(
@@ -78,8 +75,9 @@ def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
 
 def _detect_in_process(folder: Path, images: NDArray[np.uint8]) -> list[Detections]:
     with SessionModel(folder) as model:
-        return [detections for batch in _batches(images) for detections in rows(model.predict("detect", batch))]
+        return _in_batches(lambda batch: rows(model.predict("detect", batch)), images)
 
 
-def _batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    return (images[start : start + _ROWS] for start in range(0, len(images), _ROWS))
+def _in_batches(detect: Callable[[NDArray[np.uint8]], list[Detections]], images: NDArray[np.uint8]) -> list[Detections]:
+    batches = (images[start : start + _ROWS] for start in range(0, len(images), _ROWS))
+    return [detections for batch in batches for detections in detect(batch)]

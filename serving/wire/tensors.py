@@ -147,20 +147,16 @@ def decode(tensor: ProtoMessage) -> Array:
 def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
     if kind.number == _STRING:
         return _strings_from_content(content, count)
-    if len(content) != count * kind.numpy.itemsize:
-        wanted = count * kind.numpy.itemsize
-        raise TensorError(f"A tensor of {count} {kind.name} needs {wanted} bytes and has {len(content)}.")
+    size = count * kind.numpy.itemsize
+    if len(content) != size:
+        raise TensorError(f"A tensor of {count} {kind.name} needs {size} bytes and has {len(content)}.")
     return np.frombuffer(content, kind.numpy)
 
 
 def _from_field(kind: _Kind, values: Any, count: int) -> Array:  # noqa: ANN401 - a repeated field has no public type
-    empty: Any = b"" if kind.number == _STRING else 0
-    if len(values) >= count:
-        given = values if len(values) == count else values[:count]
-    elif kind.number == _STRING and count > MAX_TENSOR_BYTES // 8:
+    if kind.number == _STRING and len(values) < count and count > MAX_TENSOR_BYTES // 8:
         raise TensorError("A tensor of strings is larger than a message can be.")
-    else:
-        given = values
+    given = values[:count] if len(values) > count else values
     try:
         if kind.bits is not None:
             flat = np.array(given, kind.bits).view(kind.numpy)
@@ -173,6 +169,7 @@ def _from_field(kind: _Kind, values: Any, count: int) -> Array:  # noqa: ANN401 
         raise TensorError(f"A tensor of {kind.name} holds a value out of its range.") from error
     if len(flat) == count:
         return flat
+    empty: Any = b"" if kind.number == _STRING else 0
     filled = np.full(count, flat[-1] if len(flat) else empty, flat.dtype)
     filled[: len(flat)] = flat
     return filled

@@ -88,10 +88,9 @@ def _decimals(array: Array) -> list[str]:
     values = flat.tolist()
     texts = [f"{value:g}" for value in values]
     digits = 9 if flat.dtype == np.float32 else 17
-    for index in np.flatnonzero(np.array(texts, np.float64).astype(flat.dtype) != flat).tolist():
+    is_exact = np.array(texts, np.float64).astype(flat.dtype) == flat
+    for index in np.flatnonzero(~is_exact | ~np.isfinite(flat)).tolist():
         texts[index] = f"{values[index]:.{digits}g}" if math.isfinite(values[index]) else _not_finite(values[index])
-    for index in np.flatnonzero(np.isinf(flat)).tolist():
-        texts[index] = _not_finite(values[index])
     return [text if "." in text or "e" in text or text[-1] in "yN" else f"{text}.0" for text in texts]
 
 
