@@ -48,15 +48,15 @@ def parse(arguments: Sequence[str] | None = None) -> Flags:
     """Parse the command line. For wrong flags, print one line on stderr and raise SystemExit with status 2."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    wrong = _wrong(given)
-    if wrong:
-        parser.error(wrong)
+    problem = _problem(given)
+    if problem:
+        parser.error(problem)
     return Flags(**{name: getattr(given, name) for name in Flags.__dataclass_fields__})
 
 
-def _wrong(given: argparse.Namespace) -> str | None:
+def _problem(given: argparse.Namespace) -> str | None:
     """Return the first error in the parsed flags that argparse does not find, or None."""
-    wrongs = {
+    problems = {
         f"--port: {given.port} is not a port: give a number from 1 to 65535": not 0 < given.port < 65536,
         f"--rest_api_port: {given.rest_api_port} is not a port: give a number from 1 to 65535, or 0": not 0
         <= given.rest_api_port
@@ -74,11 +74,11 @@ def _wrong(given: argparse.Namespace) -> str | None:
             given.model_config_file is None and given.model_config_file_poll_wait_seconds > 0
         ),
     }
-    problem = next((text for text, is_so in wrongs.items() if is_so), None)
-    return problem or (_wrong_model(given) if given.model_config_file is None else None)
+    problem = next((text for text, is_so in problems.items() if is_so), None)
+    return problem or (_model_problem(given) if given.model_config_file is None else None)
 
 
-def _wrong_model(given: argparse.Namespace) -> str | None:
+def _model_problem(given: argparse.Namespace) -> str | None:
     if given.model_base_path is None:
         return "--model_base_path is missing: name the folder that holds the numbered versions of the model"
     if not given.model_base_path.is_dir():

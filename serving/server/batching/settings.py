@@ -53,13 +53,13 @@ def read_batch_settings(path: Path) -> BatchSettings:
         allowed_batch_sizes=tuple(message.allowed_batch_sizes),
         pad_variable_length_inputs=message.pad_variable_length_inputs,
     )
-    wrong = _wrong(settings)
-    if wrong:
-        raise SetupError(f"{path}: {wrong}")
+    problem = _problem(settings)
+    if problem:
+        raise SetupError(f"{path}: {problem}")
     return settings
 
 
-def _wrong(settings: BatchSettings) -> str | None:
+def _problem(settings: BatchSettings) -> str | None:
     """Return the first error, in the words of shared_batch_scheduler.h and batching_session.cc, or None."""
     for name in ("max_batch_size", "num_batch_threads"):
         if getattr(settings, name) < 1:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -23,7 +24,7 @@ from serving.wire.protos import (
 
 Call = Callable[[bytes, grpc.ServicerContext], bytes]
 
-_NOT_DONE: Final = ("Classify", "Regress", "MultiInference")
+_UNSUPPORTED: Final = ("Classify", "Regress", "MultiInference")
 
 _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_send_message_length", -1),
@@ -56,7 +57,7 @@ def make_server(
             "GetModelMetadata": lambda content, _: prediction.metadata(
                 parse(GetModelMetadataRequest, content)
             ).SerializeToString(),
-            **{name: _refusal(name) for name in _NOT_DONE},
+            **{name: partial(_refuse, name) for name in _UNSUPPORTED},
         },
         MODEL_SERVICE: {
             "GetModelStatus": lambda content, _: models.status(
@@ -93,8 +94,5 @@ def _deadline(context: grpc.ServicerContext) -> float | None:
     return None if remaining is None else time.monotonic() + remaining
 
 
-def _refusal(name: str) -> Call:
-    def call(_content: bytes, _context: grpc.ServicerContext) -> bytes:
-        raise unimplemented(f"{name} is not implemented by the embedded model server")
-
-    return call
+def _refuse(name: str, _content: bytes, _context: grpc.ServicerContext) -> bytes:
+    raise unimplemented(f"{name} is not implemented by the embedded model server")

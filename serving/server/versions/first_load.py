@@ -33,21 +33,21 @@ def wait_for_models(models: Models, stop: Stop, *, retries: bool) -> str | None:
             return None
         stuck = [model for model in waiting if model.is_stuck]
         stuck_since = (stuck_since or time.monotonic()) if stuck else None
-        lost = [model for model in waiting if model.is_hopeless]
+        hopeless = [model for model in waiting if model.is_hopeless]
         if stuck_since and not retries and time.monotonic() - stuck_since >= _STUCK_SECONDS:
-            lost = stuck
-        if lost:
-            return f"no version of {lost[0].name} could be loaded: {_failures(lost[0])}"
+            hopeless = stuck
+        if hopeless:
+            return f"no version of {hopeless[0].name} could be loaded: {_failures(hopeless[0])}"
         if time.monotonic() >= remind_at:
             remind_at += _REMIND_SECONDS
             for model in waiting:
-                _log.info("waiting: %s", _news(model))
+                _log.info("waiting: %s", _progress(model))
     for model in models.configured:
         model.is_quiet = False
     return None
 
 
-def _news(model: Lifecycle) -> str:
+def _progress(model: Lifecycle) -> str:
     if model.failures:
         return f"{model.name} does not load yet: {_failures(model)}"
     return f"{model.name} loads" if model.states() else f"no version of {model.name} under {model.base} yet"

@@ -6,14 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from serving.server.errors import LoadError
 from serving.server.versions.fitness import unfit
 from serving.server.versions.folders import fingerprint, version_folders
 from serving.server.versions.policy import Failure, State, VersionPolicy, aspired_of, gives_up, next_action, tries_again
-from serving.server.versions.servable import Servable, VersionState
+from serving.server.versions.servable import Servable
 from serving.server.versions.table import Version, VersionTable
 
 _log = logging.getLogger(__name__)
@@ -22,8 +21,8 @@ _TICK_SECONDS = 1.0
 _FAILED_PRECONDITION = 9
 
 
-class Lifecycle:
-    """Serves the versions of one model that its configuration asks for. A thread of its own loads and unloads them.
+class Lifecycle(VersionTable):
+    """The versions of one model, and the thread that loads and unloads them as the model's configuration asks.
 
     `load` makes a Servable of a version's folder or raises LoadError. `poll_seconds` is the time between two looks at
     the folder (0: one look); `retries` and `retry_seconds` are the number of retries of a failed load and the time
@@ -43,7 +42,7 @@ class Lifecycle:
         retries: int = 5,
         retry_seconds: float = 60.0,
     ) -> None:
-        self.name = name
+        super().__init__(name)
         self.is_quiet = False  # if True, failures are not logged: the first load reports them at its end
         self._load = load
         self._poll_seconds = poll_seconds
@@ -51,7 +50,6 @@ class Lifecycle:
         self._retry_seconds = retry_seconds
         self._base: Path | None = None
         self._policy = VersionPolicy()
-        self._table = VersionTable(name)
         self._aspired: frozenset[int] = frozenset()
         self._polled = False
         self._is_away = False
@@ -60,7 +58,7 @@ class Lifecycle:
 
     def configure(self, base: Path | None, policy: VersionPolicy) -> None:
         """Serve the versions in the folder `base` that the policy asks for; None unloads all versions."""
-        with self._table.changed:
+        with self.changed:
             self._base, self._policy, self._polled = base, policy, False
         self._awake.set()
 
@@ -77,11 +75,6 @@ class Lifecycle:
         """Stop loading and unloading. Available versions stay available."""
         self._stopped.set()
         self._awake.set()
-
-    @property
-    def is_available(self) -> bool:
-        """Return True if a version is AVAILABLE."""
-        return self._table.is_available
 
     @property
     def failures(self) -> dict[int, LoadError]:
@@ -107,16 +100,8 @@ class Lifecycle:
         )
 
     def _wanted(self) -> dict[int, Version]:
-        with self._table.changed:
-            return {number: self._table.versions[number] for number in self._aspired}
-
-    def states(self) -> list[VersionState]:
-        """Return the state of every version that the model has had, newest first."""
-        return self._table.states()
-
-    def acquire(self, number: int | None) -> AbstractContextManager[tuple[int, Servable]]:
-        """Hold a version for a call; see VersionTable.acquire."""
-        return self._table.acquire(number)
+        with self.changed:
+            return {number: self.versions[number] for number in self._aspired}
 
     def run_once(self) -> None:
         """Poll the folder once, then load and unload versions until nothing is left to do."""
@@ -124,8 +109,8 @@ class Lifecycle:
             self._poll()
         self._retry()
         while not self._stopped.is_set():
-            with self._table.changed:
-                states = {number: version.state for number, version in self._table.versions.items()}
+            with self.changed:
+                states = {number: version.state for number, version in self.versions.items()}
             action = next_action(states, self._aspired)
             if action is None:
                 return
@@ -144,7 +129,7 @@ class Lifecycle:
             self._awake.wait(self._poll_seconds or _TICK_SECONDS)
 
     def _poll(self) -> None:
-        with self._table.changed:
+        with self.changed:
             base, policy = self._base, self._policy
             self._polled = True
         try:
@@ -156,33 +141,32 @@ class Lifecycle:
             return
         self._is_away = False
         aspired = aspired_of(folders, policy)
-        versions = self._table.versions
-        with self._table.changed:
+        with self.changed:
             for number in aspired - self._aspired:
-                version = versions.get(number)
+                version = self.versions.get(number)
                 if version is None or version.state is State.END:
-                    versions[number] = Version(folders[number])
+                    self.versions[number] = Version(folders[number])
             for number in self._aspired - aspired:
-                version = versions[number]
+                version = self.versions[number]
                 if version.state in {State.START, State.LOADING}:  # it will not be retried
                     version.state = State.END
             self._aspired = aspired
 
     def _retry(self) -> None:
         for number in self._aspired:
-            version = self._table.versions[number]
+            version = self.versions[number]
             failure = version.failure
             if failure is None or version.state not in {State.LOADING, State.END}:
                 continue
             current, now = fingerprint(version.folder), time.monotonic()
             if tries_again(failure, retries=self._retries, interval=self._retry_seconds, now=now, fingerprint=current):
-                with self._table.changed:
+                with self.changed:
                     version.state = State.START
                     version.failure = failure if current == failure.fingerprint else None
 
     def _load_version(self, number: int) -> None:
-        version = self._table.versions[number]
-        with self._table.changed:
+        version = self.versions[number]
+        with self.changed:
             version.state = State.LOADING
         before = fingerprint(version.folder)
         began = time.monotonic()
@@ -195,15 +179,15 @@ class Lifecycle:
             _log.exception("loading %s version %d broke", self.name, number)
             self._note_failure(number, version, LoadError(f"{type(error).__name__}: {error}"), before)
             return
-        with self._table.changed:
+        with self.changed:
             version.servable, version.failure, version.error = servable, None, None
             version.state = State.AVAILABLE
         _log.info("%s version %d is available, loaded in %.1f s", self.name, number, time.monotonic() - began)
 
     def _load_fit(self, number: int, folder: Path) -> Servable:
         servable = self._load(folder)
-        with self._table.changed:
-            served = self._table.available(None) if self._policy.replaces else None
+        with self.changed:
+            served = self.available(None) if self._policy.replaces else None
             before = (served[0], list(served[2].signatures)) if served else None
         reason = unfit(list(servable.signatures), base=folder.parent, number=number, served=before)
         if reason:
@@ -215,7 +199,7 @@ class Lifecycle:
         tries = version.failure.tries + 1 if version.failure else 1
         failure = Failure(tries, time.monotonic(), before)
         ends = gives_up(failure, retries=self._retries)
-        with self._table.changed:
+        with self.changed:
             version.failure, version.error = failure, error
             version.state = State.END if ends else State.LOADING
         if self.is_quiet:
@@ -224,16 +208,16 @@ class Lifecycle:
         _log.error("%s version %d failed to load (try %d, %s): %s", self.name, number, tries, what, error.first_line)
 
     def _unload_version(self, number: int) -> None:
-        version = self._table.versions[number]
-        with self._table.changed:
+        version = self.versions[number]
+        with self.changed:
             version.state = State.UNLOADING
             while version.in_flight and not self._stopped.is_set():
-                self._table.changed.wait(0.2)
+                self.changed.wait(0.2)
             if version.in_flight:
                 return
             servable, version.servable = version.servable, None
         if servable is not None:
             servable.close()
-        with self._table.changed:
+        with self.changed:
             version.state = State.END
         _log.info("%s version %d is unloaded", self.name, number)
