@@ -15,14 +15,14 @@ class ShelflineError(Exception):
 class ModelError(ShelflineError):
     """Raised when a model could not answer."""
 
-    code: ClassVar[str] = "model_error"
+    code = "model_error"
 
 
 class ModelUnavailableError(ModelError):
     """Raised when the model server is unreachable, overloaded or misconfigured: no image is at fault."""
 
-    code: ClassVar[str] = "model_unavailable"
-    retryable: ClassVar[bool] = True
+    code = "model_unavailable"
+    retryable = True
 
 
 class VersionGoneError(ModelUnavailableError):
@@ -36,7 +36,7 @@ class RowsRejectedError(ModelError):
 class ContractError(ModelError):
     """Raised when a model has no description of itself, or one that cannot be served."""
 
-    code: ClassVar[str] = "contract_invalid"
+    code = "contract_invalid"
 
 
 class TensorError(ModelError):

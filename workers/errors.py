@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from serving.errors import ShelflineError
 
 
 class SettingsError(ShelflineError):
     """Raised when the settings are invalid."""
 
-    code: ClassVar[str] = "settings_invalid"
+    code = "settings_invalid"
 
 
 class StoreUnavailableError(ShelflineError):
     """Raised when Redis or the blob store cannot be reached."""
 
-    code: ClassVar[str] = "store_unavailable"
-    retryable: ClassVar[bool] = True
+    code = "store_unavailable"
+    retryable = True
 
 
 class OutboundError(ShelflineError):
@@ -27,38 +25,38 @@ class OutboundError(ShelflineError):
 class OutboundBlockedError(OutboundError):
     """Raised when the request must not be sent, for instance because the URL is not on the public internet."""
 
-    code: ClassVar[str] = "request_blocked"
+    code = "request_blocked"
 
 
 class OutboundFailedError(OutboundError):
     """Raised when the request failed, or its response did not arrive completely."""
 
-    code: ClassVar[str] = "request_failed"
-    retryable: ClassVar[bool] = True
+    code = "request_failed"
+    retryable = True
 
 
 class WebhookNotFoundError(ShelflineError):
     """Raised when the caller has no webhook endpoint with this id."""
 
-    code: ClassVar[str] = "webhook_not_found"
+    code = "webhook_not_found"
 
 
 class WebhookStateError(ShelflineError):
     """Raised when the state of a webhook endpoint forbids the request, or its owner has too many endpoints."""
 
-    code: ClassVar[str] = "webhook_state"
+    code = "webhook_state"
 
 
 class DeliveryNotFoundError(ShelflineError):
     """Raised when there is no delivery with this id, or its job is gone."""
 
-    code: ClassVar[str] = "delivery_not_found"
+    code = "delivery_not_found"
 
 
 class KeyNotFoundError(ShelflineError):
     """Raised when there is no API key with this id."""
 
-    code: ClassVar[str] = "key_not_found"
+    code = "key_not_found"
 
 
 class JobError(ShelflineError):
@@ -68,7 +66,7 @@ class JobError(ShelflineError):
 class JobNotFoundError(JobError):
     """Raised when the caller has no job with this id."""
 
-    code: ClassVar[str] = "job_not_found"
+    code = "job_not_found"
 
 
 class JobGoneError(JobError):
@@ -77,7 +75,7 @@ class JobGoneError(JobError):
     `owner` is the owner of the deleted job.
     """
 
-    code: ClassVar[str] = "job_gone"
+    code = "job_gone"
 
     def __init__(self, detail: str, owner: str = "") -> None:
         super().__init__(detail)
@@ -87,19 +85,19 @@ class JobGoneError(JobError):
 class ItemNotFoundError(JobError):
     """Raised when a job has no image with this index."""
 
-    code: ClassVar[str] = "item_not_found"
+    code = "item_not_found"
 
 
 class JobStateError(JobError):
     """Raised when the state of a job forbids the request."""
 
-    code: ClassVar[str] = "job_state"
+    code = "job_state"
 
 
 class RetryLaterError(JobError):
     """Base of the errors that tell the caller to try again in `retry_after` seconds, a measured estimate."""
 
-    retryable: ClassVar[bool] = True
+    retryable = True
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -109,104 +107,104 @@ class RetryLaterError(JobError):
 class QueueFullError(RetryLaterError):
     """Raised when a job would exceed the number of images that may wait."""
 
-    code: ClassVar[str] = "queue_full"
+    code = "queue_full"
 
 
 class WaitTooLongError(RetryLaterError):
     """Raised when an image would probably not be done before its caller stops waiting."""
 
-    code: ClassVar[str] = "wait_too_long"
+    code = "wait_too_long"
 
 
 class IdempotencyInFlightError(JobError):
     """Raised when the first request with the same idempotency key is still being accepted."""
 
-    code: ClassVar[str] = "idempotency_in_flight"
-    retryable: ClassVar[bool] = True
+    code = "idempotency_in_flight"
+    retryable = True
 
 
 class IdempotencyMismatchError(JobError):
     """Raised when an idempotency key was used before, with a different request."""
 
-    code: ClassVar[str] = "idempotency_mismatch"
+    code = "idempotency_mismatch"
 
 
 class NoImagesError(JobError):
     """Raised when a job has no images."""
 
-    code: ClassVar[str] = "no_images"
+    code = "no_images"
 
 
 class TooManyImagesError(JobError):
     """Raised when a job has more images than the setting allows."""
 
-    code: ClassVar[str] = "too_many_images"
+    code = "too_many_images"
 
 
 class FolderNotAllowedError(JobError):
     """Raised when a folder is not under one of the allowed roots."""
 
-    code: ClassVar[str] = "folder_not_allowed"
+    code = "folder_not_allowed"
 
 
 class FolderNotFoundError(JobError):
     """Raised when a folder under an allowed root is missing, or is not a folder."""
 
-    code: ClassVar[str] = "folder_not_found"
+    code = "folder_not_found"
 
 
 class SourceNotAllowedError(JobError):
     """Raised when a location is not under one of the allowed prefixes."""
 
-    code: ClassVar[str] = "source_not_allowed"
+    code = "source_not_allowed"
 
 
 class SourceUnreadableError(JobError):
     """Raised when a location under an allowed prefix cannot be listed or read."""
 
-    code: ClassVar[str] = "source_unreadable"
+    code = "source_unreadable"
 
 
 class OutputNotAllowedError(JobError):
     """Raised when the location for a job's output is not under one of the allowed prefixes."""
 
-    code: ClassVar[str] = "output_not_allowed"
+    code = "output_not_allowed"
 
 
 class OutputUnusableError(JobError):
     """Raised when this server cannot write a job's output in that place or format."""
 
-    code: ClassVar[str] = "output_unusable"
+    code = "output_unusable"
 
 
 class ManifestError(JobError):
     """Raised when a manifest, or a row of it, is invalid."""
 
-    code: ClassVar[str] = "manifest_invalid"
+    code = "manifest_invalid"
 
 
 class ArchiveError(JobError):
     """Raised when a file cannot be read as an archive."""
 
-    code: ClassVar[str] = "archive_invalid"
+    code = "archive_invalid"
 
 
 class ArchiveTooLargeError(JobError):
     """Raised when an archive has more entries, or unpacks to more bytes, than the settings allow."""
 
-    code: ClassVar[str] = "archive_too_large"
+    code = "archive_too_large"
 
 
 class DuplicateIdError(JobError):
     """Raised when two images of a job have the same `custom_id`."""
 
-    code: ClassVar[str] = "duplicate_custom_id"
+    code = "duplicate_custom_id"
 
 
 class UnknownModelError(JobError):
     """Raised when a job names a model that no worker knows."""
 
-    code: ClassVar[str] = "unknown_model"
+    code = "unknown_model"
 
 
 class ImageError(ShelflineError):
@@ -216,38 +214,38 @@ class ImageError(ShelflineError):
 class ImageDecodeError(ImageError):
     """Raised when the bytes of an image are damaged."""
 
-    code: ClassVar[str] = "image_decode_failed"
+    code = "image_decode_failed"
 
 
 class ImageTooLargeError(ImageError):
     """Raised when an image has more bytes or pixels than the settings allow."""
 
-    code: ClassVar[str] = "image_too_large"
+    code = "image_too_large"
 
 
 class UnsupportedFormatError(ImageError):
     """Raised when a file is not an image in a supported format."""
 
-    code: ClassVar[str] = "unsupported_format"
+    code = "unsupported_format"
 
 
 class ImageMissingError(ImageError):
     """Raised when an image cannot be read from the place that its job names."""
 
-    code: ClassVar[str] = "image_missing"
+    code = "image_missing"
 
 
 class ImageChangedError(ImageError):
     """Raised when a file changes during every attempt to read it."""
 
-    code: ClassVar[str] = "image_changed"
-    retryable: ClassVar[bool] = True
+    code = "image_changed"
+    retryable = True
 
 
 class FetchBlockedError(ImageError):
     """Raised when the URL of an image must not be fetched: it is not http(s), or is not on the public internet."""
 
-    code: ClassVar[str] = "fetch_blocked"
+    code = "fetch_blocked"
 
 
 class FetchFailedError(ImageError):
@@ -256,8 +254,8 @@ class FetchFailedError(ImageError):
     It is not retryable if the host says that the image does not exist.
     """
 
-    code: ClassVar[str] = "fetch_failed"
-    retryable: ClassVar[bool] = True
+    code = "fetch_failed"
+    retryable = True
 
     def __init__(self, detail: str, *, retryable: bool = True) -> None:
         super().__init__(detail)
@@ -267,17 +265,17 @@ class FetchFailedError(ImageError):
 class ArchiveEntryError(ImageError):
     """Raised when an entry of an archive is refused for its name, its type or its compression, or is damaged."""
 
-    code: ClassVar[str] = "archive_entry_refused"
+    code = "archive_entry_refused"
 
 
 class DeadlineExceededError(ImageError):
     """Raised when an image was not done before the deadline of its job."""
 
-    code: ClassVar[str] = "deadline_exceeded"
-    retryable: ClassVar[bool] = True
+    code = "deadline_exceeded"
+    retryable = True
 
 
 class WorkerCrashedError(ImageError):
     """Raised when the processing of an image killed the worker three times."""
 
-    code: ClassVar[str] = "crashed_worker"
+    code = "crashed_worker"

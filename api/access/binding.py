@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from typing import ClassVar
 
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
@@ -16,7 +15,7 @@ from workers.settings import Settings
 class BindError(ShelflineError):
     """Raised when the API must not or cannot listen on the address of its settings."""
 
-    code: ClassVar[str] = "bind_failed"
+    code = "bind_failed"
 
 
 def checked_binding(settings: Settings, keys_exist: Callable[[], bool]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 from api.http.errors import RefusedError
 from serving.errors import ShelflineError
@@ -15,7 +15,7 @@ _CHALLENGE: Final = 'Bearer realm="shelfline"'
 class KeyMissingError(RefusedError):
     """Raised when a request needs an API key and has none."""
 
-    code: ClassVar[str] = "key_missing"
+    code = "key_missing"
     headers = {"WWW-Authenticate": _CHALLENGE}  # noqa: RUF012  never changed
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class KeyMissingError(RefusedError):
 class KeyInvalidError(RefusedError):
     """Raised when an API key is unknown, revoked or expired."""
 
-    code: ClassVar[str] = "key_invalid"
+    code = "key_invalid"
     headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}  # noqa: RUF012  never changed
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class KeyInvalidError(RefusedError):
 class ScopeMissingError(RefusedError):
     """Raised when an API key lacks the scope that the request needs."""
 
-    code: ClassVar[str] = "scope_missing"
+    code = "scope_missing"
 
     def __init__(self, needed: Scope) -> None:
         super().__init__(f"This request needs a key with the scope `{needed.value}`, which your key does not have.")
@@ -45,8 +45,8 @@ class ScopeMissingError(RefusedError):
 class RateLimitedError(RefusedError):
     """Raised when an API key has sent as many requests in a time as it may."""
 
-    code: ClassVar[str] = "rate_limited"
-    retryable: ClassVar[bool] = True
+    code = "rate_limited"
+    retryable = True
 
     def __init__(self, quota: int, window: int, reset: int) -> None:
         super().__init__(f"This key may send {quota} requests per {window} s. Send this one again in {reset} s.")
@@ -56,8 +56,8 @@ class RateLimitedError(RefusedError):
 class ConcurrencyLimitedError(RefusedError):
     """Raised when an API key has as many concurrent requests as it may."""
 
-    code: ClassVar[str] = "concurrency_limited"
-    retryable: ClassVar[bool] = True
+    code = "concurrency_limited"
+    retryable = True
     headers = {"Retry-After": "1"}  # noqa: RUF012  never changed
 
     def __init__(self, max_requests: int) -> None:
@@ -67,7 +67,7 @@ class ConcurrencyLimitedError(RefusedError):
 class RobotError(ShelflineError):
     """Raised when a robot's request must be answered with `error`, one of Baidu's errors."""
 
-    code: ClassVar[str] = "robot_refused"
+    code = "robot_refused"
 
     def __init__(self, error: BaiduCode, detail: str) -> None:
         super().__init__(detail)

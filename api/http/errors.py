@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from serving.errors import ShelflineError
 
@@ -11,126 +10,126 @@ from serving.errors import ShelflineError
 class InvalidRequestError(ShelflineError):
     """Raised when a request cannot be parsed, or a field of it has an invalid value."""
 
-    code: ClassVar[str] = "invalid_request"
+    code = "invalid_request"
 
 
 class UnknownFieldError(InvalidRequestError):
     """Raised when a request has a field that the API does not know. No field is ignored: it may be misspelt."""
 
-    code: ClassVar[str] = "unknown_field"
+    code = "unknown_field"
 
 
 class UnprocessableError(InvalidRequestError):
     """Raised when a value is well formed, but refers to nothing, such as an index beyond a job's images."""
 
-    code: ClassVar[str] = "unprocessable"
+    code = "unprocessable"
 
 
 class UnsupportedMediaTypeError(InvalidRequestError):
     """Raised when the route does not take the media type of the body."""
 
-    code: ClassVar[str] = "unsupported_media_type"
+    code = "unsupported_media_type"
 
 
 class NotAcceptableError(InvalidRequestError):
     """Raised when the route has no media type that the caller accepts."""
 
-    code: ClassVar[str] = "not_acceptable"
+    code = "not_acceptable"
 
 
 class RequestTooLargeError(InvalidRequestError):
     """Raised when the body of a request is larger than the route takes."""
 
-    code: ClassVar[str] = "request_too_large"
+    code = "request_too_large"
 
 
 class NotFoundError(InvalidRequestError):
     """Raised when there is nothing at an address."""
 
-    code: ClassVar[str] = "not_found"
+    code = "not_found"
 
 
 class MethodNotAllowedError(InvalidRequestError):
     """Raised when an address does not support the method; the header `Allow` lists those that it supports."""
 
-    code: ClassVar[str] = "method_not_allowed"
+    code = "method_not_allowed"
 
 
 class UrlTooLongError(InvalidRequestError):
     """Raised when the request line is longer than the server reads."""
 
-    code: ClassVar[str] = "url_too_long"
+    code = "url_too_long"
 
 
 class HeadersTooLargeError(InvalidRequestError):
     """Raised when a request has more headers, or longer ones, than the server reads."""
 
-    code: ClassVar[str] = "headers_too_large"
+    code = "headers_too_large"
 
 
 class RequestTimeoutError(InvalidRequestError):
     """Raised when a client takes too long to send its request."""
 
-    code: ClassVar[str] = "request_timeout"
-    retryable: ClassVar[bool] = True
+    code = "request_timeout"
+    retryable = True
 
 
 class UnsupportedTransferCodingError(InvalidRequestError):
     """Raised when the `Transfer-Encoding` of a body is not supported."""
 
-    code: ClassVar[str] = "unsupported_transfer_coding"
+    code = "unsupported_transfer_coding"
 
 
 class ExpectationFailedError(InvalidRequestError):
     """Raised when the header `Expect` of a request asks for something that the server cannot do."""
 
-    code: ClassVar[str] = "expectation_failed"
+    code = "expectation_failed"
 
 
 class NotReadyError(ShelflineError):
     """Raised when something that the API depends on does not work; `checks` has `ok` or the problem of each part."""
 
-    code: ClassVar[str] = "not_ready"
-    retryable: ClassVar[bool] = True
+    code = "not_ready"
+    retryable = True
 
 
 class ModelNotFoundError(ShelflineError):
     """Raised when there is no model with this name."""
 
-    code: ClassVar[str] = "model_not_found"
+    code = "model_not_found"
 
 
 class SpoolFullError(ShelflineError):
     """Raised when an upload cannot be written to the API's temporary folder."""
 
-    code: ClassVar[str] = "upload_storage_full"
-    retryable: ClassVar[bool] = True
+    code = "upload_storage_full"
+    retryable = True
 
 
 class BusyError(ShelflineError):
     """Raised when the server already handles as many requests of this kind as it can."""
 
-    code: ClassVar[str] = "busy"
-    retryable: ClassVar[bool] = True
+    code = "busy"
+    retryable = True
 
 
 class ItemNotFinishedError(ShelflineError):
     """Raised when an image has no result yet."""
 
-    code: ClassVar[str] = "item_not_finished"
-    retryable: ClassVar[bool] = True
+    code = "item_not_finished"
+    retryable = True
 
 
 class ItemFailedError(ShelflineError):
     """Raised when an image has no detections to draw, because it failed or its job was canceled."""
 
-    code: ClassVar[str] = "item_failed"
+    code = "item_failed"
 
 
 class HostNotAllowedError(ShelflineError):
     """Raised when an API that requires no key is called by another host name, or by a page of another site."""
 
-    code: ClassVar[str] = "host_not_allowed"
+    code = "host_not_allowed"
 
 
 class RefusedError(ShelflineError):

@@ -93,17 +93,12 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
     }
 )
 
-_CODE_BY_STATUS = {
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "request_too_large",
-    415: "unsupported_media_type",
-}
-
-_DETAIL_BY_STATUS = {
-    404: "There is nothing at this address. /openapi.json lists all addresses.",
-    405: "This address does not support the method. The header Allow lists those that it supports.",
-    413: "The body is larger than this address takes.",
+# The errors of Flask and werkzeug: code and detail by status; '' takes the detail of the error itself.
+_OF_HTTP: Mapping[int, tuple[str, str]] = {
+    404: ("not_found", "There is nothing at this address. /openapi.json lists all addresses."),
+    405: ("method_not_allowed", "This address does not support the method. The header Allow lists those it supports."),
+    413: ("request_too_large", "The body is larger than this address takes."),
+    415: ("unsupported_media_type", ""),
 }
 
 _log = structlog.get_logger(__name__)
@@ -174,10 +169,9 @@ def _of_project(error: ShelflineError) -> Response:
 
 def _of_http(error: HTTPException) -> Response:
     status = error.code or 500
-    code = _CODE_BY_STATUS.get(
-        status, "invalid_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal_error"
-    )
-    detail = _DETAIL_BY_STATUS.get(status) or error.description or HTTPStatus(status).phrase
+    otherwise = "invalid_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal_error"
+    code, detail = _OF_HTTP.get(status, (otherwise, ""))
+    detail = detail or error.description or HTTPStatus(status).phrase
     response = problem(code, detail, status=status)
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:  # 405 carries Allow
