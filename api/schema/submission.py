@@ -164,10 +164,11 @@ class JsonJob(SubmittedJob):
     )
     exclude: Globs = Field(default=(), description="Leave out images whose name matches one of these globs.")
     limit: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Take only this many images, the first ones."
+        default=None, description="Take only this many of these images, the first ones."
     )
     sample: Annotated[int, Field(ge=1, le=MAX_SAMPLE)] | None = Field(
-        default=None, description="Take this many images at random; the same names and `seed` give the same images."
+        default=None,
+        description="Take this many of these images at random; the same names and `seed` give the same images.",
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         default=0, description="The seed of `sample`. Another seed gives another sample."
