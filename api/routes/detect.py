@@ -34,6 +34,7 @@ from workers.jobs.submission import Submission
 from workers.robots import COURSE_PATH
 from workers.settings import Settings
 from workers.sources.intake import Intake
+from workers.sources.origins.simple import Files, Items
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -111,7 +112,7 @@ def submit_one(
 ) -> Job:
     """A job of the image, whichever way it came; raises what the intake raises, InvalidRequestError for several."""
     if isinstance(asked, DetectJson):
-        job = intake.submit_items([asked.item], options, terms)
+        job = intake.submit(Items([asked.item]), options, terms)
         cast("UploadRequest", request).release()
         return job
     if isinstance(asked, ImageForm):
@@ -119,10 +120,10 @@ def submit_one(
             raise InvalidRequestError(
                 f"{len(asked.images)} images came, and this call takes one: send them as a job, to POST /v1/jobs."
             )
-        return intake.submit_files(asked.images, options, terms)
+        return intake.submit(Files(asked.images), options, terms)
     request.max_content_length = settings.max_image_bytes
     content = cast("UploadRequest", request).spooled_body()
-    return intake.submit_files([(_RAW_NAME, content)], options, terms)
+    return intake.submit(Files([(_RAW_NAME, content)]), options, terms)
 
 
 def show_result(

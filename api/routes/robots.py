@@ -40,7 +40,7 @@ from workers.results.baidu import (
 from workers.results.labels import Labels
 from workers.robots import Robot
 from workers.settings import Settings
-from workers.sources.origins.simple import Item
+from workers.sources.origins.simple import Item, Items
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -123,7 +123,7 @@ class _Answerer:
         del sent
         left = max(ends - time.monotonic(), _LEAST_SECONDS)
         self._backend.immediate.check_wait(options, left)
-        job = self._backend.intake.submit_items([item], options, new_submission(left))
+        job = self._backend.intake.submit(Items([item]), options, new_submission(left))
         body.release()
         return job
 

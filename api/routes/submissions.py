@@ -17,10 +17,12 @@ from api.requests.spool import UploadRequest
 from api.schema.submission import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
 from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
-from workers.jobs.options import JobOptions
-from workers.jobs.submission import Submission
 from workers.settings import Settings
-from workers.sources.intake import Intake
+from workers.sources.origins.archive import Archive
+from workers.sources.origins.manifest_file import Manifest
+from workers.sources.origins.named import NamedSource
+from workers.sources.origins.origin import Origin
+from workers.sources.origins.simple import Files, Items
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -64,11 +66,12 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         output = asked.output(settings.max_annotated)
         terms = new_submission(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook, output)
         if json:
-            job = _submit_named(backend.intake, json, options, terms)
+            origin = _named_origin(json)
         elif form:
-            job = _submit_uploaded(backend.intake, form, options, terms)
+            origin = _uploaded_origin(form, settings)
         else:
-            job = backend.intake.submit_archive(cast("UploadRequest", request).spooled_body(), options, terms)
+            origin = Archive(cast("UploadRequest", request).spooled_body(), settings)
+        job = backend.intake.submit(origin, options, terms)
         return _waited_for(job, headers.prefer)
 
     def _waited_for(job: Job, prefer: str) -> Response:
@@ -86,19 +89,19 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
     return routes
 
 
-def _submit_named(intake: Intake, asked: JsonJob, options: JobOptions, terms: Submission) -> Job:
+def _named_origin(asked: JsonJob) -> Origin | NamedSource:
     if asked.folder is not None:
-        return intake.submit_folder(asked.folder, options, terms, asked.selection)
+        return NamedSource("folder", asked.folder, asked.selection)
     if asked.source is not None:
-        return intake.submit_location(asked.source, options, terms, asked.selection)
+        return NamedSource("location", asked.source, asked.selection)
     if asked.manifest is not None:
-        return intake.submit_manifest_at(asked.manifest, options, terms, asked.selection)
-    return intake.submit_items([one.item for one in asked.items or ()], options, terms)
+        return NamedSource("manifest", asked.manifest, asked.selection)
+    return Items([item.item for item in asked.items or ()])
 
 
-def _submit_uploaded(intake: Intake, asked: UploadJob, options: JobOptions, terms: Submission) -> Job:
+def _uploaded_origin(asked: UploadJob, settings: Settings) -> Origin | NamedSource:
     if asked.archive:
-        return intake.submit_archive(asked.archive[0][1], options, terms)
+        return Archive(asked.archive[0][1], settings)
     if asked.manifest:
-        return intake.submit_manifest(asked.manifest[0][1], options, terms)
-    return intake.submit_files(asked.images or (), options, terms)
+        return Manifest(asked.manifest[0][1], settings)
+    return Files(asked.images or ())

@@ -30,6 +30,7 @@ from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import CeleryWakeUps
 from workers.settings import Settings
 from workers.sources.intake import Intake
+from workers.sources.origins.simple import Files
 from workers.store.job_store import JobStore
 from workers.webhooks.endpoints import Endpoints
 
@@ -74,7 +75,7 @@ class Bench:
 
     def submit(self, contents: list[bytes], owner: str) -> Job:
         files = [(f"{number}.jpg", io.BytesIO(content)) for number, content in enumerate(contents)]
-        return self.intake.submit_files(files, JobOptions("default"), Submission(owner, base_url="http://x/"))
+        return self.intake.submit(Files(files), JobOptions("default"), Submission(owner, base_url="http://x/"))
 
     def close(self) -> None:
         self.worker.kill()

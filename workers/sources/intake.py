@@ -5,18 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import BinaryIO
+from typing import TypeVar
 
 import structlog
 
-from workers.errors import (
-    ImageError,
-    JobError,
-    JobStateError,
-)
+from workers.errors import ImageError, JobError, JobStateError
 from workers.io.blobs import BlobStore
 from workers.io.locations import check_output
 from workers.io.redis_link import RedisLink
@@ -27,12 +23,8 @@ from workers.jobs.submission import PLAIN, Submission
 from workers.queue.wakeups import WakeUps
 from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
-from workers.sources.origins.archive import Archive
-from workers.sources.origins.manifest_file import Manifest
-from workers.sources.origins.named import EVERYTHING, NamedSource
+from workers.sources.origins.named import NamedSource
 from workers.sources.origins.origin import Origin, Part
-from workers.sources.origins.simple import Files, Item, Items
-from workers.sources.selection import Selection
 from workers.sources.uploads import Upload
 from workers.store.catalog import Catalog
 from workers.store.idempotency import IdempotencyKeys, Reservation
@@ -40,6 +32,8 @@ from workers.store.job_store import JobStore, webhook_of
 from workers.store.manifests import read_window, write_manifest
 
 log = structlog.get_logger(__name__)
+
+_Step = TypeVar("_Step")
 
 
 class Intake:
@@ -50,85 +44,36 @@ class Intake:
     request and stores nothing.
     """
 
-    def __init__(self, link: RedisLink, store: JobStore, blobs: BlobStore, bell: WakeUps, settings: Settings) -> None:
+    def __init__(
+        self, link: RedisLink, store: JobStore, blobs: BlobStore, wakeups: WakeUps, settings: Settings
+    ) -> None:
         self._link = link
         self._store = store
         self._blobs = blobs
-        self._bell = bell
+        self._wakeups = wakeups
         self._settings = settings
         self._reservations = IdempotencyKeys(link)
         self._catalog = Catalog(link)
 
-    def submit(self, origin: Origin, options: JobOptions, terms: Submission = PLAIN) -> Job:
-        """Make a job of the images of an origin.
+    def submit(self, origin: Origin | NamedSource, options: JobOptions, submission: Submission = PLAIN) -> Job:
+        """Make a job of the images of an origin. Those of a named source are listed later, by a duty.
 
-        Raises NoImagesError, TooManyImagesError, UnknownModelError, DuplicateIdError, and the errors of the origin.
+        Raises UnknownModelError, OutputNotAllowedError, OutputUnusableError; for a named source what NamedSource.check
+        raises, and what the duty finds wrong ends the job. For an origin NoImagesError, TooManyImagesError,
+        DuplicateIdError, and what its `parts` raises.
         """
         self._catalog.check(options.model, options.model_version, self._settings.served_models)
-        with self._reserved(terms) as reservation:
+        if isinstance(origin, NamedSource):
+            origin.check(self._settings)
+        with self._reserved(submission) as reservation:
             if reservation:
-                reservation.check(terms.fingerprint(options, self._while_alive(origin.identity(), reservation)))
+                identity = self._renewing(reservation, origin.identity())
+                reservation.check(submission.fingerprint(options, identity))
                 if reservation.job:
                     return self._store.get(reservation.job)
-            return self._make(self._new(options, terms), origin.parts(), origin.empty, reservation)
-
-    def submit_named(self, source: NamedSource, options: JobOptions, terms: Submission = PLAIN) -> Job:
-        """Make a job of the images of a named source, which a duty lists.
-
-        Raises UnknownModelError, and what NamedSource.check raises. What the duty finds wrong later ends the job.
-        """
-        self._catalog.check(options.model, options.model_version, self._settings.served_models)
-        source.check(self._settings)
-        with self._reserved(terms) as reservation:
-            if reservation:
-                reservation.check(terms.fingerprint(options, source.identity()))
-                if reservation.job:
-                    return self._store.get(reservation.job)
-            quota = [terms.quota.max_waiting_images, terms.quota.max_blob_bytes]
-            job = self._new(options, terms, upload="")
-            job = replace(job, source=json.dumps({"named": json.loads(source.to_json()), "quota": quota}))
-            created = self._create(job, [], 0, reservation)
-            self._bell.wake_for_duties()
-            return created
-
-    def submit_folder(
-        self, folder: str, options: JobOptions, terms: Submission = PLAIN, selection: Selection = EVERYTHING
-    ) -> Job:
-        """Make a job of the image files below a folder of the server."""
-        return self.submit_named(NamedSource("folder", folder, selection), options, terms)
-
-    def submit_files(
-        self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Submission = PLAIN
-    ) -> Job:
-        """Make a job of uploaded files, each a pair (name, content)."""
-        return self.submit(Files(files), options, terms)
-
-    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Submission = PLAIN) -> Job:
-        """Make a job of single images. Raises OutboundBlockedError for a URL that cannot be fetched."""
-        return self.submit(Items(items), options, terms)
-
-    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Submission = PLAIN) -> Job:
-        """Make a job of the images of a zip archive. Raises ArchiveError, ArchiveTooLargeError."""
-        return self.submit(Archive(content, self._settings), options, terms)
-
-    def submit_location(
-        self, url: str, options: JobOptions, terms: Submission = PLAIN, selection: Selection = EVERYTHING
-    ) -> Job:
-        """Make a job of the image files below an fsspec location."""
-        return self.submit_named(NamedSource("location", url, selection), options, terms)
-
-    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Submission = PLAIN) -> Job:
-        """Make a job of the rows of an uploaded manifest.
-
-        Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError.
-        """
-        return self.submit(Manifest(content, self._settings), options, terms)
-
-    def submit_manifest_at(
-        self, where: str, options: JobOptions, terms: Submission = PLAIN, selection: Selection = EVERYTHING
-    ) -> Job:
-        """Make a job of the rows of a manifest under an allowed root or prefix, named by its path or URL."""
-        return self.submit_named(NamedSource("manifest", where, selection), options, terms)
+            if isinstance(origin, NamedSource):
+                return self._make_unlisted(origin, options, submission, reservation)
+            return self._make(self._new(options, submission), origin.parts(), origin.empty, reservation)
 
     def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
         """Make a new job of the failed images of a job, for the same owner; called again, return the same new job.
@@ -145,8 +90,8 @@ class Intake:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
         webhook, base_url = webhook_of(self._link, old.id)
         output = Output.from_json(old.output) if old.output else None
-        terms = Submission(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
-        job = self._new(old.options, terms, retry_of=old.id)
+        submission = Submission(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
+        job = self._new(old.options, submission, retry_of=old.id)
         failed = (self._again(source) for source in self._failed_images(old))
         return self._make(job, failed, "No image of the job failed.", None)
 
@@ -170,65 +115,73 @@ class Intake:
         return Part(source.name, content, source.ref, source.custom_id)
 
     @contextmanager
-    def _reserved(self, terms: Submission) -> Iterator[Reservation | None]:
-        if not terms.idempotency_key:
+    def _reserved(self, submission: Submission) -> Iterator[Reservation | None]:
+        if not submission.idempotency_key:
             yield None
             return
-        reservation = self._reservations.reserve(terms.owner, terms.idempotency_key)
+        reservation = self._reservations.reserve(submission.owner, submission.idempotency_key)
         try:
             yield reservation
         except BaseException:
             self._reservations.release(reservation)
             raise
 
-    def _new(self, options: JobOptions, terms: Submission, *, retry_of: str = "", upload: str | None = None) -> NewJob:
+    def _new(self, options: JobOptions, submission: Submission, *, retry_of: str = "", upload: bool = True) -> NewJob:
+        """Return a job that may be created, and note where its bytes will lie. Without `upload` it has none."""
         job = NewJob(
             new_id("job"),
             options,
             0,
-            terms.deadline_seconds or self._settings.deadline_seconds,
-            new_id("upload") if upload is None else upload,
-            owner=terms.owner,
+            submission.deadline_seconds or self._settings.deadline_seconds,
+            new_id("upload") if upload else "",
+            owner=submission.owner,
             retry_of=retry_of,
-            metadata=terms.metadata,
-            quota=terms.quota,
-            webhook=terms.webhook,
-            rules=self._rules(options, terms),
-            base_url=self._settings.public_url or terms.base_url,
-            request=terms.request,
+            metadata=submission.metadata,
+            quota=submission.quota,
+            webhook=submission.webhook,
+            rules=self._rules(options, submission),
+            base_url=self._settings.public_url or submission.base_url,
+            request=submission.request,
         )
         self._store.draft(job)
         return job
 
-    def _rules(self, options: JobOptions, terms: Submission) -> list[str]:
+    def _rules(self, options: JobOptions, submission: Submission) -> list[str]:
         """Return fields of the job's hash that scripts, and the duty that ends the job, need."""
         rules: list[str] = []
         if options.max_failure_rate is not None:
             least = str(self._settings.failure_least)
             rules += ["failure_rate", str(options.max_failure_rate), "failure_least", least]
-        if terms.output:
-            check_output(terms.output, self._settings)
-            rules += ["output", terms.output.to_json()]
+        if submission.output:
+            check_output(submission.output, self._settings)
+            rules += ["output", submission.output.to_json()]
         return rules
 
-    def _while_alive(self, parts: Iterator[str], reservation: Reservation) -> Iterator[str]:
-        for part in parts:
-            self._reservations.renew(reservation)
-            yield part
+    def _renewing(self, reservation: Reservation | None, steps: Iterable[_Step]) -> Iterator[_Step]:
+        """Yield the steps of accepting a job, and keep its idempotency key reserved meanwhile."""
+        for step in steps:
+            if reservation:
+                self._reservations.renew(reservation)
+            yield step
+
+    def _make_unlisted(
+        self, source: NamedSource, options: JobOptions, submission: Submission, reservation: Reservation | None
+    ) -> Job:
+        """Create a job whose images a duty lists."""
+        quota = [submission.quota.max_waiting_images, submission.quota.max_blob_bytes]
+        stored = json.dumps({"named": json.loads(source.to_json()), "quota": quota})
+        job = self._create(replace(self._new(options, submission, upload=False), source=stored), [], 0, reservation)
+        self._wakeups.wake_for_duties()
+        return job
 
     def _make(self, job: NewJob, parts: Iterator[Part], empty: str, reservation: Reservation | None) -> Job:
         """Store the images and the manifest of a job, then create the job."""
-
-        def alive() -> None:
-            if reservation:
-                self._reservations.renew(reservation)
-
-        upload = Upload(self._blobs, job.upload, alive)
+        upload = Upload(self._blobs, job.upload)
         try:
             written = write_manifest(
                 self._blobs,
                 manifest_path(job.id),
-                map(upload.add, parts),
+                map(upload.add, self._renewing(reservation, parts)),
                 window=window_images(window(self._settings), job.options.rows_guess),
                 most=self._settings.max_job_images,
                 empty=empty,
@@ -248,5 +201,5 @@ class Intake:
         if created.id == job.id:  # a new job, not the one of an earlier request
             log.info("job accepted", job=job.id, model=job.options.target, lane=created.lane, images=created.total)
         if ring:
-            self._bell.send(job.options.target)
+            self._wakeups.send(job.options.target)
         return created

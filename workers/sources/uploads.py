@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from workers.errors import ImageError
 from workers.io.blobs import BlobStore
 from workers.jobs.job import ImageSource
@@ -14,20 +12,17 @@ from workers.sources.references import failed_ref
 class Upload:
     """Stores the images of a submission. `bytes` is how many bytes were stored so far."""
 
-    def __init__(self, blobs: BlobStore, upload: str, alive: Callable[[], None]) -> None:
+    def __init__(self, blobs: BlobStore, upload: str) -> None:
         self.bytes = 0
         self._count = 0
         self._blobs = blobs
         self._id = upload
-        self._alive = alive
 
     def add(self, part: Part) -> ImageSource:
         """Store the bytes of a source part, if it has any, and return its manifest entry. Raises StoreUnavailableError.
 
-        It calls `alive` first, so that the idempotency key stays reserved. A part whose bytes cannot be read becomes an
-        image that fails.
+        A part whose bytes cannot be read becomes an image that fails.
         """
-        self._alive()
         if part.content is None:
             return ImageSource(part.name, part.ref, part.custom_id, part.size, part.mtime)
         path = f"uploads/{self._id}/{self._count}"

@@ -27,6 +27,7 @@ from workers.queue.wakeups import CeleryWakeUps
 from workers.runtime import Runtime
 from workers.settings import Settings
 from workers.sources.intake import Intake
+from workers.sources.origins.simple import Files
 from workers.store import result_segments
 from workers.store.job_store import JobStore
 
@@ -74,7 +75,7 @@ class Worker:
 
     def submit(self, *contents: bytes, **options: Any) -> Job:
         files = [(f"{number}.png", io.BytesIO(content)) for number, content in enumerate(contents)]
-        return self.intake.submit_files(files, JobOptions("default", **options))
+        return self.intake.submit(Files(files), JobOptions("default", **options))
 
     def detect(self) -> None:
         """What one ring makes a worker do, and the duties around it."""

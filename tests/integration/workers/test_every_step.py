@@ -20,6 +20,8 @@ from workers.jobs.output import Output
 from workers.jobs.submission import Submission
 from workers.runtime import Runtime
 from workers.sources.intake import Intake
+from workers.sources.origins.named import NamedSource
+from workers.sources.origins.simple import Files
 from workers.store.job_store import JobStore
 
 from .conftest import NoWakeUps, Worker, photo
@@ -87,8 +89,8 @@ def test_a_worker_that_stops_after_any_command(make_worker: Callable[..., Worker
     life = 0
     while True:
         worker.link.client.flushall()
-        job = worker.intake.submit_folder(
-            str(folder), JobOptions("default"), Submission(output=Output(str(place), ("csv",)))
+        job = worker.intake.submit(
+            NamedSource("folder", str(folder)), JobOptions("default"), Submission(output=Output(str(place), ("csv",)))
         )
         runtime = worker.another()
         mortal = Mortal(runtime._link, life)
@@ -145,8 +147,8 @@ def test_a_front_end_that_stops_after_any_command(make_worker: Callable[..., Wor
         blobs = FsspecBlobs(worker.settings.blob_url)
         intake = Intake(link, JobStore(link, blobs, worker.settings), blobs, NoWakeUps(), worker.settings)
         with suppress(StoppedError):
-            intake.submit_files(
-                [(upload[0], io.BytesIO(upload[1]))], JobOptions("default"), Submission(idempotency_key="key")
+            intake.submit(
+                Files([(upload[0], io.BytesIO(upload[1]))]), JobOptions("default"), Submission(idempotency_key="key")
             )
         stopped = mortal.stopped
         jobs = worker.link.client.zrange("sl:jobs", 0, -1)

@@ -15,6 +15,7 @@ from tests.support.real_ssd import MODEL, PHOTOS, contract_toml
 from tests.support.servers.model_server import ServerProcess
 from workers.jobs.job import JobState
 from workers.jobs.options import JobOptions
+from workers.sources.origins.named import NamedSource
 
 from .conftest import Worker
 
@@ -47,7 +48,7 @@ def nearest(wanted: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, An
 def test_the_independent_reference_is_found(ssd: Worker, start: Callable[[str], CeleryWorker]) -> None:
     """Of what the original network found with score >= 0.5 all is found; 95 % of edges and scores are close."""
     start("prefork")
-    job = ssd.intake.submit_folder(str(PHOTOS), JobOptions("default"))
+    job = ssd.intake.submit(NamedSource("folder", str(PHOTOS)), JobOptions("default"))
     assert ssd.store.wait(job.id, 120).state is JobState.SUCCEEDED
     reference = json.loads((MODEL / "reference-detections.json").read_text())
     results = {one["name"]: one["detections"] for one in ssd.results(job)}

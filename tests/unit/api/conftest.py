@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -31,7 +31,11 @@ from workers.jobs.job import Estimate, Job, JobState, NewJob, new_id
 from workers.jobs.options import JobOptions, Lane
 from workers.jobs.submission import PLAIN, Submission
 from workers.settings import Settings
-from workers.sources.origins.simple import Item
+from workers.sources.origins.archive import Archive
+from workers.sources.origins.manifest_file import Manifest
+from workers.sources.origins.named import NamedSource
+from workers.sources.origins.origin import Origin
+from workers.sources.origins.simple import Files, Item, Items
 from workers.sources.selection import Selection
 from workers.store.api_keys import ApiKey
 from workers.store.catalog import Published
@@ -142,42 +146,28 @@ class MemoryIntake:
     terms: Submission = PLAIN
     outcome: dict[str, Any] | None = None  # ends each job at once
 
-    def submit_folder(self, folder: str, options: JobOptions, terms: Submission, selection: Selection) -> Job:
-        """A job of the files of a folder."""
-        self.terms, self.selection = terms, selection
+    def submit(self, origin: Origin | NamedSource, options: JobOptions, terms: Submission) -> Job:
+        """A job of what an origin gives, which is kept; of one image where its number is not known yet."""
+        self.terms = terms
+        if isinstance(origin, NamedSource):
+            self.where, self.selection = origin.where, origin.selection
+            return self._create(self._listed(origin.where) if origin.kind == "folder" else 1, options)
+        if isinstance(origin, Items):
+            self.items = list(origin._items)
+            return self._create(len(self.items), options)
+        if isinstance(origin, Files):
+            self.uploads = [(name, content.read()) for name, content in origin._files]
+            return self._create(len(self.uploads), options)
+        assert isinstance(origin, Archive | Manifest)
+        self.uploads = [(type(origin).__name__.lower(), origin._content.read())]
+        return self._create(1, options)
+
+    def _listed(self, folder: str) -> int:
         if not Path(folder).is_relative_to(self.root):
             raise FolderNotAllowedError("not under a root")
         if not Path(folder).is_dir():
             raise FolderNotFoundError("no such folder")
-        return self._create(len(list(Path(folder).iterdir())), options)
-
-    def submit_files(self, files: Iterable[tuple[str, BinaryIO]], options: JobOptions, terms: Submission) -> Job:
-        """A job of uploads, which are kept."""
-        self.terms = terms
-        self.uploads = [(name, content.read()) for name, content in files]
-        return self._create(len(self.uploads), options)
-
-    def submit_items(self, items: Sequence[Item], options: JobOptions, terms: Submission) -> Job:
-        """A job of items, which are kept."""
-        self.terms, self.items = terms, list(items)
-        return self._create(len(self.items), options)
-
-    def submit_archive(self, content: BinaryIO, options: JobOptions, terms: Submission) -> Job:
-        """A job of one image; the archive is kept."""
-        self.terms, self.uploads = terms, [("archive", content.read())]
-        return self._create(1, options)
-
-    def submit_manifest(self, content: BinaryIO, options: JobOptions, terms: Submission) -> Job:
-        """A job of one image; the manifest is kept."""
-        self.terms, self.uploads = terms, [("manifest", content.read())]
-        return self._create(1, options)
-
-    def submit_location(self, url: str, options: JobOptions, terms: Submission, selection: Selection) -> Job:
-        """A job of one image; the location is kept."""
-        self.terms, self.where, self.selection = terms, url, selection
-        return self._create(1, options)
-
-    submit_manifest_at = submit_location
+        return len(list(Path(folder).iterdir()))
 
     def _create(self, total: int, options: JobOptions) -> Job:
         if self.error:

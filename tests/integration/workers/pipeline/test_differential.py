@@ -20,6 +20,7 @@ from tests.support.real_ssd import PHOTOS
 from tests.support.servers.model_server import MARKER, ServerProcess
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
+from workers.sources.origins.simple import Files
 
 pytestmark = pytest.mark.process
 
@@ -84,7 +85,7 @@ def shuffled(images: Sequence[Upload], seed: int) -> list[Upload]:
 def run(worker: Worker, *jobs: Sequence[Upload]) -> dict[str, str]:
     """Run the jobs together; each image's result by its name, as it was stored but for the index."""
     submitted: list[Job] = [
-        worker.intake.submit_files([(name, io.BytesIO(content)) for name, content in job], JobOptions("default"))
+        worker.intake.submit(Files([(name, io.BytesIO(content)) for name, content in job]), JobOptions("default"))
         for job in jobs
     ]
     worker.detect_until(lambda: worker.store.get(submitted[-1].id).state.terminal, 60)

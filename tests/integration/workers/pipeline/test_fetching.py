@@ -20,7 +20,7 @@ from workers.jobs.job import Job
 from workers.jobs.lanes import DETECT_QUEUE
 from workers.jobs.options import JobOptions
 from workers.sources.original_images import OriginalImages
-from workers.sources.origins.simple import Item
+from workers.sources.origins.simple import Item, Items
 from workers.sources.references import fetched_path
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def make_fetching(make_worker: Callable[..., Worker], web: Origin) -> Callable[.
 
 
 def submit(worker: Worker, *urls: str, options: JobOptions = MANY) -> Job:
-    return worker.intake.submit_items([Item(url, custom_id=str(n)) for n, url in enumerate(urls)], options)
+    return worker.intake.submit(Items([Item(url, custom_id=str(n)) for n, url in enumerate(urls)]), options)
 
 
 def finished(worker: Worker, job: Job, seconds: float = 20.0) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from tests.support.processes.celery_worker import CeleryWorker
 from tests.support.servers.origin import Origin, answer, gated, origin
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.sources.origins.simple import Item
+from workers.sources.origins.simple import Item, Items
 
 pytestmark = pytest.mark.process
 
@@ -36,7 +36,7 @@ def front(make_worker: Callable[..., Worker], web: Origin) -> Worker:
 
 
 def submit(front: Worker, web: Origin, count: int) -> Job:
-    return front.intake.submit_items([Item(f"{web.url}/a")] * count, JobOptions("default"))
+    return front.intake.submit(Items([Item(f"{web.url}/a")] * count), JobOptions("default"))
 
 
 def test_a_job_of_urls(front: Worker, web: Origin, start: Callable[[str], CeleryWorker]) -> None:

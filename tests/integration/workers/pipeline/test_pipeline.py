@@ -31,6 +31,7 @@ from workers.jobs.job import JobState, Outcome
 from workers.jobs.options import JobOptions
 from workers.pipeline import pipeline
 from workers.sources import decoding as images
+from workers.sources.origins.named import NamedSource
 from workers.store.catalog import Catalog
 
 ROW_FAULTS = [code.name for code, error in ERROR_OF.items() if error is RowsRejectedError]
@@ -149,7 +150,7 @@ def test_a_file_that_cannot_be_read_fails_alone(worker: Worker, tmp_path: Path) 
     (folder / "2.png").symlink_to("2.png")
     (folder / "3.png").symlink_to("/etc/passwd")
     (folder / "4.png").write_bytes(b"x")
-    job = worker.intake.submit_folder(str(folder), JobOptions("default"))
+    job = worker.intake.submit(NamedSource("folder", str(folder)), JobOptions("default"))
     worker.listed()
     (folder / "4.png").unlink()
     worker.detect()

@@ -17,6 +17,7 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.job import JobState
 from workers.jobs.options import JobOptions
 from workers.settings import Settings
+from workers.sources.origins.simple import Files
 
 SHORT, LONG = 20, 60_000  # ms
 
@@ -88,7 +89,7 @@ def test_an_upload_that_took_too_long_leaves_nothing(bench: Bench) -> None:
         yield "1.jpg", io.BytesIO(b"y")
 
     with pytest.raises(StoreUnavailableError, match="given up"):
-        bench.intake.submit_files(files(), JobOptions("default"))
+        bench.intake.submit(Files(files()), JobOptions("default"))
     bench.duties.run_due()
     assert bench.link.client.zcard("sl:due") == 0
     assert [path for path in Path(bench.settings.blob_url).rglob("*") if path.is_file()] == []

@@ -25,6 +25,7 @@ from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryW
 from workers.queue.work_queue import WorkQueue, window
 from workers.settings import Settings
 from workers.sources.intake import Intake
+from workers.sources.origins.simple import Files
 from workers.store.capacity import Capacity
 from workers.store.job_store import JobStore
 
@@ -52,7 +53,7 @@ class Bench:
 
     def submit(self, count: int) -> Job:
         files = [(f"{i}.jpg", io.BytesIO(b"%d" % i)) for i in range(count)]
-        return self.intake.submit_files(files, JobOptions("default"))
+        return self.intake.submit(Files(files), JobOptions("default"))
 
     def settle(self, deliveries: list[ClaimedImage], text: str = "{}") -> None:
         self.store.settle([outcome(one, text) for one in deliveries], 0.01)
@@ -389,7 +390,7 @@ def test_a_claim_passes_over_any_number_of_given_up_images(bench: Bench) -> None
 def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
     """An image in tiles makes many: no more are taken than there is room for, but for the last one's."""
     files = [(f"{number}.jpg", io.BytesIO(b"x")) for number in range(6)]
-    bench.intake.submit_files(files, JobOptions("default", tiles="2x3"))
+    bench.intake.submit(Files(files), JobOptions("default", tiles="2x3"))
     assert [one.rows for one in bench.one.claim("default", 42).deliveries] == [7] * 5
     taken = taken_over(bench, 16)
     assert len(taken) == 3
@@ -411,7 +412,7 @@ def test_whoever_is_busy_sees_that_others_wait(bench: Bench) -> None:
     """Also where the other's ring is long over, and where so many rings wait that it cannot ring again."""
     bench.submit(3)
     assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 0
-    bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], JobOptions("default", model_version=2))
+    bench.intake.submit(Files([("a.jpg", io.BytesIO(b"x"))]), JobOptions("default", model_version=2))
     bench.link.client.delete("sl:ring:default@2")
     assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 1
     bench.one.claim("default@2", 1)
@@ -467,7 +468,7 @@ def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) 
     options = JobOptions("default", model_version=99)
     pinned = options.target
     files = [("0.jpg", io.BytesIO(b"0")), ("1.jpg", io.BytesIO(b"1"))]
-    job = bench.intake.submit_files(files, options)
+    job = bench.intake.submit(Files(files), options)
     late = bench.one.claim(pinned, 1).deliveries
     bench.store.cancel(job.id)
     sweep_to_the_end(bench, job)

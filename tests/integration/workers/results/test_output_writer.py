@@ -24,11 +24,12 @@ from workers.jobs.output import Output
 from workers.jobs.submission import Submission
 from workers.results.summary import Summary
 from workers.settings import Settings, load_settings
+from workers.sources.origins.simple import Files
 
 
 def submit(worker: Worker, *contents: bytes, output: Output, **options: Any) -> Job:
     files = [(f"shelf/{number}.png", io.BytesIO(content)) for number, content in enumerate(contents)]
-    return worker.intake.submit_files(files, JobOptions("default", **options), Submission(output=output))
+    return worker.intake.submit(Files(files), JobOptions("default", **options), Submission(output=output))
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

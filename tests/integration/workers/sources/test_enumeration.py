@@ -18,6 +18,7 @@ from workers.io.folders import FoundFile, walk_images
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.sources import references
+from workers.sources.origins.named import NamedSource
 from workers.sources.selection import Selection
 
 OPTIONS = JobOptions("default")
@@ -49,7 +50,7 @@ def manifests(worker: Worker) -> list[Path]:
 
 def test_a_folder_is_accepted_before_it_is_listed(worker: Worker, folder: Path) -> None:
     """Its total is not known; then it is that of what was found, with size and mtime, in a stable order."""
-    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     assert (job.state, job.total, job.queued, job.progress) == (JobState.ENUMERATING, 0, 0, 0.0)
     assert manifests(worker) == []
 
@@ -68,8 +69,8 @@ def test_a_folder_is_accepted_before_it_is_listed(worker: Worker, folder: Path) 
 
 def test_a_small_folder_is_interactive(worker: Worker, folder: Path) -> None:
     """How many there are decides about the lane, unless the caller did."""
-    job = worker.intake.submit_folder(str(folder / "a"), OPTIONS)
-    other = worker.intake.submit_folder(str(folder / "a"), JobOptions("default", priority="bulk"))
+    job = worker.intake.submit(NamedSource("folder", str(folder / "a")), OPTIONS)
+    other = worker.intake.submit(NamedSource("folder", str(folder / "a")), JobOptions("default", priority="bulk"))
     worker.listed()
     assert [worker.store.get(one.id).lane for one in (job, other)] == ["interactive", "bulk"]
 
@@ -82,13 +83,13 @@ def test_a_small_folder_is_interactive(worker: Worker, folder: Path) -> None:
     ],
 )
 def test_some_of_a_folder(worker: Worker, folder: Path, selection: Selection, expected: list[str]) -> None:
-    assert names(worker, worker.intake.submit_folder(str(folder), OPTIONS, selection=selection)) == expected
+    assert names(worker, worker.intake.submit(NamedSource("folder", str(folder), selection), OPTIONS)) == expected
 
 
 def test_a_sample_of_a_folder(worker: Worker, folder: Path) -> None:
     """The same each time; another seed gives another."""
     found = [
-        names(worker, worker.intake.submit_folder(str(folder), OPTIONS, selection=Selection(sample=4, seed=seed)))
+        names(worker, worker.intake.submit(NamedSource("folder", str(folder), Selection(sample=4, seed=seed)), OPTIONS))
         for seed in (0, 0, 1)
     ]
     assert found[0] == found[1] == sorted(found[0])
@@ -111,7 +112,7 @@ def test_odd_files_are_a_failed_item_each(worker: Worker, folder: Path, tmp_path
     (odd / "7-vanishes.png").write_bytes(photo(1))
     (odd / "8-empty.png").touch()
     (odd / os.fsdecode(b"9-\xff\n.png")).write_bytes(photo(1))
-    job = worker.intake.submit_folder(str(odd), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(odd)), OPTIONS)
     worker.listed()
     (odd / "7-vanishes.png").unlink()
 
@@ -131,7 +132,7 @@ def test_a_file_that_is_swapped_for_a_link(worker: Worker, folder: Path, tmp_pat
     outside.mkdir()
     for number in range(12):
         (outside / f"{number:02}.png").write_bytes(photo(number))
-    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     worker.listed()
     (folder / "a" / "00.png").unlink()
     (folder / "a" / "00.png").symlink_to(outside / "00.png")
@@ -149,7 +150,7 @@ def test_a_file_that_is_swapped_for_a_link(worker: Worker, folder: Path, tmp_pat
 
 def test_a_file_that_was_replaced_is_done_as_it_is_at_its_turn(worker: Worker, folder: Path) -> None:
     """Not as it was when it was listed."""
-    job = worker.intake.submit_folder(str(folder / "a"), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder / "a")), OPTIONS)
     worker.listed()
     (folder / "a" / "00.png").write_bytes(photo(2))
     names(worker, job)
@@ -172,7 +173,7 @@ def test_a_file_that_grows_while_it_is_read(worker: Worker, folder: Path, monkey
 
     monkeypatch.setattr(references, "bounded", grows)
     monkeypatch.setattr(references, "_PAUSE_SECONDS", 0.01)
-    job = worker.intake.submit_folder(str(folder / "a"), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder / "a")), OPTIONS)
     names(worker, job)
     found = worker.results(job)
     assert [outcome(one) for one in found] == [ImageChangedError.code, *["succeeded"] * 5]
@@ -192,7 +193,7 @@ def test_a_folder_below_that_cannot_be_read(worker: Worker, folder: Path, monkey
     assert list(walk_images(folder))[-1] == FoundFile(
         folder / "b", error="The folder cannot be read: Permission denied."
     )
-    job = worker.intake.submit_folder(str(folder), OPTIONS, selection=Selection(include=("*.png",)))
+    job = worker.intake.submit(NamedSource("folder", str(folder), Selection(include=("*.png",))), OPTIONS)
     assert names(worker, job)[-1] == "b/"
     assert outcome(worker.results(job)[-1]) == "image_missing"
 
@@ -201,9 +202,9 @@ def test_what_can_be_told_at_once(worker: Worker, tmp_path: Path) -> None:
     """An empty folder; one without photos ends its job, with the reason."""
     (tmp_path / "none").mkdir()
     with pytest.raises(NoImagesError):
-        worker.intake.submit_folder(str(tmp_path / "none"), OPTIONS)
+        worker.intake.submit(NamedSource("folder", str(tmp_path / "none")), OPTIONS)
     (tmp_path / "none" / "readme.txt").touch()
-    job = worker.intake.submit_folder(str(tmp_path / "none"), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(tmp_path / "none")), OPTIONS)
     assert names(worker, job) == []
     found = worker.store.get(job.id)
     assert (found.state, found.error["code"], found.progress) == (JobState.FAILED, "no_images", 1.0)
@@ -218,7 +219,7 @@ def test_what_can_be_told_at_once(worker: Worker, tmp_path: Path) -> None:
 def test_a_manifest_that_is_wrong(worker: Worker, tmp_path: Path, rows: str) -> None:
     """Its job fails as a whole, and says which row it is."""
     (tmp_path / "m.csv").write_text(rows)
-    job = worker.intake.submit_manifest_at(str(tmp_path / "m.csv"), OPTIONS)
+    job = worker.intake.submit(NamedSource("manifest", str(tmp_path / "m.csv")), OPTIONS)
     assert names(worker, job) == []
     found = worker.store.get(job.id)
     assert (found.state, found.total) == (JobState.FAILED, 0)
@@ -236,7 +237,7 @@ def test_ends_while_it_is_listed(worker: Worker, folder: Path, monkeypatch: pyte
         yield from walk(where)
 
     monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
-    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     worker.runtime.do_duties()
     assert listing.wait(10)
     with pytest.raises(JobStateError, match="enumerating"):
@@ -270,7 +271,7 @@ def test_one_that_was_taken_for_dead_changes_nothing(
         yield from walk(where)
 
     monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
-    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     worker.runtime.do_duties()
     assert first.wait(10)
     other = worker.another()
@@ -287,7 +288,7 @@ def test_a_job_waits_for_room_in_the_queue(make_worker: Callable[..., Worker], f
     """It was accepted, so it stays; one for which there never is room fails."""
     worker = make_worker(max_waiting_images=15, lease_seconds=0.5)
     before = worker.submit(*[photo(number) for number in range(9)])
-    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     worker.listed()
     assert worker.store.get(job.id).state is JobState.ENUMERATING
     while not worker.store.get(job.id).state.terminal:
@@ -296,7 +297,7 @@ def test_a_job_waits_for_room_in_the_queue(make_worker: Callable[..., Worker], f
     assert len(names(worker, job)) == 12
     for number in range(4):
         (folder / f"{number}.png").touch()
-    job = worker.intake.submit_folder(str(folder), OPTIONS)
+    job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     assert names(worker, job) == []
     assert worker.store.get(job.id).error["code"] == "too_many_images"
 
@@ -306,7 +307,7 @@ def test_a_hopeless_job_is_given_up(make_worker: Callable[..., Worker], folder: 
     worker = make_worker(failure_least=5, batch_rows=1)
     for path in sorted((folder / "a").iterdir())[1:]:
         path.write_bytes(b"no image")
-    job = worker.intake.submit_folder(str(folder), JobOptions("default", max_failure_rate=0.5))
+    job = worker.intake.submit(NamedSource("folder", str(folder)), JobOptions("default", max_failure_rate=0.5))
     while not worker.store.get(job.id).state.terminal:
         worker.detect()
     found = worker.store.get(job.id)
@@ -316,6 +317,6 @@ def test_a_hopeless_job_is_given_up(make_worker: Callable[..., Worker], folder: 
     assert "more than max_failure_rate allows (0.5)" in found.error["detail"]
     assert len(worker.results(job)) == 12
 
-    job = worker.intake.submit_folder(str(folder), JobOptions("default", max_failure_rate=0.9))
+    job = worker.intake.submit(NamedSource("folder", str(folder)), JobOptions("default", max_failure_rate=0.9))
     assert len(names(worker, job)) == 12
     assert worker.store.get(job.id).state is JobState.PARTIAL

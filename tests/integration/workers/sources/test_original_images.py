@@ -13,6 +13,7 @@ from workers.errors import ArchiveEntryError, ItemNotFoundError, JobGoneError, J
 from workers.jobs.job import manifest_path
 from workers.jobs.options import JobOptions
 from workers.sources.original_images import OriginalImages, image_type
+from workers.sources.origins.named import NamedSource
 from workers.sources.references import failed_ref
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def test_an_image_far_down_a_long_list(worker: Worker, originals: OriginalImages
     """The list is read in pieces: the image behind the first, and the last, are the right ones."""
     for number in range(2003):
         (tmp_path / f"{number:04}.png").write_bytes(b"%d" % number)
-    job = worker.intake.submit_folder(str(tmp_path), JobOptions("default"))
+    job = worker.intake.submit(NamedSource("folder", str(tmp_path)), JobOptions("default"))
     with pytest.raises(ItemNotFoundError, match="not listed yet"):
         originals.read(job.id, 0)
     worker.listed()
@@ -56,7 +57,7 @@ def test_an_image_far_down_a_long_list(worker: Worker, originals: OriginalImages
 def test_images_that_are_not_there(worker: Worker, originals: OriginalImages, tmp_path: Path) -> None:
     """Each reason has its own error: no such job, a deleted job, no such image, bytes that are gone."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    job = worker.intake.submit_folder(str(tmp_path), JobOptions("default"))
+    job = worker.intake.submit(NamedSource("folder", str(tmp_path)), JobOptions("default"))
     worker.listed()
     with pytest.raises(JobNotFoundError):
         originals.read("job_" + "0" * 32, 0)

@@ -24,7 +24,10 @@ from workers.errors import (
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import Submission
-from workers.sources.origins.simple import Item
+from workers.sources.origins.archive import Archive
+from workers.sources.origins.manifest_file import Manifest
+from workers.sources.origins.named import NamedSource
+from workers.sources.origins.simple import Item, Items
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker
@@ -79,7 +82,7 @@ def test_an_archive(worker: Worker) -> None:
         ("d.png", b"x"),
     )
 
-    job = worker.intake.submit_archive(content, OPTIONS)
+    job = worker.intake.submit(Archive(content, worker.settings), OPTIONS)
 
     assert outcomes(worker, job) == [
         ("b.png", "succeeded"),
@@ -98,7 +101,7 @@ def test_an_archive_that_is_refused_leaves_nothing(make_worker: Callable[..., Wo
     worker = make_worker(max_archive_bytes=150)
     blobs = Path(worker.settings.blob_url)
     with pytest.raises(ArchiveTooLargeError):
-        worker.intake.submit_archive(archive(("a.png", b"x" * 100), ("b.png", b"x" * 100)), OPTIONS)
+        worker.intake.submit(Archive(archive(("a.png", b"x" * 100), ("b.png", b"x" * 100)), worker.settings), OPTIONS)
     full = make_worker(max_blob_bytes=10_000)
     full.submit(b"x" * 9_900)
     with pytest.raises(QueueFullError):
@@ -114,7 +117,7 @@ def test_another_store(make_worker: Callable[..., Worker], store: Any) -> None:
     """Its images by their names below the location; one that is gone at its turn, or too large, fails alone."""
     worker = make_worker(source_prefixes=("memory://photos",), max_image_bytes=10_000)
     store.pipe_file("/photos/large.png", b"x" * 10_001)
-    job = worker.intake.submit_location("memory://photos/", OPTIONS)
+    job = worker.intake.submit(NamedSource("location", "memory://photos/"), OPTIONS)
     worker.listed()
     assert worker.store.get(job.id).total == 3
     store.rm("/photos/a/c.png")
@@ -135,14 +138,14 @@ def test_locations_outside_the_prefixes(make_worker: Callable[..., Worker], stor
     worker = make_worker(source_prefixes=("memory://photos",))
     assert store.exists("/photosother/e.png")
     with pytest.raises(SourceNotAllowedError):
-        worker.intake.submit_location(url, OPTIONS)
+        worker.intake.submit(NamedSource("location", url), OPTIONS)
 
 
 def test_a_worker_that_does_not_allow_what_the_api_did(make_worker: Callable[..., Worker], store: Any) -> None:
     """The worker looks at its own setting, whatever stands in the queue."""
     assert store.exists("/photos/b.png")
     first = make_worker(source_prefixes=("memory://photos",))
-    job = first.intake.submit_location("memory://photos", OPTIONS)
+    job = first.intake.submit(NamedSource("location", "memory://photos"), OPTIONS)
     first.listed()
     assert {code for _, code in outcomes(make_worker(source_prefixes=("memory://x",)), job)} == {"image_missing"}
 
@@ -154,21 +157,24 @@ def test_stores_that_cannot_be_read(
     worker = make_worker(source_prefixes=("memory://photos", "memory://none", "nosuch://x"))
     store.pipe_file("/none/readme.txt", b"x")
     with pytest.raises(SourceUnreadableError, match="nothing at the location"):
-        worker.intake.submit_location("memory://photos/gone", OPTIONS)
-    assert why(worker, worker.intake.submit_location("memory://none", OPTIONS)) == "no_images"
+        worker.intake.submit(NamedSource("location", "memory://photos/gone"), OPTIONS)
+    assert why(worker, worker.intake.submit(NamedSource("location", "memory://none"), OPTIONS)) == "no_images"
     with pytest.raises(SourceUnreadableError, match="nosuch:// cannot be opened"):
-        worker.intake.submit_location("nosuch://x", OPTIONS)
+        worker.intake.submit(NamedSource("location", "nosuch://x"), OPTIONS)
 
     def failing(*_: object, **__: object) -> None:
         raise ZeroDivisionError("credentials\nwith a second line")
 
     monkeypatch.setattr(type(store), "ls", failing)
-    assert why(worker, worker.intake.submit_location("memory://photos", OPTIONS)) == "source_unreadable"
+    assert why(worker, worker.intake.submit(NamedSource("location", "memory://photos"), OPTIONS)) == "source_unreadable"
     monkeypatch.setattr(type(store), "open", failing)
-    assert why(worker, worker.intake.submit_manifest_at("memory://photos/b.png", OPTIONS)) == "source_unreadable"
+    assert (
+        why(worker, worker.intake.submit(NamedSource("manifest", "memory://photos/b.png"), OPTIONS))
+        == "source_unreadable"
+    )
     monkeypatch.setattr(type(store), "info", failing)
     with pytest.raises(SourceUnreadableError, match=r"cannot be read: credentials\."):
-        worker.intake.submit_location("memory://photos", OPTIONS)
+        worker.intake.submit(NamedSource("location", "memory://photos"), OPTIONS)
 
 
 def test_a_manifest_that_lies_beside_its_images(make_worker: Callable[..., Worker], tmp_path: Path, store: Any) -> None:
@@ -176,22 +182,22 @@ def test_a_manifest_that_lies_beside_its_images(make_worker: Callable[..., Worke
     worker = make_worker(source_prefixes=("memory://photos",))
     (tmp_path / "a.png").write_bytes(photo(1))
     (tmp_path / "m.csv").write_text("custom_id,path\nfirst,a.png\n,gone.png\n")
-    job = worker.intake.submit_manifest_at(str(tmp_path / "m.csv"), OPTIONS)
+    job = worker.intake.submit(NamedSource("manifest", str(tmp_path / "m.csv")), OPTIONS)
     assert outcomes(worker, job) == [("a.png", "succeeded"), ("gone.png", "image_missing")]
     assert [one.get("custom_id") for one in worker.results(job)] == ["first", None]
 
     store.pipe_file("/photos/m.jsonl", b'{"path": "a/c.png", "custom_id": "x"}\n')
-    job = worker.intake.submit_manifest_at("memory://photos/m.jsonl", OPTIONS)
+    job = worker.intake.submit(NamedSource("manifest", "memory://photos/m.jsonl"), OPTIONS)
     assert outcomes(worker, job) == [("a/c.png", "succeeded")]
     with pytest.raises(SourceUnreadableError, match="nothing at"):
-        worker.intake.submit_manifest_at("memory://photos/gone.jsonl", OPTIONS)
+        worker.intake.submit(NamedSource("manifest", "memory://photos/gone.jsonl"), OPTIONS)
 
 
 def test_ids_and_metadata_stay_with_a_job(worker: Worker) -> None:
     """Through hand-backs, cancels and retries."""
     terms = Submission(metadata={"store": "Köln"})
     items = [Item(image=b"bad", custom_id="ä"), Item(image=photo(1))]
-    job = worker.intake.submit_items(items, OPTIONS, terms)
+    job = worker.intake.submit(Items(items), OPTIONS, terms)
     assert job.metadata == {"store": "Köln"}
     worker.detect()
     assert [one.get("custom_id") for one in worker.results(job)] == ["ä", None]
@@ -206,10 +212,10 @@ def test_ids_and_metadata_stay_with_a_job(worker: Worker) -> None:
 def test_an_id_that_stands_twice(worker: Worker) -> None:
     """The results could not be told apart: nothing is accepted."""
     with pytest.raises(DuplicateIdError, match="'a'"):
-        worker.intake.submit_items([Item(image=b"x", custom_id="a"), Item(image=b"y", custom_id="a")], OPTIONS)
+        worker.intake.submit(Items([Item(image=b"x", custom_id="a"), Item(image=b"y", custom_id="a")]), OPTIONS)
     rows = b'{"url": "http://x.example/", "custom_id": "a"}\n' * 2
     with pytest.raises(DuplicateIdError):
-        worker.intake.submit_manifest(io.BytesIO(rows), OPTIONS)
+        worker.intake.submit(Manifest(io.BytesIO(rows), worker.settings), OPTIONS)
     assert worker.link.client.zcard("sl:jobs") == 0
 
 
@@ -221,15 +227,15 @@ def test_more_images_than_a_job_takes(make_worker: Callable[..., Worker], tmp_pa
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "m.csv").write_text("path\na.png\nb.png\n")
     for submit in (
-        lambda: worker.intake.submit_items([Item(image=b"x")] * 2, OPTIONS),
-        lambda: worker.intake.submit_archive(archive(("a.png", b"x"), ("b.png", b"x")), OPTIONS),
+        lambda: worker.intake.submit(Items([Item(image=b"x")] * 2), OPTIONS),
+        lambda: worker.intake.submit(Archive(archive(("a.png", b"x"), ("b.png", b"x")), worker.settings), OPTIONS),
     ):
         with pytest.raises(TooManyImagesError):
             submit()
     for job in (
-        worker.intake.submit_location("memory://photos", OPTIONS),
-        worker.intake.submit_manifest_at(str(tmp_path / "m.csv"), OPTIONS),
-        worker.intake.submit_folder(str(tmp_path), OPTIONS),
+        worker.intake.submit(NamedSource("location", "memory://photos"), OPTIONS),
+        worker.intake.submit(NamedSource("manifest", str(tmp_path / "m.csv")), OPTIONS),
+        worker.intake.submit(NamedSource("folder", str(tmp_path)), OPTIONS),
     ):
         assert why(worker, job) == "too_many_images"
 
@@ -242,31 +248,31 @@ def test_the_same_submission_with_the_same_key(make_worker: Callable[..., Worker
     for name, rows in (("m.csv", "path\na.png\n"), ("n.csv", "path\na.png\na.png\n")):
         (tmp_path / name).write_text(rows)
     row = json.dumps({"path": str(tmp_path / "a.png")}).encode()
-    intake = worker.intake
+    intake, settings = worker.intake, worker.settings
     forms: list[tuple[Callable[[Submission], Job], Callable[[Submission], Job]]] = [
         (
-            lambda terms: intake.submit_items([Item(image=b"x")], OPTIONS, terms),
-            lambda terms: intake.submit_items([Item(image=b"x", custom_id="a")], OPTIONS, terms),
+            lambda terms: intake.submit(Items([Item(image=b"x")]), OPTIONS, terms),
+            lambda terms: intake.submit(Items([Item(image=b"x", custom_id="a")]), OPTIONS, terms),
         ),
         (
-            lambda terms: intake.submit_items([Item("http://a.example/")], OPTIONS, terms),
-            lambda terms: intake.submit_items([Item("http://b.example/")], OPTIONS, terms),
+            lambda terms: intake.submit(Items([Item("http://a.example/")]), OPTIONS, terms),
+            lambda terms: intake.submit(Items([Item("http://b.example/")]), OPTIONS, terms),
         ),
         (
-            lambda terms: intake.submit_archive(archive(("a.png", b"x")), OPTIONS, terms),
-            lambda terms: intake.submit_archive(archive(("b.png", b"x")), OPTIONS, terms),
+            lambda terms: intake.submit(Archive(archive(("a.png", b"x")), settings), OPTIONS, terms),
+            lambda terms: intake.submit(Archive(archive(("b.png", b"x")), settings), OPTIONS, terms),
         ),
         (
-            lambda terms: intake.submit_location("memory://photos", OPTIONS, terms),
-            lambda terms: intake.submit_location("memory://photos/a", OPTIONS, terms),
+            lambda terms: intake.submit(NamedSource("location", "memory://photos"), OPTIONS, terms),
+            lambda terms: intake.submit(NamedSource("location", "memory://photos/a"), OPTIONS, terms),
         ),
         (
-            lambda terms: intake.submit_manifest_at(str(tmp_path / "m.csv"), OPTIONS, terms),
-            lambda terms: intake.submit_manifest_at(str(tmp_path / "n.csv"), OPTIONS, terms),
+            lambda terms: intake.submit(NamedSource("manifest", str(tmp_path / "m.csv")), OPTIONS, terms),
+            lambda terms: intake.submit(NamedSource("manifest", str(tmp_path / "n.csv")), OPTIONS, terms),
         ),
         (
-            lambda terms: intake.submit_manifest(io.BytesIO(row), OPTIONS, terms),
-            lambda terms: intake.submit_manifest(io.BytesIO(row + b"\n" + row), OPTIONS, terms),
+            lambda terms: intake.submit(Manifest(io.BytesIO(row), settings), OPTIONS, terms),
+            lambda terms: intake.submit(Manifest(io.BytesIO(row + b"\n" + row), settings), OPTIONS, terms),
         ),
     ]
     for number, (same, other) in enumerate(forms):

@@ -18,6 +18,8 @@ from workers.io.blobs import FsspecBlobs
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
 from workers.jobs.submission import Submission
+from workers.sources.origins.named import NamedSource
+from workers.sources.origins.simple import Files
 
 if TYPE_CHECKING:
     from tests.integration.workers.conftest import Worker
@@ -55,16 +57,16 @@ def test_a_folder_in_s3(make_worker: Callable[..., Worker]) -> None:
     """Its images by their names below it; what is not below the allowed prefix, or not there, is refused."""
     worker = make_worker(source_prefixes=(PHOTOS,), blob_url=BLOBS)
     put(b=photo(1), a__c=photo(2), a__d=b"no image")
-    job = worker.intake.submit_location(PHOTOS, OPTIONS)
+    job = worker.intake.submit(NamedSource("location", PHOTOS), OPTIONS)
     worker.listed()
     worker.detect()
 
     found = [(one["name"], one["state"]) for one in worker.results(job)]
     assert found == [("b.png", "succeeded"), ("a/c.png", "succeeded"), ("a/d.png", "failed")]
     with pytest.raises(SourceNotAllowedError):
-        worker.intake.submit_location(f"s3://{BUCKET}/blobs", OPTIONS)
+        worker.intake.submit(NamedSource("location", f"s3://{BUCKET}/blobs"), OPTIONS)
     with pytest.raises(SourceUnreadableError):
-        worker.intake.submit_location(f"{PHOTOS}/gone", OPTIONS)
+        worker.intake.submit(NamedSource("location", f"{PHOTOS}/gone"), OPTIONS)
 
 
 @pytest.mark.usefixtures("s3", "small_segments")
@@ -89,7 +91,7 @@ def test_outputs_in_s3(make_worker: Callable[..., Worker]) -> None:
     """What a job writes beside its results may lie there as well."""
     worker = make_worker(output_prefixes=(f"s3://{BUCKET}/results",))
     terms = Submission(output=Output(f"s3://{BUCKET}/results", ("csv",), annotate=1))
-    job = worker.intake.submit_files([("a.png", io.BytesIO(photo(1)))], OPTIONS, terms)
+    job = worker.intake.submit(Files([("a.png", io.BytesIO(photo(1)))]), OPTIONS, terms)
     worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30, "the end of the job")
 
     assert keys(f"results/{job.id}") == {

@@ -23,6 +23,8 @@ from workers.jobs.submission import Submission
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.sources.intake import Intake
+from workers.sources.origins.named import NamedSource
+from workers.sources.origins.simple import Files
 from workers.store.idempotency import IdempotencyKeys, Reservation
 from workers.store.job_store import JobStore
 
@@ -83,7 +85,7 @@ class FrontEndRules(RuleBasedStateMachine):
 
     def _submit(self, files: Iterable[tuple[str, io.BytesIO]], terms: Submission, options: JobOptions = PLAIN) -> None:
         with suppress(ShelflineError):
-            job = self.intake.submit_files(files, options, terms)
+            job = self.intake.submit(Files(files), options, terms)
             if job.id not in self.jobs:
                 self.jobs.append(job.id)
 
@@ -115,7 +117,7 @@ class FrontEndRules(RuleBasedStateMachine):
         for index in range(total):
             (folder / name_of(index)).touch()
         with suppress(ShelflineError):
-            job = self.intake.submit_folder(str(folder), HOPELESS, Submission(owner, deadline, key))
+            job = self.intake.submit(NamedSource("folder", str(folder)), HOPELESS, Submission(owner, deadline, key))
             self.jobs += [job.id] if job.id not in self.jobs else []
 
     @rule(ticks=st.sampled_from([1, 8]), done=st.integers(0, 3))

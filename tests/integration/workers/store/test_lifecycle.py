@@ -27,6 +27,7 @@ from workers.jobs.job import Job, JobState, new_id
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import Submission
 from workers.settings import Settings
+from workers.sources.origins.simple import Files
 
 OPTIONS = JobOptions("default")
 
@@ -135,7 +136,7 @@ def test_a_cancel_that_comes_too_late_is_a_conflict(bench: Bench) -> None:
 def test_what_is_unfinished_at_the_deadline_fails(bench: Bench) -> None:
     """The rest of the job fails with `deadline_exceeded`, and the job says that it expired."""
     files = [(f"{i}.jpg", io.BytesIO(b"x")) for i in range(40)]
-    job = bench.intake.submit_files(files, OPTIONS, Submission(deadline_seconds=0.3))
+    job = bench.intake.submit(Files(files), OPTIONS, Submission(deadline_seconds=0.3))
     assert job.deadline_at == pytest.approx(job.created_at + 0.3, abs=0.01)
     first = bench.one.claim("default", 2).deliveries
     settle(bench, first)
@@ -148,7 +149,7 @@ def test_what_is_unfinished_at_the_deadline_fails(bench: Bench) -> None:
 
 def test_a_job_that_ends_in_time_does_not_expire(bench: Bench) -> None:
     """Its deadline is no duty any more."""
-    job = bench.intake.submit_files([("a", io.BytesIO(b"x"))], OPTIONS, Submission(deadline_seconds=60))
+    job = bench.intake.submit(Files([("a", io.BytesIO(b"x"))]), OPTIONS, Submission(deadline_seconds=60))
     work_off(bench)
     assert bench.check(job.id).state is JobState.SUCCEEDED
     assert [duty.partition(":")[0] for duty in bench.link.client.zrange("sl:due", 0, -1)] == ["retire"]
@@ -283,7 +284,7 @@ def test_the_same_request_with_the_same_key_is_one_job(bench: Bench) -> None:
     terms = Submission(idempotency_key="k", owner="o")
 
     def submit(content: bytes = b"x", options: JobOptions = OPTIONS, terms: Submission = terms) -> Job:
-        return bench.intake.submit_files([("a.jpg", io.BytesIO(content))], options, terms)
+        return bench.intake.submit(Files([("a.jpg", io.BytesIO(content))]), options, terms)
 
     first = submit()
     assert submit().id == first.id
@@ -302,12 +303,12 @@ def test_a_key_is_free_again_when_its_request_failed(bench: Bench) -> None:
     def broken() -> Iterator[tuple[str, io.BytesIO]]:
         yield "a.jpg", io.BytesIO(b"x")
         with pytest.raises(IdempotencyInFlightError):
-            bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], OPTIONS, terms)
+            bench.intake.submit(Files([("a.jpg", io.BytesIO(b"x"))]), OPTIONS, terms)
         raise OSError("the caller hung up")
 
     with pytest.raises(OSError, match="hung up"):
-        bench.intake.submit_files(broken(), OPTIONS, terms)
-    assert bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], OPTIONS, terms).total == 1
+        bench.intake.submit(Files(broken()), OPTIONS, terms)
+    assert bench.intake.submit(Files([("a.jpg", io.BytesIO(b"x"))]), OPTIONS, terms).total == 1
 
 
 def test_a_reservation_that_was_lost_makes_no_job(bench: Bench) -> None:
@@ -319,13 +320,13 @@ def test_a_reservation_that_was_lost_makes_no_job(bench: Bench) -> None:
             if not other:
                 (key,) = bench.link.client.keys("sl:idempotency:*")
                 bench.link.client.delete(key)
-                other.append(bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], OPTIONS, terms))
+                other.append(bench.intake.submit(Files([("a.jpg", io.BytesIO(b"x"))]), OPTIONS, terms))
             return super().read(size)
 
     other: list[Job] = []
     with pytest.raises(IdempotencyInFlightError):
-        bench.intake.submit_files([("a.jpg", Slow(b"x"))], OPTIONS, terms)
-    assert bench.intake.submit_files([("a.jpg", io.BytesIO(b"x"))], OPTIONS, terms).id == other[0].id
+        bench.intake.submit(Files([("a.jpg", Slow(b"x"))]), OPTIONS, terms)
+    assert bench.intake.submit(Files([("a.jpg", io.BytesIO(b"x"))]), OPTIONS, terms).id == other[0].id
     assert bench.link.client.zcard("sl:jobs") == 1
 
 
@@ -338,9 +339,9 @@ def test_more_than_may_wait_is_refused_whole(make_bench: Callable[..., Bench]) -
     assert refused.value.retry_after == 60
     with pytest.raises(TooManyImagesError, match="several jobs"):
         bench.submit(11)
-    bench.intake.submit_files([("a", io.BytesIO(b"x"))] * 2, OPTIONS, Submission("o"))
+    bench.intake.submit(Files([("a", io.BytesIO(b"x"))] * 2), OPTIONS, Submission("o"))
     with pytest.raises(QueueFullError):
-        bench.intake.submit_files([("a", io.BytesIO(b"x"))], OPTIONS, Submission("p"))
+        bench.intake.submit(Files([("a", io.BytesIO(b"x"))]), OPTIONS, Submission("p"))
     deliveries = bench.one.claim("default", 10).deliveries
     bench.store.settle([outcome(deliveries[0], "{}")], 20.0)  # one image in 20 s
     with pytest.raises(QueueFullError) as refused:
@@ -349,18 +350,18 @@ def test_more_than_may_wait_is_refused_whole(make_bench: Callable[..., Bench]) -
     settle(bench, deliveries[1:6])
     bench.submit(3)
     with pytest.raises(QueueFullError):
-        bench.intake.submit_files([("a", io.BytesIO(b"x"))] * 3, OPTIONS, Submission("o"))
+        bench.intake.submit(Files([("a", io.BytesIO(b"x"))] * 3), OPTIONS, Submission("o"))
 
 
 def test_bytes_are_limited_until_they_are_deleted(make_bench: Callable[..., Bench]) -> None:
     """Not only until the job is done: the images are still there."""
     bench = make_bench(max_blob_bytes=10, retention_seconds=0.2)
-    job = bench.intake.submit_files([("a", io.BytesIO(b"12345678"))], OPTIONS)
+    job = bench.intake.submit(Files([("a", io.BytesIO(b"12345678"))]), OPTIONS)
     work_off(bench)
     with pytest.raises(QueueFullError, match="8 bytes"):
-        bench.intake.submit_files([("a", io.BytesIO(b"123"))], OPTIONS)
+        bench.intake.submit(Files([("a", io.BytesIO(b"123"))]), OPTIONS)
     wait_until(lambda: bench.duties.run_due() and not left_of(bench, job), 10)
-    bench.intake.submit_files([("a", io.BytesIO(b"123"))], OPTIONS)
+    bench.intake.submit(Files([("a", io.BytesIO(b"123"))]), OPTIONS)
 
 
 def test_estimates_come_from_what_was_measured(bench: Bench) -> None:

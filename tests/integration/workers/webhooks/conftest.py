@@ -24,6 +24,7 @@ from workers.jobs.submission import Submission
 from workers.jobs.webhook import DeliveryId, Webhook, new_secret
 from workers.queue.work_queue import WorkQueue
 from workers.sources.intake import Intake
+from workers.sources.origins.simple import Files
 from workers.webhooks.deliveries import Deliveries
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.endpoints import Endpoints
@@ -75,7 +76,7 @@ class Post:
         worker = self.worker
         intake = Intake(self.link, worker.store, worker.blobs, NoWakeUps(), self.settings)
         files = [(f"{number}.png", io.BytesIO(content)) for number, content in enumerate(contents)]
-        return intake.submit_files(files, JobOptions("default"), Submission(owner, webhook=webhook, base_url=BASE))
+        return intake.submit(Files(files), JobOptions("default"), Submission(owner, webhook=webhook, base_url=BASE))
 
     def hook(self, path: str, *events: Any, **more: Any) -> Webhook:
         given: dict[str, Any] = {"secret": SECRET} | ({"events": events} if events else {}) | more

@@ -21,6 +21,7 @@ from workers.jobs.options import JobOptions
 from workers.jobs.submission import Submission
 from workers.jobs.webhook import Event, new_secret
 from workers.sources.intake import Intake
+from workers.sources.origins.simple import Files
 from workers.store.job_store import JobStore
 from workers.webhooks import dispatch
 from workers.webhooks.deliveries import Deliveries
@@ -108,7 +109,7 @@ def test_a_front_end_that_stops_after_any_command(make_post: Callable[..., Post]
         files = [("a.png", io.BytesIO(photo(1))), ("b.png", io.BytesIO(b"no image"))]
         terms = Submission(webhook=post.hook("ok/front/0/", *EVENTS), base_url=BASE, idempotency_key=f"life {life}")
         with suppress(StoppedError):
-            intake.submit_files(files, JobOptions("default"), terms)
+            intake.submit(Files(files), JobOptions("default"), terms)
         stopped = mortal.stopped
         link.close()
         new = set(post.link.client.zrange("sl:jobs", 0, -1)) - made

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import PLAIN
+from workers.sources.origins.simple import Files
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend
@@ -98,7 +99,7 @@ def test_an_image_is_never_run(
     http: FlaskClient, backend: MemoryBackend, content: bytes, kind: str, shown: str
 ) -> None:
     """Whatever was sent comes back as it was, as a picture or a download, and in a sandbox."""
-    job = backend.intake.submit_files([("a.jpg", io.BytesIO())], JobOptions("default"), PLAIN)
+    job = backend.intake.submit(Files([("a.jpg", io.BytesIO())]), JobOptions("default"), PLAIN)
     backend.originals.contents[job.id, 0] = content
 
     response = http.get(f"/v1/jobs/{job.id}/items/0/image")
@@ -112,7 +113,7 @@ def test_an_image_is_never_run(
 
 def test_an_image_that_is_not_there(http: FlaskClient, backend: MemoryBackend) -> None:
     """No such job, no such image, no longer kept: each has its code."""
-    job = backend.intake.submit_files([("a.jpg", io.BytesIO())], JobOptions("default"), PLAIN)
+    job = backend.intake.submit(Files([("a.jpg", io.BytesIO())]), JobOptions("default"), PLAIN)
     answers = [
         http.get(path)
         for path in (

@@ -22,6 +22,8 @@ from workers.errors import (
     TooManyImagesError,
 )
 from workers.jobs.job import Job
+from workers.sources.origins.manifest_file import Manifest
+from workers.sources.origins.simple import Files
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import MemoryBackend
@@ -94,16 +96,18 @@ def _results(journal: Journal) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.results.read_text().splitlines()]
 
 
-def _fail(backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch, method: str, *errors: Exception) -> None:
-    """Raise errors, one a call, before a method of the intake works."""
-    left, works = list(errors), getattr(backend.intake, method)
+def _fail(
+    backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch, kind: type[Files | Manifest], *errors: Exception
+) -> None:
+    """Raise errors, one a call, before the intake takes origins of this kind."""
+    left, works = list(errors), backend.intake.submit
 
-    def call(*arguments: Any) -> Job:
-        if left:
+    def call(origin: Files | Manifest, *more: Any) -> Job:
+        if left and isinstance(origin, kind):
             raise left.pop(0)
-        return works(*arguments)  # type: ignore[no-any-return]
+        return works(origin, *more)
 
-    monkeypatch.setattr(backend.intake, method, call)
+    monkeypatch.setattr(backend.intake, "submit", call)
 
 
 def test_uploads_in_parts(run: Callable[..., Tally], finished: list[list[str]], backend: MemoryBackend) -> None:
@@ -161,7 +165,7 @@ def test_a_server_that_reads_no_folders(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Then all is uploaded, in parts of the size of uploads."""
-    _fail(backend, monkeypatch, "submit_manifest", *[FolderNotAllowedError("no roots")] * 3)
+    _fail(backend, monkeypatch, Manifest, *[FolderNotAllowedError("no roots")] * 3)
     run(Sharing.YES)
     assert sorted(map(len, finished)) == [2, 5, 5]
 
@@ -202,15 +206,15 @@ def test_a_server_that_takes_less(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Uploads become smaller until it takes them."""
-    take = backend.intake.submit_files
+    take = backend.intake.submit
 
-    def refuse(files: Any, *more: Any) -> Job:
-        files = list(files)
+    def refuse(origin: Files, *more: Any) -> Job:
+        files = list(origin._files)
         if len(files) > 2:
             raise TooManyImagesError("at most 2")
-        return take(files, *more)
+        return take(Files(files), *more)
 
-    monkeypatch.setattr(backend.intake, "submit_files", refuse)
+    monkeypatch.setattr(backend.intake, "submit", refuse)
     run()
     assert {len(names) for names in finished} <= {1, 2}
 
@@ -222,7 +226,7 @@ def test_a_server_that_is_full_is_waited_for(
     pauses: list[float] = []
     monkeypatch.setattr("api.commands.detect.sending.time.sleep", pauses.append)
     monkeypatch.setattr("api.client.connection.Patience.spend", lambda _self, error: (_ for _ in ()).throw(error))
-    _fail(backend, monkeypatch, "submit_files", *[QueueFullError("full", 7)] * 3)
+    _fail(backend, monkeypatch, Files, *[QueueFullError("full", 7)] * 3)
     run()
     assert pauses == [7.0] * 3
 
@@ -234,7 +238,7 @@ def test_photos_that_changed_since_a_lost_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Their upload gets a new key."""
-    _fail(backend, monkeypatch, "submit_files", IdempotencyMismatchError("another body"))
+    _fail(backend, monkeypatch, Files, IdempotencyMismatchError("another body"))
     run()
     assert sorted(map(len, finished)) == [2, 5, 5]
 
@@ -243,7 +247,7 @@ def test_what_a_server_refuses_is_raised(
     run: Callable[..., Tally], backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the server says it."""
-    _fail(backend, monkeypatch, "submit_files", *[FolderNotAllowedError("not you")] * 9)
+    _fail(backend, monkeypatch, Files, *[FolderNotAllowedError("not you")] * 9)
     with pytest.raises(ApiError, match="not you"):
         run()
 
