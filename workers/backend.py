@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.health import Health
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.metrics_page import MetricsPage
 from workers.queue.celery_app import create_celery
@@ -49,7 +49,7 @@ class Backend:
 def open_backend(settings: Settings) -> Backend:
     """Create the API's objects. Nothing is connected yet, so this may be called before a fork."""
     link = RedisLink(settings.redis_url)
-    blobs = FsspecBlobs(settings.blob_url)
+    blobs = BlobStore(settings.blob_url)
     load = Capacity(link)
     store = JobStore(link, blobs, settings)
     bell = CeleryWakeUps(link, create_celery(settings))

@@ -21,7 +21,7 @@ from serving.client import ModelClient
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.pipeline.models import described
 from workers.settings import Settings
@@ -184,7 +184,7 @@ def _blobs(settings: Settings) -> Findings:
     path, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(1000)
     began = time.perf_counter()
     try:
-        store = FsspecBlobs(settings.blob_url)
+        store = BlobStore(settings.blob_url)
         store.write(path, io.BytesIO(content))
         same = store.read(path, len(content)) == content
         store.delete_tree(path)

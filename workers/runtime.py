@@ -15,7 +15,7 @@ from serving.errors import ContractError, ModelUnavailableError
 from workers.duties import MOST_DUTIES, Duties
 from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.pipeline.context import PipelineContext
 from workers.pipeline.fetcher import Fetcher
@@ -53,7 +53,7 @@ class Runtime:
         self._bell = CeleryWakeUps(self._link, create_celery(settings))
         consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         queue = WorkQueue(self._link, settings, consumer)
-        blobs = FsspecBlobs(settings.blob_url)
+        blobs = BlobStore(settings.blob_url)
         self._tracer = open_tracer(settings, "shelfline-worker")
         client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
         self._models = Models(client, Catalog(self._link), settings.contracts)

@@ -20,7 +20,7 @@ from tests.integration.workers.webhooks.conftest import Receiver
 from tests.support.processes.celery_worker import ROOT, CeleryWorker
 from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.scripted_server import ScriptedServer
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
@@ -55,7 +55,7 @@ class Bench:
             webhook_private_hosts=frozenset((self.receiver.host,)),
         )
         self.link = RedisLink(self.settings.redis_url)
-        blobs = FsspecBlobs(self.settings.blob_url)
+        blobs = BlobStore(self.settings.blob_url)
         self.store = JobStore(self.link, blobs, self.settings)
         bell = CeleryWakeUps(self.link, create_celery(self.settings))
         self.intake = Intake(self.link, self.store, blobs, bell, self.settings)

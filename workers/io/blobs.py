@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -22,30 +22,11 @@ _HERE = secrets.token_hex(4)  # with process id and count, it makes the names of
 _WRITES = itertools.count()
 
 
-class BlobStore(Protocol):
-    """Bytes by path. Paths are relative and never chosen by a caller."""
+class BlobStore:
+    """Bytes by path, in a local folder (the default), `memory://`, `s3://`, or any other store that fsspec opens.
 
-    def write(self, path: str, content: BinaryIO) -> int:
-        """Store all of `content`, whole or not at all; return its size in bytes. Raises StoreUnavailableError."""
-
-    def read(self, path: str, most: int) -> bytes:
-        """Read a blob of at most `most` bytes.
-
-        Raises ImageMissingError, ImageTooLargeError (it has more bytes), StoreUnavailableError.
-        """
-
-    def read_lines(self, path: str, offset: int, count: int) -> tuple[list[bytes], int]:
-        """Return up to `count` lines from byte `offset`, and the offset after them. Raises StoreUnavailableError."""
-
-    def delete_tree(self, path: str) -> None:
-        """Delete a path and everything below it, if it exists. Raises StoreUnavailableError."""
-
-    def check(self) -> None:
-        """Raise StoreUnavailableError if nothing can be written."""
-
-
-class FsspecBlobs:
-    """The blob store in a local folder (the default), `memory://`, `s3://`, or any other store that fsspec opens."""
+    Paths are relative and never chosen by a caller.
+    """
 
     def __init__(self, url: str) -> None:
         self._files, root = fsspec.core.url_to_fs(url)
@@ -124,7 +105,7 @@ def check_blobs(url: str) -> None:
     Other stores are not tried: a store that is down now may be back soon, but an unwritable folder stays unwritable.
     """
     try:
-        blobs = FsspecBlobs(url)
+        blobs = BlobStore(url)
     except (ValueError, ImportError) as error:
         raise SettingsError(f"BLOB_URL is wrong: {error}.") from error
     if blobs.is_folder:

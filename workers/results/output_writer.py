@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.locations import check_output
 from workers.jobs.job import Job
 from workers.jobs.output import Output
@@ -52,7 +52,7 @@ class OutputWriter:
         """
         try:
             check_output(output, self._settings)  # a folder may since have become a link to a place that is not allowed
-            files = FsspecBlobs(output.folder(job.id))
+            files = BlobStore(output.folder(job.id))
         except Exception as error:
             raise OutputError(f"The output cannot be opened: {_first_line(error)}.") from error
         put = partial(_put, files, lease)
@@ -77,7 +77,7 @@ class OutputWriter:
         put("summary.json", io.BytesIO(document.encode()))  # last: if it is there, so are the others
 
 
-def _put(files: FsspecBlobs, lease: DutyLease, path: str, content: BinaryIO) -> None:
+def _put(files: BlobStore, lease: DutyLease, path: str, content: BinaryIO) -> None:
     lease.renew()
     try:
         files.write(path, content)

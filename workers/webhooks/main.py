@@ -12,7 +12,7 @@ from celery import signals
 
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
-from workers.io.blobs import FsspecBlobs, check_blobs
+from workers.io.blobs import BlobStore, check_blobs
 from workers.io.redis_link import RedisLink
 from workers.process import refuse
 from workers.queue.bootsteps import beat
@@ -43,7 +43,7 @@ def dispatcher() -> Dispatcher:
     """Return this process's dispatcher, opened at first use."""
     link = RedisLink(settings.redis_url)
     outbox = Outbox(link, settings)
-    sender = Sender(link, FsspecBlobs(settings.blob_url), outbox, settings)
+    sender = Sender(link, BlobStore(settings.blob_url), outbox, settings)
     return Dispatcher(outbox, sender.attempt, settings)
 
 

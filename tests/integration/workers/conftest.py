@@ -18,7 +18,7 @@ from tests.support.polling import wait_until
 from tests.support.processes.celery_worker import CeleryWorker
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.io import redis_link
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
@@ -62,7 +62,7 @@ class Worker:
 
     def __init__(self, settings: Settings, link: RedisLink) -> None:
         self.link, self.settings = link, settings
-        self.blobs = FsspecBlobs(settings.blob_url)
+        self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, NoWakeUps(), settings)
         self._runtimes: list[Runtime] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.polling import wait_until
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
@@ -144,7 +144,7 @@ def test_a_front_end_that_stops_after_any_command(make_worker: Callable[..., Wor
         shutil.rmtree(folder, ignore_errors=True)
         link = RedisLink(worker.settings.redis_url)
         mortal = Mortal(link, life)
-        blobs = FsspecBlobs(worker.settings.blob_url)
+        blobs = BlobStore(worker.settings.blob_url)
         intake = Intake(link, JobStore(link, blobs, worker.settings), blobs, NoWakeUps(), worker.settings)
         with suppress(StoppedError):
             intake.submit(

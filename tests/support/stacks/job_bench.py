@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workers.duties import Duties
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.index_set import IndexSet
 from workers.jobs.job import ImageSource, Job, NewJob, Outcome, manifest_path, new_id
@@ -24,7 +24,7 @@ class JobBench:
 
     def __init__(self, settings: Settings, link: RedisLink) -> None:
         self.link = link
-        self.blobs = FsspecBlobs(settings.blob_url)
+        self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
         self.duties = Duties(link, self.blobs, settings, lambda _model: None)
         self.listing = Listing(link)

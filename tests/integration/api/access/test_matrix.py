@@ -16,7 +16,7 @@ from api.access.scopes import PUBLIC, SCOPES, scope_of
 from api.app import create_app
 from workers.backend import Backend, open_backend
 from workers.duties import Duties
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Outcome
 from workers.jobs.webhook import Webhook
@@ -132,7 +132,7 @@ def api(settings: Settings, link: RedisLink) -> Iterator[Api]:
     """The API as others can reach it."""
     settings = settings.model_copy(update={"host": "192.0.2.1", "detect_wait_seconds": 0.1})
     backend = open_backend(settings)
-    duties = Duties(link, FsspecBlobs(settings.blob_url), settings, lambda _model: None)
+    duties = Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
     webhook = backend.endpoints.create("a", Webhook(WEBHOOK["url"])).id
     queue = WorkQueue(link, settings, "w")
     yield Api(create_app(settings, backend), backend, KeyStore(link), queue, duties, webhook)

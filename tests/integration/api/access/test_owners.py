@@ -13,7 +13,7 @@ from api.access.caller import Caller, bind_caller
 from api.app import create_app
 from workers.backend import Backend
 from workers.duties import Duties
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
@@ -30,7 +30,7 @@ def app(settings: Settings, backend: Backend) -> Flask:
 
 @pytest.fixture
 def duties(link: RedisLink, settings: Settings) -> Duties:
-    return Duties(link, FsspecBlobs(settings.blob_url), settings, lambda _model: None)
+    return Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
 
 
 @pytest.fixture

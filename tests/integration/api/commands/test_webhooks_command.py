@@ -18,7 +18,7 @@ from api.commands.cli import app
 from api.commands.errors import UsageError
 from tests.support.servers.redis_server import RedisServer
 from tests.support.stacks.web_server import web_server
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.webhook import new_secret
 from workers.settings import Settings
@@ -87,7 +87,7 @@ def sender(settings: Settings, link: RedisLink, listener: tuple[str, subprocess.
     host = listener[0].removeprefix("http://").rstrip("/")
     mine = settings.model_copy(update={"webhook_private_hosts": frozenset((host,)), "webhook_retries": (0.1,)})
     outbox = Outbox(link, mine)
-    dispatcher = Dispatcher(outbox, Sender(link, FsspecBlobs(mine.blob_url), outbox, mine).attempt, mine)
+    dispatcher = Dispatcher(outbox, Sender(link, BlobStore(mine.blob_url), outbox, mine).attempt, mine)
     ended = threading.Event()
 
     def run() -> None:

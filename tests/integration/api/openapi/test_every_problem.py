@@ -26,7 +26,7 @@ from api.requests import spool
 from workers.backend import open_backend
 from workers.duties import Duties
 from workers.errors import ItemNotFoundError
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Outcome, new_id
 from workers.queue.work_queue import WorkQueue
@@ -117,7 +117,7 @@ class Lab:
         self.duties()
 
     def duties(self) -> None:
-        Duties(self.link, FsspecBlobs(self.settings.blob_url), self.settings, lambda _model: None).run_due()
+        Duties(self.link, BlobStore(self.settings.blob_url), self.settings, lambda _model: None).run_due()
 
 
 def _upload(**more: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from workers.backend import Backend, open_backend
 from workers.duties import Duties
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Outcome
 from workers.queue.work_queue import WorkQueue
@@ -35,7 +35,7 @@ def http(settings: Settings, backend: Backend) -> FlaskClient:
 def work(link: RedisLink, settings: Settings, backend: Backend) -> Any:
     """Settles everything that waits, in the state that is given."""
     queue = WorkQueue(link, settings, "w")
-    duties = Duties(link, FsspecBlobs(settings.blob_url), settings, lambda _model: None)
+    duties = Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
 
     def work_off(state: str) -> None:
         for one in queue.claim("default", 16).deliveries:

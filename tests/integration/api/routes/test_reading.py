@@ -24,7 +24,7 @@ from api.http.errors import BusyError
 from api.routes.events import job_events
 from workers.backend import Backend
 from workers.duties import Duties
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.index_set import IndexSet
 from workers.jobs.job import Outcome
@@ -56,7 +56,7 @@ class Work:
     def __init__(self, settings: Settings, link: RedisLink, backend: Backend) -> None:
         self._queue = WorkQueue(link, settings, "w")
         self._store = backend.store
-        self._duties = Duties(link, FsspecBlobs(settings.blob_url), settings, lambda _model: None)
+        self._duties = Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
         self.held: dict[int, Any] = {}
 
     def claim(self) -> None:
@@ -260,7 +260,7 @@ def test_a_picture_that_cannot_be_drawn(
     http.post(f"/v1/jobs/{job}/cancel")
     work.settle(2)
     upload = link.client.hget(f"sl:job:{job}", "upload")
-    FsspecBlobs(settings.blob_url).delete_tree(f"uploads/{upload}")
+    BlobStore(settings.blob_url).delete_tree(f"uploads/{upload}")
     assert http.get(f"{url}/1/annotated").get_json()["code"] == "item_not_found"
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.workers.conftest import Worker, photo
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.errors import StoreUnavailableError
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.pipeline import result_cache
@@ -106,14 +106,14 @@ def test_a_cache_that_is_broken_is_as_good_as_none(
     kept.write_text("{")
     done(worker, worker.submit(PHOTOS[0], cache=True))
     assert sum(server.batches) == 2
-    write = FsspecBlobs.write
+    write = BlobStore.write
 
-    def full(self: FsspecBlobs, path: str, content: Any) -> int:
+    def full(self: BlobStore, path: str, content: Any) -> int:
         if path.startswith("cache/"):
             raise StoreUnavailableError("No space left on device")
         return write(self, path, content)
 
-    monkeypatch.setattr(FsspecBlobs, "write", full)
+    monkeypatch.setattr(BlobStore, "write", full)
     done(worker, worker.submit(PHOTOS[1], cache=True))
     done(worker, worker.submit(PHOTOS[1], cache=True))
     assert sum(server.batches) == 4

@@ -14,7 +14,7 @@ from tests.support.machine import SLOWNESS, free_port
 from tests.support.polling import wait_until
 from workers.duties import Duties
 from workers.errors import JobNotFoundError, StoreUnavailableError
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Job, JobState, NewJob, Outcome, new_id
@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self.link, self.settings = link, settings
         self.rung: list[str] = []
-        self.blobs = FsspecBlobs(settings.blob_url)
+        self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, self, settings)
         self.duties = Duties(link, self.blobs, settings, self.ring)

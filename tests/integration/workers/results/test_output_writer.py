@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from tests.integration.workers.conftest import Worker, photo
 from workers.errors import OutputNotAllowedError, OutputUnusableError, StoreUnavailableError
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
@@ -114,9 +114,9 @@ def test_a_disk_that_is_full(
     place = tmp_path / "out"
     worker = make_worker(output_prefixes=(str(place),), lease_seconds=0.5)
     job = submit(worker, photo(1), photo(2), output=Output(str(place)))
-    write, full = FsspecBlobs.write, [True]
+    write, full = BlobStore.write, [True]
 
-    def limited(self: FsspecBlobs, path: str, content: Any) -> int:
+    def limited(self: BlobStore, path: str, content: Any) -> int:
         if full[0] and self._root.startswith(str(place)):
             self._root, before = "/dev/full", self._root
             try:
@@ -136,7 +136,7 @@ def test_a_disk_that_is_full(
 
     real = blobs._write_file
     monkeypatch.setattr(blobs, "_write_file", written)
-    monkeypatch.setattr(FsspecBlobs, "write", limited)
+    monkeypatch.setattr(BlobStore, "write", limited)
     worker.detect_until(lambda: worker.store.get(job.id).output_error)
     found = worker.store.get(job.id)
     assert found.state is JobState.FINISHING
@@ -164,7 +164,7 @@ def test_nothing_is_left_of_what_was_not_written_whole(tmp_path: Path) -> None:
             return found
 
     with pytest.raises(StoreUnavailableError, match="Input/output error"):
-        FsspecBlobs(str(tmp_path)).write("results/000000.jsonl.gz", Breaks(b"half"))
+        BlobStore(str(tmp_path)).write("results/000000.jsonl.gz", Breaks(b"half"))
     assert list((tmp_path / "results").iterdir()) == []
 
 

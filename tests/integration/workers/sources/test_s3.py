@@ -14,7 +14,7 @@ from tests.integration.workers.conftest import LEASE, complete, photo, ringing
 from tests.support.processes.celery_worker import CeleryWorker
 from tests.support.servers.s3_server import BUCKET, S3Server, s3_server
 from workers.errors import SourceNotAllowedError, SourceUnreadableError, StoreUnavailableError
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
 from workers.jobs.submission import Submission
@@ -116,7 +116,7 @@ def test_a_worker_process_with_blobs_in_s3(make_worker: Callable[..., Worker], t
 
 def test_s3_that_is_away(s3: S3Server) -> None:
     """It is an error of the project's own, and names no address; when it is back, work goes on."""
-    blobs = FsspecBlobs(BLOBS)
+    blobs = BlobStore(BLOBS)
     blobs.write("a/0", io.BytesIO(b"x"))
     s3.stop()
     for use in (

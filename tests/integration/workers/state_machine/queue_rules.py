@@ -15,7 +15,7 @@ from serving.errors import ShelflineError
 from tests.integration.workers.state_machine.memory_jobs import name_of
 from tests.integration.workers.state_machine.paired_link import PairedLink
 from workers.duties import Duties
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import JobState
 from workers.jobs.options import JobOptions
@@ -61,7 +61,7 @@ class FrontEndRules(RuleBasedStateMachine):
         self.link, self.settings = link, settings
         self.memory = link.memory
         self.folder = Path(settings.blob_url)
-        self.blobs = FsspecBlobs(settings.blob_url)
+        self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, WakeUps(), settings)
         self.duties = Duties(link, self.blobs, settings, WakeUps().ring)

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook as Verifier
 
 from tests.integration.workers.conftest import NoWakeUps, Worker
 from tests.support.polling import wait_until
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
@@ -86,7 +86,7 @@ class Post:
         """One more sender process's dispatcher."""
         own = link or RedisLink(self.settings.redis_url)
         outbox = Outbox(own, self.settings)
-        sender = Sender(own, FsspecBlobs(self.settings.blob_url), outbox, self.settings)
+        sender = Sender(own, BlobStore(self.settings.blob_url), outbox, self.settings)
         self.dispatchers.append(Dispatcher(outbox, sender.attempt, self.settings))
         return self.dispatchers[-1]
 

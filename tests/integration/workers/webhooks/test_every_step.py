@@ -14,7 +14,7 @@ from tests.integration.workers.mortal import Mortal, StoppedError
 from tests.integration.workers.webhooks.conftest import BASE
 from tests.support.polling import wait_until
 from workers.errors import WebhookNotFoundError
-from workers.io.blobs import FsspecBlobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
@@ -104,7 +104,7 @@ def test_a_front_end_that_stops_after_any_command(make_post: Callable[..., Post]
     while stopped:
         link = RedisLink(post.settings.redis_url)
         mortal = Mortal(link, life)
-        blobs = FsspecBlobs(post.settings.blob_url)
+        blobs = BlobStore(post.settings.blob_url)
         intake = Intake(link, JobStore(link, blobs, post.settings), blobs, NoWakeUps(), post.settings)
         files = [("a.png", io.BytesIO(photo(1))), ("b.png", io.BytesIO(b"no image"))]
         terms = Submission(webhook=post.hook("ok/front/0/", *EVENTS), base_url=BASE, idempotency_key=f"life {life}")
