@@ -16,7 +16,7 @@ from workers.sources.original_images import OriginalImages
 from workers.store.api_keys import KeyStore
 from workers.store.capacity import Capacity
 from workers.store.catalog import Catalog
-from workers.store.job_store import JobStore, SynchronousWait
+from workers.store.job_store import JobStore
 from workers.store.key_cache import KeyCache
 from workers.store.listing import Listing
 from workers.store.rate_limits import RateLimits
@@ -35,11 +35,10 @@ class Backend:
     intake: Intake
     health: Health
     catalog: Catalog
-    load: Capacity
+    capacity: Capacity
     originals: OriginalImages
     keys: KeyCache
     rates: RateLimits
-    immediate: SynchronousWait
     endpoints: Endpoints
     deliveries: Deliveries
     metrics: MetricsPage
@@ -50,20 +49,18 @@ def open_backend(settings: Settings) -> Backend:
     """Create the API's objects. Nothing is connected yet, so this may be called before a fork."""
     link = RedisLink(settings.redis_url)
     blobs = BlobStore(settings.blob_url)
-    load = Capacity(link)
     store = JobStore(link, blobs, settings)
-    bell = CeleryWakeUps(link, create_celery(settings))
+    wakeups = CeleryWakeUps(link, create_celery(settings))
     return Backend(
         store,
         Listing(link),
-        Intake(link, store, blobs, bell, settings),
+        Intake(link, store, blobs, wakeups, settings),
         Health(link, blobs, settings),
         Catalog(link),
-        load,
+        Capacity(link),
         OriginalImages(store, blobs, settings),
         KeyCache(KeyStore(link), settings),
         RateLimits(link),
-        SynchronousWait(store, load),
         Endpoints(link, settings),
         Deliveries(link, settings),
         MetricsPage(link, settings),

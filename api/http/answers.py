@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def document_of(backend: Backend, job: Job) -> JobDocument:
     """Return the job's document, with its URLs and estimate."""
-    return job_document(job, job_urls(job.id), backend.load.estimate(job))
+    return job_document(job, job_urls(job.id), backend.capacity.estimate(job))
 
 
 def answer(document: Document, status: int = 200) -> Response:

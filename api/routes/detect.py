@@ -90,12 +90,12 @@ def synchronous_routes(
         seconds, preferred = requested_wait(query.wait, headers.prefer, settings.detect_wait_seconds)
         with room.place(min(seconds, settings.max_wait_seconds)) as granted:
             if granted:
-                backend.immediate.check_wait(options, granted)
+                backend.capacity.check_wait(options.target, granted)
             job = submit_one(backend.intake, settings, asked, options, terms)
-            answer = backend.immediate.answer(job, granted)
-            if answer.result is None:
-                return accepted(backend, answer.job)
-            response = show_result(backend, settings, board, answer.job, json_format.loads(answer.result), kind)
+            job, result = backend.store.wait_for_one(job, granted)
+            if result is None:
+                return accepted(backend, job)
+            response = show_result(backend, settings, board, job, json_format.loads(result), kind)
         if preferred and granted == seconds:
             response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
         return response
@@ -172,12 +172,12 @@ def course_routes(settings: Settings, backend: Backend, api: Api, room: WaitingR
         with room.place(min(settings.detect_wait_seconds, settings.max_wait_seconds)) as granted:
             if not granted:
                 raise BusyError("As many callers wait as may: ask again.")
-            backend.immediate.check_wait(options, granted)
+            backend.capacity.check_wait(options.target, granted)
             terms = new_submission(granted)
             job = submit_one(backend.intake, settings, form, options, terms)
-            found = backend.immediate.answer(job, granted)
-            if found.result is None:
+            job, result = backend.store.wait_for_one(job, granted)
+            if result is None:
                 raise DeadlineExceededError(f"The image was not done within {granted:g} s: send it again.")
-            return show_result(backend, settings, board, found.job, json.loads(found.result), _PNG)
+            return show_result(backend, settings, board, job, json.loads(result), _PNG)
 
     return routes

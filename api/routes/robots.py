@@ -104,7 +104,7 @@ class _Answerer:
             if not granted:
                 raise RobotError(UNAVAILABLE, "As many callers wait as may.")
             job = self._submitted(options, ends)
-            found = self._backend.immediate.result(job, ends - time.monotonic())
+            found = self._backend.store.wait_for_result(job.id, ends - time.monotonic())
         if found is None:
             raise RobotError(UNAVAILABLE, f"The job {job.id} was not done in time.")
         result = json.loads(found)
@@ -122,7 +122,7 @@ class _Answerer:
         item = Item(image=image_of(sent), custom_id=g.robot_request_id)
         del sent
         left = max(ends - time.monotonic(), _LEAST_SECONDS)
-        self._backend.immediate.check_wait(options, left)
+        self._backend.capacity.check_wait(options.target, left)
         job = self._backend.intake.submit(Items([item]), options, new_submission(left))
         body.release()
         return job

@@ -135,7 +135,7 @@ class NewJob:
 
 # What a job's estimate is computed from, see lib/account.lua: jobs of its lane before it, jobs of its lane, rows of its
 # lane, interactive rows, and what was measured, as rows and ms.
-RateLimitState = tuple[int | None, int, str | None, str | None, str | None, str | None]
+QueuePosition = tuple[int | None, int, str | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Job:
     error: Mapping[str, Any] = field(default_factory=dict)
     output: str = ""  # JSON of its output, see workers/jobs/output.py; '' if it has none
     output_error: Mapping[str, Any] = field(default_factory=dict)  # why the last attempt to write it failed
-    standing: RateLimitState | None = field(default=None, compare=False)  # only of a job that was created just now
+    queue_position: QueuePosition | None = field(default=None, compare=False)  # only of a job that was created just now
 
     @property
     def progress(self) -> float:
@@ -185,11 +185,11 @@ class Job:
         return (self.succeeded + self.failed + self.canceled) / self.total
 
     @classmethod
-    def from_hash(cls, job_id: str, stored: Mapping[str, str], standing: RateLimitState | None = None) -> Self:
+    def from_hash(cls, job_id: str, stored: Mapping[str, str], queue_position: QueuePosition | None = None) -> Self:
         """Build a job from its Redis hash."""
         return cls(
             id=job_id,
-            standing=standing,
+            queue_position=queue_position,
             options=JobOptions.from_json(stored["options"]),
             state=JobState(stored["state"]),
             lane=stored["lane"],  # type: ignore[arg-type]  # written from a Lane

@@ -19,7 +19,7 @@ from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
 from workers.sources.origins.named import NamedSource
 from workers.sources.origins.origin import Part
-from workers.store.capacity import limits, too_many
+from workers.store.capacity import quotas, too_many
 from workers.store.manifests import Written, write_manifest
 
 log = structlog.get_logger(__name__)
@@ -84,14 +84,14 @@ class Enumeration:
             "total": str(written.total),
             "manifest": manifest,
             "offset": str(written.offset),
-            "limits": limits(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
+            "limits": quotas(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
         }
         flat = [part for source in written.first for part in source.fields]
         verdict, *details = self._link.run("jobs/images_listed", json.dumps(found), *flat)
         if verdict == "full":
-            field, _, more, most = details
-            if int(more) > int(most):
-                raise too_many(field, int(more), int(most))
+            field, _, added, allowed = details
+            if int(added) > int(allowed):
+                raise too_many(field, int(added), int(allowed))
             log.info("job waits for room in the queue", job=job, images=written.total)
         return bool(verdict == "ok")
 

@@ -28,7 +28,7 @@ from workers.sources.origins.origin import Origin, Part
 from workers.sources.uploads import Upload
 from workers.store.catalog import Catalog
 from workers.store.idempotency import IdempotencyKeys, Reservation
-from workers.store.job_store import JobStore, webhook_of
+from workers.store.job_store import JobStore
 from workers.store.manifests import read_window, write_manifest
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,6 @@ class Intake:
     def __init__(
         self, link: RedisLink, store: JobStore, blobs: BlobStore, wakeups: WakeUps, settings: Settings
     ) -> None:
-        self._link = link
         self._store = store
         self._blobs = blobs
         self._wakeups = wakeups
@@ -88,7 +87,7 @@ class Intake:
             raise JobStateError(f"The job is {old.state.value}: its failed images can be tried again when it is over.")
         if not old.failed:
             raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
-        webhook, base_url = webhook_of(self._link, old.id)
+        webhook, base_url = self._store.webhook_of(old.id)
         output = Output.from_json(old.output) if old.output else None
         submission = Submission(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
         job = self._new(old.options, submission, retry_of=old.id)

@@ -1,13 +1,35 @@
-"""Capacity: estimates of how long jobs take, and quotas on how much may wait and be stored."""
+"""Capacity: quotas on how much may wait and be stored, and estimates of how long jobs take."""
 
 from __future__ import annotations
 
+import math
+
 from serving.errors import ShelflineError
-from workers.errors import QueueFullError, TooManyImagesError
+from workers.errors import QueueFullError, TooManyImagesError, WaitTooLongError
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import Estimate, Job, JobState, Quota
 from workers.jobs.options import Lane, parse_target
 from workers.settings import Settings
+
+_RETRY_AFTER, _MAX_RETRY_AFTER = 60, 3600  # seconds: if nothing was measured, and at most
+
+
+def quotas(settings: Settings, images: int, byte_count: int, owner: str, quota: Quota) -> list[list[str]]:
+    """Return the quotas on a job, as [field of `sl:open`, what the job adds, the most allowed]; all as text."""
+    limits = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
+    if owner:
+        limits += [
+            (f"images:{owner}", images, quota.max_waiting_images or settings.max_waiting_images_per_key),
+            (f"bytes:{owner}", byte_count, quota.max_blob_bytes or settings.max_blob_bytes_per_key),
+        ]
+    return [[str(part) for part in limit] for limit in limits]
+
+
+def too_many(field: str, added: int, allowed: int) -> TooManyImagesError:
+    """Return the error of a job that exceeds a quota by itself, so that it would not fit into an empty queue either."""
+    return TooManyImagesError(
+        f"The job has {added} {field.partition(':')[0]}, and at most {allowed} may wait: make several jobs of it."
+    )
 
 
 class Capacity:
@@ -40,6 +62,20 @@ class Capacity:
         rate = _rate(*measured)
         return (interactive + (bulk if lane == "bulk" else 0)) / rate if rate else None
 
+    def check_wait(self, target: str, seconds: float) -> None:
+        """Raise WaitTooLongError if an image that is accepted now would probably not be done in so many seconds.
+
+        Does not raise if nothing was measured yet, since the image may well be done in time.
+        """
+        expected = self.wait_seconds(target, "interactive")
+        if expected is not None and expected > seconds:
+            about = math.ceil(10 * expected) / 10  # rounded up: never 0, never less than the call's seconds
+            raise WaitTooLongError(
+                f"An image waits about {about:g} s for its turn now, longer than the {seconds:g} s of this call. "
+                "Try again later, wait longer (Prefer: wait=), or send it as a job, to POST /v1/jobs.",
+                math.ceil(expected - seconds),
+            )
+
     def estimate(self, job: Job) -> Estimate:
         """Return the queue position of a job and the seconds until it ends. The cost does not depend on its size.
 
@@ -48,13 +84,30 @@ class Capacity:
         """
         if not job.state.waits:
             return Estimate(None, None if job.state is JobState.ENUMERATING else 0.0)
-        standing = job.standing or self._link.run("jobs/queue_position", job.id, job.options.target, job.lane)
-        rank, jobs, in_lane, interactive, *measured = standing
+        position = job.queue_position or self._link.run("jobs/queue_position", job.id, job.options.target, job.lane)
+        before, jobs, in_lane, interactive, *measured = position
         rows = min(int(in_lane or 0), (job.queued + job.running) * job.rows_each * max(jobs, 1))
         if job.lane == "bulk":
             rows += int(interactive or 0)
         rate = _rate(*measured)
-        return Estimate(rank, rows / rate if rate else None)
+        return Estimate(before, rows / rate if rate else None)
+
+    def refusal(self, target: str, field: str, *numbers: str) -> ShelflineError:
+        """Return the error of a job that exceeds a quota.
+
+        `field` and `numbers` (in use, what the job adds, the most allowed) are the answer of a script.
+        """
+        in_use, added, allowed = map(int, numbers)
+        if added > allowed:
+            return too_many(field, added, allowed)
+        images = field.partition(":")[0] == "images"
+        what = "images wait" if images else "bytes of images are stored"
+        seconds = self.seconds_for(target, in_use + added - allowed) if images else None
+        retry_after = round(min(max(seconds or _RETRY_AFTER, 1), _MAX_RETRY_AFTER))
+        return QueueFullError(
+            f"The queue is full: {in_use} {what}, at most {allowed} may. Send the job again in {retry_after} s.",
+            retry_after,
+        )
 
 
 def _rate_key(target: str) -> str:
@@ -63,41 +116,3 @@ def _rate_key(target: str) -> str:
 
 def _rate(rows: str | None, ms: str | None) -> float | None:
     return 1000 * float(rows) / float(ms) if rows and ms and float(ms) else None
-
-
-_RETRY_AFTER, _MOST_RETRY_AFTER = 60, 3600  # seconds: if nothing was measured, and at most
-
-
-def limits(settings: Settings, images: int, byte_count: int, owner: str, quota: Quota) -> list[list[str]]:
-    """Return the quotas on a job, as [field of `sl:open`, what the job adds, the most allowed]; all as text."""
-    found = [("images", images, settings.max_waiting_images), ("bytes", byte_count, settings.max_blob_bytes)]
-    if owner:
-        found += [
-            (f"images:{owner}", images, quota.max_waiting_images or settings.max_waiting_images_per_key),
-            (f"bytes:{owner}", byte_count, quota.max_blob_bytes or settings.max_blob_bytes_per_key),
-        ]
-    return [[str(part) for part in limit] for limit in found]
-
-
-def too_many(field: str, more: int, most: int) -> TooManyImagesError:
-    """Return the error of a job that exceeds a quota by itself, so that it would not fit into an empty queue either."""
-    return TooManyImagesError(
-        f"The job has {more} {field.partition(':')[0]}, and at most {most} may wait: make several jobs of it."
-    )
-
-
-def refused(load: Capacity, target: str, field: str, *numbers: str) -> ShelflineError:
-    """Return the error of a job that exceeds a quota.
-
-    `field` and `numbers` (in use, what the job adds, the most allowed) are the answer of a script.
-    """
-    there, more, most = map(int, numbers)
-    if more > most:
-        return too_many(field, more, most)
-    images = field.partition(":")[0] == "images"
-    what = "images wait" if images else "bytes of images are stored"
-    again = load.seconds_for(target, there + more - most) if images else None
-    retry_after = round(min(max(again or _RETRY_AFTER, 1), _MOST_RETRY_AFTER))
-    return QueueFullError(
-        f"The queue is full: {there} {what}, at most {most} may. Send the job again in {retry_after} s.", retry_after
-    )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
 
 from workers.errors import (
     IdempotencyInFlightError,
@@ -16,17 +14,15 @@ from workers.errors import (
     JobNotFoundError,
     JobStateError,
     StoreUnavailableError,
-    WaitTooLongError,
 )
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.index_set import IndexSet
 from workers.jobs.job import ImageSource, Job, JobState, NewJob, Outcome, is_id
 from workers.jobs.lanes import DETECT_QUEUE, RING_SECONDS
-from workers.jobs.options import JobOptions
 from workers.jobs.webhook import Webhook
 from workers.settings import Settings
-from workers.store.capacity import Capacity, limits, refused
+from workers.store.capacity import Capacity, quotas
 from workers.store.idempotency import Reservation
 from workers.store.job_listener import JobListener
 from workers.store.result_segments import Segments
@@ -46,7 +42,7 @@ class JobStore:
         self._link = link
         self._settings = settings
         self._segments = Segments(link, blobs)
-        self._load = Capacity(link)
+        self._capacity = Capacity(link)
         self._finished = JobListener(link)
 
     def close(self) -> None:
@@ -86,7 +82,7 @@ class JobStore:
             "offset": offset,
             "queue": DETECT_QUEUE,
             "ring_ms": RING_SECONDS * 1000,
-            "limits": limits(self._settings, rows, job.bytes, job.owner, job.quota),
+            "limits": quotas(self._settings, rows, job.bytes, job.owner, job.quota),
             "source": job.source,
             **({"rules": list(job.rules)} if job.rules else {}),
             "reservation": reservation.key if reservation else "",
@@ -99,29 +95,28 @@ class JobStore:
         texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
         verdict, *details = self._link.run("jobs/create", json.dumps(texts), *flat)
         if verdict == "full":
-            raise refused(self._load, job.options.target, *details)
+            raise self._capacity.refusal(job.options.target, *details)
         if verdict == "parent_gone":
             raise JobNotFoundError(f"There is no job {job.retry_of!r} any more: it was deleted meanwhile.")
         if verdict == "not_reserved":
             raise IdempotencyInFlightError("Another request with this Idempotency-Key was faster: ask for its job.")
         if verdict == "upload_gone":
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
-        job_id, stored, ring, standing = details
+        job_id, stored, wake_up, position = details
         if not stored:  # the job of the first time was deleted meanwhile
             raise self._missing(job_id)
-        return Job.from_hash(job_id, dict(zip(stored[::2], stored[1::2], strict=True)), standing), bool(ring)
+        return Job.from_hash(job_id, dict(zip(stored[::2], stored[1::2], strict=True)), position), bool(wake_up)
 
     def draft(self, job: NewJob) -> None:
         """Have the job's blobs deleted in time if the job is never created. Call this before the first blob is written.
 
         Raises QueueFullError or TooManyImagesError if a quota leaves no room for a single image.
         """
-        one = limits(self._settings, 1, 1, job.owner, job.quota)
-        verdict, *details = self._link.run(
-            "jobs/draft", json.dumps(one), int(self._settings.upload_grace_seconds * 1000), *job.paths
-        )
+        one_image = quotas(self._settings, 1, 1, job.owner, job.quota)
+        grace_ms = int(self._settings.upload_grace_seconds * 1000)
+        verdict, *details = self._link.run("jobs/draft", json.dumps(one_image), grace_ms, *job.paths)
         if verdict == "full":
-            raise refused(self._load, job.options.target, *details)
+            raise self._capacity.refusal(job.options.target, *details)
 
     def give_up(self, job: NewJob) -> None:
         """Have the job's blobs deleted soon, because the job will not be created. Does not raise if Redis is down."""
@@ -138,6 +133,15 @@ class JobStore:
             raise self._missing(job_id)
         return Job.from_hash(job_id, stored)
 
+    def webhook_of(self, job_id: str) -> tuple[Webhook | None, str]:
+        """Return the webhook that was submitted with a job, or None, and the base URL of links in webhooks."""
+        with translated():
+            base_url = self._link.client.hget(f"sl:job:{job_id}", "base_url") or ""
+            stored = self._link.client.hgetall(f"sl:job:{job_id}:hook:0")
+        if not stored or stored["endpoint"]:  # a registered endpoint was not submitted with the job
+            return None, base_url
+        return Webhook.from_hash(stored), base_url
+
     def wait(self, job_id: str, timeout: float) -> Job:
         """Return the job once it is terminal, or as it is after `timeout` seconds.
 
@@ -150,17 +154,19 @@ class JobStore:
                 job = self.get(job_id)
         return job
 
-    def wait_for_one(self, job_id: str, timeout: float) -> tuple[Job, str | None]:
+    def wait_for_one(self, job: Job, timeout: float) -> tuple[Job, str | None]:
         """Wait as `wait` does for a job of one image; return it with its result (JSON), None if it is not terminal.
 
         Job and result are read together. Raises JobNotFoundError if it is missing, JobGoneError if it was deleted.
         """
-        with self._finished.waiting_for(job_id) as finished:
-            found = self._look_at_one(job_id)
-            if not found[0].state.terminal and timeout > 0:
+        if timeout <= 0 and not job.state.terminal:
+            return job, None
+        with self._finished.waiting_for(job.id) as finished:
+            job, result = self._read_one(job.id)
+            if not job.state.terminal and timeout > 0:
                 finished.wait(timeout)
-                found = self._look_at_one(job_id)
-        return found
+                job, result = self._read_one(job.id)
+        return job, result
 
     def wait_for_result(self, job_id: str, timeout: float) -> str | None:
         """Return the result (JSON) of the first image once it is settled.
@@ -183,7 +189,7 @@ class JobStore:
                     return None if result is None else str(result)
                 changed.wait(left)
 
-    def _look_at_one(self, job_id: str) -> tuple[Job, str | None]:
+    def _read_one(self, job_id: str) -> tuple[Job, str | None]:
         with translated(), self._link.client.pipeline() as together:
             together.hgetall(f"sl:job:{job_id}")
             together.hget(f"sl:job:{job_id}:seg:0", "0")
@@ -193,11 +199,9 @@ class JobStore:
         job = Job.from_hash(job_id, stored)
         return job, result if job.state.terminal else None
 
-    @contextmanager
-    def following(self, job_id: str) -> Iterator[threading.Event]:
+    def following(self, job_id: str) -> AbstractContextManager[threading.Event]:
         """Yield an event that is set whenever the job changes. Read the job after entering, to miss no change."""
-        with self._finished.waiting_for(job_id, changes=True) as changed:
-            yield changed
+        return self._finished.waiting_for(job_id, changes=True)
 
     def results(self, job_id: str, start: int = 0, end: int | None = None) -> Iterator[str]:
         """Return the results of [`start`, `end`) up to the first image that has none, one JSON object per result.
@@ -269,60 +273,3 @@ class JobStore:
             if owner is not None:
                 return JobGoneError(f"The job {job_id} was deleted, with its results.", owner)
         return unknown_job(job_id)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A job of one image at the end of a synchronous wait, and its result (JSON); None if the job is not terminal."""
-
-    job: Job
-    result: str | None
-
-
-class SynchronousWait:
-    """Synchronous waits for jobs of one image. Every method raises StoreUnavailableError if Redis is down."""
-
-    def __init__(self, store: JobStore, load: Capacity) -> None:
-        self._store = store
-        self._load = load
-
-    def check_wait(self, options: JobOptions, seconds: float) -> None:
-        """Raise WaitTooLongError if an image that is accepted now would probably not be done in so many seconds.
-
-        Does not raise if nothing was measured yet, since the image may well be done in time.
-        """
-        expected = self._load.wait_seconds(options.target, "interactive")
-        if expected is not None and expected > seconds:
-            about = math.ceil(10 * expected) / 10  # rounded up: never 0, never less than the call's seconds
-            raise WaitTooLongError(
-                f"An image waits about {about:g} s for its turn now, longer than the {seconds:g} s of this call. "
-                "Try again later, wait longer (Prefer: wait=), or send it as a job, to POST /v1/jobs.",
-                math.ceil(expected - seconds),
-            )
-
-    def result(self, job: Job, seconds: float) -> str | None:
-        """Return the result (JSON) of a job of one image as soon as it is settled; None if it was not in time.
-
-        This does not wait for the end of the job, which follows its last result. Raises JobNotFoundError if the job is
-        missing, JobGoneError if it was deleted.
-        """
-        return self._store.wait_for_result(job.id, seconds)
-
-    def answer(self, job: Job, seconds: float) -> Answer:
-        """Return the job and its result once it is terminal, or as it is after so many seconds.
-
-        Raises JobNotFoundError if the job is missing, JobGoneError if it was deleted.
-        """
-        if seconds <= 0 and not job.state.terminal:
-            return Answer(job, None)
-        return Answer(*self._store.wait_for_one(job.id, seconds))
-
-
-def webhook_of(link: RedisLink, job_id: str) -> tuple[Webhook | None, str]:
-    """Return the webhook that was submitted with a job, or None, and the base URL of links in webhooks."""
-    with translated():
-        base_url = link.client.hget(f"sl:job:{job_id}", "base_url") or ""
-        stored = link.client.hgetall(f"sl:job:{job_id}:hook:0")
-    if not stored or stored["endpoint"]:  # a registered endpoint was not submitted with the job
-        return None, base_url
-    return Webhook.from_hash(stored), base_url

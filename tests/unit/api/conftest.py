@@ -38,8 +38,8 @@ from workers.sources.origins.origin import Origin
 from workers.sources.origins.simple import Files, Item, Items
 from workers.sources.selection import Selection
 from workers.store.api_keys import ApiKey
+from workers.store.capacity import Capacity
 from workers.store.catalog import Published
-from workers.store.job_store import SynchronousWait
 from workers.telemetry.spans import Tracer
 
 if TYPE_CHECKING:
@@ -73,10 +73,12 @@ class MemoryStore:
             self.changed.wait_for(lambda: self.get(job_id).state.terminal, timeout)
         return self.get(job_id)
 
-    def wait_for_one(self, job_id: str, timeout: float) -> tuple[Job, str | None]:
+    def wait_for_one(self, job: Job, timeout: float) -> tuple[Job, str | None]:
         """The same, with the first result."""
-        job = self.wait(job_id, timeout)
-        return job, self.lines[job_id][0] if job.state.terminal else None
+        if timeout <= 0 and not job.state.terminal:
+            return job, None
+        job = self.wait(job.id, timeout)
+        return job, self.lines[job.id][0] if job.state.terminal else None
 
     def wait_for_result(self, job_id: str, timeout: float) -> str | None:
         """The result of a job of one image once it is terminal; None after the timeout."""
@@ -216,7 +218,7 @@ class MemoryCatalog:
 
 
 @dataclass
-class MemoryLoad:
+class MemoryLoad(Capacity):
     """An estimate that is always the same."""
 
     found: Estimate = field(default_factory=lambda: Estimate(3, 12.34))
@@ -273,9 +275,8 @@ class MemoryBackend:
     intake: MemoryIntake
     health: MemoryHealth
     catalog: MemoryCatalog
-    load: MemoryLoad
+    capacity: MemoryLoad
     originals: MemoryOriginals
-    immediate: SynchronousWait
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     rates: None = None
     endpoints: None = None
@@ -308,15 +309,14 @@ def settings(root: Path) -> Settings:
 @pytest.fixture
 def backend(root: Path) -> MemoryBackend:
     """A backend in memory."""
-    store, load = MemoryStore(), MemoryLoad()
+    store = MemoryStore()
     return MemoryBackend(
         store,
         MemoryIntake(store, root),
         MemoryHealth(),
         MemoryCatalog(),
-        load,
+        MemoryLoad(),
         MemoryOriginals(store),
-        SynchronousWait(store, load),  # type: ignore[arg-type]
     )
 
 

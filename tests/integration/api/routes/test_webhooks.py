@@ -18,7 +18,6 @@ from workers.jobs.webhook import Event, Webhook, WebhookFormat, new_secret
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.store.api_keys import KeyStore, KeyTerms, Scope
-from workers.store.job_store import webhook_of
 from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
 from workers.webhooks.payloads import Renderer
 
@@ -62,7 +61,7 @@ def result(due: DueDelivery, verdict: str = "delivered") -> Recorded:
 
 
 @pytest.mark.parametrize("form", ["json", "multipart"])
-def test_a_job_with_a_webhook(http: FlaskClient, link: RedisLink, form: str) -> None:
+def test_a_job_with_a_webhook(http: FlaskClient, backend: Backend, form: str) -> None:
     """It is kept with the job as it was asked for, in JSON and in a form's field; its secret is in no answer."""
     if form == "json":
         answer = http.post("/v1/jobs", json={"items": [{"image": "eA=="}], "webhook": HOOK})
@@ -71,7 +70,7 @@ def test_a_job_with_a_webhook(http: FlaskClient, link: RedisLink, form: str) -> 
 
     assert answer.status_code == 202, answer.text
     job = answer.get_json()["id"]
-    kept, base_url = webhook_of(link, job)
+    kept, base_url = backend.store.webhook_of(job)
     asked = Webhook(URL, (Event.JOB_STARTED, Event.ITEM_FINISHED), WebhookFormat.STANDARD, SECRET)
     assert (kept, base_url) == (asked, "http://localhost/")
     shown = answer.text + http.get(f"/v1/jobs/{job}").text + http.get(f"/v1/jobs/{job}/deliveries").text
@@ -117,7 +116,7 @@ def test_a_retry_tells_the_same_webhook(http: FlaskClient, backend: Backend, lin
     again = http.post(f"/v1/jobs/{job}/retry").get_json()["id"]
 
     assert again != job
-    assert webhook_of(link, again) == webhook_of(link, job)
+    assert backend.store.webhook_of(again) == backend.store.webhook_of(job)
 
 
 def test_the_body_is_the_job_as_the_api_shows_it(
@@ -135,7 +134,7 @@ def test_the_body_is_the_job_as_the_api_shows_it(
 
     public = settings.model_copy(update={"public_url": "https://shelf.example"})
     other = submitted(create_app(public, open_backend(public)).test_client())
-    assert webhook_of(link, other)[1] == "https://shelf.example"
+    assert backend.store.webhook_of(other)[1] == "https://shelf.example"
 
 
 def test_deliveries_as_they_are_shown(http: FlaskClient, link: RedisLink, settings: Settings, outbox: Outbox) -> None:

@@ -367,7 +367,7 @@ def test_bytes_are_limited_until_they_are_deleted(make_bench: Callable[..., Benc
 def test_estimates_come_from_what_was_measured(bench: Bench) -> None:
     """Unknown before anything was measured; then what waits over the rate; nothing for a job that is over."""
     first, second = bench.submit(20), bench.submit(30)
-    load = bench.store._load
+    load = bench.store._capacity
     assert (load.estimate(second).queue_position, load.estimate(second).eta_seconds) == (1, None)
     deliveries = bench.one.claim("default", 10).deliveries
     bench.store.settle([outcome(one, "{}") for one in deliveries], 2.0)  # 5 images a second

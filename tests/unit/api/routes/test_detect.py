@@ -84,7 +84,7 @@ def test_a_job_that_somebody_cancels(http: FlaskClient, backend: MemoryBackend) 
 def test_a_room_that_is_full(settings: Settings, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds no place to wait has the job's address at once, however busy the model is."""
     monkeypatch.setattr("api.app.WaitingRoom", lambda: WaitingRoom(places=0))
-    backend.load.waits["default", "interactive"] = 1000.0
+    backend.capacity.waits["default", "interactive"] = 1000.0
     app: Flask = create_app(settings, backend)  # type: ignore[arg-type]
     began = time.monotonic()
     answer = _detect(app.test_client(), Prefer="wait=4")
@@ -128,7 +128,7 @@ def test_a_preference_that_was_granted_is_told(http: FlaskClient, backend: Memor
 
 def test_a_wait_that_is_too_long(http: FlaskClient, backend: MemoryBackend) -> None:
     """It is refused before anything is stored, and says when to come back."""
-    backend.load.waits["default", "interactive"] = 7.4
+    backend.capacity.waits["default", "interactive"] = 7.4
     answer = _detect(http, Prefer="wait=3")
 
     assert (answer.status_code, answer.get_json()["code"]) == (503, "wait_too_long")
@@ -138,7 +138,7 @@ def test_a_wait_that_is_too_long(http: FlaskClient, backend: MemoryBackend) -> N
 
 def test_a_wait_that_is_a_little_too_long(http: FlaskClient, backend: MemoryBackend) -> None:
     """No time is told as 0 s, nor as one that is not longer than the call's."""
-    backend.load.waits["default", "interactive"] = 0.04
+    backend.capacity.waits["default", "interactive"] = 0.04
 
     assert (
         "about 0.1 s for its turn now, longer than the 0.03 s" in _detect(http, query="?wait=0.03").get_json()["detail"]

@@ -255,7 +255,7 @@ def test_what_is_not_done_in_time(settings: Settings, backend: MemoryBackend) ->
 
 def test_what_could_not_be_done_in_time(robot: FlaskClient, backend: MemoryBackend) -> None:
     """Where more waits than the deadline allows, nothing is accepted."""
-    backend.load.waits["default", "interactive"] = 7.4
+    backend.capacity.waits["default", "interactive"] = 7.4
 
     assert send(robot, body()).get_json()["error_code"] == 2
     assert not backend.store.jobs

@@ -31,7 +31,7 @@ end
 
 -- Returns what a job's estimate is made of: the jobs before it in its lane, the lane's jobs, the lane's rows, the rows
 -- of the interactive lane, and the measured rate as rows and ms.
-local function standing(id, model, lane)
+local function queue_position(id, model, lane)
   local key, measured = active_key(model, lane), redis.call('HMGET', rate_key(model), 'rows', 'ms')
   local waiting = redis.call('HMGET', 'sl:open', 'lane:' .. model .. ':' .. lane, 'lane:' .. model .. ':interactive')
   return { redis.call('ZRANK', key, id), redis.call('ZCARD', key), waiting[1], waiting[2], measured[1], measured[2] }
