@@ -25,7 +25,7 @@ from workers.errors import JobGoneError, JobNotFoundError, JobStateError, QueueF
 from workers.jobs.document import JobDocument, JobsDocument
 from workers.jobs.job import JobState, is_id
 from workers.settings import Settings
-from workers.store.listing import Place, Wanted
+from workers.store.listing import Cursor, JobFilter
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -140,25 +140,25 @@ def list_routes(backend: Backend, api: Api) -> Blueprint:
 
         Jobs that come or go meanwhile shift no page: each job that is there all the time is seen once.
         """
-        wanted = Wanted(
+        wanted = JobFilter(
             query.state or "", query.model or "", _seconds(query.created_after), _seconds(query.created_before)
         )
         owner = None if caller().sees_all else caller().owner
         page = backend.listing.page(owner, wanted, query.limit, _place(query.cursor))
         next_url = None
-        if page.behind:
-            given = query.model_dump(mode="json", exclude_none=True) | {"cursor": _cursor(page.behind)}
+        if page.next:
+            given = query.model_dump(mode="json", exclude_none=True) | {"cursor": _cursor(page.next)}
             next_url = url_for("listing.listed", _external=True, **given)
         return answer(JobsDocument(data=[document_of(backend, job) for job in page.jobs], next=next_url))
 
     return routes
 
 
-def _cursor(place: Place) -> str:
+def _cursor(place: Cursor) -> str:
     return base64.urlsafe_b64encode(f"{place.created_ms}.{place.id}".encode()).decode().rstrip("=")
 
 
-def _place(cursor: str) -> Place | None:
+def _place(cursor: str) -> Cursor | None:
     """The place that a cursor stands for; raises UnprocessableError for a text that is none."""
     if not cursor:
         return None
@@ -168,7 +168,7 @@ def _place(cursor: str) -> Place | None:
         found = None
     if not found or not is_id("job", found[2]):
         raise UnprocessableError("cursor: give one from the `next` of an earlier page, as it is.")
-    return Place(int(found[1]), found[2])
+    return Cursor(int(found[1]), found[2])
 
 
 def _seconds(time: datetime | None) -> float | None:

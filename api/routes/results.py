@@ -65,7 +65,7 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
             raise UnprocessableError(f"start: give the index of an image of the job, 0 to {job.total}.")
         name = query.format or _preferred()
         wanted = job.total if query.limit is None else min(job.total, query.start + query.limit)
-        end = backend.store.finished_behind(job_id, query.start, wanted)
+        end = backend.store.finished_end(job_id, query.start, wanted)
         labels = Labels(backend.catalog.contracts(job.options.model, job.model_versions), job.options.min_score)
         tag = tag_of(job_id, str(query.start), str(end), str(job.total), name, repr(labels))
         headers = {"ETag": f'W/"{tag}"', "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}

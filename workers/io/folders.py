@@ -38,29 +38,29 @@ def walk_images(folder: Path) -> Iterator[FoundFile]:
     Hidden folders and links to folders are left out. Raises FolderNotFoundError if the folder itself cannot be read.
     """
     unreadable: list[OSError] = []
-    for where, folders, files in os.walk(folder, onerror=unreadable.append):
+    for below, folders, files in os.walk(folder, onerror=unreadable.append):
         yield from _errors_below(folder, unreadable)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if is_image_name(name):
-                yield _look_at(Path(where, name))
+                yield _look_at(Path(below, name))
     yield from _errors_below(folder, unreadable)
 
 
 def _look_at(path: Path) -> FoundFile:
     try:
-        found = path.stat(follow_symlinks=False)
+        status = path.stat(follow_symlinks=False)
     except OSError:  # deleted meanwhile: the worker fails the image when it reads the file
         return FoundFile(path)
-    return FoundFile(path, found.st_size, found.st_mtime)
+    return FoundFile(path, status.st_size, status.st_mtime)
 
 
 def _errors_below(folder: Path, unreadable: list[OSError]) -> Iterator[FoundFile]:
     for error in unreadable:
-        where = Path(os.fsdecode(error.filename))
-        if where == folder:
+        path = Path(os.fsdecode(error.filename))
+        if path == folder:
             raise FolderNotFoundError(f"The folder cannot be read: {error.strerror}.") from error
-        yield FoundFile(where, error=f"The folder cannot be read: {error.strerror}.")
+        yield FoundFile(path, error=f"The folder cannot be read: {error.strerror}.")
     unreadable.clear()
 
 
@@ -87,14 +87,14 @@ def allowed_folder(folder: str, roots: tuple[Path, ...]) -> Path:
     path = Path(folder)
     try:
         allowed = "\0" not in folder and path.is_absolute() and within_roots(path, roots)
-        found = allowed and path.is_dir()
+        exists = allowed and path.is_dir()
     except (OSError, RuntimeError) as error:  # a name too long, links that lead in a circle, no permission
-        raise FolderNotFoundError(f"The folder cannot be looked at: {error}.") from error
+        raise FolderNotFoundError(f"The folder cannot be read: {error}.") from error
     # Outside the roots the answer does not depend on whether the folder exists, so that callers cannot probe for paths.
     if not allowed:
         raise FolderNotAllowedError(
             "The folder is not an absolute path under an allowed root: see SHELFLINE_FOLDER_ROOTS."
         )
-    if not found:
+    if not exists:
         raise FolderNotFoundError("There is no such folder on the server.")
     return path

@@ -26,7 +26,7 @@ from workers.io.urls import HttpUrl, parse_http_url
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PIECE_BYTES = 65_536
-_IN_READING = {  # zlib's window bits for what a server compressed although it was asked not to
+_WINDOW_BITS = {  # zlib's window bits for what a server compressed although it was asked not to
     "gzip": 31,
     "x-gzip": 31,
     "deflate": 15,
@@ -56,16 +56,16 @@ class Guard:
 
     def addresses(self, url: HttpUrl, clock: Clock) -> list[str]:
         """Return the addresses of a URL's host, all allowed. Raises OutboundBlockedError, OutboundFailedError."""
-        opened = not {url.host, url.address}.isdisjoint(self.private_hosts)
-        if not opened and url.port not in self.ports:
+        private = not {url.host, url.address}.isdisjoint(self.private_hosts)
+        if not private and url.port not in self.ports:
             ports = ", ".join(map(str, sorted(self.ports)))
             raise OutboundBlockedError(f"Port {url.port} of {url.host} is not allowed: only {ports}.")
-        found = self.resolve(url.host, url.port, clock)
-        if not found:
+        addresses = self.resolve(url.host, url.port, clock)
+        if not addresses:
             raise OutboundFailedError(f"The host {url.host} has no address.")
-        if not opened and not all(map(is_public, found)):
+        if not private and not all(map(is_public, addresses)):
             raise OutboundBlockedError(f"The host {url.host} is not on the public internet.")
-        return found
+        return addresses
 
 
 @dataclass(frozen=True)
@@ -129,31 +129,31 @@ def send(
 def _exchange(
     method: str, url: HttpUrl, body: bytes, headers: Mapping[str, str], guard: Guard, limits: Limits, clock: Clock
 ) -> Answer:
-    own = {"host": url.host_header, "accept-encoding": "identity", "user-agent": "shelfline", "connection": "close"}
+    sent = {"host": url.host_header, "accept-encoding": "identity", "user-agent": "shelfline", "connection": "close"}
     if body or method not in {"GET", "HEAD"}:
-        own["content-length"] = str(len(body))
-    sent = own | {name.lower(): value for name, value in headers.items()}
+        sent["content-length"] = str(len(body))
+    sent |= {name.lower(): value for name, value in headers.items()}
     connector = Connector(guard.addresses(url, clock), clock)
     target = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
     with (
         httpcore.HTTPConnection(target.origin, ssl_context=guard.tls, network_backend=connector) as connection,
         connection.stream(method, target, headers=list(sent.items()), content=body) as response,
     ):
-        found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        encoding = found.get("content-encoding", "identity").strip().lower()
+        received = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        encoding = received.get("content-encoding", "identity").strip().lower()
         pieces = response.iter_stream()
-        if response.status in REDIRECTS and "location" in found:
-            return Answer(response.status, found, b"", complete=False, url=str(url))
+        if response.status in REDIRECTS and "location" in received:
+            return Answer(response.status, received, b"", complete=False, url=str(url))
         content, complete = _bounded(_inflated(pieces, encoding) if limits.inflate else pieces, limits.bytes)
-    return Answer(response.status, found, content, complete, str(url))
+    return Answer(response.status, received, content, complete, str(url))
 
 
-def _bounded(pieces: Iterable[bytes], most: int) -> tuple[bytes, bool]:
+def _bounded(pieces: Iterable[bytes], max_bytes: int) -> tuple[bytes, bool]:
     content = bytearray()
     for piece in pieces:
         content += piece
-        if len(content) > most:
-            return bytes(content[:most]), False
+        if len(content) > max_bytes:
+            return bytes(content[:max_bytes]), False
     return bytes(content), True
 
 
@@ -162,14 +162,16 @@ def _inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     if encoding in {"", "identity"}:
         yield from pieces
         return
-    if encoding not in _IN_READING:
-        raise OutboundFailedError(f"The answer is compressed in a way that is not read here: {encoding[:40]!r}.")
-    inflating = zlib.decompressobj(_IN_READING[encoding])
+    if encoding not in _WINDOW_BITS:
+        raise OutboundFailedError(
+            f"The answer is compressed by {encoding[:40]!r}, which is not supported: send it uncompressed."
+        )
+    inflating = zlib.decompressobj(_WINDOW_BITS[encoding])
     for piece in pieces:
-        left = piece
-        while left:
-            yield inflating.decompress(left, _PIECE_BYTES)
-            left = inflating.unconsumed_tail
+        rest = piece
+        while rest:
+            yield inflating.decompress(rest, _PIECE_BYTES)
+            rest = inflating.unconsumed_tail
     if not inflating.eof:
         raise OutboundFailedError("The answer's compressed body ends too early.")
 
@@ -183,5 +185,5 @@ def _translated(url: HttpUrl) -> Iterator[None]:
         raise OutboundFailedError(f"The host {url.host} did not answer in time.") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
         raise OutboundFailedError(
-            f"The host {url.host} gave no whole answer: {str(error)[:200] or 'it broke off'}."
+            f"The host {url.host} gave no complete answer: {str(error)[:200] or 'the connection broke'}."
         ) from error

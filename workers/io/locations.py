@@ -33,23 +33,23 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
 def is_under(url: str, prefixes: tuple[str, ...]) -> bool:
     """Return whether a location lies under a prefix, as text, and cannot be read as another place."""
     odd = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(url.split("/"))
-    return not odd and any(url.rstrip("/") == one or url.startswith(f"{one}/") for one in prefixes)
+    return not odd and any(url.rstrip("/") == prefix or url.startswith(f"{prefix}/") for prefix in prefixes)
 
 
-def read_location(url: str, prefixes: tuple[str, ...], most: int) -> bytes:
-    """Return up to `most` bytes of a file of another store.
+def read_location(url: str, prefixes: tuple[str, ...], max_bytes: int) -> bytes:
+    """Return up to `max_bytes` bytes of a file of another store.
 
     Raises SourceNotAllowedError, SourceUnreadableError, FileNotFoundError.
     """
     files, path = _files(allowed_location(url, prefixes))
     try:
         with files.open(path, "rb") as opened:
-            found: bytes = opened.read(most)
+            content: bytes = opened.read(max_bytes)
     except FileNotFoundError:
         raise
     except Exception as error:  # each store's library has its own errors
         raise SourceUnreadableError(f"{_store(url)} cannot be read: {_first_line(error)}.") from error
-    return found
+    return content
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
             below = folder.rstrip("/")[len(top) :].strip("/")
             for name in sorted(names):
                 if is_image_name(name):
-                    found = f"{below}/{name}" if below else name
-                    yield FoundObject(found, f"{root}/{found}", names[name].get("size"), _mtime(names[name]))
+                    relative = f"{below}/{name}" if below else name
+                    yield FoundObject(relative, f"{root}/{relative}", names[name].get("size"), _mtime(names[name]))
     except FileNotFoundError as error:
         raise SourceUnreadableError("There is nothing at the location.") from error
     except Exception as error:  # each store's library has its own errors
@@ -107,18 +107,18 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
 
 def _mtime(info: Mapping[str, Any]) -> float | None:
     """Return the modification time in seconds since the epoch; each store has its own name for it."""
-    found = next((info[name] for name in ("LastModified", "mtime", "updated", "created") if info.get(name)), None)
-    if isinstance(found, datetime):
-        return found.timestamp()
-    return float(found) if isinstance(found, int | float) else None
+    written_at = next((info[name] for name in ("LastModified", "mtime", "updated", "created") if info.get(name)), None)
+    if isinstance(written_at, datetime):
+        return written_at.timestamp()
+    return float(written_at) if isinstance(written_at, int | float) else None
 
 
 def _files(url: str) -> tuple[Any, str]:
     try:
-        found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+        files, path = fsspec.core.url_to_fs(url)
     except Exception as error:  # unknown protocol, missing package, wrong credentials
         raise SourceUnreadableError(f"{_store(url)} cannot be opened: {_first_line(error)}.") from error
-    return found
+    return files, path
 
 
 def _store(url: str) -> str:
@@ -155,4 +155,4 @@ def _stays_under(url: str, prefixes: tuple[str, ...]) -> bool:
         path = Path(url).resolve()
     except (OSError, RuntimeError):  # a name too long, links that lead in a circle
         return False
-    return any(path.is_relative_to(Path(one).resolve()) for one in prefixes if "://" not in one)
+    return any(path.is_relative_to(Path(prefix).resolve()) for prefix in prefixes if "://" not in prefix)

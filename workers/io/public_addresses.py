@@ -10,8 +10,8 @@ import ipaddress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _NOT_PUBLIC_4 = tuple(
-    IPv4Network(one)
-    for one in (
+    IPv4Network(network)
+    for network in (
         "0.0.0.0/8",  # this network; Linux connects 0.0.0.0 to itself
         "10.0.0.0/8",
         "100.64.0.0/10",  # carrier-grade NAT, and metadata services (100.100.100.200)
@@ -33,12 +33,11 @@ _NOT_PUBLIC_4 = tuple(
         "240.0.0.0/4",  # reserved, and broadcast
     )
 )
-_GLOBAL_UNICAST_6 = IPv6Network(
-    "2000::/3"
-)  # all that is assigned; outside lie ::1, fc00::/7, fe80::/10, fec0::/10, ff00::/8
+# All IPv6 addresses that are assigned to the internet. Outside lie ::1, fc00::/7, fe80::/10, fec0::/10 and ff00::/8.
+_GLOBAL_UNICAST_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(
-    IPv6Network(one)
-    for one in (
+    IPv6Network(network)
+    for network in (
         "2001::/23",  # protocol assignments: Teredo, benchmarking, ORCHID
         "2001:db8::/32",
         "2002::/16",  # 6to4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,8 +19,9 @@ from workers.telemetry.metrics import REDIS_ERRORS
 
 _REFUSALS = ("MISCONF", "NOREPLICAS", "OOM", "READONLY", "BUSY", "LOADING", "NOGROUP", "DENIED")
 _RETRY_EVERY = 0.1  # seconds
-_MOST_CONNECTIONS = 32  # 224 new connections at once, when 224 waiting callers wake up, took too long (measured)
+_MAX_CONNECTIONS = 32  # 224 new connections at once, when 224 waiting callers wake up, took too long (measured)
 _SCRIPTS = Path(__file__).parent / "scripts"
+_REQUIRES = re.compile(r"-- requires: (.+)\n")
 
 
 @contextmanager
@@ -34,26 +35,28 @@ def translated() -> Iterator[None]:
     except redis.RedisError as error:
         if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError) or str(error).startswith(_REFUSALS):
             REDIS_ERRORS.add("refused")
-            why = str(error).partition(". ")[0]
-            raise StoreUnavailableError(f"Redis refuses to work ({why}): see its log.") from error
+            reason = str(error).partition(". ")[0]
+            raise StoreUnavailableError(f"Redis refuses to work ({reason}): see its log.") from error
         raise
 
 
-_REQUIRES = re.compile(r"-- requires: (.+)\n")
+def hash_of(flat: Sequence[str]) -> dict[str, str]:
+    """Return the hash that a script returned as a list: field, value, field, value, ..."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 @cache
 def _source(name: str) -> str:
     """Return the text of a script after the libraries that it requires: each once, after its own requirements."""
-    return "".join((_SCRIPTS / f"{one}.lua").read_text() for one in _with_libraries(name))
+    return "".join((_SCRIPTS / f"{part}.lua").read_text() for part in _with_libraries(name))
 
 
 def _with_libraries(name: str) -> list[str]:
-    found = _REQUIRES.match((_SCRIPTS / f"{name}.lua").read_text())
-    order: dict[str, None] = {}
-    for library in found[1].split(", ") if found else ():
-        order |= dict.fromkeys(_with_libraries(f"lib/{library}"))
-    return [*order, name]
+    requires = _REQUIRES.match((_SCRIPTS / f"{name}.lua").read_text())
+    libraries: dict[str, None] = {}
+    for library in requires[1].split(", ") if requires else ():
+        libraries |= dict.fromkeys(_with_libraries(f"lib/{library}"))
+    return [*libraries, name]
 
 
 class RedisLink:
@@ -67,7 +70,7 @@ class RedisLink:
     def __init__(self, url: str, *, patience: float = 0.0) -> None:
         pool = redis.BlockingConnectionPool.from_url(
             url,
-            max_connections=_MOST_CONNECTIONS,
+            max_connections=_MAX_CONNECTIONS,
             timeout=5.0,
             decode_responses=True,
             socket_timeout=5.0,
@@ -84,24 +87,27 @@ class RedisLink:
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self.client.register_script(_source(name))
-        gives_up = time.monotonic() + self._patience
-        while True:
-            try:
-                with translated():
-                    return script(args=args)
-            except StoreUnavailableError:
-                if time.monotonic() >= gives_up:
-                    raise
-                time.sleep(_RETRY_EVERY)
+        return self._patiently(lambda: script(args=args))
 
     def check_policy(self) -> None:
         """Raise SettingsError if Redis may evict keys when its memory is full."""
-        policy = self.run("monitoring/policy")
+        policy = self._patiently(lambda: self.client.info("memory"))["maxmemory_policy"]
         if policy != "noeviction":
             raise SettingsError(
-                f"Redis evicts keys when it is full (maxmemory-policy {policy}), and accepted images with them: "
-                "run `redis-cli config set maxmemory-policy noeviction` and put it into redis.conf."
+                f"Redis would delete accepted images when its memory is full (maxmemory-policy {policy}): run "
+                "`redis-cli config set maxmemory-policy noeviction` and put it into redis.conf."
             )
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401  as of `run`
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                with translated():
+                    return call()
+            except StoreUnavailableError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_EVERY)
 
     def close(self) -> None:
         """Close every connection."""

@@ -28,7 +28,7 @@ class Clock:
         """Return the seconds that are left. Raises httpcore.ReadTimeout if none are."""
         left = self._ends_at - time.monotonic()
         if left <= 0:
-            raise httpcore.ReadTimeout("the time is over")
+            raise httpcore.ReadTimeout("the deadline has passed")
         return left
 
 
@@ -45,8 +45,8 @@ def system_resolver(host: str, port: int, clock: Clock) -> list[str]:
 
     def look_up() -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-            answers.put(list(dict.fromkeys(str(one[4][0]) for one in found)))
+            results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            answers.put(list(dict.fromkeys(str(result[4][0]) for result in results)))
         except (OSError, UnicodeError) as error:
             answers.put(error)
 
@@ -72,8 +72,8 @@ class Connector(httpcore.NetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+        local_address: str | None = None,  # noqa: ARG002  httpcore's signature
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  httpcore's signature
     ) -> httpcore.NetworkStream:
         """Return a connection. Raises httpcore.ConnectError, httpcore.ConnectTimeout."""
         last: OSError | None = None
@@ -103,11 +103,11 @@ class _Stream(httpcore.NetworkStream):
         with self._waiting(httpcore.ReadTimeout, httpcore.ReadError):
             return self._socket.recv(max_bytes)
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002  likewise
-        left = memoryview(buffer)
-        while left:
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002  the deadline is the clock's
+        unsent = memoryview(buffer)
+        while unsent:
             with self._waiting(httpcore.WriteTimeout, httpcore.WriteError):
-                left = left[self._socket.send(left) :]
+                unsent = unsent[self._socket.send(unsent) :]
 
     def close(self) -> None:
         self._socket.close()
@@ -116,7 +116,7 @@ class _Stream(httpcore.NetworkStream):
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002  likewise
+        timeout: float | None = None,  # noqa: ARG002  the deadline is the clock's
     ) -> httpcore.NetworkStream:
         with self._waiting(httpcore.ConnectTimeout, httpcore.ConnectError):
             try:

@@ -59,11 +59,11 @@ def parse_http_url(text: str) -> HttpUrl:
         parts = urlsplit(text)
         port, host, password = parts.port, parts.hostname or "", parts.username is not None
     except ValueError as error:
-        raise OutboundBlockedError("The URL cannot be understood: it must be http(s)://host/path.") from error
+        raise OutboundBlockedError("The URL cannot be parsed: write http(s)://host/path.") from error
     if parts.scheme not in _PORTS:
         raise OutboundBlockedError("The URL must begin with http:// or https://.")
     if password or "@" in parts.netloc:
-        raise OutboundBlockedError("The URL carries a user name or a password: they are not sent.")
+        raise OutboundBlockedError("The URL contains a user name or a password, which are not sent: leave them out.")
     target = quote(parts.path or "/", safe=_KEPT)
     if parts.query:
         target += "?" + quote(parts.query, safe=_KEPT)
@@ -76,9 +76,9 @@ def _host(host: str) -> str:
     except ValueError:
         pass
     try:
-        found = host if host.isascii() else host.encode("idna").decode("ascii")
+        ascii_host = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
-        found = ""
-    if not _HOST.fullmatch(found) or len(found) > 253:
-        raise OutboundBlockedError("The URL's host is not one: it must be http(s)://host/path.")
-    return found.lower()
+        ascii_host = ""
+    if not _HOST.fullmatch(ascii_host) or len(ascii_host) > 253:
+        raise OutboundBlockedError("The URL's host is not a valid name: write http(s)://host/path.")
+    return ascii_host.lower()

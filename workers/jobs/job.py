@@ -200,11 +200,11 @@ class Job:
             failed=int(stored["failed"]),
             canceled=int(stored["canceled"]),
             created_at=int(stored["created_at"]) / 1000,
-            started_at=_seconds(stored.get("started_at")),
-            settled_at=_seconds(stored.get("settled_at")),
-            finished_at=_seconds(stored.get("finished_at")),
-            deadline_at=_seconds(stored.get("deadline_at")),
-            expires_at=_seconds(stored.get("expires_at")),
+            started_at=seconds_of(stored.get("started_at")),
+            settled_at=seconds_of(stored.get("settled_at")),
+            finished_at=seconds_of(stored.get("finished_at")),
+            deadline_at=seconds_of(stored.get("deadline_at")),
+            expires_at=seconds_of(stored.get("expires_at")),
             owner=stored["owner"],
             retry_of=stored["retry_of"],
             retried_as=stored.get("retried_as", ""),
@@ -225,7 +225,8 @@ def manifest_path(job_id: str) -> str:
     return f"jobs/{job_id}/manifest.jsonl"
 
 
-def _seconds(stored_ms: str | None) -> float | None:
+def seconds_of(stored_ms: str | None) -> float | None:
+    """Return a stored time (ms since the epoch) in seconds; None if it is missing."""
     return int(stored_ms) / 1000 if stored_ms else None
 
 

@@ -15,4 +15,4 @@ def lane_of(options: JobOptions, total: int) -> Lane:
 
 DETECT_TASK, DETECT_QUEUE = "shelfline.detect", "detect"
 
-RING_SECONDS = 2  # how long a wake-up may be on its way; then its key expires, and the next addition sends another
+WAKE_UP_SECONDS = 2  # how long a wake-up may be on its way; then its key expires, and the next addition sends another

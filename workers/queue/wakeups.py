@@ -9,8 +9,8 @@ import structlog
 from celery import Celery
 
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs.lanes import DETECT_QUEUE, DETECT_TASK, RING_SECONDS
-from workers.telemetry.metrics import RINGS
+from workers.jobs.lanes import DETECT_QUEUE, DETECT_TASK, WAKE_UP_SECONDS
+from workers.telemetry.metrics import WAKE_UPS
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class CeleryWakeUps:
         Never raises: errors are logged, the work is stored, and the sweep sends another wake-up.
         """
         try:
-            wanted = self._link.run("lanes/wake", model, DETECT_QUEUE, RING_SECONDS * 1000)
+            wanted = self._link.run("lanes/wake", model, DETECT_QUEUE, WAKE_UP_SECONDS * 1000)
         except Exception as error:  # noqa: BLE001  Redis' and the socket's
             _lost(model, error)
             return
@@ -66,7 +66,7 @@ class CeleryWakeUps:
         """
         try:
             self._send(DETECT_TASK, DETECT_QUEUE, [model])
-            RINGS.add("sent")
+            WAKE_UPS.add("sent")
         except Exception as error:  # noqa: BLE001  kombu's and the socket's
             _lost(model, error)
 
@@ -109,7 +109,7 @@ class CeleryWakeUps:
 
     def _send(self, task: str, queue: str, args: Sequence[str]) -> None:
         self._celery.send_task(
-            task, args=list(args), queue=queue, expires=RING_SECONDS, ignore_result=True, retry=False
+            task, args=list(args), queue=queue, expires=WAKE_UP_SECONDS, ignore_result=True, retry=False
         )
 
 
@@ -118,5 +118,5 @@ def _upkeep_key(task: str) -> str:
 
 
 def _lost(model: str, error: Exception) -> None:
-    RINGS.add("lost")
+    WAKE_UPS.add("lost")
     log.warning("ring lost", model=model, error=str(error))

@@ -16,10 +16,10 @@ from workers.errors import (
     StoreUnavailableError,
 )
 from workers.io.blobs import BlobStore
-from workers.io.redis_link import RedisLink, translated
+from workers.io.redis_link import RedisLink, hash_of, translated
 from workers.jobs.index_set import IndexSet
 from workers.jobs.job import ImageSource, Job, JobState, NewJob, Outcome, is_id
-from workers.jobs.lanes import DETECT_QUEUE, RING_SECONDS
+from workers.jobs.lanes import DETECT_QUEUE, WAKE_UP_SECONDS
 from workers.jobs.webhook import Webhook
 from workers.settings import Settings
 from workers.store.capacity import Capacity, quotas
@@ -43,11 +43,11 @@ class JobStore:
         self._settings = settings
         self._segments = Segments(link, blobs)
         self._capacity = Capacity(link)
-        self._finished = JobListener(link)
+        self._listener = JobListener(link)
 
     def close(self) -> None:
         """End the subscription for finished jobs."""
-        self._finished.close()
+        self._listener.close()
 
     def create(
         self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None = None
@@ -81,7 +81,7 @@ class JobStore:
             "deadline_ms": int(job.deadline_seconds * 1000),
             "offset": offset,
             "queue": DETECT_QUEUE,
-            "ring_ms": RING_SECONDS * 1000,
+            "wake_up_ms": WAKE_UP_SECONDS * 1000,
             "limits": quotas(self._settings, rows, job.bytes, job.owner, job.quota),
             "source": job.source,
             **({"rules": list(job.rules)} if job.rules else {}),
@@ -90,10 +90,10 @@ class JobStore:
             "fingerprint": reservation.fingerprint if reservation else "",
             "replay_ms": int(self._settings.retention_seconds * 1000),
         }
-        flat = [part for source in first for part in source.fields]
+        fields = [field for source in first for field in source.fields]
         # Numbers are sent as text, since Lua would write them as floats.
         texts = {key: str(value) if isinstance(value, int) else value for key, value in document.items()}
-        verdict, *details = self._link.run("jobs/create", json.dumps(texts), *flat)
+        verdict, *details = self._link.run("jobs/create", json.dumps(texts), *fields)
         if verdict == "full":
             raise self._capacity.refusal(job.options.target, *details)
         if verdict == "parent_gone":
@@ -105,7 +105,7 @@ class JobStore:
         job_id, stored, wake_up, position = details
         if not stored:  # the job of the first time was deleted meanwhile
             raise self._missing(job_id)
-        return Job.from_hash(job_id, dict(zip(stored[::2], stored[1::2], strict=True)), position), bool(wake_up)
+        return Job.from_hash(job_id, hash_of(stored), position), bool(wake_up)
 
     def draft(self, job: NewJob) -> None:
         """Have the job's blobs deleted in time if the job is never created. Call this before the first blob is written.
@@ -147,7 +147,7 @@ class JobStore:
 
         Raises JobNotFoundError if it is missing, JobGoneError if it was deleted.
         """
-        with self._finished.waiting_for(job_id) as finished:
+        with self._listener.waiting_for(job_id) as finished:
             job = self.get(job_id)
             if not job.state.terminal and timeout > 0:
                 finished.wait(timeout)
@@ -161,7 +161,7 @@ class JobStore:
         """
         if timeout <= 0 and not job.state.terminal:
             return job, None
-        with self._finished.waiting_for(job.id) as finished:
+        with self._listener.waiting_for(job.id) as finished:
             job, result = self._read_one(job.id)
             if not job.state.terminal and timeout > 0:
                 finished.wait(timeout)
@@ -174,8 +174,8 @@ class JobStore:
         Returns None if the job ends without it, or it is not settled after `timeout` seconds. Raises JobNotFoundError
         if the job is missing, JobGoneError if it was deleted.
         """
-        ends = time.monotonic() + timeout
-        with self._finished.waiting_for(job_id, changes=True) as changed:
+        deadline = time.monotonic() + timeout
+        with self._listener.waiting_for(job_id, changes=True) as changed:
             while True:
                 changed.clear()
                 with translated(), self._link.client.pipeline() as together:
@@ -184,7 +184,7 @@ class JobStore:
                     state, result = together.execute()
                 if state is None:
                     raise self._missing(job_id)
-                left = ends - time.monotonic()
+                left = deadline - time.monotonic()
                 if result is not None or JobState(state).terminal or left <= 0:
                     return None if result is None else str(result)
                 changed.wait(left)
@@ -201,7 +201,7 @@ class JobStore:
 
     def following(self, job_id: str) -> AbstractContextManager[threading.Event]:
         """Yield an event that is set whenever the job changes. Read the job after entering, to miss no change."""
-        return self._finished.waiting_for(job_id, changes=True)
+        return self._listener.waiting_for(job_id, changes=True)
 
     def results(self, job_id: str, start: int = 0, end: int | None = None) -> Iterator[str]:
         """Return the results of [`start`, `end`) up to the first image that has none, one JSON object per result.
@@ -212,17 +212,17 @@ class JobStore:
         total = self.get(job_id).total
         return self._segments.read(job_id, start, total if end is None else min(end, total), total)
 
-    def finished(self, job_id: str, asked: IndexSet) -> IndexSet:
+    def finished(self, job_id: str, indexes: IndexSet) -> IndexSet:
         """Return which of these images have their result. Raises JobGoneError if the job was deleted."""
-        return self._segments.finished(job_id, asked)
+        return self._segments.finished(job_id, indexes)
 
-    def finished_behind(self, job_id: str, start: int, end: int) -> int:
+    def finished_end(self, job_id: str, start: int, end: int) -> int:
         """Return the end (exclusive) of the unbroken run of results that starts at `start`, at most `end`.
 
         Returns `start` if that image has no result. Raises JobGoneError if the job was deleted.
         """
-        found = self._segments.finished(job_id, IndexSet.of([(start, end)]), first=True).ranges
-        return found[0][1] if found and found[0][0] == start else start
+        ranges = self._segments.finished(job_id, IndexSet.of([(start, end)]), first=True).ranges
+        return ranges[0][1] if ranges and ranges[0][0] == start else start
 
     def settle(self, outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
         """Store results, once each, with the counts and what follows from them. Return whether a duty is due now.
@@ -231,9 +231,10 @@ class JobStore:
         it.
         """
         flat: list[object] = [int(busy_seconds * 1000), int(self._settings.retention_seconds * 1000)]
-        for one in outcomes:
-            version = "" if one.model_version is None else one.model_version
-            flat += [one.stream, one.entry, one.job, one.index, one.attempt, one.state, version, one.result, one.rows]
+        for image in outcomes:
+            version = "" if image.model_version is None else image.model_version
+            flat += [image.stream, image.entry, image.job, image.index, image.attempt]
+            flat += [image.state, version, image.result, image.rows]
         return bool(self._link.run("results/settle", *flat)[1])
 
     def cancel(self, job_id: str) -> Job:

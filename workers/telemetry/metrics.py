@@ -31,7 +31,7 @@ TAKEOVERS: Final = Counter(
 HAND_BACKS: Final = Counter(
     "shelfline_hand_backs_total", "Images that a worker put back into their lane without a result."
 )
-RINGS: Final = Counter(
+WAKE_UPS: Final = Counter(
     "shelfline_rings_total", "Rings for workers: sent, or lost on their way.", ("outcome",), (("sent", "lost"),)
 )
 DELIVERIES: Final = Counter(
@@ -69,7 +69,7 @@ ALL: Final[tuple[Metric, ...]] = (
     IMAGES,
     TAKEOVERS,
     HAND_BACKS,
-    RINGS,
+    WAKE_UPS,
     DELIVERIES,
     REDIS_ERRORS,
     RPC_ERRORS,

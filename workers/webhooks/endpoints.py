@@ -10,7 +10,7 @@ from typing import Final, Literal, Self
 
 from workers.errors import WebhookNotFoundError, WebhookStateError
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs.job import is_id, new_id
+from workers.jobs.job import is_id, new_id, seconds_of
 from workers.jobs.webhook import Event, Webhook, WebhookFormat
 from workers.settings import Settings
 from workers.webhooks.deliveries import Attempt
@@ -51,9 +51,9 @@ class Endpoint:
             state="enabled" if stored["state"] == "enabled" else "disabled",
             reason=stored.get("reason", ""),
             created_at=float(stored["created_at"]),
-            disabled_at=_seconds(stored.get("disabled_at")),
-            failing_since=_seconds(line.get("failing_since")),
-            delivered_at=_seconds(line.get("delivered_at")),
+            disabled_at=seconds_of(stored.get("disabled_at")),
+            failing_since=seconds_of(line.get("failing_since")),
+            delivered_at=seconds_of(line.get("delivered_at")),
             old_secret_until=until if until > time.time() else None,
         )
 
@@ -169,7 +169,3 @@ def _key(endpoint_id: str) -> str:
 
 def _of_owner(owner: str) -> str:
     return f"sl:endpoints:{owner}"
-
-
-def _seconds(stored_ms: str | None) -> float | None:
-    return int(stored_ms) / 1000 if stored_ms else None

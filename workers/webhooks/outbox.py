@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workers.io.redis_link import RedisLink, translated
+from workers.io.redis_link import RedisLink, hash_of, translated
 from workers.jobs.job import Job
 from workers.jobs.webhook import DeliveryId, Webhook
 from workers.settings import Settings
@@ -95,7 +95,7 @@ class Outbox:
         """Lease up to `most` due deliveries, of which up to `slow` for destinations that are slow or fail."""
         found = self._link.run("webhooks/delivery_claim", self._lease_ms, most, self._most, slow, self._retention_ms)
         return [
-            DueDelivery(line, member, lease, bool(of_slow), int(attempts), *map(_mapping, hashes))
+            DueDelivery(line, member, lease, bool(of_slow), int(attempts), *map(hash_of, hashes))
             for line, member, lease, of_slow, attempts, *hashes in found
         ]
 
@@ -123,7 +123,3 @@ class Outbox:
             seconds, micros = self._link.client.time()
             now = seconds * 1000 + micros // 1000
             return bool(self._link.client.zcount("sl:due:webhooks", "-inf", now))
-
-
-def _mapping(flat: list[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -102,7 +102,7 @@ class MemoryStore:
         self.jobs[job_id] = replace(self.get(job_id), state=JobState.CANCELED)
         return self.jobs[job_id]
 
-    def finished_behind(self, job_id: str, start: int, end: int) -> int:
+    def finished_end(self, job_id: str, start: int, end: int) -> int:
         """As many as there are lines."""
         self.get(job_id)
         return max(start, min(end, len(self.lines[job_id])))

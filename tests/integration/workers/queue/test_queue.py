@@ -264,7 +264,7 @@ def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
     job = bench.submit(1)
     assert bench.store.wait(job.id, 0.05).state is JobState.QUEUED
     deliveries = bench.one.claim("default", 1).deliveries
-    with bench.store._finished.waiting_for(job.id) as finished:
+    with bench.store._listener.waiting_for(job.id) as finished:
         bench.settle(deliveries)
         bench.duties.run_due()
         assert finished.wait(10)

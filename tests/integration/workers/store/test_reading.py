@@ -19,7 +19,7 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.index_set import IndexSet
 from workers.settings import Settings
 from workers.store.catalog import Catalog, Published
-from workers.store.listing import Place, Wanted
+from workers.store.listing import Cursor, JobFilter
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def bench(settings: Settings, link: RedisLink) -> Iterator[JobBench]:
     made.store.close()
 
 
-def pages(bench: JobBench, limit: int, wanted: Wanted | None = None, owner: str = "") -> Iterator[list[str]]:
-    place: Place | None = None
+def pages(bench: JobBench, limit: int, wanted: JobFilter | None = None, owner: str = "") -> Iterator[list[str]]:
+    place: Cursor | None = None
     while True:
-        page = bench.listing.page(owner, wanted or Wanted(), limit, place)
+        page = bench.listing.page(owner, wanted or JobFilter(), limit, place)
         yield [job.id for job in page.jobs]
-        place = page.behind
+        place = page.next
         if place is None:
             return
 
@@ -77,7 +77,7 @@ def test_a_list_is_filtered(bench: JobBench) -> None:
     bench.end(done)
 
     def found(**wanted: Any) -> list[str]:
-        return [job for page in pages(bench, 2, Wanted(**wanted)) for job in page]
+        return [job for page in pages(bench, 2, JobFilter(**wanted)) for job in page]
 
     assert found(state="succeeded") == [done.id]
     assert found(state="queued") == [waiting.id, other.id]
@@ -85,17 +85,17 @@ def test_a_list_is_filtered(bench: JobBench) -> None:
     assert found(since=1_700_000_001.0) == [waiting.id, other.id]
     assert found(until=1_700_000_001.0) == [done.id]
     assert found(since=1_700_000_001.0, until=1_700_000_002.0, state="queued") == [other.id]
-    assert bench.listing.page("", Wanted(until=1_700_000_002.0), 1).jobs[0].id == other.id
+    assert bench.listing.page("", JobFilter(until=1_700_000_002.0), 1).jobs[0].id == other.id
 
 
 def test_a_page_looks_at_a_bounded_number_of_jobs(bench: JobBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many jobs that are not wanted a page stops early, and the next goes on."""
-    monkeypatch.setattr("workers.store.listing._MOST_LOOKS", 2)
+    monkeypatch.setattr("workers.store.listing._MAX_LOOKS", 2)
     wanted = bench.job(model="other")
     for _ in range(5):
         bench.job()
     bench.link.client.zadd("sl:jobs:", {wanted.id: 1})
-    found = list(pages(bench, 10, Wanted(model="other")))
+    found = list(pages(bench, 10, JobFilter(model="other")))
     assert found[-1] == [wanted.id] or found[-2:] == [[wanted.id], []]
     assert len(found) >= 3
 
@@ -111,17 +111,17 @@ def test_what_is_finished_is_found(bench: JobBench) -> None:
     expected = IndexSet.of((index, index + 1) for index in order)
     assert expected == bench.store.finished(job.id, everything)
     assert list(bench.store.finished(job.id, IndexSet.of([(4, 12), (1999, 2001)]))) == [5, 10, 11, 2000]
-    assert [bench.store.finished_behind(job.id, start, 2500) for start in (0, 5, 10, 1003, 2000)] == [
+    assert [bench.store.finished_end(job.id, start, 2500) for start in (0, 5, 10, 1003, 2000)] == [
         0,
         6,
         1000,
         1010,
         2500,
     ]
-    assert bench.store.finished_behind(job.id, 2000, 2100) == 2100
+    assert bench.store.finished_end(job.id, 2000, 2100) == 2100
     bench.settle(job, [0, 1, 2, 3, 4, 6, 7, 8, 9])
     bench.duties.run_due()
-    assert bench.store.finished_behind(job.id, 0, 2500) == 1000
+    assert bench.store.finished_end(job.id, 0, 2500) == 1000
     bench.end(job)
     assert bench.store.finished(job.id, everything) == everything
     assert [json.loads(line)["index"] for line in bench.store.results(job.id, 998, 1002)] == [998, 999, 1000, 1001]
@@ -141,7 +141,7 @@ def test_many_images_are_looked_at_in_pieces(bench: JobBench, monkeypatch: pytes
 def test_who_follows_a_job_is_told(bench: JobBench) -> None:
     """Of a result, of a cancel, of the end; who waits for the end alone is told of nothing else."""
     job, other = bench.job(4), bench.job()
-    with bench.store.following(job.id) as changed, bench.store._finished.waiting_for(job.id) as ended:
+    with bench.store.following(job.id) as changed, bench.store._listener.waiting_for(job.id) as ended:
         for change in (
             lambda: bench.settle(job, [2]),
             lambda: bench.store.cancel(job.id),

@@ -23,7 +23,7 @@ from workers.io.redis_link import RedisLink
 from workers.metrics_page import TOTALS_KEY, MetricsPage
 from workers.settings import Settings
 from workers.telemetry.counters import take_counted
-from workers.telemetry.metrics import BATCH_ROWS, RINGS, STAGE_SECONDS
+from workers.telemetry.metrics import BATCH_ROWS, STAGE_SECONDS, WAKE_UPS
 from workers.telemetry.publishing import Publisher
 
 
@@ -125,7 +125,7 @@ def test_one_version_has_lanes_of_its_own(worker: Worker) -> None:
 def test_what_is_published_twice_counts_once(link: RedisLink, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis took it, and the answer was lost: it is sent again, together with nothing else, and changes nothing."""
     publisher = Publisher(link.run)
-    RINGS.add("sent", by=3)
+    WAKE_UPS.add("sent", by=3)
     run = link.run
 
     def lose(name: str, *args: object) -> Any:
@@ -136,7 +136,7 @@ def test_what_is_published_twice_counts_once(link: RedisLink, worker: Worker, mo
         patched.setattr(publisher, "_run_script", lose)
         with pytest.raises(redis_client.ConnectionError):
             publisher.once()
-    RINGS.add("sent")
+    WAKE_UPS.add("sent")
     publisher.last()
 
     assert shown(worker)["shelfline_rings_total", "sent"] == 4

@@ -301,7 +301,7 @@ def test_answers_that_are_none(web: Origin, content: bytes) -> None:
     """Whatever breaks the protocol, or breaks off, is one error."""
     web.handlers["/"] = raw(content)
 
-    with pytest.raises(OutboundFailedError, match="no whole answer"):
+    with pytest.raises(OutboundFailedError, match="no complete answer"):
         get(web, "/")
 
 

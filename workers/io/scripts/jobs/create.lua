@@ -7,7 +7,7 @@
 local new = cjson.decode(ARGV[1])
 local id, key = new.id, job_key(new.id)
 local function made(job)
-  return { 'ok', job, redis.call('HGETALL', job_key(job)), new.source == '' and rings(new.model, new.queue, new.ring_ms) or 0,
+  return { 'ok', job, redis.call('HGETALL', job_key(job)), new.source == '' and wake_up_wanted(new.model, new.queue, new.wake_up_ms) or 0,
     queue_position(job, new.model, new.lane) }
 end
 if redis.call('EXISTS', key) == 1 then return made(id) end

@@ -67,7 +67,7 @@ local function runs_low(id, waiting, window) return tonumber(waiting) * weight(i
 -- Returns whether to send a wake-up for a target now; `ms` is for how long it may be on its way. None is sent while
 -- another one for the target is on its way, nor while as many wait in the Celery queue as there are targets: then no
 -- worker is free, and they would pile up. The sweep sends one later.
-local function rings(model, queue, ms)
+local function wake_up_wanted(model, queue, ms)
   if redis.call('LLEN', queue) >= math.max(1, redis.call('SCARD', 'sl:models')) then return 0 end
   return redis.call('SET', 'sl:ring:' .. model, '1', 'NX', 'PX', ms) and 1 or 0
 end

@@ -1,2 +1,0 @@
--- Returns the eviction policy: what Redis does when its memory is full.
-return string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:(%S+)')
