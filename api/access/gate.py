@@ -5,6 +5,7 @@ Requests need no key if the settings do not require keys, no key was ever made, 
 
 from __future__ import annotations
 
+import hmac
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ from workers.io.public_addresses import is_loopback
 from workers.results.baidu import WRONG_TOKEN
 from workers.robots import Robot
 from workers.settings import Settings
-from workers.store.api_keys import ApiKey, Scope, digest_of, same
+from workers.store.api_keys import ApiKey, Scope, digest_of
 from workers.store.rate_limits import RateLimitState
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _secret() -> str:
 def _has_token(expected: str) -> bool:
     """Return whether the query has the token exactly once; the comparison takes constant time."""
     tokens = request.args.getlist("access_token")
-    return len(tokens) == 1 and same(digest_of(tokens[0]), digest_of(expected))
+    return len(tokens) == 1 and hmac.compare_digest(digest_of(tokens[0]), digest_of(expected))
 
 
 def _leave(response: Response) -> Response:

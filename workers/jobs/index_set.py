@@ -10,7 +10,7 @@ from typing import Self
 
 Range = tuple[int, int]
 _TEXT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})*")
-_MOST_CHARS = 8000
+_MAX_CHARS = 8000
 
 
 @dataclass(frozen=True)
@@ -23,44 +23,45 @@ class IndexSet:
     def of(cls, ranges: Iterable[Range]) -> Self:
         """Return the set of these ranges, which may overlap and come in any order; empty ranges are dropped."""
         merged: list[list[int]] = []
-        for first, behind in sorted(ranges):
-            if first >= behind:
+        for start, end in sorted(ranges):
+            if start >= end:
                 continue
-            if merged and first <= merged[-1][1]:
-                merged[-1][1] = max(merged[-1][1], behind)
+            if merged and start <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], end)
             else:
-                merged.append([first, behind])
-        return cls(tuple((first, behind) for first, behind in merged))
+                merged.append([start, end])
+        return cls(tuple((start, end) for start, end in merged))
 
     def __len__(self) -> int:
-        return sum(behind - first for first, behind in self.ranges)
+        return sum(end - start for start, end in self.ranges)
 
     def __iter__(self) -> Iterator[int]:
-        return itertools.chain.from_iterable(range(*one) for one in self.ranges)
+        return itertools.chain.from_iterable(range(*edges) for edges in self.ranges)
 
     def __or__(self, other: Self) -> Self:
         return self.of(self.ranges + other.ranges)
 
     def missing(self, total: int) -> Self:
         """Return the indexes of [0, `total`) that are not in the set."""
-        edges = [0, *(min(edge, total) for one in self.ranges for edge in one), total]
+        edges = [0, *(min(edge, total) for pair in self.ranges for edge in pair), total]
         return self.of(zip(edges[::2], edges[1::2], strict=True))
 
-    def to_text(self, most: int = 400) -> str:
+    def to_text(self, max_runs: int = 400) -> str:
         """Encode the set as run lengths, alternately inside and outside the set: `3.1.2` is 0, 1, 2, 4, 5.
 
-        At most `most` runs are written. The runs after them are dropped, so the text may stand for a subset.
+        At most `max_runs` runs are written. The runs after them are dropped, so the text may stand for a subset.
         """
-        edges = [0, *(edge for one in self.ranges for edge in one)]
-        runs = [behind - first for first, behind in itertools.pairwise(edges)]
+        edges = [0, *(edge for pair in self.ranges for edge in pair)]
+        runs = [end - start for start, end in itertools.pairwise(edges)]
         runs = runs[1:] if runs and self.ranges[0][0] == 0 else [0, *runs]
-        kept = runs[: most - (most + 1) % 2] if len(runs) > most else runs
-        return ".".join(map(str, kept)) or "0"
+        if len(runs) > max_runs:
+            runs = runs[: max_runs - (max_runs + 1) % 2]  # an odd number: the last run is outside the set
+        return ".".join(map(str, runs)) or "0"
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Decode what `to_text` wrote. Raises ValueError if the text is anything else."""
-        if len(text) > _MOST_CHARS or not _TEXT.fullmatch(text):
-            raise ValueError(f"{text[:100]!r} is no set of indexes")
+        if len(text) > _MAX_CHARS or not _TEXT.fullmatch(text):
+            raise ValueError(f"{text[:100]!r} is not a set of indexes")
         edges = [0, *itertools.accumulate(map(int, text.split(".")))]
         return cls.of(zip(edges[::2], edges[1::2], strict=False))

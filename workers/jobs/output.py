@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 OutputFormat = Literal["coco", "csv", "parquet"]
-OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Output:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
-        found = json.loads(text)
-        return cls(found["url"], tuple(found["formats"]), found["annotate"])
+        stored = json.loads(text)
+        return cls(stored["url"], tuple(stored["formats"]), stored["annotate"])
 
     def folder(self, job: str) -> str:
         """Return the URL of the folder of a job's files; each job has its own, so no job overwrites another's files."""

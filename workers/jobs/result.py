@@ -12,15 +12,15 @@ from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import ImageSource, Outcome
 
 
-def known(delivery: ClaimedImage, result: Mapping[str, Any]) -> Outcome:
+def cached(image: ClaimedImage, result: Mapping[str, Any]) -> Outcome:
     """Return the outcome of an image whose result was in the cache."""
-    found = {**_head(delivery.index, delivery.source), "cached": True, **result}
-    return _outcome(delivery, "succeeded", found, result["model_version"])
+    full = {**head(image.index, image.source), "cached": True, **result}
+    return outcome_of(image, "succeeded", full, result["model_version"])
 
 
-def failed(delivery: ClaimedImage, error: ShelflineError) -> Outcome:
+def failed(image: ClaimedImage, error: ShelflineError) -> Outcome:
     """Return the outcome of an image that failed."""
-    return _outcome(delivery, "failed", _failure(delivery.index, delivery.source, error), None)
+    return outcome_of(image, "failed", _failure(image.index, image.source, error), None)
 
 
 def given_up(index: int, source: ImageSource, *, expired: bool) -> str:
@@ -29,10 +29,10 @@ def given_up(index: int, source: ImageSource, *, expired: bool) -> str:
         return _text(
             _failure(index, source, DeadlineExceededError("The job's time was over before this image's turn."))
         )
-    return _text({**_head(index, source), "state": "canceled"})
+    return _text({**head(index, source), "state": "canceled"})
 
 
-def _head(index: int, source: ImageSource) -> dict[str, Any]:
+def head(index: int, source: ImageSource) -> dict[str, Any]:
     """Return the first fields of every result; `custom_id` only if the caller gave one."""
     own = {"custom_id": source.custom_id} if source.custom_id else {}
     return {"index": index, "name": source.name, **own}
@@ -40,16 +40,17 @@ def _head(index: int, source: ImageSource) -> dict[str, Any]:
 
 def _failure(index: int, source: ImageSource, error: ShelflineError) -> dict[str, Any]:
     problem = {"code": error.code, "detail": str(error), "retryable": error.retryable}
-    return {**_head(index, source), "state": "failed", "error": problem}
+    return {**head(index, source), "state": "failed", "error": problem}
 
 
-def _outcome(delivery: ClaimedImage, state: str, result: dict[str, Any], version: int | None, rows: int = 0) -> Outcome:
+def outcome_of(image: ClaimedImage, state: str, result: dict[str, Any], version: int | None, rows: int = 0) -> Outcome:
+    """Return the outcome of an image with its result. `rows` were processed by the model."""
     return Outcome(
-        stream=delivery.stream,
-        entry=delivery.entry,
-        job=delivery.job,
-        index=delivery.index,
-        attempt=delivery.attempt,
+        stream=image.stream,
+        entry=image.entry,
+        job=image.job,
+        index=image.index,
+        attempt=image.attempt,
         state=state,
         model_version=version,
         result=_text(result),

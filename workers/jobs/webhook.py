@@ -13,12 +13,12 @@ from enum import StrEnum
 from typing import Self
 
 _PREFIX = "whsec_"
-_FEWEST_SECRET_BYTES, _MOST_SECRET_BYTES = 24, 64  # the bounds of Standard Webhooks
+_MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64  # the bounds of Standard Webhooks
 _ID = re.compile(r"msg_([0-9a-f]{32})_([0-9]{1,4})_((?:item|progress)-[0-9]{1,9}|started|finished)")
 
 
 class Event(StrEnum):
-    """What a webhook may be told."""
+    """The events that a webhook may be sent."""
 
     JOB_STARTED = "job.started"
     JOB_PROGRESS = "job.progress"
@@ -27,7 +27,7 @@ class Event(StrEnum):
 
 
 class WebhookFormat(StrEnum):
-    """How: as Standard Webhooks has it, or as the Baidu robot's result bodies, one a POST or all in one."""
+    """The format of a POST: of Standard Webhooks, or a Baidu robot's result body, one per POST or all in one."""
 
     STANDARD = "standard"
     BAIDU = "baidu"
@@ -45,7 +45,7 @@ def checked_events(events: Sequence[Event] | None, written: WebhookFormat) -> tu
     if not events:
         raise ValueError("name at least one event")
     if only and set(events) != {only}:
-        raise ValueError(f"the format {written} tells {only} and nothing else")
+        raise ValueError(f"the format {written} sends only the event {only}")
     return tuple(dict.fromkeys(events))
 
 
@@ -55,9 +55,9 @@ def checked_secret(secret: str) -> str:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if not secret.startswith(_PREFIX) or not _FEWEST_SECRET_BYTES <= len(key) <= _MOST_SECRET_BYTES:
+    if not secret.startswith(_PREFIX) or not _MIN_SECRET_BYTES <= len(key) <= _MAX_SECRET_BYTES:
         raise ValueError(
-            f"write {_PREFIX} and the base64 of {_FEWEST_SECRET_BYTES} to {_MOST_SECRET_BYTES} random bytes, as in "
+            f"write {_PREFIX} and the base64 of {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} random bytes, as in "
             f"{_PREFIX}$(openssl rand -base64 32)"
         )
     return secret
@@ -108,6 +108,14 @@ class Webhook:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+_KINDS = {
+    "started": Event.JOB_STARTED,
+    "progress": Event.JOB_PROGRESS,
+    "finished": Event.JOB_FINISHED,
+    "item": Event.ITEM_FINISHED,
+}
+
+
 @dataclass(frozen=True)
 class DeliveryId:
     """The id of a delivery: one event to one hook of a job. Its text is the `webhook-id` of every delivery attempt."""
@@ -122,8 +130,8 @@ class DeliveryId:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Parse the text of a delivery id; return None if it is anything else."""
-        found = _ID.fullmatch(text)
-        return cls(f"job_{found[1]}", int(found[2]), found[3]) if found else None
+        match = _ID.fullmatch(text)
+        return cls(f"job_{match[1]}", int(match[2]), match[3]) if match else None
 
     @property
     def kind(self) -> Event:
@@ -134,11 +142,3 @@ class DeliveryId:
     def number(self) -> int:
         """The index of the image, or the number of the progress event. Only these two kinds have a number."""
         return int(self.event.partition("-")[2])
-
-
-_KINDS = {
-    "started": Event.JOB_STARTED,
-    "progress": Event.JOB_PROGRESS,
-    "finished": Event.JOB_FINISHED,
-    "item": Event.ITEM_FINISHED,
-}

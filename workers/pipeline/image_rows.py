@@ -14,7 +14,7 @@ from serving.client import ServedModel
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Outcome
 from workers.jobs.options import Lane
-from workers.jobs.result import _head, _outcome
+from workers.jobs.result import head, outcome_of
 from workers.sources.decoding import Prepared
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def succeeded(delivery: ClaimedImage, served: ServedModel, found: Detections, pr
             }
         )
     result = {
-        **_head(delivery.index, delivery.source),
+        **head(delivery.index, delivery.source),
         "state": "succeeded",
         "width": width,
         "height": height,
@@ -104,4 +104,4 @@ def succeeded(delivery: ClaimedImage, served: ServedModel, found: Detections, pr
         **({"tiles": str(prepared.grid)} if prepared.grid else {}),
         "detections": detections,
     }
-    return _outcome(delivery, "succeeded", result, served.version, len(prepared.rows))
+    return outcome_of(delivery, "succeeded", result, served.version, len(prepared.rows))

@@ -190,7 +190,7 @@ class Pipeline:
         try:
             prepared = future.result()
             if isinstance(prepared, Hit):
-                self._holding.done(delivery, result.known(delivery, prepared.result))
+                self._holding.done(delivery, result.cached(delivery, prepared.result))
                 return
             for row in Work(delivery, prepared).rows():
                 self._ready.add(row)

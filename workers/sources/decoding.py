@@ -50,8 +50,8 @@ class Tiling:
     def grid_for(self, width: int, height: int, contract: Contract) -> Grid | None:
         """Return the grid of an image of this size in pixels; None if one tile would show all of it."""
         rows, columns = contract.input_height, contract.input_width
-        found = self.grid or choose_grid(height, width, rows, columns, overlap=self.overlap, scale=self.scale)
-        return found if found.tiles > 1 else None
+        grid = self.grid or choose_grid(height, width, rows, columns, overlap=self.overlap, scale=self.scale)
+        return grid if grid.tiles > 1 else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
 
-    def wanted(width: int, height: int) -> tuple[int, int]:
+    def needed_size(width: int, height: int) -> tuple[int, int]:
         """Return the size of the whole image, in pixels, at which its smallest part, a tile, has the input's size."""
         _, (*_, tile) = _layout(width, height, contract, tiling)
         return (
@@ -83,13 +83,13 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
             math.ceil(contract.input_height * height / tile.height),
         )
 
-    image, width, height = decode(content, max_pixels, wanted)
+    image, width, height = decode(content, max_pixels, needed_size)
     grid, tiles = _layout(width, height, contract, tiling)
     with _image_errors():
         across, down = image.width / width, image.height / height  # less than 1 if the decoder reduced the image
         boxes = [
-            (one.left * across, one.top * down, (one.left + one.width) * across, (one.top + one.height) * down)
-            for one in tiles
+            (tile.left * across, tile.top * down, (tile.left + tile.width) * across, (tile.top + tile.height) * down)
+            for tile in tiles
         ]
         return Prepared(tuple(resize_parts(image, contract, boxes)), tuple(tiles), grid, width, height)
 
@@ -105,13 +105,15 @@ def _layout(width: int, height: int, contract: Contract, tiling: Tiling | None) 
 
 
 def decode(
-    content: bytes, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]] | None = None
+    content: bytes, max_pixels: int, needed_size: Callable[[int, int], tuple[int, int]] | None = None
 ) -> tuple[Image.Image, int, int]:
     """Decode an image; return it upright and in RGB, with the width and height of the upright original in pixels.
 
-    `wanted` takes the original's (width, height) and returns the size that is needed. Then a JPEG may come reduced, but
-    on both sides at least twice as large as needed: that saves most of the time, and moves no pixel of the resized
-    image by more than 4 of 255 (measured). Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
+    `needed_size` takes the original's (width, height) and returns the size that is needed. Then a JPEG may be decoded
+    at a reduced size, at least twice as large as needed on both sides. That saves most of the time, and changes no
+    pixel of the resized image by more than 4 of 255 (measured).
+
+    Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     if not content:
         raise ImageDecodeError("The file is empty.")
@@ -121,8 +123,8 @@ def decode(
         orientation = _orientation(image)
         if orientation in _TURNED:
             width, height = height, width
-        across, down = wanted(width, height) if wanted else (width, height)
-        if wanted and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
+        across, down = needed_size(width, height) if needed_size else (width, height)
+        if needed_size and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
             image.draft(None, (2 * down, 2 * across) if orientation in _TURNED else (2 * across, 2 * down))
         image.load()
         upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
@@ -184,7 +186,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         scaled = values >> 8 if values.max() > 255 else values
         return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise UnsupportedFormatError("The image holds floating-point values: save it with 8 or 16 bits a channel.")
+        raise UnsupportedFormatError("The image holds floating-point values: save it with 8 or 16 bits per channel.")
     if image.has_transparency_data:
         over = image.convert("RGBA")
         white = Image.new("RGBA", over.size, "white")

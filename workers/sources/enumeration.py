@@ -11,7 +11,7 @@ import structlog
 from workers.errors import JobError, OutboundBlockedError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.jobs.job import ImageSource, Quota
+from workers.jobs.job import Quota
 from workers.jobs.lanes import lane_of
 from workers.jobs.options import JobOptions
 from workers.queue.duty_leases import DutyLease
@@ -49,21 +49,23 @@ class Enumeration:
             return self._begin(job, stored, options, manifest, written, Quota(*source["quota"]), lease)
         except (JobError, OutboundBlockedError) as error:
             log.info("job cannot be listed", job=job, code=error.code, error=str(error))
-            why = {"code": error.code, "detail": str(error), "retryable": error.retryable}
-            self._link.run("jobs/listing_failed", lease.duty, lease.lease, job, json.dumps(why))
+            problem = {"code": error.code, "detail": str(error), "retryable": error.retryable}
+            self._link.run("jobs/listing_failed", lease.duty, lease.lease, job, json.dumps(problem))
             return False
 
     def _write(self, manifest: str, named: NamedSource, options: JobOptions, lease: DutyLease) -> Written:
         rows, settings = window(self._settings), self._settings
         with named.opened(settings) as origin:
-            parts = named.selection.chosen(_renewing(origin.parts(), lease), lambda one: one.name)
+            parts = named.selection.chosen(_renewing(origin.parts(), lease), lambda part: part.name)
             return write_manifest(
                 self._blobs,
                 manifest,
-                (ImageSource(one.name, one.ref, one.custom_id, one.size, one.mtime) for one in parts),
+                (part.source for part in parts),
                 window=window_images(rows, options.rows_guess),
-                most=settings.max_job_images,
-                empty=origin.empty if named.selection.takes_all else "None of the images is one that was asked for.",
+                max_images=settings.max_job_images,
+                empty=origin.empty
+                if named.selection.takes_all
+                else "No image matches `include` and `exclude`: change them.",
             )
 
     def _begin(
@@ -76,7 +78,7 @@ class Enumeration:
         quota: Quota,
         lease: DutyLease,
     ) -> bool:
-        found = {
+        listed = {
             "id": job,
             "duty": lease.duty,
             "lease": lease.lease,
@@ -86,8 +88,8 @@ class Enumeration:
             "offset": str(written.offset),
             "limits": quotas(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
         }
-        flat = [part for source in written.first for part in source.fields]
-        verdict, *details = self._link.run("jobs/images_listed", json.dumps(found), *flat)
+        fields = [field for source in written.first for field in source.fields]
+        verdict, *details = self._link.run("jobs/images_listed", json.dumps(listed), *fields)
         if verdict == "full":
             field, _, added, allowed = details
             if int(added) > int(allowed):

@@ -51,7 +51,7 @@ class Intake:
         self._blobs = blobs
         self._wakeups = wakeups
         self._settings = settings
-        self._reservations = IdempotencyKeys(link)
+        self._idempotency_keys = IdempotencyKeys(link)
         self._catalog = Catalog(link)
 
     def submit(self, origin: Origin | NamedSource, options: JobOptions, submission: Submission = PLAIN) -> Job:
@@ -118,11 +118,11 @@ class Intake:
         if not submission.idempotency_key:
             yield None
             return
-        reservation = self._reservations.reserve(submission.owner, submission.idempotency_key)
+        reservation = self._idempotency_keys.reserve(submission.owner, submission.idempotency_key)
         try:
             yield reservation
         except BaseException:
-            self._reservations.release(reservation)
+            self._idempotency_keys.release(reservation)
             raise
 
     def _new(self, options: JobOptions, submission: Submission, *, retry_of: str = "", upload: bool = True) -> NewJob:
@@ -160,7 +160,7 @@ class Intake:
         """Yield the steps of accepting a job, and keep its idempotency key reserved meanwhile."""
         for step in steps:
             if reservation:
-                self._reservations.renew(reservation)
+                self._idempotency_keys.renew(reservation)
             yield step
 
     def _make_unlisted(
@@ -182,7 +182,7 @@ class Intake:
                 manifest_path(job.id),
                 map(upload.add, self._renewing(reservation, parts)),
                 window=window_images(window(self._settings), job.options.rows_guess),
-                most=self._settings.max_job_images,
+                max_images=self._settings.max_job_images,
                 empty=empty,
             )
         except BaseException:
@@ -193,12 +193,12 @@ class Intake:
 
     def _create(self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None) -> Job:
         try:
-            created, ring = self._store.create(job, first, offset, reservation)
+            created, wake_up = self._store.create(job, first, offset, reservation)
         except JobError:  # the job was refused: delete what was stored for it
             self._store.give_up(job)
             raise
         if created.id == job.id:  # a new job, not the one of an earlier request
             log.info("job accepted", job=job.id, model=job.options.target, lane=created.lane, images=created.total)
-        if ring:
+        if wake_up:
             self._wakeups.send(job.options.target)
         return created

@@ -31,8 +31,8 @@ from workers.settings import Settings
 _READS, _PAUSE_SECONDS = 3, 0.1  # attempts to read a file that changes meanwhile, and the pause between them
 
 _FAILED_BEFORE = {
-    one.code: one
-    for one in (ArchiveEntryError, FetchBlockedError, FetchFailedError, ImageMissingError, ImageTooLargeError)
+    error.code: error
+    for error in (ArchiveEntryError, FetchBlockedError, FetchFailedError, ImageMissingError, ImageTooLargeError)
 }
 
 
@@ -74,14 +74,14 @@ def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
 
 
 def _read_location(url: str, settings: Settings) -> bytes:
-    most = settings.max_image_bytes
+    max_bytes = settings.max_image_bytes
     try:
-        content = read_location(url, settings.source_prefixes, most + 1)
+        content = read_location(url, settings.source_prefixes, max_bytes + 1)
     except FileNotFoundError as error:
         raise ImageMissingError("There is no such file in the store.") from error
     except (SourceNotAllowedError, SourceUnreadableError) as error:
         raise ImageMissingError(str(error)) from error
-    return bounded(io.BytesIO(content), most)
+    return bounded(io.BytesIO(content), max_bytes)
 
 
 def _read_file(path: Path, settings: Settings) -> bytes:
@@ -90,8 +90,8 @@ def _read_file(path: Path, settings: Settings) -> bytes:
     Raises ImageMissingError, ImageTooLargeError; ImageChangedError if the file changes at every attempt to read it.
     """
     try:
-        for tried in range(_READS):
-            if tried:
+        for attempt in range(_READS):
+            if attempt:
                 time.sleep(_PAUSE_SECONDS)
             content, unchanged = _read_once(path, settings)
             if unchanged:
@@ -106,13 +106,13 @@ def _read_once(path: Path, settings: Settings) -> tuple[bytes, bool]:
     # O_NONBLOCK: opening a fifo must not block. The root is checked for the open file, not for its path: if the file or
     # a folder above it is replaced by a link in the meantime, that does not change what is read.
     opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(opened, "rb") as found:  # noqa: PTH123  it is open already
+    with open(opened, "rb") as file:  # noqa: PTH123  pathlib opens no descriptors
         before = os.fstat(opened)
         if not stat.S_ISREG(before.st_mode):
-            raise ImageMissingError("The file is no plain file.")
+            raise ImageMissingError("The file is not a regular file.")
         if not within_roots(_path_of(opened), settings.folder_roots):
             raise ImageMissingError("The file does not lie under an allowed root of the worker.")
-        content = bounded(found, settings.max_image_bytes)
+        content = bounded(file, settings.max_image_bytes)
         after = os.fstat(opened)
     unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     return content, unchanged and len(content) == after.st_size
@@ -121,6 +121,6 @@ def _read_once(path: Path, settings: Settings) -> tuple[bytes, bool]:
 def _path_of(opened: int) -> Path:
     """Return the path of an open file as the kernel knows it, with links resolved."""
     if sys.platform == "darwin":
-        found = fcntl.fcntl(opened, fcntl.F_GETPATH, bytes(1024))
-        return Path(os.fsdecode(found.rstrip(b"\0")))
+        path = fcntl.fcntl(opened, fcntl.F_GETPATH, bytes(1024))
+        return Path(os.fsdecode(path.rstrip(b"\0")))
     return Path(f"/proc/self/fd/{opened}").readlink()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-_One = TypeVar("_One")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,32 @@ class Selection:
 
     def takes(self, name: str) -> bool:
         """Return whether a name is taken, without regard to `limit` and `sample`."""
-        included = not self.include or name.endswith("/") or any(one.fullmatch(name) for one in self._include)
-        return included and not any(one.fullmatch(name) for one in self._exclude)
+        included = not self.include or name.endswith("/") or any(glob.fullmatch(name) for glob in self._include)
+        return included and not any(glob.fullmatch(name) for glob in self._exclude)
 
-    def chosen(self, found: Iterable[_One], name_of: Callable[[_One], str]) -> Iterable[_One]:
-        """Yield what is taken, in the order it came. Without a sample, stop reading `found` once the limit is reached.
+    def chosen(self, items: Iterable[_Item], name_of: Callable[[_Item], str]) -> Iterable[_Item]:
+        """Yield what is taken, in the order it came. Without a sample, stop reading `items` once the limit is reached.
 
         The sample is drawn by a hash of the names: the same names and seed give the same sample. `limit` applies to the
         sample.
         """
-        taken = (one for one in found if self.takes(name_of(one)))
+        taken = (item for item in items if self.takes(name_of(item)))
         if self.sample is not None:
-            numbered = ((_rank(name_of(one), self.seed), number, one) for number, one in enumerate(taken))
+            numbered = ((_rank(name_of(item), self.seed), number, item) for number, item in enumerate(taken))
             drawn = heapq.nsmallest(self.sample, numbered, key=lambda ranked: ranked[:2])
-            taken = (one for _, _, one in sorted(drawn, key=lambda ranked: ranked[1]))
-        for count, one in enumerate(taken):
+            taken = (item for _, _, item in sorted(drawn, key=lambda ranked: ranked[1]))
+        for count, item in enumerate(taken):
             if self.limit is not None and count >= self.limit:
                 return
-            yield one
+            yield item
 
     @cached_property
     def _include(self) -> Sequence[re.Pattern[str]]:
-        return [_compiled(one) for one in self.include]
+        return [_compiled(glob) for glob in self.include]
 
     @cached_property
     def _exclude(self) -> Sequence[re.Pattern[str]]:
-        return [_compiled(one) for one in self.exclude]
+        return [_compiled(glob) for glob in self.exclude]
 
 
 def _rank(name: str, seed: int) -> bytes:
@@ -80,14 +80,14 @@ def _compiled(glob: str) -> re.Pattern[str]:
     glob = glob.removeprefix("/")
     while at < len(glob):
         rest = glob[at:]
-        if found := re.match(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.", rest, re.DOTALL):
-            token = found[0]
+        if match := re.match(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.", rest, re.DOTALL):
+            token = match[0]
             pattern += _translated(token)
             at += len(token)
     try:
         return re.compile(pattern, re.DOTALL)
     except re.error as error:
-        raise ValueError(f"{glob!r} is no glob: {error}") from error
+        raise ValueError(f"{glob!r} is not a glob: {error}") from error
 
 
 def _translated(token: str) -> str:

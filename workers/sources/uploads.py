@@ -24,7 +24,7 @@ class Upload:
         A part whose bytes cannot be read becomes an image that fails.
         """
         if part.content is None:
-            return ImageSource(part.name, part.ref, part.custom_id, part.size, part.mtime)
+            return part.source
         path = f"uploads/{self._id}/{self._count}"
         self._count += 1
         try:

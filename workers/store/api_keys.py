@@ -105,11 +105,6 @@ def id_of(secret: str) -> str:
     return f"key_{digest_of(secret)[:12]}"
 
 
-def same(one: str, other: str) -> bool:
-    """Compare two digests in constant time, so that the duration reveals nothing about them."""
-    return hmac.compare_digest(one, other)
-
-
 class KeyStore:
     """The keys in Redis. Every method raises StoreUnavailableError if Redis is down."""
 
@@ -138,13 +133,13 @@ class KeyStore:
         """
         key_id = id_of(secret)
         with translated(), self._link.client.pipeline(transaction=False) as together:
-            for where in (_KEYS, _REVOKED, _USED):
-                together.hget(where, key_id)
+            for name in (_KEYS, _REVOKED, _USED):
+                together.hget(name, key_id)
             stored, revoked, used = together.execute()
         if stored is None:
             return None
         key = _read(stored, revoked, used)
-        if not same(key.digest, digest_of(secret)):
+        if not hmac.compare_digest(key.digest, digest_of(secret)):
             return None
         now = time.time()
         if key.state == "active" and now - (key.last_used_at or 0.0) > _USED_EVERY:
@@ -155,11 +150,11 @@ class KeyStore:
     def all(self) -> list[ApiKey]:
         """Return every key, the oldest first."""
         with translated(), self._link.client.pipeline(transaction=False) as together:
-            for where in (_KEYS, _REVOKED, _USED):
-                together.hgetall(where)
+            for name in (_KEYS, _REVOKED, _USED):
+                together.hgetall(name)
             stored, revoked, used = together.execute()
-        found = [_read(text, revoked.get(key_id), used.get(key_id)) for key_id, text in stored.items()]
-        return sorted(found, key=lambda key: key.created_at)
+        keys = [_read(text, revoked.get(key_id), used.get(key_id)) for key_id, text in stored.items()]
+        return sorted(keys, key=lambda key: key.created_at)
 
     def revoke(self, key_id: str) -> ApiKey:
         """Revoke the key with this id for good; it stays in the list. Raises KeyNotFoundError if there is none."""

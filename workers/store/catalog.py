@@ -36,20 +36,20 @@ class Catalog:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
-    def publish(self, found: Published) -> None:
-        """Publish what was found about a model, for a minute, and its contract for 30 days."""
-        versions = json.dumps([[one.version, one.state, one.error] for one in found.versions])
+    def publish(self, state: Published) -> None:
+        """Publish the state of a model for a minute, and its contract for 30 days."""
+        versions = json.dumps([[version.version, version.state, version.error] for version in state.versions])
         stored = {
-            "error": found.error,
-            "version": found.version or "",
-            "contract": found.contract,
+            "error": state.error,
+            "version": state.version or "",
+            "contract": state.contract,
             "versions": versions,
         }
         with translated(), self._link.client.pipeline(transaction=True) as pipe:
-            pipe.hset(_key(found.model), mapping=stored)
-            pipe.expire(_key(found.model), _PUBLISHED_SECONDS)
-            if found.contract:
-                pipe.set(_contract_key(found.model, found.version), found.contract, ex=_CONTRACT_SECONDS)
+            pipe.hset(_key(state.model), mapping=stored)
+            pipe.expire(_key(state.model), _PUBLISHED_SECONDS)
+            if state.contract:
+                pipe.set(_contract_key(state.model, state.version), state.contract, ex=_CONTRACT_SECONDS)
             pipe.execute()
 
     def look_up(self, model: str) -> Published | None:
@@ -58,15 +58,15 @@ class Catalog:
             stored = self._link.client.hgetall(_key(model))
         if not stored:
             return None
-        versions = tuple(VersionStatus(*one) for one in json.loads(stored["versions"]))
+        versions = tuple(VersionStatus(*fields) for fields in json.loads(stored["versions"]))
         return Published(model, stored["error"], int(stored["version"] or 0) or None, stored["contract"], versions)
 
     def contracts(self, model: str, versions: Iterable[int]) -> list[Contract]:
         """Return the contracts of these versions, newest first; without those not published within the last 30 days."""
         keys = [_contract_key(model, version) for version in sorted(versions, reverse=True)]
         with translated():
-            found = self._link.client.mget(keys) if keys else []
-        return [Contract.from_json(text) for text in found if text]
+            contracts = self._link.client.mget(keys) if keys else []
+        return [Contract.from_json(text) for text in contracts if text]
 
     def check(self, model: str, version: int | None, served: Sequence[str]) -> None:
         """Raise UnknownModelError if the model is not among those `served`, or does not have the version.
@@ -76,14 +76,16 @@ class Catalog:
         """
         if model not in served:
             known = ", ".join(served)
-            raise UnknownModelError(f"There is no model {model!r} here; there is {known}. See SHELFLINE_MORE_MODELS.")
+            raise UnknownModelError(
+                f"There is no model {model!r} here; choose from {known}. See SHELFLINE_MORE_MODELS."
+            )
         published = self.look_up(model) if version is not None else None
         if published is None or not published.available:
             return
-        there = [one.version for one in published.versions if one.state == "AVAILABLE"]
-        if version not in there:
-            known = ", ".join(map(str, there))
-            raise UnknownModelError(f"Version {version} of model {model!r} is not served; there is {known}.")
+        available = [status.version for status in published.versions if status.state == "AVAILABLE"]
+        if version not in available:
+            known = ", ".join(map(str, available))
+            raise UnknownModelError(f"Version {version} of model {model!r} is not served; choose from {known}.")
 
     def forget(self, model: str) -> None:
         """Delete what was published about a model, so that it is unknown until a worker publishes again."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Callable
 from typing import Final
 
 from workers.settings import Settings
-from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, digest_of, same
+from workers.store.api_keys import ApiKey, KeyStore, KeyTerms, Scope, digest_of
 
 KNOWN_SECONDS: Final = 1.0  # for so long a revoked key may still be accepted
-_MOST_KNOWN: Final = 10_000
+_MAX_KNOWN: Final = 10_000
 _ADMIN: Final = KeyTerms(name="SHELFLINE_ADMIN_KEY", owner="admin", scopes=(Scope.ADMIN,))
 
 
@@ -28,30 +29,30 @@ class KeyCache:
             digest = digest_of(settings.admin_key.get_secret_value())
             self._admin = ApiKey(**_ADMIN.model_dump(), id="key_of_settings", digest=digest, created_at=time.time())
         self._required = settings.demands_keys
-        self._asked_at = float("-inf")
+        self._looked_up_at = float("-inf")
         self._known: dict[str, tuple[float, ApiKey]] = {}
 
     def required(self) -> bool:
         """Return whether callers need a key: the settings require it, or a key was ever created. True stays True."""
         now = self._now()
-        if not self._required and now - self._asked_at > KNOWN_SECONDS:
+        if not self._required and now - self._looked_up_at > KNOWN_SECONDS:
             self._required = self._store.any()
-            self._asked_at = now
+            self._looked_up_at = now
         return self._required
 
     def find(self, secret: str) -> ApiKey | None:
         """Return the record of an active key; None if the key is unknown, revoked or expired."""
         digest = digest_of(secret)
-        if self._admin and same(self._admin.digest, digest):
+        if self._admin and hmac.compare_digest(self._admin.digest, digest):
             return self._admin
         now = self._now()
-        at, key = self._known.get(digest, (float("-inf"), None))
-        if now - at > KNOWN_SECONDS:
+        cached_at, key = self._known.get(digest, (float("-inf"), None))
+        if now - cached_at > KNOWN_SECONDS:
             key = self._store.find(secret)
-            self._know(digest, now, key)
+            self._cache(digest, now, key)
         return key if key and key.state == "active" else None
 
-    def _know(self, digest: str, now: float, key: ApiKey | None) -> None:
+    def _cache(self, digest: str, now: float, key: ApiKey | None) -> None:
         """Cache an existing key.
 
         Unknown keys are not cached: there are too many, and each may be created at any time.
@@ -59,6 +60,6 @@ class KeyCache:
         if key is None:
             self._known.pop(digest, None)
             return
-        if len(self._known) >= _MOST_KNOWN:
+        if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known[digest] = (now, key)

@@ -11,6 +11,8 @@ from workers.errors import DuplicateIdError, NoImagesError, TooManyImagesError
 from workers.io.blobs import BlobStore
 from workers.jobs.job import ImageSource
 
+_IN_MEMORY = 1 << 20  # bytes of a manifest; a larger one is written to a temporary file first
+
 
 def manifest_line(source: ImageSource) -> bytes:
     """Return the line of an image in a manifest."""
@@ -23,11 +25,8 @@ def read_window(blobs: BlobStore, manifest: str, offset: int, count: int) -> tup
 
     Raises StoreUnavailableError if the blob store is down.
     """
-    lines, behind = blobs.read_lines(manifest, offset, count)
-    return [ImageSource(*json.loads(line)) for line in lines], behind
-
-
-_IN_MEMORY = 1 << 20
+    lines, end = blobs.read_lines(manifest, offset, count)
+    return [ImageSource(*json.loads(line)) for line in lines], end
 
 
 @dataclass
@@ -40,20 +39,21 @@ class Written:
 
 
 def write_manifest(
-    blobs: BlobStore, path: str, sources: Iterable[ImageSource], *, window: int, most: int, empty: str
+    blobs: BlobStore, path: str, sources: Iterable[ImageSource], *, window: int, max_images: int, empty: str
 ) -> Written:
     """Write a manifest to `path` in the blob store. `window` is the number of images in the first window.
 
     Raises NoImagesError with the text `empty` if there are no images, TooManyImagesError if there are more than
-    `most`, DuplicateIdError if two images have the same custom id, StoreUnavailableError if the blob store is down.
+    `max_images`, DuplicateIdError if two images have the same custom id, StoreUnavailableError if the blob store is
+    down.
     """
     written = Written()
     seen: set[str] = set()
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as manifest:
         for source in sources:
             written.total += 1
-            if written.total > most:
-                raise TooManyImagesError(f"The job has more than {most} images: make several jobs of it.")
+            if written.total > max_images:
+                raise TooManyImagesError(f"The job has more than {max_images} images: make several jobs of it.")
             if source.custom_id in seen:
                 raise DuplicateIdError(f"Two images of the job have the custom_id {source.custom_id!r}.")
             if source.custom_id:
@@ -66,5 +66,5 @@ def write_manifest(
         if not written.total:
             raise NoImagesError(empty)
         manifest.seek(0)
-        blobs.write(path, manifest)  # type: ignore[arg-type]  # a file in all but name
+        blobs.write(path, manifest)  # type: ignore[arg-type]  # SpooledTemporaryFile has a file's methods without its type
     return written

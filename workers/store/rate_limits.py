@@ -36,24 +36,24 @@ class RateLimits:
         storage = RedisStorage("redis://", connection_pool=link.client.connection_pool, key_prefix="sl:rates")
         self._counter = SlidingWindowCounterRateLimiter(storage)
 
-    def hit(self, who: str, rates: str) -> list[RateLimitState]:
+    def hit(self, caller: str, rates: str) -> list[RateLimitState]:
         """Count a request of a caller; return the state of each rate limit, the shortest window first.
 
         A request that exceeds a limit is not counted for it. The limits with longer windows are then left out.
         """
-        found = []
+        states = []
         for rate in parsed_rates(rates):
             with translated():
-                counted = self._counter.hit(rate, who)
-                reset_at, left = self._counter.get_window_stats(rate, who)
+                counted = self._counter.hit(rate, caller)
+                reset_at, left = self._counter.get_window_stats(rate, caller)
             reset = max(1, math.ceil(reset_at - time.time()))
             window = rate.get_expiry()
-            found.append(
+            states.append(
                 RateLimitState(_name(rate), rate.amount, window, left, min(reset, window), exceeded=not counted)
             )
             if not counted:
                 break
-        return found
+        return states
 
 
 def _name(rate: RateLimitItem) -> str:

@@ -16,8 +16,8 @@ from workers.store.manifests import read_window
 
 SEGMENT = 1000  # images; also in lib/constants.lua
 _PAGE = 100  # results per read from Redis
-_MOST_BYTES = 1 << 30  # of a sealed segment
-_MOST_LOOKS = 5000  # items that one script may examine; Redis does nothing else meanwhile
+_MAX_BYTES = 1 << 30  # of a sealed segment
+_MAX_LOOKS = 5000  # items that one script may examine; Redis does nothing else meanwhile
 
 
 class Segments:
@@ -38,9 +38,9 @@ class Segments:
         index = start
         while index < end:
             number = index // SEGMENT
-            behind = min(end, index + _PAGE, (number + 1) * SEGMENT)
+            page_end = min(end, index + _PAGE, (number + 1) * SEGMENT)
             with translated():
-                page = self._link.client.hmget(_open_key(job_id, number), [str(i) for i in range(index, behind)])
+                page = self._link.client.hmget(_open_key(job_id, number), [str(i) for i in range(index, page_end)])
             if page[0] is None and self._is_sealed(job_id, number, total):
                 page = self._sealed(job_id, number)[index - number * SEGMENT : end - number * SEGMENT]
             for result in page:
@@ -49,23 +49,23 @@ class Segments:
                 yield result
             index += len(page)
 
-    def finished(self, job_id: str, asked: IndexSet, *, first: bool = False) -> IndexSet:
+    def finished(self, job_id: str, indexes: IndexSet, *, first: bool = False) -> IndexSet:
         """Return which of these images have their result. A complete segment costs the same whatever its size.
 
         With `first`, stop at the first image that has none. Raises JobGoneError if the job is deleted.
         """
-        found: list[Range] = []
-        while asked.ranges:
-            flat = [edge for one in asked.ranges for edge in one]
-            answer = self._link.run("results/settled_ranges", job_id, "first" if first else "all", _MOST_LOOKS, *flat)
+        finished: list[Range] = []
+        while indexes.ranges:
+            flat = [edge for edges in indexes.ranges for edge in edges]
+            answer = self._link.run("results/settled_ranges", job_id, "first" if first else "all", _MAX_LOOKS, *flat)
             if answer is None:
                 raise JobGoneError(f"The job {job_id} was deleted, with its results.")
-            edges, behind = answer
-            found += zip(edges[::2], edges[1::2], strict=True)
-            if behind < 0:
+            edges, stopped_at = answer
+            finished += zip(edges[::2], edges[1::2], strict=True)
+            if stopped_at < 0:
                 break
-            asked = IndexSet.of((max(one, behind), to) for one, to in asked.ranges)
-        return IndexSet.of(found)
+            indexes = IndexSet.of((max(start, stopped_at), end) for start, end in indexes.ranges)
+        return IndexSet.of(finished)
 
     def seal(self, job_id: str, number: int) -> None:
         """Move a full segment to the blob store. Does nothing if it is sealed, or the job has ended or was deleted."""
@@ -103,8 +103,7 @@ class Segments:
             together.hexists(f"sl:job:{job_id}:items", f"sealed:{number}")
             together.hgetall(_open_key(job_id, number))
             state, sealed, results = together.execute()
-        found: dict[str, str] = results
-        return None if state is None or JobState(state).terminal or sealed else found
+        return None if state is None or JobState(state).terminal or sealed else dict(results)
 
     def _seal(self, job_id: str, number: int, results: Mapping[str, str]) -> None:
         lines = "".join(f"{results[index]}\n" for index in sorted(results, key=int))
@@ -114,7 +113,7 @@ class Segments:
 
     def _sealed(self, job_id: str, number: int) -> list[str]:
         try:
-            content = self._blobs.read(_sealed_path(job_id, number), _MOST_BYTES)
+            content = self._blobs.read(_sealed_path(job_id, number), _MAX_BYTES)
         except ImageMissingError as error:
             raise JobGoneError(f"The job {job_id} was deleted, with its results.") from error
         return gzip.decompress(content).decode("utf-8", "surrogatepass").split("\n")[:-1]

@@ -48,7 +48,7 @@ class Archive:
     def __init__(self, content: BinaryIO, settings: Settings) -> None:
         self._content = content
         self._settings = settings
-        self._methods = {_METHODS[one] for one in settings.archive_methods}
+        self._methods = {_METHODS[method] for method in settings.archive_methods}
 
     def identity(self) -> Iterator[str]:
         """Yield the kind and the archive's hash."""
@@ -57,15 +57,17 @@ class Archive:
     def parts(self) -> Iterator[Part]:
         """Yield the images. Raises ArchiveError, ArchiveTooLargeError."""
         self._content.seek(0)
-        most = self._settings.max_archive_entries
+        max_entries = self._settings.max_archive_entries
         try:
-            opened = zipfile.ZipFile(cast("IO[bytes]", _BoundedReads(self._content, most)))
+            opened = zipfile.ZipFile(cast("IO[bytes]", _BoundedReads(self._content, max_entries)))
         except _DAMAGE as error:
             raise ArchiveError(f"The archive cannot be read: {str(error)[:200]}. Send a zip file.") from error
         with opened:
             entries = opened.infolist()
-            if len(entries) > most:
-                raise ArchiveTooLargeError(f"The archive has {len(entries)} entries, {most} are allowed: make several.")
+            if len(entries) > max_entries:
+                raise ArchiveTooLargeError(
+                    f"The archive has {len(entries)} entries, and {max_entries} are allowed: split it."
+                )
             budget = _Budget(self._settings.max_archive_bytes)
             for entry in entries:
                 if not _left_out(entry):
@@ -73,9 +75,9 @@ class Archive:
 
     def _part(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: _Budget) -> Part:
         name = _shown(entry.orig_filename)
-        wrong = _what_is_wrong(entry, self._methods)
-        if wrong:
-            return Part(name, ref=failed_ref(ArchiveEntryError(wrong)))
+        problem = _problem(entry, self._methods)
+        if problem:
+            return Part(name, ref=failed_ref(ArchiveEntryError(problem)))
         inflating = _Inflating(opened, entry, self._settings.max_image_bytes, budget)
         return Part(name, cast("BinaryIO", inflating))
 
@@ -87,11 +89,11 @@ def _left_out(entry: zipfile.ZipInfo) -> bool:
     return entry.is_dir() or hidden or not (is_image_name(name) or name.lower().endswith(_NESTED))
 
 
-def _what_is_wrong(entry: zipfile.ZipInfo, methods: set[int]) -> str:
+def _problem(entry: zipfile.ZipInfo, methods: set[int]) -> str:
     """Return why an entry is refused, '' if it is not."""
     name = entry.orig_filename
     folders = name.split("/")
-    verdicts = (
+    checks = (
         (len(name) > MAX_NAME_CHARS or not name.isprintable(), "The entry's name is too long, or not printable."),
         (
             name.startswith("/") or "\\" in name or ":" in folders[0] or ".." in folders,
@@ -108,7 +110,7 @@ def _what_is_wrong(entry: zipfile.ZipInfo, methods: set[int]) -> str:
             f"The entry is compressed by method {entry.compress_type}, which is not allowed: use deflate.",
         ),
     )
-    return next((why for wrong, why in verdicts if wrong), "")
+    return next((problem for failed, problem in checks if failed), "")
 
 
 def _shown(name: str) -> str:
@@ -119,23 +121,23 @@ def _shown(name: str) -> str:
 class _Budget:
     """The bytes that an archive may still inflate to."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._left = most
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._left = max_bytes
 
     def spend(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
-            raise ArchiveTooLargeError(f"The archive inflates to more than {self._most} bytes: make several.")
+            raise ArchiveTooLargeError(f"The archive inflates to more than {self._max_bytes} bytes: split it.")
 
 
 class _Inflating(io.RawIOBase):
     """An entry's bytes, counted while they inflate, since the sizes that the archive declares may be false."""
 
-    def __init__(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, budget: _Budget) -> None:
+    def __init__(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, max_bytes: int, budget: _Budget) -> None:
         super().__init__()
         self._opened, self._entry = opened, entry
-        self._most, self._count = most, 0
+        self._max_bytes, self._count = max_bytes, 0
         self._budget = budget
         self._file: IO[bytes] | None = None
 
@@ -151,8 +153,8 @@ class _Inflating(io.RawIOBase):
         except _DAMAGE as error:
             raise ArchiveEntryError(f"The entry is damaged: {str(error)[:200] or 'it ends too early'}.") from error
         self._count += len(data)
-        if self._count > self._most:
-            raise ImageTooLargeError(f"The image has more than {self._most} bytes: make it smaller.")
+        if self._count > self._max_bytes:
+            raise ImageTooLargeError(f"The image has more than {self._max_bytes} bytes: make it smaller.")
         self._budget.spend(len(data))
         view[: len(data)] = data
         return len(data)
@@ -164,11 +166,11 @@ class _BoundedReads:
     def __init__(self, content: BinaryIO, entries: int) -> None:
         self._content = content
         self._entries = entries
-        self._most = 1_000_000 + entries * _DIRECTORY_BYTES_AN_ENTRY
+        self._max_read = 1_000_000 + entries * _DIRECTORY_BYTES_AN_ENTRY
 
     def read(self, count: int = -1) -> bytes:
-        if count > self._most:
-            raise ArchiveTooLargeError(f"The archive has more than {self._entries} entries: make several.")
+        if count > self._max_read:
+            raise ArchiveTooLargeError(f"The archive has more than {self._entries} entries: split it.")
         return self._content.read(count)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

@@ -80,41 +80,41 @@ class Manifest:
     def _part(self, row: Mapping[str, Any]) -> Part:
         unknown = sorted(str(name) for name in set(row) - set(FIELDS))
         if unknown:
-            raise ManifestError(f"unknown field {unknown[0][:100]!r}: there are {', '.join(FIELDS)}.")
-        given = {name: value for name, value in row.items() if value is not None and value != ""}
-        for name, value in given.items():
+            raise ManifestError(f"There is no field {unknown[0][:100]!r}: use {', '.join(FIELDS)}.")
+        fields = {name: value for name, value in row.items() if value is not None and value != ""}
+        for name, value in fields.items():
             if not isinstance(value, str) or not value.isprintable():
-                raise ManifestError(f"{name} is not text without control characters.")
-        if ("path" in given) == ("url" in given):
-            raise ManifestError("give either path or url.")
-        custom_id = given.get("custom_id", "")
+                raise ManifestError(f"`{name}` must be text without control characters.")
+        if ("path" in fields) == ("url" in fields):
+            raise ManifestError("Give either `path` or `url`, not both.")
+        custom_id = fields.get("custom_id", "")
         if len(custom_id) > MAX_CUSTOM_ID_CHARS:
-            raise ManifestError(f"custom_id is longer than {MAX_CUSTOM_ID_CHARS} characters.")
-        name, ref = self._by_url(given["url"]) if "url" in given else self._by_path(given["path"])
-        if len(given.get("name", "")) > _MAX_PATH:
-            raise ManifestError(f"name is longer than {_MAX_PATH} characters.")
-        return Part(printable(given.get("name", name)), ref=ref, custom_id=custom_id)
+            raise ManifestError(f"`custom_id` is longer than {MAX_CUSTOM_ID_CHARS} characters.")
+        name, ref = self._by_url(fields["url"]) if "url" in fields else self._by_path(fields["path"])
+        if len(fields.get("name", "")) > _MAX_PATH:
+            raise ManifestError(f"`name` is longer than {_MAX_PATH} characters.")
+        return Part(printable(fields.get("name", name)), ref=ref, custom_id=custom_id)
 
     def _by_url(self, url: str) -> tuple[str, str]:
         if url.partition("://")[0].lower() in {"http", "https"}:
             return parse_http_url(url).file_name or url.partition("?")[0], f"url:{url}"
-        where = allowed_location(url, self._settings.source_prefixes)
-        return where.rpartition("/")[2], f"fs:{where}"
+        location = allowed_location(url, self._settings.source_prefixes)
+        return location.rpartition("/")[2], f"fs:{location}"
 
     def _by_path(self, path: str) -> tuple[str, str]:
         if len(path) > _MAX_PATH:
-            raise ManifestError(f"path is longer than {_MAX_PATH} characters.")
+            raise ManifestError(f"`path` is longer than {_MAX_PATH} characters.")
         if isinstance(self._base, str):
             if "://" in path:
-                raise ManifestError("path is a URL: give it as url.")
+                raise ManifestError("`path` is a URL: give it as `url`.")
             if path.startswith("/"):
-                raise ManifestError("path is absolute: make it relative to the manifest.")
+                raise ManifestError("`path` is absolute: make it relative to the manifest.")
             return path, f"fs:{allowed_location(f'{self._base}/{path}', self._settings.source_prefixes)}"
         full = Path(path) if self._base is None else self._base / path
         # Only the name is checked here. The worker resolves links when it reads the file.
         allowed = ".." not in full.parts and any(full.is_relative_to(root) for root in self._settings.folder_roots)
         if not full.is_absolute() or not allowed:
-            raise FolderNotAllowedError("path is not under an allowed root: see SHELFLINE_FOLDER_ROOTS.")
+            raise FolderNotAllowedError("`path` is not under an allowed root: see SHELFLINE_FOLDER_ROOTS.")
         return path, file_ref(full)
 
 
@@ -180,15 +180,15 @@ def _csv_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for row in rows:
             yield rows.line_num, row
     except csv.Error as error:
-        raise ManifestError(f"Row {rows.line_num} of the manifest is no CSV: {error}.") from error
+        raise ManifestError(f"Row {rows.line_num} of the manifest is not CSV: {error}.") from error
 
 
 def _lines(content: BinaryIO) -> Iterator[str]:
     """Yield the lines of a file, each with its end. Raises ManifestError for a line that is too long or not UTF-8."""
     number, pending = 0, b""
     while piece := content.read(_PIECE_BYTES):
-        *whole, pending = (pending + piece).split(b"\n")
-        for number, line in enumerate(whole, number + 1):  # noqa: B020  it goes on counting
+        *complete, pending = (pending + piece).split(b"\n")
+        for number, line in enumerate(complete, number + 1):  # noqa: B020  the number continues from the last piece
             yield _text(line + b"\n", number)
         if len(pending) > _MAX_LINE:
             break

@@ -38,10 +38,10 @@ class NamedSource:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
-        found = json.loads(text)
-        chosen = found["selection"]
+        stored = json.loads(text)
+        chosen = stored["selection"]
         selection = Selection(**{**chosen, "include": tuple(chosen["include"]), "exclude": tuple(chosen["exclude"])})
-        return cls(found["kind"], found["where"], selection)
+        return cls(stored["kind"], stored["where"], selection)
 
     def identity(self) -> Iterator[str]:
         """Yield what makes two submissions the same: the source and the selection, not the images."""
@@ -56,8 +56,8 @@ class NamedSource:
         if self.kind == "folder":
             folder = allowed_folder(self.where, settings.folder_roots)
             try:
-                with os.scandir(folder) as found:
-                    if next(found, None) is None:
+                with os.scandir(folder) as entries:
+                    if next(entries, None) is None:
                         raise NoImagesError(Folder.empty)
             except OSError as error:
                 raise FolderNotFoundError(f"The folder cannot be read: {error.strerror}.") from error

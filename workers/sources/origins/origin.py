@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from workers.jobs.job import ImageSource
+
 MAX_NAME_CHARS = 1024  # of an uploaded image; longer names are refused, or cut off
 
 
@@ -23,6 +25,11 @@ class Part:
     custom_id: str = ""
     size: int | None = None  # bytes, when it was listed
     mtime: float | None = None  # seconds since the epoch, when it was listed
+
+    @property
+    def source(self) -> ImageSource:
+        """The manifest entry of an image that comes by reference."""
+        return ImageSource(self.name, self.ref, self.custom_id, self.size, self.mtime)
 
 
 class Origin(Protocol):

@@ -20,7 +20,7 @@ from workers.sources.references import failed_ref, file_ref
 class Files:
     """Uploaded files, each a pair (name, content). They may be read twice."""
 
-    empty = "No image came with the request: send at least one."
+    empty = "The request has no image: send at least one."
 
     def __init__(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
         self._files = files
@@ -83,12 +83,12 @@ class Folder:
 
     def parts(self) -> Iterator[Part]:
         """Yield the files in a stable order, and folders below that cannot be read. Raises FolderNotFoundError."""
-        for found in walk_images(self._folder):
-            name = printable(str(found.path.relative_to(self._folder)))
-            if found.error:
-                yield Part(f"{name}/", ref=failed_ref(ImageMissingError(found.error)))
+        for file in walk_images(self._folder):
+            name = printable(str(file.path.relative_to(self._folder)))
+            if file.error:
+                yield Part(f"{name}/", ref=failed_ref(ImageMissingError(file.error)))
             else:
-                yield Part(name, ref=file_ref(found.path), size=found.size, mtime=found.mtime)
+                yield Part(name, ref=file_ref(file.path), size=file.size, mtime=file.mtime)
 
 
 class Location:
@@ -106,5 +106,5 @@ class Location:
 
     def parts(self) -> Iterator[Part]:
         """Yield the files in a stable order. Raises SourceNotAllowedError, SourceUnreadableError."""
-        for found in list_images(self._url, self._prefixes):
-            yield Part(printable(found.name), ref=f"fs:{found.url}", size=found.size, mtime=found.mtime)
+        for file in list_images(self._url, self._prefixes):
+            yield Part(printable(file.name), ref=f"fs:{file.url}", size=file.size, mtime=file.mtime)

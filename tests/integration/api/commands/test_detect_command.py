@@ -242,7 +242,7 @@ def test_what_is_told_wrongly(command: Command) -> None:
         ((), "Name folders or files of photos, or --resume a job"),
         ((photos, "--resume", "job_x"), "Name folders or files of photos, or --resume a job"),
         (("--resume", "job_x"), "There is no job"),
-        ((photos, "--include", "[z-a]"), "'[z-a]' is no glob"),
+        ((photos, "--include", "[z-a]"), "'[z-a]' is not a glob"),
         ((photos, "--include", "*.png"), "None of 1 image is taken"),
         ((photos, "--model", "nope"), "nope"),
         ((photos, "--tiles", "what"), "tiles"),

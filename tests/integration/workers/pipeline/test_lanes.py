@@ -170,7 +170,7 @@ def test_a_version_that_is_not_served_is_refused(worker: Worker) -> None:
     Catalog(worker.link).publish(Published("default", "", 6, "{}", versions))
     worker.submit(grey(BULK), model_version=6)
 
-    with pytest.raises(UnknownModelError, match="Version 7 of model 'default' is not served; there is 6"):
+    with pytest.raises(UnknownModelError, match="Version 7 of model 'default' is not served; choose from 6"):
         worker.submit(grey(BULK), model_version=7)
 
 

@@ -132,7 +132,7 @@ def test_what_is_finished_is_found(bench: JobBench) -> None:
 
 def test_many_images_are_looked_at_in_pieces(bench: JobBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """No single script holds Redis for long, and the answer is the same."""
-    monkeypatch.setattr("workers.store.result_segments._MOST_LOOKS", 10)
+    monkeypatch.setattr("workers.store.result_segments._MAX_LOOKS", 10)
     job = bench.job(2100)
     bench.settle(job, list(range(0, 2100, 7)))
     assert list(bench.store.finished(job.id, IndexSet.of([(0, 2100)]))) == list(range(0, 2100, 7))

@@ -58,5 +58,5 @@ def test_a_sample() -> None:
 
 def test_a_glob_that_is_none() -> None:
     """It is said when it is given."""
-    with pytest.raises(ValueError, match=r"'\[z-a\]' is no glob"):
+    with pytest.raises(ValueError, match=r"'\[z-a\]' is not a glob"):
         Selection(exclude=("[z-a]",))

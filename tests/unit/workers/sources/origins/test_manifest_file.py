@@ -68,21 +68,21 @@ def test_names(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"url": "http://a.example/", "name": "' + "x" * 4097 + '"}', "name is longer than 4096"),
+        ('{"url": "http://a.example/", "name": "' + "x" * 4097 + '"}', "name` is longer than 4096"),
         ('{"path": ', "Row 1 of the manifest is not JSON"),
         ("{" * 2000, "Row 1 of the manifest is not JSON"),
         ('{"url": "http://a.example/"}\n[]', "Row 2 of the manifest is not a JSON object"),
-        ("{}", "Row 1 of the manifest: give either path or url"),
-        ('{"path": "/a", "url": "http://a.example/"}', "give either"),
-        ('{"url": 3}', "url is not text"),
-        ('{"url": ["http://a.example/"]}', "url is not text"),
-        ('{"url": "http://a.example/", "custom_id": "a\\u0000"}', "custom_id is not text"),
+        ("{}", "Row 1 of the manifest: Give either `path` or `url`"),
+        ('{"path": "/a", "url": "http://a.example/"}', "Give either"),
+        ('{"url": 3}', "url` must be text"),
+        ('{"url": ["http://a.example/"]}', "url` must be text"),
+        ('{"url": "http://a.example/", "custom_id": "a\\u0000"}', "custom_id` must be text"),
         ('{"url": "http://a.example/", "custom_id": "' + "x" * 257 + '"}', "256"),
         ('{"url": "http://u:secret@a.example/"}', "password"),
-        ('{"url": "http://a.example/", "label": "x"}', "unknown field 'label'"),
-        ("file\na.jpg\n", "Row 2 of the manifest: unknown field 'file'"),
+        ('{"url": "http://a.example/", "label": "x"}', "There is no field 'label'"),
+        ("file\na.jpg\n", "Row 2 of the manifest: There is no field 'file'"),
         ("path\na.jpg,b.jpg\n", "more fields"),
-        ('path\n"a.jpg', "no CSV"),
+        ('path\n"a.jpg', "not CSV"),
         ("path\n" + "x" * 70_000, "longer than 65536"),
         (b"path\n\xff\xfe\n", "Line 2 of the manifest is not UTF-8"),
         ("path\n" + "x\n" * 200_000, "more than 300000 bytes"),
@@ -99,7 +99,7 @@ def test_what_is_wrong_is_told_with_its_row(settings: Settings, content: str | b
 
 def test_a_url_is_no_path(settings: Settings) -> None:
     """Below the manifest's own location nothing would be found there, image by image."""
-    with pytest.raises(ManifestError, match="Row 2 of the manifest: path is a URL: give it as url"):
+    with pytest.raises(ManifestError, match="Row 2 of the manifest: `path` is a URL: give it as `url`"):
         rows("path\ns3://bucket/a.jpg\n", settings, "s3://bucket/lists")
 
 
