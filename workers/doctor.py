@@ -28,13 +28,13 @@ from workers.settings import Settings
 
 Level = Literal["ok", "warning", "error"]
 
-_LEAST_REDIS: Final = (7, 0)
-_MOST_SKEW: Final = 2.0  # seconds
+_MIN_REDIS: Final = (7, 0)
+_MAX_SKEW: Final = 2.0  # seconds
 _FULL, _NEARLY_FULL = 1_000_000_000, 10_000_000_000  # free bytes: less is an error, or a warning
-_MEMORY_PART: Final = 0.8
+_MEMORY_SHARE: Final = 0.8
 _MODEL_SECONDS: Final = 5.0
 # Only exporter/ and the embedded model server need these packages. The API's and the workers' containers lack them.
-_OF_MODELS: Final = {"tensorflow", "tensorflow-serving-api", "keras", "h5py"}
+_MODEL_PACKAGES: Final = {"tensorflow", "tensorflow-serving-api", "keras", "h5py"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Finding:
 
     what: str
     level: Level
-    found: str
+    result: str
     advice: str = ""
 
 
@@ -66,34 +66,34 @@ def examine(settings: Settings) -> Findings:
 
 def _folders(settings: Settings) -> Findings:
     """Check the folders that settings name. A missing one is only a warning: it may be mounted later, or elsewhere."""
-    named = [("SHELFLINE_FOLDER_ROOTS", str(one)) for one in settings.folder_roots]
-    named += [("SHELFLINE_OUTPUT_PREFIXES", one) for one in settings.output_prefixes if "://" not in one]
-    named += [("SHELFLINE_CONTRACTS", str(settings.contracts))] if settings.contracts else []
-    for variable, folder in named:
+    folders = [("SHELFLINE_FOLDER_ROOTS", str(root)) for root in settings.folder_roots]
+    folders += [("SHELFLINE_OUTPUT_PREFIXES", prefix) for prefix in settings.output_prefixes if "://" not in prefix]
+    folders += [("SHELFLINE_CONTRACTS", str(settings.contracts))] if settings.contracts else []
+    for variable, folder in folders:
         if not Path(folder).is_dir():
-            advice = "mount it, or change the setting; this process may not see it, where others do"
-            yield Finding("folders", "warning", f"{folder} of {variable} is no folder here", advice)
+            advice = "mount it or change the setting, unless only other processes need it"
+            yield Finding("folders", "warning", f"{folder} of {variable} does not exist here", advice)
 
 
 def _versions() -> Findings:
-    found = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("versions", "ok", f"Shelfline {metadata.version('shelfline')}, Python {found}")
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("versions", "ok", f"Shelfline {metadata.version('shelfline')}, Python {python}")
     for text in metadata.requires("shelfline") or ():
-        wanted = Requirement(text)
-        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            there = metadata.version(wanted.name)
+            installed = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            if wanted.name not in _OF_MODELS:
-                yield _wrong_version(f"{wanted.name} is not installed")
+            if requirement.name not in _MODEL_PACKAGES:
+                yield _wrong_version(f"{requirement.name} is not installed")
             continue
-        if not wanted.specifier.contains(there, prereleases=True):
-            yield _wrong_version(f"{wanted.name} {there} is installed, and {wanted.specifier} is needed")
+        if not requirement.specifier.contains(installed, prereleases=True):
+            yield _wrong_version(f"{requirement.name} {installed} is installed, and {requirement.specifier} is needed")
 
 
-def _wrong_version(found: str) -> Finding:
-    return Finding("versions", "error", found, "pip install -r requirements.txt")
+def _wrong_version(problem: str) -> Finding:
+    return Finding("versions", "error", problem, "pip install -r requirements.txt")
 
 
 def _redis(link: RedisLink) -> Findings:
@@ -105,12 +105,12 @@ def _redis(link: RedisLink) -> Findings:
             info = link.client.info()
             seen = link.client.exists(WORKER_SEEN_KEY)
     except StoreUnavailableError as error:
-        yield Finding("redis", "error", str(error), "start Redis, or a whole stack by `shelfline up`")
+        yield Finding("redis", "error", str(error), "start Redis, or a whole stack with `shelfline up`")
         return
     version = str(info["redis_version"])
-    numbers = tuple(int(one) for one in re.findall(r"\d+", version)[:2])
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
-    old = numbers < _LEAST_REDIS
+    old = numbers < _MIN_REDIS
     yield Finding(
         "redis",
         "error" if old else "ok",
@@ -118,13 +118,13 @@ def _redis(link: RedisLink) -> Findings:
         "install 7.0 or newer" if old else "",
     )
     if info.get("role") != "master":
-        yield Finding("redis", "error", "it is a replica and takes no writes", "let REDIS_URL name its master")
+        yield Finding("redis", "error", "it is a replica and accepts no writes", "set REDIS_URL to its master")
     yield _policy(str(info["maxmemory_policy"]))
     yield from _persistence(link, info)
-    most, used = int(info.get("maxmemory", 0)), int(info["used_memory"])
-    if most and used > _MEMORY_PART * most:
+    limit, used = int(info.get("maxmemory", 0)), int(info["used_memory"])
+    if limit and used > _MEMORY_SHARE * limit:
         yield Finding(
-            "redis", "warning", f"it uses {used / most:.0%} of its maxmemory", "raise maxmemory; delete old jobs"
+            "redis", "warning", f"it uses {used / limit:.0%} of its maxmemory", "raise maxmemory; delete old jobs"
         )
     yield _clock(seconds + micros / 1e6 - before - took / 2)
     if not seen:
@@ -160,7 +160,7 @@ def _persistence(link: RedisLink, info: dict[str, Any]) -> Findings:
     try:
         with translated():
             sync = link.client.config_get("appendfsync").get("appendfsync", "")
-    except Exception:  # noqa: BLE001  managed ones have no CONFIG, and many ways to say so
+    except Exception:  # noqa: BLE001  a managed Redis has no CONFIG, and its errors differ
         sync = ""
     if sync == "always":
         yield Finding("redis", "ok", "its append-only file is synced at each write")
@@ -169,15 +169,15 @@ def _persistence(link: RedisLink, info: dict[str, Any]) -> Findings:
             "redis",
             "warning",
             f"its append-only file is synced {sync}" if sync else "how its append-only file is synced cannot be seen",
-            "with anything but `appendfsync always`, its death can lose the last second's jobs",
+            "set `appendfsync always`, or a crash of Redis can lose the jobs of the last second",
         )
 
 
 def _clock(skew: float) -> Finding:
-    if abs(skew) <= _MOST_SKEW:
-        return Finding("clock", "ok", f"within {_MOST_SKEW:.0f} s of Redis'")
+    if abs(skew) <= _MAX_SKEW:
+        return Finding("clock", "ok", f"within {_MAX_SKEW:.0f} s of Redis'")
     way = "ahead of" if skew < 0 else "behind"
-    return Finding("clock", "error", f"{abs(skew):.0f} s {way} Redis'", "let both hosts synchronise theirs (NTP)")
+    return Finding("clock", "error", f"{abs(skew):.0f} s {way} Redis'", "synchronise the clocks of both hosts (NTP)")
 
 
 def _blobs(settings: Settings) -> Findings:
@@ -189,16 +189,16 @@ def _blobs(settings: Settings) -> Findings:
         same = store.read(path, len(content)) == content
         store.delete_tree(path)
     except (ShelflineError, OSError) as error:
-        yield Finding("blob store", "error", str(error), "let BLOB_URL name a store that every process can write")
+        yield Finding("blob store", "error", str(error), "set BLOB_URL to a store that every process can write")
         return
-    except Exception as error:  # noqa: BLE001  whatever the library of a store raises
+    except Exception as error:  # noqa: BLE001  each store's library has its own errors
         yield Finding("blob store", "error", f"{type(error).__name__}: {error}", "check BLOB_URL and its credentials")
         return
     if same:
         yield Finding("blob store", "ok", f"written, read and deleted in {1000 * (time.perf_counter() - began):.0f} ms")
     else:
         yield Finding(
-            "blob store", "error", "it gives back other bytes than were written", "check what is behind BLOB_URL"
+            "blob store", "error", "it returns other bytes than were written", "check the store that BLOB_URL names"
         )
 
 
@@ -207,8 +207,8 @@ def _disks(settings: Settings) -> Findings:
     if "://" not in settings.blob_url:
         places["disk of the blob store"] = Path(settings.blob_url)
     for what, place in places.items():
-        there = next(one for one in (place.absolute(), *place.absolute().parents) if one.exists())
-        free = shutil.disk_usage(there).free
+        existing = next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free
         level: Level = "error" if free < _FULL else "warning" if free < _NEARLY_FULL else "ok"
         yield Finding(what, level, f"{free / 1e9:.1f} GB free", "" if level == "ok" else "make room on its disk")
 
@@ -217,15 +217,15 @@ def _models(settings: Settings) -> Findings:
     client = ModelClient(settings.model_server, timeout=_MODEL_SECONDS)
     try:
         for model in settings.served_models:
-            yield _found(model, lambda name=model: described(client, settings.contracts, name).version)  # type: ignore[misc]
+            yield _model(model, lambda name=model: described(client, settings.contracts, name).version)  # type: ignore[misc]
     finally:
         client.close()
 
 
-def _found(model: str, version: Callable[[], int]) -> Finding:
+def _model(model: str, version: Callable[[], int]) -> Finding:
     what = f"model {model}"
     try:
         return Finding(what, "ok", f"version {version()} is served and has a contract")
     except ShelflineError as error:
-        advice = "start the model server, let SHELFLINE_MODEL_SERVER name it, and see `shelfline models list`"
+        advice = "start the model server, check SHELFLINE_MODEL_SERVER, and see `shelfline models list`"
         return Finding(what, "error", str(error), advice)

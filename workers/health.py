@@ -23,22 +23,22 @@ class Health:
 
     def checks(self) -> dict[str, str]:
         """Run the checks and return the result of each by its name: "ok", or what is wrong."""
-        found = dict.fromkeys(("redis", "blob_store", "model", "worker"), OK)
+        results = dict.fromkeys(("redis", "blob_store", "model", "worker"), OK)
         try:
             self._blobs.check()
         except StoreUnavailableError as error:
-            found["blob_store"] = str(error)
+            results["blob_store"] = str(error)
         model = self._settings.model
         try:
             published = Catalog(self._link).look_up(model)
             with translated():
                 seen = self._link.client.exists(WORKER_SEEN_KEY)
         except StoreUnavailableError as error:
-            return found | {"redis": str(error), "model": "unknown", "worker": "unknown"}
+            return results | {"redis": str(error), "model": "unknown", "worker": "unknown"}
         if published is None:
-            found["model"] = f"No worker has looked for model {model!r} lately."
+            results["model"] = f"No worker has looked for model {model!r} lately."
         elif not published.available:
-            found["model"] = published.error
+            results["model"] = published.error
         if not seen:
-            found["worker"] = "No worker has taken up work lately: start one."
-        return found
+            results["worker"] = "No worker has taken up work lately: start one."
+        return results

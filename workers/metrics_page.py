@@ -24,7 +24,7 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 TOTALS_KEY: Final = "sl:metrics"
 
-_OF_LANES: Final = (
+_LANE_GAUGES: Final = (
     ("rows", sum, "shelfline_waiting_rows", "Rows of accepted images without a result, those under way included."),
     ("held", sum, "shelfline_held_images", "Images that workers hold."),
     (
@@ -62,45 +62,45 @@ class MetricsPage:
     def collect(self) -> Iterator[Family]:
         """Yield all metrics; if Redis is down, yield only those of DownPage."""
         try:
-            found = [*self._queue(), *self._models(), *self._redis(), *self._totals()]
+            families = [*self._queue(), *self._models(), *self._redis(), *self._totals()]
         except StoreUnavailableError:
             yield from DownPage().collect()
             return
         yield _info()
         yield _gauge("shelfline_redis_up", "Whether Redis answers.", {(): 1})
-        yield from found
+        yield from families
 
     def _queue(self) -> Iterator[Family]:
-        seen = json.loads(self._link.run("monitoring/observe"))
+        observed = json.loads(self._link.run("monitoring/observe"))
         lanes: dict[tuple[str, str], list[dict[str, Any]]] = {
             (model, lane): [] for model in self._settings.served_models for lane in ("interactive", "bulk")
         }
-        for one in seen.get("lanes", ()):  # a version that jobs asked for has lanes of its own
-            lanes.setdefault((parse_target(one["target"])[0], one["lane"]), []).append(one)
-        for part, join, name, meaning in _OF_LANES:
+        for lane in observed.get("lanes", ()):  # a version that jobs asked for has lanes of its own
+            lanes.setdefault((parse_target(lane["target"])[0], lane["lane"]), []).append(lane)
+        for field, join, name, meaning in _LANE_GAUGES:
             scale = 1000 if name.endswith("_seconds") else 1
-            values = {key: join([0, *(one[part] for one in ones)]) / scale for key, ones in lanes.items()}
+            values = {key: join([0, *(lane[field] for lane in same)]) / scale for key, same in lanes.items()}
             yield _gauge(name, meaning, values, "model", "lane")
-        rates = {(model,): max([0, *(one["rate"] for one in ones)]) for (model, _), ones in lanes.items()}
+        rates = {(model,): max([0, *(lane["rate"] for lane in same)]) for (model, _), same in lanes.items()}
         yield _gauge(
             "shelfline_rows_per_second", "What workers manage while there is work, as measured.", rates, "model"
         )
         for what, meaning in (("duties", "Duties"), ("webhooks", "Endpoints with webhooks")):
-            yield _gauge(f"shelfline_due_{what}", f"{meaning} that are due.", {(): seen[what]["count"]})
+            yield _gauge(f"shelfline_due_{what}", f"{meaning} that are due.", {(): observed[what]["count"]})
             yield _gauge(
                 f"shelfline_oldest_due_{what}_seconds",
                 f"{meaning}: since when the oldest is due that nobody has taken up; 0: none.",
-                {(): seen[what]["age"] / 1000},
+                {(): observed[what]["age"] / 1000},
             )
         settings = self._settings
         yield _gauge("shelfline_waiting_rows_limit", "Beyond, jobs are refused.", {(): settings.max_waiting_images})
-        yield _gauge("shelfline_stored_bytes", "Bytes of uploaded images that are kept.", {(): seen["bytes"]})
+        yield _gauge("shelfline_stored_bytes", "Bytes of uploaded images that are kept.", {(): observed["bytes"]})
         yield _gauge("shelfline_stored_bytes_limit", "Beyond, uploads are refused.", {(): settings.max_blob_bytes})
 
     def _models(self) -> Iterator[Family]:
-        found = {model: self._catalog.look_up(model) for model in self._settings.served_models}
-        available = {(model,): int(one is not None and one.available) for model, one in found.items()}
-        versions = {(model,): one.version for model, one in found.items() if one and one.version}
+        published = {model: self._catalog.look_up(model) for model in self._settings.served_models}
+        available = {(model,): int(state is not None and state.available) for model, state in published.items()}
+        versions = {(model,): state.version for model, state in published.items() if state and state.version}
         yield _gauge("shelfline_model_available", "Whether workers reached the model lately.", available, "model")
         yield _gauge("shelfline_model_version", "The version that new images go through.", versions, "model")
         with translated():
@@ -110,10 +110,10 @@ class MetricsPage:
     def _redis(self) -> Iterator[Family]:
         with translated():
             info = self._link.client.info("memory", "persistence")
-        used, most = info["used_memory"], info.get("maxmemory", 0)
+        used, limit = info["used_memory"], info.get("maxmemory", 0)
         written = int(bool(info.get("aof_enabled")) and info.get("aof_last_write_status") == "ok")
         yield _gauge("shelfline_redis_memory_bytes", "Memory that Redis uses.", {(): used})
-        yield _gauge("shelfline_redis_memory_limit_bytes", "Its maxmemory; 0: none.", {(): most})
+        yield _gauge("shelfline_redis_memory_limit_bytes", "Its maxmemory; 0: none.", {(): limit})
         yield _gauge("shelfline_redis_durable", "Whether Redis writes its append-only file.", {(): written})
 
     def _totals(self) -> Iterator[Family]:
@@ -121,10 +121,10 @@ class MetricsPage:
             stored = self._link.client.hgetall(TOTALS_KEY)
         by_name: dict[str, list[tuple[tuple[str, ...], float]]] = defaultdict(list)
         for field, value in stored.items():
-            name, *rest = json.loads(field)
-            by_name[name].append((tuple(rest), float(value)))
+            name, *labels = json.loads(field)
+            by_name[name].append((tuple(labels), float(value)))
         for metric in ALL:
-            samples = [(rest, value) for rest, value in by_name[metric.name] if _belongs(metric, rest)]
+            samples = [(labels, value) for labels, value in by_name[metric.name] if _belongs(metric, labels)]
             yield _histogram(metric, samples) if isinstance(metric, Histogram) else _counter(metric, samples)
 
 
@@ -132,11 +132,11 @@ def _info() -> Family:
     return _gauge("shelfline_info", "The version that answers.", {(metadata.version("shelfline"),): 1}, "version")
 
 
-def _belongs(metric: Metric, rest: tuple[str, ...]) -> bool:
+def _belongs(metric: Metric, labels: tuple[str, ...]) -> bool:
     """Return whether a field fits the metric as it is now: another version may have had other labels or bounds."""
     if isinstance(metric, Histogram):
-        return len(rest) == len(metric.labels) + 1 and rest[-1] in {*metric.parts, SUM}
-    return len(rest) == len(metric.labels)
+        return len(labels) == len(metric.labels) + 1 and labels[-1] in {*metric.parts, SUM}
+    return len(labels) == len(metric.labels)
 
 
 def _counter(metric: Metric, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
@@ -148,15 +148,15 @@ def _counter(metric: Metric, samples: Iterable[tuple[tuple[str, ...], float]]) -
 
 def _histogram(metric: Histogram, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
     parts: dict[tuple[str, ...], dict[str, float]] = {labels: {} for labels in metric.known}
-    for rest, value in samples:
-        parts.setdefault(rest[:-1], {})[rest[-1]] = value
+    for (*labels, part), value in samples:
+        parts.setdefault(tuple(labels), {})[part] = value
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
-    for labels, found in sorted(parts.items()):
+    for label_values, by_part in sorted(parts.items()):
         count, buckets = 0.0, []
         for part in metric.parts:
-            count += found.get(part, 0.0)
+            count += by_part.get(part, 0.0)
             buckets.append((part if part == INFINITE else str(float(part)), count))
-        family.add_metric(labels, buckets, found.get(SUM, 0.0))
+        family.add_metric(label_values, buckets, by_part.get(SUM, 0.0))
     return family
 
 

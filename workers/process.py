@@ -9,16 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-CANNOT: Final = 2
+CANNOT: Final = 2  # exit status of a process that cannot start
+_PR_SET_PDEATHSIG: Final = 1  # see prctl(2)
 
 
 def refuse(error: Exception) -> NoReturn:
     """Print what is wrong to stderr and exit with status 2, as every command does."""
-    print(f"shelfline: {error}", file=sys.stderr, flush=True)  # noqa: T201  before logs are set up
+    print(f"shelfline: {error}", file=sys.stderr, flush=True)  # noqa: T201  logs are not set up yet
     raise SystemExit(CANNOT)
-
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None]:

@@ -33,27 +33,32 @@ class Robot(BaseModel):
     )
     token: SecretStr | None = Field(
         default=None,
-        description="Its `access_token`, 16 or more letters, digits and ._~-; without one it is answered only where "
-        "the API asks for no keys.",
+        description="Its `access_token`: 16 or more letters, digits and ._~- characters. A robot without one is "
+        "answered only if the API requires no keys.",
     )
-    model: str | None = Field(default=None, description="The model; the setting's where it names none.")
+    model: str | None = Field(default=None, description="The model. Default: that of the settings.")
     threshold: float | None = Field(
-        default=None, ge=0, le=1, description="Leave detections below this score out; the model's own where none."
+        default=None,
+        ge=0,
+        le=1,
+        description="Leave out detections below this score. Default: the model's own threshold.",
     )
-    max_detections: int | None = Field(default=None, ge=1, le=10_000, description="Keep so many, the best ones.")
+    max_detections: int | None = Field(
+        default=None, ge=1, le=10_000, description="Keep at most so many detections, those with the highest scores."
+    )
     tiles: Annotated[str, AfterValidator(checked_tiles)] = Field(
         default="off", description="off, auto, or rows x columns as in 2x3."
     )
     overlap: float = Field(
-        default=0.2, ge=0, le=0.8, description="How much of a tile's side its neighbour shows as well, at least."
+        default=0.2, ge=0, le=0.8, description="The least part of a tile's side that its neighbour shows too."
     )
-    deadline_seconds: float = Field(default=5.0, gt=0, le=60, description="After this long it is told to come again.")
+    deadline_seconds: float = Field(
+        default=5.0, gt=0, le=60, description="After this time it is answered with an error, and should try again."
+    )
     rate: Annotated[str, AfterValidator(checked_rate)] = Field(
-        default="", description="Requests that it may send, as in 10/second;1000/minute. Empty: any."
+        default="", description="Its rate limit, as in 10/second;1000/minute. Empty: no limit."
     )
-    owner: Name | None = Field(
-        default=None, description="Whose its jobs are, as of an API key; nobody's where it names none."
-    )
+    owner: Name | None = Field(default=None, description="The owner of its jobs, as of an API key. Default: no owner.")
 
     @field_validator("path")
     @classmethod
@@ -77,33 +82,35 @@ class Robot(BaseModel):
         return JobOptions(model, self.threshold, self.max_detections, tiles=self.tiles, overlap=self.overlap)
 
 
-def read_robots(text: str) -> Any:  # noqa: ANN401  what was written, before it is checked
+def read_robots(text: str) -> Any:  # noqa: ANN401  the value is not checked yet
     """Read the robots of a setting: JSON, or the path of a TOML file with a [[robots]] table for each robot.
 
     Return what was written, not yet checked. Raises ValueError, whose message contains no token.
     """
     if text.lstrip().startswith(("[", "{")):
         try:
-            found = json.loads(text)
+            robots = json.loads(text)
         except ValueError as error:
             at = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "?"
-            raise ValueError(f"this is no JSON (at {at})") from None
-        return [found] if isinstance(found, dict) else found
+            raise ValueError(f"this is not JSON (at {at})") from None
+        return [robots] if isinstance(robots, dict) else robots
     try:
-        found = tomllib.loads(Path(text).read_text())
+        document = tomllib.loads(Path(text).read_text())
     except OSError as error:
-        raise ValueError(f"the file cannot be read ({error.strerror}): give JSON, or a TOML file's path") from None
+        raise ValueError(
+            f"the file cannot be read ({error.strerror}): write JSON, or the path of a TOML file"
+        ) from None
     except ValueError as error:
         where = re.search(r"\(at .*\)", str(error))
-        raise ValueError(f"the file is no TOML {where[0] if where else ''}".rstrip()) from None
-    if found.keys() != {"robots"}:
-        raise ValueError("the file needs a [[robots]] for each robot, and nothing else")
-    return found["robots"]
+        raise ValueError(f"the file is not TOML {where[0] if where else ''}".rstrip()) from None
+    if document.keys() != {"robots"}:
+        raise ValueError("the file must have a [[robots]] table for each robot, and nothing else")
+    return document["robots"]
 
 
 def checked_robots(robots: Sequence[Robot], served: Sequence[str]) -> None:
     """Raise ValueError if two robots have the same path, or a robot names a model that is not served."""
-    paths = [one.path for one in robots]
+    paths = [robot.path for robot in robots]
     for number, robot in enumerate(robots):
         if robot.path in paths[:number]:
             raise ValueError(f"two robots have the path {robot.path}")

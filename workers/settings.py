@@ -20,7 +20,7 @@ from workers.settings_checks import checked_model_server, checked_rate, checked_
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
 # In the order to look for them: find_spec imports the parents of a module, and fails if one is missing.
-_OF_TRACES = (
+_TRACING_PACKAGES = (
     "opentelemetry",
     "opentelemetry.sdk",
     "opentelemetry.exporter",
@@ -48,22 +48,22 @@ class Settings(BaseSettings):
         default="redis://127.0.0.1:6379/0",
         validation_alias=AliasChoices("REDIS_URL", "SHELFLINE_REDIS_URL"),
         pattern=r"^(rediss?|unix)://",
-        description="Where jobs, the queue and open results are kept. Needs appendonly and noeviction.",
+        description="The Redis that keeps jobs, the queue and open results. It needs appendonly and noeviction.",
         repr=False,
     )
     blob_url: str = Field(
         default="var/blobs",
         validation_alias=AliasChoices("BLOB_URL", "SHELFLINE_BLOB_URL"),
         min_length=1,
-        description="Where images and manifests are kept: a folder, or any fsspec URL.",
+        description="The store of images, manifests and sealed results: a folder, or any fsspec URL.",
         repr=False,
     )
     model_server: Annotated[str, AfterValidator(checked_model_server)] = Field(
         default="127.0.0.1:8500",
-        description="gRPC address of TensorFlow Serving: host:port; of several that take turns, dns:///name:port or "
-        "ipv4:10.0.0.1:8500,10.0.0.2:8500.",
+        description="gRPC address of TensorFlow Serving: host:port. For several servers that share the calls: "
+        "dns:///name:port or ipv4:10.0.0.1:8500,10.0.0.2:8500.",
     )
-    model: str = Field(default="default", min_length=1, description="The model of jobs that name none.")
+    model: str = Field(default="default", min_length=1, description="The model of jobs that do not name one.")
     contracts: Path | None = Field(
         default=None, description="Folder with a `<model>/contract.toml` for each model that does not describe itself."
     )
@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     robots: Annotated[tuple[Robot, ...], NoDecode] = Field(
         default=(Robot(),),
         description="The robots that may call: JSON (a list of objects), or the path of a TOML file with a [[robots]] "
-        "for each; see docs/robot.md. `[]`: none. One without a token at /api/v3/prediction/commodity by default.",
+        "table for each. See docs/robot.md. By default there is one, without a token, at "
+        "/api/v3/prediction/commodity. `[]`: no robots.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     port: int = Field(
@@ -86,158 +87,199 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(default=None, description="The API key that commands send.")
     require_keys: bool = Field(
         default=False,
-        description="Answer only callers with an API key, also before one was made. Where one was made, and where "
-        "the API listens on an address that others can reach, it is so anyway.",
+        description="Answer only callers with an API key, even before a key is created. Once a key exists, or if the "
+        "API listens on an address that other machines can reach, keys are required anyway.",
     )
     admin_key: SecretStr | None = Field(
         default=None,
-        description="An API key of scope admin that needs not be made: `sl_` and 32 or more random letters or digits.",
+        description="An API key of scope admin that is valid without being created: `sl_` and 32 or more random "
+        "letters or digits.",
     )
     key_rate: Annotated[str, AfterValidator(checked_rate)] = Field(
         default="",
-        description="Requests of an API key that names no rate itself, as in `10/second;1000/minute`. Empty: no bound.",
+        description="Rate limit of keys that have none of their own, as in `10/second;1000/minute`. Empty: no limit.",
     )
     key_concurrency: int = Field(
-        default=0, ge=0, description="Requests of an API key that may be under way in one API process. 0: no bound."
+        default=0,
+        ge=0,
+        description="Requests of one API key that an API process handles at the same time. 0: no limit.",
     )
     folder_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
-        default=(), description="Folders of the server that jobs may read, separated as in PATH. None: no folder jobs."
+        default=(),
+        description="Folders of the server that jobs may read, separated as in PATH. Empty: jobs may not name folders.",
     )
     source_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="fsspec URLs (s3://bucket/photos) below which jobs may read, separated by commas. None: no such.",
+        description="fsspec URLs (s3://bucket/photos) below which jobs may read, separated by commas. Empty: jobs may "
+        "not name such URLs.",
     )
     output_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Folders of the server (/srv/results) and fsspec URLs (s3://bucket/results) below which jobs may "
-        "write their results, separated by commas. None: no `output_url`.",
+        "write their results, separated by commas. Empty: jobs may not have an `output_url`.",
     )
     output_seconds: float = Field(
-        default=3600.0, ge=0, description="For how long a job's output is tried again where it cannot be written."
+        default=3600.0, ge=0, description="How long a job tries again to write its output if that fails."
     )
-    max_annotated: int = Field(default=1000, ge=0, description="Most images of a job whose boxes are drawn by it.")
-    batch_rows: int = Field(default=8, ge=1, le=16, description="Most rows of one Predict call.")
+    max_annotated: int = Field(
+        default=1000, ge=0, description="Maximum of images per job that are drawn with their boxes."
+    )
+    batch_rows: int = Field(default=8, ge=1, le=16, description="Maximum of rows in one Predict call.")
     tile_scale: float = Field(
-        default=2.5, ge=0.5, le=50, description="Pixels of a photo for one of the model's input, with `tiles: auto`."
+        default=2.5,
+        ge=0.5,
+        le=50,
+        description="With `tiles: auto`: pixels of a photo per pixel of the model's input, in width and in height.",
     )
-    decode_threads: int = Field(default=2, ge=1, le=64, description="Threads of a worker process that decode images.")
+    decode_threads: int = Field(default=2, ge=1, le=64, description="Threads per worker process that decode images.")
     lease_seconds: float = Field(
-        default=30.0, ge=0.5, description="After this long without a sign of life, a worker's images are taken over."
+        default=30.0, ge=0.5, description="After this time without a renewal from a worker, its images are taken over."
     )
-    slice_seconds: float = Field(default=2.0, gt=0, description="How long a worker stays with one model.")
+    slice_seconds: float = Field(
+        default=2.0, gt=0, description="How long a worker stays with one model while others have work."
+    )
     predict_timeout_seconds: float = Field(default=60.0, gt=0, description="Deadline of one Predict call.")
     pool: Literal["prefork", "threads"] = Field(
-        default="prefork", description="Celery's pool of a worker: processes, or threads of one."
+        default="prefork", description="Celery's pool of a worker: `prefork` (processes) or `threads` (of one process)."
     )
-    concurrency: int = Field(default=1, ge=1, le=64, description="Processes of a worker's pool, or its threads.")
+    concurrency: int = Field(default=1, ge=1, le=64, description="Number of processes, or threads, of a worker's pool.")
     heartbeat_file: Path | None = Field(
-        default=None, description="A file that a worker touches every 5 s while it is able to take work. None: no file."
+        default=None, description="A file that a worker touches every 5 s while it can take work. Empty: no file."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="What is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The lowest level that is logged."
+    )
     log_format: Literal["console", "json"] = Field(
-        default="console", description="How: lines for a terminal, or a JSON object a line."
+        default="console", description="Format of the logs: lines for a terminal, or one JSON object per line."
     )
     tracing: bool = Field(
         default=False,
-        description="Send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says (http://localhost:4318). "
-        "Needs the packages of the extra `tracing`.",
+        description="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT (http://localhost:4318). This needs the "
+        "packages of the extra `tracing`.",
     )
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
     max_json_bytes: int = Field(default=64_000_000, gt=0, description="Largest JSON body of a request, in bytes.")
-    max_json_depth: int = Field(default=32, ge=2, le=200, description="Most levels that a JSON body is nested.")
+    max_json_depth: int = Field(default=32, ge=2, le=200, description="Maximum of levels that a JSON body is nested.")
     max_upload_bytes: int = Field(
-        default=10_000_000_000, gt=0, description="Largest body of an upload, in bytes; it never stands in memory."
+        default=10_000_000_000, gt=0, description="Largest body of an upload, in bytes. It is never held in memory."
     )
     max_manifest_bytes: int = Field(default=64_000_000, gt=0, description="Largest manifest, in bytes.")
-    max_archive_entries: int = Field(default=100_000, gt=0, description="Most entries of an archive, folders included.")
+    max_archive_entries: int = Field(
+        default=100_000, gt=0, description="Maximum of entries in an archive, including folders."
+    )
     max_archive_bytes: int = Field(
-        default=10_000_000_000, gt=0, description="Most bytes of an archive's images, inflated, in all."
+        default=10_000_000_000,
+        gt=0,
+        description="Largest total size of an archive's images after decompression, in bytes.",
     )
     archive_methods: Annotated[tuple[ArchiveMethod, ...], NoDecode] = Field(
         default=("stored", "deflated"),
-        description="How entries of an archive may be compressed, separated by commas: stored, deflated, bzip2.",
+        description="Compression methods that entries of an archive may have, separated by commas: stored, deflated, "
+        "bzip2.",
     )
-    fetch_seconds: float = Field(default=15.0, gt=0, description="Deadline of fetching one image by URL, in all.")
-    fetch_redirects: int = Field(default=3, ge=0, le=20, description="Most redirects of one image's URL.")
+    fetch_seconds: float = Field(
+        default=15.0, gt=0, description="Deadline for fetching one image by URL, redirects included."
+    )
+    fetch_redirects: int = Field(
+        default=3, ge=0, le=20, description="Maximum of redirects that are followed for one image."
+    )
     fetch_ports: Annotated[frozenset[int], NoDecode] = Field(
-        default=frozenset((80, 443)), description="Ports that images are fetched from, separated by commas."
+        default=frozenset((80, 443)), description="Ports that images may be fetched from, separated by commas."
     )
     fetch_private_hosts: Annotated[frozenset[str], NoDecode] = Field(
         default=frozenset(),
         description="Hosts of private networks that images may be fetched from, `host` or `host:port`, separated by "
         "commas. All others must be on the public internet.",
     )
-    fetch_threads: int = Field(default=16, ge=1, le=256, description="Images that a worker process fetches at once.")
-    fetch_threads_per_host: int = Field(default=8, ge=1, le=256, description="The same, of one host.")
+    fetch_threads: int = Field(
+        default=16, ge=1, le=256, description="Images that a worker process fetches at the same time."
+    )
+    fetch_threads_per_host: int = Field(
+        default=8, ge=1, le=256, description="Images that a worker process fetches from one host at the same time."
+    )
     public_url: str = Field(
         default="",
         pattern=r"^(https?://[^?#\s]+)?$",
-        description="Where callers reach this API, as in https://shelfline.example.com: links in webhooks begin with "
-        "it. Empty: what the request said that the job came with.",
+        description="The address at which callers reach this API, as in https://shelfline.example.com. Links in "
+        "webhooks begin with it. Empty: the address that the job's request was sent to.",
     )
-    webhook_seconds: float = Field(default=20.0, gt=0, le=300, description="Deadline of one POST of a webhook, in all.")
+    webhook_seconds: float = Field(default=20.0, gt=0, le=300, description="Deadline of one POST of a webhook.")
     webhook_retries: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
-        description="Seconds from a webhook's failed attempt to the next, separated by commas; then it is given up.",
+        description="Seconds from a failed delivery attempt to the next one, separated by commas. When the list ends, "
+        "the delivery is given up.",
     )
     webhook_disable_seconds: float = Field(
-        default=5 * 86400.0, gt=0, description="An endpoint is disabled after so long with nothing but failures."
+        default=5 * 86400.0, gt=0, description="After this time without a successful delivery, an endpoint is disabled."
     )
     webhook_ports: Annotated[frozenset[int], NoDecode] = Field(
-        default=frozenset((80, 443)), description="Ports that webhooks are sent to, separated by commas."
+        default=frozenset((80, 443)), description="Ports that webhooks may be sent to, separated by commas."
     )
     webhook_private_hosts: Annotated[frozenset[str], NoDecode] = Field(
         default=frozenset(),
         description="Hosts of private networks that webhooks may be sent to, `host` or `host:port`, separated by "
         "commas. All others must be on the public internet.",
     )
-    webhook_threads: int = Field(default=32, ge=2, le=512, description="Webhooks that a sender has under way at once.")
-    webhook_threads_per_endpoint: int = Field(default=8, ge=1, le=512, description="The same, to one URL.")
-    max_job_images: int = Field(default=100_000, gt=0, description="Most images of one job.")
+    webhook_threads: int = Field(
+        default=32, ge=2, le=512, description="Webhooks that a sender delivers at the same time."
+    )
+    webhook_threads_per_endpoint: int = Field(
+        default=8, ge=1, le=512, description="Webhooks that a sender delivers to one URL at the same time."
+    )
+    max_job_images: int = Field(default=100_000, gt=0, description="Maximum of images in one job.")
     failure_least: int = Field(
-        default=20, ge=1, description="So many images are done before a job's `max_failure_rate` may end it."
+        default=20, ge=1, description="Number of images that must be done before `max_failure_rate` can end a job."
     )
     max_waiting_images: int = Field(
-        default=1_000_000, gt=0, description="Most accepted images without a result; beyond, jobs are refused."
+        default=1_000_000,
+        gt=0,
+        description="Maximum of accepted images without a result. Jobs that would exceed it are refused.",
     )
-    max_waiting_images_per_key: int = Field(default=1_000_000, gt=0, description="The same, of one API key.")
+    max_waiting_images_per_key: int = Field(default=1_000_000, gt=0, description="The same for each API key.")
     max_blob_bytes: int = Field(
-        default=100_000_000_000, gt=0, description="Most bytes of uploaded images; beyond, uploads are refused."
+        default=100_000_000_000,
+        gt=0,
+        description="Maximum of stored bytes of uploaded images. Uploads that would exceed it are refused.",
     )
-    max_blob_bytes_per_key: int = Field(default=100_000_000_000, gt=0, description="The same, of one API key.")
+    max_blob_bytes_per_key: int = Field(default=100_000_000_000, gt=0, description="The same for each API key.")
     deadline_seconds: float = Field(
-        default=7 * 86400.0, gt=0, description="What a job has not finished after this long fails."
+        default=7 * 86400.0,
+        gt=0,
+        description="Deadline of jobs that do not name one: images that are unfinished then fail.",
     )
     retention_seconds: float = Field(
-        default=86400.0, gt=0, description="Everything of a job is deleted this long after its end."
+        default=86400.0, gt=0, description="A job and all its data are deleted this long after its end."
     )
     cache_seconds: float = Field(
-        default=7 * 86400.0, ge=1, description="How long a result is good for other jobs with the option `cache`."
+        default=7 * 86400.0, ge=1, description="How long jobs with the option `cache` may use a stored result."
     )
-    max_wait_seconds: float = Field(default=60.0, ge=0, description="Longest long-poll.")
+    max_wait_seconds: float = Field(
+        default=60.0, ge=0, description="Longest time that a request may wait for a result."
+    )
     slow_client_seconds: float = Field(
         default=20.0,
         gt=0,
-        description="How long the head of a request may take, and its body may pause (1 s more for each 1000 bytes).",
+        description="How long a caller may take to send the head of a request, and how long it may pause in the body "
+        "(1 s more for each 1000 bytes).",
     )
     detect_wait_seconds: float = Field(
-        default=10.0, ge=0, description="How long POST /v1/detect waits for a result where its caller does not say."
+        default=10.0, ge=0, description="How long POST /v1/detect waits for a result if the caller does not say."
     )
     upload_grace_seconds: float = Field(
-        default=3600.0, gt=0, description="An upload that never became a job is deleted after this long."
+        default=3600.0, gt=0, description="An upload that does not become a job is deleted after this time."
     )
 
     @field_validator("tracing")
     @classmethod
-    def _check_packages(cls, value: bool) -> bool:  # noqa: FBT001  pydantic's
-        if value and not all(map(find_spec, _OF_TRACES)):
+    def _check_packages(cls, value: bool) -> bool:  # noqa: FBT001  pydantic calls it
+        if value and not all(map(find_spec, _TRACING_PACKAGES)):
             raise ValueError("traces need packages that are not installed: run .venv/bin/pip install -e '.[tracing]'")
         return value
 
     @field_validator("folder_roots", mode="before")
     @classmethod
-    def _split_roots(cls, value: Any) -> Any:  # noqa: ANN401  what the environment holds, before it is checked
+    def _split_roots(cls, value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
         if isinstance(value, str):
             return tuple(Path(part).resolve() for part in value.split(os.pathsep) if part)
         return value
@@ -255,7 +297,7 @@ class Settings(BaseSettings):
         mode="before",
     )
     @classmethod
-    def _split_commas(cls, value: Any) -> Any:  # noqa: ANN401  likewise
+    def _split_commas(cls, value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -263,30 +305,32 @@ class Settings(BaseSettings):
     @field_validator("source_prefixes")
     @classmethod
     def _check_prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-        for one in prefixes:
-            protocol, found, path = one.partition("://")
-            if not found or not path or "::" in one:
-                raise ValueError(f"{one!r} is no prefix such as s3://bucket/photos")
-            if protocol in {"file", "local", "http", "https"}:
-                raise ValueError(f"{one!r}: files of the server are read by folder_roots, http by the items' url")
-        return tuple(one.rstrip("/") for one in prefixes)
+        for prefix in prefixes:
+            protocol, separator, path = prefix.partition("://")
+            if not separator or not path or "::" in prefix:
+                raise ValueError(f"{prefix!r} is not a prefix: write it as in s3://bucket/photos")
+            if protocol in {"file", "local"}:
+                raise ValueError(f"{prefix!r} is a folder of the server: name it in SHELFLINE_FOLDER_ROOTS")
+            if protocol in {"http", "https"}:
+                raise ValueError(f"{prefix!r} cannot be listed: send such images as items, each with its `url`")
+        return tuple(prefix.rstrip("/") for prefix in prefixes)
 
     @field_validator("output_prefixes")
     @classmethod
     def _check_outputs(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-        for one in prefixes:
-            protocol, found, path = one.partition("://")
-            if "::" in one or (found and not path) or not (found or one.startswith("/")):
-                raise ValueError(f"{one!r} is neither an absolute path nor a prefix such as s3://bucket/results")
-            if found and protocol in {"file", "local", "http", "https"}:
-                raise ValueError(
-                    f"{one!r}: folders of the server are given by their absolute path, http is not written"
-                )
-        return tuple(one.rstrip("/") for one in prefixes)
+        for prefix in prefixes:
+            protocol, separator, path = prefix.partition("://")
+            if "::" in prefix or (separator and not path) or not (separator or prefix.startswith("/")):
+                raise ValueError(f"{prefix!r} is neither an absolute path nor a prefix such as s3://bucket/results")
+            if separator and protocol in {"file", "local"}:
+                raise ValueError(f"{prefix!r} is a folder of the server: name it by its absolute path")
+            if separator and protocol in {"http", "https"}:
+                raise ValueError(f"{prefix!r} cannot be written: name a folder or a store such as s3://bucket/results")
+        return tuple(prefix.rstrip("/") for prefix in prefixes)
 
     @field_validator("robots", mode="before")
     @classmethod
-    def _read_robots(cls, value: Any) -> Any:  # noqa: ANN401  likewise
+    def _read_robots(cls, value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
         return read_robots(value) if isinstance(value, str) else value
 
     @field_validator("robots")
@@ -298,13 +342,13 @@ class Settings(BaseSettings):
     @field_validator("fetch_private_hosts", "webhook_private_hosts")
     @classmethod
     def _lower_hosts(cls, hosts: frozenset[str]) -> frozenset[str]:
-        return frozenset(one.lower() for one in hosts)
+        return frozenset(host.lower() for host in hosts)
 
     @field_validator("webhook_retries")
     @classmethod
     def _check_retries(cls, pauses: tuple[float, ...]) -> tuple[float, ...]:
         if not all(0 < pause <= 7 * 86400 for pause in pauses):
-            raise ValueError("each is more than 0 and at most 604800 seconds")
+            raise ValueError("each pause must be more than 0 and at most 604800 seconds")
         return pauses
 
     @field_validator("admin_key")
@@ -331,7 +375,7 @@ class Settings(BaseSettings):
 
 
 # Variables that the Procfiles and the commands read themselves.
-OF_COMMANDS = frozenset(f"SHELFLINE_{name}" for name in ("API_KEY", "MODELS", "URL", "VAR", "WEBHOOK_SECRET"))
+COMMAND_VARIABLES = frozenset(f"SHELFLINE_{name}" for name in ("API_KEY", "MODELS", "URL", "VAR", "WEBHOOK_SECRET"))
 
 
 def variable_of(name: str) -> str:
@@ -342,7 +386,7 @@ def variable_of(name: str) -> str:
 
 def unknown_variables(names: Iterable[str]) -> dict[str, str]:
     """Return the SHELFLINE_ variables that are no settings, each with the setting that was probably meant, or ""."""
-    known = OF_COMMANDS | {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
+    known = COMMAND_VARIABLES | {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
     mistaken = [name for name in names if name.startswith("SHELFLINE_") and name not in known]
     return {name: next(iter(get_close_matches(name, known, 1, _ALIKE)), "") for name in sorted(mistaken)}
 
@@ -353,13 +397,13 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         lines = [
-            f"{_variable(wrong['loc'])} is wrong: {wrong['msg'].removeprefix('Value error, ').rstrip('.')}."
-            for wrong in error.errors()
+            f"{_variable(problem['loc'])} is wrong: {problem['msg'].removeprefix('Value error, ').rstrip('.')}."
+            for problem in error.errors()
         ]
         raise SettingsError("\n".join(lines)) from error
 
 
-def _variable(where: tuple[int | str, ...]) -> str:
-    name, *inside = (str(part) for part in where or ("?",))
+def _variable(location: tuple[int | str, ...]) -> str:
+    name, *inside = (str(part) for part in location or ("?",))
     variable = variable_of(name) if name in Settings.model_fields else name
     return ".".join((variable, *inside))

@@ -29,7 +29,7 @@ def doctor(*, var: Var = Path("var")) -> None:
     wrong = 0
     for finding in (*_variables(), *examine(settings), _keys(settings)):
         advice = f" -> {finding.advice}" if finding.advice else ""
-        typer.echo(f"{_MARKS[finding.level]}  {finding.what}: {' '.join(finding.found.split()).rstrip('.')}{advice}")
+        typer.echo(f"{_MARKS[finding.level]}  {finding.what}: {' '.join(finding.result.split()).rstrip('.')}{advice}")
         wrong += finding.level == "error"
     if wrong:
         typer.echo(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.", err=True)

@@ -86,7 +86,7 @@ class Enumeration:
             "total": str(written.total),
             "manifest": manifest,
             "offset": str(written.offset),
-            "limits": quotas(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
+            "quotas": quotas(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
         }
         fields = [field for source in written.first for field in source.fields]
         verdict, *details = self._link.run("jobs/images_listed", json.dumps(listed), *fields)

@@ -82,7 +82,7 @@ class JobStore:
             "offset": offset,
             "queue": DETECT_QUEUE,
             "wake_up_ms": WAKE_UP_SECONDS * 1000,
-            "limits": quotas(self._settings, rows, job.bytes, job.owner, job.quota),
+            "quotas": quotas(self._settings, rows, job.bytes, job.owner, job.quota),
             "source": job.source,
             **({"rules": list(job.rules)} if job.rules else {}),
             "reservation": reservation.key if reservation else "",

@@ -11,7 +11,7 @@ import structlog
 from workers.settings import Settings
 from workers.telemetry.masking import mask_keys
 
-_BEFORE: Final[tuple[Any, ...]] = (
+_PROCESSORS: Final[tuple[Any, ...]] = (
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -25,7 +25,7 @@ def configure_logs(settings: Settings) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(True)
     structlog.configure(
-        processors=[*_BEFORE, *_rendering(settings)],
+        processors=[*_PROCESSORS, *_rendering(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
@@ -34,7 +34,7 @@ def configure_logs(settings: Settings) -> None:
 def log_formatter(settings: Settings) -> logging.Formatter:
     """Return the formatter that gives log records of the standard library the same form."""
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*_BEFORE, structlog.stdlib.add_logger_name],
+        foreign_pre_chain=[*_PROCESSORS, structlog.stdlib.add_logger_name],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(settings)],
     )
 

@@ -72,7 +72,7 @@ class OtlpTracer(Tracer):
             _context(parent),
             _KINDS[kind],
             attributes,
-            [trace.Link(trace.get_current_span(_context(one)).get_span_context()) for one in links],
+            [trace.Link(trace.get_current_span(_context(link)).get_span_context()) for link in links],
             None if began is None else int(began * 1e9),
         )
         return _OtlpSpan(span)

@@ -14,6 +14,6 @@ def open_tracer(settings: Settings, service: str) -> Tracer:
     """Return the tracer of a process; `service` is the name that its traces show."""
     if not settings.tracing:
         return Tracer()
-    from workers.telemetry.otel import OtlpTracer  # noqa: PLC0415  not where traces are off; the settings' check has found it
+    from workers.telemetry.otel import OtlpTracer  # noqa: PLC0415  only if traces are on; the settings have checked the package
 
     return OtlpTracer.exporting(service)

@@ -58,7 +58,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def wrong(settings: Settings) -> list[tuple[str, str, str, str]]:
-    return [(one.what, one.level, one.found, one.advice) for one in examine(settings) if one.level != "ok"]
+    return [(one.what, one.level, one.result, one.advice) for one in examine(settings) if one.level != "ok"]
 
 
 def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path, **env: str) -> tuple[int, str]:
@@ -85,7 +85,7 @@ def test_folders_that_are_not_there(healthy: Settings, tmp_path: Path) -> None:
 
     assert found(there) == []
     assert found(named) == [
-        ("warning", f"{gone} of SHELFLINE_{name} is no folder here")
+        ("warning", f"{gone} of SHELFLINE_{name} does not exist here")
         for name in ("FOLDER_ROOTS", "OUTPUT_PREFIXES", "CONTRACTS")
     ]
 
@@ -118,7 +118,7 @@ def test_redis_is_not_there(healthy: Settings) -> None:
     found = {one.what: one for one in examine(settings)}
 
     assert found["redis"].level == "error"
-    assert "Redis does not answer" in found["redis"].found
+    assert "Redis does not answer" in found["redis"].result
     assert found["blob store"].level in {"ok", "warning"}
     assert found["model default"].level == "ok"
 
@@ -147,7 +147,7 @@ def test_redis_is_set_up_wrong(healthy: Settings, own_redis: RedisServer) -> Non
     (lost,) = with_config(appendonly="no")
     assert lost == "error it has no append-only file: if it dies, accepted images are lost"
     link.client.replicaof("127.0.0.1", free_port())
-    assert "error it is a replica and takes no writes" in with_config()
+    assert "error it is a replica and accepts no writes" in with_config()
     link.close()
 
 
@@ -165,7 +165,7 @@ def test_redis_that_cannot_write_or_be_asked(healthy: Settings, monkeypatch: pyt
     found = [one for one in doctor._redis(link) if one.level != "ok"]
     link.close()
 
-    assert [(one.level, one.found.partition(" answers")[0]) for one in found] == [
+    assert [(one.level, one.result.partition(" answers")[0]) for one in found] == [
         ("error", "Redis 6.2.1"),
         ("error", "it could not write its append-only file"),
         ("warning", "how its append-only file is synced cannot be seen"),
@@ -194,7 +194,7 @@ def test_a_blob_store_that_cannot_be_written(healthy: Settings, url: str, monkey
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (found,) = (one for one in doctor._blobs(healthy.model_copy(update={"blob_url": url})))
 
-    assert (found.level, bool(found.found), "BLOB_URL" in found.advice) == ("error", True, True)
+    assert (found.level, bool(found.result), "BLOB_URL" in found.advice) == ("error", True, True)
 
 
 @pytest.mark.parametrize(("name", "level"), [("_FULL", "error"), ("_NEARLY_FULL", "warning")])
@@ -216,7 +216,7 @@ def test_a_model_is_missing(healthy: Settings, server: ScriptedServer) -> None:
     found = list(doctor._models(healthy.model_copy(update={"more_models": ("other",)})))
 
     assert [(one.what, one.level) for one in found] == [("model default", "error"), ("model other", "error")]
-    assert all("UNAVAILABLE" in one.found and "SHELFLINE_MODEL_SERVER" in one.advice for one in found)
+    assert all("UNAVAILABLE" in one.result and "SHELFLINE_MODEL_SERVER" in one.advice for one in found)
 
 
 def test_packages_are_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"overlap": 0.9}, "SHELFLINE_ROBOTS.0.overlap"),
         ({"deadline_seconds": 0}, "SHELFLINE_ROBOTS.0.deadline_seconds"),
         ({"deadline_seconds": 61}, "SHELFLINE_ROBOTS.0.deadline_seconds"),
-        ({"rate": "fast"}, "SHELFLINE_ROBOTS.0.rate is wrong: 'fast' is no rate"),
+        ({"rate": "fast"}, "SHELFLINE_ROBOTS.0.rate is wrong: 'fast' is not a rate"),
         ({"owner": "a:b"}, "SHELFLINE_ROBOTS.0.owner"),
         ({"max_detections": 0}, "SHELFLINE_ROBOTS.0.max_detections"),
         ({"tokens": ACCESS}, "SHELFLINE_ROBOTS.0.tokens"),
@@ -104,7 +104,7 @@ def test_a_robot_that_cannot_be(monkeypatch: pytest.MonkeyPatch, robot: dict[str
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f'{{"token": "{ACCESS}"', "no JSON (at line 1, column"),
+        (f'{{"token": "{ACCESS}"', "not JSON (at line 1, column"),
         (f'["{ACCESS}"]', "SHELFLINE_ROBOTS.0"),
         (f"{ACCESS}.toml", "cannot be read (No such file or directory)"),
         ("x" * 10_000, "cannot be read (File name too long)"),
@@ -124,9 +124,9 @@ def test_a_setting_that_cannot_be(monkeypatch: pytest.MonkeyPatch, text: str, sa
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"token = {ACCESS}", "no TOML (at line 1"),
-        ("[robot]", r"needs a [[robots]]"),
-        (b"\xff", "no TOML"),
+        (f"token = {ACCESS}", "not TOML (at line 1"),
+        ("[robot]", r"must have a [[robots]]"),
+        (b"\xff", "not TOML"),
         ("robots = 1", "SHELFLINE_ROBOTS is wrong"),
     ],
 )

@@ -135,7 +135,7 @@ def test_the_life_of_a_key(server: Server, shell: Shell) -> None:
     [
         (["create", "a:b"], "name: "),
         (["create", "a", "--owner", ""], "owner: "),
-        (["create", "a", "--rate", "fast"], "rate: 'fast' is no rate"),
+        (["create", "a", "--rate", "fast"], "rate: 'fast' is not a rate"),
         (["create", "a", "--expires", "soon"], "--expires 'soon' is not a time"),
         (["create", "a", "--scope", "all"], "'all' is not one of"),
         (["create", "a", "--concurrency", "0"], "--concurrency"),

@@ -327,7 +327,7 @@ def test_rates_without_redis(nowhere: RedisLink) -> None:
 @pytest.mark.parametrize("text", ["", "fast", "0/second", "10/secondx", "10/second;", "10", "9999999999/day"])
 def test_a_rate_that_is_none(text: str) -> None:
     """It is refused where it is written: a setting or a key's terms."""
-    with pytest.raises(ValueError, match="is no rate"):
+    with pytest.raises(ValueError, match="is not a rate"):
         parsed_rates(text)
     if text:
         with pytest.raises(SettingsError, match="SHELFLINE_KEY_RATE is wrong"):

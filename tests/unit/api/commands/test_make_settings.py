@@ -8,7 +8,7 @@ import pytest
 
 from api.commands.make_settings import EXAMPLE, PAGE, example_text, page_text
 from tests.test_references import PROJECT
-from workers.settings import OF_COMMANDS, Settings, load_settings, unknown_variables, variable_of
+from workers.settings import COMMAND_VARIABLES, Settings, load_settings, unknown_variables, variable_of
 
 DEFAULTS = Settings().model_dump()
 
@@ -50,4 +50,4 @@ def test_the_variables_of_commands_are_read() -> None:
     found = {one for text in texts for one in read.findall(text)}
     settings = {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
 
-    assert found - settings <= OF_COMMANDS <= found | settings
+    assert found - settings <= COMMAND_VARIABLES <= found | settings

@@ -26,11 +26,11 @@ def test_the_parts_of_a_url(text: str, address: str, host_header: str, target: s
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("source_prefixes", "bucket/photos", "is no prefix"),
-        ("source_prefixes", "s3://", "is no prefix"),
-        ("source_prefixes", "simplecache::s3://bucket", "is no prefix"),
-        ("source_prefixes", "file:///etc", "folder_roots"),
-        ("source_prefixes", "s3://a, https://b.example/", "http by the items"),
+        ("source_prefixes", "bucket/photos", "is not a prefix"),
+        ("source_prefixes", "s3://", "is not a prefix"),
+        ("source_prefixes", "simplecache::s3://bucket", "is not a prefix"),
+        ("source_prefixes", "file:///etc", "FOLDER_ROOTS"),
+        ("source_prefixes", "s3://a, https://b.example/", "send such images as items"),
         ("archive_methods", "stored,lzma", "ARCHIVE_METHODS"),
         ("fetch_ports", "80,many", "FETCH_PORTS"),
     ],

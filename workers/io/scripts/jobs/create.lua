@@ -7,8 +7,8 @@
 local new = cjson.decode(ARGV[1])
 local id, key = new.id, job_key(new.id)
 local function made(job)
-  return { 'ok', job, redis.call('HGETALL', job_key(job)), new.source == '' and wake_up_wanted(new.model, new.queue, new.wake_up_ms) or 0,
-    queue_position(job, new.model, new.lane) }
+  local wake_up = new.source == '' and wake_up_wanted(new.model, new.queue, new.wake_up_ms) or 0
+  return { 'ok', job, redis.call('HGETALL', job_key(job)), wake_up, queue_position(job, new.model, new.lane) }
 end
 if redis.call('EXISTS', key) == 1 then return made(id) end
 if new.retry_of ~= '' then
@@ -18,7 +18,7 @@ if new.retry_of ~= '' then
 end
 local reservation = redis.call('HMGET', new.reservation, 'job', 'token')
 if new.reservation ~= '' and reservation[2] ~= new.token then return { 'not_reserved' } end
-local full = refusal(new.limits)
+local full = refusal(new.quotas)
 if full then return full end
 local drafts, gone = { 'jobs/' .. id }, false
 if new.upload ~= '' then drafts[2] = 'uploads/' .. new.upload end
@@ -60,8 +60,8 @@ end
 local own = new.webhook
 if own ~= '' then hook(own.line, '', own.events, own.format, own.url, own.secret) end
 for _, endpoint in ipairs(redis.call('ZRANGE', 'sl:endpoints:' .. new.owner, 0, -1)) do
-  local found = redis.call('HMGET', 'sl:endpoint:' .. endpoint, 'state', 'events', 'format')
-  if found[1] == 'enabled' then hook(endpoint, endpoint, found[2], found[3], '', '') end
+  local state, events, format = unpack(redis.call('HMGET', 'sl:endpoint:' .. endpoint, 'state', 'events', 'format'))
+  if state == 'enabled' then hook(endpoint, endpoint, events, format, '', '') end
 end
 if hooks > 0 then redis.call('HSET', key, 'hooks', hooks, 'hooks_open', hooks, 'base_url', new.base_url) end
 if listed then

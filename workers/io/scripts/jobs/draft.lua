@@ -1,5 +1,5 @@
 -- requires: values, account
--- ARGV: limits as JSON, see `refusal`; a time in ms; paths in the blob store.
+-- ARGV: quotas as JSON, see `refusal` in lib/account.lua; a time in ms; paths in the blob store.
 -- Notes that something will be stored at the paths. It is deleted after that time, unless a job was created of it.
 -- Returns 'ok', or 'full' as create.lua does.
 local full = refusal(cjson.decode(ARGV[1]))

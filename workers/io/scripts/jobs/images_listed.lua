@@ -11,7 +11,7 @@ if job[1] ~= 'enumerating' then
   end_duty(new.duty, new.lease)
   return { 'over' }
 end
-local full = refusal(new.limits)
+local full = refusal(new.quotas)
 if full then return full end
 redis.call('HSET', key, 'state', 'queued', 'lane', new.lane, 'total', new.total, 'queued', new.total,
   'manifest', new.manifest)

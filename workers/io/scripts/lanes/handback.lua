@@ -7,9 +7,9 @@ local consumer = ARGV[1]
 local count = 0
 for i = 2, #ARGV, 5 do
   local stream, entry_id, started, fault, ref = unpack(ARGV, i, i + 4)
-  local found = redis.call('XRANGE', stream, entry_id, entry_id)[1]
-  if found and is_mine(stream, entry_id, consumer) then
-    local entry = as_table(found[2])
+  local row = redis.call('XRANGE', stream, entry_id, entry_id)[1]
+  if row and is_mine(stream, entry_id, consumer) then
+    local entry = as_table(row[2])
     local again = live(entry)
     if not again and counts(entry) then give_up(entry) end
     drop_entry(stream, entry_id)

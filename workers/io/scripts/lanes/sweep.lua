@@ -21,28 +21,28 @@ local function is_over(row) return not active(redis.call('HGET', job_key(as_tabl
 
 -- Returns whether a lane has an unclaimed image or an abandoned one.
 local function has_work(stream)
-  local behind = '(' .. as_table(redis.call('XINFO', 'GROUPS', stream)[1])['last-delivered-id']
-  for _, row in ipairs(tidy and redis.call('XRANGE', stream, behind, '+', 'COUNT', 1000) or {}) do
+  local after = '(' .. as_table(redis.call('XINFO', 'GROUPS', stream)[1])['last-delivered-id']
+  for _, row in ipairs(tidy and redis.call('XRANGE', stream, after, '+', 'COUNT', 1000) or {}) do
     local key = job_key(as_table(row[2]).job)
     if is_over(row) then -- the image was counted as given up when its job ended
       if redis.call('EXISTS', key) == 1 then redis.call('HINCRBY', key, 'waiting', -1) end
       drop_entry(stream, row[1])
     end
   end
-  local found = unclaimed(stream) ~= nil
-  local left = abandoned(stream, lease, 64)
-  if #left > 0 and just_back(lease) then return true end
-  for _, pending in ipairs(left) do
+  local work = unclaimed(stream) ~= nil
+  local late = abandoned(stream, lease, 64)
+  if #late > 0 and just_back(lease) then return true end
+  for _, pending in ipairs(late) do
     local row = redis.call('XRANGE', stream, pending[1], pending[1])[1]
     if row and is_over(row) then
       local entry = as_table(row[2])
       if counts(entry) then give_up(entry) end
       drop_entry(stream, row[1])
     else
-      found = true
+      work = true
     end
   end
-  return found
+  return work
 end
 
 local models = {}

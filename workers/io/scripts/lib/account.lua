@@ -1,5 +1,5 @@
--- requires: constants, values, keys
--- The account of what waits and what is stored; the limits on it; measured rates and counted results.
+-- requires: values, keys
+-- The account of what waits and what is stored; the quotas on it; measured rates and counted results.
 
 -- Adds to a field of the account. A field of a lane or an owner is deleted when it is 0.
 local function count_open(field, delta)
@@ -18,14 +18,13 @@ local function account(id, images)
   if job[3] ~= '' then count_open('images:' .. job[3], delta) end
 end
 
--- Returns { 'full', field, there now, to add, most } for the first limit that would be exceeded, else nil. Each limit
--- is { field of sl:open, to add, most }.
-local function refusal(limits)
-  for _, limit in ipairs(limits) do
-    local there = tonumber(redis.call('HGET', 'sl:open', limit[1]) or '0')
-    if there + tonumber(limit[2]) > tonumber(limit[3]) then
-      return { 'full', limit[1], fmt(there), limit[2], limit[3] }
-    end
+-- Returns { 'full', field, in use, to add, allowed } for the first quota that would be exceeded, else nil. Each quota is
+-- { field of sl:open, to add, allowed }, see `quotas` in workers/store/capacity.py.
+local function refusal(quotas)
+  for _, quota in ipairs(quotas) do
+    local field, added, allowed = unpack(quota)
+    local in_use = tonumber(redis.call('HGET', 'sl:open', field) or '0')
+    if in_use + tonumber(added) > tonumber(allowed) then return { 'full', field, fmt(in_use), added, allowed } end
   end
 end
 
@@ -36,6 +35,8 @@ local function queue_position(id, model, lane)
   local waiting = redis.call('HMGET', 'sl:open', 'lane:' .. model .. ':' .. lane, 'lane:' .. model .. ':interactive')
   return { redis.call('ZRANK', key, id), redis.call('ZCARD', key), waiting[1], waiting[2], measured[1], measured[2] }
 end
+
+local RATE_HALF_MS = 30000
 
 -- Measures the rate: adds settled rows and the time spent on them, in ms. Workers' times overlap, so at most the time
 -- since the last measurement is added. Older values are halved for every RATE_HALF_MS of work.

@@ -2,6 +2,5 @@
 
 local GROUP = 'workers'
 local SEGMENT = 1000
-local RATE_HALF_MS = 30000
 local PROGRESS_MS = 5000
 local AHEAD_MS = 1e12

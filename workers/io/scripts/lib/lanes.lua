@@ -80,12 +80,12 @@ local function just_back(lease)
 end
 
 -- Returns the pending entries that nobody renewed for a lease.
-local function abandoned(stream, lease, most)
-  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', most)
+local function abandoned(stream, lease, count)
+  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', lease, '-', '+', count)
   return pending.err and {} or pending -- an error: no job ever used this lane
 end
 
--- Returns what a worker is told of an entry that it claims.
+-- Returns what a worker needs to know of an entry that it claims.
 local function describe(stream, entry_id, entry)
   local job = redis.call('HMGET', job_key(entry.job), 'options', 'request_id', 'trace')
   return {

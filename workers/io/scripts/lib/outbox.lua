@@ -1,6 +1,7 @@
 -- requires: values, keys, states, webhooks, endings
 -- What the scripts of webhooks share.
--- The outbox is no list of messages. Each hook of a job records how far it was delivered, and its next event is found
+--
+-- The outbox is not a list of messages. Each hook of a job records how far it was delivered, and its next event is found
 -- by comparing that with the job. A destination (`line`) is one endpoint, or one URL of an owner. Its queue `todo`
 -- holds, by the time when they are due, hooks to look at ("job n") and deliveries that wait for another attempt ("job n
 -- event"). Its `leased` holds the deliveries under way, by the end of their lease. `sl:due:webhooks` holds the
@@ -16,18 +17,18 @@ local function endpoint_key(line) return 'sl:endpoint:' .. line end
 local function registered(line) return string.sub(line, 1, 3) == 'wh_' end
 
 -- Returns job, number of the hook, and event; the event is '' for a hook to look at.
-local function parts(member) return string.match(member, '^(%S+) (%S+) ?(%S*)$') end
+local function parse_member(member) return string.match(member, '^(%S+) (%S+) ?(%S*)$') end
 
 local function over(state) return not open(state) and state ~= 'finishing' end
 
-local function window(line, most)
-  return math.min(tonumber(redis.call('HGET', line_key(line), 'window') or FIRST_WINDOW), tonumber(most))
+local function window(line, max_at_once)
+  return math.min(tonumber(redis.call('HGET', line_key(line), 'window') or FIRST_WINDOW), tonumber(max_at_once))
 end
 
 -- Sets when to look at a destination next, if at all.
-local function schedule(line, most)
+local function schedule(line, max_at_once)
   local at, leased = nil, leased_key(line)
-  if redis.call('ZCOUNT', leased, '(' .. fmt(now_ms()), '+inf') < window(line, most) then
+  if redis.call('ZCOUNT', leased, '(' .. fmt(now_ms()), '+inf') < window(line, max_at_once) then
     local first = redis.call('ZRANGE', todo_key(line), 0, 0, 'WITHSCORES')[2]
     at = first and math.max(tonumber(first), tonumber(redis.call('HGET', line_key(line), 'paused_until') or '0'))
   end

@@ -9,9 +9,9 @@ local function now_ms()
 end
 
 local function as_table(flat)
-  local found = {}
-  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return found
+  local result = {}
+  for i = 1, #flat, 2 do result[flat[i]] = flat[i + 1] end
+  return result
 end
 
 local function as_json(list)

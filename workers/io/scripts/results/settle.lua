@@ -10,18 +10,18 @@ local function code_of(result)
   return failure and failure.code or ''
 end
 
--- Gives up a job if more of its images failed than `max_failure_rate` allows, once at least `least` images are done.
-local function give_up_if_hopeless(id, most, least)
+-- Gives up a job if more of its images failed than `max_failure_rate` allows, once at least `min_done` images are done.
+local function give_up_if_hopeless(id, max_rate, min_done)
   local job = redis.call('HMGET', job_key(id), 'state', 'succeeded', 'failed', 'queued', 'running')
   local failed = tonumber(job[3])
   local done = tonumber(job[2]) + failed
-  if not active(job[1]) or done < least or failed <= most * done or tonumber(job[4]) + tonumber(job[5]) == 0 then
+  if not active(job[1]) or done < min_done or failed <= max_rate * done or tonumber(job[4]) + tonumber(job[5]) == 0 then
     return false
   end
   redis.call('HSET', job_key(id), 'error', cjson.encode({
     code = 'too_many_failures', retryable = false,
     detail = fmt(failed) .. ' of the first ' .. fmt(done) .. ' images failed, more than max_failure_rate allows ('
-      .. string.format('%g', most) .. '): the rest was given up. See the errors of those that failed.',
+      .. string.format('%g', max_rate) .. '): the rest was given up. See the errors of the failed images.',
   }))
   return give_up_rest(id, 'failed', 'canceled')
 end

@@ -1,8 +1,8 @@
 -- requires: values, keys, webhooks, outbox
--- ARGV: job, number of the hook, event, most deliveries at once per destination.
+-- ARGV: job, number of the hook, event, maximum of deliveries at once per destination.
 -- Makes a delivery due again, at once, with a new schedule of attempts. Returns the destination, and 'ok' or why not:
 -- 'unknown', 'disabled'.
-local id, n, event, most = unpack(ARGV)
+local id, n, event, max_at_once = unpack(ARGV)
 local hook = as_table(redis.call('HGETALL', hook_key(id, n)))
 if not hook.line then return { '', 'unknown' } end
 local line, member, kind, number = hook.line, id .. ' ' .. n .. ' ' .. event, string.match(event, '^(%a+)-?(%d*)$')
@@ -25,6 +25,6 @@ if not redis.call('ZSCORE', leased_key(line), member) then
   redis.call('HDEL', hook_key(id, n), 'attempts:' .. event)
   redis.call('ZADD', todo_key(line), fmt(now_ms()), member)
   redis.call('HDEL', line_key(line), 'paused_until')
-  schedule(line, most)
+  schedule(line, max_at_once)
 end
 return { line, 'ok' }

@@ -1,16 +1,17 @@
 -- requires: constants, values, keys, webhooks, outbox
--- ARGV: lease in ms, most deliveries, most deliveries at once per destination, most slow destinations, retention in ms.
+-- ARGV: lease in ms, maximum of deliveries, of deliveries at once per destination, and of slow destinations, retention
+-- in ms.
 -- Leases due deliveries, and moves their hooks forward to the next event. Returns for each: destination, member of its
 -- queue, score of the lease, whether the destination is slow, attempts so far, and the hashes of job, hook and
 -- endpoint.
-local lease, most, most_of_line, slow, retention = unpack(ARGV)
-most, slow = tonumber(most), tonumber(slow)
-local LOOKS = 500 -- most members to look at in one run, since Redis does nothing else meanwhile
+local lease, max_deliveries, max_at_once, max_slow, retention = unpack(ARGV)
+max_deliveries, max_slow = tonumber(max_deliveries), tonumber(max_slow)
+local LOOKS = 500 -- maximum of members to look at in one run, since Redis does nothing else meanwhile
 local NOT_NOW_MS = 500
 local now = now_ms()
-local looks, found = 0, {}
+local looks, leased = 0, {}
 
-local function is_slow(line) return window(line, most_of_line) == 1 and tonumber(most_of_line) > 1 end
+local function is_slow(line) return window(line, max_at_once) == 1 and tonumber(max_at_once) > 1 end
 
 local function has_result(id, index, job)
   return over(job.state) or redis.call('HEXISTS', segment_key(id, index), fmt(index)) == 1
@@ -25,11 +26,11 @@ local function next_event(id, n, hook, job)
     redis.call('HSET', key, 'started', '1')
     return 'started'
   end
-  local told = tonumber(hook.items or '0')
-  if wanted('item.finished') and told < tonumber(job.total) then
-    if has_result(id, told, job) then
-      redis.call('HSET', key, 'items', fmt(told + 1))
-      return 'item-' .. fmt(told)
+  local item = tonumber(hook.items or '0') -- the next image to send
+  if wanted('item.finished') and item < tonumber(job.total) then
+    if has_result(id, item, job) then
+      redis.call('HSET', key, 'items', fmt(item + 1))
+      return 'item-' .. fmt(item)
     end
   elseif wanted('job.finished') and ended and not hook.finished then
     redis.call('HSET', key, 'finished', '1')
@@ -44,10 +45,10 @@ local function next_event(id, n, hook, job)
   end
 end
 
-local function taken(line, member)
+local function take_delivery(line, member)
   redis.call('ZADD', leased_key(line), fmt(now + tonumber(lease)), member)
-  local id, n, event = parts(member)
-  found[#found + 1] = { line, member, redis.call('ZSCORE', leased_key(line), member), is_slow(line) and '1' or '',
+  local id, n, event = parse_member(member)
+  leased[#leased + 1] = { line, member, redis.call('ZSCORE', leased_key(line), member), is_slow(line) and '1' or '',
     redis.call('HGET', hook_key(id, n), 'attempts:' .. event) or '0',
     redis.call('HGETALL', job_key(id)), redis.call('HGETALL', hook_key(id, n)), redis.call('HGETALL', endpoint_key(line)) }
   return true
@@ -56,7 +57,7 @@ end
 -- Removes a member from a destination's queue, since it will not be delivered.
 local function give_up_delivery(line, member)
   redis.call('ZREM', todo_key(line), member)
-  local id, n, event = parts(member)
+  local id, n, event = parse_member(member)
   local hook = hook_key(id, n)
   if event == '' or redis.call('EXISTS', hook) == 0 then return end
   redis.call('HDEL', hook, 'attempts:' .. event)
@@ -69,10 +70,10 @@ end
 -- endpoint is gone.
 local function look(line, member, state)
   local todo = todo_key(line)
-  local id, n, event = parts(member)
+  local id, n, event = parse_member(member)
   if id == TEST then
     redis.call('ZREM', todo, member)
-    return state and taken(line, member)
+    return state and take_delivery(line, member)
   end
   local hook, job = as_table(redis.call('HGETALL', hook_key(id, n))), as_table(redis.call('HGETALL', job_key(id)))
   if not hook.line or hook.dropped or state ~= 'enabled' then
@@ -82,13 +83,13 @@ local function look(line, member, state)
     give_up_delivery(line, member) -- the progress of a job that is over is of no use
   elseif event ~= '' then
     redis.call('ZREM', todo, member)
-    return taken(line, member)
+    return take_delivery(line, member)
   else
     local next, again = next_event(id, n, hook, job)
     if next then
       redis.call('ZADD', todo, fmt(now), member) -- after the other members that are due
       redis.call('HINCRBY', hook_key(id, n), 'out', 1)
-      return taken(line, member .. ' ' .. next)
+      return take_delivery(line, member .. ' ' .. next)
     elseif again then
       redis.call('ZADD', todo, fmt(again), member)
     else
@@ -105,11 +106,11 @@ end
 local function take(line)
   local abandoned = redis.call('ZRANGEBYSCORE', leased_key(line), '-inf', fmt(now), 'LIMIT', 0, 1)[1]
   if abandoned then -- its sender died: lease the same delivery again
-    local id, n = parts(abandoned)
-    if id == TEST or redis.call('EXISTS', hook_key(id, n)) == 1 then return taken(line, abandoned) end
+    local id, n = parse_member(abandoned)
+    if id == TEST or redis.call('EXISTS', hook_key(id, n)) == 1 then return take_delivery(line, abandoned) end
     redis.call('ZREM', leased_key(line), abandoned)
   end
-  if redis.call('ZCARD', leased_key(line)) >= window(line, most_of_line) then return false end
+  if redis.call('ZCARD', leased_key(line)) >= window(line, max_at_once) then return false end
   if tonumber(redis.call('HGET', line_key(line), 'paused_until') or '0') > now then return false end
   local state = 'enabled'
   if registered(line) then state = redis.call('HGET', endpoint_key(line), 'state') end
@@ -122,16 +123,16 @@ local function take(line)
   return false
 end
 
-while #found < most and looks < LOOKS do
+while #leased < max_deliveries and looks < LOOKS do
   local line = redis.call('ZRANGEBYSCORE', DUE, '-inf', fmt(now), 'LIMIT', 0, 1)[1]
   if not line then break end
   looks = looks + 1
   local is_slow_now = is_slow(line)
-  if is_slow_now and slow <= 0 then
+  if is_slow_now and max_slow <= 0 then
     redis.call('ZADD', DUE, fmt(now + NOT_NOW_MS), line)
   else
-    if take(line) and is_slow_now then slow = slow - 1 end
-    schedule(line, most_of_line)
+    if take(line) and is_slow_now then max_slow = max_slow - 1 end
+    schedule(line, max_at_once)
   end
 end
-return found
+return leased

@@ -1,8 +1,8 @@
 -- requires: values, outbox
--- ARGV: endpoint, most deliveries at once per destination, then field, value, ... to set; without fields it is deleted.
+-- ARGV: endpoint, maximum of deliveries at once per destination, then field, value, ... to set; without fields it is deleted.
 -- Changes or deletes an endpoint. Returns whether it existed. What waits for an endpoint that is disabled or deleted is
 -- made due, so that the next look gives it up.
-local id, most = ARGV[1], ARGV[2]
+local id, max_at_once = ARGV[1], ARGV[2]
 local owner = redis.call('HGET', endpoint_key(id), 'owner')
 if not owner then return 0 end
 local state = nil
@@ -24,5 +24,5 @@ end
 if state == 'disabled' or #ARGV == 2 then
   redis.call('ZUNIONSTORE', todo_key(id), 1, todo_key(id), 'WEIGHTS', 0)
 end
-schedule(id, most)
+schedule(id, max_at_once)
 return 1

@@ -1,11 +1,11 @@
 -- requires: values, webhooks, outbox
 -- ARGV: destination, member of its queue, score of the lease, verdict (delivered|failed|gone), latency class of the
 -- answer (quick|fair|slow), ms until the next attempt or '' if this was the last, ms of cool-down that the endpoint
--- asked for, the attempt as JSON, the reason to show if the endpoint is disabled, most deliveries at once per
--- destination, ms of failures after which an endpoint is disabled, retention in ms.
+-- asked for, the attempt as JSON, the reason to show if the endpoint is disabled, maximum of deliveries at once
+-- per destination, ms of failures after which an endpoint is disabled, retention in ms.
 -- Records an attempt and what follows from it. Returns 1; 0 without doing anything if another sender has the lease; 2
 -- if the endpoint was disabled, or the hook of a job's own webhook ended.
-local line, member, token, verdict, pace, delay, rest, attempt, why, most, patience, retention = unpack(ARGV)
+local line, member, token, verdict, latency, delay, cool_down, attempt, reason, max_at_once, patience, retention = unpack(ARGV)
 local FAILURES, PAUSE_MS, LONGEST_PAUSE_MS = 3, 5000, 300000 -- failures until a cool-down; it doubles
 local ATTEMPTS, LINE_ATTEMPTS = 200, 20 -- attempts kept for a job, and for an endpoint
 local LINE_KEPT_MS = 7 * 86400000
@@ -13,7 +13,7 @@ local key, now, answer = line_key(line), now_ms(), 1
 if redis.call('ZSCORE', leased_key(line), member) ~= token then return 0 end
 redis.call('ZREM', leased_key(line), member)
 
-local id, n, event = parts(member)
+local id, n, event = parse_member(member)
 local hook = hook_key(id, n)
 local has_hook = redis.call('EXISTS', hook) == 1
 if has_hook then
@@ -28,13 +28,13 @@ end
 local disabled = false
 if verdict == 'delivered' then
   redis.call('HDEL', key, 'failures', 'failing_since', 'paused_until')
-  local wide = window(line, most)
-  if pace == 'quick' then wide = math.min(wide + 1, tonumber(most)) elseif pace == 'slow' then wide = 1 end
-  redis.call('HSET', key, 'window', wide, 'delivered_at', fmt(now))
+  local width = window(line, max_at_once)
+  if latency == 'quick' then width = math.min(width + 1, tonumber(max_at_once)) elseif latency == 'slow' then width = 1 end
+  redis.call('HSET', key, 'window', width, 'delivered_at', fmt(now))
 else
   local failures = redis.call('HINCRBY', key, 'failures', 1)
   redis.call('HSETNX', key, 'failing_since', fmt(now))
-  local pause = tonumber(rest)
+  local pause = tonumber(cool_down)
   if failures >= FAILURES then
     pause = math.max(pause, math.min(PAUSE_MS * 2 ^ math.min(failures - FAILURES, 20), LONGEST_PAUSE_MS))
   end
@@ -62,13 +62,13 @@ if disabled then
   answer = 2
   if registered(line) then
     if redis.call('HGET', endpoint_key(line), 'state') == 'enabled' and id ~= TEST then
-      redis.call('HSET', endpoint_key(line), 'state', 'disabled', 'reason', why, 'disabled_at', fmt(now))
+      redis.call('HSET', endpoint_key(line), 'state', 'disabled', 'reason', reason, 'disabled_at', fmt(now))
       redis.call('ZUNIONSTORE', todo_key(line), 1, todo_key(line), 'WEIGHTS', 0) -- give up what waits
       redis.call('HDEL', key, 'paused_until')
     end
   elseif has_hook then
-    drop_hook(id, n, why, retention)
+    drop_hook(id, n, reason, retention)
   end
 end
-schedule(line, most)
+schedule(line, max_at_once)
 return answer
