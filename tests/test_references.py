@@ -71,3 +71,15 @@ def test_settings_that_the_documents_name_exist() -> None:
     pages = "\n".join(_texts("*.md", "docs/**/*.md").values())
 
     assert set(re.findall(r"SHELFLINE_[A-Z_]+[A-Z]", pages)) - known == set()
+
+
+def test_every_redis_key_is_documented() -> None:
+    """Every key has a line with its type, writers and expiry, beside the scripts and in the documentation."""
+    key = re.compile(r"\bsl:([a-z-]+)")
+    sources = _texts("api/**/*.py", "workers/**/*.py", "workers/io/scripts/**/*.lua")
+    used = {name for text in sources.values() for name in key.findall(re.sub(r"(?m)^ *--.*", "", text))}
+
+    assert used
+    for file, text in _texts("workers/io/scripts/lib/keys.lua", "docs/architecture.md").items():
+        documented = set(key.findall(text.partition("local function")[0]))
+        assert used - documented == set(), file

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -127,12 +127,10 @@ def _redis(link: RedisLink) -> Findings:
             "redis", "warning", f"it uses {used / limit:.0%} of its maxmemory", "raise maxmemory; delete old jobs"
         )
     yield _clock(seconds + micros / 1e6 - before - took / 2)
-    if not seen:
-        yield Finding(
-            "worker", "warning", "none has taken up work within the last minute", "start the process `worker`"
-        )
-    else:
+    if seen:
         yield Finding("worker", "ok", "one took up work within the last minute")
+    else:
+        yield Finding("worker", "warning", "none took up work within the last minute", "start the process `worker`")
 
 
 def _policy(policy: str) -> Finding:
@@ -194,12 +192,10 @@ def _blobs(settings: Settings) -> Findings:
     except Exception as error:  # noqa: BLE001  each store's library has its own errors
         yield Finding("blob store", "error", f"{type(error).__name__}: {error}", "check BLOB_URL and its credentials")
         return
-    if same:
-        yield Finding("blob store", "ok", f"written, read and deleted in {1000 * (time.perf_counter() - began):.0f} ms")
-    else:
-        yield Finding(
-            "blob store", "error", "it returns other bytes than were written", "check the store that BLOB_URL names"
-        )
+    if not same:
+        yield Finding("blob store", "error", "it returns other bytes than were written", "check the store of BLOB_URL")
+        return
+    yield Finding("blob store", "ok", f"written, read and deleted in {1000 * (time.perf_counter() - began):.0f} ms")
 
 
 def _disks(settings: Settings) -> Findings:
@@ -217,15 +213,12 @@ def _models(settings: Settings) -> Findings:
     client = ModelClient(settings.model_server, timeout=_MODEL_SECONDS)
     try:
         for model in settings.served_models:
-            yield _model(model, lambda name=model: described(client, settings.contracts, name).version)  # type: ignore[misc]
+            try:
+                version = described(client, settings.contracts, model).version
+            except ShelflineError as error:
+                advice = "start the model server, check SHELFLINE_MODEL_SERVER, and see `shelfline models list`"
+                yield Finding(f"model {model}", "error", str(error), advice)
+            else:
+                yield Finding(f"model {model}", "ok", f"version {version} is served and has a contract")
     finally:
         client.close()
-
-
-def _model(model: str, version: Callable[[], int]) -> Finding:
-    what = f"model {model}"
-    try:
-        return Finding(what, "ok", f"version {version()} is served and has a contract")
-    except ShelflineError as error:
-        advice = "start the model server, check SHELFLINE_MODEL_SERVER, and see `shelfline models list`"
-        return Finding(what, "error", str(error), advice)

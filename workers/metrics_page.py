@@ -25,20 +25,15 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 TOTALS_KEY: Final = "sl:metrics"
 
 _LANE_GAUGES: Final = (
-    ("rows", sum, "shelfline_waiting_rows", "Rows of accepted images without a result, those under way included."),
-    ("held", sum, "shelfline_held_images", "Images that workers hold."),
+    ("rows", sum, "shelfline_waiting_rows", "Rows of accepted images without a result, including images in flight."),
+    ("held", sum, "shelfline_held_images", "Images in flight."),
     (
         "waits",
         max,
         "shelfline_oldest_waiting_seconds",
-        "Since when the oldest image waits that no worker holds; 0: none.",
+        "How long the oldest unclaimed image has waited; 0: none waits.",
     ),
-    (
-        "job",
-        max,
-        "shelfline_oldest_job_seconds",
-        "Age of the oldest job with images that wait or are under way; 0: none.",
-    ),
+    ("job", max, "shelfline_oldest_job_seconds", "Age of the oldest job with unfinished images; 0: there is none."),
 )
 
 
@@ -82,27 +77,33 @@ class MetricsPage:
             values = {key: join([0, *(lane[field] for lane in same)]) / scale for key, same in lanes.items()}
             yield _gauge(name, meaning, values, "model", "lane")
         rates = {(model,): max([0, *(lane["rate"] for lane in same)]) for (model, _), same in lanes.items()}
-        yield _gauge(
-            "shelfline_rows_per_second", "What workers manage while there is work, as measured.", rates, "model"
-        )
+        yield _gauge("shelfline_rows_per_second", "Measured speed of all workers while there is work.", rates, "model")
         for what, meaning in (("duties", "Duties"), ("webhooks", "Endpoints with webhooks")):
             yield _gauge(f"shelfline_due_{what}", f"{meaning} that are due.", {(): observed[what]["count"]})
             yield _gauge(
                 f"shelfline_oldest_due_{what}_seconds",
-                f"{meaning}: since when the oldest is due that nobody has taken up; 0: none.",
+                f"{meaning}: how long the oldest that nobody has leased is due; 0: none is.",
                 {(): observed[what]["age"] / 1000},
             )
         settings = self._settings
-        yield _gauge("shelfline_waiting_rows_limit", "Beyond, jobs are refused.", {(): settings.max_waiting_images})
-        yield _gauge("shelfline_stored_bytes", "Bytes of uploaded images that are kept.", {(): observed["bytes"]})
-        yield _gauge("shelfline_stored_bytes_limit", "Beyond, uploads are refused.", {(): settings.max_blob_bytes})
+        yield _gauge(
+            "shelfline_waiting_rows_limit",
+            "Most waiting rows; then jobs are refused.",
+            {(): settings.max_waiting_images},
+        )
+        yield _gauge("shelfline_stored_bytes", "Bytes of uploaded images that are stored.", {(): observed["bytes"]})
+        yield _gauge(
+            "shelfline_stored_bytes_limit",
+            "Most stored bytes; then uploads are refused.",
+            {(): settings.max_blob_bytes},
+        )
 
     def _models(self) -> Iterator[Family]:
         published = {model: self._catalog.look_up(model) for model in self._settings.served_models}
         available = {(model,): int(state is not None and state.available) for model, state in published.items()}
         versions = {(model,): state.version for model, state in published.items() if state and state.version}
         yield _gauge("shelfline_model_available", "Whether workers reached the model lately.", available, "model")
-        yield _gauge("shelfline_model_version", "The version that new images go through.", versions, "model")
+        yield _gauge("shelfline_model_version", "The version that processes new images.", versions, "model")
         with translated():
             seen = self._link.client.exists(WORKER_SEEN_KEY)
         yield _gauge("shelfline_worker_seen", "Whether a worker took up work within the last minute.", {(): seen})
@@ -113,7 +114,7 @@ class MetricsPage:
         used, limit = info["used_memory"], info.get("maxmemory", 0)
         written = int(bool(info.get("aof_enabled")) and info.get("aof_last_write_status") == "ok")
         yield _gauge("shelfline_redis_memory_bytes", "Memory that Redis uses.", {(): used})
-        yield _gauge("shelfline_redis_memory_limit_bytes", "Its maxmemory; 0: none.", {(): limit})
+        yield _gauge("shelfline_redis_memory_limit_bytes", "Redis' maxmemory; 0: no limit.", {(): limit})
         yield _gauge("shelfline_redis_durable", "Whether Redis writes its append-only file.", {(): written})
 
     def _totals(self) -> Iterator[Family]:
@@ -129,7 +130,9 @@ class MetricsPage:
 
 
 def _info() -> Family:
-    return _gauge("shelfline_info", "The version that answers.", {(metadata.version("shelfline"),): 1}, "version")
+    return _gauge(
+        "shelfline_info", "The version of Shelfline that answers.", {(metadata.version("shelfline"),): 1}, "version"
+    )
 
 
 def _belongs(metric: Metric, labels: tuple[str, ...]) -> bool:

@@ -101,8 +101,8 @@ def read_robots(text: str) -> Any:  # noqa: ANN401  the value is not checked yet
             f"the file cannot be read ({error.strerror}): write JSON, or the path of a TOML file"
         ) from None
     except ValueError as error:
-        where = re.search(r"\(at .*\)", str(error))
-        raise ValueError(f"the file is not TOML {where[0] if where else ''}".rstrip()) from None
+        position = re.search(r"\(at .*\)", str(error))
+        raise ValueError(f"the file is not TOML {position[0] if position else ''}".rstrip()) from None
     if document.keys() != {"robots"}:
         raise ValueError("the file must have a [[robots]] table for each robot, and nothing else")
     return document["robots"]

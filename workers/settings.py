@@ -100,9 +100,7 @@ class Settings(BaseSettings):
         description="Rate limit of keys that have none of their own, as in `10/second;1000/minute`. Empty: no limit.",
     )
     key_concurrency: int = Field(
-        default=0,
-        ge=0,
-        description="Requests of one API key that an API process handles at the same time. 0: no limit.",
+        default=0, ge=0, description="Requests of one API key that an API process handles at once. 0: no limit."
     )
     folder_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
@@ -121,22 +119,20 @@ class Settings(BaseSettings):
     output_seconds: float = Field(
         default=3600.0, ge=0, description="How long a job tries again to write its output if that fails."
     )
-    max_annotated: int = Field(
-        default=1000, ge=0, description="Maximum of images per job that are drawn with their boxes."
-    )
-    batch_rows: int = Field(default=8, ge=1, le=16, description="Maximum of rows in one Predict call.")
+    max_annotated: int = Field(default=1000, ge=0, description="Maximum number of images that a job draws.")
+    batch_rows: int = Field(default=8, ge=1, le=16, description="Maximum number of rows in a Predict call.")
     tile_scale: float = Field(
         default=2.5,
         ge=0.5,
         le=50,
-        description="With `tiles: auto`: pixels of a photo per pixel of the model's input, in width and in height.",
+        description="With `tiles: auto`: pixels of a photo per pixel of the model's input, on each side.",
     )
     decode_threads: int = Field(default=2, ge=1, le=64, description="Threads per worker process that decode images.")
     lease_seconds: float = Field(
         default=30.0, ge=0.5, description="After this time without a renewal from a worker, its images are taken over."
     )
     slice_seconds: float = Field(
-        default=2.0, gt=0, description="How long a worker stays with one model while others have work."
+        default=2.0, gt=0, description="How long a worker stays with one model while others wait."
     )
     predict_timeout_seconds: float = Field(default=60.0, gt=0, description="Deadline of one Predict call.")
     pool: Literal["prefork", "threads"] = Field(
@@ -160,30 +156,22 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=50_000_000, gt=0, description="Largest image file, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, gt=0, description="Largest image, in pixels.")
     max_json_bytes: int = Field(default=64_000_000, gt=0, description="Largest JSON body of a request, in bytes.")
-    max_json_depth: int = Field(default=32, ge=2, le=200, description="Maximum of levels that a JSON body is nested.")
+    max_json_depth: int = Field(default=32, ge=2, le=200, description="Maximum depth of nesting in a JSON body.")
     max_upload_bytes: int = Field(
         default=10_000_000_000, gt=0, description="Largest body of an upload, in bytes. It is never held in memory."
     )
     max_manifest_bytes: int = Field(default=64_000_000, gt=0, description="Largest manifest, in bytes.")
-    max_archive_entries: int = Field(
-        default=100_000, gt=0, description="Maximum of entries in an archive, including folders."
-    )
+    max_archive_entries: int = Field(default=100_000, gt=0, description="Maximum number of entries in an archive.")
     max_archive_bytes: int = Field(
-        default=10_000_000_000,
-        gt=0,
-        description="Largest total size of an archive's images after decompression, in bytes.",
+        default=10_000_000_000, gt=0, description="Largest total size of an archive's images, decompressed, in bytes."
     )
     archive_methods: Annotated[tuple[ArchiveMethod, ...], NoDecode] = Field(
         default=("stored", "deflated"),
         description="Compression methods that entries of an archive may have, separated by commas: stored, deflated, "
         "bzip2.",
     )
-    fetch_seconds: float = Field(
-        default=15.0, gt=0, description="Deadline for fetching one image by URL, redirects included."
-    )
-    fetch_redirects: int = Field(
-        default=3, ge=0, le=20, description="Maximum of redirects that are followed for one image."
-    )
+    fetch_seconds: float = Field(default=15.0, gt=0, description="Deadline for fetching one image by URL.")
+    fetch_redirects: int = Field(default=3, ge=0, le=20, description="Maximum number of redirects for one image.")
     fetch_ports: Annotated[frozenset[int], NoDecode] = Field(
         default=frozenset((80, 443)), description="Ports that images may be fetched from, separated by commas."
     )
@@ -192,12 +180,8 @@ class Settings(BaseSettings):
         description="Hosts of private networks that images may be fetched from, `host` or `host:port`, separated by "
         "commas. All others must be on the public internet.",
     )
-    fetch_threads: int = Field(
-        default=16, ge=1, le=256, description="Images that a worker process fetches at the same time."
-    )
-    fetch_threads_per_host: int = Field(
-        default=8, ge=1, le=256, description="Images that a worker process fetches from one host at the same time."
-    )
+    fetch_threads: int = Field(default=16, ge=1, le=256, description="Images that a worker process fetches at once.")
+    fetch_threads_per_host: int = Field(default=8, ge=1, le=256, description="The same for one host.")
     public_url: str = Field(
         default="",
         pattern=r"^(https?://[^?#\s]+)?$",
@@ -211,7 +195,7 @@ class Settings(BaseSettings):
         "the delivery is given up.",
     )
     webhook_disable_seconds: float = Field(
-        default=5 * 86400.0, gt=0, description="After this time without a successful delivery, an endpoint is disabled."
+        default=5 * 86400.0, gt=0, description="An endpoint whose deliveries all fail for this long is disabled."
     )
     webhook_ports: Annotated[frozenset[int], NoDecode] = Field(
         default=frozenset((80, 443)), description="Ports that webhooks may be sent to, separated by commas."
@@ -221,32 +205,22 @@ class Settings(BaseSettings):
         description="Hosts of private networks that webhooks may be sent to, `host` or `host:port`, separated by "
         "commas. All others must be on the public internet.",
     )
-    webhook_threads: int = Field(
-        default=32, ge=2, le=512, description="Webhooks that a sender delivers at the same time."
-    )
-    webhook_threads_per_endpoint: int = Field(
-        default=8, ge=1, le=512, description="Webhooks that a sender delivers to one URL at the same time."
-    )
-    max_job_images: int = Field(default=100_000, gt=0, description="Maximum of images in one job.")
+    webhook_threads: int = Field(default=32, ge=2, le=512, description="Webhooks that a sender delivers at once.")
+    webhook_threads_per_endpoint: int = Field(default=8, ge=1, le=512, description="The same for one URL.")
+    max_job_images: int = Field(default=100_000, gt=0, description="Maximum number of images in a job.")
     failure_least: int = Field(
         default=20, ge=1, description="Number of images that must be done before `max_failure_rate` can end a job."
     )
     max_waiting_images: int = Field(
-        default=1_000_000,
-        gt=0,
-        description="Maximum of accepted images without a result. Jobs that would exceed it are refused.",
+        default=1_000_000, gt=0, description="Maximum number of images that wait for a result. More are refused."
     )
     max_waiting_images_per_key: int = Field(default=1_000_000, gt=0, description="The same for each API key.")
     max_blob_bytes: int = Field(
-        default=100_000_000_000,
-        gt=0,
-        description="Maximum of stored bytes of uploaded images. Uploads that would exceed it are refused.",
+        default=100_000_000_000, gt=0, description="Maximum size of all stored uploads, in bytes. More are refused."
     )
     max_blob_bytes_per_key: int = Field(default=100_000_000_000, gt=0, description="The same for each API key.")
     deadline_seconds: float = Field(
-        default=7 * 86400.0,
-        gt=0,
-        description="Deadline of jobs that do not name one: images that are unfinished then fail.",
+        default=7 * 86400.0, gt=0, description="Deadline of jobs that do not name one. Unfinished images then fail."
     )
     retention_seconds: float = Field(
         default=86400.0, gt=0, description="A job and all its data are deleted this long after its end."
@@ -254,9 +228,7 @@ class Settings(BaseSettings):
     cache_seconds: float = Field(
         default=7 * 86400.0, ge=1, description="How long jobs with the option `cache` may use a stored result."
     )
-    max_wait_seconds: float = Field(
-        default=60.0, ge=0, description="Longest time that a request may wait for a result."
-    )
+    max_wait_seconds: float = Field(default=60.0, ge=0, description="Longest time that a request may wait.")
     slow_client_seconds: float = Field(
         default=20.0,
         gt=0,

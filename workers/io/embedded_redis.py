@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -105,18 +105,12 @@ def run(server: Path, port: int, folder: Path) -> int:
             return child.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
             continue
-    wait_until(lambda: not _has_clients(port), DRAIN_SECONDS)
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while _has_clients(port) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
     child.send_signal(signal.SIGTERM)
     child.wait()
     return 0
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether the condition came true within so many seconds."""
-    end = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < end:
-        time.sleep(_POLL_SECONDS)
-    return met
 
 
 def _has_clients(port: int) -> bool:

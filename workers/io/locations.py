@@ -32,8 +32,8 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
 
 def is_under(url: str, prefixes: tuple[str, ...]) -> bool:
     """Return whether a location lies under a prefix, as text, and cannot be read as another place."""
-    odd = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(url.split("/"))
-    return not odd and any(url.rstrip("/") == prefix or url.startswith(f"{prefix}/") for prefix in prefixes)
+    ambiguous = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(url.split("/"))
+    return not ambiguous and any(url.rstrip("/") == prefix or url.startswith(f"{prefix}/") for prefix in prefixes)
 
 
 def read_location(url: str, prefixes: tuple[str, ...], max_bytes: int) -> bytes:
@@ -91,9 +91,9 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
     top = path.rstrip("/")
     try:
         for folder, folders, names in files.walk(path, on_error="raise", detail=True):
-            shown = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
+            visible = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
             folders.clear()
-            folders.update(shown)  # the walk goes on with these folders, in this order
+            folders.update(visible)  # the walk goes on with these folders, in this order
             below = folder.rstrip("/")[len(top) :].strip("/")
             for name in sorted(names):
                 if is_image_name(name):

@@ -98,7 +98,7 @@ class RedisLink:
                 "`redis-cli config set maxmemory-policy noeviction` and put it into redis.conf."
             )
 
-    def _patiently(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401  as of `run`
+    def _patiently(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401  each call has its own answer
         deadline = time.monotonic() + self._patience
         while True:
             try:

@@ -25,9 +25,9 @@ class Document(BaseModel):
 
 
 class CountsDocument(Document):
-    """How many images of a job are in each state; the states add up to the total.
+    """The number of images of a job in each state; the states add up to the total.
 
-    The total is null where nobody knows it: the images are being listed, or could not be.
+    The total is null while the images are being listed, and if they could not be listed.
     """
 
     total: int | None
@@ -39,7 +39,7 @@ class CountsDocument(Document):
 
 
 class OptionsDocument(Document):
-    """What the caller asked for; null takes the model's own."""
+    """The options that the caller asked for; null takes the model's own value."""
 
     model: str
     model_version: int | None = None
@@ -61,7 +61,7 @@ class WhyDocument(Document):
 
 
 class UrlsDocument(Document):
-    """Where things about a job are, absolute."""
+    """The absolute URLs of a job and of what belongs to it."""
 
     self: str
     results: str
@@ -85,12 +85,12 @@ def urls_at(base_url: str, job_id: str) -> UrlsDocument:
 
 
 class OutputDocument(Document):
-    """Where a job's results are written beside, and how."""
+    """Where and how a job writes its results as files."""
 
     url: str = Field(description="The folder of the job's files. `summary.json` is written last.")
-    formats: list[OutputFormat] = Field(description="Beside JSON lines.")
-    annotate: int = Field(description="Of so many images at most, with their boxes drawn.")
-    error: WhyDocument | None = Field(description="Why it could not be written, last time; it is tried again.")
+    formats: list[OutputFormat] = Field(description="The formats that are written beside JSON lines.")
+    annotate: int = Field(description="The maximum of images that are drawn with their boxes.")
+    error: WhyDocument | None = Field(description="Why the last attempt to write it failed; it is tried again.")
 
 
 class JobDocument(Document):
@@ -101,32 +101,32 @@ class JobDocument(Document):
     state: JobState
     lane: Lane
     counts: CountsDocument
-    progress: float = Field(ge=0, le=1, description="The part of the images that is settled.")
-    error: WhyDocument | None = Field(default=None, description="Why it failed as a whole, or ended early, if it did.")
+    progress: float = Field(ge=0, le=1, description="The share of the images that is settled.")
+    error: WhyDocument | None = Field(default=None, description="Why it failed as a whole or ended early; else null.")
     queue_position: int | None = Field(
-        description="How many unfinished jobs of its lane were accepted before it; null where it no longer waits."
+        description="The number of unfinished jobs of its lane that were accepted before it; null if it does not wait."
     )
-    eta_seconds: float | None = Field(description="How long until it ends; null where nothing was measured yet.")
-    model_versions: list[int] = Field(description="The versions that made its results.")
+    eta_seconds: float | None = Field(description="Expected seconds until it ends; null if nothing was measured yet.")
+    model_versions: list[int] = Field(description="The model versions that made its results.")
     options: OptionsDocument
-    metadata: dict[str, str] = Field(default_factory=dict, description="What its caller gave with it.")
+    metadata: dict[str, str] = Field(default_factory=dict, description="What the caller sent with it.")
     output: OutputDocument | None = None
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
-    deadline_at: Timestamp | None = Field(description="What is unfinished then fails.")
-    expires_at: Timestamp | None = Field(description="The job is deleted then, with its results.")
-    retry_of: str | None = Field(description="The job whose failed images these are.")
-    retried_as: str | None = Field(description="The job that tries its failed images again.")
+    deadline_at: Timestamp | None = Field(description="Images that are unfinished then fail.")
+    expires_at: Timestamp | None = Field(description="The job and its results are deleted then.")
+    retry_of: str | None = Field(description="The job whose failed images this job retries.")
+    retried_as: str | None = Field(description="The job that retries its failed images.")
     urls: UrlsDocument
 
 
 class JobsDocument(Document):
-    """Jobs, newest first. A page with filters may have fewer than asked for, even none, and yet a `next`."""
+    """Jobs, newest first. With filters a page may have fewer jobs than its limit, even none, and still a `next`."""
 
     object: Literal["list"] = "list"
     data: list[JobDocument]
-    next: str | None = Field(description="Where the next page is, absolute; null at the end.")
+    next: str | None = Field(description="The absolute URL of the next page; null on the last page.")
 
 
 def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocument:

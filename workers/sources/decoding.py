@@ -148,7 +148,9 @@ def _image_errors() -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise UnsupportedFormatError(f"The file is not an image that can be read: {', '.join(FORMATS)}.") from error
+        raise UnsupportedFormatError(
+            f"The file is not an image of a supported format: {', '.join(FORMATS)}."
+        ) from error
     except MemoryError as error:
         raise ImageTooLargeError("The image needs more memory than there is: make it smaller.") from error
     except Exception as error:  # Pillow's readers raise OSError, ValueError, SyntaxError, struct.error, and more
@@ -188,7 +190,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise UnsupportedFormatError("The image holds floating-point values: save it with 8 or 16 bits per channel.")
     if image.has_transparency_data:
-        over = image.convert("RGBA")
-        white = Image.new("RGBA", over.size, "white")
-        return Image.alpha_composite(white, over).convert("RGB")
+        overlay = image.convert("RGBA")
+        white = Image.new("RGBA", overlay.size, "white")
+        return Image.alpha_composite(white, overlay).convert("RGB")
     return image.convert("RGB")

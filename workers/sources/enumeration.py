@@ -41,43 +41,20 @@ class Enumeration:
 
         `stored` is the job's hash. An error of the source ends the job.
         """
-        options, source = JobOptions.from_json(stored["options"]), json.loads(stored["source"])
-        # Every run writes its own manifest: a run that lost its lease must not change a manifest that is in use.
-        manifest = f"jobs/{job}/manifest-{secrets.token_hex(4)}.jsonl"
         try:
-            written = self._write(manifest, NamedSource.from_json(json.dumps(source["named"])), options, lease)
-            return self._begin(job, stored, options, manifest, written, Quota(*source["quota"]), lease)
+            return self._add_images(job, stored, lease)
         except (JobError, OutboundBlockedError) as error:
             log.info("job cannot be listed", job=job, code=error.code, error=str(error))
             problem = {"code": error.code, "detail": str(error), "retryable": error.retryable}
             self._link.run("jobs/listing_failed", lease.duty, lease.lease, job, json.dumps(problem))
             return False
 
-    def _write(self, manifest: str, named: NamedSource, options: JobOptions, lease: DutyLease) -> Written:
-        rows, settings = window(self._settings), self._settings
-        with named.opened(settings) as origin:
-            parts = named.selection.chosen(_renewing(origin.parts(), lease), lambda part: part.name)
-            return write_manifest(
-                self._blobs,
-                manifest,
-                (part.source for part in parts),
-                window=window_images(rows, options.rows_guess),
-                max_images=settings.max_job_images,
-                empty=origin.empty
-                if named.selection.takes_all
-                else "No image matches `include` and `exclude`: change them.",
-            )
-
-    def _begin(
-        self,
-        job: str,
-        stored: Mapping[str, str],
-        options: JobOptions,
-        manifest: str,
-        written: Written,
-        quota: Quota,
-        lease: DutyLease,
-    ) -> bool:
+    def _add_images(self, job: str, stored: Mapping[str, str], lease: DutyLease) -> bool:
+        options, source = JobOptions.from_json(stored["options"]), json.loads(stored["source"])
+        # Every run writes its own manifest: a run that lost its lease must not change a manifest that is in use.
+        manifest = f"jobs/{job}/manifest-{secrets.token_hex(4)}.jsonl"
+        written = self._write(manifest, NamedSource.from_json(json.dumps(source["named"])), options, lease)
+        rows, quota = written.total * options.rows_guess, Quota(*source["quota"])
         listed = {
             "id": job,
             "duty": lease.duty,
@@ -86,7 +63,7 @@ class Enumeration:
             "total": str(written.total),
             "manifest": manifest,
             "offset": str(written.offset),
-            "quotas": quotas(self._settings, written.total * options.rows_guess, 0, stored["owner"], quota),
+            "quotas": quotas(self._settings, rows, 0, stored["owner"], quota),
         }
         fields = [field for source in written.first for field in source.fields]
         verdict, *details = self._link.run("jobs/images_listed", json.dumps(listed), *fields)
@@ -96,6 +73,19 @@ class Enumeration:
                 raise too_many(field, int(added), int(allowed))
             log.info("job waits for room in the queue", job=job, images=written.total)
         return bool(verdict == "ok")
+
+    def _write(self, manifest: str, named: NamedSource, options: JobOptions, lease: DutyLease) -> Written:
+        selection, none_match = named.selection, "No image matches `include` and `exclude`: change them."
+        with named.opened(self._settings) as origin:
+            parts = selection.chosen(_renewing(origin.parts(), lease), lambda part: part.name)
+            return write_manifest(
+                self._blobs,
+                manifest,
+                (part.source for part in parts),
+                window=window_images(window(self._settings), options.rows_guess),
+                max_images=self._settings.max_job_images,
+                empty=origin.empty if selection.takes_all else none_match,
+            )
 
 
 def _renewing(parts: Iterator[Part], lease: DutyLease) -> Iterator[Part]:

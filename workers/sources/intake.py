@@ -37,7 +37,7 @@ _Step = TypeVar("_Step")
 
 
 class Intake:
-    """Makes jobs from folders, uploads, manifests and failed images.
+    """Makes jobs of origins: uploads, items, archives, manifests, named sources; and of failed images.
 
     Every method raises StoreUnavailableError and QueueFullError; with an idempotency key also IdempotencyInFlightError
     and IdempotencyMismatchError. If the key was used before for the same request, the method returns the job of that
@@ -57,9 +57,9 @@ class Intake:
     def submit(self, origin: Origin | NamedSource, options: JobOptions, submission: Submission = PLAIN) -> Job:
         """Make a job of the images of an origin. Those of a named source are listed later, by a duty.
 
-        Raises UnknownModelError, OutputNotAllowedError, OutputUnusableError; for a named source what NamedSource.check
-        raises, and what the duty finds wrong ends the job. For an origin NoImagesError, TooManyImagesError,
-        DuplicateIdError, and what its `parts` raises.
+        Raises UnknownModelError, OutputNotAllowedError, OutputUnusableError. For a named source it raises what
+        NamedSource.check raises; what the duty finds wrong later ends the job. For any other origin it raises
+        NoImagesError, TooManyImagesError, DuplicateIdError, and what the origin's `parts` raises.
         """
         self._catalog.check(options.model, options.model_version, self._settings.served_models)
         if isinstance(origin, NamedSource):
@@ -84,14 +84,14 @@ class Intake:
         if old.retried_as:
             return self._store.get(old.retried_as)
         if not old.state.terminal:
-            raise JobStateError(f"The job is {old.state.value}: its failed images can be tried again when it is over.")
+            raise JobStateError(f"The job is {old.state.value}: retry its failed images after it has ended.")
         if not old.failed:
-            raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to try again.")
+            raise JobStateError(f"No image of the job failed (it is {old.state.value}): there is nothing to retry.")
         webhook, base_url = self._store.webhook_of(old.id)
         output = Output.from_json(old.output) if old.output else None
         submission = Submission(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
         job = self._new(old.options, submission, retry_of=old.id)
-        failed = (self._again(source) for source in self._failed_images(old))
+        failed = (self._part_of(source) for source in self._failed_images(old))
         return self._make(job, failed, "No image of the job failed.", None)
 
     def _failed_images(self, job: Job) -> Iterator[ImageSource]:
@@ -103,14 +103,14 @@ class Intake:
                 if json.loads(result)["state"] == "failed":
                     yield source
 
-    def _again(self, source: ImageSource) -> Part:
+    def _part_of(self, source: ImageSource) -> Part:
         """Return the source part of a failed image. Stored bytes are copied, since jobs are deleted independently."""
-        kind, _, where = source.ref.partition(":")
+        kind, _, path = source.ref.partition(":")
         content = None
         if kind == "blob":
             # An image that cannot be read keeps its reference: the worker fails it again, with the same message.
             with suppress(ImageError):
-                content = io.BytesIO(self._blobs.read(where, self._settings.max_image_bytes))
+                content = io.BytesIO(self._blobs.read(path, self._settings.max_image_bytes))
         return Part(source.name, content, source.ref, source.custom_id)
 
     @contextmanager
@@ -149,8 +149,8 @@ class Intake:
         """Return fields of the job's hash that scripts, and the duty that ends the job, need."""
         rules: list[str] = []
         if options.max_failure_rate is not None:
-            least = str(self._settings.failure_least)
-            rules += ["failure_rate", str(options.max_failure_rate), "failure_least", least]
+            min_done = str(self._settings.failure_least)
+            rules += ["failure_rate", str(options.max_failure_rate), "failure_least", min_done]
         if submission.output:
             check_output(submission.output, self._settings)
             rules += ["output", submission.output.to_json()]
@@ -188,8 +188,8 @@ class Intake:
         except BaseException:
             self._store.give_up(job)
             raise
-        whole = replace(job, total=written.total, bytes=upload.bytes)
-        return self._create(whole, written.first, written.offset, reservation)
+        listed = replace(job, total=written.total, bytes=upload.bytes)
+        return self._create(listed, written.first, written.offset, reservation)
 
     def _create(self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None) -> Job:
         try:

@@ -41,7 +41,7 @@ class OriginalImages:
         """Return the manifest entry of an image. Raises JobNotFoundError, JobGoneError, ItemNotFoundError."""
         job = self._store.get(job_id)
         if not job.total:
-            raise ItemNotFoundError("The job's images are not listed yet.")
+            raise ItemNotFoundError("The job's images are not listed yet: ask again later.")
         if not 0 <= index < job.total:
             raise ItemNotFoundError(f"The job has the images 0 to {job.total - 1}: there is no image {index}.")
         offset = first = 0
@@ -62,7 +62,7 @@ class OriginalImages:
         source = self.source(job_id, index)
         ref = stored_ref(source, job_id, index)
         if ref.partition(":")[0] not in _STORED:
-            raise ItemNotFoundError("The image was refused when it came: its bytes are not kept here.")
+            raise ItemNotFoundError("The image was refused when it was submitted: its bytes are not stored here.")
         try:
             return fetch(ref, self._blobs, self._settings)
         except (ImageChangedError, ImageMissingError) as error:

@@ -98,7 +98,7 @@ def _read_file(path: Path, settings: Settings) -> bytes:
                 return content
     except OSError as error:
         raise ImageMissingError(f"The file cannot be read: {error.strerror or error}.") from error
-    raise ImageChangedError("The file was being written while it was read: send it again once it is whole.")
+    raise ImageChangedError("The file was being written while it was read: send it again once it is complete.")
 
 
 def _read_once(path: Path, settings: Settings) -> tuple[bytes, bool]:

@@ -75,17 +75,17 @@ class Catalog:
         if a worker found the model available within the last minute, without this version.
         """
         if model not in served:
-            known = ", ".join(served)
+            choices = ", ".join(served)
             raise UnknownModelError(
-                f"There is no model {model!r} here; choose from {known}. See SHELFLINE_MORE_MODELS."
+                f"There is no model {model!r} here; choose from {choices}. See SHELFLINE_MORE_MODELS."
             )
         published = self.look_up(model) if version is not None else None
         if published is None or not published.available:
             return
         available = [status.version for status in published.versions if status.state == "AVAILABLE"]
         if version not in available:
-            known = ", ".join(map(str, available))
-            raise UnknownModelError(f"Version {version} of model {model!r} is not served; choose from {known}.")
+            choices = ", ".join(map(str, available))
+            raise UnknownModelError(f"Version {version} of model {model!r} is not served; choose from {choices}.")
 
     def forget(self, model: str) -> None:
         """Delete what was published about a model, so that it is unknown until a worker publishes again."""

@@ -47,7 +47,7 @@ class IdempotencyKeys:
         """
         digest = hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
         reservation = Reservation(f"sl:idempotency:{digest}", secrets.token_hex(8))
-        verdict, *details = self._ask(reservation)
+        verdict, *details = self._reserve(reservation)
         if verdict == "done":
             reservation.job, reservation.fingerprint = details
         return reservation
@@ -59,7 +59,7 @@ class IdempotencyKeys:
         Redis is down.
         """
         if not reservation.job and time.monotonic() - reservation.renewed_at > _RENEW_SECONDS:
-            self._ask(reservation)
+            self._reserve(reservation)
             reservation.renewed_at = time.monotonic()
 
     def release(self, reservation: Reservation) -> None:
@@ -69,12 +69,12 @@ class IdempotencyKeys:
         except StoreUnavailableError:
             return  # the lease ends by itself
 
-    def _ask(self, reservation: Reservation) -> list[str]:
+    def _reserve(self, reservation: Reservation) -> list[str]:
         answer: list[str] = self._link.run(
             "requests/reserve", reservation.key, reservation.token, int(_LEASE_SECONDS * 1000)
         )
         if answer[0] == "in_flight":
             raise IdempotencyInFlightError(
-                "A request with this Idempotency-Key is being accepted: ask again in a few seconds."
+                "A request with this Idempotency-Key is being accepted: send yours again in a few seconds."
             )
         return answer

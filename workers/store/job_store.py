@@ -99,7 +99,9 @@ class JobStore:
         if verdict == "parent_gone":
             raise JobNotFoundError(f"There is no job {job.retry_of!r} any more: it was deleted meanwhile.")
         if verdict == "not_reserved":
-            raise IdempotencyInFlightError("Another request with this Idempotency-Key was faster: ask for its job.")
+            raise IdempotencyInFlightError(
+                "Another request with this Idempotency-Key was faster: send this one again to get its job."
+            )
         if verdict == "upload_gone":
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
         job_id, stored, wake_up, position = details
@@ -265,7 +267,7 @@ class JobStore:
                 return
             raise missing
         if state in {"enumerating", "queued", "running", "canceling", "finishing"}:
-            raise JobStateError(f"The job is {state}: cancel it, and delete it when that is done.")
+            raise JobStateError(f"The job is {state}: cancel it, and delete it after it has ended.")
 
     def _missing(self, job_id: str) -> JobNotFoundError | JobGoneError:
         if is_id("job", job_id):

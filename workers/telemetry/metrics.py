@@ -26,30 +26,30 @@ IMAGES: Final = Counter(  # counted once each: by the scripts that settle an ima
     ("model", "version", "outcome", "code"),
 )
 TAKEOVERS: Final = Counter(
-    "shelfline_takeovers_total", "Images taken over from a worker that gave no sign of life for a lease."
+    "shelfline_takeovers_total", "Images taken over from a worker that did not renew their leases."
 )
 HAND_BACKS: Final = Counter(
     "shelfline_hand_backs_total", "Images that a worker put back into their lane without a result."
 )
 WAKE_UPS: Final = Counter(
-    "shelfline_rings_total", "Rings for workers: sent, or lost on their way.", ("outcome",), (("sent", "lost"),)
+    "shelfline_rings_total", "Wake-ups for workers: sent, or lost.", ("outcome",), (("sent", "lost"),)
 )
 DELIVERIES: Final = Counter(
     "shelfline_deliveries_total",
-    "Attempts to deliver a webhook: delivered; failed, to be tried again; given_up after the last try; gone, where the "
-    "endpoint wants no more.",
+    "Delivery attempts of webhooks: delivered; failed, to be tried again; given_up after the last attempt; gone, if "
+    "the endpoint answered 410.",
     ("outcome",),
     (("delivered", "failed", "given_up", "gone"),),
 )
 REDIS_ERRORS: Final = Counter(
     "shelfline_redis_errors_total",
-    "Calls of Redis that failed: it did not answer, or refused.",
+    "Calls to Redis that failed: it did not answer, or refused.",
     ("kind",),
     (("no_answer", "refused"),),
 )
 RPC_ERRORS: Final = Counter(
     "shelfline_rpc_errors_total",
-    "Calls of the model server that failed, by gRPC status.",
+    "Calls to the model server that failed, by gRPC status.",
     ("code",),
     (("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "NOT_FOUND", "INVALID_ARGUMENT", "INTERNAL"),),
 )
@@ -58,7 +58,7 @@ REQUESTS: Final = Counter(
 )
 REQUEST_SECONDS: Final = Histogram(
     "shelfline_http_request_seconds",
-    "Seconds from a request's head to its answer's head, what its caller asked to wait for included.",
+    "Seconds from a request's head to its answer's head, including the time that the caller asked to wait.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     ("route",),
 )

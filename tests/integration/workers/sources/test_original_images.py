@@ -81,7 +81,7 @@ def test_images_that_were_never_kept(worker: Worker, originals: OriginalImages) 
     with pytest.raises(ItemNotFoundError, match="no longer"):
         originals.read(job.id, 0)
     manifest.write_text(json.dumps(["a.png", failed_ref(ArchiveEntryError("a link")), ""]) + "\n")
-    with pytest.raises(match="not kept"):
+    with pytest.raises(match="not stored"):
         originals.read(job.id, 0)
     manifest.write_text("")
     with pytest.raises(match="list"):
