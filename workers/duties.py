@@ -40,7 +40,7 @@ _Handler = Callable[[str, str, str], None]
 class Duties:
     """Does due duties.
 
-    `ring` wakes workers for a model whose lane got images. `aside` are threads for long duties (listing images, writing
+    `wake` wakes workers for a model whose lane got images. `aside` are threads for long duties (listing images, writing
     output), so that other duties do not wait for them; without these threads the caller's thread does them. A long duty
     ends early when `stopping` returns True.
     """
@@ -50,7 +50,7 @@ class Duties:
         link: RedisLink,
         blobs: BlobStore,
         settings: Settings,
-        ring: Callable[[str], None],
+        wake: Callable[[str], None],
         *,
         aside: Executor | None = None,
         stopping: Callable[[], bool] = lambda: False,
@@ -61,7 +61,7 @@ class Duties:
         self._lease_ms = int(settings.lease_seconds * 1000)
         self._segments = Segments(link, blobs)
         self._retention_ms = int(settings.retention_seconds * 1000)
-        self._ring = ring
+        self._wake = wake
         self._aside = aside
         self._stopping = stopping
         self._enumeration = Enumeration(link, blobs, settings)
@@ -118,7 +118,7 @@ class Duties:
         elif stored["state"] != JobState.ENUMERATING:
             self._link.run("duties/end_duty", duty, held.lease)
         elif self._enumeration.run(job, stored, held):
-            self._ring(stored["model"])
+            self._wake(stored["model"])
 
     def _top_up(self, duty: str, lease: str, job: str) -> None:
         with translated():
@@ -134,7 +134,7 @@ class Duties:
         if not self._link.run("lanes/topup", duty, lease, job, fed, self._window, behind, *flat):
             log.error("the manifest ends before its job", job=job, images=fed)
             return
-        self._ring(model)
+        self._wake(model)
 
     def _seal(self, duty: str, lease: str, what: str) -> None:
         job, _, number = what.partition(":")

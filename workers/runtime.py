@@ -25,7 +25,7 @@ from workers.pipeline.predicting import ModelCalls
 from workers.pipeline.result_cache import ResultCache
 from workers.queue.celery_app import create_celery
 from workers.queue.leases import Leases
-from workers.queue.wakeups import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps, ring_key
+from workers.queue.wakeups import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps, wakeup_key
 from workers.queue.work_queue import WorkQueue, breaker_key
 from workers.settings import Settings
 from workers.store.catalog import Catalog
@@ -50,7 +50,7 @@ class Runtime:
         self._said: dict[str, str] = {}  # by model: the error code of its last probe, if that failed
         # A worker with images in flight waits two leases for Redis: later, others have taken the images over.
         self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
-        self._bell = CeleryWakeUps(self._link, create_celery(settings))
+        self._wakeups = CeleryWakeUps(self._link, create_celery(settings))
         consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         queue = WorkQueue(self._link, settings, consumer)
         blobs = BlobStore(settings.blob_url)
@@ -69,19 +69,19 @@ class Runtime:
                 self._link,
                 blobs,
                 settings,
-                self._bell.ring,
+                self._wakeups.wake,
                 aside=self._aside,
                 stopping=self._stopping.is_set,
             ),
             leases=leases,
-            fetcher=Fetcher(settings, queue, blobs, leases, self._bell.ring, self._stopping.is_set),
+            fetcher=Fetcher(settings, queue, blobs, leases, self._wakeups.wake, self._stopping.is_set),
             models=self._models,
             client=client,
             calls=ModelCalls(client, settings.predict_timeout_seconds, self._tracer),
             decoders=ThreadPoolExecutor(settings.decode_threads, "decode"),
             predictor=ThreadPoolExecutor(_PREDICTOR_THREADS, "predict"),
             upkeep=ThreadPoolExecutor(1, "upkeep"),
-            ring=self._bell.ring,
+            wake=self._wakeups.wake,
             renew=self._renew,
             draining=self._stopping.is_set,
         )
@@ -103,7 +103,7 @@ class Runtime:
         parts.fetcher.close()
         parts.leases.stop()
         parts.client.close()
-        self._bell.close()
+        self._wakeups.close()
         self._tracer.close()
         self._link.close()
 
@@ -115,7 +115,7 @@ class Runtime:
             if self._answer(target):
                 return
             if Pipeline(self._parts, target, self._models.current(target)).run():
-                self._bell.ring(target)
+                self._wakeups.wake(target)
         except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
             # Claimed images were handed back. The sweep sends wake-ups until they can be processed.
             log.warning("work waits", target=target, code=error.code, error=str(error))
@@ -134,7 +134,7 @@ class Runtime:
                 return False
             self._seen()
             if self._settings.served_models == (target,):
-                self._bell.upkeep_done(PROBE_TASK, again_in=PROBE_SECONDS)  # the model has just been probed
+                self._wakeups.upkeep_done(PROBE_TASK, again_in=PROBE_SECONDS)  # the model has just been probed
         except (ModelUnavailableError, ContractError, StoreUnavailableError):
             return False
         return True
@@ -175,7 +175,7 @@ class Runtime:
         """Accept a wake-up, so that later work causes another one; return whether the target's breaker is open."""
         with translated(), self._link.client.pipeline(transaction=False) as together:
             together.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
-            together.delete(ring_key(target))
+            together.delete(wakeup_key(target))
             together.exists(breaker_key(target))
             return bool(together.execute()[-1])
 

@@ -57,8 +57,8 @@ class Bench:
         self.link = RedisLink(self.settings.redis_url)
         blobs = BlobStore(self.settings.blob_url)
         self.store = JobStore(self.link, blobs, self.settings)
-        bell = CeleryWakeUps(self.link, create_celery(self.settings))
-        self.intake = Intake(self.link, self.store, blobs, bell, self.settings)
+        wakeups = CeleryWakeUps(self.link, create_celery(self.settings))
+        self.intake = Intake(self.link, self.store, blobs, wakeups, self.settings)
         self.endpoints = Endpoints(self.link, self.settings)
         self.worker = CeleryWorker(self.settings, "prefork", folder / "worker.log")
         command = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.webhooks.main:app", "worker"]

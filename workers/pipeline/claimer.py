@@ -88,10 +88,10 @@ class Claimer:
         if claim.duty_due:
             self._parts.upkeep.submit(self._parts.duties.run_due)
         if room:
-            if claim.more and not self.work_left and not all(is_remote(one.ref) for one in claim.deliveries):
-                self._parts.ring(self._target)  # wake further processes to share the work
+            if claim.more and not self.work_left and not all(is_remote(one.ref) for one in claim.images):
+                self._parts.wake(self._target)  # wake further processes to share the work
             self.work_left = claim.more
-        return taken + claim.deliveries
+        return taken + claim.images
 
     def _take_over(self, most: int) -> list[ClaimedImage]:
         if self._clock() < self._next_takeover:

@@ -37,6 +37,6 @@ class PipelineContext:
     decoders: ThreadPoolExecutor
     predictor: ThreadPoolExecutor
     upkeep: ThreadPoolExecutor
-    ring: Callable[[str], None]  # sends a wake-up for a target
+    wake: Callable[[str], None]  # sends a wake-up for a target
     renew: Callable[[str, int], bool]  # whether a target's pipeline may go on for another slice with this version
     draining: Callable[[], bool]  # whether the process is stopping

@@ -50,14 +50,14 @@ class Fetcher:
         queue: WorkQueue,
         blobs: BlobStore,
         leases: Leases,
-        ring: Callable[[str], None],
+        wake: Callable[[str], None],
         draining: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._queue = queue
         self._blobs = blobs
         self._leases = leases
-        self._ring = ring
+        self._wake = wake
         self._draining = draining
         self._guard: Guard | None = None
         self._threads = ThreadPoolExecutor(settings.fetch_threads, "fetch")
@@ -109,7 +109,7 @@ class Fetcher:
                     self._busy[host] -= 1
                     self._busy += Counter()  # drop hosts whose count is 0
             self._hand_on(delivery, ref)
-            self._ring(target)
+            self._wake(target)
         except StoreUnavailableError as error:  # the image is taken over after a lease
             log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
         finally:

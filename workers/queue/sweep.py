@@ -24,9 +24,9 @@ class Sweep:
     It is a thread because Celery clears its own timer when it reconnects to the broker.
     """
 
-    def __init__(self, link: RedisLink, bell: CeleryWakeUps, settings: Settings) -> None:
+    def __init__(self, link: RedisLink, wakeups: CeleryWakeUps, settings: Settings) -> None:
         self._link = link
-        self._bell = bell
+        self._wakeups = wakeups
         self._catalog = Catalog(link)
         self._model = settings.model
         self._lease_ms = int(settings.lease_seconds * 1000)
@@ -48,12 +48,12 @@ class Sweep:
         """
         models, overdue = self._link.run("lanes/sweep", self._lease_ms)
         for model in models:
-            self._bell.ring(model)
+            self._wakeups.wake(model)
         if overdue:
-            self._bell.ring_upkeep(DUTIES_TASK, once_in=_EVERY)
+            self._wakeups.wake_for_upkeep(DUTIES_TASK, once_in=_EVERY)
         published = self._catalog.look_up(self._model)
         available = published is not None and published.available
-        self._bell.ring_upkeep(PROBE_TASK, once_in=PROBE_SECONDS if available else _PROBE_SOON)
+        self._wakeups.wake_for_upkeep(PROBE_TASK, once_in=PROBE_SECONDS if available else _PROBE_SOON)
         return _EVERY if available else _PROBE_SOON
 
     def _run(self) -> None:

@@ -21,16 +21,13 @@ PROBE_SECONDS = 5.0  # between probes of the model server; a worker that has wor
 _MOST_UPKEEP = 2  # messages in a queue for upkeep; if so many wait, no worker takes them, and no more are sent
 
 
-def ring_key(model: str) -> str:
+def wakeup_key(model: str) -> str:
     """Return the Redis key that exists while a wake-up is on its way; the woken worker deletes it before it claims."""
     return f"sl:ring:{model}"
 
 
 class WakeUps(Protocol):
-    """Sends wake-ups for work."""
-
-    def ring(self, model: str) -> None:
-        """Wake a worker for a model's lanes, unless a wake-up for it is on its way."""
+    """Wakes workers for work that was just stored."""
 
     def send(self, model: str) -> None:
         """Wake a worker for a model's lanes, after a script has decided that a wake-up is needed."""
@@ -46,7 +43,7 @@ class CeleryWakeUps:
         self._link = link
         self._celery = celery
 
-    def ring(self, model: str) -> None:
+    def wake(self, model: str) -> None:
         """Wake a worker for a model's lanes, unless a wake-up for it is on its way.
 
         Never raises: errors are logged, the work is stored, and the sweep sends another wake-up.
@@ -81,7 +78,7 @@ class CeleryWakeUps:
         except Exception as error:  # noqa: BLE001  kombu's and the socket's
             _lost(DUTIES_TASK, error)
 
-    def ring_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
+    def wake_for_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, at most once per `once_in` seconds among all workers.
 
         Sends nothing if messages pile up in the queue. Raises StoreUnavailableError if Redis is down.
@@ -119,4 +116,4 @@ def _upkeep_key(task: str) -> str:
 
 def _lost(model: str, error: Exception) -> None:
     WAKE_UPS.add("lost")
-    log.warning("ring lost", model=model, error=str(error))
+    log.warning("wake-up lost", model=model, error=str(error))

@@ -31,7 +31,7 @@ def window_images(rows: int, each: float) -> int:
 class Claim:
     """The claimed images of one claim, whether a duty is due now, and whether `more` unclaimed images may be left."""
 
-    deliveries: list[ClaimedImage] = field(default_factory=list)
+    images: list[ClaimedImage] = field(default_factory=list)
     duty_due: bool = False
     more: bool = False
 

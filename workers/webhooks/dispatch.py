@@ -82,11 +82,11 @@ class Dispatcher:
 
 
 class Watch:
-    """A timer in the sender's main process. It calls `ring` if a delivery is due, so a lost message does no harm."""
+    """A timer in the sender's main process. It calls `wake` if a delivery is due, so a lost message does no harm."""
 
-    def __init__(self, outbox: Outbox, ring: Callable[[], None]) -> None:
+    def __init__(self, outbox: Outbox, wake: Callable[[], None]) -> None:
         self._outbox = outbox
-        self._ring = ring
+        self._wake = wake
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhook-watch", daemon=True)
 
@@ -102,7 +102,7 @@ class Watch:
         while not self._stopping.wait(_IDLE_SECONDS / 4):
             try:
                 if self._outbox.waits():
-                    self._ring()
+                    self._wake()
             except StoreUnavailableError as error:
                 log.warning("webhooks wait", error=str(error))
                 self._stopping.wait(_IDLE_SECONDS)

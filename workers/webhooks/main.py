@@ -70,5 +70,7 @@ def _close(**_: object) -> None:
 def _start_watch(**_: object) -> None:
     start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
-    bell = CeleryWakeUps(link, app)
-    Watch(Outbox(link, settings), lambda: bell.ring_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)).start()
+    wakeups = CeleryWakeUps(link, app)
+    Watch(
+        Outbox(link, settings), lambda: wakeups.wake_for_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)
+    ).start()

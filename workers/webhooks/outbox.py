@@ -18,12 +18,13 @@ _TEST = "test"  # stands for the job in a test event; also in lib/outbox.lua
 class DueDelivery:
     """A delivery that this sender has leased.
 
-    `line` is its destination, `member` its entry in the destination queue, `lease` the end of the lease as Redis has
-    it. `slow` says whether the destination is slow or fails. `attempts` counts the attempts before this one. `stored`,
-    `hook` and `endpoint` are the hashes of the job, the hook and the registered endpoint at the time of the lease.
+    `destination` is the id of its destination queue, `member` its entry there, `lease` the end of the lease as Redis
+    has it. `slow` says whether the destination is slow or fails. `attempts` counts the attempts before this one.
+    `stored`, `hook` and `endpoint` are the hashes of the job, the hook and the registered endpoint at the time of the
+    lease.
     """
 
-    line: str
+    destination: str
     member: str
     lease: str
     slow: bool
@@ -95,15 +96,15 @@ class Outbox:
         """Lease up to `most` due deliveries, of which up to `slow` for destinations that are slow or fail."""
         found = self._link.run("webhooks/delivery_claim", self._lease_ms, most, self._most, slow, self._retention_ms)
         return [
-            DueDelivery(line, member, lease, bool(of_slow), int(attempts), *map(hash_of, hashes))
-            for line, member, lease, of_slow, attempts, *hashes in found
+            DueDelivery(destination, member, lease, bool(of_slow), int(attempts), *map(hash_of, hashes))
+            for destination, member, lease, of_slow, attempts, *hashes in found
         ]
 
     def record(self, due: DueDelivery, found: Recorded) -> None:
         """Record an attempt and what follows from it. Nothing happens if another sender has the lease now."""
         self._link.run(
             "webhooks/delivery_record",
-            due.line,
+            due.destination,
             due.member,
             due.lease,
             found.verdict,

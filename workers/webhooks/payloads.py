@@ -144,8 +144,8 @@ class Renderer:
 
 def _test(due: DueDelivery) -> str:
     if due.webhook.format == WebhookFormat.STANDARD:
-        return envelope("webhook.test", _now(), {"webhook": due.line})
-    return baidu_text(_NOTHING, due.line, Labels())
+        return envelope("webhook.test", _now(), {"webhook": due.destination})
+    return baidu_text(_NOTHING, due.destination, Labels())
 
 
 def _when(told: DeliveryId, job: JobDocument) -> str:

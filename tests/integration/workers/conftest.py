@@ -45,9 +45,9 @@ def photo(seed: int) -> bytes:
 
 
 class NoWakeUps:
-    """Nobody is rung for: the tests call the runtime themselves."""
+    """Wakes nobody: the tests call the runtime themselves."""
 
-    def ring(self, model: str) -> None:
+    def wake(self, model: str) -> None:
         """Do nothing."""
 
     def send(self, model: str) -> None:
@@ -78,7 +78,7 @@ class Worker:
         return self.intake.submit(Files(files), JobOptions("default", **options))
 
     def detect(self) -> None:
-        """What one ring makes a worker do, and the duties around it."""
+        """What one wake-up makes a worker do, and the duties around it."""
         self.listed()
         self.runtime.detect("default")
         self.runtime.do_duties()
@@ -140,14 +140,14 @@ def worker(make_worker: Callable[..., Worker]) -> Worker:
 
 @pytest.fixture
 def front(make_worker: Callable[..., Worker]) -> Worker:
-    """A front end that rings the bell; no worker of its own is asked for anything."""
+    """A front end that sends wake-ups; no worker of its own is asked for anything."""
     return ringing(make_worker(lease_seconds=LEASE))
 
 
 def ringing(front: Worker) -> Worker:
-    """Make it ring."""
-    bell = CeleryWakeUps(front.link, create_celery(front.settings))
-    front.intake = Intake(front.link, front.store, front.blobs, bell, front.settings)
+    """Have it send wake-ups."""
+    wakeups = CeleryWakeUps(front.link, create_celery(front.settings))
+    front.intake = Intake(front.link, front.store, front.blobs, wakeups, front.settings)
     return front
 
 

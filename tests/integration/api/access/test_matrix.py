@@ -120,7 +120,7 @@ class Api:
         headers = {"Authorization": f"Bearer {self.key('a', Scope.SUBMIT)}"}
         job = str(self.http.post("/v1/jobs", headers=headers, **upload()).get_json()["id"])
         while state == "over" and not self.backend.store.get(job).state.terminal:
-            for one in self.queue.claim("default", 16).deliveries:
+            for one in self.queue.claim("default", 16).images:
                 failed = Outcome(one.stream, one.entry, one.job, one.index, one.attempt, "failed", 1, RESULT)
                 self.backend.store.settle([failed], 1.0)
             self.duties.run_due()

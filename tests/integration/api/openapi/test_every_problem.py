@@ -108,7 +108,7 @@ class Lab:
     def settle(self, state: str, code: str = "image_missing") -> None:
         queue = WorkQueue(self.link, self.settings, "w")
         store = open_backend(self.settings).store
-        for one in queue.claim("default", 16).deliveries:
+        for one in queue.claim("default", 16).images:
             result = {"index": one.index, "name": "a.jpg", "state": state, "width": 8, "height": 8, "detections": []}
             if state == "failed":
                 result["error"] = {"code": code, "detail": "Said by the test.", "retryable": False}

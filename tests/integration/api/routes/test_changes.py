@@ -38,7 +38,7 @@ def work(link: RedisLink, settings: Settings, backend: Backend) -> Any:
     duties = Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
 
     def work_off(state: str) -> None:
-        for one in queue.claim("default", 16).deliveries:
+        for one in queue.claim("default", 16).images:
             text = f'{{"index":{one.index},"state":"{state}"}}'
             backend.store.settle([Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)], 1.0)
         duties.run_due()

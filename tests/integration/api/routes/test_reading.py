@@ -60,7 +60,7 @@ class Work:
         self.held: dict[int, Any] = {}
 
     def claim(self) -> None:
-        self.held |= {one.index: one for one in self._queue.claim("default", 16).deliveries}
+        self.held |= {one.index: one for one in self._queue.claim("default", 16).images}
 
     def settle(self, *indexes: int, state: str = "succeeded", width: int = 40, height: int = 30) -> None:
         if not set(indexes) <= set(self.held):

@@ -50,7 +50,7 @@ def submitted(http: FlaskClient, webhook: Any = HOOK) -> str:
 
 
 def started(link: RedisLink, settings: Settings) -> None:
-    assert WorkQueue(link, settings, "w").claim("default", 16).deliveries
+    assert WorkQueue(link, settings, "w").claim("default", 16).images
 
 
 def result(due: DueDelivery, verdict: str = "delivered") -> Recorded:
@@ -240,7 +240,7 @@ def test_endpoints_are_told_of_their_owners_jobs_only(
     started(link, settings)
 
     (due,) = outbox.claim(8, 8)
-    assert (due.line, due.job.id) == (endpoint, told)
+    assert (due.destination, due.job.id) == (endpoint, told)
     outbox.record(due, result(due, "failed"))
     assert theirs.get(f"/v1/jobs/{told}/deliveries").status_code == 404
     assert theirs.post(f"/v1/deliveries/{due.message}/redeliver").status_code == 404

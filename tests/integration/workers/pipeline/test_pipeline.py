@@ -321,9 +321,9 @@ def test_suspects_run_one_after_the_other(worker: Worker, monkeypatch: pytest.Mo
     parts = worker.runtime._parts
     start, settle = parts.queue.start, parts.store.settle
 
-    def started(deliveries: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
-        happened.extend(f"start {one.index}" for one in deliveries)
-        return start(deliveries)
+    def started(claimed: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
+        happened.extend(f"start {one.index}" for one in claimed)
+        return start(claimed)
 
     def settled(outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
         happened.extend(f"settle {one.index}" for one in outcomes)

@@ -39,14 +39,14 @@ class Bench:
         self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, self, settings)
-        self.duties = Duties(link, self.blobs, settings, self.ring)
+        self.duties = Duties(link, self.blobs, settings, self.wake)
         self.one = WorkQueue(link, settings, "one")
         self.two = WorkQueue(link, settings, "two")
 
-    def ring(self, model: str) -> None:
+    def wake(self, model: str) -> None:
         self.rung.append(model)
 
-    send = ring
+    send = wake
 
     def wake_for_duties(self) -> None:
         """Nobody is rung for: a test does the duties itself."""
@@ -55,8 +55,8 @@ class Bench:
         files = [(f"{i}.jpg", io.BytesIO(b"%d" % i)) for i in range(count)]
         return self.intake.submit(Files(files), JobOptions("default"))
 
-    def settle(self, deliveries: list[ClaimedImage], text: str = "{}") -> None:
-        self.store.settle([outcome(one, text) for one in deliveries], 0.01)
+    def settle(self, claimed: list[ClaimedImage], text: str = "{}") -> None:
+        self.store.settle([outcome(one, text) for one in claimed], 0.01)
 
     def check(self, job: str) -> Job:
         """The job, its counts adding up."""
@@ -92,11 +92,11 @@ def test_a_job_goes_from_accepted_to_succeeded(bench: Bench) -> None:
     """Claimed images run, settled ones count, and with the last one the job is over: nothing else is to be done."""
     job = bench.submit(3)
     assert (job.state, job.queued, bench.rung) == (JobState.QUEUED, 3, ["default"])
-    deliveries = bench.one.claim("default", 8).deliveries
-    assert [one.index for one in deliveries] == [0, 1, 2]
+    claimed = bench.one.claim("default", 8).images
+    assert [one.index for one in claimed] == [0, 1, 2]
     assert bench.check(job.id).running == 3
     assert bench.check(job.id).state is JobState.RUNNING
-    bench.store.settle([outcome(one, json.dumps({"index": one.index})) for one in reversed(deliveries)], 0.01)
+    bench.store.settle([outcome(one, json.dumps({"index": one.index})) for one in reversed(claimed)], 0.01)
     done = bench.check(job.id)
     assert (done.state, done.succeeded, done.model_versions) == (JobState.SUCCEEDED, 3, (1,))
     assert [json.loads(line)["index"] for line in bench.store.results(job.id)] == [0, 1, 2]
@@ -106,7 +106,7 @@ def test_a_job_goes_from_accepted_to_succeeded(bench: Bench) -> None:
 def test_a_batch_is_formed_across_jobs_interactive_first(bench: Bench) -> None:
     """One claim takes images of several jobs; a small job's come before a large one's that was there first."""
     large, small, other = bench.submit(20), bench.submit(2), bench.submit(1)
-    got = bench.one.claim("default", 8).deliveries
+    got = bench.one.claim("default", 8).images
     assert [one.job for one in got] == [small.id, small.id, other.id] + [large.id] * 5
 
 
@@ -116,11 +116,11 @@ def test_the_lane_holds_a_window_and_is_topped_up(bench: Bench) -> None:
     job = bench.submit(5 * wide + 3)
     seen: list[int] = []
     while claim := bench.one.claim("default", 8):
-        if not claim.deliveries:
+        if not claim.images:
             break
         assert bench.link.client.xlen("sl:lane:default:bulk") <= wide + 8
-        seen += [one.index for one in claim.deliveries]
-        bench.settle(claim.deliveries)
+        seen += [one.index for one in claim.images]
+        bench.settle(claim.images)
         bench.duties.run_due()
     assert seen == list(range(5 * wide + 3))
     assert bench.check(job.id).state is JobState.SUCCEEDED
@@ -129,12 +129,12 @@ def test_the_lane_holds_a_window_and_is_topped_up(bench: Bench) -> None:
 def test_two_that_top_up_at_once_add_each_image_once(bench: Bench) -> None:
     """Top-up is compare-and-set: a doer whose lease ran out, and who goes on, adds nothing twice."""
     bench.submit(100)
-    first = bench.one.claim("default", 24).deliveries
+    first = bench.one.claim("default", 24).images
     assert bench.one.claim("default", 1).duty_due is False  # it is due already
     bench.duties.run_due()
     late = bench.link.client.hget(f"sl:job:{first[0].job}", "fed")
     bench.link.run("lanes/topup", f"topup:{first[0].job}", "0", first[0].job, int(late) - 24, 32, 0, "x", "blob:x")
-    rest = bench.one.claim("default", 99).deliveries
+    rest = bench.one.claim("default", 99).images
     assert len({one.index for one in rest}) == len(rest)
     assert all(one.name != "x" for one in rest)
 
@@ -142,7 +142,7 @@ def test_two_that_top_up_at_once_add_each_image_once(bench: Bench) -> None:
 def test_a_result_is_written_once(bench: Bench) -> None:
     """A second settle, a settle after a hand-back, and a settle of a job that is gone change nothing."""
     job = bench.submit(2)
-    first, second = bench.one.claim("default", 8).deliveries
+    first, second = bench.one.claim("default", 8).images
     bench.settle([first], '"one"')
     bench.settle([first], '"again"')
     bench.one.hand_back([second])
@@ -150,7 +150,7 @@ def test_a_result_is_written_once(bench: Bench) -> None:
     now = bench.check(job.id)
     assert (now.succeeded, now.queued) == (1, 1)
     assert list(bench.store.results(job.id)) == ['"one"']
-    (again,) = bench.two.claim("default", 8).deliveries
+    (again,) = bench.two.claim("default", 8).images
     assert (again.index, again.attempt, again.starts) == (1, "1", 0)
     bench.link.client.delete(f"sl:job:{job.id}", f"sl:job:{job.id}:items")
     bench.settle([again])
@@ -162,7 +162,7 @@ def test_a_result_is_written_once(bench: Bench) -> None:
 def test_a_dead_workers_images_are_taken_over_after_the_lease(bench: Bench) -> None:
     """Nothing is taken before the lease is over, all of it after; what another took cannot be handed back."""
     job = bench.submit(5)
-    old = bench.one.claim("default", 8).deliveries
+    old = bench.one.claim("default", 8).images
     assert bench.two.take_over("default", 8, []) == []
     taken = taken_over(bench, 8)
     assert [one.index for one in taken] == [0, 1, 2, 3, 4]
@@ -176,7 +176,7 @@ def test_a_dead_workers_images_are_taken_over_after_the_lease(bench: Bench) -> N
 def test_a_renewed_lease_is_not_taken_over(bench: Bench) -> None:
     """As long as a worker renews, its images stay its own; what was taken meanwhile is named as lost."""
     bench.submit(2)
-    held = [one.held for one in bench.one.claim("default", 8).deliveries]
+    held = [one.held for one in bench.one.claim("default", 8).images]
     end = time.monotonic() + 3 * bench.settings.lease_seconds
     while time.monotonic() < end:
         assert bench.one.renew(held) == set()
@@ -188,7 +188,7 @@ def test_a_renewed_lease_is_not_taken_over(bench: Bench) -> None:
 def test_an_image_that_was_started_is_taken_over_alone(bench: Bench) -> None:
     """Started images come one at a time, the others together; three starts are told."""
     bench.submit(4)
-    got = bench.one.claim("default", 8).deliveries
+    got = bench.one.claim("default", 8).images
     bench.one.start(got[:2])
     bench.one.start([dataclasses.replace(got[0], starts=2)])
     rounds: list[list[tuple[int, int]]] = []
@@ -207,7 +207,7 @@ def test_a_hand_back_is_not_a_death(bench: Bench) -> None:
     """A start that was handed back is taken off; a fault is counted where it is one."""
     bench.submit(1)
     for faults in (0, 1):
-        (one,) = bench.one.claim("default", 8).deliveries
+        (one,) = bench.one.claim("default", 8).images
         assert (one.starts, one.faults) == (0, faults)
         bench.one.start([one])
         bench.one.hand_back([one], fault=True)
@@ -216,7 +216,7 @@ def test_a_hand_back_is_not_a_death(bench: Bench) -> None:
 def test_what_the_caller_holds_itself_is_not_taken_over(bench: Bench) -> None:
     """A worker that was paused does not take its own images from itself."""
     bench.submit(1)
-    (mine,) = bench.one.claim("default", 8).deliveries
+    (mine,) = bench.one.claim("default", 8).images
     wait_until(lambda: bench.one.take_over("default", 8, []), 10)
     end = time.monotonic() + 2 * bench.settings.lease_seconds
     while time.monotonic() < end:
@@ -227,7 +227,7 @@ def test_a_restarted_redis_gives_everyone_one_lease(bench: Bench) -> None:
     """Right after a restart of Redis all leases look old, and nothing may be taken: the uptime tells."""
     slow = WorkQueue(bench.link, bench.settings.model_copy(update={"lease_seconds": 3600.0}), "slow")
     bench.submit(1)
-    (one,) = bench.one.claim("default", 8).deliveries
+    (one,) = bench.one.claim("default", 8).images
     bench.link.client.xclaim(one.stream, "workers", "one", 0, [one.entry], idle=7_200_000)
     assert slow.take_over("default", 8, []) == []
 
@@ -241,7 +241,7 @@ def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
     assert not bench.blobs._files.exists(bench.blobs._path("uploads/upload_x"))
     with pytest.raises(StoreUnavailableError, match="given up"):
         bench.store.create(NewJob(new_id("job"), JobOptions("default"), 1, 60.0, "upload_x"), [], 0)
-    assert bench.blobs.read(bench.one.claim("default", 1).deliveries[0].ref[5:], 9) == b"0"
+    assert bench.blobs.read(bench.one.claim("default", 1).images[0].ref[5:], 9) == b"0"
     assert bench.check(kept.id).total == 1
 
 
@@ -251,7 +251,7 @@ def test_the_sweep_sees_unclaimed_and_abandoned_work(bench: Bench) -> None:
     assert bench.link.run("lanes/sweep", lease) == [[], 0]
     bench.submit(3)
     assert bench.link.run("lanes/sweep", lease)[0] == ["default"]
-    first = bench.one.claim("default", 2).deliveries
+    first = bench.one.claim("default", 2).images
     bench.settle(first[:1])  # a deleted entry in between must not hide the rest
     assert bench.link.run("lanes/sweep", lease)[0] == ["default"]
     bench.one.claim("default", 2)
@@ -263,9 +263,9 @@ def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
     """A waiter is woken by the finish, and gets the job as it stands where the time is over first."""
     job = bench.submit(1)
     assert bench.store.wait(job.id, 0.05).state is JobState.QUEUED
-    deliveries = bench.one.claim("default", 1).deliveries
+    claimed = bench.one.claim("default", 1).images
     with bench.store._listener.waiting_for(job.id) as finished:
-        bench.settle(deliveries)
+        bench.settle(claimed)
         bench.duties.run_due()
         assert finished.wait(10)
     assert bench.store.wait(job.id, 60).state is JobState.SUCCEEDED
@@ -274,7 +274,7 @@ def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
 def test_a_start_counts_once_and_only_for_its_holder(bench: Bench) -> None:
     """Sent twice it counts once; sent late, by one whose image was taken over or is done, it changes nothing."""
     job = bench.submit(2)
-    first, second = bench.one.claim("default", 8).deliveries
+    first, second = bench.one.claim("default", 8).images
     assert bench.one.start([first]) == bench.one.start([first]) == set()
     bench.settle([second])
     assert bench.one.start([second]) == {second.held}
@@ -304,7 +304,7 @@ def test_renewal_outlives_a_redis_that_refuses(bench: Bench, monkeypatch: pytest
     monkeypatch.setattr(mine, "renew", renew_or_remember)
     bench.submit(1)
     leases = Leases(mine, settings.lease_seconds)
-    leases.hold(mine.claim("default", 1).deliveries)
+    leases.hold(mine.claim("default", 1).images)
     bench.link.client.config_set("min-replicas-to-write", 1)
     try:
         wait_until(lambda: refusals, what="a renewal that is refused")
@@ -319,7 +319,7 @@ def test_renewal_outlives_a_redis_that_refuses(bench: Bench, monkeypatch: pytest
 def test_only_ids_are_looked_up(bench: Bench) -> None:
     """The job's other keys are no jobs."""
     job = bench.submit(1)
-    bench.settle(bench.one.claim("default", 1).deliveries)
+    bench.settle(bench.one.claim("default", 1).images)
     for other in (f"{job.id}:seg:0", f"{job.id}:items", "", "*", job.id.upper()):
         with pytest.raises(JobNotFoundError):
             bench.store.get(other)
@@ -344,24 +344,24 @@ def test_consumers_of_ended_processes_are_forgotten(bench: Bench) -> None:
 def test_a_ring_never_fails(settings: Settings) -> None:
     """Where nobody listens it is lost, and said; what is rung for is stored already."""
     nowhere = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
-    bell = CeleryWakeUps(RedisLink(nowhere.redis_url), create_celery(nowhere))
-    bell.ring("default")
+    wakeups = CeleryWakeUps(RedisLink(nowhere.redis_url), create_celery(nowhere))
+    wakeups.wake("default")
 
 
 def test_rings_do_not_pile_up(settings: Settings, link: RedisLink) -> None:
     """Where no worker takes them up, as many wait as there are models, whoever rings, and each model can have one."""
-    bell = CeleryWakeUps(link, create_celery(settings))
+    wakeups = CeleryWakeUps(link, create_celery(settings))
     link.client.sadd("sl:models", "default", "other")
     for _ in range(50):
-        bell.ring("default")
+        wakeups.wake("default")
         link.client.delete("sl:ring:default")  # as its time to live does
-    bell.ring("other")
+    wakeups.wake("other")
     assert link.client.llen("detect") == 2
     link.client.lpop("detect")
-    bell.ring("other")
-    bell.ring("other")
+    wakeups.wake("other")
+    wakeups.wake("other")
     assert link.client.llen("detect") == 2
-    bell.close()
+    wakeups.close()
 
 
 def test_a_manifest_that_is_cut_short_is_not_retried_at_once(bench: Bench) -> None:
@@ -383,7 +383,7 @@ def test_a_claim_passes_over_any_number_of_given_up_images(bench: Bench) -> None
     answer = json.loads(bench.link.run("lanes/claim", "default", "one", 8, 8, 0, 32))
     assert (answer["items"], answer["more"]) == ([], True)
     assert 0 < bench.link.client.xlen(stream) < 641
-    assert [one.job for one in bench.two.claim("default", 8).deliveries] == [live.id]
+    assert [one.job for one in bench.two.claim("default", 8).images] == [live.id]
     assert bench.link.client.xlen(stream) == 1
 
 
@@ -391,21 +391,21 @@ def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
     """An image in tiles makes many: no more are taken than there is room for, but for the last one's."""
     files = [(f"{number}.jpg", io.BytesIO(b"x")) for number in range(6)]
     bench.intake.submit(Files(files), JobOptions("default", tiles="2x3"))
-    assert [one.rows for one in bench.one.claim("default", 42).deliveries] == [7] * 5
+    assert [one.rows for one in bench.one.claim("default", 42).images] == [7] * 5
     taken = taken_over(bench, 16)
     assert len(taken) == 3
 
 
 def test_upkeep_does_not_pile_up(settings: Settings, link: RedisLink) -> None:
     """Where the pool's processes are stuck, the sweep goes on and nobody takes its messages up."""
-    bell = CeleryWakeUps(link, create_celery(settings))
+    wakeups = CeleryWakeUps(link, create_celery(settings))
     for _ in range(50):
         for task in (DUTIES_TASK, PROBE_TASK):
-            bell.ring_upkeep(task, once_in=60.0)
+            wakeups.wake_for_upkeep(task, once_in=60.0)
             link.client.delete(f"sl:upkeep:{task}")  # as its time to live does
-        bell.wake_for_duties()
+        wakeups.wake_for_duties()
     assert 1 <= link.client.llen(UPKEEP_QUEUE) <= 2
-    bell.close()
+    wakeups.close()
 
 
 def test_whoever_is_busy_sees_that_others_wait(bench: Bench) -> None:
@@ -445,10 +445,10 @@ def test_a_job_that_is_over_ends_though_nobody_works_for_its_model(bench: Bench)
 def test_what_a_worker_still_holds_of_a_canceled_job_is_left_to_it(bench: Bench) -> None:
     """A sweep within the lease ends nothing: the result may still come."""
     job = bench.submit(1)
-    deliveries = bench.one.claim("default", 1).deliveries
+    claimed = bench.one.claim("default", 1).images
     bench.store.cancel(job.id)
     bench.link.run("lanes/sweep", 3_600_000)
-    bench.settle(deliveries)
+    bench.settle(claimed)
     bench.duties.run_due()
     assert bench.check(job.id).succeeded == 1
 
@@ -456,7 +456,7 @@ def test_what_a_worker_still_holds_of_a_canceled_job_is_left_to_it(bench: Bench)
 def test_a_sweep_right_after_a_restart_of_redis_ends_nothing(bench: Bench) -> None:
     """All leases look old then, and their holders may still come with results."""
     job = bench.submit(1)
-    (one,) = bench.one.claim("default", 1).deliveries
+    (one,) = bench.one.claim("default", 1).images
     bench.store.cancel(job.id)
     bench.link.client.xclaim(one.stream, "workers", "one", 0, [one.entry], idle=7_200_000)
     bench.link.run("lanes/sweep", 3_600_000)
@@ -469,7 +469,7 @@ def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) 
     pinned = options.target
     files = [("0.jpg", io.BytesIO(b"0")), ("1.jpg", io.BytesIO(b"1"))]
     job = bench.intake.submit(Files(files), options)
-    late = bench.one.claim(pinned, 1).deliveries
+    late = bench.one.claim(pinned, 1).images
     bench.store.cancel(job.id)
     sweep_to_the_end(bench, job)
     bench.link.client.delete("sl:tidied")  # as after a minute
@@ -482,7 +482,7 @@ def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) 
     assert (bench.one.renew(held), bench.one.start(late)) == (set(held), set(held))
     bench.one.hand_back(late)
     bench.settle(late)
-    assert (bench.one.take_over(pinned, 8, []), bench.one.claim(pinned, 8).deliveries) == ([], [])
+    assert (bench.one.take_over(pinned, 8, []), bench.one.claim(pinned, 8).images) == ([], [])
     assert bench.check(job.id).canceled == 2
 
 
@@ -491,5 +491,5 @@ def test_a_clock_that_was_set_back_makes_no_estimate_negative(bench: Bench) -> N
     ahead = int(time.time() * 1000) + 60_000
     bench.link.client.hset("sl:rate:default", mapping={"rows": "10", "ms": "1000", "at": ahead})
     bench.submit(1)
-    bench.settle(bench.one.claim("default", 1).deliveries)
+    bench.settle(bench.one.claim("default", 1).images)
     assert Capacity(bench.link).rate("default") == pytest.approx(11.0)

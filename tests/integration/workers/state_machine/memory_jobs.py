@@ -60,7 +60,7 @@ class MemoryJob:
 
 @dataclass
 class Entry:
-    """One entry of a lane; `consumer` and `idle` ms are those of its delivery."""
+    """One entry of a lane; `consumer` and `idle` ms are those of its claim."""
 
     stream: str
     job: str
@@ -72,7 +72,7 @@ class Entry:
     custom_id: str
     consumer: str = ""
     idle: int = 0
-    entry: str = ""  # what Redis calls it, learned at its first delivery
+    entry: str = ""  # what Redis calls it, learned at its first claim
 
 
 class MemoryJobs:

@@ -1,4 +1,4 @@
-"""The queue in memory, on the jobs in memory: deliveries and duties."""
+"""The queue in memory, on the jobs in memory: claims and duties."""
 
 from __future__ import annotations
 

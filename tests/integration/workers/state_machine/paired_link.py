@@ -73,7 +73,7 @@ class PairedLink(RedisLink):
         self.client.mset({_NOW: self.memory.now, _UPTIME: self.memory.uptime})
 
     def pass_time(self, milliseconds: int) -> None:
-        """For everyone, also for deliveries whose worker gives no sign of life."""
+        """For everyone, also for claimed images whose worker gives no sign of life."""
         self.memory.age(milliseconds)
         self._tell_time()
         if milliseconds >= 1000:

@@ -43,7 +43,7 @@ PICK = st.integers(0, 1 << 16)
 class WakeUps:
     """Nobody needs it: rings carry no work."""
 
-    def ring(self, model: str) -> None:
+    def wake(self, model: str) -> None:
         """Do nothing."""
 
     def send(self, model: str) -> None:
@@ -64,7 +64,7 @@ class FrontEndRules(RuleBasedStateMachine):
         self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, WakeUps(), settings)
-        self.duties = Duties(link, self.blobs, settings, WakeUps().ring)
+        self.duties = Duties(link, self.blobs, settings, WakeUps().wake)
         self.queues = {name: WorkQueue(link, settings, name) for name in CONSUMERS}
         self.hands: dict[str, list[ClaimedImage]] = {name: [] for name in CONSUMERS}
         self.past: list[tuple[str, ClaimedImage]] = []

@@ -138,7 +138,7 @@ class QueueMachine(QueueRules):
         for target in (PLAIN.target, PINNED.target):
             while taken := queue.take_over(target, 8, []):
                 self._settle(taken, "succeeded")
-            while taken := queue.claim(target, 8).deliveries:
+            while taken := queue.claim(target, 8).images:
                 lost = queue.start(taken)
                 self._settle([one for one in taken if one.held not in lost], "succeeded")
                 self.duties.run_due()

@@ -46,8 +46,8 @@ class QueueRules(FrontEndRules):
         first = pick // 7 % len(self.hands[name])
         return name, self.hands[name][first : first + most]
 
-    def _let_go(self, who: str, deliveries: list[ClaimedImage]) -> None:
-        self.hands[who] = [one for one in self.hands[who] if one not in deliveries]
+    def _let_go(self, who: str, claimed: list[ClaimedImage]) -> None:
+        self.hands[who] = [one for one in self.hands[who] if one not in claimed]
 
     @rule(
         who=st.sampled_from(CONSUMERS),
@@ -58,7 +58,7 @@ class QueueRules(FrontEndRules):
     )
     def claim(self, who: str, lanes: str, most: int, interactive: int | None, kept: int) -> None:
         claim = self.queues[who].claim(lanes, most, interactive=interactive, kept=min(kept, most))
-        self._hold(who, claim.deliveries)
+        self._hold(who, claim.images)
 
     @precondition(in_hands)
     @rule(who=st.sampled_from(CONSUMERS), lanes=TARGETS, most=SOME)
@@ -66,9 +66,9 @@ class QueueRules(FrontEndRules):
         held = [one.held for one in self.hands[who]]
         self._hold(who, self.queues[who].take_over(lanes, most, held))
 
-    def _hold(self, who: str, deliveries: list[ClaimedImage]) -> None:
-        self.hands[who] += deliveries
-        self.past += [(who, one) for one in deliveries]
+    def _hold(self, who: str, claimed: list[ClaimedImage]) -> None:
+        self.hands[who] += claimed
+        self.past += [(who, one) for one in claimed]
 
     @precondition(in_hands)
     @rule(pick=PICK, most=SOME)
@@ -84,8 +84,8 @@ class QueueRules(FrontEndRules):
         self._settle(some, "failed" if failed else "succeeded")
         self._let_go(who, some)
 
-    def _settle(self, deliveries: list[ClaimedImage], state: str) -> None:
-        self.store.settle([self._outcome(one, state) for one in deliveries], 0.0)
+    def _settle(self, claimed: list[ClaimedImage], state: str) -> None:
+        self.store.settle([self._outcome(one, state) for one in claimed], 0.0)
 
     def _outcome(self, one: ClaimedImage, state: str) -> Outcome:
         self.written += 1  # so that no two results are the same

@@ -50,15 +50,15 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
     return make_bench()
 
 
-def settle(bench: Bench, deliveries: list[ClaimedImage], state: str = "succeeded") -> None:
-    texts = [json.dumps({"index": one.index, "name": one.name, "state": state}) for one in deliveries]
-    bench.store.settle([outcome(one, text, state) for one, text in zip(deliveries, texts, strict=True)], 0.01)
+def settle(bench: Bench, claimed: list[ClaimedImage], state: str = "succeeded") -> None:
+    texts = [json.dumps({"index": one.index, "name": one.name, "state": state}) for one in claimed]
+    bench.store.settle([outcome(one, text, state) for one, text in zip(claimed, texts, strict=True)], 0.01)
 
 
 def work_off(bench: Bench, state: str = "succeeded") -> None:
     """Settle everything that waits, and do what is due."""
-    while deliveries := bench.one.claim("default", 32).deliveries:
-        settle(bench, deliveries, state)
+    while claimed := bench.one.claim("default", 32).images:
+        settle(bench, claimed, state)
         bench.duties.run_due()
     bench.duties.run_due()
 
@@ -83,7 +83,7 @@ def left_of(bench: Bench, job: Job) -> list[str]:
 def test_a_cancel_keeps_what_is_done_and_gives_up_the_rest(bench: Bench) -> None:
     """Waiting images are given up at once; one that is processed may finish; the others get a line that says so."""
     job = bench.submit(50)
-    first, second, third = bench.one.claim("default", 3).deliveries
+    first, second, third = bench.one.claim("default", 3).images
     settle(bench, [first])
     canceling = bench.store.cancel(job.id)
     assert (canceling.state, canceling.canceled, canceling.running) == (JobState.CANCELING, 47, 2)
@@ -96,7 +96,7 @@ def test_a_cancel_keeps_what_is_done_and_gives_up_the_rest(bench: Bench) -> None
     assert states(bench, job) == ["succeeded", "canceled", "succeeded"] + ["canceled"] * 47
     settle(bench, [second])
     assert states(bench, job)[1] == "canceled"
-    assert bench.one.claim("default", 99).deliveries == []
+    assert bench.one.claim("default", 99).images == []
     assert bench.store.cancel(job.id).state is JobState.CANCELED
     assert open_images(bench) == 0
 
@@ -105,11 +105,11 @@ def test_a_cancel_keeps_what_is_done_and_gives_up_the_rest(bench: Bench) -> None
 def test_a_canceled_image_that_comes_back_is_not_done_again(bench: Bench, how: str) -> None:
     """Whether its worker hands it back or dies."""
     job = bench.submit(2)
-    deliveries = bench.one.claim("default", 8).deliveries
-    bench.one.start(deliveries)
+    claimed = bench.one.claim("default", 8).images
+    bench.one.start(claimed)
     bench.store.cancel(job.id)
     if how == "hand_back":
-        bench.one.hand_back(deliveries)
+        bench.one.hand_back(claimed)
     else:
         wait_until(lambda: bench.two.take_over("default", 8, []) == [] and not bench.check(job.id).running, 10)
     bench.duties.run_due()
@@ -121,9 +121,9 @@ def test_a_canceled_image_that_comes_back_is_not_done_again(bench: Bench, how: s
 def test_a_cancel_that_comes_too_late_is_a_conflict(bench: Bench) -> None:
     """A job that is over stays what it is; one of which everything was done when the cancel came has succeeded."""
     job = bench.submit(2)
-    deliveries = bench.one.claim("default", 8).deliveries
+    claimed = bench.one.claim("default", 8).images
     assert bench.store.cancel(job.id).state is JobState.CANCELING
-    settle(bench, deliveries)
+    settle(bench, claimed)
     bench.duties.run_due()
     assert bench.check(job.id).state is JobState.SUCCEEDED
     with pytest.raises(JobStateError, match="succeeded"):
@@ -138,7 +138,7 @@ def test_what_is_unfinished_at_the_deadline_fails(bench: Bench) -> None:
     files = [(f"{i}.jpg", io.BytesIO(b"x")) for i in range(40)]
     job = bench.intake.submit(Files(files), OPTIONS, Submission(deadline_seconds=0.3))
     assert job.deadline_at == pytest.approx(job.created_at + 0.3, abs=0.01)
-    first = bench.one.claim("default", 2).deliveries
+    first = bench.one.claim("default", 2).images
     settle(bench, first)
     wait_until(lambda: bench.duties.run_due() and bench.check(job.id).state.terminal, 10)
     done = bench.check(job.id)
@@ -172,13 +172,13 @@ def test_everything_of_a_job_goes_after_its_retention(make_bench: Callable[..., 
 def test_a_job_that_is_over_can_be_deleted_once_or_twice(bench: Bench) -> None:
     """Not before; whoever settles late afterwards changes nothing."""
     job = bench.submit(2)
-    deliveries = bench.one.claim("default", 8).deliveries
+    claimed = bench.one.claim("default", 8).images
     with pytest.raises(JobStateError, match="running"):
         bench.store.delete(job.id)
-    settle(bench, deliveries)
+    settle(bench, claimed)
     bench.store.delete(job.id)
     bench.store.delete(job.id)
-    settle(bench, deliveries)
+    settle(bench, claimed)
     bench.duties.run_due()
     assert left_of(bench, job) == []
     for ask in (bench.store.get, bench.store.cancel, bench.store.results, bench.intake.retry):
@@ -206,9 +206,9 @@ def test_full_segments_leave_redis_and_read_the_same(bench: Bench) -> None:
     job = bench.submit(2100)
     seen: list[ClaimedImage] = []
     while len(seen) < 1500:
-        deliveries = bench.one.claim("default", 25).deliveries
-        settle(bench, deliveries)
-        seen += deliveries
+        claimed = bench.one.claim("default", 25).images
+        settle(bench, claimed)
+        seen += claimed
         bench.duties.run_due()
     assert bench.link.client.exists(f"sl:job:{job.id}:seg:0") == 0
     settle(bench, seen[:25], "failed")
@@ -226,7 +226,7 @@ def test_full_segments_leave_redis_and_read_the_same(bench: Bench) -> None:
 def test_a_large_job_that_is_canceled_has_a_line_for_each_image(bench: Bench) -> None:
     """Also in segments that were never begun."""
     job = bench.submit(2100)
-    settle(bench, bench.one.claim("default", 25).deliveries)
+    settle(bench, bench.one.claim("default", 25).images)
     bench.store.cancel(job.id)
     bench.duties.run_due()
     assert states(bench, job) == ["succeeded"] * 25 + ["canceled"] * 2075
@@ -248,16 +248,16 @@ def test_a_retry_is_a_new_job_of_the_failed_images(bench: Bench) -> None:
     job = bench.submit(5)
     with pytest.raises(JobStateError, match="queued"):
         bench.intake.retry(job.id)
-    deliveries = bench.one.claim("default", 8).deliveries
-    settle(bench, [deliveries[0], deliveries[2], deliveries[4]])
-    settle(bench, [deliveries[1], deliveries[3]], "failed")
+    claimed = bench.one.claim("default", 8).images
+    settle(bench, [claimed[0], claimed[2], claimed[4]])
+    settle(bench, [claimed[1], claimed[3]], "failed")
     bench.duties.run_due()
     again = bench.intake.retry(job.id)
     assert (again.total, again.retry_of, bench.check(job.id).retried_as) == (2, job.id, again.id)
     assert bench.intake.retry(job.id).id == again.id
     bench.store.delete(job.id)
     bench.duties.run_due()
-    tried = bench.one.claim("default", 8).deliveries
+    tried = bench.one.claim("default", 8).images
     assert [(one.index, one.name) for one in tried] == [(0, "1.jpg"), (1, "3.jpg")]
     assert [bench.blobs.read(one.ref[5:], 9) for one in tried] == [b"1", b"3"]
     settle(bench, tried)
@@ -269,7 +269,7 @@ def test_a_retry_is_a_new_job_of_the_failed_images(bench: Bench) -> None:
 def test_two_retries_at_once_make_one_job(bench: Bench) -> None:
     """The second finds that the first was faster, and what it stored in vain is deleted in time."""
     job = bench.submit(1)
-    settle(bench, bench.one.claim("default", 8).deliveries, "failed")
+    settle(bench, bench.one.claim("default", 8).images, "failed")
     bench.duties.run_due()
     first = bench.intake.retry(job.id)
     bench.link.client.hdel(f"sl:job:{job.id}", "retried_as")
@@ -342,12 +342,12 @@ def test_more_than_may_wait_is_refused_whole(make_bench: Callable[..., Bench]) -
     bench.intake.submit(Files([("a", io.BytesIO(b"x"))] * 2), OPTIONS, Submission("o"))
     with pytest.raises(QueueFullError):
         bench.intake.submit(Files([("a", io.BytesIO(b"x"))]), OPTIONS, Submission("p"))
-    deliveries = bench.one.claim("default", 10).deliveries
-    bench.store.settle([outcome(deliveries[0], "{}")], 20.0)  # one image in 20 s
+    claimed = bench.one.claim("default", 10).images
+    bench.store.settle([outcome(claimed[0], "{}")], 20.0)  # one image in 20 s
     with pytest.raises(QueueFullError) as refused:
         bench.submit(3)
     assert refused.value.retry_after == 40
-    settle(bench, deliveries[1:6])
+    settle(bench, claimed[1:6])
     bench.submit(3)
     with pytest.raises(QueueFullError):
         bench.intake.submit(Files([("a", io.BytesIO(b"x"))] * 3), OPTIONS, Submission("o"))
@@ -369,8 +369,8 @@ def test_estimates_come_from_what_was_measured(bench: Bench) -> None:
     first, second = bench.submit(20), bench.submit(30)
     load = bench.store._capacity
     assert (load.estimate(second).queue_position, load.estimate(second).eta_seconds) == (1, None)
-    deliveries = bench.one.claim("default", 10).deliveries
-    bench.store.settle([outcome(one, "{}") for one in deliveries], 2.0)  # 5 images a second
+    claimed = bench.one.claim("default", 10).images
+    bench.store.settle([outcome(one, "{}") for one in claimed], 2.0)  # 5 images a second
     assert load.rate("default") == pytest.approx(5.0, rel=0.01)
     assert load.estimate(bench.check(first.id)).eta_seconds == pytest.approx(4.0, rel=0.01)
     assert load.estimate(bench.check(second.id)).eta_seconds == pytest.approx(8.0, rel=0.01)

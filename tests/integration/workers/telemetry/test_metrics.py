@@ -73,7 +73,7 @@ def test_a_job_is_counted(worker: Worker) -> None:
 def test_given_up_images_are_counted(worker: Worker) -> None:
     """Canceled ones as that, expired ones as failed; each once, claimed or not."""
     canceled, expired = (worker.submit(*[photo(number) for number in range(9)]) for _ in range(2))
-    claimed = worker.runtime._parts.queue.claim("default", 4).deliveries
+    claimed = worker.runtime._parts.queue.claim("default", 4).images
     assert {one.job for one in claimed} == {canceled.id}
     worker.store.cancel(canceled.id)
     worker.link.run("jobs/cancel", expired.id, "expired")

@@ -157,13 +157,13 @@ def test_progress_is_told_every_five_seconds_at_most(post: Post) -> None:
     job = post.submit(*map(photo, range(20)), webhook=post.hook("ok/progress", Event.JOB_PROGRESS))
     post.sending()
     for _ in range(3):
-        for delivery in post.queue.claim("default", 2).deliveries:
+        for delivery in post.queue.claim("default", 2).images:
             post.worker.store.settle([failed(delivery, ImageDecodeError("x"))], 0.1)
             wait_until(lambda: post.receiver.came("ok/progress"))
     came = post.receiver.came("ok/progress")
     assert len(came) == 1
     post.link.client.hset(f"sl:job:{job.id}:hook:0", "progress_at", 0)  # five seconds later
-    delivery = post.queue.claim("default", 1).deliveries[0]
+    delivery = post.queue.claim("default", 1).images[0]
     post.worker.store.settle([failed(delivery, ImageDecodeError("x"))], 0.1)
     wait_until(lambda: len(post.receiver.came("ok/progress")) == 2)
     first, second = (verified(one)["data"]["counts"]["failed"] for one in post.receiver.came("ok/progress"))
