@@ -32,7 +32,7 @@ from workers.store.result_segments import Segments
 
 log = structlog.get_logger(__name__)
 
-MOST_DUTIES = 100  # per run
+MAX_DUTIES = 100  # per run
 
 _Handler = Callable[[str, str, str], None]
 
@@ -40,8 +40,8 @@ _Handler = Callable[[str, str, str], None]
 class Duties:
     """Does due duties.
 
-    `wake` wakes workers for a model whose lane got images. `aside` are threads for long duties (listing images, writing
-    output), so that other duties do not wait for them; without these threads the caller's thread does them. A long duty
+    `wake` wakes workers for a model whose lane got images. `long_duties_thread` does long duties (listing images,
+    writing output), so that other duties do not wait for them; without it the caller's thread does them. A long duty
     ends early when `stopping` returns True.
     """
 
@@ -52,7 +52,7 @@ class Duties:
         settings: Settings,
         wake: Callable[[str], None],
         *,
-        aside: Executor | None = None,
+        long_duties_thread: Executor | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._link = link
@@ -62,7 +62,7 @@ class Duties:
         self._segments = Segments(link, blobs)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._wake = wake
-        self._aside = aside
+        self._long_duties_thread = long_duties_thread
         self._stopping = stopping
         self._enumeration = Enumeration(link, blobs, settings)
         self._writer = OutputWriter(self._segments, Catalog(link), Pictures(blobs, settings), settings)
@@ -77,23 +77,26 @@ class Duties:
             "purge": self._purge,
         }
 
-    def run_due(self, most: int = MOST_DUTIES) -> int:
-        """Do up to `most` due duties; return how many were tried. A duty that fails is tried again after its lease."""
-        for done in range(most):
+    def run_due(self, max_duties: int = MAX_DUTIES) -> int:
+        """Do up to `max_duties` due duties; return how many were tried.
+
+        A duty that fails is tried again after its lease.
+        """
+        for tried in range(max_duties):
             leased = self._link.run("duties/lease_duty", self._lease_ms)
             if leased is None:
-                return done
+                return tried
             duty, lease = leased
             if duty.startswith("enumerate:"):
-                self._at_leisure(self._enumerate, duty, lease)
+                self._do_long(self._enumerate, duty, lease)
             else:
                 self._do(self._handlers[duty.partition(":")[0]], duty, lease)
-        return most
+        return max_duties
 
-    def _at_leisure(self, handler: _Handler, duty: str, lease: str) -> None:
+    def _do_long(self, handler: _Handler, duty: str, lease: str) -> None:
         """Do a duty that may take longer than a lease, in another thread if there is one."""
-        if self._aside:
-            self._aside.submit(self._do, handler, duty, lease)
+        if self._long_duties_thread:
+            self._long_duties_thread.submit(self._do, handler, duty, lease)
         else:
             self._do(handler, duty, lease)
 
@@ -122,22 +125,22 @@ class Duties:
 
     def _top_up(self, duty: str, lease: str, job: str) -> None:
         with translated():
-            model, fed, offset, waiting, manifest, *weight = self._link.client.hmget(
+            model, fed, offset, waiting, manifest, *row_counts = self._link.client.hmget(
                 f"sl:job:{job}", "model", "fed", "fed_offset", "waiting", "manifest", "guess", "rows", "rowed"
             )
         if fed is None:
             self._link.run("duties/end_duty", duty, lease)
             return
-        images = max(0, window_images(self._window, rows_each(*weight)) - int(waiting))
-        sources, behind = read_window(self._blobs, manifest or manifest_path(job), int(offset), images)
-        flat = [part for source in sources for part in source.fields]
-        if not self._link.run("lanes/topup", duty, lease, job, fed, self._window, behind, *flat):
+        images = max(0, window_images(self._window, rows_each(*row_counts)) - int(waiting))
+        sources, end = read_window(self._blobs, manifest or manifest_path(job), int(offset), images)
+        flat = [field for source in sources for field in source.fields]
+        if not self._link.run("lanes/topup", duty, lease, job, fed, self._window, end, *flat):
             log.error("the manifest ends before its job", job=job, images=fed)
             return
         self._wake(model)
 
-    def _seal(self, duty: str, lease: str, what: str) -> None:
-        job, _, number = what.partition(":")
+    def _seal(self, duty: str, lease: str, segment: str) -> None:
+        job, _, number = segment.partition(":")
         self._segments.seal(job, int(number))
         self._link.run("duties/end_duty", duty, lease)
 
@@ -148,7 +151,7 @@ class Duties:
             job = Job.from_hash(job_id, stored)
             self._segments.close(job)
             if job.output and job.total:
-                self._at_leisure(self._write_output, duty, lease)
+                self._do_long(self._write_output, duty, lease)
                 return
         self._link.run("results/end_job", duty, lease, job_id, self._retention_ms)
 

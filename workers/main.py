@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from types import FrameType
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 
 from serving.errors import ShelflineError
 from workers.io.blobs import check_blobs
 from workers.io.redis_link import RedisLink
-from workers.jobs.lanes import DETECT_TASK
 from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask, beat
 from workers.queue.celery_app import create_celery
 from workers.queue.sweep import Sweep
-from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, CeleryWakeUps
-from workers.runtime import Runtime
+from workers.queue.wakeups import CeleryWakeUps
+from workers.runtime import Runtime, register_tasks
 from workers.settings import load_settings
 from workers.telemetry.logs import configure_logs
 from workers.telemetry.publishing import start_publishing, stop_publishing
-
-
-def register_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
-    """Register the Celery tasks. `runtime` returns the runtime of this process, opened at first use."""
-
-    @app.task(name=DETECT_TASK)
-    def detect(model: str) -> None:
-        runtime().detect(model)
-
-    @app.task(name=DUTIES_TASK)
-    def duties() -> None:
-        runtime().do_duties()
-
-    @app.task(name=PROBE_TASK)
-    def probe() -> None:
-        runtime().probe()
-
 
 try:
     settings = load_settings()
@@ -66,7 +47,7 @@ def runtime() -> Runtime:
 register_tasks(app, runtime)
 
 
-def _drain(_number: int, _frame: FrameType | None) -> None:
+def _drain(_signal: int, _frame: FrameType | None) -> None:
     runtime().stop()
 
 
@@ -105,9 +86,10 @@ def _drain_tasks(**_: object) -> None:
     """
     if runtime.cache_info().currsize:
         runtime().stop()
-    for number in (number for pool in _pools for number in pool.info.get("processes", ())):
-        with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGTERM)
+    for pool in _pools:
+        for pid in pool.info.get("processes", ()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
 
 @signals.worker_init.connect(weak=False)

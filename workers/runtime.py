@@ -6,26 +6,29 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
+from celery import Celery
 
 from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
-from workers.duties import MOST_DUTIES, Duties
+from workers.duties import MAX_DUTIES, Duties
 from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
+from workers.jobs.lanes import DETECT_TASK
 from workers.pipeline.context import PipelineContext
 from workers.pipeline.fetcher import Fetcher
+from workers.pipeline.in_flight import Leases
 from workers.pipeline.models import Models
 from workers.pipeline.pipeline import Pipeline
-from workers.pipeline.predicting import ModelCalls
+from workers.pipeline.predicting import Predictor
 from workers.pipeline.result_cache import ResultCache
 from workers.queue.celery_app import create_celery
-from workers.queue.leases import Leases
-from workers.queue.wakeups import PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps, wakeup_key
+from workers.queue.wakeups import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps, wakeup_key
 from workers.queue.work_queue import WorkQueue, breaker_key
 from workers.settings import Settings
 from workers.store.catalog import Catalog
@@ -35,7 +38,23 @@ from workers.telemetry.tracing import open_tracer
 
 log = structlog.get_logger(__name__)
 
-_PREDICTOR_THREADS = 4  # the tasks of a threads pool share the process; each makes one Predict call at a time
+_PREDICT_THREADS = 4  # the tasks of a threads pool share the process; each makes one Predict call at a time
+
+
+def register_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
+    """Register the Celery tasks. `runtime` returns the runtime of this process, opened at first use."""
+
+    @app.task(name=DETECT_TASK)
+    def detect(target: str) -> None:
+        runtime().detect(target)
+
+    @app.task(name=DUTIES_TASK)
+    def duties() -> None:
+        runtime().do_duties()
+
+    @app.task(name=PROBE_TASK)
+    def probe() -> None:
+        runtime().probe()
 
 
 class Runtime:
@@ -47,7 +66,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = threading.Event()
-        self._said: dict[str, str] = {}  # by model: the error code of its last probe, if that failed
+        self._probe_errors: dict[str, str] = {}  # by model: the error code of its last probe, if that failed
         # A worker with images in flight waits two leases for Redis: later, others have taken the images over.
         self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
         self._wakeups = CeleryWakeUps(self._link, create_celery(settings))
@@ -55,11 +74,11 @@ class Runtime:
         queue = WorkQueue(self._link, settings, consumer)
         blobs = BlobStore(settings.blob_url)
         self._tracer = open_tracer(settings, "shelfline-worker")
-        client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
-        self._models = Models(client, Catalog(self._link), settings.contracts)
+        self._client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
+        self._models = Models(self._client, Catalog(self._link), settings.contracts)
         leases = Leases(queue, settings.lease_seconds)
-        self._aside = ThreadPoolExecutor(1, "aside")  # for long duties
-        self._parts = PipelineContext(
+        self._long_duties_thread = ThreadPoolExecutor(1, "long-duties")
+        self._context = PipelineContext(
             settings=settings,
             queue=queue,
             store=JobStore(self._link, blobs, settings),
@@ -70,19 +89,18 @@ class Runtime:
                 blobs,
                 settings,
                 self._wakeups.wake,
-                aside=self._aside,
+                long_duties_thread=self._long_duties_thread,
                 stopping=self._stopping.is_set,
             ),
             leases=leases,
             fetcher=Fetcher(settings, queue, blobs, leases, self._wakeups.wake, self._stopping.is_set),
             models=self._models,
-            client=client,
-            calls=ModelCalls(client, settings.predict_timeout_seconds, self._tracer),
-            decoders=ThreadPoolExecutor(settings.decode_threads, "decode"),
-            predictor=ThreadPoolExecutor(_PREDICTOR_THREADS, "predict"),
-            upkeep=ThreadPoolExecutor(1, "upkeep"),
+            predictor=Predictor(self._client, settings.predict_timeout_seconds, self._tracer),
+            decode_threads=ThreadPoolExecutor(settings.decode_threads, "decode"),
+            predict_threads=ThreadPoolExecutor(_PREDICT_THREADS, "predict"),
+            upkeep_thread=ThreadPoolExecutor(1, "upkeep"),
             wake=self._wakeups.wake,
-            renew=self._renew,
+            may_continue=self._may_continue,
             draining=self._stopping.is_set,
         )
 
@@ -96,13 +114,18 @@ class Runtime:
 
     def close(self) -> None:
         """End the process's threads and connections. No task may be running any more."""
-        parts = self._parts
+        context = self._context
         self._stopping.set()
-        for threads in (parts.decoders, parts.predictor, parts.upkeep, self._aside):
+        for threads in (
+            context.decode_threads,
+            context.predict_threads,
+            context.upkeep_thread,
+            self._long_duties_thread,
+        ):
             threads.shutdown()
-        parts.fetcher.close()
-        parts.leases.stop()
-        parts.client.close()
+        context.fetcher.close()
+        context.leases.stop()
+        self._client.close()
         self._wakeups.close()
         self._tracer.close()
         self._link.close()
@@ -112,15 +135,23 @@ class Runtime:
         if self._stopping.is_set():
             return
         try:
-            if self._answer(target):
+            if self._accept_wakeup(target):
                 return
-            if Pipeline(self._parts, target, self._models.current(target)).run():
+            if Pipeline(self._context, target, self._models.current(target)).run():
                 self._wakeups.wake(target)
         except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
             # Claimed images were handed back. The sweep sends wake-ups until they can be processed.
             log.warning("work waits", target=target, code=error.code, error=str(error))
 
-    def _renew(self, target: str, version: int) -> bool:
+    def _accept_wakeup(self, target: str) -> bool:
+        """Accept a wake-up, so that later work causes another one; return whether the target's breaker is open."""
+        with translated(), self._link.client.pipeline(transaction=False) as together:
+            together.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
+            together.delete(wakeup_key(target))
+            together.exists(breaker_key(target))
+            return bool(together.execute()[-1])
+
+    def _may_continue(self, target: str, version: int) -> bool:
         """Return whether a pipeline may go on for another slice.
 
         It may if no other work waits and its version is still the newest. Ending a pipeline and beginning another
@@ -132,7 +163,7 @@ class Runtime:
                 or self._models.current(target).version != version
             ):
                 return False
-            self._seen()
+            self._note_seen()
             if self._settings.served_models == (target,):
                 self._wakeups.upkeep_done(PROBE_TASK, again_in=PROBE_SECONDS)  # the model has just been probed
         except (ModelUnavailableError, ContractError, StoreUnavailableError):
@@ -141,16 +172,16 @@ class Runtime:
 
     def do_duties(self) -> None:
         """Do due duties. If there are very many, another thread does the rest, so that images do not wait for them."""
-        if self._some_duties() == MOST_DUTIES:
-            self._parts.upkeep.submit(self._other_duties)
+        if self._do_some_duties() == MAX_DUTIES:
+            self._context.upkeep_thread.submit(self._do_other_duties)
 
-    def _other_duties(self) -> None:
-        while not self._stopping.is_set() and self._some_duties() == MOST_DUTIES:
+    def _do_other_duties(self) -> None:
+        while not self._stopping.is_set() and self._do_some_duties() == MAX_DUTIES:
             pass
 
-    def _some_duties(self) -> int:
+    def _do_some_duties(self) -> int:
         try:
-            return self._parts.duties.run_due()
+            return self._context.duties.run_due()
         except StoreUnavailableError as error:
             log.warning("duties wait", error=str(error))
             return 0
@@ -158,27 +189,20 @@ class Runtime:
     def probe(self) -> None:
         """Probe the models that jobs may ask for, and publish what is found."""
         try:
-            self._seen()
+            self._note_seen()
         except StoreUnavailableError as error:
             log.warning("probe failed", error=str(error))
             return
         for model in self._settings.served_models:
             try:
                 self._models.current(model, fresh=True)
-                self._said.pop(model, None)
+                self._probe_errors.pop(model, None)
             except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
-                if self._said.get(model) != error.code:  # log an error once, not at every probe
+                if self._probe_errors.get(model) != error.code:  # log an error once, not at every probe
                     log.warning("model not available", model=model, code=error.code, error=str(error))
-                self._said[model] = error.code
+                self._probe_errors[model] = error.code
 
-    def _answer(self, target: str) -> bool:
-        """Accept a wake-up, so that later work causes another one; return whether the target's breaker is open."""
-        with translated(), self._link.client.pipeline(transaction=False) as together:
-            together.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
-            together.delete(wakeup_key(target))
-            together.exists(breaker_key(target))
-            return bool(together.execute()[-1])
-
-    def _seen(self) -> None:
+    def _note_seen(self) -> None:
+        """Note that a worker is alive, for `/readyz`."""
         with translated():
             self._link.client.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import Lane
 from workers.pipeline.context import PipelineContext
-from workers.pipeline.row_buffer import kept_for_bulk
+from workers.pipeline.rows import kept_for_bulk
 from workers.sources.references import is_remote
 from workers.telemetry.metrics import STAGE_SECONDS, TAKEOVERS
 
@@ -27,17 +27,14 @@ class Claimer:
     `work_left` then says whether unclaimed images may be left.
     """
 
-    def __init__(
-        self, parts: PipelineContext, target: str, batch_rows: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._parts = parts
+    def __init__(self, context: PipelineContext, target: str, batch_rows: int) -> None:
+        self._context = context
         self._target = target
         self._batch_rows = batch_rows
-        self._clock = clock
-        self._ends_at = clock() + parts.settings.slice_seconds
+        self._ends_at = time.monotonic() + context.settings.slice_seconds
         self._next_takeover = 0.0
         self._looked_at = 0.0
-        self._last = False  # whether this is the last slice, because other work waits
+        self._last_slice = False  # because other work waits
         self._closed = False
         self.work_left = False
 
@@ -49,10 +46,10 @@ class Claimer:
     @property
     def may_look(self) -> bool:
         """Whether the next claim of late interactive images is due, while the model works."""
-        return not self._closed and self._clock() - self._looked_at >= LOOK_EVERY
+        return not self._closed and time.monotonic() - self._looked_at >= LOOK_EVERY
 
-    def claim(self, in_hand: Mapping[Lane, int], version: int, *, busy: bool) -> list[ClaimedImage]:
-        """Claim images to prepare. `in_hand` is the number of rows of each lane that are ready or being prepared.
+    def claim(self, rows_ahead: Mapping[Lane, int], version: int, *, busy: bool) -> list[ClaimedImage]:
+        """Claim images to prepare. `rows_ahead` is the number of rows of each lane that are ready or being prepared.
 
         There is room for two batches of rows: one for the next Predict, one that is prepared meanwhile. Up to a batch
         of interactive rows may exceed that, since they go first. Images that were started before are claimed one at a
@@ -66,40 +63,42 @@ class Claimer:
         """
         if self._closed:
             return []
-        if not self._last and self._clock() >= self._ends_at:
-            self._last = not self._parts.renew(self._target, version)
-            self._ends_at = self._clock() + (0 if self._last else self._parts.settings.slice_seconds)
-        over_for = self._clock() - self._ends_at if self._last else -1.0
-        if self._parts.draining() or (over_for >= 0 and not busy) or over_for >= self._parts.settings.slice_seconds:
+        slice_seconds = self._context.settings.slice_seconds
+        if not self._last_slice and time.monotonic() >= self._ends_at:
+            self._last_slice = not self._context.may_continue(self._target, version)
+            self._ends_at = time.monotonic() + (0 if self._last_slice else slice_seconds)
+        over_for = time.monotonic() - self._ends_at if self._last_slice else -1.0
+        if self._context.draining() or (over_for >= 0 and not busy) or over_for >= slice_seconds:
             self.close(work_left=True)
             return []
-        self._looked_at = self._clock()
-        rows, most = self._batch_rows, 2 * self._batch_rows - sum(in_hand.values())
-        room = most if most >= rows and over_for < 0 else 0
+        self._looked_at = time.monotonic()
+        batch, room = self._batch_rows, 2 * self._batch_rows - sum(rows_ahead.values())
+        if room < batch or over_for >= 0:
+            room = 0
         taken = self._take_over(room) if room else []
-        room = max(0, room - sum(one.rows for one in taken))
-        interactive = max(room, rows - in_hand["interactive"])
-        if any(one.starts for one in taken) or interactive <= 0:
+        room = max(0, room - sum(image.rows for image in taken))
+        interactive = max(room, batch - rows_ahead["interactive"])
+        if any(image.starts for image in taken) or interactive <= 0:
             self.work_left = self.work_left or bool(taken)
             return taken
-        kept = max(0, 2 * kept_for_bulk(rows) - in_hand["bulk"])
+        kept = max(0, 2 * kept_for_bulk(batch) - rows_ahead["bulk"])
         with STAGE_SECONDS.timing("claim"):
-            claim = self._parts.queue.claim(self._target, room, interactive=interactive, kept=min(kept, room))
+            claim = self._context.queue.claim(self._target, room, interactive=interactive, kept=min(kept, room))
         if claim.duty_due:
-            self._parts.upkeep.submit(self._parts.duties.run_due)
+            self._context.upkeep_thread.submit(self._context.duties.run_due)
         if room:
-            if claim.more and not self.work_left and not all(is_remote(one.ref) for one in claim.images):
-                self._parts.wake(self._target)  # wake further processes to share the work
+            if claim.more and not self.work_left and not all(is_remote(image.ref) for image in claim.images):
+                self._context.wake(self._target)  # wake further processes to share the work
             self.work_left = claim.more
         return taken + claim.images
 
-    def _take_over(self, most: int) -> list[ClaimedImage]:
-        if self._clock() < self._next_takeover:
+    def _take_over(self, room: int) -> list[ClaimedImage]:
+        if time.monotonic() < self._next_takeover:
             return []
-        taken = self._parts.queue.take_over(self._target, most, self._parts.leases.held)
+        taken = self._context.queue.take_over(self._target, room, self._context.leases.held)
         if taken:  # there may be more, so the next claim tries again at once
             TAKEOVERS.add(by=len(taken))
             log.warning("took over images of a worker that gave no sign of life", images=len(taken))
         else:
-            self._next_takeover = self._clock() + _TAKEOVER_EVERY
+            self._next_takeover = time.monotonic() + _TAKEOVER_EVERY
         return taken

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from serving.client import ModelClient
 from workers.duties import Duties
 from workers.io.blobs import BlobStore
 from workers.pipeline.fetcher import Fetcher
+from workers.pipeline.in_flight import Leases
 from workers.pipeline.models import Models
-from workers.pipeline.predicting import ModelCalls
+from workers.pipeline.predicting import Predictor
 from workers.pipeline.result_cache import ResultCache
-from workers.queue.leases import Leases
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.store.job_store import JobStore
@@ -21,7 +20,7 @@ from workers.store.job_store import JobStore
 
 @dataclass(frozen=True)
 class PipelineContext:
-    """The services that the pipelines of a process share. `decoders`, `predictor` and `upkeep` are thread pools."""
+    """The services that the pipelines of a process share."""
 
     settings: Settings
     queue: WorkQueue
@@ -32,11 +31,10 @@ class PipelineContext:
     leases: Leases
     fetcher: Fetcher
     models: Models
-    client: ModelClient
-    calls: ModelCalls
-    decoders: ThreadPoolExecutor
-    predictor: ThreadPoolExecutor
-    upkeep: ThreadPoolExecutor
+    predictor: Predictor
+    decode_threads: ThreadPoolExecutor
+    predict_threads: ThreadPoolExecutor
+    upkeep_thread: ThreadPoolExecutor
     wake: Callable[[str], None]  # sends a wake-up for a target
-    renew: Callable[[str, int], bool]  # whether a target's pipeline may go on for another slice with this version
+    may_continue: Callable[[str, int], bool]  # another slice for a target, with this version?
     draining: Callable[[], bool]  # whether the process is stopping

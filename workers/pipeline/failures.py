@@ -8,14 +8,14 @@ import structlog
 
 from serving.errors import RowsRejectedError
 from workers.errors import ImageMissingError, StoreUnavailableError
-from workers.jobs import result
 from workers.jobs.claimed_image import ClaimedImage
+from workers.jobs.result import failed
 from workers.pipeline.context import PipelineContext
 from workers.pipeline.in_flight import InFlight
 
 log = structlog.get_logger(__name__)
 
-_MOST_FAULTS = 3  # the retry budget of an image: the failure with this number is its result
+_MAX_FAULTS = 3  # the retry budget of an image: the failure with this number is its result
 
 
 class Failures:
@@ -25,28 +25,28 @@ class Failures:
     is down.
     """
 
-    def __init__(self, parts: PipelineContext, holding: InFlight, target: str) -> None:
-        self._parts = parts
-        self._holding = holding
+    def __init__(self, context: PipelineContext, in_flight: InFlight, target: str) -> None:
+        self._context = context
+        self._in_flight = in_flight
         self._target = target
 
-    def unreadable(self, delivery: ClaimedImage, error: StoreUnavailableError) -> bool:
+    def unreadable(self, image: ClaimedImage, error: StoreUnavailableError) -> bool:
         """Retry or fail an image that the blob store did not return.
 
         The image fails at its last retry if the blob store works otherwise. If it does not, this is an outage, which
         does not count against the image.
         """
         fault = True
-        if delivery.faults + 1 >= _MOST_FAULTS:
+        if image.faults + 1 >= _MAX_FAULTS:
             try:
-                self._parts.blobs.check()
+                self._context.blobs.check()
             except StoreUnavailableError:
                 fault = False
             else:
-                self._holding.done(delivery, result.failed(delivery, ImageMissingError(str(error))))
+                self._in_flight.done(failed(image, ImageMissingError(str(error))))
                 return False
-        log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
-        self._wait_with([delivery], fault=fault)
+        log.warning("image waits", job=image.job, index=image.index, error=str(error))
+        self._hand_back([image], fault=fault)
         return True
 
     def rejected_alike(self, rejected: Mapping[ClaimedImage, RowsRejectedError]) -> bool:
@@ -57,17 +57,15 @@ class Failures:
         """
         first = next(iter(rejected.values()))
         log.warning("the model rejects every row", target=self._target, images=len(rejected), error=str(first))
-        again: list[ClaimedImage] = []
-        for one, error in rejected.items():
-            if one.faults + 1 < _MOST_FAULTS:
-                again.append(one)
-            else:
-                self._holding.done(one, result.failed(one, error))
-        if again:
-            self._wait_with(again, fault=True)
-        return bool(again)
+        retried = [image for image in rejected if image.faults + 1 < _MAX_FAULTS]
+        for image, error in rejected.items():
+            if image not in retried:
+                self._in_flight.done(failed(image, error))
+        if retried:
+            self._hand_back(retried, fault=True)
+        return bool(retried)
 
-    def _wait_with(self, deliveries: Sequence[ClaimedImage], *, fault: bool) -> None:
+    def _hand_back(self, images: Sequence[ClaimedImage], *, fault: bool) -> None:
         """Hand images back and open the breaker, longer with each fault, so that the retry budget lasts a while."""
-        self._holding.hand_back(deliveries, fault=fault)
-        self._parts.queue.pause(self._target, 2.0 ** min(one.faults for one in deliveries))
+        self._in_flight.hand_back(images, fault=fault)
+        self._context.queue.pause(self._target, 2.0 ** min(image.faults for image in images))

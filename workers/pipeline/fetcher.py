@@ -23,16 +23,16 @@ from workers.io.blobs import BlobStore
 from workers.io.guarded_http import Guard, Limits, send
 from workers.io.urls import parse_http_url
 from workers.jobs.claimed_image import ClaimedImage
-from workers.queue.leases import Leases
+from workers.pipeline.in_flight import Leases
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
-from workers.sources.references import failed_ref, fetched_path, is_remote
+from workers.sources.references import failed_ref, fetched_path
 from workers.telemetry.metrics import STAGE_SECONDS
 
 log = structlog.get_logger(__name__)
 
 _OK = 200
-_FOR_NOW = {408, 425, 429}  # client errors that may be over later
+_TEMPORARY = {408, 425, 429}  # client errors that may be over later
 _BULK_PART = 0.75  # share of the threads that bulk images may use; the rest is kept for the interactive lane
 _PAUSE_SECONDS = 2.0  # breaker of the target after a fetched image could not be stored
 _UNEXPECTED = "The image could not be fetched; the worker's log says why."
@@ -59,7 +59,7 @@ class Fetcher:
         self._leases = leases
         self._wake = wake
         self._draining = draining
-        self._guard: Guard | None = None
+        self._guard: Guard | None = None  # made at first use, since it reads the certificates
         self._threads = ThreadPoolExecutor(settings.fetch_threads, "fetch")
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()  # fetches in progress by host
@@ -68,77 +68,74 @@ class Fetcher:
         """Wait for the fetches in progress."""
         self._threads.shutdown()
 
-    def divert(self, target: str, claimed: Sequence[ClaimedImage]) -> tuple[list[ClaimedImage], bool]:
-        """Fetch the images by URL in the background; return the others, and whether the claim was in vain.
+    def fetch(self, target: str, images: Sequence[ClaimedImage]) -> bool:
+        """Fetch images by URL in the background; return whether some were handed back, since no thread is free.
 
-        An image for which no thread is free is handed back. A claim was in vain if it brought such images, and none
-        that can be processed now. Raises StoreUnavailableError if Redis is down.
+        Raises StoreUnavailableError if Redis is down.
         """
-        local = [one for one in claimed if not is_remote(one.ref)]
-        remote = [one for one in claimed if is_remote(one.ref)]
-        places = [(one, self._place(one)) for one in remote]
-        self._leases.hold([one for one, host in places if host])
-        for one, host in places:
+        hosts = {image: self._reserve_thread(image) for image in images}
+        refused = [image for image, host in hosts.items() if not host]
+        self._leases.add(image for image, host in hosts.items() if host)
+        for image, host in hosts.items():
             if host:
-                self._threads.submit(self._run, target, one, host)
-        refused = [one for one, host in places if not host]
+                self._threads.submit(self._run, target, image, host)
         self._queue.hand_back(refused, started=False)
-        return local, bool(refused) and not local
+        return bool(refused)
 
-    def _place(self, delivery: ClaimedImage) -> str | None:
+    def _reserve_thread(self, image: ClaimedImage) -> str | None:
         """Reserve a thread for an image; return the host of its URL, or None if no thread is free for it."""
         try:
-            host = parse_http_url(delivery.ref.removeprefix("url:")).address
+            host = parse_http_url(image.ref.removeprefix("url:")).address
         except OutboundBlockedError:
             host = "?"  # the fetch will fail at once
-        most = self._settings.fetch_threads
-        if not delivery.stream.endswith(":interactive"):
-            most = max(1, int(most * _BULK_PART))
+        threads = self._settings.fetch_threads
+        if image.lane == "bulk":
+            threads = max(1, int(threads * _BULK_PART))
         with self._lock:
-            if self._busy.total() >= most or self._busy[host] >= self._settings.fetch_threads_per_host:
+            if self._busy.total() >= threads or self._busy[host] >= self._settings.fetch_threads_per_host:
                 return None
             self._busy[host] += 1
         return host
 
-    def _run(self, target: str, delivery: ClaimedImage, host: str) -> None:
+    def _run(self, target: str, image: ClaimedImage, host: str) -> None:
         try:
             try:
-                ref = self._fetched(target, delivery)
+                ref = self._fetch_and_store(target, image)
             finally:
                 with self._lock:
                     self._busy[host] -= 1
                     self._busy += Counter()  # drop hosts whose count is 0
-            self._hand_on(delivery, ref)
+            self._hand_back(image, ref)
             self._wake(target)
         except StoreUnavailableError as error:  # the image is taken over after a lease
-            log.warning("image waits", job=delivery.job, index=delivery.index, error=str(error))
+            log.warning("image waits", job=image.job, index=image.index, error=str(error))
         finally:
-            self._leases.release([delivery])
+            self._leases.remove([image.held])
 
-    def _fetched(self, target: str, delivery: ClaimedImage) -> str:
+    def _fetch_and_store(self, target: str, image: ClaimedImage) -> str:
         """Fetch and store an image; return its new reference, `blob:` or `failed:`, or the old one to retry it."""
         if self._draining():
-            return delivery.ref
-        path = fetched_path(delivery.job, delivery.index)
+            return image.ref
+        path = fetched_path(image.job, image.index)
         try:
             with STAGE_SECONDS.timing("download"):
-                content = self._get(delivery.ref.removeprefix("url:"))
+                content = self._get(image.ref.removeprefix("url:"))
             self._blobs.write(path, io.BytesIO(content))
         except ImageError as error:
             return failed_ref(error)
         except StoreUnavailableError as error:
-            log.warning("fetched image not stored", job=delivery.job, index=delivery.index, error=str(error))
+            log.warning("fetched image not stored", job=image.job, index=image.index, error=str(error))
             self._queue.pause(target, _PAUSE_SECONDS)
-            return delivery.ref
+            return image.ref
         except Exception:  # an unexpected error of a library must harm only this image
-            log.exception("fetch failed", job=delivery.job, index=delivery.index)
+            log.exception("fetch failed", job=image.job, index=image.index)
             return failed_ref(FetchFailedError(_UNEXPECTED))
         return f"blob:{path}"
 
-    def _hand_on(self, delivery: ClaimedImage, ref: str) -> None:
-        if not self._queue.hand_on(delivery, ref) and self._queue.is_gone(delivery):
+    def _hand_back(self, image: ClaimedImage, ref: str) -> None:
+        if not self._queue.hand_back_with_ref(image, ref) and self._queue.is_gone(image):
             # The job was deleted meanwhile. If that was before the bytes were written, they were not deleted with it.
-            self._blobs.delete_tree(fetched_path(delivery.job, delivery.index))
+            self._blobs.delete_tree(fetched_path(image.job, image.index))
 
     def _get(self, url: str) -> bytes:
         settings = self._settings
@@ -153,7 +150,7 @@ class Fetcher:
             raise FetchFailedError(str(error)) from error
         host = parse_http_url(answer.url).host
         if answer.status != _OK:
-            final = answer.status // 100 == 4 and answer.status not in _FOR_NOW
+            final = answer.status // 100 == 4 and answer.status not in _TEMPORARY
             raise FetchFailedError(f"The host {host} answered {answer.status}, not {_OK}.", retryable=not final)
         if not answer.complete:
             raise ImageTooLargeError(f"The image has more than {limits.bytes} bytes: make it smaller.")

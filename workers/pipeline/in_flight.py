@@ -1,20 +1,25 @@
-"""Images in flight: claimed by a pipeline, and neither settled nor handed back."""
+"""Images in flight: claimed, and neither settled nor handed back. Their leases are renewed until then."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+import structlog
+
+from workers.errors import StoreUnavailableError
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Outcome
-from workers.queue.leases import Leases
 from workers.queue.work_queue import WorkQueue
 from workers.store.job_store import JobStore
 from workers.telemetry.metrics import STAGE_SECONDS
 
+log = structlog.get_logger(__name__)
+
 
 class InFlight:
-    """Claimed images under lease, and their outcomes until the next settle.
+    """The images of one pipeline that are in flight, and their outcomes until the next settle.
 
     An image leaves when it is settled or handed back.
     """
@@ -23,50 +28,51 @@ class InFlight:
         self._queue = queue
         self._store = store
         self._leases = leases
-        self._mine: dict[tuple[str, str], ClaimedImage] = {}
-        self._outcomes: list[tuple[ClaimedImage, Outcome]] = []
+        self._images: dict[tuple[str, str], ClaimedImage] = {}
+        self._outcomes: list[Outcome] = []
         self._busy_since = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._mine)
+        return bool(self._images)
 
-    def __contains__(self, delivery: ClaimedImage) -> bool:
-        return delivery.held in self._mine
+    def __contains__(self, image: ClaimedImage) -> bool:
+        return image.held in self._images
 
-    def take(self, deliveries: Sequence[ClaimedImage]) -> None:
+    def add(self, images: Sequence[ClaimedImage]) -> None:
         """Track claimed images; their leases are renewed from now on."""
-        if not self._mine:
+        if not self._images:
             self._busy_since = time.monotonic()
-        self._leases.hold(deliveries)
-        self._mine.update((one.held, one) for one in deliveries)
+        self._leases.add(images)
+        self._images.update((image.held, image) for image in images)
 
-    def start(self, deliveries: Sequence[ClaimedImage]) -> list[ClaimedImage]:
+    def start(self, images: Sequence[ClaimedImage]) -> list[ClaimedImage]:
         """Count that the processing of these images begins; return those that this worker is still to process."""
-        lost = self._queue.start(deliveries)
-        self._release([one for one in deliveries if one.held in lost])
-        return [one for one in deliveries if one.held not in lost]
+        if not images:
+            return []
+        lost = self._queue.start(images)
+        self._remove(lost)
+        return [image for image in images if image.held not in lost]
 
-    def done(self, delivery: ClaimedImage, outcome: Outcome) -> None:
+    def done(self, outcome: Outcome) -> None:
         """Record the outcome of an image; the next `settle` stores it."""
-        self._outcomes.append((delivery, outcome))
+        self._outcomes.append(outcome)
 
-    def settle(self) -> tuple[list[ClaimedImage], bool]:
-        """Store all recorded outcomes with one script; return their images, and whether a duty is due now."""
+    def settle(self) -> bool:
+        """Store all recorded outcomes with one script; return whether a duty is due now."""
         if not self._outcomes:
-            return [], False
+            return False
         now = time.monotonic()
         with STAGE_SECONDS.timing("settle"):
-            duty_due = self._store.settle([outcome for _, outcome in self._outcomes], now - self._busy_since)
+            duty_due = self._store.settle(self._outcomes, now - self._busy_since)
         self._busy_since = now
-        settled = [delivery for delivery, _ in self._outcomes]
+        self._remove([(outcome.stream, outcome.entry) for outcome in self._outcomes])
         self._outcomes = []
-        self._release(settled)
-        return settled, duty_due
+        return duty_due
 
-    def hand_back(self, deliveries: Sequence[ClaimedImage], *, fault: bool) -> None:
+    def hand_back(self, images: Sequence[ClaimedImage], *, fault: bool) -> None:
         """Put images back into their lanes; with `fault` it counts against their retry budget."""
-        self._release(deliveries)
-        self._queue.hand_back(deliveries, fault=fault)
+        self._remove([image.held for image in images])
+        self._queue.hand_back(images, fault=fault)
 
     def hand_back_all(self, not_started: Collection[ClaimedImage]) -> bool:
         """Put all remaining images back into their lanes; return whether there were any.
@@ -74,15 +80,73 @@ class InFlight:
         Raises StoreUnavailableError if Redis is down. The leases are no longer renewed in that case either, so the
         images are taken over after a lease.
         """
-        rest = list(self._mine.values())
-        self._release(rest)
+        images = list(self._images.values())
+        self._remove(list(self._images))
         self._outcomes = []
-        if rest:
-            self._queue.hand_back([one for one in rest if one not in not_started])
-            self._queue.hand_back([one for one in rest if one in not_started], started=False)
-        return bool(rest)
+        self._queue.hand_back([image for image in images if image not in not_started])
+        self._queue.hand_back([image for image in images if image in not_started], started=False)
+        return bool(images)
 
-    def _release(self, deliveries: Sequence[ClaimedImage]) -> None:
-        self._leases.release(deliveries)
-        for one in deliveries:
-            self._mine.pop(one.held, None)
+    def _remove(self, held: Collection[tuple[str, str]]) -> None:
+        self._leases.remove(held)
+        for entry in held:
+            self._images.pop(entry, None)
+
+
+class Leases:
+    """A thread that renews the leases of this process's images every third of a lease.
+
+    A failed renewal loses no entry by itself. An entry is lost only when another worker takes it over, and no worker
+    takes over until a whole lease has passed, also after a restart of Redis.
+    """
+
+    def __init__(self, queue: WorkQueue, lease_seconds: float) -> None:
+        self._queue = queue
+        self._interval = lease_seconds / 3
+        self._held: dict[tuple[str, str], None] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
+        self._thread.start()
+
+    def add(self, images: Iterable[ClaimedImage]) -> None:
+        """Renew the leases of these images from now on."""
+        with self._lock:
+            self._held.update((image.held, None) for image in images)
+
+    def remove(self, held: Iterable[tuple[str, str]]) -> None:
+        """Stop renewing the leases of images, given as stream and entry id."""
+        with self._lock:
+            for entry in held:
+                self._held.pop(entry, None)
+
+    @property
+    def held(self) -> list[tuple[str, str]]:
+        """Stream and entry id of each image whose lease is renewed now."""
+        with self._lock:
+            return list(self._held)
+
+    def stop(self) -> None:
+        """Stop the thread. It is waited for at most a third of a lease."""
+        self._stopping.set()
+        self._thread.join(timeout=self._interval)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval):
+            held = self.held
+            if not held:
+                continue
+            try:
+                lost = self._queue.renew(held)
+            except StoreUnavailableError as error:
+                log.warning("leases not renewed", images=len(held), error=str(error))
+                continue
+            except Exception:  # the thread goes on: without it every slow batch would look like a dead worker
+                log.exception("leases not renewed", images=len(held))
+                continue
+            with self._lock:
+                lost &= self._held.keys()  # the other entries were settled or handed back meanwhile
+                for entry in lost:
+                    del self._held[entry]
+            if lost:
+                log.warning("images taken over by another worker", images=len(lost))

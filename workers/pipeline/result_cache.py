@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -25,15 +24,8 @@ from workers.jobs.options import JobOptions
 
 log = structlog.get_logger(__name__)
 
-_MOST_BYTES = 64_000_000  # of a cached result
-_OF_A_JOB = {"index", "name", "custom_id", "cached"}  # fields that depend on the job and not on the image
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A cached result, without the fields that depend on the job."""
-
-    result: dict[str, Any]
+_MAX_BYTES = 64_000_000  # of a cached result
+_JOB_FIELDS = {"index", "name", "custom_id", "cached"}  # fields that depend on the job and not on the image
 
 
 class ResultCache:
@@ -47,38 +39,41 @@ class ResultCache:
         self._link = link
         self._blobs = blobs
         self._seconds = seconds
-        self._purged_later: set[int] = set()  # periods whose deletion is scheduled
+        self._scheduled: set[int] = set()  # periods whose deletion is scheduled
 
-    def look_up(self, digest: str, served: ServedModel, options: JobOptions) -> Hit | None:
-        """Return the cached result of the bytes with this sha256, by this version with these options, or None."""
+    def look_up(self, digest: str, served: ServedModel, options: JobOptions) -> dict[str, Any] | None:
+        """Return the cached result of the bytes with this sha256, by this version with these options, or None.
+
+        The result has no fields that depend on the job.
+        """
         now = time.time()
-        period = self._period(now)
-        for one in (period, period - 1):
+        newest = self._period(now)
+        for period in (newest, newest - 1):
             try:
-                found = json.loads(self._blobs.read(_path(one, digest, served, options), _MOST_BYTES))
+                cached = json.loads(self._blobs.read(_path(period, digest, served, options), _MAX_BYTES))
             except ImageError:
                 continue
             except (StoreUnavailableError, ValueError) as error:
                 log.warning("cached result not read", error=str(error))
                 continue
-            if now - found["at"] <= self._seconds:
-                return Hit(found["result"])
+            if now - cached["at"] <= self._seconds:
+                return dict(cached["result"])
         return None
 
     def put(self, digest: str, served: ServedModel, options: JobOptions, outcome: Outcome) -> None:
-        """Store the result of an outcome."""
+        """Store the result of an outcome, without the fields that depend on the job."""
         now = time.time()
         period = self._period(now)
-        result = {name: value for name, value in json.loads(outcome.result).items() if name not in _OF_A_JOB}
+        result = {name: value for name, value in json.loads(outcome.result).items() if name not in _JOB_FIELDS}
         text = json.dumps({"at": now, "result": result}, ensure_ascii=False, separators=(",", ":"))
         try:
-            if period not in self._purged_later:  # scheduled before the first write, so that no folder stays forever
+            if period not in self._scheduled:  # scheduled before the first write, so that no folder stays forever
                 with translated():
                     at = int((period + 2) * self._seconds * 1000)
                     self._link.client.zadd("sl:due", {f"purge:{_folder(period)}": at}, nx=True)
-                self._purged_later.add(period)
-            content = io.BytesIO(text.encode("utf-8", "surrogatepass"))
-            self._blobs.write(_path(period, digest, served, options), content)
+                self._scheduled.add(period)
+            path = _path(period, digest, served, options)
+            self._blobs.write(path, io.BytesIO(text.encode("utf-8", "surrogatepass")))
         except ShelflineError as error:
             log.warning("result not cached", error=str(error))
 
@@ -91,8 +86,8 @@ def _folder(period: int) -> str:
 
 
 def _path(period: int, digest: str, served: ServedModel, options: JobOptions) -> str:
-    asked = (options.min_score, options.max_detections, options.tiles, options.overlap)
+    chosen = (options.min_score, options.max_detections, options.tiles, options.overlap)
     # The contract is part of the key, because a version number may be reused for another model.
-    made_by = f"{digest} {served.name} {served.version} {served.contract.to_json()} {asked}"
+    made_by = f"{digest} {served.name} {served.version} {served.contract.to_json()} {chosen}"
     name = hashlib.sha256(made_by.encode()).hexdigest()
     return f"{_folder(period)}/{name[:2]}/{name[2:]}.json"

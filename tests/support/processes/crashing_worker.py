@@ -34,7 +34,7 @@ def main() -> None:
     """Work until the job is over."""
     pipeline.prepare = crash_on_white  # type: ignore[attr-defined]
     runtime = Runtime(load_settings())
-    while not runtime._parts.store.get(sys.argv[1]).state.terminal:
+    while not runtime._context.store.get(sys.argv[1]).state.terminal:
         runtime.detect("default")
         runtime.do_duties()
         time.sleep(0.05)

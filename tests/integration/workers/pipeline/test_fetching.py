@@ -182,12 +182,12 @@ def test_a_worker_that_dies_while_it_fetches(make_fetching: Callable[..., Worker
     dead = worker.another()
     dead.detect("default")
     wait_until(lambda: calls, what="the first request")
-    dead._parts.leases.stop()
+    dead._context.leases.stop()
 
     results = finished(worker, job)
 
     gate.set()
-    dead._parts.fetcher.close()
+    dead._context.fetcher.close()
     assert (len(calls), results[0]["state"], worker.store.get(job.id).succeeded) == (2, "succeeded", 1)
 
 
@@ -203,7 +203,7 @@ def test_a_job_that_is_deleted_meanwhile(make_fetching: Callable[..., Worker], w
     worker.runtime.do_duties()
 
     gate.set()
-    worker.runtime._parts.fetcher.close()
+    worker.runtime._context.fetcher.close()
 
     assert list(Path(worker.settings.blob_url).rglob(fetched_path(job.id, 0))) == []
 
@@ -214,7 +214,7 @@ def test_a_worker_that_shall_stop(make_fetching: Callable[..., Worker], web: Ori
     gate = threading.Event()
     web.handlers["/a"] = gated(gate, answer(photo(1)))
     job = submit(worker, f"{web.url}/a", f"{web.url}/a")
-    fetcher = worker.runtime._parts.fetcher
+    fetcher = worker.runtime._context.fetcher
     fetcher._settings = worker.settings.model_copy(update={"fetch_threads": 2})  # two places, one thread
     worker.detect()
     wait_until(lambda: web.asked, what="the request")
@@ -234,7 +234,7 @@ def test_a_blob_store_that_cannot_be_written(
     """It is no fault of the image: it waits, and is fetched again."""
     worker = make_fetching()
     web.handlers["/a"] = answer(photo(1))
-    blobs = worker.runtime._parts.blobs
+    blobs = worker.runtime._context.blobs
     write, failures = blobs.write, [StoreUnavailableError("full")]
 
     def failing(path: str, content: Any) -> int:
@@ -259,7 +259,7 @@ def test_an_error_that_nobody_foresaw(
     def failing(_url: str) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(worker.runtime._parts.fetcher, "_get", failing)
+    monkeypatch.setattr(worker.runtime._context.fetcher, "_get", failing)
     job = submit(worker, f"{web.url}/a")
 
     assert finished(worker, job)[0]["error"]["code"] == "fetch_failed"

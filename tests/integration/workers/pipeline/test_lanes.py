@@ -66,7 +66,7 @@ def all_prepared(worker: Worker) -> None:
     threads = worker.settings.decode_threads
     meeting = threading.Barrier(threads + 1)
     for _ in range(threads):
-        worker.runtime._parts.decoders.submit(meeting.wait, 30)
+        worker.runtime._context.decode_threads.submit(meeting.wait, 30)
     meeting.wait(30)
 
 

@@ -318,8 +318,8 @@ def test_suspects_run_one_after_the_other(worker: Worker, monkeypatch: pytest.Mo
     job = worker.submit(*[photo(number) for number in range(3)])
     worker.link.client.hset(f"sl:job:{job.id}:items", mapping={f"starts:{number}": 1 for number in range(3)})
     happened: list[str] = []
-    parts = worker.runtime._parts
-    start, settle = parts.queue.start, parts.store.settle
+    context = worker.runtime._context
+    start, settle = context.queue.start, context.store.settle
 
     def started(claimed: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
         happened.extend(f"start {one.index}" for one in claimed)
@@ -329,8 +329,8 @@ def test_suspects_run_one_after_the_other(worker: Worker, monkeypatch: pytest.Mo
         happened.extend(f"settle {one.index}" for one in outcomes)
         return settle(outcomes, busy_seconds)
 
-    monkeypatch.setattr(parts.queue, "start", started)
-    monkeypatch.setattr(parts.store, "settle", settled)
+    monkeypatch.setattr(context.queue, "start", started)
+    monkeypatch.setattr(context.store, "settle", settled)
     worker.detect()
     assert happened == [f"{what} {number}" for number in range(3) for what in ("start", "settle")]
 

@@ -19,8 +19,8 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Job, JobState, NewJob, Outcome, new_id
 from workers.jobs.options import JobOptions
+from workers.pipeline.in_flight import Leases
 from workers.queue.celery_app import create_celery
-from workers.queue.leases import Leases
 from workers.queue.wakeups import DUTIES_TASK, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps
 from workers.queue.work_queue import WorkQueue, window
 from workers.settings import Settings
@@ -304,7 +304,7 @@ def test_renewal_outlives_a_redis_that_refuses(bench: Bench, monkeypatch: pytest
     monkeypatch.setattr(mine, "renew", renew_or_remember)
     bench.submit(1)
     leases = Leases(mine, settings.lease_seconds)
-    leases.hold(mine.claim("default", 1).images)
+    leases.add(mine.claim("default", 1).images)
     bench.link.client.config_set("min-replicas-to-write", 1)
     try:
         wait_until(lambda: refusals, what="a renewal that is refused")

@@ -73,11 +73,11 @@ def test_a_job_is_counted(worker: Worker) -> None:
 def test_given_up_images_are_counted(worker: Worker) -> None:
     """Canceled ones as that, expired ones as failed; each once, claimed or not."""
     canceled, expired = (worker.submit(*[photo(number) for number in range(9)]) for _ in range(2))
-    claimed = worker.runtime._parts.queue.claim("default", 4).images
+    claimed = worker.runtime._context.queue.claim("default", 4).images
     assert {one.job for one in claimed} == {canceled.id}
     worker.store.cancel(canceled.id)
     worker.link.run("jobs/cancel", expired.id, "expired")
-    worker.runtime._parts.queue.start(claimed)  # they are told that nobody waits for these
+    worker.runtime._context.queue.start(claimed)  # they are told that nobody waits for these
     found = shown(worker)
 
     assert found["shelfline_images_total", "", "default", "canceled", ""] == 9
@@ -90,7 +90,7 @@ def test_ages_and_lanes(worker: Worker) -> None:
     oldest = ("shelfline_oldest_waiting_seconds", "interactive", "default")
     wait_until(lambda: shown(worker)[oldest] > 0.04, what="an image that waits")
     waiting = shown(worker)
-    worker.runtime._parts.queue.claim("default", 4)
+    worker.runtime._context.queue.claim("default", 4)
     held = shown(worker)
 
     assert 0.04 < waiting[oldest] < 60

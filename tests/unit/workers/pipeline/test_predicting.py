@@ -16,23 +16,21 @@ from serving.client import ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import JobOptions
-from workers.pipeline.image_rows import Row
-from workers.pipeline.predicting import ModelCalls
+from workers.pipeline.predicting import Predictor
+from workers.pipeline.rows import Row
 from workers.telemetry.otel import OtlpTracer
 from workers.telemetry.spans import Tracer
 
 SERVED = ServedModel("default", 3, None)  # type: ignore[arg-type]  # nothing here looks at the contract
 ONE, TWO = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
-DELIVERY = ClaimedImage(
-    "sl:lane:default:bulk", "1700000000000-0", "job_a", 0, "0", 0, 0, "", "", "", 1, JobOptions("m")
-)
+CLAIMED = ClaimedImage("sl:lane:default:bulk", "1700000000000-0", "job_a", 0, "0", 0, 0, "", "", "", 1, JobOptions("m"))
 
 
 class Imaged:
-    """An image in a worker's hands, as far as calls look at it."""
+    """An image in a worker's hands, as far as the predictor looks at it."""
 
-    def __init__(self, delivery: ClaimedImage) -> None:
-        self.delivery = delivery
+    def __init__(self, claimed: ClaimedImage) -> None:
+        self.claimed = claimed
 
 
 class Client:
@@ -51,8 +49,8 @@ class Client:
 
 
 def row(job: str, trace: str, request: str = "", entry: str = "1700000000000-0") -> Row:
-    delivery = replace(DELIVERY, job=job, trace=trace, request_id=request, entry=entry)
-    return Row(Imaged(delivery), 0, np.zeros((2, 2, 3), np.uint8))  # type: ignore[arg-type]
+    claimed = replace(CLAIMED, job=job, trace=trace, request_id=request, entry=entry)
+    return Row(Imaged(claimed), 0, np.zeros((2, 2, 3), np.uint8))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -66,9 +64,9 @@ def exported() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def calls(client: Client, exported: InMemorySpanExporter) -> Iterator[ModelCalls]:
+def predictor(client: Client, exported: InMemorySpanExporter) -> Iterator[Predictor]:
     tracer = OtlpTracer("worker", SimpleSpanProcessor(exported))
-    yield ModelCalls(client, 5.0, tracer)  # type: ignore[arg-type]
+    yield Predictor(client, 5.0, tracer)  # type: ignore[arg-type]
     tracer.close()
 
 
@@ -77,10 +75,10 @@ def parents(exported: InMemorySpanExporter, name: str) -> list[str]:
     return [f"00-{one.parent.trace_id:032x}-{one.parent.span_id:016x}-01" for one in spans if one.parent]
 
 
-def test_a_batch_of_several_traces(calls: ModelCalls, client: Client, exported: InMemorySpanExporter) -> None:
+def test_a_batch_of_several_traces(predictor: Predictor, client: Client, exported: InMemorySpanExporter) -> None:
     """Each has its own wait and its own call; the call itself goes on in the first, the others link to that."""
     rows = [row("a", ONE, entry="1700000002000-0"), row("a", ONE), row("b", TWO), row("c", "")]
-    answers: list[Any] = calls.answer(SERVED, rows, lambda: False)
+    answers: list[Any] = predictor.predict(SERVED, rows, lambda: False)
     assert answers == ["found"] * 4
     first, second = (one for one in exported.get_finished_spans() if one.name == "predict")
     waits = [one for one in exported.get_finished_spans() if one.name == "queue"]
@@ -103,18 +101,18 @@ def test_a_batch_of_several_traces(calls: ModelCalls, client: Client, exported: 
 
 
 @pytest.mark.parametrize("trace", ["", f"00-{'1' * 32}-{'1' * 16}-00", "nonsense"])
-def test_what_is_not_traced(calls: ModelCalls, client: Client, exported: InMemorySpanExporter, trace: str) -> None:
+def test_what_is_not_traced(predictor: Predictor, client: Client, exported: InMemorySpanExporter, trace: str) -> None:
     """No trace, one that is not sampled: nothing is sent to anyone. A broken one begins a trace of its own."""
-    calls.answer(SERVED, [row("a", trace)], lambda: False)
+    predictor.predict(SERVED, [row("a", trace)], lambda: False)
 
     assert bool(client.metadata[0]) == bool(exported.get_finished_spans()) == (trace == "nonsense")
 
 
-def test_a_call_that_fails(calls: ModelCalls, client: Client, exported: InMemorySpanExporter) -> None:
+def test_a_call_that_fails(predictor: Predictor, client: Client, exported: InMemorySpanExporter) -> None:
     """Each try is a span, and says what went wrong."""
     client.error = ModelUnavailableError("nobody is there")
     with pytest.raises(ModelUnavailableError):
-        calls.answer(SERVED, [row("a", ONE)], lambda: True)
+        predictor.predict(SERVED, [row("a", ONE)], lambda: True)
     (span,) = (one for one in exported.get_finished_spans() if one.name == "predict")
 
     assert (span.status.is_ok, span.status.description) == (False, "nobody is there")
@@ -122,11 +120,11 @@ def test_a_call_that_fails(calls: ModelCalls, client: Client, exported: InMemory
 
 def test_a_line_a_batch(client: Client) -> None:
     """However many rows it has, and calls it took: which jobs and requests it was for, and what was rejected."""
-    calls = ModelCalls(client, 5.0, Tracer())  # type: ignore[arg-type]
+    predictor = Predictor(client, 5.0, Tracer())  # type: ignore[arg-type]
     client.error = RowsRejectedError("not these")
     rows = [row("a", "", "r1"), row("a", "", "r1"), row("b", "")]
     with structlog.testing.capture_logs() as lines:
-        found = calls.answer(SERVED, rows, lambda: False)
+        found = predictor.predict(SERVED, rows, lambda: False)
 
     assert len(client.metadata) > 1
     assert all(isinstance(one, RowsRejectedError) for one in found)

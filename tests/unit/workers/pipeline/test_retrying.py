@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import ModelUnavailableError, RowsRejectedError, VersionGoneError
-from workers.pipeline.predicting import PATIENCE, backoff, patiently
+from workers.pipeline.predicting import RETRY_SECONDS, backoff, retry_unavailable
 
 
 class Server:
@@ -34,7 +34,7 @@ class Server:
         self.now += seconds
 
     def ask(self, *, give_up: bool = False) -> str:
-        return patiently(self.call, lambda: give_up, self.clock, self.sleep)
+        return retry_unavailable(self.call, lambda: give_up, self.clock, self.sleep)
 
 
 def test_a_server_that_is_overloaded_for_a_moment() -> None:
@@ -52,7 +52,7 @@ def test_a_server_that_stays_away() -> None:
         server.ask()
 
     assert 4 <= server.calls <= 12
-    assert server.now <= PATIENCE
+    assert server.now <= RETRY_SECONDS
 
 
 @pytest.mark.parametrize("error", [RowsRejectedError("row"), VersionGoneError("version"), ValueError("bug")])

@@ -1,4 +1,4 @@
-"""Isolation: whoever is guilty is found, nobody else is touched, and it costs few calls."""
+"""Bisecting: whoever is guilty is found, nobody else is touched, and it costs few calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from serving.boxes.detections import Detections
 from serving.errors import RowsRejectedError
-from workers.pipeline.predicting import predict_isolated
+from workers.pipeline.predicting import bisect_rows
 
 
 class Model:
@@ -34,7 +34,7 @@ def test_the_guilty_and_only_they_fail(case: tuple[int, set[int]]) -> None:
     """Each row gets its own answer, or the error if it is guilty."""
     count, guilty = case
     model = Model(guilty)
-    answers = predict_isolated(model.predict, list(range(count)))
+    answers = bisect_rows(model.predict, list(range(count)))
     for row, answer in enumerate(answers):
         if row in guilty:
             assert isinstance(answer, RowsRejectedError)
@@ -48,5 +48,5 @@ def test_one_guilty_row_costs_few_calls(case: tuple[int, int]) -> None:
     """At most 2 log2(B) + 1 calls more than without it."""
     count, guilty = case
     model = Model({guilty})
-    predict_isolated(model.predict, list(range(count)))
+    bisect_rows(model.predict, list(range(count)))
     assert model.calls - 1 <= 2 * math.ceil(math.log2(count)) + 1

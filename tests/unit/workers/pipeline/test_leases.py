@@ -10,7 +10,7 @@ import structlog
 
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import JobOptions
-from workers.queue.leases import Leases
+from workers.pipeline.in_flight import Leases
 
 
 class Queue:
@@ -25,7 +25,7 @@ class Queue:
         return set(held)
 
 
-def delivery(entry: str) -> ClaimedImage:
+def claimed(entry: str) -> ClaimedImage:
     return ClaimedImage("stream", entry, "job", 0, "0", 0, 0, "a.jpg", "blob:a", "", 1, JobOptions("default"))
 
 
@@ -46,11 +46,11 @@ def leases(queue: Queue) -> Iterator[Leases]:
 def test_what_was_settled_meanwhile_is_not_lost(queue: Queue, leases: Leases, *, settled: bool) -> None:
     """It is gone as well, but nobody took it over, and the log must not say so."""
     with structlog.testing.capture_logs() as logs:
-        mine = delivery("1-0")
-        leases.hold([mine])
+        mine = claimed("1-0")
+        leases.add([mine])
         assert queue.asked.wait(10)
         if settled:
-            leases.release([mine])
+            leases.remove([mine.held])
         queue.may_answer.set()
         leases.stop()
     assert leases.held == []

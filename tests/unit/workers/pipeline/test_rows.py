@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.jobs.options import Lane
-from workers.pipeline.row_buffer import RowBuffer, kept_for_bulk
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row that is told apart by its number."""
-
-    number: int
-    lane: Lane
-
+from workers.pipeline.rows import Row, RowBuffer, kept_for_bulk
 
 LANE = st.sampled_from(["interactive", "bulk"])
 
 
-def filled(batch_rows: int, lanes: list[Lane]) -> tuple[RowBuffer[Row], list[Row]]:
-    buffer: RowBuffer[Row] = RowBuffer(batch_rows)
-    rows = [Row(number, lane) for number, lane in enumerate(lanes)]
-    for row in rows:
-        buffer.add(row)
+def row(number: int, lane: Lane) -> Row:
+    """A row that is told apart by its number; its image is known by the lane alone."""
+    image = SimpleNamespace(claimed=SimpleNamespace(lane=lane))
+    return Row(image, number, np.zeros((1, 1, 3), np.uint8))  # type: ignore[arg-type]
+
+
+def filled(batch_rows: int, lanes: list[Lane]) -> tuple[RowBuffer, list[Row]]:
+    buffer = RowBuffer(batch_rows)
+    rows = [row(number, lane) for number, lane in enumerate(lanes)]
+    buffer.add(rows)
     return buffer, rows
 
 
