@@ -22,7 +22,6 @@ from workers.jobs.output import Output
 from workers.queue.duty_leases import DutyLease, LeaseLostError
 from workers.queue.work_queue import window, window_images
 from workers.results.output_writer import OutputError, OutputWriter
-from workers.results.pictures import Pictures
 from workers.settings import Settings
 from workers.sources.enumeration import Enumeration
 from workers.store.catalog import Catalog
@@ -65,7 +64,7 @@ class Duties:
         self._long_duties_thread = long_duties_thread
         self._stopping = stopping
         self._enumeration = Enumeration(link, blobs, settings)
-        self._writer = OutputWriter(self._segments, Catalog(link), Pictures(blobs, settings), settings)
+        self._writer = OutputWriter(self._segments, Catalog(link), blobs, settings)
         self._output_seconds = settings.output_seconds
         self._handlers: dict[str, _Handler] = {
             "topup": self._top_up,
@@ -112,15 +111,15 @@ class Duties:
             log.exception("duty failed", duty=duty)
 
     def _enumerate(self, duty: str, lease: str, job: str) -> None:
-        held = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
-        held.renew()
+        duty_lease = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
+        duty_lease.renew()
         with translated():
             stored = self._link.client.hgetall(f"sl:job:{job}")
         if not stored:  # the job was deleted: have what was written for it deleted as well
-            self._link.run("jobs/images_listed", json.dumps({"id": job, "duty": duty, "lease": held.lease}))
+            self._link.run("jobs/images_listed", json.dumps({"id": job, "duty": duty, "lease": duty_lease.lease}))
         elif stored["state"] != JobState.ENUMERATING:
-            self._link.run("duties/end_duty", duty, held.lease)
-        elif self._enumeration.run(job, stored, held):
+            self._link.run("duties/end_duty", duty, duty_lease.lease)
+        elif self._enumeration.run(job, stored, duty_lease):
             self._wake(stored["model"])
 
     def _top_up(self, duty: str, lease: str, job: str) -> None:
@@ -156,21 +155,21 @@ class Duties:
         self._link.run("results/end_job", duty, lease, job_id, self._retention_ms)
 
     def _write_output(self, duty: str, lease: str, job_id: str) -> None:
-        held = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
-        held.renew()
+        duty_lease = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
+        duty_lease.renew()
         with translated():
             stored = self._link.client.hgetall(f"sl:job:{job_id}")
         if stored and stored["state"] == JobState.FINISHING:
             job, why, now = Job.from_hash(job_id, stored), "", int(time.time() * 1000)
             try:
-                self._writer.write(job, Output.from_json(job.output), held)
+                self._writer.write(job, Output.from_json(job.output), duty_lease)
             except OutputError as error:
                 log.warning("output not written", job=job_id, error=str(error))
                 why = json.dumps({"code": "output_failed", "detail": str(error), "retryable": True})
             since = self._link.run("results/output_attempt", job_id, why, now)
             if why and since and now - int(since) < self._output_seconds * 1000:
                 return  # tried again after the lease; after `output_seconds` the job ends without its output
-        self._link.run("results/end_job", duty, held.lease, job_id, self._retention_ms)
+        self._link.run("results/end_job", duty, duty_lease.lease, job_id, self._retention_ms)
 
     def _expire(self, duty: str, lease: str, job: str) -> None:
         self._link.run("jobs/cancel", job, JobState.EXPIRED.value)

@@ -15,7 +15,7 @@ from serving.errors import ShelflineError
 from workers.io.blobs import check_blobs
 from workers.io.redis_link import RedisLink
 from workers.process import refuse
-from workers.queue.bootsteps import WakeAfterTask, beat
+from workers.queue.bootsteps import WakeAfterTask, add_heartbeat
 from workers.queue.celery_app import create_celery
 from workers.queue.sweep import Sweep
 from workers.queue.wakeups import CeleryWakeUps
@@ -28,7 +28,7 @@ try:
     settings = load_settings()
     check_blobs(settings.blob_url)
     app = create_celery(settings)
-    beat(app, settings.heartbeat_file)
+    add_heartbeat(app, settings.heartbeat_file)
 except ShelflineError as error:
     refuse(error)
 

@@ -145,11 +145,11 @@ class Runtime:
 
     def _accept_wakeup(self, target: str) -> bool:
         """Accept a wake-up, so that later work causes another one; return whether the target's breaker is open."""
-        with translated(), self._link.client.pipeline(transaction=False) as together:
-            together.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
-            together.delete(wakeup_key(target))
-            together.exists(breaker_key(target))
-            return bool(together.execute()[-1])
+        with translated(), self._link.client.pipeline(transaction=False) as pipe:
+            pipe.set(WORKER_SEEN_KEY, "1", ex=WORKER_SEEN_SECONDS)
+            pipe.delete(wakeup_key(target))
+            pipe.exists(breaker_key(target))
+            return bool(pipe.execute()[-1])
 
     def _may_continue(self, target: str, version: int) -> bool:
         """Return whether a pipeline may go on for another slice.

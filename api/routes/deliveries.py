@@ -21,7 +21,7 @@ from workers.errors import (
 )
 from workers.jobs.document import Document
 from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
-from workers.webhooks.deliveries import ToldHook, unknown_delivery
+from workers.webhooks.deliveries import JobHook, unknown_delivery
 
 if TYPE_CHECKING:
     from workers.backend import Backend
@@ -101,7 +101,7 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
     return routes
 
 
-def _webhook(hook: ToldHook) -> JobWebhookDocument:
+def _webhook(hook: JobHook) -> JobWebhookDocument:
     return JobWebhookDocument(
         id=hook.endpoint or None,
         url=hook.webhook.url.partition("?")[0],

@@ -112,7 +112,7 @@ class _Answerer:
             error = result.get("error") or {"code": "", "detail": "The job was canceled."}
             raise RobotError(code_of(error["code"]), f"{error['detail']} (job {job.id})")
         labels = self._labels_of(options, result)
-        return _answered(baidu_body(result, g.robot_request_id, labels.root, labels.score_threshold))
+        return _answered(baidu_body(result, g.robot_request_id, labels))
 
     def _submitted(self, options: JobOptions, ends: float) -> Job:
         """A job of the image that was sent. Nothing of the body is held when it returns."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -24,18 +23,11 @@ _REFRESH_SECONDS = 2.0  # how long a cached version is used before the model ser
 class Models:
     """The cached contracts of this process. Each is pinned to the version that answered with it. Thread-safe."""
 
-    def __init__(
-        self,
-        client: ModelClient,
-        catalog: Catalog,
-        contracts: Path | None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, client: ModelClient, catalog: Catalog, contracts: Path | None) -> None:
         self._client = client
         self._catalog = catalog
         self._contracts = contracts
-        self._clock = clock
-        self._held: dict[str, tuple[float, ServedModel]] = {}
+        self._cached: dict[str, tuple[float, ServedModel]] = {}
         self._lock = threading.Lock()
 
     def current(self, target: str, *, fresh: bool = False) -> ServedModel:
@@ -47,19 +39,19 @@ class Models:
         used, StoreUnavailableError if Redis is down.
         """
         with self._lock:
-            held = self._held.get(target)
-        if held is not None and not fresh and self._clock() - held[0] < _REFRESH_SECONDS:
-            return held[1]
+            cached_at, cached = self._cached.get(target, (0.0, None))
+        if cached is not None and not fresh and time.monotonic() - cached_at < _REFRESH_SECONDS:
+            return cached
         model, version = parse_target(target)
         try:
             served = self._newest(model) if version is None else self._described(model, version)
         except (ModelUnavailableError, ContractError):
             with self._lock:
-                self._held.pop(target, None)
+                self._cached.pop(target, None)
             raise
         with self._lock:
-            self._held[target] = (self._clock(), served)
-        if held is None or held[1].version != served.version:
+            self._cached[target] = (time.monotonic(), served)
+        if cached is None or cached.version != served.version:
             log.info("model version", model=model, version=served.version)
         return served
 

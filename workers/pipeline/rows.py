@@ -105,8 +105,8 @@ class RowBuffer:
         """
         interactive = min(self.count("interactive"), self._batch_rows - min(self.count("bulk"), self._kept_now()))
         bulk = min(self.count("bulk"), self._batch_rows - interactive)
-        lanes: list[Lane] = ["interactive"] * interactive + ["bulk"] * bulk
-        return [self._rows[lane].popleft() for lane in lanes]
+        counts: dict[Lane, int] = {"interactive": interactive, "bulk": bulk}
+        return [self._rows[lane].popleft() for lane, count in counts.items() for _ in range(count)]
 
     def put_back(self, rows: Sequence[Row]) -> None:
         """Put rows that were taken back to the front of their lanes, in the same order."""

@@ -16,43 +16,42 @@ from celery import Celery, bootsteps, signals
 
 from workers.errors import SettingsError
 
-_LOOKS: Final = (0.003, 0.03)  # seconds after a task's end; Celery counts it as running for a moment longer
+_AFTER_TASKS = ("celery.worker.consumer.tasks:Tasks",)  # the step that must have started
+_LOOK_AFTER: Final = (0.003, 0.03)  # seconds after a task's end; Celery counts it as running for a moment longer
+_HEARTBEAT_SECONDS: Final = 5.0
 
 
 class WakeAfterTask(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery carries no types
     """Wake the event loop when a task has ended in this process."""
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    requires = _AFTER_TASKS
 
-    def __init__(self, consumer: Any, **options: Any) -> None:  # noqa: ANN401  likewise
+    def __init__(self, consumer: Any, **options: Any) -> None:  # noqa: ANN401  Celery carries no types
         super().__init__(consumer, **options)
         self._hub: Any = None
-        self._waked, self._waker = os.pipe()
-        for end in (self._waked, self._waker):
+        self._read_end, self._write_end = os.pipe()
+        for end in (self._read_end, self._write_end):
             os.set_blocking(end, False)
         signals.task_postrun.connect(self._ended, weak=False)
 
-    def start(self, consumer: Any) -> None:  # noqa: ANN401  likewise
+    def start(self, consumer: Any) -> None:  # noqa: ANN401  Celery carries no types
         """Register the pipe; called with each new connection, since the event loop then has forgotten its readers."""
         self._hub = consumer.hub
         if self._hub is not None:
-            self._hub.add_reader(self._waked, self._look)
+            self._hub.add_reader(self._read_end, self._look)
 
     def _ended(self, **_: object) -> None:
         with suppress(BlockingIOError):  # the pipe is full: the loop is about to wake
-            os.write(self._waker, b"x")
+            os.write(self._write_end, b"x")
 
     def _look(self) -> None:
         with suppress(BlockingIOError):
-            os.read(self._waked, 1 << 10)
-        for seconds in _LOOKS:  # in each round the loop checks whether it may take messages
+            os.read(self._read_end, 1 << 10)
+        for seconds in _LOOK_AFTER:  # in each round the loop checks whether it may take messages
             self._hub.call_later(seconds, lambda: None)
 
 
-_EVERY: Final = 5.0  # seconds
-
-
-def beat(app: Celery, path: Path | None) -> None:
+def add_heartbeat(app: Celery, path: Path | None) -> None:
     """Have the workers of an application touch a file every 5 s while they receive wake-ups; None: do nothing.
 
     The timer belongs to the event loop and to its connection, and stops with either. Raises SettingsError if the file
@@ -69,13 +68,13 @@ def beat(app: Celery, path: Path | None) -> None:
         ) from error
 
     class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery carries no types
-        requires = ("celery.worker.consumer.tasks:Tasks",)
+        requires = _AFTER_TASKS
 
-        def start(self, consumer: Any) -> None:  # noqa: ANN401  likewise
+        def start(self, consumer: Any) -> None:  # noqa: ANN401  Celery carries no types
             touch()
-            self._timer = consumer.timer.call_repeatedly(_EVERY, touch)
+            self._timer = consumer.timer.call_repeatedly(_HEARTBEAT_SECONDS, touch)
 
-        def stop(self, consumer: Any) -> None:  # noqa: ANN401, ARG002  likewise
+        def stop(self, consumer: Any) -> None:  # noqa: ANN401, ARG002  Celery carries no types, and passes this
             self._timer.cancel()
 
     app.steps["consumer"].add(Heartbeat)

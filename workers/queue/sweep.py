@@ -42,13 +42,13 @@ class Sweep:
         self._stopping.set()
 
     def once(self) -> float:
-        """Wake workers for each model with unclaimed or abandoned images, for overdue duties and for a probe.
+        """Wake workers for each target with unclaimed or abandoned images, for overdue duties and for a probe.
 
         Returns the seconds until the next sweep. Raises StoreUnavailableError if Redis is down.
         """
-        models, overdue = self._link.run("lanes/sweep", self._lease_ms)
-        for model in models:
-            self._wakeups.wake(model)
+        targets, overdue = self._link.run("lanes/sweep", self._lease_ms)
+        for target in targets:
+            self._wakeups.wake(target)
         if overdue:
             self._wakeups.wake_for_upkeep(DUTIES_TASK, once_in=_EVERY)
         published = self._catalog.look_up(self._model)

@@ -18,19 +18,19 @@ DUTIES_TASK, PROBE_TASK = "shelfline.duties", "shelfline.probe"
 UPKEEP_QUEUE = "upkeep"
 DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
 PROBE_SECONDS = 5.0  # between probes of the model server; a worker that has work looks at it anyway
-_MOST_UPKEEP = 2  # messages in a queue for upkeep; if so many wait, no worker takes them, and no more are sent
+_MAX_UPKEEP = 2  # messages in a queue for upkeep; if so many wait, no worker takes them, and no more are sent
 
 
-def wakeup_key(model: str) -> str:
+def wakeup_key(target: str) -> str:
     """Return the Redis key that exists while a wake-up is on its way; the woken worker deletes it before it claims."""
-    return f"sl:ring:{model}"
+    return f"sl:ring:{target}"
 
 
 class WakeUps(Protocol):
-    """Wakes workers for work that was just stored."""
+    """Wakes workers for what was just stored."""
 
-    def send(self, model: str) -> None:
-        """Wake a worker for a model's lanes, after a script has decided that a wake-up is needed."""
+    def send(self, target: str) -> None:
+        """Wake a worker for a target's lanes, after a script has decided that a wake-up is needed."""
 
     def wake_for_duties(self) -> None:
         """Wake a worker for a duty that became due."""
@@ -43,29 +43,29 @@ class CeleryWakeUps:
         self._link = link
         self._celery = celery
 
-    def wake(self, model: str) -> None:
-        """Wake a worker for a model's lanes, unless a wake-up for it is on its way.
+    def wake(self, target: str) -> None:
+        """Wake a worker for a target's lanes, unless a wake-up for it is on its way.
 
         Never raises: errors are logged, the work is stored, and the sweep sends another wake-up.
         """
         try:
-            wanted = self._link.run("lanes/wake", model, DETECT_QUEUE, WAKE_UP_SECONDS * 1000)
-        except Exception as error:  # noqa: BLE001  Redis' and the socket's
-            _lost(model, error)
+            needed = self._link.run("lanes/wake", target, DETECT_QUEUE, WAKE_UP_SECONDS * 1000)
+        except Exception as error:  # noqa: BLE001  the errors of Redis and of the socket
+            _log_lost(target, error)
             return
-        if wanted:
-            self.send(model)
+        if needed:
+            self.send(target)
 
-    def send(self, model: str) -> None:
+    def send(self, target: str) -> None:
         """Send the wake-up message; the caller's script has already decided that one is needed.
 
         Never raises: errors are logged, and the sweep sends another wake-up.
         """
         try:
-            self._send(DETECT_TASK, DETECT_QUEUE, [model])
+            self._send(DETECT_TASK, DETECT_QUEUE, [target])
             WAKE_UPS.add("sent")
-        except Exception as error:  # noqa: BLE001  kombu's and the socket's
-            _lost(model, error)
+        except Exception as error:  # noqa: BLE001  the errors of kombu and of the socket
+            _log_lost(target, error)
 
     def wake_for_duties(self) -> None:
         """Wake a worker for a duty that became due.
@@ -73,10 +73,10 @@ class CeleryWakeUps:
         Never raises: errors are logged, and the sweep sends a wake-up for overdue duties.
         """
         try:
-            if not self._piled_up(UPKEEP_QUEUE):
+            if not self._is_full(UPKEEP_QUEUE):
                 self._send(DUTIES_TASK, UPKEEP_QUEUE, [])
-        except Exception as error:  # noqa: BLE001  kombu's and the socket's
-            _lost(DUTIES_TASK, error)
+        except Exception as error:  # noqa: BLE001  the errors of kombu and of the socket
+            _log_lost(DUTIES_TASK, error)
 
     def wake_for_upkeep(self, task: str, *, once_in: float, queue: str = UPKEEP_QUEUE) -> None:
         """Have a worker run an upkeep task, at most once per `once_in` seconds among all workers.
@@ -84,13 +84,13 @@ class CeleryWakeUps:
         Sends nothing if messages pile up in the queue. Raises StoreUnavailableError if Redis is down.
         """
         with translated():
-            if self._piled_up(queue):
+            if self._is_full(queue):
                 return
             if self._link.client.set(_upkeep_key(task), "1", nx=True, px=int(once_in * 1000)):
                 self._send(task, queue, [])
 
-    def _piled_up(self, queue: str) -> bool:
-        return bool(self._link.client.llen(queue) >= _MOST_UPKEEP)
+    def _is_full(self, queue: str) -> bool:
+        return bool(self._link.client.llen(queue) >= _MAX_UPKEEP)
 
     def upkeep_done(self, task: str, *, again_in: float) -> None:
         """Suppress an upkeep task for `again_in` seconds, because its work was just done by other means.
@@ -114,6 +114,6 @@ def _upkeep_key(task: str) -> str:
     return f"sl:upkeep:{task}"
 
 
-def _lost(model: str, error: Exception) -> None:
+def _log_lost(target: str, error: Exception) -> None:
     WAKE_UPS.add("lost")
-    log.warning("wake-up lost", model=model, error=str(error))
+    log.warning("wake-up lost", target=target, error=str(error))

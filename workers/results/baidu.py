@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
+
+from workers.results.labels import Labels
 
 BaiduCode: TypeAlias = tuple[int, str]
 
@@ -33,20 +35,19 @@ def request_id_of(result: Mapping[str, Any], job: str) -> str:
     return result.get("custom_id") or f"{job}/{result['index']}"
 
 
-def baidu_body(
-    result: Mapping[str, Any], request_id: str, root: Callable[[str], str], score_threshold: float
-) -> dict[str, Any]:
-    """Return the body for a stored result, with detections or an error. `root` returns the category path of a label."""
+def baidu_body(result: Mapping[str, Any], request_id: str, labels: Labels) -> dict[str, Any]:
+    """Return the body for a stored result, with its detections or its error."""
     if result["state"] != "succeeded":
         return baidu_error(code_of((result.get("error") or {}).get("code", "")), request_id)
-    found = [
-        {"score": one["score"], "root": root(one["label"]), "keyword": one["label"]} for one in result["detections"]
+    detections = [
+        {"score": detection["score"], "root": labels.root(detection["label"]), "keyword": detection["label"]}
+        for detection in result["detections"]
     ]
     return {
         "requestId": request_id,
-        "result": found,
-        "resultNum": len(found),
-        "filterThreshold": score_threshold,
+        "result": detections,
+        "resultNum": len(detections),
+        "filterThreshold": labels.score_threshold,
         "extInfos": {},
     }
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from workers.sources.decoding import decode
 
-MOST_PIXELS = 12_000_000  # of a drawn picture; larger images are reduced
+MAX_PIXELS = 12_000_000  # of a drawn picture; larger images are reduced
 _JPEG_QUALITY = 90
 Colour = tuple[int, int, int]
 _BLACK: Colour = (0, 0, 0)
@@ -36,28 +36,31 @@ def draw(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
     line = max(1, round(side * _LINE_PART))
     font = _font(max(_MIN_TEXT_PIXELS, round(side * _TEXT_PART)))
     pen = ImageDraw.Draw(drawn)
-    placed = [
-        (one, _pixels(one["box"], scale_x, scale_y, drawn.size)) for one in reversed(result.get("detections", ()))
-    ]  # the best detections are drawn last, on top of the others
-    for one, box in placed:
-        _outline(pen, box, class_colour(one["label"]), line)
-    for one, box in placed:
-        _plate(pen, drawn.size, box, f"{one['label']} {one['score']:.2f}", class_colour(one["label"]), font, line)
+    detections = [
+        (detection["label"], detection["score"], _pixels(detection["box"], scale_x, scale_y, drawn.size))
+        for detection in reversed(result.get("detections", ()))  # the best are drawn last, on top of the others
+    ]
+    for label, _, box in detections:
+        _outline(pen, box, class_colour(label), line)
+    for label, score, box in detections:
+        _plate(pen, drawn.size, box, f"{label} {score:.2f}", class_colour(label), font, line)
     return drawn
 
 
 def drawable(content: bytes, max_pixels: int, result: Mapping[str, Any]) -> Image.Image:
-    """Return the upright RGB image to draw a result on, reduced to MOST_PIXELS if it is larger.
+    """Return the upright RGB image to draw a result on, reduced to MAX_PIXELS if it is larger.
 
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     width, height = int(result["width"]), int(result["height"])
-    scale = min(1.0, (MOST_PIXELS / (width * height)) ** 0.5)
+    scale = min(1.0, (MAX_PIXELS / (width * height)) ** 0.5)
     size = max(1, int(width * scale)), max(1, int(height * scale))
+    if scale == 1:
+        return decode(content, max_pixels)[0]
     # decode() returns a JPEG at least twice as large as wanted, so ask for half of the size that is needed.
-    wanted = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2))
-    image, _, _ = decode(content, max_pixels, lambda *_: wanted) if scale < 1 else decode(content, max_pixels)
-    return image.resize(size, Image.Resampling.BOX) if scale < 1 else image
+    half = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2))
+    image, _, _ = decode(content, max_pixels, lambda *_: half)
+    return image.resize(size, Image.Resampling.BOX)
 
 
 def save_jpeg(picture: Image.Image, target: Path | BinaryIO) -> None:
@@ -76,7 +79,7 @@ def class_colour(label: str) -> Colour:
 
 def text_colour(plate: Colour) -> Colour:
     """Return black or white, whichever contrasts more with the plate (WCAG 2.2 relative luminance)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (c / 255 for c in plate)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in plate)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return _BLACK if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else _WHITE
 

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import BinaryIO, cast
 
@@ -22,14 +22,14 @@ from workers.results.formats.parquet import write_parquet
 from workers.results.formats.registry import FORMATS, FormatName
 from workers.results.formats.source import ResultSource
 from workers.results.labels import Labels
-from workers.results.pictures import Pictures
+from workers.results.pictures import Put, write_pictures
 from workers.results.summary import Summary
 from workers.settings import Settings
-from workers.store import result_segments as segments
+from workers.store import result_segments
 from workers.store.catalog import Catalog
 from workers.store.result_segments import Segments
 
-_IN_MEMORY = 1 << 20
+_IN_MEMORY = 1 << 20  # bytes; a larger file goes to the disk
 
 
 class OutputError(Exception):
@@ -39,10 +39,10 @@ class OutputError(Exception):
 class OutputWriter:
     """Writes the output files of jobs. Writing again writes the same files."""
 
-    def __init__(self, segments: Segments, catalog: Catalog, pictures: Pictures, settings: Settings) -> None:
+    def __init__(self, segments: Segments, catalog: Catalog, blobs: BlobStore, settings: Settings) -> None:
         self._segments = segments
         self._catalog = catalog
-        self._pictures = pictures
+        self._blobs = blobs
         self._settings = settings
 
     def write(self, job: Job, output: Output, lease: DutyLease) -> None:
@@ -63,16 +63,16 @@ class OutputWriter:
                 yield line
 
         summary = Summary()
-        for number, part in enumerate(_parts(lines())):
-            for line in part:
+        for number, segment in enumerate(_segments(lines())):
+            for line in segment:
                 summary.add(line)
-            text = "".join(f"{line}\n" for line in part).encode("utf-8", "surrogatepass")
+            text = "".join(f"{line}\n" for line in segment).encode("utf-8", "surrogatepass")
             put(f"results/{number:06}.jsonl.gz", io.BytesIO(gzip.compress(text, 6, mtime=0)))
         labels = Labels(self._catalog.contracts(job.options.model, job.model_versions), job.options.min_score)
         for name in output.formats:
             _write_format(name, ResultSource(job.id, lines, labels), put)
         if output.annotate:
-            self._pictures.draw(job, output.annotate, lines(), put)
+            write_pictures(job, output.annotate, lines(), put, blobs=self._blobs, settings=self._settings)
         document = json.dumps(summary.document(job), ensure_ascii=False, indent=1) + "\n"
         put("summary.json", io.BytesIO(document.encode()))  # last: if it is there, so are the others
 
@@ -91,38 +91,38 @@ def _put(files: BlobStore, lease: DutyLease, path: str, content: BinaryIO) -> No
         raise OutputError(f"{path} cannot be written: {_first_line(error)}.") from error
 
 
-def _parts(lines: Iterator[str]) -> Iterator[list[str]]:
-    while part := list(itertools.islice(lines, segments.SEGMENT)):
-        yield part
+def _segments(lines: Iterator[str]) -> Iterator[list[str]]:
+    while segment := list(itertools.islice(lines, result_segments.SEGMENT)):
+        yield segment
 
 
-def _write_format(name: str, source: ResultSource, put: Callable[[str, BinaryIO], None]) -> None:
+def _write_format(name: str, source: ResultSource, put: Put) -> None:
     if name == "parquet":
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as whole:  # Parquet is read from its end
-            write_parquet(source, cast("BinaryIO", whole))
-            whole.seek(0)
-            put("results.parquet", cast("BinaryIO", whole))
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:  # not streamed, since Parquet is read from its end
+            write_parquet(source, cast("BinaryIO", file))
+            file.seek(0)
+            put("results.parquet", cast("BinaryIO", file))
         return
-    form = FORMATS[FormatName(name)]
-    put(f"results{form.suffix}", cast("BinaryIO", Pieces(form.write(source))))
+    result_format = FORMATS[FormatName(name)]
+    put(f"results{result_format.suffix}", cast("BinaryIO", _PiecesFile(result_format.write(source))))
 
 
-class Pieces:
-    """Pieces of text as a file that can be read once, in UTF-8."""
+class _PiecesFile:
+    """A file that is read once, made of pieces of text in UTF-8."""
 
     def __init__(self, pieces: Iterable[str]) -> None:
         self._pieces = iter(pieces)
         self._left = b""
 
-    def read(self, most: int) -> bytes:
-        """Return up to `most` bytes; b"" at the end."""
-        gathered, size = [self._left], len(self._left)
-        while size < most and (piece := next(self._pieces, None)) is not None:
-            gathered.append(piece.encode("utf-8", "surrogatepass"))
-            size += len(gathered[-1])
-        whole = b"".join(gathered)
-        self._left = whole[most:]
-        return whole[:most]
+    def read(self, max_bytes: int) -> bytes:
+        """Return up to `max_bytes` bytes; b"" at the end."""
+        chunks, size = [self._left], len(self._left)
+        while size < max_bytes and (piece := next(self._pieces, None)) is not None:
+            chunks.append(piece.encode("utf-8", "surrogatepass"))
+            size += len(chunks[-1])
+        content = b"".join(chunks)
+        self._left = content[max_bytes:]
+        return content[:max_bytes]
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Draw boxes on the images of a job, several images at once."""
+"""The pictures of a job's output: its images with the boxes drawn on them, several at once."""
 
 from __future__ import annotations
 
@@ -23,57 +23,55 @@ from workers.store.manifests import read_window
 
 log = structlog.get_logger(__name__)
 
-_WINDOW = 100
-_ODD = re.compile(r"[^\w.-]+", re.ASCII)
+_WINDOW = 100  # images of a manifest that are read at once
+_ODD = re.compile(r"[^\w.-]+", re.ASCII)  # characters that a file system or store may not accept
+
+Put = Callable[[str, BinaryIO], None]  # writes a file of the output
 
 
-class Pictures:
-    """Draws images of jobs. A picture takes about 20 bytes of memory per pixel, and has at most 12 million pixels."""
+def write_pictures(
+    job: Job, max_pictures: int, lines: Iterable[str], put: Put, *, blobs: BlobStore, settings: Settings
+) -> None:
+    """Draw the first `max_pictures` succeeded images of a job, and write each with `put`.
 
-    def __init__(self, blobs: BlobStore, settings: Settings) -> None:
-        self._blobs = blobs
-        self._settings = settings
+    `lines` are all results of the job, as JSON. Images whose bytes were deleted since are left out. A picture takes
+    about 20 bytes of memory per pixel, and has at most 12 million pixels.
+    """
 
-    def draw(self, job: Job, most: int, lines: Iterable[str], put: Callable[[str, BinaryIO], None]) -> None:
-        """Draw the first `most` succeeded images, and write each with `put`.
-
-        `lines` are all results of the job, as JSON. Images whose bytes were deleted since are left out.
-        """
-        wanted = itertools.islice(_succeeded(zip(self._sources(job), map(json.loads, lines), strict=False)), most)
-        with ThreadPoolExecutor(self._settings.decode_threads, "draw") as threads:
-            while some := list(itertools.islice(wanted, 2 * self._settings.decode_threads)):
-                drawn = threads.map(lambda one: self._picture(job, *one), some)
-                for (_, result), picture in zip(some, drawn, strict=True):
-                    if picture:
-                        put(f"annotated/{result['index']:06}-{_file_name(result['name'])}.jpg", io.BytesIO(picture))
-
-    def _sources(self, job: Job) -> Iterator[ImageSource]:
-        offset = 0
-        while True:
-            found, offset = read_window(self._blobs, job.manifest, offset, _WINDOW)
-            if not found:
-                return
-            yield from found
-
-    def _picture(self, job: Job, source: ImageSource, result: dict[str, Any]) -> bytes | None:
+    def drawn(image: tuple[ImageSource, dict[str, Any]]) -> io.BytesIO | None:
+        source, result = image
         try:
-            content = fetch(stored_ref(source, job.id, result["index"]), self._blobs, self._settings)
-            picture = draw(drawable(content, self._settings.max_image_pixels, result), result)
+            content = fetch(stored_ref(source, job.id, result["index"]), blobs, settings)
+            picture = draw(drawable(content, settings.max_image_pixels, result), result)
         except ImageError as error:
             log.warning("image not drawn", job=job.id, index=result["index"], error=str(error))
             return None
         out = io.BytesIO()
         save_jpeg(picture, out)
-        return out.getvalue()
+        out.seek(0)
+        return out
+
+    threads = settings.decode_threads
+    images = zip(_sources(job, blobs), map(json.loads, lines), strict=False)
+    succeeded = (image for image in images if image[1]["state"] == "succeeded")
+    wanted = itertools.islice(succeeded, max_pictures)
+    with ThreadPoolExecutor(threads, "draw") as pool:
+        while chunk := list(itertools.islice(wanted, 2 * threads)):
+            for (_, result), picture in zip(chunk, pool.map(drawn, chunk), strict=True):
+                if picture:
+                    put(f"annotated/{result['index']:06}-{_file_name(result['name'])}.jpg", picture)
 
 
-def _succeeded(
-    found: Iterable[tuple[ImageSource, dict[str, Any]]],
-) -> Iterator[tuple[ImageSource, dict[str, Any]]]:
-    return (one for one in found if one[1]["state"] == "succeeded")
+def _sources(job: Job, blobs: BlobStore) -> Iterator[ImageSource]:
+    offset = 0
+    while True:
+        sources, offset = read_window(blobs, job.manifest, offset, _WINDOW)
+        if not sources:
+            return
+        yield from sources
 
 
 def _file_name(name: str) -> str:
-    """Return a name without folders and its suffix, without characters that a file system or store may not accept."""
+    """Return a name for the picture of an image: without folders and suffix, and without odd characters."""
     stem = name.rpartition("/")[2].rpartition(".")[0] or name
     return _ODD.sub("_", stem)[:80] or "image"

@@ -10,11 +10,11 @@ from workers.jobs.document import rfc3339
 from workers.jobs.job import Job
 
 _BINS = 20  # of the histogram of scores, 0.05 each
-_MOST_LABELS = 10_000
+_MAX_LABELS = 10_000
 
 
 class Summary:
-    """Counts results, one after the other."""
+    """Count results, given one after the other."""
 
     def __init__(self) -> None:
         self._states: Counter[str] = Counter()
@@ -33,10 +33,10 @@ class Summary:
             self._failures[result["error"]["code"]] += 1
         if "model_version" in result:
             self._versions[str(result["model_version"])] += 1
-        for found in result.get("detections", ()):
-            if found["label"] in self._labels or len(self._labels) < _MOST_LABELS:
-                self._labels[found["label"]] += 1
-            self._scores[min(int(found["score"] * _BINS), _BINS - 1)] += 1
+        for detection in result.get("detections", ()):
+            if detection["label"] in self._labels or len(self._labels) < _MAX_LABELS:
+                self._labels[detection["label"]] += 1
+            self._scores[min(int(detection["score"] * _BINS), _BINS - 1)] += 1
 
     def document(self, job: Job) -> dict[str, Any]:
         """Return the summary of a job that is about to end.

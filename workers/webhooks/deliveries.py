@@ -14,7 +14,7 @@ from workers.jobs.webhook import DeliveryId, Event, Webhook
 from workers.settings import Settings
 
 DeliveryState = Literal["delivered", "waiting", "failed"]
-_MOST_WAITING = 200
+_MAX_WAITING = 200
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,9 @@ class Attempt:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what the sender recorded."""
-        one = json.loads(text)
-        return cls(
-            one["delivery"], one["attempt"], one["at"], one["seconds"], one["status"], one["error"], one["answer"]
-        )
+        stored = json.loads(text)
+        names = ("delivery", "attempt", "at", "seconds", "status", "error", "answer")
+        return cls(*(stored[name] for name in names))
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class SentEvent:
 
 
 @dataclass(frozen=True)
-class ToldHook:
+class JobHook:
     """One hook of a job: how many of its events were delivered, and how many were given up.
 
     `ended` is True if nothing more will be delivered. `dropped` is the reason if the hook ended before all its events
@@ -78,21 +77,29 @@ class Deliveries:
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
-        self._most = settings.webhook_threads_per_endpoint
+        self._threads_per_endpoint = settings.webhook_threads_per_endpoint
 
-    def hooks(self, job: Job) -> list[ToldHook]:
+    def hooks(self, job: Job) -> list[JobHook]:
         """Return the hooks of a job, that of its own webhook first."""
-        found = []
-        for number, hook in enumerate(self._hooks(job.id)):
-            webhook = Webhook.from_hash(hook)
-            if hook["endpoint"]:
+        hooks = []
+        for number, stored in enumerate(self._hooks(job.id)):
+            webhook = Webhook.from_hash(stored)
+            if stored["endpoint"]:
                 with translated():
-                    url = self._link.client.hget(f"sl:endpoint:{hook['endpoint']}", "url") or ""
+                    url = self._link.client.hget(f"sl:endpoint:{stored['endpoint']}", "url") or ""
                 webhook = Webhook(url, webhook.events, webhook.format)
-            counts = int(hook.get("delivered", 0)), int(hook.get("failed", 0))
-            ended = "ended" in hook
-            found.append(ToldHook(number, hook["endpoint"], webhook, *counts, ended, hook.get("dropped", "")))
-        return found
+            hooks.append(
+                JobHook(
+                    number,
+                    stored["endpoint"],
+                    webhook,
+                    delivered=int(stored.get("delivered", 0)),
+                    failed=int(stored.get("failed", 0)),
+                    ended="ended" in stored,
+                    dropped=stored.get("dropped", ""),
+                )
+            )
+        return hooks
 
     def events(self, job: Job) -> list[SentEvent]:
         """Return the events of a job, those that were attempted last first.
@@ -100,65 +107,62 @@ class Deliveries:
         Events that wait, and whose attempts are no longer in the list of attempts, come before all others.
         """
         with translated():
-            logged = self._link.client.lrange(f"sl:job:{job.id}:attempts", 0, -1)
+            recorded = self._link.client.lrange(f"sl:job:{job.id}:attempts", 0, -1)
         attempts: dict[str, list[Attempt]] = {}
-        for attempt in map(Attempt.from_json, logged):
+        for attempt in map(Attempt.from_json, recorded):
             attempts.setdefault(attempt.delivery, []).append(attempt)
         waiting: dict[str, float] = {}
         for number, hook in enumerate(self._hooks(job.id)):
             waiting |= self._waiting(job.id, number, hook)
-        return [
-            _event(one, waiting.get(one), attempts.get(one, []))
-            for one in [*(one for one in waiting if one not in attempts), *attempts]
-        ]
+        ids = [*(delivery for delivery in waiting if delivery not in attempts), *attempts]
+        return [_event(delivery, waiting.get(delivery), attempts.get(delivery, [])) for delivery in ids]
 
     def again(self, delivery: DeliveryId) -> None:
         """Make a delivery due again, with a new schedule. Raises DeliveryNotFoundError, WebhookStateError."""
-        line, verdict = self._link.run(
-            "webhooks/delivery_again", delivery.job, delivery.hook, delivery.event, self._most
+        destination, verdict = self._link.run(
+            "webhooks/delivery_again", delivery.job, delivery.hook, delivery.event, self._threads_per_endpoint
         )
         if verdict == "unknown":
             raise unknown_delivery(str(delivery))
         if verdict == "disabled":
-            raise WebhookStateError(f"The webhook {line} is disabled or deleted: enable it first.")
+            raise WebhookStateError(f"The webhook {destination} is disabled or deleted. Enable it first.")
 
     def _hooks(self, job_id: str) -> list[dict[str, str]]:
         with translated():
             count = int(self._link.client.hget(f"sl:job:{job_id}", "hooks") or 0)
-            with self._link.client.pipeline(transaction=False) as together:
+            with self._link.client.pipeline(transaction=False) as pipe:
                 for number in range(count):
-                    together.hgetall(f"sl:job:{job_id}:hook:{number}")
-                return [hook for hook in together.execute() if hook]
+                    pipe.hgetall(f"sl:job:{job_id}:hook:{number}")
+                return [hook for hook in pipe.execute() if hook]
 
     def _waiting(self, job_id: str, number: int, hook: Mapping[str, str]) -> dict[str, float]:
         """Return the deliveries that wait for another attempt, and when it is due in seconds since the epoch."""
         if "dropped" in hook:
             return {}
-        events = [name.partition(":")[2] for name in hook if name.startswith("attempts:")][:_MOST_WAITING]
-        line = f"sl:line:{hook['line']}"
-        with translated(), self._link.client.pipeline(transaction=False) as together:
-            together.hget(line, "paused_until")
+        events = [name.partition(":")[2] for name in hook if name.startswith("attempts:")][:_MAX_WAITING]
+        destination = f"sl:line:{hook['line']}"
+        with translated(), self._link.client.pipeline(transaction=False) as pipe:
+            pipe.hget(destination, "paused_until")
             for event in events:
-                together.zscore(f"{line}:todo", f"{job_id} {number} {event}")
-            paused, *scores = together.execute()
-        rest = float(paused or 0)
+                pipe.zscore(f"{destination}:todo", f"{job_id} {number} {event}")
+            paused_until, *scores = pipe.execute()
         return {
-            str(DeliveryId(job_id, number, event)): max(score or 0.0, rest) / 1000
+            str(DeliveryId(job_id, number, event)): max(score or 0.0, float(paused_until or 0)) / 1000
             for event, score in zip(events, scores, strict=True)
         }
 
 
 def unknown_delivery(text: str) -> DeliveryNotFoundError:
     """Return the DeliveryNotFoundError for a delivery that does not exist or belongs to another owner."""
-    return DeliveryNotFoundError(f"There is no delivery {text[:80]!r}: see the deliveries of its job.")
+    return DeliveryNotFoundError(f"There is no delivery {text[:80]!r}: look at the deliveries of its job.")
 
 
 def _event(message: str, waits_until: float | None, attempts: Sequence[Attempt]) -> SentEvent:
-    found = DeliveryId.parse(message)
-    assert found is not None, message
+    delivery = DeliveryId.parse(message)
+    assert delivery is not None, message
     state: DeliveryState = "failed"
     if waits_until is not None:
         state = "waiting"
     elif attempts and not attempts[0].error:
         state = "delivered"
-    return SentEvent(message, found.hook, found.kind, state, waits_until, tuple(attempts))
+    return SentEvent(message, delivery.hook, delivery.kind, state, waits_until, tuple(attempts))

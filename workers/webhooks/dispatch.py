@@ -30,9 +30,9 @@ class Dispatcher:
     def __init__(self, outbox: Outbox, attempt: Callable[[DueDelivery], None], settings: Settings) -> None:
         self._outbox = outbox
         self._attempt = attempt
-        self._places = settings.webhook_threads
-        self._busy = 0
-        self._slow = 0
+        self._threads = settings.webhook_threads
+        self._busy = 0  # threads that make an attempt
+        self._slow = 0  # of these, for destinations that are slow or fail
         self._changed = threading.Condition()
         self._stopping = threading.Event()
 
@@ -51,15 +51,15 @@ class Dispatcher:
         idle_since = time.monotonic()
         while not self._stopping.is_set() and time.monotonic() - idle_since < _IDLE_SECONDS:
             with self._changed:
-                free, slow = self._places - self._busy, self._places // 2 - self._slow
+                free, free_slow = self._threads - self._busy, self._threads // 2 - self._slow
                 if not free:
                     self._changed.wait(_LOOK_EVERY)
                     idle_since = time.monotonic()
                     continue
-            claimed = self._outbox.claim(free, slow)
-            for due in claimed:
+            deliveries = self._outbox.claim(free, free_slow)
+            for due in deliveries:
                 self._start(due)
-            if claimed:
+            if deliveries:
                 idle_since = time.monotonic()
             else:
                 with self._changed:  # an attempt that ends may let the next one begin
@@ -101,7 +101,7 @@ class Watch:
     def _run(self) -> None:
         while not self._stopping.wait(_IDLE_SECONDS / 4):
             try:
-                if self._outbox.waits():
+                if self._outbox.is_due():
                     self._wake()
             except StoreUnavailableError as error:
                 log.warning("webhooks wait", error=str(error))

@@ -15,9 +15,9 @@ from workers.jobs.webhook import Event, Webhook, WebhookFormat
 from workers.settings import Settings
 from workers.webhooks.deliveries import Attempt
 
-MOST_ENDPOINTS: Final = 20  # per owner: each job stores a hook for each endpoint
+MAX_ENDPOINTS: Final = 20  # per owner: each job stores a hook for each endpoint
 EndpointState = Literal["enabled", "disabled"]
-_SAID = "You disabled it."
+_DISABLED_BY_OWNER = "You disabled it."
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Endpoint:
     old_secret_until: float | None
 
     @classmethod
-    def from_hashes(cls, endpoint_id: str, stored: Mapping[str, str], line: Mapping[str, str]) -> Self:
+    def from_hashes(cls, endpoint_id: str, stored: Mapping[str, str], destination: Mapping[str, str]) -> Self:
         """Read an endpoint from its hash in Redis and the hash of its destination."""
         webhook = Webhook.from_hash(stored)
         until = float(stored.get("old_secret_until") or 0)
@@ -52,8 +52,8 @@ class Endpoint:
             reason=stored.get("reason", ""),
             created_at=float(stored["created_at"]),
             disabled_at=seconds_of(stored.get("disabled_at")),
-            failing_since=seconds_of(line.get("failing_since")),
-            delivered_at=seconds_of(line.get("delivered_at")),
+            failing_since=seconds_of(destination.get("failing_since")),
+            delivered_at=seconds_of(destination.get("delivered_at")),
             old_secret_until=until if until > time.time() else None,
         )
 
@@ -66,7 +66,7 @@ class Endpoints:
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
-        self._most = settings.webhook_threads_per_endpoint
+        self._threads_per_endpoint = settings.webhook_threads_per_endpoint
 
     def create(self, owner: str, webhook: Webhook) -> Endpoint:
         """Register an endpoint, which is sent events of jobs created from now on.
@@ -75,27 +75,29 @@ class Endpoints:
         """
         endpoint_id, now = new_id("wh"), time.time()
         with translated():
-            if self._link.client.zcard(_of_owner(owner)) >= MOST_ENDPOINTS:
-                raise WebhookStateError(f"There may be {MOST_ENDPOINTS} webhooks: delete one first.")
-            with self._link.client.pipeline(transaction=True) as together:
+            if self._link.client.zcard(_owner_key(owner)) >= MAX_ENDPOINTS:
+                raise WebhookStateError(
+                    f"You already have {MAX_ENDPOINTS} webhooks, which is the most allowed. Delete one first."
+                )
+            with self._link.client.pipeline(transaction=True) as pipe:
                 stored = webhook.stored(owner) | {"owner": owner, "state": "enabled", "created_at": str(now)}
-                together.hset(_key(endpoint_id), mapping=stored)
-                together.zadd(_of_owner(owner), {endpoint_id: now})
-                together.zadd("sl:endpoints", {endpoint_id: now})
-                together.execute()
+                pipe.hset(_key(endpoint_id), mapping=stored)
+                pipe.zadd(_owner_key(owner), {endpoint_id: now})
+                pipe.zadd("sl:endpoints", {endpoint_id: now})
+                pipe.execute()
         return self.get(endpoint_id)
 
     def get(self, endpoint_id: str) -> Endpoint:
         """Return an endpoint."""
-        found = self._read([endpoint_id]) if is_id("wh", endpoint_id) else []
-        if not found:
+        endpoints = self._read([endpoint_id]) if is_id("wh", endpoint_id) else []
+        if not endpoints:
             raise unknown_webhook(endpoint_id)
-        return found[0]
+        return endpoints[0]
 
     def all(self, owner: str | None) -> list[Endpoint]:
         """Return the endpoints of an owner, or of all owners if `owner` is None, oldest first."""
         with translated():
-            ids = self._link.client.zrange("sl:endpoints" if owner is None else _of_owner(owner), 0, -1)
+            ids = self._link.client.zrange("sl:endpoints" if owner is None else _owner_key(owner), 0, -1)
         return self._read(ids)
 
     def update(self, endpoint_id: str, webhook: Webhook) -> Endpoint:
@@ -118,7 +120,7 @@ class Endpoints:
 
     def disable(self, endpoint_id: str) -> Endpoint:
         """Send the endpoint nothing more. Its waiting events are given up."""
-        self._change(endpoint_id, state="disabled", reason=_SAID)
+        self._change(endpoint_id, state="disabled", reason=_DISABLED_BY_OWNER)
         return self.get(endpoint_id)
 
     def delete(self, endpoint_id: str) -> None:
@@ -130,10 +132,10 @@ class Endpoints:
         self.get(endpoint_id)
         event = f"test-{secrets.token_hex(16)}"
         now = int(time.time() * 1000)
-        with translated(), self._link.client.pipeline(transaction=True) as together:
-            together.zadd(f"sl:line:{endpoint_id}:todo", {f"test 0 {event}": now})
-            together.zadd("sl:due:webhooks", {endpoint_id: now}, lt=True)
-            together.execute()
+        with translated(), self._link.client.pipeline(transaction=True) as pipe:
+            pipe.zadd(f"sl:line:{endpoint_id}:todo", {f"test 0 {event}": now})
+            pipe.zadd("sl:due:webhooks", {endpoint_id: now}, lt=True)
+            pipe.execute()
         return f"msg_{event}"
 
     def attempts(self, endpoint_id: str) -> list[Attempt]:
@@ -142,30 +144,33 @@ class Endpoints:
             return list(map(Attempt.from_json, self._link.client.lrange(f"sl:line:{endpoint_id}:attempts", 0, -1)))
 
     def _change(self, endpoint_id: str, **fields: object) -> None:
-        flat = [part for field in fields.items() for part in field]
+        flat = [text for field in fields.items() for text in field]
         if not is_id("wh", endpoint_id) or not self._link.run(
-            "webhooks/delivery_endpoint", endpoint_id, self._most, *flat
+            "webhooks/delivery_endpoint", endpoint_id, self._threads_per_endpoint, *flat
         ):
             raise unknown_webhook(endpoint_id)
 
     def _read(self, ids: list[str]) -> list[Endpoint]:
-        with translated(), self._link.client.pipeline(transaction=False) as together:
-            for one in ids:
-                together.hgetall(_key(one))
-                together.hgetall(f"sl:line:{one}")
-            flat = together.execute()
-        found = zip(ids, flat[::2], flat[1::2], strict=True)
-        return [Endpoint.from_hashes(one, stored, line) for one, stored, line in found if stored]
+        with translated(), self._link.client.pipeline(transaction=False) as pipe:
+            for endpoint_id in ids:
+                pipe.hgetall(_key(endpoint_id))
+                pipe.hgetall(f"sl:line:{endpoint_id}")
+            hashes = pipe.execute()
+        return [
+            Endpoint.from_hashes(endpoint_id, stored, destination)
+            for endpoint_id, stored, destination in zip(ids, hashes[::2], hashes[1::2], strict=True)
+            if stored
+        ]
 
 
 def unknown_webhook(endpoint_id: str) -> WebhookNotFoundError:
     """Return the error for an endpoint that is missing or another owner's: the same, so that ids cannot be probed."""
-    return WebhookNotFoundError(f"There is no webhook {endpoint_id[:60]!r}: see /v1/webhooks.")
+    return WebhookNotFoundError(f"There is no webhook {endpoint_id[:60]!r}: look at /v1/webhooks.")
 
 
 def _key(endpoint_id: str) -> str:
     return f"sl:endpoint:{endpoint_id}"
 
 
-def _of_owner(owner: str) -> str:
+def _owner_key(owner: str) -> str:
     return f"sl:endpoints:{owner}"

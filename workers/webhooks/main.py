@@ -15,7 +15,7 @@ from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore, check_blobs
 from workers.io.redis_link import RedisLink
 from workers.process import refuse
-from workers.queue.bootsteps import beat
+from workers.queue.bootsteps import add_heartbeat
 from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryWakeUps
 from workers.settings import load_settings
@@ -29,7 +29,7 @@ try:
     settings = load_settings()
     check_blobs(settings.blob_url)
     app = create_celery(settings)
-    beat(app, settings.heartbeat_file)
+    add_heartbeat(app, settings.heartbeat_file)
 except ShelflineError as error:
     refuse(error)
 

@@ -59,24 +59,24 @@ class DueDelivery:
 
     def secrets(self, now: float) -> list[str]:
         """Return the secrets to sign with: two while an endpoint's secret is rotated, none if it has none."""
-        found = [self.webhook.secret]
+        secrets = [self.webhook.secret]
         if float(self.endpoint.get("old_secret_until") or 0) > now:
-            found.append(self.endpoint["old_secret"])
-        return [one for one in found if one]
+            secrets.append(self.endpoint["old_secret"])
+        return [secret for secret in secrets if secret]
 
 
 @dataclass(frozen=True)
-class Recorded:
+class AttemptResult:
     """The result of an attempt, as scripts/webhooks/delivery_record.lua takes it.
 
-    `pace` is the latency class. `pause` is in seconds until the next attempt, None if this was the last. `rest` is the
-    destination's cool-down in seconds.
+    `pause` is in seconds until the next attempt, None if this was the last. `cooldown` is how long the destination's
+    other deliveries wait, in seconds.
     """
 
     verdict: str
-    pace: str
+    latency_class: str
     pause: float | None
-    rest: float
+    cooldown: float
     attempt: Mapping[str, object]
     why: str
 
@@ -86,39 +86,46 @@ class Outbox:
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
-        self._most = settings.webhook_threads_per_endpoint
+        self._threads_per_endpoint = settings.webhook_threads_per_endpoint
         # The lease outlasts the deadline of an attempt, so it is never renewed: when it ends, the sender is dead.
         self._lease_ms = int((settings.webhook_seconds + settings.lease_seconds) * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
-        self._patience_ms = int(settings.webhook_disable_seconds * 1000)
+        self._disable_ms = int(settings.webhook_disable_seconds * 1000)
 
-    def claim(self, most: int, slow: int) -> list[DueDelivery]:
-        """Lease up to `most` due deliveries, of which up to `slow` for destinations that are slow or fail."""
-        found = self._link.run("webhooks/delivery_claim", self._lease_ms, most, self._most, slow, self._retention_ms)
+    def claim(self, max_deliveries: int, max_slow: int) -> list[DueDelivery]:
+        """Lease up to `max_deliveries`, of which up to `max_slow` for destinations that are slow or fail."""
+        claimed = self._link.run(
+            "webhooks/delivery_claim",
+            self._lease_ms,
+            max_deliveries,
+            self._threads_per_endpoint,
+            max_slow,
+            self._retention_ms,
+        )
         return [
-            DueDelivery(destination, member, lease, bool(of_slow), int(attempts), *map(hash_of, hashes))
-            for destination, member, lease, of_slow, attempts, *hashes in found
+            DueDelivery(destination, member, lease, bool(slow), int(attempts), *map(hash_of, hashes))
+            for destination, member, lease, slow, attempts, *hashes in claimed
         ]
 
-    def record(self, due: DueDelivery, found: Recorded) -> None:
+    def record(self, due: DueDelivery, result: AttemptResult) -> None:
         """Record an attempt and what follows from it. Nothing happens if another sender has the lease now."""
         self._link.run(
             "webhooks/delivery_record",
             due.destination,
             due.member,
             due.lease,
-            found.verdict,
-            found.pace,
-            "" if found.pause is None else int(found.pause * 1000),
-            int(found.rest * 1000),
-            json.dumps(dict(found.attempt), ensure_ascii=False),
-            found.why,
-            self._most,
-            self._patience_ms,
+            result.verdict,
+            result.latency_class,
+            "" if result.pause is None else int(result.pause * 1000),
+            int(result.cooldown * 1000),
+            json.dumps(dict(result.attempt), ensure_ascii=False),
+            result.why,
+            self._threads_per_endpoint,
+            self._disable_ms,
             self._retention_ms,
         )
 
-    def waits(self) -> bool:
+    def is_due(self) -> bool:
         """Return whether a destination is due now."""
         with translated():
             seconds, micros = self._link.client.time()

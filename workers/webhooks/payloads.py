@@ -12,7 +12,7 @@ from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.document import JobDocument, job_document, rfc3339, urls_at
 from workers.jobs.job import Job
-from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
+from workers.jobs.webhook import Event, WebhookFormat
 from workers.results.baidu import baidu_body, request_id_of
 from workers.results.labels import Labels
 from workers.store.capacity import Capacity
@@ -20,9 +20,54 @@ from workers.store.catalog import Catalog
 from workers.store.result_segments import Segments
 from workers.webhooks.outbox import DueDelivery
 
-MOST_BYTES: Final = 20_000
-MOST_BATCH_BYTES: Final = 1_000_000  # for a body with all results of a job
-_ROOM: Final = 500  # for the envelope
+MAX_BYTES: Final = 20_000
+MAX_BATCH_BYTES: Final = 1_000_000  # for a body with all results of a job
+_ENVELOPE_BYTES: Final = 500  # at most
+_TEST_RESULT: Mapping[str, Any] = {"state": "succeeded", "detections": [], "custom_id": "test"}
+
+
+class Renderer:
+    """Makes the bodies of deliveries."""
+
+    def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
+        self._segments = Segments(link, blobs)
+        self._capacity = Capacity(link)
+        self._catalog = Catalog(link)
+
+    def body(self, due: DueDelivery) -> str:
+        """Return the body of a delivery.
+
+        Raises StoreUnavailableError, and JobGoneError if the job was deleted meanwhile.
+        """
+        delivery, webhook_format = due.id, due.webhook.format
+        if delivery is None:
+            return _test_body(due)
+        job = due.job
+        document = job_document(job, urls_at(due.stored["base_url"], job.id), self._capacity.estimate(job))
+        if webhook_format == WebhookFormat.BAIDU_BATCH:
+            return baidu_batch_text(self._results(job, 0, job.total), document, self._labels(job))
+        if delivery.kind == Event.ITEM_FINISHED:
+            result = next(self._results(job, delivery.number, delivery.number + 1), None)
+            if result is None:
+                raise JobGoneError(f"The result {delivery.number} of {job.id} was deleted.")
+            if webhook_format == WebhookFormat.BAIDU:
+                return baidu_text(result, job.id, self._labels(job))
+            return envelope(delivery.kind, _now(), item_data(result, document))
+        happened_at = document.started_at if delivery.kind == Event.JOB_STARTED else document.finished_at
+        return envelope(delivery.kind, happened_at or _now(), job_data(document))
+
+    def _results(self, job: Job, start: int, end: int) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._segments.read(job.id, start, end, job.total))
+
+    def _labels(self, job: Job) -> Labels:
+        contracts = self._catalog.contracts(job.options.model, job.model_versions)
+        return Labels(contracts, job.options.min_score)
+
+
+def _test_body(due: DueDelivery) -> str:
+    if due.webhook.format == WebhookFormat.STANDARD:
+        return envelope("webhook.test", _now(), {"webhook": due.destination})
+    return baidu_text(_TEST_RESULT, due.destination, Labels())
 
 
 def envelope(kind: str, timestamp: str, data: Mapping[str, Any]) -> str:
@@ -33,65 +78,61 @@ def envelope(kind: str, timestamp: str, data: Mapping[str, Any]) -> str:
 def job_data(job: JobDocument) -> dict[str, Any]:
     """Return a job's document; if its metadata is too large, without it and with `metadata_left_out`."""
     data: dict[str, Any] = job.model_dump(mode="json")
-    if _size(data) > MOST_BYTES - _ROOM:
+    if _size(data) > MAX_BYTES - _ENVELOPE_BYTES:
         data |= {"metadata": {}, "metadata_left_out": True}
     return data
 
 
 def item_data(result: Mapping[str, Any], job: JobDocument) -> dict[str, Any]:
     """Return an image's result with its job and links; `detections_left_out` counts those that did not fit."""
-    jobs = job.urls.self
-    item = f"{jobs}/items/{result['index']}"
-    urls = {"item": item, "annotated": f"{item}/annotated", "job": jobs, "results": job.urls.results}
+    item = f"{job.urls.self}/items/{result['index']}"
+    urls = {"item": item, "annotated": f"{item}/annotated", "job": job.urls.self, "results": job.urls.results}
     data = {**result, "job": job.id, "urls": urls}
-    return data if "detections" not in data else _trimmed(data, "detections")
+    detections = data.get("detections", [])
+    fitting = _fitting(detections, {**data, "detections": []})
+    if len(fitting) < len(detections):
+        data |= {"detections": fitting, "detections_left_out": len(detections) - len(fitting)}
+    return data
 
 
 def baidu_text(result: Mapping[str, Any], job: str, labels: Labels) -> str:
     """Return the Baidu body for one image, with as many of its best detections as fit."""
     body = _baidu(result, job, labels)
     if "result" in body:
-        rows = _fitting(body["result"], MOST_BYTES - _ROOM - _size({**body, "result": []}))
-        body |= {"result": rows, "resultNum": len(rows)}
+        fitting = _fitting(body["result"], {**body, "result": []})
+        body |= {"result": fitting, "resultNum": len(fitting)}
     return _text(body)
 
 
 def baidu_batch_text(results: Iterable[Mapping[str, Any]], job: JobDocument, labels: Labels) -> str:
     """Return the Baidu bodies of a job's images in input order; if not all of them fit, with a link to the rest."""
     bodies: list[dict[str, Any]] = []
-    size = _ROOM
+    size = _ENVELOPE_BYTES
     for result in results:
         body = _baidu(result, job.id, labels)
         size += _size(body) + 1
-        if size > MOST_BATCH_BYTES:
+        if size > MAX_BATCH_BYTES:
             break
         bodies.append(body)
     left_out = (job.counts.total or 0) - len(bodies)
-    more = {"left_out": left_out, "results": f"{job.urls.results}?format=baidu"} if left_out else {}
-    return _text({"requestId": job.id, "results": bodies, "resultNum": len(bodies), "extInfos": more})
+    rest = {"left_out": left_out, "results": f"{job.urls.results}?format=baidu"} if left_out else {}
+    return _text({"requestId": job.id, "results": bodies, "resultNum": len(bodies), "extInfos": rest})
 
 
 def _baidu(result: Mapping[str, Any], job: str, labels: Labels) -> dict[str, Any]:
-    return baidu_body(result, request_id_of(result, job), labels.root, labels.score_threshold)
+    return baidu_body(result, request_id_of(result, job), labels)
 
 
-def _trimmed(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the data with as many of a list's first elements as fit."""
-    rows = data[name]
-    kept = _fitting(rows, MOST_BYTES - _ROOM - _size({**data, name: []}))
-    if len(kept) == len(rows):
-        return data
-    return {**data, name: kept, f"{name}_left_out": len(rows) - len(kept)}
-
-
-def _fitting(rows: list[Any], room: int) -> list[Any]:
-    kept = []
-    for row in rows:
-        room -= _size(row) + 1
+def _fitting(detections: list[Any], rest: Mapping[str, Any]) -> list[Any]:
+    """Return as many of the first detections as fit into a body beside the `rest` of it."""
+    room = MAX_BYTES - _ENVELOPE_BYTES - _size(rest)
+    fitting = []
+    for detection in detections:
+        room -= _size(detection) + 1
         if room < 0:
             break
-        kept.append(row)
-    return kept
+        fitting.append(detection)
+    return fitting
 
 
 def _size(data: object) -> int:
@@ -100,59 +141,6 @@ def _size(data: object) -> int:
 
 def _text(data: object) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-
-
-_NOTHING: Mapping[str, Any] = {"state": "succeeded", "detections": [], "custom_id": "test"}
-
-
-class Renderer:
-    """Makes the bodies of deliveries."""
-
-    def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
-        self._segments = Segments(link, blobs)
-        self._load = Capacity(link)
-        self._catalog = Catalog(link)
-
-    def body(self, due: DueDelivery) -> str:
-        """Return the body of a delivery.
-
-        Raises StoreUnavailableError, and JobGoneError if the job was deleted meanwhile.
-        """
-        told, written = due.id, due.webhook.format
-        if told is None:
-            return _test(due)
-        job = due.job
-        document = job_document(job, urls_at(due.stored["base_url"], job.id), self._load.estimate(job))
-        if written == WebhookFormat.BAIDU_BATCH:
-            return baidu_batch_text(self._results(job, 0, job.total), document, self._labels(job))
-        if told.kind == Event.ITEM_FINISHED:
-            result = next(self._results(job, told.number, told.number + 1), None)
-            if result is None:
-                raise JobGoneError(f"The result {told.number} of {job.id} was deleted.")
-            if written == WebhookFormat.BAIDU:
-                return baidu_text(result, job.id, self._labels(job))
-            return envelope(told.kind, _now(), item_data(result, document))
-        return envelope(told.kind, _when(told, document), job_data(document))
-
-    def _results(self, job: Job, start: int, end: int) -> Iterator[dict[str, Any]]:
-        return map(json.loads, self._segments.read(job.id, start, end, job.total))
-
-    def _labels(self, job: Job) -> Labels:
-        contracts = self._catalog.contracts(job.options.model, job.model_versions)
-        return Labels(contracts, job.options.min_score)
-
-
-def _test(due: DueDelivery) -> str:
-    if due.webhook.format == WebhookFormat.STANDARD:
-        return envelope("webhook.test", _now(), {"webhook": due.destination})
-    return baidu_text(_NOTHING, due.destination, Labels())
-
-
-def _when(told: DeliveryId, job: JobDocument) -> str:
-    """Return when the event happened."""
-    if told.kind == Event.JOB_STARTED:
-        return job.started_at or _now()
-    return job.finished_at or _now()
 
 
 def _now() -> str:

@@ -15,26 +15,15 @@ from workers.io.guarded_http import Answer, Guard, Limits, send
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 from workers.telemetry.metrics import DELIVERIES
-from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
+from workers.webhooks.outbox import AttemptResult, DueDelivery, Outbox
 from workers.webhooks.payloads import Renderer
-from workers.webhooks.verdicts import MOST_REST, Verdict, judge, next_pause, pace_of
-
-
-def signed_headers(message: str, body: str, secrets: Iterable[str], at: datetime | None = None) -> dict[str, str]:
-    """Return the headers of one attempt, with one signature per secret; without secrets there is no signature."""
-    now = (at or datetime.now(UTC)).replace(microsecond=0)
-    found = {"webhook-id": message, "webhook-timestamp": str(int(now.timestamp()))}
-    signatures = [Signer(secret).sign(message, now, body) for secret in secrets]
-    if signatures:
-        found["webhook-signature"] = " ".join(signatures)
-    return found
-
+from workers.webhooks.verdicts import MAX_COOLDOWN, Verdict, judge, latency_class, next_pause
 
 log = structlog.get_logger(__name__)
 
-_MOST_ANSWER_BYTES = 65_536
+_MAX_ANSWER_BYTES = 65_536
 _SHOWN_BYTES = 500  # of an answer that the owner of the job is shown
-_UNEXPECTED = "It could not be sent; the sender's log says why."
+_UNEXPECTED = "The event could not be sent; the sender's log says why."
 
 
 class Sender:
@@ -44,7 +33,7 @@ class Sender:
         self._outbox = outbox
         self._renderer = Renderer(link, blobs)
         self._guard = Guard(settings.webhook_ports, settings.webhook_private_hosts)
-        self._limits = Limits(settings.webhook_seconds, _MOST_ANSWER_BYTES, inflate=False)
+        self._limits = Limits(settings.webhook_seconds, _MAX_ANSWER_BYTES, inflate=False)
         self._pauses = settings.webhook_retries
 
     def attempt(self, due: DueDelivery) -> None:
@@ -54,20 +43,20 @@ class Sender:
         lease ends.
         """
         try:
-            found = self._attempted(due)
-            self._outbox.record(due, found)
-            DELIVERIES.add("given_up" if found.verdict == "failed" and found.pause is None else found.verdict)
+            result = self._send(due)
+            self._outbox.record(due, result)
+            DELIVERIES.add("given_up" if result.verdict == "failed" and result.pause is None else result.verdict)
         except StoreUnavailableError as error:  # then it is delivered again, with the same id
             log.warning("delivery waits", delivery=due.message, error=str(error))
         except Exception:
             log.exception("delivery not recorded", delivery=due.message)
 
-    def _attempted(self, due: DueDelivery) -> Recorded:
+    def _send(self, due: DueDelivery) -> AttemptResult:
         began, answer = time.time(), None
-        clock = time.monotonic()
+        sent_at = time.monotonic()
         try:
             body = self._renderer.body(due)
-            clock = time.monotonic()
+            sent_at = time.monotonic()
             answer = self._post(due, body)
             verdict = judge(answer, due.webhook.format)
         except (OutboundBlockedError, OutboundFailedError, JobGoneError) as error:
@@ -77,14 +66,14 @@ class Sender:
         except Exception:  # record it as a failed attempt, or the delivery would be leased again for ever
             log.exception("delivery failed", delivery=due.message)
             verdict = Verdict(_UNEXPECTED)
-        seconds = time.monotonic() - clock
+        seconds = time.monotonic() - sent_at
         if verdict.why:
             log.info("webhook not delivered", delivery=due.message, attempt=due.attempts + 1, why=verdict.why)
-        return Recorded(
+        return AttemptResult(
             verdict=verdict.word,
-            pace=pace_of(seconds),
+            latency_class=latency_class(seconds),
             pause=next_pause(self._pauses, due.attempts + 1, verdict),
-            rest=min(verdict.retry_after or 0.0, MOST_REST),
+            cooldown=min(verdict.retry_after or 0.0, MAX_COOLDOWN),
             attempt={
                 "delivery": due.message,
                 "hook": due.id.hook if due.id else None,
@@ -95,7 +84,7 @@ class Sender:
                 "error": verdict.why,
                 "answer": _shown(answer),
             },
-            why=verdict.why if verdict.gone else f"It only failed for too long; last: {verdict.why}",
+            why=verdict.why if verdict.gone else f"All attempts failed for too long. The last error: {verdict.why}",
         )
 
     def _post(self, due: DueDelivery, body: str) -> Answer:
@@ -103,6 +92,16 @@ class Sender:
         return send(
             "POST", due.webhook.url, guard=self._guard, limits=self._limits, body=body.encode(), headers=headers
         )
+
+
+def signed_headers(message: str, body: str, secrets: Iterable[str], at: datetime | None = None) -> dict[str, str]:
+    """Return the headers of one attempt, with one signature per secret; without secrets there is no signature."""
+    now = (at or datetime.now(UTC)).replace(microsecond=0)
+    headers = {"webhook-id": message, "webhook-timestamp": str(int(now.timestamp()))}
+    signatures = [Signer(secret).sign(message, now, body) for secret in secrets]
+    if signatures:
+        headers["webhook-signature"] = " ".join(signatures)
+    return headers
 
 
 def _shown(answer: Answer | None) -> str:

@@ -14,9 +14,9 @@ from typing import Final, Literal
 from workers.io.guarded_http import Answer
 from workers.jobs.webhook import WebhookFormat
 
-Pace = Literal["quick", "fair", "slow"]
-MOST_RETRY_AFTER: Final = 86400.0  # seconds that an endpoint may ask for
-MOST_REST: Final = 300.0  # seconds of that for which the destination's other deliveries wait too
+LatencyClass = Literal["quick", "fair", "slow"]
+MAX_RETRY_AFTER: Final = 86400.0  # seconds that an endpoint may ask for
+MAX_COOLDOWN: Final = 300.0  # seconds of that for which the destination's other deliveries wait too
 _JITTER: Final = 0.1  # share of a pause that is added at most
 _QUICK, _SLOW = 1.0, 5.0  # seconds: up to the first an answer is quick, beyond the second it is slow
 
@@ -44,15 +44,15 @@ class Verdict:
         return "delivered" if self.delivered else "gone" if self.gone else "failed"
 
 
-def judge(answer: Answer, written: WebhookFormat, now: Callable[[], float] = time.time) -> Verdict:
+def judge(answer: Answer, webhook_format: WebhookFormat, now: Callable[[], float] = time.time) -> Verdict:
     """Judge an answer: 2xx accepts the event; with a Baidu format the body may not contain an error code either."""
     if answer.status == HTTPStatus.GONE:
         return Verdict("The endpoint answered 410: it wants no more events.", gone=True)
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        asked = _retry_after(answer.headers.get("retry-after", ""), now)
+        retry_after = _retry_after(answer.headers.get("retry-after", ""), now)
         redirect = ", a redirect, which is not followed" if 300 <= answer.status < 400 else ""
-        return Verdict(f"The endpoint answered {answer.status}{redirect}.", retry_after=asked)
-    return Verdict() if written == WebhookFormat.STANDARD else _judge_baidu(answer)
+        return Verdict(f"The endpoint answered {answer.status}{redirect}.", retry_after=retry_after)
+    return Verdict() if webhook_format == WebhookFormat.STANDARD else _judge_baidu(answer)
 
 
 def _judge_baidu(answer: Answer) -> Verdict:
@@ -69,7 +69,7 @@ def _judge_baidu(answer: Answer) -> Verdict:
     return Verdict()
 
 
-def pace_of(seconds: float) -> Pace:
+def latency_class(seconds: float) -> LatencyClass:
     """Return the latency class of an answer that took so many seconds; a slow destination gets few attempts at once."""
     return "quick" if seconds <= _QUICK else "fair" if seconds <= _SLOW else "slow"
 
@@ -84,7 +84,7 @@ def next_pause(
     """
     if attempts > len(pauses):
         return None
-    pause = max(pauses[attempts - 1], min(verdict.retry_after or 0.0, MOST_RETRY_AFTER))
+    pause = max(pauses[attempts - 1], min(verdict.retry_after or 0.0, MAX_RETRY_AFTER))
     return pause * (1 + _JITTER * chance())
 
 
@@ -92,7 +92,7 @@ def _retry_after(text: str, now: Callable[[], float]) -> float | None:
     """Return the header Retry-After (RFC 9110: seconds or a date) as seconds from now; None if it is invalid."""
     text = text.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:12]), MOST_RETRY_AFTER)
+        return min(float(text[:12]), MAX_RETRY_AFTER)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now())
     except (ValueError, OverflowError):

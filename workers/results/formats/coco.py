@@ -6,7 +6,7 @@ Ids do not depend on which part of the results is asked for, so parts can be com
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from workers.results.formats.source import Result, ResultSource
@@ -15,7 +15,7 @@ from workers.results.labels import Labels
 # Neither text can occur inside a name: JSON would escape the quotes.
 _SUCCEEDED = '"state":"succeeded"'
 _DETECTIONS = ',"detections":['
-_MOST_DETECTIONS = 10_000  # per image: a contract allows no more
+_MAX_DETECTIONS = 10_000  # per image: a contract allows no more
 
 
 def write_coco(source: ResultSource) -> Iterator[str]:
@@ -38,18 +38,18 @@ def write_coco(source: ResultSource) -> Iterator[str]:
 
 def _images(source: ResultSource) -> Iterator[Any]:
     for line in source.lines():
-        head, found, _ = line.partition(_DETECTIONS)  # detections are most of the line, and not needed here
-        one = json.loads(head + "}" if found else line)
-        if one["state"] == "succeeded":
-            yield {"id": one["index"], **_named(one), "width": one["width"], "height": one["height"]}
+        head, separator, _ = line.partition(_DETECTIONS)  # detections are most of the line, and not needed here
+        result = json.loads(head + "}" if separator else line)
+        if result["state"] == "succeeded":
+            yield {"id": result["index"], **_named(result), "width": result["width"], "height": result["height"]}
 
 
 def _annotations(source: ResultSource, unknown: dict[str, int]) -> Iterator[str]:
     for line in source.lines():
         result = json.loads(line)
         if result["state"] == "succeeded":
-            for number, found in enumerate(result["detections"], 1):
-                yield _annotation(result, number, found, _category(found["label"], source.labels, unknown))
+            for number, detection in enumerate(result["detections"], 1):
+                yield _annotation(result, number, detection, _category(detection["label"], source.labels, unknown))
 
 
 def _failures(source: ResultSource) -> Iterator[Any]:
@@ -65,41 +65,41 @@ def _failures(source: ResultSource) -> Iterator[Any]:
 
 def _named(result: Result) -> dict[str, str]:
     """Return the fields that name an image: its name, and its `custom_id` if the caller gave one."""
-    own_id = result.get("custom_id")
-    return {"file_name": result["name"], **({"custom_id": own_id} if own_id else {})}
+    custom_id = result.get("custom_id")
+    return {"file_name": result["name"], **({"custom_id": custom_id} if custom_id else {})}
 
 
-def _annotation(result: Result, number: int, found: Result, category: int) -> str:
+def _annotation(result: Result, number: int, detection: Mapping[str, Any], category: int) -> str:
     """Return one annotation as JSON. It is written without json.dumps, since there may be millions."""
-    box, index = found["box"], result["index"]
+    box, index = detection["box"], result["index"]
     xmin, ymin = box["xmin"], box["ymin"]
     width, height = round(box["xmax"] - xmin, 2), round(box["ymax"] - ymin, 2)
     # Ids from 1 on: pycocotools' evaluation takes a 0 for "nothing matched".
     return (
-        f'{{"id":{index * _MOST_DETECTIONS + number},"image_id":{index},"category_id":{category},'
+        f'{{"id":{index * _MAX_DETECTIONS + number},"image_id":{index},"category_id":{category},'
         f'"bbox":[{xmin},{ymin},{width},{height}],"area":{round(width * height, 2)},"iscrowd":0,"segmentation":[],'
-        f'"score":{found["score"]}}}'
+        f'"score":{detection["score"]}}}'
     )
 
 
 def _category(name: str, labels: Labels, unknown: dict[str, int]) -> int:
-    number = labels.category(name)
+    category = labels.category(name)
     if name not in labels.by_name:
-        unknown[name] = number
-    return number
+        unknown[name] = category
+    return category
 
 
 def _categories(labels: Labels, unknown: dict[str, int]) -> Iterator[Any]:
     for name, label in labels.by_name.items():
         yield {"id": label.id, "name": name, "supercategory": label.root}
-    for name, number in unknown.items():
-        yield {"id": number, "name": name, "supercategory": ""}
+    for name, category in unknown.items():
+        yield {"id": category, "name": name, "supercategory": ""}
 
 
-def _text(found: Any) -> str:  # noqa: ANN401  JSON
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+def _text(document: Any) -> str:  # noqa: ANN401  JSON
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def _joined(found: Iterable[str]) -> Iterator[str]:
-    for number, text in enumerate(found):
+def _joined(texts: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
         yield f",\n{text}" if number else f"\n{text}"

@@ -31,7 +31,7 @@ def write_csv(source: ResultSource) -> Iterator[str]:
     rows.writerow(COLUMNS)
     for line in source.lines():
         for row in detection_rows(json.loads(line)):
-            rows.writerow("" if one is None else defused(one) if isinstance(one, str) else one for one in row)
+            rows.writerow(defused(value) if isinstance(value, str) else value for value in row)  # None: empty
         yield out.getvalue()
         out.seek(0)
         out.truncate()
@@ -43,10 +43,10 @@ def detection_rows(result: Result) -> Iterator[tuple[Any, ...]]:
     error = result.get("error") or {}
     image = tuple(result.get(name) for name in COLUMNS[:8])
     failure = (error.get("code"), error.get("detail"))
-    for found in result.get("detections", ()):
-        box = found["box"]
+    for detection in result.get("detections", ()):
+        box = detection["box"]
         sides = (box["xmin"], box["ymin"], box["xmax"], box["ymax"])
-        yield (*image, found["label"], found["score"], *sides, *failure)
+        yield (*image, detection["label"], detection["score"], *sides, *failure)
     if not result.get("detections"):
         yield (*image, *_NO_DETECTION, *failure)
 

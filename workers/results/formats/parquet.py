@@ -11,16 +11,16 @@ from workers.results.formats.csv_table import COLUMNS, detection_rows
 from workers.results.formats.source import ResultSource
 
 _ROWS = 10_000  # per row group, which is held in memory as a whole
-_WHOLE = {"index", "width", "height", "model_version"}
-_REAL = {"score", "xmin", "ymin", "xmax", "ymax"}
+_INTEGERS = {"index", "width", "height", "model_version"}
+_FLOATS = {"score", "xmin", "ymin", "xmax", "ymax"}
 
 
 def write_parquet(source: ResultSource, out: BinaryIO) -> None:
     """Write a row for each detection, at least one for each image; missing values are null. Boxes are in pixels."""
     import pyarrow as pa  # noqa: PLC0415  an optional package
-    from pyarrow import parquet  # noqa: PLC0415  likewise
+    from pyarrow import parquet  # noqa: PLC0415  an optional package
 
-    types = {**dict.fromkeys(_WHOLE, pa.int64()), **dict.fromkeys(_REAL, pa.float64())}
+    types = {**dict.fromkeys(_INTEGERS, pa.int64()), **dict.fromkeys(_FLOATS, pa.float64())}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in COLUMNS])
     rows = _rows(source)
     with parquet.ParquetWriter(out, schema, compression="zstd") as writer:

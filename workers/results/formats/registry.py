@@ -1,4 +1,4 @@
-"""The formats of results by name."""
+"""The formats of results by name, with the writers of the short ones: JSON lines, JSON and Baidu's bodies."""
 
 from __future__ import annotations
 
@@ -12,30 +12,6 @@ from workers.results.baidu import baidu_body, request_id_of
 from workers.results.formats.coco import write_coco
 from workers.results.formats.csv_table import write_csv
 from workers.results.formats.source import ResultSource, Writer
-
-
-def write_baidu(source: ResultSource) -> Iterator[str]:
-    """Yield a line with Baidu's body for each image. `requestId` is its `custom_id`, or `<job>/<index>`."""
-    labels = source.labels
-    for line in source.lines():
-        result = json.loads(line)
-        body = baidu_body(result, request_id_of(result, source.job), labels.root, labels.score_threshold)
-        yield json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
-
-
-def write_jsonl(source: ResultSource) -> Iterator[str]:
-    """Yield the results, one line each."""
-    for line in source.lines():
-        yield line
-        yield "\n"
-
-
-def write_json(source: ResultSource) -> Iterator[str]:
-    """Yield `{"object": "list", "job": ..., "data": [...], "next": ...}`."""
-    yield f'{{"object":"list","job":{json.dumps(source.job)},"data":['
-    for number, line in enumerate(source.lines()):
-        yield f",\n{line}" if number else f"\n{line}"
-    yield f'\n],"next":{json.dumps(source.next_url)}}}\n'
 
 
 class FormatName(StrEnum):
@@ -55,6 +31,29 @@ class Format:
     write: Writer
     media_type: str
     suffix: str
+
+
+def write_jsonl(source: ResultSource) -> Iterator[str]:
+    """Yield the results, one line each."""
+    for line in source.lines():
+        yield line
+        yield "\n"
+
+
+def write_json(source: ResultSource) -> Iterator[str]:
+    """Yield `{"object": "list", "job": ..., "data": [...], "next": ...}`."""
+    yield f'{{"object":"list","job":{json.dumps(source.job)},"data":['
+    for number, line in enumerate(source.lines()):
+        yield f",\n{line}" if number else f"\n{line}"
+    yield f'\n],"next":{json.dumps(source.next_url)}}}\n'
+
+
+def write_baidu(source: ResultSource) -> Iterator[str]:
+    """Yield a line with Baidu's body for each image. `requestId` is its `custom_id`, or `<job>/<index>`."""
+    for line in source.lines():
+        result = json.loads(line)
+        body = baidu_body(result, request_id_of(result, source.job), source.labels)
+        yield json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 FORMATS: Mapping[FormatName, Format] = MappingProxyType(

@@ -34,7 +34,7 @@ from workers.settings import Settings
 from workers.sources.original_images import OriginalImages
 from workers.store.api_keys import KeyStore, KeyTerms, Scope, new_secret
 from workers.store.idempotency import IdempotencyKeys
-from workers.webhooks.endpoints import MOST_ENDPOINTS
+from workers.webhooks.endpoints import MAX_ENDPOINTS
 from workers.webhooks.outbox import Outbox
 
 DOCUMENT = json.loads(PATH.read_text())
@@ -303,7 +303,7 @@ def _missing_image(lab: Lab) -> TestResponse:
 
 
 def _too_many_webhooks(lab: Lab) -> TestResponse:
-    for _ in range(MOST_ENDPOINTS):
+    for _ in range(MAX_ENDPOINTS):
         lab.call()
     return lab.call()
 

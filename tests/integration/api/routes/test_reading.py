@@ -268,7 +268,7 @@ def test_a_large_picture_comes_smaller(
     http: FlaskClient, submit: Callable[..., str], work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No caller makes the server draw more than so many pixels."""
-    monkeypatch.setattr("workers.results.drawing.MOST_PIXELS", 120_000)
+    monkeypatch.setattr("workers.results.drawing.MAX_PIXELS", 120_000)
     for kind in ("JPEG", "PNG"):
         job = submit(1, photo(900, 600, kind))
         work.settle(0, width=900, height=600)

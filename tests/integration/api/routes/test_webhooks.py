@@ -18,7 +18,7 @@ from workers.jobs.webhook import Event, Webhook, WebhookFormat, new_secret
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.store.api_keys import KeyStore, KeyTerms, Scope
-from workers.webhooks.outbox import DueDelivery, Outbox, Recorded
+from workers.webhooks.outbox import AttemptResult, DueDelivery, Outbox
 from workers.webhooks.payloads import Renderer
 
 URL = "https://example.com/hook?token=1"
@@ -53,11 +53,11 @@ def started(link: RedisLink, settings: Settings) -> None:
     assert WorkQueue(link, settings, "w").claim("default", 16).images
 
 
-def result(due: DueDelivery, verdict: str = "delivered") -> Recorded:
+def result(due: DueDelivery, verdict: str = "delivered") -> AttemptResult:
     error = "" if verdict == "delivered" else "The endpoint answered 500."
     attempt = {"delivery": due.message, "hook": 0, "attempt": due.attempts + 1, "at": 1.0, "seconds": 0.25}
     attempt |= {"status": 200 if not error else 500, "error": error, "answer": "thanks"}
-    return Recorded(verdict, "quick", None, 0.0, attempt, error)
+    return AttemptResult(verdict, "quick", None, 0.0, attempt, error)
 
 
 @pytest.mark.parametrize("form", ["json", "multipart"])

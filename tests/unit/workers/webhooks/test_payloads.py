@@ -12,8 +12,8 @@ from workers.jobs.job import Estimate, Job, JobState
 from workers.jobs.options import JobOptions
 from workers.results.labels import Labels
 from workers.webhooks.payloads import (
-    MOST_BATCH_BYTES,
-    MOST_BYTES,
+    MAX_BATCH_BYTES,
+    MAX_BYTES,
     baidu_batch_text,
     baidu_text,
     envelope,
@@ -52,11 +52,11 @@ def test_a_result(detections: int) -> None:
     text = envelope("item.finished", "2026-01-01T00:00:00.000Z", item_data(result(detections), job()))
     data = json.loads(text)["data"]
 
-    assert len(text.encode()) <= MOST_BYTES
+    assert len(text.encode()) <= MAX_BYTES
     assert len(data["detections"]) + data.get("detections_left_out", 0) == detections
     assert data["urls"]["item"] == f"https://api.example/v1/jobs/{ID}/items/0"
     if detections == 10_000:
-        assert len(text.encode()) > MOST_BYTES * 0.9
+        assert len(text.encode()) > MAX_BYTES * 0.9
 
 
 def test_a_result_without_detections() -> None:
@@ -73,7 +73,7 @@ def test_a_job_with_much_metadata() -> None:
     assert job_data(small) == small.model_dump(mode="json")
     data = job_data(large)
     assert (data["metadata"], data["metadata_left_out"]) == ({}, True)
-    assert len(envelope("job.finished", "", data).encode()) < MOST_BYTES
+    assert len(envelope("job.finished", "", data).encode()) < MAX_BYTES
 
 
 @pytest.mark.parametrize("detections", [0, 3, 10_000])
@@ -82,7 +82,7 @@ def test_the_robots_body(detections: int) -> None:
     text = baidu_text(result(detections), ID, Labels())
     body = json.loads(text)
 
-    assert len(text.encode()) <= MOST_BYTES
+    assert len(text.encode()) <= MAX_BYTES
     assert list(body) == ["requestId", "result", "resultNum", "filterThreshold", "extInfos"]
     assert body["resultNum"] == len(body["result"])
     assert (body["requestId"], body["extInfos"]) == (f"{ID}/0", {})
@@ -93,7 +93,7 @@ def test_all_bodies_of_a_large_job() -> None:
     text = baidu_batch_text((result(20, index=index) for index in range(2000)), job(2000), Labels())
     body = json.loads(text)
 
-    assert MOST_BATCH_BYTES * 0.9 < len(text.encode()) <= MOST_BATCH_BYTES
+    assert MAX_BATCH_BYTES * 0.9 < len(text.encode()) <= MAX_BATCH_BYTES
     assert [one["requestId"] for one in body["results"]] == [f"{ID}/{index}" for index in range(body["resultNum"])]
     assert body["extInfos"]["left_out"] == 2000 - body["resultNum"]
     assert body["extInfos"]["results"].startswith("https://api.example/")

@@ -7,7 +7,7 @@ import pytest
 from workers.io.guarded_http import Answer
 from workers.jobs.webhook import WebhookFormat
 from workers.settings import Settings
-from workers.webhooks.verdicts import MOST_RETRY_AFTER, Verdict, judge, next_pause, pace_of
+from workers.webhooks.verdicts import MAX_RETRY_AFTER, Verdict, judge, latency_class, next_pause
 
 PAUSES = Settings().webhook_retries
 HTTP_DATE = "Thu, 01 Jan 1970 00:02:00 GMT"
@@ -66,7 +66,7 @@ def test_a_body_that_was_not_read_whole() -> None:
         (" 7 ", 7.0),
         (HTTP_DATE, 60.0),
         ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
-        ("9" * 30, MOST_RETRY_AFTER),
+        ("9" * 30, MAX_RETRY_AFTER),
         ("", None),
         ("-1", None),
         ("soon", None),
@@ -95,9 +95,15 @@ def test_an_endpoint_may_ask_for_later_but_not_for_sooner() -> None:
     def pause(retry_after: float) -> float | None:
         return next_pause(PAUSES, 2, Verdict("no", retry_after=retry_after), chance=lambda: 0.0)
 
-    assert (pause(1), pause(1000), pause(10**9)) == (300, 1000, MOST_RETRY_AFTER)
+    assert (pause(1), pause(1000), pause(10**9)) == (300, 1000, MAX_RETRY_AFTER)
 
 
 def test_pace() -> None:
     """Up to a second is quick, more than five are slow."""
-    assert [pace_of(seconds) for seconds in (0.0, 1.0, 1.1, 5.0, 5.1)] == ["quick", "quick", "fair", "fair", "slow"]
+    assert [latency_class(seconds) for seconds in (0.0, 1.0, 1.1, 5.0, 5.1)] == [
+        "quick",
+        "quick",
+        "fair",
+        "fair",
+        "slow",
+    ]
