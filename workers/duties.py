@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 MAX_DUTIES = 100  # per run
 
-_Handler = Callable[[str, str, str], None]
+_Handler = Callable[[DutyLease, str], None]  # given the lease, and what the duty is for: a job or a path
 
 
 class Duties:
@@ -85,103 +85,108 @@ class Duties:
             leased = self._link.run("duties/lease_duty", self._lease_ms)
             if leased is None:
                 return tried
-            duty, lease = leased
-            if duty.startswith("enumerate:"):
-                self._do_long(self._enumerate, duty, lease)
+            duty, value = leased
+            lease = DutyLease(self._link, duty, value, self._lease_ms, self._stopping)
+            if lease.duty.startswith("enumerate:"):
+                self._do_long(self._enumerate, lease)
             else:
-                self._do(self._handlers[duty.partition(":")[0]], duty, lease)
+                self._do(self._handlers[lease.duty.partition(":")[0]], lease)
         return max_duties
 
-    def _do_long(self, handler: _Handler, duty: str, lease: str) -> None:
+    def _do_long(self, handler: _Handler, lease: DutyLease) -> None:
         """Do a duty that may take longer than a lease, in another thread if there is one."""
         if self._long_duties_thread:
-            self._long_duties_thread.submit(self._do, handler, duty, lease)
+            self._long_duties_thread.submit(self._do, handler, lease)
         else:
-            self._do(handler, duty, lease)
+            self._do(handler, lease)
 
     @staticmethod
-    def _do(handler: _Handler, duty: str, lease: str) -> None:
+    def _do(handler: _Handler, lease: DutyLease) -> None:
         try:
-            handler(duty, lease, duty.partition(":")[2])
+            handler(lease, lease.duty.partition(":")[2])
         except StoreUnavailableError as error:
-            log.warning("duty put off", duty=duty, error=str(error))
+            log.warning("duty put off", duty=lease.duty, error=str(error))
         except LeaseLostError:
-            log.info("duty left to others", duty=duty)
+            log.info("duty left to others", duty=lease.duty)
         except Exception:
-            log.exception("duty failed", duty=duty)
+            log.exception("duty failed", duty=lease.duty)
 
-    def _enumerate(self, duty: str, lease: str, job: str) -> None:
-        duty_lease = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
-        duty_lease.renew()
-        with translated():
-            stored = self._link.client.hgetall(f"sl:job:{job}")
+    def _enumerate(self, lease: DutyLease, job_id: str) -> None:
+        lease.renew()
+        stored = self._stored(job_id)
         if not stored:  # the job was deleted: have what was written for it deleted as well
-            self._link.run("jobs/images_listed", json.dumps({"id": job, "duty": duty, "lease": duty_lease.lease}))
+            document = {"id": job_id, "duty": lease.duty, "lease": lease.lease}
+            self._link.run("jobs/images_listed", json.dumps(document))
         elif stored["state"] != JobState.ENUMERATING:
-            self._link.run("duties/end_duty", duty, duty_lease.lease)
-        elif self._enumeration.run(job, stored, duty_lease):
+            lease.end()
+        elif self._enumeration.run(job_id, stored, lease):
             self._wake(stored["model"])
 
-    def _top_up(self, duty: str, lease: str, job: str) -> None:
+    def _top_up(self, lease: DutyLease, job_id: str) -> None:
         with translated():
             model, fed, offset, waiting, manifest, *row_counts = self._link.client.hmget(
-                f"sl:job:{job}", "model", "fed", "fed_offset", "waiting", "manifest", "guess", "rows", "rowed"
+                f"sl:job:{job_id}", "model", "fed", "fed_offset", "waiting", "manifest", "guess", "rows", "rowed"
             )
         if fed is None:
-            self._link.run("duties/end_duty", duty, lease)
+            lease.end()
             return
         images = max(0, window_images(self._window, rows_each(*row_counts)) - int(waiting))
-        sources, end = read_window(self._blobs, manifest or manifest_path(job), int(offset), images)
+        sources, end = read_window(self._blobs, manifest or manifest_path(job_id), int(offset), images)
         flat = [field for source in sources for field in source.fields]
-        if not self._link.run("lanes/topup", duty, lease, job, fed, self._window, end, *flat):
-            log.error("the manifest ends before its job", job=job, images=fed)
+        if not self._link.run("lanes/topup", lease.duty, lease.lease, job_id, fed, self._window, end, *flat):
+            log.error("the manifest ends before its job", job=job_id, images=fed)
             return
         self._wake(model)
 
-    def _seal(self, duty: str, lease: str, segment: str) -> None:
-        job, _, number = segment.partition(":")
-        self._segments.seal(job, int(number))
-        self._link.run("duties/end_duty", duty, lease)
+    def _seal(self, lease: DutyLease, segment: str) -> None:
+        job_id, _, number = segment.partition(":")
+        self._segments.seal(job_id, int(number))
+        lease.end()
 
-    def _finish(self, duty: str, lease: str, job_id: str) -> None:
-        with translated():
-            stored = self._link.client.hgetall(f"sl:job:{job_id}")
+    def _finish(self, lease: DutyLease, job_id: str) -> None:
+        stored = self._stored(job_id)
         if stored and stored["state"] == JobState.FINISHING:
             job = Job.from_hash(job_id, stored)
             self._segments.close(job)
             if job.output and job.total:
-                self._do_long(self._write_output, duty, lease)
+                self._do_long(self._write_output, lease)
                 return
-        self._link.run("results/end_job", duty, lease, job_id, self._retention_ms)
+        self._end_job(lease, job_id)
 
-    def _write_output(self, duty: str, lease: str, job_id: str) -> None:
-        duty_lease = DutyLease(self._link, duty, lease, self._lease_ms, self._stopping)
-        duty_lease.renew()
-        with translated():
-            stored = self._link.client.hgetall(f"sl:job:{job_id}")
+    def _write_output(self, lease: DutyLease, job_id: str) -> None:
+        lease.renew()
+        stored = self._stored(job_id)
         if stored and stored["state"] == JobState.FINISHING:
-            job, why, now = Job.from_hash(job_id, stored), "", int(time.time() * 1000)
+            job, problem, now = Job.from_hash(job_id, stored), "", int(time.time() * 1000)
             try:
-                self._writer.write(job, Output.from_json(job.output), duty_lease)
+                self._writer.write(job, Output.from_json(job.output), lease)
             except OutputError as error:
                 log.warning("output not written", job=job_id, error=str(error))
-                why = json.dumps({"code": "output_failed", "detail": str(error), "retryable": True})
-            since = self._link.run("results/output_attempt", job_id, why, now)
-            if why and since and now - int(since) < self._output_seconds * 1000:
+                problem = json.dumps({"code": "output_failed", "detail": str(error), "retryable": True})
+            since = self._link.run("results/output_attempt", job_id, problem, now)
+            if problem and since and now - int(since) < self._output_seconds * 1000:
                 return  # tried again after the lease; after `output_seconds` the job ends without its output
-        self._link.run("results/end_job", duty, duty_lease.lease, job_id, self._retention_ms)
+        self._end_job(lease, job_id)
 
-    def _expire(self, duty: str, lease: str, job: str) -> None:
-        self._link.run("jobs/cancel", job, JobState.EXPIRED.value)
-        self._link.run("duties/end_duty", duty, lease)
+    def _expire(self, lease: DutyLease, job_id: str) -> None:
+        self._link.run("jobs/cancel", job_id, JobState.EXPIRED.value)
+        lease.end()
 
-    def _retire(self, duty: str, lease: str, job: str) -> None:
-        self._link.run("jobs/delete", job, REMEMBERED_SECONDS * 1000, "any")
-        self._link.run("duties/end_duty", duty, lease)
+    def _retire(self, lease: DutyLease, job_id: str) -> None:
+        self._link.run("jobs/delete", job_id, REMEMBERED_SECONDS * 1000, "any")
+        lease.end()
 
-    def _give_up_draft(self, duty: str, lease: str, path: str) -> None:
-        self._link.run("duties/give_up_draft", duty, lease, path)
+    def _give_up_draft(self, lease: DutyLease, path: str) -> None:
+        self._link.run("duties/give_up_draft", lease.duty, lease.lease, path)
 
-    def _purge(self, duty: str, lease: str, path: str) -> None:
+    def _purge(self, lease: DutyLease, path: str) -> None:
         self._blobs.delete_tree(path)
-        self._link.run("duties/end_duty", duty, lease)
+        lease.end()
+
+    def _stored(self, job_id: str) -> dict[str, str]:
+        with translated():
+            stored: dict[str, str] = self._link.client.hgetall(f"sl:job:{job_id}")
+        return stored
+
+    def _end_job(self, lease: DutyLease, job_id: str) -> None:
+        self._link.run("results/end_job", lease.duty, lease.lease, job_id, self._retention_ms)

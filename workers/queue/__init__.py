@@ -1,1 +1,1 @@
-"""The queue of images: claims, leases, wake-ups, and the sweep that repairs what a dead worker left."""
+"""The queue of images: claims, wake-ups, leases of duties, and the sweep that finds what a dead worker left."""

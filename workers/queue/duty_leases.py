@@ -1,4 +1,4 @@
-"""Leases of long duties: a process renews the lease while it works, and stops if the lease is lost."""
+"""Leases of duties: a process renews the lease of a long duty while it works, and stops if the lease is lost."""
 
 from __future__ import annotations
 
@@ -37,3 +37,7 @@ class DutyLease:
         if lease is None:
             raise LeaseLostError
         self.lease, self._renewed_at = lease, time.monotonic()
+
+    def end(self) -> None:
+        """Remove the duty, which is done, unless the lease was lost. Raises StoreUnavailableError if Redis is down."""
+        self._link.run("duties/end_duty", self.duty, self.lease)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import structlog
 
@@ -30,16 +31,10 @@ class Sweep:
         self._catalog = Catalog(link)
         self._model = settings.model
         self._lease_ms = int(settings.lease_seconds * 1000)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
         """Start the thread. Call this after the pool's processes were forked."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Tell the thread to end; returns at once."""
-        self._stopping.set()
+        threading.Thread(target=self._run, name="sweep", daemon=True).start()
 
     def once(self) -> float:
         """Wake workers for each target with unclaimed or abandoned images, for overdue duties and for a probe.
@@ -58,7 +53,8 @@ class Sweep:
 
     def _run(self) -> None:
         pause = _PROBE_SOON
-        while not self._stopping.wait(pause):
+        while True:
+            time.sleep(pause)
             pause = _EVERY
             try:
                 pause = self.once()

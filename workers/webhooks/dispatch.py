@@ -87,25 +87,20 @@ class Watch:
     def __init__(self, outbox: Outbox, wake: Callable[[], None]) -> None:
         self._outbox = outbox
         self._wake = wake
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="webhook-watch", daemon=True)
 
     def start(self) -> None:
         """Start the timer. Call it after the pool's processes were forked."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop the timer, without waiting for its thread."""
-        self._stopping.set()
+        threading.Thread(target=self._run, name="webhook-watch", daemon=True).start()
 
     def _run(self) -> None:
-        while not self._stopping.wait(_IDLE_SECONDS / 4):
+        while True:
+            time.sleep(_IDLE_SECONDS / 4)
             try:
                 if self._outbox.is_due():
                     self._wake()
             except StoreUnavailableError as error:
                 log.warning("webhooks wait", error=str(error))
-                self._stopping.wait(_IDLE_SECONDS)
+                time.sleep(_IDLE_SECONDS)
             except Exception:
                 log.exception("webhooks wait")
-                self._stopping.wait(_IDLE_SECONDS)
+                time.sleep(_IDLE_SECONDS)
