@@ -37,7 +37,7 @@ _Handler = Callable[[DutyLease, str], None]  # given the lease, and what the dut
 
 
 class Duties:
-    """Does due duties.
+    """Do due duties.
 
     `wake` wakes workers for a model whose lane got images. `long_duties_thread` does long duties (listing images,
     writing output), so that other duties do not wait for them; without it the caller's thread does them. A long duty

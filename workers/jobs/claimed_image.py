@@ -43,6 +43,6 @@ class ClaimedImage:
         return ImageSource(self.name, self.ref, self.custom_id)
 
     @property
-    def held(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, str]:
         """Its stream and entry id, which identify it in Redis."""
         return self.stream, self.entry

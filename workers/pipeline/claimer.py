@@ -81,9 +81,9 @@ class Claimer:
         if any(image.starts for image in taken) or interactive <= 0:
             self.work_left = self.work_left or bool(taken)
             return taken
-        kept = max(0, 2 * kept_for_bulk(batch) - rows_ahead["bulk"])
+        for_bulk = min(room, max(0, 2 * kept_for_bulk(batch) - rows_ahead["bulk"]))
         with STAGE_SECONDS.timing("claim"):
-            claim = self._context.queue.claim(self._target, room, interactive=interactive, kept=min(kept, room))
+            claim = self._context.queue.claim(self._target, room, interactive=interactive, kept_for_bulk=for_bulk)
         if claim.duty_due:
             self._context.upkeep_thread.submit(self._context.duties.run_due)
         if room:
@@ -95,7 +95,7 @@ class Claimer:
     def _take_over(self, room: int) -> list[ClaimedImage]:
         if time.monotonic() < self._next_takeover:
             return []
-        taken = self._context.queue.take_over(self._target, room, self._context.leases.held)
+        taken = self._context.queue.take_over(self._target, room, self._context.leases.keys)
         if taken:  # there may be more, so the next claim tries again at once
             TAKEOVERS.add(by=len(taken))
             log.warning("took over images of a worker that gave no sign of life", images=len(taken))

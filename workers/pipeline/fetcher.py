@@ -110,7 +110,7 @@ class Fetcher:
         except StoreUnavailableError as error:  # the image is taken over after a lease
             log.warning("image waits", job=image.job, index=image.index, error=str(error))
         finally:
-            self._leases.remove([image.held])
+            self._leases.remove([image.key])
 
     def _fetch_and_store(self, target: str, image: ClaimedImage) -> str:
         """Fetch and store an image; return its new reference, `blob:` or `failed:`, or the old one to retry it."""

@@ -36,14 +36,14 @@ class InFlight:
         return bool(self._images)
 
     def __contains__(self, image: ClaimedImage) -> bool:
-        return image.held in self._images
+        return image.key in self._images
 
     def add(self, images: Sequence[ClaimedImage]) -> None:
         """Track claimed images; their leases are renewed from now on."""
         if not self._images:
             self._busy_since = time.monotonic()
         self._leases.add(images)
-        self._images.update((image.held, image) for image in images)
+        self._images.update((image.key, image) for image in images)
 
     def start(self, images: Sequence[ClaimedImage]) -> list[ClaimedImage]:
         """Count that the processing of these images begins; return those that this worker is still to process."""
@@ -51,7 +51,7 @@ class InFlight:
             return []
         lost = self._queue.start(images)
         self._remove(lost)
-        return [image for image in images if image.held not in lost]
+        return [image for image in images if image.key not in lost]
 
     def done(self, outcome: Outcome) -> None:
         """Record the outcome of an image; the next `settle` stores it."""
@@ -71,7 +71,7 @@ class InFlight:
 
     def hand_back(self, images: Sequence[ClaimedImage], *, fault: bool) -> None:
         """Put images back into their lanes; with `fault` it counts against their retry budget."""
-        self._remove([image.held for image in images])
+        self._remove([image.key for image in images])
         self._queue.hand_back(images, fault=fault)
 
     def hand_back_all(self, not_started: Collection[ClaimedImage]) -> bool:
@@ -87,10 +87,10 @@ class InFlight:
         self._queue.hand_back([image for image in images if image in not_started], started=False)
         return bool(images)
 
-    def _remove(self, held: Collection[tuple[str, str]]) -> None:
-        self._leases.remove(held)
-        for entry in held:
-            self._images.pop(entry, None)
+    def _remove(self, keys: Collection[tuple[str, str]]) -> None:
+        self._leases.remove(keys)
+        for key in keys:
+            self._images.pop(key, None)
 
 
 class Leases:
@@ -103,7 +103,7 @@ class Leases:
     def __init__(self, queue: WorkQueue, lease_seconds: float) -> None:
         self._queue = queue
         self._interval = lease_seconds / 3
-        self._held: dict[tuple[str, str], None] = {}
+        self._keys: dict[tuple[str, str], None] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
@@ -112,19 +112,19 @@ class Leases:
     def add(self, images: Iterable[ClaimedImage]) -> None:
         """Renew the leases of these images from now on."""
         with self._lock:
-            self._held.update((image.held, None) for image in images)
+            self._keys.update((image.key, None) for image in images)
 
-    def remove(self, held: Iterable[tuple[str, str]]) -> None:
+    def remove(self, keys: Iterable[tuple[str, str]]) -> None:
         """Stop renewing the leases of images, given as stream and entry id."""
         with self._lock:
-            for entry in held:
-                self._held.pop(entry, None)
+            for key in keys:
+                self._keys.pop(key, None)
 
     @property
-    def held(self) -> list[tuple[str, str]]:
+    def keys(self) -> list[tuple[str, str]]:
         """Stream and entry id of each image whose lease is renewed now."""
         with self._lock:
-            return list(self._held)
+            return list(self._keys)
 
     def stop(self) -> None:
         """Stop the thread. It is waited for at most a third of a lease."""
@@ -133,20 +133,20 @@ class Leases:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):
-            held = self.held
-            if not held:
+            keys = self.keys
+            if not keys:
                 continue
             try:
-                lost = self._queue.renew(held)
+                lost = self._queue.renew(keys)
             except StoreUnavailableError as error:
-                log.warning("leases not renewed", images=len(held), error=str(error))
+                log.warning("leases not renewed", images=len(keys), error=str(error))
                 continue
             except Exception:  # the thread goes on: without it every slow batch would look like a dead worker
-                log.exception("leases not renewed", images=len(held))
+                log.exception("leases not renewed", images=len(keys))
                 continue
             with self._lock:
-                lost &= self._held.keys()  # the other entries were settled or handed back meanwhile
-                for entry in lost:
-                    del self._held[entry]
+                lost &= self._keys.keys()  # the other entries were settled or handed back meanwhile
+                for key in lost:
+                    del self._keys[key]
             if lost:
                 log.warning("images taken over by another worker", images=len(lost))

@@ -256,7 +256,7 @@ class Pipeline:
         """
         old, new = self._served, self._context.models.current(self._target, fresh=True)
         if new.version == old.version:
-            raise VersionGoneError(f"The model server describes version {old.version} and does not find it.")
+            raise VersionGoneError(f"The model server describes version {old.version}, but cannot predict with it.")
         if new.contract.takes_same_pixels(old.contract):
             self._served = new
             for image in dict.fromkeys(row.image for row in self._ready.take_all()):

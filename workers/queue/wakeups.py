@@ -27,7 +27,7 @@ def wakeup_key(target: str) -> str:
 
 
 class WakeUps(Protocol):
-    """Wakes workers for what was just stored."""
+    """Wake workers for what was just stored."""
 
     def send(self, target: str) -> None:
         """Wake a worker for a target's lanes, after a script has decided that a wake-up is needed."""

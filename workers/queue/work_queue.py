@@ -49,19 +49,19 @@ class WorkQueue:
         self._lease_ms = int(settings.lease_seconds * 1000)
         self.consumer = consumer
 
-    def claim(self, target: str, room: int, *, interactive: int | None = None, kept: int = 0) -> Claim:
+    def claim(self, target: str, room: int, *, interactive: int | None = None, kept_for_bulk: int = 0) -> Claim:
         """Claim waiting images of a target, of any job: about `room` rows in all.
 
-        First come up to `kept` rows of the bulk lane, then up to `interactive` rows of the interactive lane (None:
-        `room`), even if these exceed `room`. The bulk lane fills the rest. An image may make several rows, so the last
-        image of each step may exceed its limit.
+        First come up to `kept_for_bulk` rows of the bulk lane, then up to `interactive` rows of the interactive lane
+        (None: `room`), even if these exceed `room`. The bulk lane fills the rest. An image may make several rows, so
+        the last image of each step may exceed its limit.
         """
         if interactive is None:
             interactive = room
         due = False
         while True:
             answer = json.loads(
-                self._link.run("lanes/claim", target, self.consumer, interactive, room, kept, self._window)
+                self._link.run("lanes/claim", target, self.consumer, interactive, room, kept_for_bulk, self._window)
             )
             due = due or answer["due"]
             if answer["items"] or not answer["more"]:  # otherwise it found only images whose result is not needed
@@ -71,13 +71,13 @@ class WorkQueue:
         """Return whether a lane has unclaimed images. Unlike a claim, this writes nothing to the disk."""
         return bool(self._link.run("lanes/has_unclaimed", target, lane))
 
-    def take_over(self, target: str, room: int, held: Iterable[tuple[str, str]]) -> list[ClaimedImage]:
+    def take_over(self, target: str, room: int, keys: Iterable[tuple[str, str]]) -> list[ClaimedImage]:
         """Claim images whose worker has not renewed their lease, about `room` rows.
 
         An image that was started before is returned alone, since it may be what killed its worker. The last image may
-        exceed `room`. `held` are the entries of this process, which are never taken over.
+        exceed `room`. `keys` are the entries of this process, which are never taken over.
         """
-        mine = [f"{stream} {entry}" for stream, entry in held]
+        mine = [f"{stream} {entry}" for stream, entry in keys]
         answer = self._link.run("lanes/takeover", target, self.consumer, self._lease_ms, room, *mine)
         return [_claimed_image(item) for item in json.loads(answer)]
 
@@ -87,13 +87,13 @@ class WorkQueue:
         Returns stream and entry id of those that are no longer this consumer's, or whose result is not needed.
         """
         flat = [
-            field for image in images for field in (*image.held, image.job, image.index, image.attempt, image.starts)
+            field for image in images for field in (*image.key, image.job, image.index, image.attempt, image.starts)
         ]
-        return _entries(self._link.run("lanes/start", self.consumer, *flat))
+        return _keys(self._link.run("lanes/start", self.consumer, *flat))
 
-    def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    def renew(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Renew the leases of these entries; return those that are no longer this consumer's."""
-        return _entries(self._link.run("lanes/renew", self.consumer, *itertools.chain(*held)))
+        return _keys(self._link.run("lanes/renew", self.consumer, *itertools.chain(*keys)))
 
     def pause(self, target: str, seconds: float) -> None:
         """Open the breaker: no worker claims images of the target for so many seconds."""
@@ -108,7 +108,7 @@ class WorkQueue:
         """
         if images:
             HAND_BACKS.add(by=len(images))
-            flat = [field for image in images for field in (*image.held, int(started), int(fault), "")]
+            flat = [field for image in images for field in (*image.key, int(started), int(fault), "")]
             self._link.run("lanes/handback", self.consumer, *flat)
 
     def hand_back_with_ref(self, image: ClaimedImage, ref: str) -> bool:
@@ -116,7 +116,7 @@ class WorkQueue:
 
         Returns False if that was not done: it is no longer this consumer's, or its result is not needed.
         """
-        return bool(self._link.run("lanes/handback", self.consumer, *image.held, 0, 0, ref))
+        return bool(self._link.run("lanes/handback", self.consumer, *image.key, 0, 0, ref))
 
     def is_gone(self, image: ClaimedImage) -> bool:
         """Return whether the image's job was deleted."""
@@ -129,7 +129,7 @@ def breaker_key(target: str) -> str:
     return f"sl:breaker:{target}"
 
 
-def _entries(answer: Iterable[str]) -> set[tuple[str, str]]:
+def _keys(answer: Iterable[str]) -> set[tuple[str, str]]:
     """Parse the texts "stream entry" of a script's answer."""
     return {(stream, entry) for stream, _, entry in (text.partition(" ") for text in answer)}
 

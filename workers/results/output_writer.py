@@ -37,7 +37,7 @@ class OutputError(Exception):
 
 
 class OutputWriter:
-    """Writes the output files of jobs. Writing again writes the same files."""
+    """Write the output files of jobs. Writing again writes the same files."""
 
     def __init__(self, segments: Segments, catalog: Catalog, blobs: BlobStore, settings: Settings) -> None:
         self._segments = segments

@@ -73,7 +73,7 @@ class JobHook:
 
 
 class Deliveries:
-    """Reads deliveries. Every method raises StoreUnavailableError if Redis is down."""
+    """Read deliveries. Every method raises StoreUnavailableError if Redis is down."""
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link

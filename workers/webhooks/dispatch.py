@@ -1,4 +1,4 @@
-"""Decide which deliveries are made when: many at once, of which slow destinations may use only a part."""
+"""Make many deliveries at once, of which slow destinations may use only a part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STOP_SECONDS = 3.0  # how long a sender that stops waits for attempts under way
 
 
 class Dispatcher:
-    """Leases due deliveries and attempts each in a thread of its own.
+    """Lease due deliveries, and attempt each in a thread of its own.
 
     A destination that answers quickly gets more attempts at once (`window` in lib/outbox.lua). Destinations that are
     slow or fail get a single one, and all of these together half of the threads. Threads are daemons: an attempt that

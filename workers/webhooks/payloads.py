@@ -27,7 +27,7 @@ _TEST_RESULT: Mapping[str, Any] = {"state": "succeeded", "detections": [], "cust
 
 
 class Renderer:
-    """Makes the bodies of deliveries."""
+    """Make the bodies of deliveries."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
         self._segments = Segments(link, blobs)

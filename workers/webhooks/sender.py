@@ -27,7 +27,7 @@ _UNEXPECTED = "The event could not be sent; the sender's log says why."
 
 
 class Sender:
-    """Makes attempts, any number at once."""
+    """Make delivery attempts, any number at once."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore, outbox: Outbox, settings: Settings) -> None:
         self._outbox = outbox

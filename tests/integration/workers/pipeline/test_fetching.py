@@ -126,7 +126,7 @@ def test_what_can_be_wrong_with_a_url(make_fetching: Callable[..., Worker], web:
 
 
 def test_a_slow_host_holds_up_nobody(make_fetching: Callable[..., Worker], web: Origin) -> None:
-    """While every place of the host hangs, uploads of others are done, and no ring is waited for."""
+    """While every place of the host hangs, uploads of others are done, and no wake-up is waited for."""
     worker = make_fetching(fetch_threads=4, fetch_threads_per_host=2)
     web.handlers["/slow"] = gated(web.stopped, answer(photo(1)))
     slow = submit(worker, *[f"{web.url}/slow"] * 24)
@@ -134,7 +134,7 @@ def test_a_slow_host_holds_up_nobody(make_fetching: Callable[..., Worker], web: 
     wait_until(lambda: len(web.asked) == 2, what="two requests")
     worker.link.client.delete(DETECT_QUEUE, "sl:ring:default")
     worker.detect()
-    assert not worker.link.client.exists(DETECT_QUEUE)  # or workers would ring each other all the while
+    assert not worker.link.client.exists(DETECT_QUEUE)  # or workers would wake each other all the while
 
     others = [worker.submit(*(photo(n) for n in range(20))) for _ in range(3)]
     for other in others:

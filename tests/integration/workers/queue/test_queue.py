@@ -35,7 +35,7 @@ class Bench:
 
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self.link, self.settings = link, settings
-        self.rung: list[str] = []
+        self.woken: list[str] = []
         self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, self, settings)
@@ -44,7 +44,7 @@ class Bench:
         self.two = WorkQueue(link, settings, "two")
 
     def wake(self, model: str) -> None:
-        self.rung.append(model)
+        self.woken.append(model)
 
     send = wake
 
@@ -91,7 +91,7 @@ def bench(link: RedisLink, settings: Settings) -> Iterator[Bench]:
 def test_a_job_goes_from_accepted_to_succeeded(bench: Bench) -> None:
     """Claimed images run, settled ones count, and with the last one the job is over: nothing else is to be done."""
     job = bench.submit(3)
-    assert (job.state, job.queued, bench.rung) == (JobState.QUEUED, 3, ["default"])
+    assert (job.state, job.queued, bench.woken) == (JobState.QUEUED, 3, ["default"])
     claimed = bench.one.claim("default", 8).images
     assert [one.index for one in claimed] == [0, 1, 2]
     assert bench.check(job.id).running == 3
@@ -176,7 +176,7 @@ def test_a_dead_workers_images_are_taken_over_after_the_lease(bench: Bench) -> N
 def test_a_renewed_lease_is_not_taken_over(bench: Bench) -> None:
     """As long as a worker renews, its images stay its own; what was taken meanwhile is named as lost."""
     bench.submit(2)
-    held = [one.held for one in bench.one.claim("default", 8).images]
+    held = [one.key for one in bench.one.claim("default", 8).images]
     end = time.monotonic() + 3 * bench.settings.lease_seconds
     while time.monotonic() < end:
         assert bench.one.renew(held) == set()
@@ -220,7 +220,7 @@ def test_what_the_caller_holds_itself_is_not_taken_over(bench: Bench) -> None:
     wait_until(lambda: bench.one.take_over("default", 8, []), 10)
     end = time.monotonic() + 2 * bench.settings.lease_seconds
     while time.monotonic() < end:
-        assert bench.one.take_over("default", 8, [mine.held]) == []
+        assert bench.one.take_over("default", 8, [mine.key]) == []
 
 
 def test_a_restarted_redis_gives_everyone_one_lease(bench: Bench) -> None:
@@ -277,13 +277,13 @@ def test_a_start_counts_once_and_only_for_its_holder(bench: Bench) -> None:
     first, second = bench.one.claim("default", 8).images
     assert bench.one.start([first]) == bench.one.start([first]) == set()
     bench.settle([second])
-    assert bench.one.start([second]) == {second.held}
+    assert bench.one.start([second]) == {second.key}
     taken = taken_over(bench, 8)
     assert [one.starts for one in taken] == [1]
-    assert bench.one.start([first]) == {first.held}
+    assert bench.one.start([first]) == {first.key}
     bench.settle(taken)
     bench.duties.run_due()
-    assert bench.one.start([first]) == {first.held}
+    assert bench.one.start([first]) == {first.key}
     assert bench.link.client.exists(f"sl:job:{job.id}:items") == 0
 
 
@@ -349,7 +349,7 @@ def test_a_ring_never_fails(settings: Settings) -> None:
 
 
 def test_rings_do_not_pile_up(settings: Settings, link: RedisLink) -> None:
-    """Where no worker takes them up, as many wait as there are models, whoever rings, and each model can have one."""
+    """Where no worker takes them up, as many wait as there are models, whoever sends wake-ups, and each model can have one."""
     wakeups = CeleryWakeUps(link, create_celery(settings))
     link.client.sadd("sl:models", "default", "other")
     for _ in range(50):
@@ -409,7 +409,7 @@ def test_upkeep_does_not_pile_up(settings: Settings, link: RedisLink) -> None:
 
 
 def test_whoever_is_busy_sees_that_others_wait(bench: Bench) -> None:
-    """Also where the other's ring is long over, and where so many rings wait that it cannot ring again."""
+    """Also where the other's wake-up is long over, and where so many wait that it cannot send another."""
     bench.submit(3)
     assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 0
     bench.intake.submit(Files([("a.jpg", io.BytesIO(b"x"))]), JobOptions("default", model_version=2))
@@ -464,7 +464,7 @@ def test_a_sweep_right_after_a_restart_of_redis_ends_nothing(bench: Bench) -> No
 
 
 def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) -> None:
-    """Neither lanes nor accounts nor a reason to ring, once they are over; a worker that comes late breaks nothing."""
+    """Neither lanes nor accounts nor a reason to wake anyone, once they are over; a worker that comes late breaks nothing."""
     options = JobOptions("default", model_version=99)
     pinned = options.target
     files = [("0.jpg", io.BytesIO(b"0")), ("1.jpg", io.BytesIO(b"1"))]
@@ -478,7 +478,7 @@ def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) 
     assert [key for key in bench.link.client.keys("*") if pinned in key and not key.startswith("sl:ring:")] == []
     assert not bench.link.client.sismember("sl:models", pinned)
     assert [field for field in bench.link.client.hgetall("sl:open") if pinned in field] == []
-    held = [one.held for one in late]
+    held = [one.key for one in late]
     assert (bench.one.renew(held), bench.one.start(late)) == (set(held), set(held))
     bench.one.hand_back(late)
     bench.settle(late)

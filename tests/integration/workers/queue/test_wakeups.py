@@ -1,4 +1,4 @@
-"""Celery only rings: few messages under load, none piled up where nobody takes them, none needed to go on."""
+"""Celery only wakes: few messages under load, none piled up where nobody takes them, none needed to go on."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.process
 
 
 @contextmanager
-def counted_rings(url: str) -> Iterator[list[str]]:
-    """The Celery messages that ring for images, as they are sent."""
+def counted_wakeups(url: str) -> Iterator[list[str]]:
+    """The Celery messages that wake for images, as they are sent."""
     found: list[str] = []
     with redis.Redis.from_url(url, decode_responses=True) as client, client.monitor() as monitor:
 
@@ -53,12 +53,12 @@ def test_at_most_one_message_a_batch_under_load(
     start(pool)
     complete(front, front.submit(photo(0)), 30)
     server.batches.clear()
-    with counted_rings(front.settings.redis_url) as rings:
+    with counted_wakeups(front.settings.redis_url) as wakeups:
         jobs = [front.submit(*[photo(number) for number in range(120)])]
         jobs += [front.submit(photo(number)) for number in range(60)]
         for job in jobs:
             complete(front, job, 60)
-    assert 1 <= len(rings) <= len(server.batches)
+    assert 1 <= len(wakeups) <= len(server.batches)
 
 
 def test_a_stopped_worker_piles_up_no_messages(

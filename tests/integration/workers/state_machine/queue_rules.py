@@ -41,7 +41,7 @@ PICK = st.integers(0, 1 << 16)
 
 
 class WakeUps:
-    """Nobody needs it: rings carry no work."""
+    """Nobody needs it: wake-ups carry no work."""
 
     def wake(self, model: str) -> None:
         """Do nothing."""

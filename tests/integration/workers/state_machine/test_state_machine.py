@@ -140,7 +140,7 @@ class QueueMachine(QueueRules):
                 self._settle(taken, "succeeded")
             while taken := queue.claim(target, 8).images:
                 lost = queue.start(taken)
-                self._settle([one for one in taken if one.held not in lost], "succeeded")
+                self._settle([one for one in taken if one.key not in lost], "succeeded")
                 self.duties.run_due()
         self.duties.run_due()
 

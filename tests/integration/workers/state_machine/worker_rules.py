@@ -57,13 +57,13 @@ class QueueRules(FrontEndRules):
         kept=st.integers(0, 2),
     )
     def claim(self, who: str, lanes: str, most: int, interactive: int | None, kept: int) -> None:
-        claim = self.queues[who].claim(lanes, most, interactive=interactive, kept=min(kept, most))
+        claim = self.queues[who].claim(lanes, most, interactive=interactive, kept_for_bulk=min(kept, most))
         self._hold(who, claim.images)
 
     @precondition(in_hands)
     @rule(who=st.sampled_from(CONSUMERS), lanes=TARGETS, most=SOME)
     def take_over(self, who: str, lanes: str, most: int) -> None:
-        held = [one.held for one in self.hands[who]]
+        held = [one.key for one in self.hands[who]]
         self._hold(who, self.queues[who].take_over(lanes, most, held))
 
     def _hold(self, who: str, claimed: list[ClaimedImage]) -> None:
@@ -75,7 +75,7 @@ class QueueRules(FrontEndRules):
     def start(self, pick: int, most: int) -> None:
         who, some = self._some(pick, most)
         lost = self.queues[who].start(some)
-        self._let_go(who, [one for one in some if one.held in lost])
+        self._let_go(who, [one for one in some if one.key in lost])
 
     @precondition(in_hands)
     @rule(pick=PICK, most=SOME, failed=st.booleans())
@@ -103,8 +103,8 @@ class QueueRules(FrontEndRules):
     @rule(pick=PICK)
     def renew(self, pick: int) -> None:
         who, _ = self._some(pick, 1)
-        lost = self.queues[who].renew([one.held for one in self.hands[who]])
-        self._let_go(who, [one for one in self.hands[who] if one.held in lost])
+        lost = self.queues[who].renew([one.key for one in self.hands[who]])
+        self._let_go(who, [one for one in self.hands[who] if one.key in lost])
 
     @precondition(in_hands)
     @rule(pick=PICK)
@@ -143,7 +143,7 @@ class QueueRules(FrontEndRules):
         elif what == "hand_back":
             queue.hand_back(late)
         else:
-            queue.renew([one.held for one in late])
+            queue.renew([one.key for one in late])
 
     @rule(ticks=st.sampled_from([1, 2, 3, 3, 8, 60]))
     def pass_time(self, ticks: int) -> None:

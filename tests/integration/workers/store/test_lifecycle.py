@@ -89,7 +89,7 @@ def test_a_cancel_keeps_what_is_done_and_gives_up_the_rest(bench: Bench) -> None
     assert (canceling.state, canceling.canceled, canceling.running) == (JobState.CANCELING, 47, 2)
     assert bench.store.cancel(job.id).state is JobState.CANCELING
     settle(bench, [third])
-    assert bench.one.start([second]) == {second.held}
+    assert bench.one.start([second]) == {second.key}
     bench.duties.run_due()
     done = bench.check(job.id)
     assert (done.state, done.succeeded, done.canceled) == (JobState.CANCELED, 2, 48)

@@ -50,8 +50,8 @@ def test_what_was_settled_meanwhile_is_not_lost(queue: Queue, leases: Leases, *,
         leases.add([mine])
         assert queue.asked.wait(10)
         if settled:
-            leases.remove([mine.held])
+            leases.remove([mine.key])
         queue.may_answer.set()
         leases.stop()
-    assert leases.held == []
+    assert leases.keys == []
     assert [one["images"] for one in logs] == ([] if settled else [1])
