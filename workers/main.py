@@ -12,28 +12,16 @@ from typing import Any
 from celery import signals
 
 from serving.errors import ShelflineError
-from workers.io.blobs import check_blobs
 from workers.io.redis_link import RedisLink
 from workers.process import refuse
-from workers.queue.bootsteps import WakeAfterTask, add_heartbeat
-from workers.queue.celery_app import create_celery
+from workers.queue.bootsteps import WakeAfterTask
 from workers.queue.sweep import Sweep
 from workers.queue.wakeups import CeleryWakeUps
+from workers.queue.worker_app import open_worker
 from workers.runtime import Runtime, register_tasks
-from workers.settings import load_settings
-from workers.telemetry.logs import configure_logs
 from workers.telemetry.publishing import start_publishing, stop_publishing
 
-try:
-    settings = load_settings()
-    check_blobs(settings.blob_url)
-    app = create_celery(settings)
-    add_heartbeat(app, settings.heartbeat_file)
-except ShelflineError as error:
-    refuse(error)
-
-configure_logs(settings)
-signals.setup_logging.connect(lambda **_: None, weak=False)  # otherwise Celery would configure logging itself
+settings, app = open_worker()
 app.steps["consumer"].add(WakeAfterTask)
 _pools: list[Any] = []  # the pool of this process; empty until the worker is ready
 

@@ -10,31 +10,17 @@ from functools import cache
 import structlog
 from celery import signals
 
-from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
-from workers.io.blobs import BlobStore, check_blobs
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.process import refuse
-from workers.queue.bootsteps import add_heartbeat
-from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryWakeUps
-from workers.settings import load_settings
-from workers.telemetry.logs import configure_logs
+from workers.queue.worker_app import open_worker
 from workers.telemetry.publishing import start_publishing
 from workers.webhooks.dispatch import Dispatcher, Watch
 from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
 
-try:
-    settings = load_settings()
-    check_blobs(settings.blob_url)
-    app = create_celery(settings)
-    add_heartbeat(app, settings.heartbeat_file)
-except ShelflineError as error:
-    refuse(error)
-
-configure_logs(settings)
-signals.setup_logging.connect(lambda **_: None, weak=False)  # otherwise Celery would configure logging itself
+settings, app = open_worker()
 log = structlog.get_logger(__name__)
 
 

@@ -348,8 +348,8 @@ def test_a_ring_never_fails(settings: Settings) -> None:
     wakeups.wake("default")
 
 
-def test_rings_do_not_pile_up(settings: Settings, link: RedisLink) -> None:
-    """Where no worker takes them up, as many wait as there are models, whoever sends wake-ups, and each model can have one."""
+def test_wake_ups_do_not_pile_up(settings: Settings, link: RedisLink) -> None:
+    """Where no worker takes them up, as many wait as there are models, whoever sends them, and each can have one."""
     wakeups = CeleryWakeUps(link, create_celery(settings))
     link.client.sadd("sl:models", "default", "other")
     for _ in range(50):
@@ -464,7 +464,7 @@ def test_a_sweep_right_after_a_restart_of_redis_ends_nothing(bench: Bench) -> No
 
 
 def test_nothing_is_left_of_jobs_for_a_version_that_nobody_serves(bench: Bench) -> None:
-    """Neither lanes nor accounts nor a reason to wake anyone, once they are over; a worker that comes late breaks nothing."""
+    """Neither lanes nor accounts nor a reason to wake anyone, once they are over; a late worker breaks nothing."""
     options = JobOptions("default", model_version=99)
     pinned = options.target
     files = [("0.jpg", io.BytesIO(b"0")), ("1.jpg", io.BytesIO(b"1"))]
