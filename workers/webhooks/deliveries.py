@@ -125,7 +125,9 @@ class Deliveries:
         if verdict == "unknown":
             raise unknown_delivery(str(delivery))
         if verdict == "disabled":
-            raise WebhookStateError(f"The webhook {destination} is disabled or deleted. Enable it first.")
+            raise WebhookStateError(
+                f"The webhook {destination} is disabled or deleted. If it is disabled, enable it first."
+            )
 
     def _hooks(self, job_id: str) -> list[dict[str, str]]:
         with translated():
