@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from api.routes.models import model_document
 from serving.client import ModelClient
 from tests.integration.workers.conftest import Worker, complete, photo
 from tests.support.models import write_tiny_model
@@ -102,9 +101,11 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     second, first = client.status("default")
     client.close()
     assert (second.version, second.state, first.version, first.state) == (2, "LOADING", 1, "AVAILABLE")
-    document = model_document("default", catalog.look_up("default"), default=True)
-    assert (document.state, document.version, document.error) == ("available", 1, None)
-    assert document.versions[0].model_dump() == {"version": 2, "state": "LOADING", "error": second.error}
+    published = catalog.look_up("default")
+    assert published
+    assert (published.available, published.version, published.error) == (True, 1, "")
+    newest = published.versions[0]
+    assert (newest.version, newest.state, newest.error) == (2, "LOADING", second.error)
     assert second.error
     assert "ERROR" in line
     assert reason in line
