@@ -36,5 +36,5 @@ class PipelineContext:
     predict_threads: ThreadPoolExecutor
     upkeep_thread: ThreadPoolExecutor
     wake: Callable[[str], None]  # sends a wake-up for a target
-    may_continue: Callable[[str, int], bool]  # another slice for a target, with this version?
+    may_continue: Callable[[str, int], bool]  # whether a pipeline (target, version) may go on
     draining: Callable[[], bool]  # whether the process is stopping
