@@ -20,7 +20,7 @@ from api.openapi.docs_routes import docs_routes
 from api.requests.spool import UploadRequest
 from api.requests.uploads import OTHER_PARTS
 from api.routes.deliveries import delivery_routes
-from api.routes.detect import course_routes, synchronous_routes
+from api.routes.detect import form_upload_routes, synchronous_routes
 from api.routes.events import event_routes
 from api.routes.items import image_routes, item_routes
 from api.routes.jobs import job_routes, list_routes
@@ -81,7 +81,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     app.register_blueprint(event_routes(backend, api, room))
     app.register_blueprint(synchronous_routes(settings, backend, api, room, board))
     app.register_blueprint(robot_routes(settings, backend, api, room))
-    app.register_blueprint(course_routes(settings, backend, api, room, board))
+    app.register_blueprint(form_upload_routes(settings, backend, api, room, board))
     app.register_blueprint(image_routes(backend, api))
     app.register_blueprint(model_routes(settings, backend, api))
     app.register_blueprint(webhook_routes(backend, api))

@@ -15,7 +15,7 @@ from serving.boxes.tiles import checked_tiles
 from workers.jobs.options import JobOptions
 from workers.settings_checks import Name, checked_rate
 
-COURSE_PATH: Final = "/api/v1/prediction/commodity"
+FORM_UPLOAD_PATH: Final = "/api/v1/prediction/commodity"
 # First path segments that the API uses, or may use later.
 RESERVED: Final = frozenset({"", "docs", "healthz", "metrics", "openapi.json", "page", "readyz", "static", "v1"})
 
@@ -65,7 +65,7 @@ class Robot(BaseModel):
     def _check_path(cls, value: str) -> str:
         if not _PATH.fullmatch(value):
             raise ValueError("write it as in /api/v3/prediction/commodity: parts of letters, digits and ._~-")
-        if value == COURSE_PATH or value.split("/")[1] in RESERVED:
+        if value == FORM_UPLOAD_PATH or value.split("/")[1] in RESERVED:
             raise ValueError("this address is the API's own: choose one below /api/")
         return value
 

@@ -1,4 +1,4 @@
-"""The routes of deliveries: what became of a job's webhooks, and once more."""
+"""The routes of deliveries: show the deliveries of a job, and deliver an event again."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ class DeliveryDocument(Document):
 
     id: str = Field(description="The `webhook-id`, the same in every attempt.")
     object: Literal["delivery"] = "delivery"
-    webhook: int = Field(description="Which of the job's webhooks.")
+    webhook: int = Field(description="The number of the webhook among those of the job.")
     event: Event
     state: Literal["delivered", "waiting", "failed"]
     next_attempt_at: Moment | None
-    attempts: list[AttemptDocument] = Field(description="The newest first; only the last 200 of a job are kept.")
+    attempts: list[AttemptDocument] = Field(description="Newest first; only the last 200 of a job are stored.")
 
 
 class JobWebhookDocument(Document):
-    """One webhook of the job: its own, without an `id`, or one that is registered."""
+    """One webhook of the job: a registered one, or the job's own, which has no `id`."""
 
     id: str | None
-    url: str = Field(description="Without its query.")
+    url: str = Field(description="Without its query string.")
     events: list[Event]
     format: WebhookFormat
     delivered: int
-    failed: int = Field(description="Events that were given up after their last attempt.")
-    ended: bool = Field(description="Whether nothing more will be sent.")
-    reason: str | None = Field(description="Why it is told no more before it was told everything.")
+    failed: int = Field(description="The number of events that were given up after their last attempt.")
+    ended: bool = Field(description="Whether no more events will be sent.")
+    reason: str | None = Field(description="Why the webhook ended before all events were sent.")
 
 
 class DeliveriesDocument(Document):
-    """The webhooks of a job, and the events that were tried last, the newest first."""
+    """The webhooks of a job, and its events, those that were attempted last first."""
 
     object: Literal["list"] = "list"
     webhooks: list[JobWebhookDocument]
@@ -61,7 +61,7 @@ class DeliveriesDocument(Document):
 
 
 def delivery_routes(backend: Backend, api: Api) -> Blueprint:
-    """The routes of deliveries."""
+    """Return the routes of deliveries."""
     routes = Blueprint("deliveries", __name__, url_prefix="/v1")
 
     @routes.get("/jobs/<job_id>/deliveries")
@@ -72,7 +72,7 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
         problems=OF_A_JOB,
     )
     def listed(job_id: str) -> Response:
-        """Show what became of a job's webhooks: each attempt with its status, its duration, what was answered."""
+        """Show the deliveries of a job: each attempt with its status, its duration and the answer."""
         job = own_job(backend, job_id)
         return answer(
             DeliveriesDocument(
@@ -87,7 +87,7 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
     @routes.post("/deliveries/<delivery_id>/redeliver")
     @api.describe(Answer(status=202), tag="deliveries", problems=(DeliveryNotFoundError, WebhookStateError))
     def redeliver(delivery_id: str) -> Response:
-        """Deliver an event once more, now, with a new schedule of attempts; its job is kept until that ends."""
+        """Deliver an event again, now, with a new schedule of attempts. Its job is kept until the delivery ends."""
         delivery = DeliveryId.parse(delivery_id)
         if delivery is None:
             raise unknown_delivery(delivery_id)

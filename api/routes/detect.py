@@ -1,16 +1,18 @@
-"""`POST /v1/detect`: one image in, its detections out, while the caller waits."""
+"""Synchronous detection: one image comes in, and the response has its detections. `POST /v1/detect`, and a form upload.
+
+Each image becomes a job of its own, in the same queue as all other jobs.
+"""
 
 from __future__ import annotations
 
-import json
 import json as json_format
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, request
 
 from api.access.caller import new_submission
 from api.http.answers import accepted, job_urls
-from api.http.drawing import PICTURES, DrawingBoard
+from api.http.drawing import PICTURES, DrawingBoard, PictureType
 from api.http.errors import BusyError, InvalidRequestError, NotAcceptableError, UnprocessableError
 from api.http.problems import problem
 from api.http.waiting import WaitingRoom, requested_wait
@@ -31,7 +33,7 @@ from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import Submission
-from workers.robots import COURSE_PATH
+from workers.robots import FORM_UPLOAD_PATH
 from workers.settings import Settings
 from workers.sources.intake import Intake
 from workers.sources.origins.simple import Files, Items
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from workers.backend import Backend
 
 _JSON = "application/json"
+_PNG: PictureType = "image/png"
 _RAW_TYPES = ("image/*", "application/octet-stream")
 _RAW_NAME = "image"
 _PROBLEMS = (
@@ -58,7 +61,7 @@ _PROBLEMS = (
 def synchronous_routes(
     settings: Settings, backend: Backend, api: Api, room: WaitingRoom, board: DrawingBoard
 ) -> Blueprint:
-    """The route /v1/detect. Its callers wait in `room`, beside those of long-polls."""
+    """Return the route /v1/detect. Its callers wait in `room`, like those of long polls."""
     routes = Blueprint("synchronous", __name__)
 
     @routes.post("/v1/detect")
@@ -76,108 +79,106 @@ def synchronous_routes(
     def detect(
         query: DetectQuery, headers: DetectHeaders, json: DetectJson | None, form: DetectForm | None
     ) -> Response:
-        """Detect in one image, and wait for what is found.
+        """Detect in one image, and wait for the result.
 
-        The image is processed as a job of its own, together with everyone else's. If it is not done in time, 202
-        names the job, which goes on. An image that fails is answered with its own problem.
+        The image is processed as a job of its own, in batches with the images of other jobs. If it is not done in time,
+        the answer is 202 with the job, which goes on. If the image fails, the answer is its problem.
         """
-        kind = _wanted()
-        asked = json or form or query
-        if asked is not query and query.model_fields_set - {"wait"}:
+        picture = _accepted_picture()
+        image = json or form or query
+        if image is not query and query.model_fields_set - {"wait"}:
             raise UnprocessableError("Options in the query are for an image as the body: put them into the body.")
-        options = asked.job_options(settings.model)
-        terms = new_submission(asked.deadline_seconds, headers.idempotency_key)
-        seconds, preferred = requested_wait(query.wait, headers.prefer, settings.detect_wait_seconds)
-        with room.place(min(seconds, settings.max_wait_seconds)) as granted:
+        options = image.job_options(settings.model)
+        submission = new_submission(image.deadline_seconds, headers.idempotency_key)
+        wait, preferred = requested_wait(query.wait, headers.prefer, settings.detect_wait_seconds)
+        with room.place(min(wait, settings.max_wait_seconds)) as granted:
             if granted:
                 backend.capacity.check_wait(options.target, granted)
-            job = submit_one(backend.intake, settings, asked, options, terms)
+            job = _submit(backend.intake, settings, image, options, submission)
             job, result = backend.store.wait_for_one(job, granted)
             if result is None:
                 return accepted(backend, job)
-            response = show_result(backend, settings, board, job, json_format.loads(result), kind)
-        if preferred and granted == seconds:
-            response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
+            response = _result_response(backend, settings, board, job, result, picture)
+        if preferred and granted == wait:
+            response.headers["Preference-Applied"] = f"wait={wait:.0f}"
         return response
 
     return routes
 
 
-def submit_one(
+def form_upload_routes(
+    settings: Settings, backend: Backend, api: Api, room: WaitingRoom, board: DrawingBoard
+) -> Blueprint:
+    """Return the route of the form upload. Its callers wait in `room`, like those of long polls."""
+    routes = Blueprint("course", __name__)
+
+    @routes.post(FORM_UPLOAD_PATH)
+    @api.describe(
+        Answer({_PNG: None}), tag="course", form=ImageForm, problems=(*OF_A_SYNCHRONOUS_CALL, *OF_A_SUBMISSION)
+    )
+    def predict(form: ImageForm) -> Response:
+        """Detect in one image, and answer with the picture with its boxes drawn.
+
+        This is `POST /v1/detect` with `Accept: image/png`, except that an image that is not done in time fails.
+        """
+        options = JobOptions(settings.model)
+        with room.place(min(settings.detect_wait_seconds, settings.max_wait_seconds)) as granted:
+            if not granted:
+                raise BusyError("Too many callers are waiting: ask again later.")
+            backend.capacity.check_wait(options.target, granted)
+            job = _submit(backend.intake, settings, form, options, new_submission(granted))
+            job, result = backend.store.wait_for_one(job, granted)
+            if result is None:
+                raise DeadlineExceededError(f"The image was not done within {granted:g} s: send it again.")
+            return _result_response(backend, settings, board, job, result, _PNG)
+
+    return routes
+
+
+def _accepted_picture() -> PictureType | None:
+    """Return the type of picture that the request's `Accept` prefers, None for JSON; raises NotAcceptableError."""
+    types = (_JSON, *PICTURES)
+    preferred = request.accept_mimetypes.best_match(types) if request.accept_mimetypes else _JSON
+    if preferred is None:
+        raise NotAcceptableError(f"Accept: this call answers with one of {', '.join(types)}.")
+    return next((picture for picture in PICTURES if picture == preferred), None)
+
+
+def _submit(
     intake: Intake,
     settings: Settings,
-    asked: DetectJson | ImageForm | DetectQuery,
+    image: DetectJson | ImageForm | DetectQuery,
     options: JobOptions,
-    terms: Submission,
+    submission: Submission,
 ) -> Job:
-    """A job of the image, whichever way it came; raises what the intake raises, InvalidRequestError for several."""
-    if isinstance(asked, DetectJson):
-        job = intake.submit(Items([asked.item]), options, terms)
+    """Make a job of the image. Raises what the intake raises, and InvalidRequestError for more than one image."""
+    if isinstance(image, DetectJson):
+        job = intake.submit(Items([image.item]), options, submission)
         cast("UploadRequest", request).release()
         return job
-    if isinstance(asked, ImageForm):
-        if len(asked.images) > 1:
+    if isinstance(image, ImageForm):
+        if len(image.images) > 1:
             raise InvalidRequestError(
-                f"{len(asked.images)} images came, and this call takes one: send them as a job, to POST /v1/jobs."
+                f"The request has {len(image.images)} images, but this call takes one: send them to POST /v1/jobs."
             )
-        return intake.submit(Files(asked.images), options, terms)
+        return intake.submit(Files(image.images), options, submission)
     request.max_content_length = settings.max_image_bytes
     content = cast("UploadRequest", request).spooled_body()
-    return intake.submit(Files([(_RAW_NAME, content)]), options, terms)
+    return intake.submit(Files([(_RAW_NAME, content)]), options, submission)
 
 
-def show_result(
-    backend: Backend, settings: Settings, board: DrawingBoard, job: Job, result: dict[str, Any], kind: str
+def _result_response(
+    backend: Backend, settings: Settings, board: DrawingBoard, job: Job, line: str, picture: PictureType | None
 ) -> Response:
-    """The answer to a call whose image is over, as `kind` where it has a result."""
+    """Return the response with a result (JSON): its picture or document if it succeeded, else its problem."""
+    result = json_format.loads(line)
     if result["state"] == "canceled":
         return problem(JobStateError.code, "The job was canceled before its image was done.", job_id=job.id)
     if result["state"] == "failed":
         error = result["error"]
         return problem(error["code"], error["detail"], retryable=error["retryable"], job_id=job.id)
-    if picture := next((one for one in PICTURES if one == kind), None):
+    if picture:
         content = backend.originals.read(job.id, 0)
         return Response(board.draw(content, result, picture, settings.max_image_pixels), mimetype=picture)
     document = DetectedDocument(**result, job_id=job.id, urls=job_urls(job.id))
     return Response(document.to_json(), mimetype=_JSON)
-
-
-def _wanted() -> str:
-    """The media type to answer with; raises NotAcceptableError."""
-    kinds = (_JSON, *PICTURES)
-    kind = request.accept_mimetypes.best_match(kinds) if request.accept_mimetypes else _JSON
-    if kind is None:
-        raise NotAcceptableError(f"Accept: this call answers with {', '.join(kinds)}.")
-    return kind
-
-
-_PNG = "image/png"
-
-
-def course_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom, board: DrawingBoard) -> Blueprint:
-    """The route of the course's page. Its callers wait in `room`, beside those of long-polls."""
-    routes = Blueprint("course", __name__)
-
-    @routes.post(COURSE_PATH)
-    @api.describe(
-        Answer({_PNG: None}), tag="course", form=ImageForm, problems=(*OF_A_SYNCHRONOUS_CALL, *OF_A_SUBMISSION)
-    )
-    def predict(form: ImageForm) -> Response:
-        """Detect in one image, and answer with the picture.
-
-        The boxes are drawn on it. What `POST /v1/detect` does with `Accept: image/png`, but that an image which is not
-        done in time has failed.
-        """
-        options = JobOptions(settings.model)
-        with room.place(min(settings.detect_wait_seconds, settings.max_wait_seconds)) as granted:
-            if not granted:
-                raise BusyError("As many callers wait as may: ask again.")
-            backend.capacity.check_wait(options.target, granted)
-            terms = new_submission(granted)
-            job = submit_one(backend.intake, settings, form, options, terms)
-            job, result = backend.store.wait_for_one(job, granted)
-            if result is None:
-                raise DeadlineExceededError(f"The image was not done within {granted:g} s: send it again.")
-            return show_result(backend, settings, board, job, json.loads(result), _PNG)
-
-    return routes

@@ -1,7 +1,7 @@
-"""A job's server-sent events (WHATWG HTML, 9.2), made of what is stored: one who comes back is told all he missed.
+"""The server-sent events of a job (WHATWG HTML, 9.2), computed from the stored job.
 
-The id of an event is what its reader knows: which images have their result. So nothing is kept for those who are
-away, and whatever happened meanwhile is the difference to what is stored now.
+The id of an event encodes which finished images its reader knows. A reader that reconnects gets the difference to what
+is stored now, so the server stores no events.
 """
 
 from __future__ import annotations
@@ -29,79 +29,79 @@ from workers.store.job_store import JobStore
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-HEARTBEAT_SECONDS = 5.0  # a reader that went away is noticed at the next but one
-_LEAST_SECONDS = 0.25  # between two looks at a job
+HEARTBEAT_SECONDS = 5.0  # a reader that has gone is noticed at the second heartbeat
+_PAUSE_SECONDS = 0.25  # at least, between two reads of a job
 _RETRY_MS = 1000
 _END = "end"
 
 
 def event_routes(backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
-    """The route /v1/jobs/{id}/events."""
+    """Return the route /v1/jobs/{id}/events. Its readers take places in `room`."""
     routes = Blueprint("events", __name__, url_prefix="/v1/jobs")
 
     @routes.get("/<job_id>/events")
     @api.describe(
         Answer({"text/event-stream": None}),
-        Answer(status=204, description="The reader was told the end already: it need not come back."),
+        Answer(status=204, description="The reader already has the last event, and need not connect again."),
         tag="jobs",
         problems=(*OF_A_JOB, BusyError),
     )
     def events(job_id: str) -> Response:
-        """Follow a job by server-sent events, to its end.
+        """Follow a job to its end by server-sent events.
 
-        `job`: the job's document, at first and whenever it has changed. `items`: `{"finished": [[first, last], ...]}`,
-        the indexes of images that newly have their result, in whatever order they are done. `deleted`: the job is
-        gone. Lines that begin with a colon are heartbeats. A reader that comes back with `Last-Event-ID` gets the job
-        as it is now and every image that was finished meanwhile.
+        `job` has the job's document; it comes first and after every change. `items` has
+        `{"finished": [[first, last], ...]}`, the indexes of newly finished images, in the order in which they finish.
+        `deleted` says that the job was deleted. Lines that begin with a colon are heartbeats. A reader that connects
+        again with `Last-Event-ID` gets the job as it is now, and every image that was finished meanwhile.
         """
-        known = _known(request.headers.get("Last-Event-ID", ""))
+        known = _known_images(request.headers.get("Last-Event-ID", ""))
         job = own_job(backend, job_id)
         if known is None:
             return Response(status=204)
         if not room.enter():
-            raise BusyError("As many callers wait as the server has places for: come back, or ask for the job instead.")
+            raise BusyError("Too many callers are waiting: connect again later, or poll the job.")
         stream = job_events(backend.store, job.id, lambda now: document_of(backend, now), known)
         response = Response(stream_with_context(while_key_is_valid(stream)), mimetype="text/event-stream")
-        response.call_on_close(room.leave)  # also where the stream was never begun
+        response.call_on_close(room.leave)  # also if the stream was never started
         response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer the events
         return response
 
     return routes
 
 
 def job_events(
-    store: JobStore, job_id: str, document: Callable[[Job], JobDocument], known: IndexSet, least: float = _LEAST_SECONDS
+    store: JobStore, job_id: str, document: Callable[[Job], JobDocument], known: IndexSet, pause: float = _PAUSE_SECONDS
 ) -> Iterator[str]:
-    """The events of a job, to one who knows that the images `known` are finished.
+    """Yield the events of a job for a reader that knows that the images `known` are finished.
 
-    Ends with the job; also where the store is down: the reader comes back by itself.
+    The stream ends with the job, or if the store is down: then the reader connects again by itself.
     """
     yield f"retry: {_RETRY_MS}\n\n"
-    told = ""
+    last_sent = ""
     with store.following(job_id) as changed:
         while True:
             changed.clear()
             try:
-                job = store.get(job_id)  # before its images: those of a job that is over are then all found
-                found = store.finished(job_id, known.missing(job.total))
+                job = store.get(job_id)  # before its images, so that all images of a terminal job are found
+                finished = store.finished(job_id, known.missing(job.total))
                 text = document(job).to_json().strip()
             except (JobNotFoundError, JobGoneError):
                 yield _event("deleted", json.dumps({"id": job_id}), _END)
                 return
             except StoreUnavailableError:
                 return
-            known |= found
-            if found.ranges:
-                ranges = [[first, behind - 1] for first, behind in found.ranges]
+            known |= finished
+            if finished.ranges:
+                ranges = [[start, end - 1] for start, end in finished.ranges]
                 yield _event("items", json.dumps({"finished": ranges}, separators=(",", ":")), known.to_text())
-            if text != told:
+            if text != last_sent:
                 yield _event("job", text, _END if job.state.terminal else known.to_text())
-                told = text
+                last_sent = text
             if job.state.terminal:
                 return
             if changed.wait(HEARTBEAT_SECONDS):
-                time.sleep(least)  # what changes meanwhile is told at once
+                time.sleep(pause)  # changes during the pause are sent in one event
             else:
                 yield ": waiting\n\n"
 
@@ -110,11 +110,11 @@ def _event(name: str, data: str, event_id: str) -> str:
     return f"id: {event_id}\nevent: {name}\ndata: {data}\n\n"
 
 
-def _known(last_event_id: str) -> IndexSet | None:
-    """What a reader knows, by the id of the last event it got; None where that was the end."""
+def _known_images(last_event_id: str) -> IndexSet | None:
+    """Return the finished images that a reader knows, from the id of its last event; None if that was the end."""
     if last_event_id == _END:
         return None
     try:
         return IndexSet.from_text(last_event_id) if last_event_id else IndexSet()
     except ValueError as error:
-        raise InvalidRequestError("Last-Event-ID: give the id of an event of this job.") from error
+        raise InvalidRequestError("Last-Event-ID: give the id of an event of this job, or leave it out.") from error

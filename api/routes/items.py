@@ -1,4 +1,4 @@
-"""The routes of one image of a job: its result, and the picture with its boxes drawn."""
+"""The routes of one image of a job: its result, the picture with its boxes drawn, and the image as it was sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from api.access.caller import own_job
 from api.http.answers import tag_of
-from api.http.drawing import PICTURES, DrawingBoard, PictureType
+from api.http.drawing import PICTURES, DrawingBoard
 from api.http.errors import BusyError, ItemFailedError, ItemNotFinishedError
 from api.openapi.common_problems import OF_AN_IMAGE, OF_AN_ITEM
 from api.openapi.declaration import Api
@@ -23,11 +23,13 @@ from workers.sources.original_images import PICTURE_TYPES, image_type
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-_DRAWN = "1"  # how pictures are drawn: another number where they would look different
+_DRAWING_VERSION = "1"  # part of the ETag; must change when pictures are drawn differently
+_CACHING = "private, max-age=3600"  # results and images of a job never change
+_UNKNOWN_TYPE = "application/octet-stream"
 
 
 def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBoard) -> Blueprint:
-    """The routes /v1/jobs/{id}/items/{n} and .../annotated. A result never changes, so answers may be kept."""
+    """Return the routes /v1/jobs/{id}/items/{n} and .../annotated."""
     routes = Blueprint("items", __name__, url_prefix="/v1/jobs")
 
     @routes.get("/<job_id>/items/<int:index>")
@@ -38,9 +40,9 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
         problems=(ItemNotFinishedError, *OF_AN_ITEM),
     )
     def item(job_id: str, index: int) -> Response:
-        """Show the result of one image of a job, once it has one, whatever is done of the others."""
-        response = Response(_line(backend, job_id, index) + "\n", mimetype="application/json")
-        return _kept(response, job_id, str(index))
+        """Show the result of one image of a job, as soon as that image is finished."""
+        response = Response(_result_line(backend, job_id, index) + "\n", mimetype="application/json")
+        return _cacheable(response, job_id, str(index))
 
     @routes.get("/<job_id>/items/<int:index>/annotated")
     @api.describe(
@@ -50,16 +52,18 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
         problems=(ItemNotFinishedError, *OF_AN_ITEM, BusyError, ItemFailedError, *OF_AN_IMAGE),
     )
     def annotated(job_id: str, index: int) -> Response:
-        """Get an image of a job with its boxes drawn: a JPEG, or a PNG where `Accept` prefers that.
+        """Get an image of a job with its boxes drawn: a JPEG, or a PNG if `Accept` prefers that.
 
-        Images of more than 12 megapixels come smaller.
+        Images of more than 12 megapixels are reduced to that.
         """
-        result: dict[str, Any] = json.loads(_line(backend, job_id, index))
+        result: dict[str, Any] = json.loads(_result_line(backend, job_id, index))
         if result["state"] != "succeeded":
-            why = (result.get("error") or {}).get("detail", "Its job was canceled.")
-            raise ItemFailedError(f"Image {index} is {result['state']}, so there is nothing to draw. {why}")
-        kind = preferred_picture()
-        response = _kept(Response(mimetype=kind, headers={"Vary": "Accept"}), job_id, str(index), kind, _DRAWN)
+            reason = (result.get("error") or {}).get("detail", "Its job was canceled.")
+            raise ItemFailedError(f"Image {index} is {result['state']}, so there is nothing to draw. {reason}")
+        preferred = request.accept_mimetypes.best_match(PICTURES, PICTURES[0])
+        kind = next(picture for picture in PICTURES if picture == preferred)
+        response = Response(mimetype=kind, headers={"Vary": "Accept"})
+        response = _cacheable(response, job_id, str(index), kind, _DRAWING_VERSION)
         if response.status_code != 304:
             content = backend.originals.read(job_id, index)
             response.data = board.draw(content, result, kind, settings.max_image_pixels)
@@ -68,43 +72,13 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
     return routes
 
 
-def preferred_picture() -> PictureType:
-    """The kind of picture that the request's `Accept` prefers; a JPEG where it does not say."""
-    found = request.accept_mimetypes.best_match(PICTURES, PICTURES[0])
-    return next(kind for kind in PICTURES if kind == found)
-
-
-def _line(backend: Backend, job_id: str, index: int) -> str:
-    job = own_job(backend, job_id)
-    if job.state is JobState.ENUMERATING:
-        raise ItemNotFinishedError("The job's images are being listed: none has a result yet.")
-    if index >= job.total:
-        there = f"the images 0 to {job.total - 1}" if job.total else "no images"
-        raise ItemNotFoundError(f"The job has {there}: there is no image {index}.")
-    line = next(backend.store.results(job_id, index, index + 1), None)
-    if line is None:
-        raise ItemNotFinishedError(f"Image {index} has no result yet; its job is {job.state.value}.")
-    return line
-
-
-def _kept(response: Response, *parts: str) -> Response:
-    """A response that a browser may keep, and ask about; not changed any more where it has it."""
-    response.set_etag(tag_of(*parts), weak=True)
-    response.headers["Cache-Control"] = "private, max-age=3600"
-    response.make_conditional(request)
-    return response
-
-
-_UNKNOWN = "application/octet-stream"
-
-
 def image_routes(backend: Backend, api: Api) -> Blueprint:
-    """The route /v1/jobs/{id}/items/{n}/image."""
+    """Return the route /v1/jobs/{id}/items/{n}/image."""
     routes = Blueprint("images", __name__, url_prefix="/v1/jobs")
 
     @routes.get("/<job_id>/items/<int:index>/image")
     @api.describe(
-        Answer(dict.fromkeys((*PICTURE_TYPES, _UNKNOWN))),
+        Answer(dict.fromkeys((*PICTURE_TYPES, _UNKNOWN_TYPE))),
         tag="jobs",
         problems=(ImageTooLargeError, *OF_AN_ITEM),
     )
@@ -112,11 +86,33 @@ def image_routes(backend: Backend, api: Api) -> Blueprint:
         """Get an image of a job as it was sent."""
         content = backend.originals.read(own_job(backend, job_id).id, index)
         kind = image_type(content)
-        response = Response(content, mimetype=kind or _UNKNOWN)
-        # Anyone may have sent it: a browser shows it as a picture, or saves it, and never runs it.
+        response = Response(content, mimetype=kind or _UNKNOWN_TYPE)
+        # Anyone may have sent it, so a browser must show it as a picture or save it, and never run it.
         response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
         response.headers["Content-Disposition"] = "inline" if kind else "attachment"
-        response.headers["Cache-Control"] = "private, max-age=3600"
+        response.headers["Cache-Control"] = _CACHING
         return response
 
     return routes
+
+
+def _result_line(backend: Backend, job_id: str, index: int) -> str:
+    """Return the result (JSON) of an image of the caller's; raises ItemNotFinishedError, ItemNotFoundError."""
+    job = own_job(backend, job_id)
+    if job.state is JobState.ENUMERATING:
+        raise ItemNotFinishedError("The images of the job are still being listed: ask again later.")
+    if index >= job.total:
+        images = f"the images 0 to {job.total - 1}" if job.total else "no images"
+        raise ItemNotFoundError(f"The job has {images}: there is no image {index}.")
+    line = next(backend.store.results(job_id, index, index + 1), None)
+    if line is None:
+        raise ItemNotFinishedError(f"Image {index} has no result yet, its job is {job.state.value}: ask again later.")
+    return line
+
+
+def _cacheable(response: Response, *facts: str) -> Response:
+    """Let browsers cache a response that depends only on these facts; it becomes a 304 if the caller has it."""
+    response.set_etag(tag_of(*facts), weak=True)
+    response.headers["Cache-Control"] = _CACHING
+    response.make_conditional(request)
+    return response

@@ -1,4 +1,4 @@
-"""The routes of models: what is served, in which versions, and what it finds."""
+"""The routes of models: their versions, their states and their labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class VersionDocument(Document):
-    """A version on the model server."""
+    """A version of a model on the model server."""
 
     version: int
     state: str = Field(description="START, LOADING, AVAILABLE, UNLOADING or END.")
@@ -28,15 +28,15 @@ class VersionDocument(Document):
 
 
 class ModelDocument(Document):
-    """A model as workers last found it; `contract` is that of the version that answers now."""
+    """A model as workers last found it. `contract` is that of the version that answers now."""
 
     id: str
     object: Literal["model"] = "model"
-    default: bool = Field(description="Whether jobs that name no model use it.")
+    default: bool = Field(description="Whether jobs without a `model` use it.")
     state: Literal["available", "unavailable"]
     error: str | None
     version: int | None
-    versions: list[VersionDocument] = Field(description="All that the server tells of, newest first.")
+    versions: list[VersionDocument] = Field(description="All versions that the model server reports, newest first.")
     contract: Contract | None
 
 
@@ -48,11 +48,13 @@ class ModelsDocument(Document):
 
 
 def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
-    """The routes below /v1/models. What they tell is what workers last found, at most a minute ago."""
+    """Return the routes below /v1/models. They show what workers last found, at most a minute ago."""
     routes = Blueprint("models", __name__, url_prefix="/v1/models")
 
     def document(model: str) -> ModelDocument:
-        published = backend.catalog.look_up(model) or Published(model, "No worker has looked for the model lately.")
+        published = backend.catalog.look_up(model) or Published(
+            model, "No worker has looked for the model lately: check that one runs."
+        )
         return ModelDocument(
             id=model,
             default=model == settings.model,
@@ -74,7 +76,7 @@ def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
     def show(model: str) -> Response:
         """Show a model: its state, its versions, its labels."""
         if model not in settings.served_models:
-            raise ModelNotFoundError(f"There is no model {model!r} here: see /v1/models.")
+            raise ModelNotFoundError(f"There is no model {model!r}: see /v1/models.")
         return _json(document(model))
 
     return routes

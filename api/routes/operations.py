@@ -1,4 +1,4 @@
-"""Whether the API lives, and whether the whole chain behind it can work."""
+"""The routes for operators: /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 
 
 class AliveDocument(Document):
-    """The API answers."""
+    """The API process answers."""
 
     status: Literal["ok"] = "ok"
 
 
 class ReadyDocument(AliveDocument):
-    """Everything is there."""
+    """Jobs can be processed."""
 
-    checks: dict[str, str] = Field(description="Each part of the chain: `ok`, or what is wrong with it.")
+    checks: dict[str, str] = Field(description="Each part that jobs need: `ok`, or what is wrong with it.")
 
 
 def health_routes(backend: Backend, api: Api) -> Blueprint:
-    """The routes /healthz (this process answers) and /readyz (Redis, blob store, model and a worker are there)."""
+    """Return the routes /healthz and /readyz."""
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
     @api.describe(document_answer(AliveDocument), tag="health")
     def healthz() -> Response:
-        """Tell whether the API lives."""
+        """Tell whether this process of the API answers."""
         return Response(AliveDocument().to_json(), mimetype="application/json")
 
     @routes.get("/readyz")
     @api.describe(document_answer(ReadyDocument), tag="health", problems=(NotReadyError,))
     def readyz() -> Response:
-        """Tell whether jobs can be done: Redis, blob store, model and a worker are there."""
+        """Tell whether jobs can be processed: whether Redis, blob store, model and a worker are available."""
         checks = backend.health.checks()
-        wrong = [f"{name}: {found}" for name, found in checks.items() if found != "ok"]
+        wrong = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
         if wrong:
             return problem(NotReadyError.code, "; ".join(wrong), retryable=True, checks=checks)
         return Response(ReadyDocument(checks=checks).to_json(), mimetype="application/json")
@@ -58,23 +58,23 @@ def health_routes(backend: Backend, api: Api) -> Blueprint:
 
 
 def metrics_routes(backend: Backend, api: Api) -> Blueprint:
-    """The route /metrics."""
+    """Return the route /metrics."""
     routes = Blueprint("metrics", __name__)
-    everything, down = _registry(backend.metrics), _registry(DownPage())
+    all_metrics, redis_down = _registry(backend.metrics), _registry(DownPage())
 
     @routes.get("/metrics")
     @api.describe(Answer({"text/plain": None}), tag="health", never=(StoreUnavailableError,))
     def metrics() -> Response:
-        """Figures for Prometheus, of all processes together.
+        """Get the metrics of all processes together, for Prometheus.
 
-        In its text format, or in OpenMetrics where `Accept` asks for that. A key needs the scope `metrics`.
+        They come in its text format, or as OpenMetrics if `Accept` asks for that. A key needs the scope `metrics`.
         """
-        return _page(everything)
+        return _page(all_metrics)
 
     @routes.errorhandler(StoreUnavailableError)
-    def redis_is_down(_error: StoreUnavailableError) -> Response:
-        """Where keys cannot be looked up, an alert still hears why; /readyz says as much to everyone."""
-        return _page(down)
+    def without_redis(_error: StoreUnavailableError) -> Response:
+        """Show that Redis is down even though no key can be looked up, so that alerts know why."""
+        return _page(redis_down)
 
     return routes
 

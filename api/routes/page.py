@@ -1,4 +1,4 @@
-"""The web page: `GET /` and the files it is made of, from memory. It uses the API as any other caller does."""
+"""The web page: `GET /` and its files, served from memory. The page calls the API like any other caller."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TYPES: Final = MappingProxyType(
         ".svg": "image/svg+xml",
     }
 )
-# Names of files and labels are other people's: no script may make markup of text either.
+# Callers choose the names of files and labels, so no script may turn text into markup.
 _HEADERS: Final = MappingProxyType(
     {
         "Content-Security-Policy": f"{page_policy()}; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -32,14 +32,14 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
 def page_routes() -> Blueprint:
-    """The routes `/` and `/page/<version>/<name>`; the version is made of the files' contents.
+    """Return the routes `/` and `/page/<version>/<name>`; the version is a hash of the contents of all files.
 
-    So the files are kept by browsers for ever, and the page itself is asked for each time, mostly for a 304.
+    Browsers may therefore cache the files for ever. They ask for the page itself each time, and mostly get a 304.
     """
     routes = Blueprint("pages", __name__)
     files = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
-    version = hashlib.sha256(b"\0".join(part for item in files.items() for part in (item[0].encode(), item[1])))
-    current = version.hexdigest()[:16]
+    digest = hashlib.sha256(b"\0".join(part for name, content in files.items() for part in (name.encode(), content)))
+    current = digest.hexdigest()[:16]
     index = files.pop("index.html").replace(b"{version}", current.encode())
 
     @routes.get("/")
@@ -50,7 +50,7 @@ def page_routes() -> Blueprint:
     def file(version: str, name: str) -> Response:
         if name not in files:
             abort(HTTPStatus.NOT_FOUND, f"The page has no file {name!r}.")
-        # While servers of two versions run side by side, a page of the one may ask the other for its files.
+        # While servers of two versions run side by side, a page of one may ask the other server for its files.
         return _answer(files[name], Path(name).suffix, _FOR_EVER if version == current else "no-cache")
 
     return routes
@@ -60,4 +60,4 @@ def _answer(content: bytes, suffix: str, caching: str) -> Response:
     response = Response(content, content_type=_TYPES[suffix], headers=dict(_HEADERS))
     response.headers["Cache-Control"] = caching
     response.add_etag()
-    return response.make_conditional(request)  # type: ignore[return-value]  # it returns itself
+    return response.make_conditional(request)  # type: ignore[return-value]  # it returns the response itself

@@ -1,4 +1,4 @@
-"""The route of a job's results."""
+"""The route for the results of a job."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ if TYPE_CHECKING:
     from workers.backend import Backend
 
 _BY_TYPE = {"application/x-ndjson": FormatName.JSONL, "application/json": FormatName.JSON, "text/csv": FormatName.CSV}
-_TYPES = dict.fromkeys(one.media_type for one in FORMATS.values())
+_TYPES = dict.fromkeys(form.media_type for form in FORMATS.values())
 
 
 class ResultsQuery(RequestModel):
-    """Which results, and how."""
+    """Which results, and in which format."""
 
     start: int = Field(default=0, ge=0, description="The index of the first image, 0 to the job's total.")
-    limit: int | None = Field(default=None, ge=1, description="At most so many; all that are finished where left out.")
+    limit: int | None = Field(default=None, ge=1, description="At most this many. Default: all that are finished.")
     format: FormatName | None = Field(
         default=None,
         description=(
-            "`jsonl`, a line of JSON each; `json`, one document; `coco`, COCO's object detection format; `csv`, a row "
-            "a detection; `baidu`, the robot's body, a line each. Where left out, what `Accept` prefers, else `jsonl`."
+            "`jsonl`: one line of JSON per result; `json`: one document; `coco`: COCO's object detection format; "
+            "`csv`: one row per detection; `baidu`: one line per result, with the body that a robot gets. Default: "
+            "what `Accept` prefers, else `jsonl`."
         ),
     )
 
 
 def result_routes(backend: Backend, api: Api) -> Blueprint:
-    """The route /v1/jobs/{id}/results."""
+    """Return the route /v1/jobs/{id}/results."""
     routes = Blueprint("results", __name__, url_prefix="/v1/jobs")
 
     @routes.get("/<job_id>/results")
@@ -54,23 +55,23 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         problems=(*OF_A_JOB, UnprocessableError),
     )
     def results(job_id: str, query: ResultsQuery) -> Response:
-        """Read a job's results, in input order.
+        """Read the results of a job, in input order.
 
-        While the job runs these are the finished ones at its beginning. A `Link` with `rel="next"` says that more are
-        there or will be, and where; without one these are the last. An answer that breaks off is not complete, whatever
-        it looks like.
+        While the job runs, these are the results before the first unfinished image. A `Link` with `rel="next"` is where
+        the next results are or will be; without one, these are the last. If the connection breaks, the answer is
+        incomplete, whatever it looks like.
         """
         job = own_job(backend, job_id)
         if query.start > job.total and job.total:
-            raise UnprocessableError(f"start: give the index of an image of the job, 0 to {job.total}.")
+            raise UnprocessableError(f"start: give an index from 0 to {job.total}, the number of images.")
         name = query.format or _preferred()
-        wanted = job.total if query.limit is None else min(job.total, query.start + query.limit)
-        end = backend.store.finished_end(job_id, query.start, wanted)
+        limit = job.total if query.limit is None else min(job.total, query.start + query.limit)
+        end = backend.store.finished_end(job_id, query.start, limit)
         labels = Labels(backend.catalog.contracts(job.options.model, job.model_versions), job.options.min_score)
         tag = tag_of(job_id, str(query.start), str(end), str(job.total), name, repr(labels))
         headers = {"ETag": f'W/"{tag}"', "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}
         more = end < job.total or job.state is JobState.ENUMERATING
-        next_url = _next(job_id, query.model_copy(update={"start": end})) if more else None
+        next_url = _results_url(job_id, query.model_copy(update={"start": end})) if more else None
         if next_url:
             headers["Link"] = f'<{next_url}>; rel="next"'
         if request.if_none_match.contains_weak(tag):
@@ -88,6 +89,5 @@ def _preferred() -> FormatName:
     return _BY_TYPE[request.accept_mimetypes.best_match(list(_BY_TYPE), "application/x-ndjson")]
 
 
-def _next(job_id: str, query: ResultsQuery) -> str:
-    given = query.model_dump(mode="json", exclude_none=True)
-    return url_for("results.results", job_id=job_id, _external=True, **given)
+def _results_url(job_id: str, query: ResultsQuery) -> str:
+    return url_for("results.results", job_id=job_id, _external=True, **query.model_dump(mode="json", exclude_none=True))

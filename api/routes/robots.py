@@ -1,4 +1,4 @@
-"""Baidu's robots call: a photo in, its detections out in the same response, errors as Baidu has them."""
+"""The call of Baidu's robots: a photo comes in, and the response has its detections, or one of Baidu's errors."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from workers.sources.origins.simple import Item, Items
 if TYPE_CHECKING:
     from workers.backend import Backend
 
-_LEAST_SECONDS: Final = 0.001
-_MOST_CONTRACTS: Final = 64
-# The first that fits; what fits none is UNAVAILABLE if it may be over soon, else INTERNAL.
-_BY_KIND: Final[tuple[tuple[type[ShelflineError], BaiduCode], ...]] = (
+_MIN_SECONDS: Final = 0.001
+_MAX_CONTRACTS: Final = 64
+# The first match counts. An error without a match is UNAVAILABLE if it is retryable, else INTERNAL.
+_CODE_OF_ERROR: Final[tuple[tuple[type[ShelflineError], BaiduCode], ...]] = (
     (RateLimitedError, LIMITED),
     (HostNotAllowedError, WRONG_TOKEN),
     (RequestTooLargeError, WRONG_SIZE),
@@ -59,11 +59,11 @@ _log = structlog.get_logger(__name__)
 
 
 def robot_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
-    """A route for each robot of the settings. They wait in `room`, beside the callers of long-polls."""
+    """Return one route for each robot of the settings. Robots wait in `room`, like the callers of long polls."""
     routes = Blueprint(ROBOTS, __name__)
-    routes.register_error_handler(ShelflineError, _of_project)
-    routes.register_error_handler(HTTPException, _of_http)
-    routes.register_error_handler(Exception, _unexpected)
+    routes.register_error_handler(ShelflineError, _known_error)
+    routes.register_error_handler(HTTPException, _http_error)
+    routes.register_error_handler(Exception, _unexpected_error)
     answerer = _Answerer(settings, backend, room)
     for number, robot in enumerate(settings.robots, 1):
         name = "predict" if number == 1 else f"predict_{number}"
@@ -77,9 +77,9 @@ def robot_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRo
 
 def _route(answerer: _Answerer, robot: Robot, name: str) -> Callable[[], Response]:
     def predict() -> Response:
-        """A Baidu robot sends a photo.
+        """Detect in the photo of a Baidu robot.
 
-        The answer is always 200: the detections or, in `error_code`, one of Baidu's errors.
+        The status is always 200. The body has the detections, or one of Baidu's errors in `error_code`.
         """
         return answerer.answer(robot)
 
@@ -88,7 +88,7 @@ def _route(answerer: _Answerer, robot: Robot, name: str) -> Callable[[], Respons
 
 
 class _Answerer:
-    """Answers robots: each photo is a job of one image, which goes through the model with everyone else's."""
+    """Answers robots. Each photo is a job of one image, processed in batches with the images of other jobs."""
 
     def __init__(self, settings: Settings, backend: Backend, room: WaitingRoom) -> None:
         self._settings = settings
@@ -97,74 +97,74 @@ class _Answerer:
         self._labels: dict[tuple[JobOptions, int], Labels] = {}
 
     def answer(self, robot: Robot) -> Response:
-        """The answer to the request of a robot; raises RobotError, and what reading and submitting raises."""
-        ends = time.monotonic() + min(robot.deadline_seconds, self._settings.max_wait_seconds)
+        """Return the response to a robot's request; raises RobotError, and what reading and submitting raises."""
+        due = time.monotonic() + min(robot.deadline_seconds, self._settings.max_wait_seconds)
         options = robot.options(self._settings.model)
-        with self._room.place(ends - time.monotonic()) as granted:
+        with self._room.place(due - time.monotonic()) as granted:
             if not granted:
-                raise RobotError(UNAVAILABLE, "As many callers wait as may.")
-            job = self._submitted(options, ends)
-            found = self._backend.store.wait_for_result(job.id, ends - time.monotonic())
-        if found is None:
-            raise RobotError(UNAVAILABLE, f"The job {job.id} was not done in time.")
-        result = json.loads(found)
+                raise RobotError(UNAVAILABLE, "Too many callers are waiting: send the photo again later.")
+            job = self._submit(options, due)
+            line = self._backend.store.wait_for_result(job.id, due - time.monotonic())
+        if line is None:
+            raise RobotError(UNAVAILABLE, f"The job {job.id} was not done in time: send the photo again.")
+        result = json.loads(line)
         if result["state"] != "succeeded":
             error = result.get("error") or {"code": "", "detail": "The job was canceled."}
             raise RobotError(code_of(error["code"]), f"{error['detail']} (job {job.id})")
         labels = self._labels_of(options, result)
         return _answered(baidu_body(result, g.robot_request_id, labels))
 
-    def _submitted(self, options: JobOptions, ends: float) -> Job:
-        """A job of the image that was sent. Nothing of the body is held when it returns."""
+    def _submit(self, options: JobOptions, due: float) -> Job:
+        """Make a job of the image in the request. The memory of the body is free when this returns."""
         body = cast("UploadRequest", request)
-        sent = read_fields(body, self._settings)
-        g.robot_request_id = request_id_of(sent)
-        item = Item(image=image_of(sent), custom_id=g.robot_request_id)
-        del sent
-        left = max(ends - time.monotonic(), _LEAST_SECONDS)
+        fields = read_fields(body, self._settings)
+        g.robot_request_id = request_id_of(fields)
+        item = Item(image=image_of(fields), custom_id=g.robot_request_id)
+        del fields
+        left = max(due - time.monotonic(), _MIN_SECONDS)
         self._backend.capacity.check_wait(options.target, left)
         job = self._backend.intake.submit(Items([item]), options, new_submission(left))
         body.release()
         return job
 
     def _labels_of(self, options: JobOptions, result: Mapping[str, Any]) -> Labels:
-        """What the labels of a result mean: a version's contract never changes, so it is asked for once."""
+        """Return the meaning of a result's labels, cached, because the contract of a version never changes."""
         version = int(result["model_version"])
-        found = self._labels.get((options, version))
-        if found is None:
+        labels = self._labels.get((options, version))
+        if labels is None:
             contracts = self._backend.catalog.contracts(options.model, [version])
-            found = Labels(contracts, options.min_score)
+            labels = Labels(contracts, options.min_score)
             if contracts:
-                if len(self._labels) >= _MOST_CONTRACTS:
+                if len(self._labels) >= _MAX_CONTRACTS:
                     self._labels.clear()
-                self._labels[options, version] = found
-        return found
+                self._labels[options, version] = labels
+        return labels
 
 
-def _of_project(error: ShelflineError) -> Response:
-    said = _code_of(error)
-    if said == INTERNAL:
-        return _unexpected(error)
-    return _refused(said, str(error), str(error.__cause__ or ""))
+def _known_error(error: ShelflineError) -> Response:
+    code = _code_of(error)
+    if code == INTERNAL:
+        return _unexpected_error(error)
+    return _refused(code, str(error), str(error.__cause__ or ""))
 
 
-def _of_http(error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> Response:
     if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return _refused(WRONG_SIZE, "The body is too long.")
+        return _refused(WRONG_SIZE, "The body is too large.")
     if error.code is not None and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return _refused(INVALID, error.description or "")
-    return _unexpected(error)
+    return _unexpected_error(error)
 
 
-def _unexpected(error: Exception) -> Response:
+def _unexpected_error(error: Exception) -> Response:
     _log.error("robot not answered", path=request.path, exc_info=error)
     return _answered(baidu_error(INTERNAL, g.get("robot_request_id", "")))
 
 
-def _refused(said: BaiduCode, detail: str, cause: str = "") -> Response:
-    """An error of Baidu's; its words are fixed, so the log says what was wrong."""
-    _log.warning("robot refused", path=request.path, error_code=said[0], detail=detail, cause=cause)
-    return _answered(baidu_error(said, g.get("robot_request_id", "")))
+def _refused(code: BaiduCode, detail: str, cause: str = "") -> Response:
+    """Answer with one of Baidu's errors. Their texts are fixed, so the log says what was wrong."""
+    _log.warning("robot refused", path=request.path, error_code=code[0], detail=detail, cause=cause)
+    return _answered(baidu_error(code, g.get("robot_request_id", "")))
 
 
 def _answered(body: Mapping[str, Any]) -> Response:
@@ -172,10 +172,10 @@ def _answered(body: Mapping[str, Any]) -> Response:
 
 
 def _code_of(error: ShelflineError) -> BaiduCode:
-    """Baidu's code for what goes wrong before there is a result."""
+    """Return Baidu's code for an error that was raised before there was a result."""
     if isinstance(error, RobotError):
         return error.error
     if isinstance(error, ImageError):
         return code_of(error.code)
     otherwise = UNAVAILABLE if error.retryable else INTERNAL
-    return next((said for kind, said in _BY_KIND if isinstance(error, kind)), otherwise)
+    return next((code for kind, code in _CODE_OF_ERROR if isinstance(error, kind)), otherwise)

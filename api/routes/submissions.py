@@ -1,4 +1,4 @@
-"""The route that takes jobs, in all their forms."""
+"""The route that accepts jobs: as JSON, as an upload, or as a zip archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from api.openapi.responses import document_answer
 from api.requests.spool import UploadRequest
 from api.schema.submission import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
 from workers.jobs.document import JobDocument
-from workers.jobs.job import Job
 from workers.settings import Settings
 from workers.sources.origins.archive import Archive
 from workers.sources.origins.manifest_file import Manifest
@@ -31,7 +30,7 @@ _HEADERS = ("Location", "Preference-Applied", "Retry-After")
 
 
 def submission_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom) -> Blueprint:
-    """The route POST /v1/jobs."""
+    """Return the route POST /v1/jobs. Callers that wait for the end of a job wait in `room`."""
     routes = Blueprint("submissions", __name__, url_prefix="/v1/jobs")
 
     @routes.post("")
@@ -49,39 +48,36 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
     def submit(query: ArchiveQuery, headers: JobHeaders, json: JsonJob | None, form: UploadJob | None) -> Response:
         """Submit a job.
 
-        The images are uploaded as multipart/form-data or as a zip archive, or the server is told where they are. A
-        folder, a source or a manifest of the server's is accepted at once and listed then: until that is done the job
-        is `enumerating`, and its total null; where it cannot be listed it fails, and its `error` says why. The
-        options stand in the body; of an archive that is the body itself, in the query and in headers. The answer is 200
-        only where `Prefer: wait=` asked for the end, and the job ended in time.
+        Upload the images as multipart/form-data or as a zip archive, or say where the server finds them. A folder, a
+        source or a manifest on the server is accepted at once and listed afterwards: until then the job is
+        `enumerating` and its total is null; if the listing fails, the job fails and its `error` says why. Options stand
+        in the body; if the body is a zip archive, they stand in the query and in headers. The answer is 200 only if
+        `Prefer: wait=` asked to wait and the job ended in time.
         """
-        told = json or form
-        if told and (query.model_fields_set or headers.model_fields_set & {"metadata", "webhook"}):
+        body = json or form
+        if body and (query.model_fields_set or headers.model_fields_set & {"metadata", "webhook"}):
             raise UnprocessableError(
                 "Options in the query and in headers are for a zip archive as the body: put them into the body."
             )
-        asked, more = told or query, told or headers
-        options = asked.job_options(settings.model)
-        webhook = more.webhook.webhook if more.webhook else None
-        output = asked.output(settings.max_annotated)
-        terms = new_submission(asked.deadline_seconds, headers.idempotency_key, more.metadata, webhook, output)
+        fields, extras = body or query, body or headers
+        options = fields.job_options(settings.model)
+        webhook = extras.webhook.webhook if extras.webhook else None
+        output = fields.output(settings.max_annotated)
+        submission = new_submission(fields.deadline_seconds, headers.idempotency_key, extras.metadata, webhook, output)
         if json:
             origin = _named_origin(json)
         elif form:
             origin = _uploaded_origin(form, settings)
         else:
             origin = Archive(cast("UploadRequest", request).spooled_body(), settings)
-        job = backend.intake.submit(origin, options, terms)
-        return _waited_for(job, headers.prefer)
-
-    def _waited_for(job: Job, prefer: str) -> Response:
-        asked, _ = requested_wait(None, prefer)
-        with room.place(min(asked, settings.max_wait_seconds)) as seconds:
-            found = backend.store.wait(job.id, seconds) if seconds else job
-        response = accepted(backend, found)
-        if seconds and seconds == asked:
-            response.headers["Preference-Applied"] = f"wait={asked:.0f}"
-        if seconds and found.state.terminal:
+        job = backend.intake.submit(origin, options, submission)
+        wait, _ = requested_wait(None, headers.prefer)
+        with room.place(min(wait, settings.max_wait_seconds)) as granted:
+            job = backend.store.wait(job.id, granted) if granted else job
+        response = accepted(backend, job)
+        if granted and granted == wait:
+            response.headers["Preference-Applied"] = f"wait={wait:.0f}"
+        if granted and job.state.terminal:
             response.status_code = 200
             del response.headers["Retry-After"]
         return response
@@ -89,19 +85,19 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
     return routes
 
 
-def _named_origin(asked: JsonJob) -> Origin | NamedSource:
-    if asked.folder is not None:
-        return NamedSource("folder", asked.folder, asked.selection)
-    if asked.source is not None:
-        return NamedSource("location", asked.source, asked.selection)
-    if asked.manifest is not None:
-        return NamedSource("manifest", asked.manifest, asked.selection)
-    return Items([item.item for item in asked.items or ()])
+def _named_origin(job: JsonJob) -> Origin | NamedSource:
+    if job.folder is not None:
+        return NamedSource("folder", job.folder, job.selection)
+    if job.source is not None:
+        return NamedSource("location", job.source, job.selection)
+    if job.manifest is not None:
+        return NamedSource("manifest", job.manifest, job.selection)
+    return Items([item.item for item in job.items or ()])
 
 
-def _uploaded_origin(asked: UploadJob, settings: Settings) -> Origin | NamedSource:
-    if asked.archive:
-        return Archive(asked.archive[0][1], settings)
-    if asked.manifest:
-        return Manifest(asked.manifest[0][1], settings)
-    return Files(asked.images or ())
+def _uploaded_origin(job: UploadJob, settings: Settings) -> Origin | NamedSource:
+    if job.archive:
+        return Archive(job.archive[0][1], settings)
+    if job.manifest:
+        return Manifest(job.manifest[0][1], settings)
+    return Files(job.images or ())

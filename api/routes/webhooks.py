@@ -1,4 +1,4 @@
-"""The routes of registered webhooks: endpoints that are told of every job of their owner."""
+"""The routes of registered webhooks: endpoints that are sent the events of every job of their owner."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _DAY = 86400.0
 
 
 class ChangedWebhook(WebhookFields):
-    """What an endpoint is from now on; it keeps its secret, which has a route of its own."""
+    """The new values of an endpoint. Its secret stays; the route rotate changes it."""
 
-    secret: None = Field(default=None, exclude=True, description="Not here: see rotate.")
+    secret: None = Field(default=None, exclude=True, description="Not allowed here: use rotate.")
 
 
 class Rotation(RequestModel):
@@ -42,25 +42,25 @@ class Rotation(RequestModel):
 
     secret: SecretStr | None = Field(
         default=None,
-        description="`whsec_` and base64 of 24 to 64 bytes; null has one made.",
+        description="`whsec_` and base64 of 24 to 64 bytes. Default: a new one.",
         json_schema_extra={"pattern": SIGNING},
     )
     keep_old_seconds: float = Field(
-        default=_DAY, ge=0, le=30 * _DAY, description="For so long what is sent is signed with the old one too."
+        default=_DAY, ge=0, le=30 * _DAY, description="For how long events are signed with the old secret too."
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Rotation:
+    def _check_secret(self) -> Rotation:
         if self.secret is not None:
             checked_secret(self.secret.get_secret_value())
         return self
 
 
-_ONE = document_answer(WebhookDocument)
+_WEBHOOK = document_answer(WebhookDocument)
 
 
 def webhook_routes(backend: Backend, api: Api) -> Blueprint:
-    """The routes below /v1/webhooks."""
+    """Return the routes below /v1/webhooks."""
     routes = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
     endpoints = backend.endpoints
 
@@ -72,7 +72,7 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         problems=(WebhookStateError,),
     )
     def create(json: WebhookFields) -> Response:
-        """Register an endpoint that is told of your jobs from now on. The answer has its secret, this once."""
+        """Register an endpoint for the events of jobs that you create from now on. Only this answer has its secret."""
         secret = json.webhook.secret or new_secret()
         endpoint = endpoints.create(caller().owner, json.webhook.signed_with(secret))
         response = answer(_document(endpoint, secret), 201)
@@ -95,29 +95,29 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         document_answer(WebhookDetails, headers=("ETag",)), Answer(status=304), tag="webhooks", problems=_PROBLEMS
     )
     def show(webhook_id: str) -> Response:
-        """Show an endpoint, and what came of the last attempts to tell it something."""
+        """Show an endpoint with its last delivery attempts."""
         endpoint = _own(backend, webhook_id)
         attempts = endpoints.attempts(endpoint.id)
         shown = [AttemptDocument.model_validate(attempt, from_attributes=True) for attempt in attempts]
         return answer(WebhookDetails(**_document(endpoint).model_dump(), attempts=shown))
 
     @routes.put("/<webhook_id>")
-    @api.describe(_ONE, tag="webhooks", json=ChangedWebhook, problems=_PROBLEMS)
+    @api.describe(_WEBHOOK, tag="webhooks", json=ChangedWebhook, problems=_PROBLEMS)
     def update(webhook_id: str, json: ChangedWebhook) -> Response:
-        """Change an endpoint: what waits goes to the new URL; the events are those of jobs that come from now on."""
+        """Change an endpoint. Events that wait go to the new URL; new events apply to jobs created from now on."""
         return answer(_document(endpoints.update(_own(backend, webhook_id).id, json.webhook)))
 
     @routes.delete("/<webhook_id>")
     @api.describe(Answer(status=204), tag="webhooks", problems=_PROBLEMS)
     def delete(webhook_id: str) -> Response:
-        """Delete an endpoint; what waits for it is given up."""
+        """Delete an endpoint. Events that wait for it are given up."""
         endpoints.delete(_own(backend, webhook_id).id)
         return Response(status=204)
 
     @routes.post("/<webhook_id>/rotate")
-    @api.describe(_ONE, tag="webhooks", json=Rotation, problems=_PROBLEMS)
+    @api.describe(_WEBHOOK, tag="webhooks", json=Rotation, problems=_PROBLEMS)
     def rotate(webhook_id: str, json: Rotation) -> Response:
-        """Give an endpoint a new secret, which the answer has, this once. For a while the old one is good too."""
+        """Give an endpoint a new secret, which only this answer has. The old one stays valid for a while."""
         secret = json.secret.get_secret_value() if json.secret else new_secret()
         endpoint = endpoints.rotate(_own(backend, webhook_id).id, secret, json.keep_old_seconds)
         return answer(_document(endpoint, secret))
@@ -125,26 +125,26 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
     @routes.post("/<webhook_id>/test")
     @api.describe(document_answer(TestDocument, 202), tag="webhooks", problems=_PROBLEMS)
     def test(webhook_id: str) -> Response:
-        """Send an endpoint an event that tells of nothing, enabled or not."""
+        """Send an endpoint a test event, even if it is disabled."""
         return answer(TestDocument(delivery=endpoints.test(_own(backend, webhook_id).id)), 202)
 
     @routes.post("/<webhook_id>/enable")
-    @api.describe(_ONE, tag="webhooks", problems=_PROBLEMS)
+    @api.describe(_WEBHOOK, tag="webhooks", problems=_PROBLEMS)
     def enable(webhook_id: str) -> Response:
-        """Have an endpoint told of jobs again that come from now on."""
+        """Enable an endpoint for the events of jobs created from now on."""
         return answer(_document(endpoints.enable(_own(backend, webhook_id).id)))
 
     @routes.post("/<webhook_id>/disable")
-    @api.describe(_ONE, tag="webhooks", problems=_PROBLEMS)
+    @api.describe(_WEBHOOK, tag="webhooks", problems=_PROBLEMS)
     def disable(webhook_id: str) -> Response:
-        """Tell an endpoint nothing more; what waits for it is given up."""
+        """Disable an endpoint. Events that wait for it are given up."""
         return answer(_document(endpoints.disable(_own(backend, webhook_id).id)))
 
     return routes
 
 
 def _own(backend: Backend, webhook_id: str) -> Endpoint:
-    """An endpoint of the caller's; raises WebhookNotFoundError, in the same words for another's."""
+    """Return an endpoint of the caller; raises WebhookNotFoundError, the same for a missing and another's endpoint."""
     endpoint = backend.endpoints.get(webhook_id)
     if not caller().sees(endpoint.owner):
         raise unknown_webhook(webhook_id)

@@ -21,7 +21,7 @@ from workers.io.redis_link import RedisLink
 from workers.jobs.job import Outcome
 from workers.jobs.webhook import Webhook
 from workers.queue.work_queue import WorkQueue
-from workers.robots import COURSE_PATH
+from workers.robots import FORM_UPLOAD_PATH
 from workers.settings import Settings
 from workers.store.api_keys import KeyStore, KeyTerms, Scope, new_secret
 
@@ -70,7 +70,7 @@ CALLS = {
     "models.listed": Call("GET", "/v1/models", 200),
     "models.show": Call("GET", "/v1/models/default", 200),
     "results.results": Call("GET", "/v1/jobs/{job}/results", 200, owned=True),
-    "course.predict": Call("POST", COURSE_PATH, 504, send=upload),  # no worker runs here
+    "course.predict": Call("POST", FORM_UPLOAD_PATH, 504, send=upload),  # no worker runs here
     "robots.predict": Call("POST", "/api/v3/prediction/commodity", 200),  # a token is asked for: see test_robots.py
     "submissions.submit": Call("POST", "/v1/jobs", 202, send=upload),
     "synchronous.detect": Call("POST", "/v1/detect?wait=0", 202, send=upload),

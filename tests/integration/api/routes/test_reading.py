@@ -294,7 +294,7 @@ class Reader:
         known = IndexSet.from_text(last) if last else IndexSet()
         with app.test_request_context():
             self._stream = job_events(
-                backend.store, job, lambda now: self._document(app, backend, now), known, least=0.0
+                backend.store, job, lambda now: self._document(app, backend, now), known, pause=0.0
             )
         self.last = last
 

@@ -23,7 +23,7 @@ from tests.support.polling import wait_until
 from tests.support.servers.redis_server import RedisServer
 from tests.support.stacks.front_stack import FrontStack, front_stack
 from tests.support.stacks.web_server import sent_raw, web_server
-from workers.robots import COURSE_PATH
+from workers.robots import FORM_UPLOAD_PATH
 
 ROBOTS = 50
 ACCESS = "a-token-that-nobody-guesses"
@@ -223,7 +223,7 @@ def test_the_course(stack: FrontStack) -> None:
     """The picture comes back with a box drawn where the model found something."""
     out = io.BytesIO()
     Image.new("RGB", (400, 300), "white").save(out, "PNG")
-    answer = httpx.post(stack.url + COURSE_PATH, files={"image": ("a.png", out.getvalue())}, timeout=60)
+    answer = httpx.post(stack.url + FORM_UPLOAD_PATH, files={"image": ("a.png", out.getvalue())}, timeout=60)
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/png")
     picture = Image.open(io.BytesIO(answer.content)).convert("RGB")

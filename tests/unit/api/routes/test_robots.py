@@ -26,7 +26,7 @@ from workers.errors import (
     StoreUnavailableError,
     WaitTooLongError,
 )
-from workers.robots import COURSE_PATH, RESERVED, Robot
+from workers.robots import FORM_UPLOAD_PATH, RESERVED, Robot
 from workers.settings import Settings
 from workers.sources.origins.simple import Item
 from workers.store.catalog import Published
@@ -375,7 +375,7 @@ def test_no_robot_takes_an_address_of_the_api(settings: Settings, backend: Memor
     app = create_app(settings, backend)  # type: ignore[arg-type]
     own = {rule.rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("robots.")}
 
-    assert {path.split("/")[1] for path in own - {COURSE_PATH}} <= RESERVED
+    assert {path.split("/")[1] for path in own - {FORM_UPLOAD_PATH}} <= RESERVED
 
 
 def test_the_course(http: FlaskClient, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +384,7 @@ def test_the_course(http: FlaskClient, backend: MemoryBackend, monkeypatch: pyte
     backend.intake.outcome = {**FOUND, "detections": [{"label": "a", "score": 0.9, "box": side}]}
     content = picture(kind="PNG")
     monkeypatch.setattr(backend.originals, "read", lambda _job, _index: content)
-    answer = http.post(COURSE_PATH, data={"image": (io.BytesIO(content), "a.png")})
+    answer = http.post(FORM_UPLOAD_PATH, data={"image": (io.BytesIO(content), "a.png")})
 
     assert (answer.status_code, answer.content_type) == (200, "image/png")
     drawn = Image.open(io.BytesIO(answer.data)).convert("RGB")
@@ -397,10 +397,10 @@ def test_what_the_course_is_told(settings: Settings, backend: MemoryBackend) -> 
     """No image, an image that fails, and one that is not done in time, are problems."""
     quick = settings.model_copy(update={"detect_wait_seconds": 0.2})
     http = create_app(quick, backend).test_client()  # type: ignore[arg-type]
-    assert http.post(COURSE_PATH, data={}, content_type="multipart/form-data").get_json()["code"] == "no_images"
-    assert http.post(COURSE_PATH, json={}).status_code == 415
-    late = http.post(COURSE_PATH, data={"image": (io.BytesIO(b"x"), "a.png")})
+    assert http.post(FORM_UPLOAD_PATH, data={}, content_type="multipart/form-data").get_json()["code"] == "no_images"
+    assert http.post(FORM_UPLOAD_PATH, json={}).status_code == 415
+    late = http.post(FORM_UPLOAD_PATH, data={"image": (io.BytesIO(b"x"), "a.png")})
     assert (late.status_code, late.get_json()["code"]) == (504, "deadline_exceeded")
     assert 0 < (backend.intake.terms.deadline_seconds or 0) <= 0.2
     backend.intake.outcome = failed("image_decode_failed")
-    assert http.post(COURSE_PATH, data={"image": (io.BytesIO(b"x"), "a.png")}).status_code == 422
+    assert http.post(FORM_UPLOAD_PATH, data={"image": (io.BytesIO(b"x"), "a.png")}).status_code == 422
