@@ -82,7 +82,7 @@ class MetricsPage:
             yield _gauge(f"shelfline_due_{what}", f"{meaning} that are due.", {(): observed[what]["count"]})
             yield _gauge(
                 f"shelfline_oldest_due_{what}_seconds",
-                f"{meaning}: how long the oldest that nobody has leased is due; 0: none is.",
+                f"{meaning}: how long the oldest unleased one has been due; 0: none is due.",
                 {(): observed[what]["age"] / 1000},
             )
         settings = self._settings

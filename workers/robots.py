@@ -44,7 +44,7 @@ class Robot(BaseModel):
         description="Leave out detections below this score. Default: the model's own threshold.",
     )
     max_detections: int | None = Field(
-        default=None, ge=1, le=10_000, description="Keep at most so many detections, those with the highest scores."
+        default=None, ge=1, le=10_000, description="Maximum number of detections: those with the highest scores."
     )
     tiles: Annotated[str, AfterValidator(checked_tiles)] = Field(
         default="off", description="off, auto, or rows x columns as in 2x3."
@@ -108,7 +108,7 @@ def read_robots(text: str) -> Any:  # noqa: ANN401  the value is not checked yet
     return document["robots"]
 
 
-def checked_robots(robots: Sequence[Robot], served: Sequence[str]) -> None:
+def check_robots(robots: Sequence[Robot], served: Sequence[str]) -> None:
     """Raise ValueError if two robots have the same path, or a robot names a model that is not served."""
     paths = [robot.path for robot in robots]
     for number, robot in enumerate(robots):

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
-from workers.robots import Robot, checked_robots, read_robots
+from workers.robots import Robot, check_robots, read_robots
 from workers.settings_checks import checked_model_server, checked_rate, checked_redis_url
 
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
@@ -308,7 +308,7 @@ class Settings(BaseSettings):
     @field_validator("robots")
     @classmethod
     def _check_robots(cls, robots: tuple[Robot, ...], info: ValidationInfo) -> tuple[Robot, ...]:
-        checked_robots(robots, (info.data.get("model", ""), *info.data.get("more_models", ())))
+        check_robots(robots, (info.data.get("model", ""), *info.data.get("more_models", ())))
         return robots
 
     @field_validator("fetch_private_hosts", "webhook_private_hosts")

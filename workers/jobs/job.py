@@ -17,7 +17,7 @@ from workers.jobs.webhook import Webhook
 
 
 class JobState(StrEnum):
-    """Where a job stands; only the terminal ones are final. While it is enumerated nobody knows its total."""
+    """The state of a job. Only terminal states are final. The total is unknown while a job is `enumerating`."""
 
     ENUMERATING = "enumerating"
     QUEUED = "queued"
@@ -138,6 +138,10 @@ class NewJob:
 QueuePosition = tuple[int | None, int, str | None, str | None, str | None, str | None]
 
 
+_COUNTS = ("total", "queued", "running", "succeeded", "failed", "canceled")
+_TIMES = ("started_at", "settled_at", "finished_at", "deadline_at", "expires_at")
+
+
 @dataclass(frozen=True)
 class Job:
     """A job as one atomic read returned it. Times are seconds since the epoch, None if not reached yet.
@@ -187,24 +191,17 @@ class Job:
     @classmethod
     def from_hash(cls, job_id: str, stored: Mapping[str, str], queue_position: QueuePosition | None = None) -> Self:
         """Build a job from its Redis hash."""
+        counts: dict[str, Any] = {name: int(stored[name]) for name in _COUNTS}
+        times: dict[str, Any] = {name: seconds_of(stored.get(name)) for name in _TIMES}
         return cls(
             id=job_id,
             queue_position=queue_position,
             options=JobOptions.from_json(stored["options"]),
             state=JobState(stored["state"]),
             lane=stored["lane"],  # type: ignore[arg-type]  # written from a Lane
-            total=int(stored["total"]),
-            queued=int(stored["queued"]),
-            running=int(stored["running"]),
-            succeeded=int(stored["succeeded"]),
-            failed=int(stored["failed"]),
-            canceled=int(stored["canceled"]),
+            **counts,
             created_at=int(stored["created_at"]) / 1000,
-            started_at=seconds_of(stored.get("started_at")),
-            settled_at=seconds_of(stored.get("settled_at")),
-            finished_at=seconds_of(stored.get("finished_at")),
-            deadline_at=seconds_of(stored.get("deadline_at")),
-            expires_at=seconds_of(stored.get("expires_at")),
+            **times,
             owner=stored["owner"],
             retry_of=stored["retry_of"],
             retried_as=stored.get("retried_as", ""),

@@ -111,7 +111,7 @@ def _read_once(path: Path, settings: Settings) -> tuple[bytes, bool]:
         if not stat.S_ISREG(before.st_mode):
             raise ImageMissingError("The file is not a regular file.")
         if not within_roots(_path_of(opened), settings.folder_roots):
-            raise ImageMissingError("The file does not lie under an allowed root of the worker.")
+            raise ImageMissingError("The file is not under an allowed root of the worker.")
         content = bounded(file, settings.max_image_bytes)
         after = os.fstat(opened)
     unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)

@@ -15,7 +15,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Selection:
-    """Globs over names relative to the source, with `/`; `limit`: at most so many; `sample`: so many at random.
+    """Globs over names relative to the source, with `/`; `limit` and `sample` are numbers of images.
 
     A name is taken if it matches any of `include`, or there are none, and matches none of `exclude`. A glob without a
     `/` matches the last segment of a name, in any folder. `*` and `?` stay within a segment, `**` does not. A name that

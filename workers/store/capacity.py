@@ -65,7 +65,7 @@ class Capacity:
     def check_wait(self, target: str, seconds: float) -> None:
         """Raise WaitTooLongError if an image that is accepted now would probably not be done in so many seconds.
 
-        Does not raise if nothing was measured yet, since the image may well be done in time.
+        Does not raise if nothing was measured yet, since the image may be done in time.
         """
         expected = self.wait_seconds(target, "interactive")
         if expected is not None and expected > seconds:

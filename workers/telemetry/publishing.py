@@ -17,7 +17,7 @@ from workers.telemetry.counters import take_counted
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 5.0
-_started_in: set[int] = set()  # process ids: in a threads pool, main process and pool process are the same
+_publishers: dict[int, Publisher] = {}  # by process id: in a threads pool, main process and pool process are the same
 
 
 class Publisher:
@@ -58,28 +58,22 @@ class Publisher:
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(EVERY_SECONDS):
-            with suppress(StoreUnavailableError):  # RedisLink has counted the error
-                try:
-                    self.once()
-                except StoreUnavailableError:
-                    raise
-                except Exception:
-                    log.exception("metrics not published")
-
-
-_publishers: list[Publisher] = []
+            try:
+                self.once()
+            except StoreUnavailableError:
+                continue  # RedisLink has counted the error
+            except Exception:
+                log.exception("metrics not published")
 
 
 def start_publishing(run: Callable[..., object]) -> None:
     """Publish what this process counts; `run` is `RedisLink.run`. A second call in the same process does nothing."""
-    if os.getpid() in _started_in:
-        return
-    _started_in.add(os.getpid())
-    _publishers[:] = [Publisher(run)]
-    _publishers[0].start()
+    if os.getpid() not in _publishers:
+        _publishers[os.getpid()] = Publisher(run)
+        _publishers[os.getpid()].start()
 
 
 def stop_publishing() -> None:
     """Publish the remaining counts, for a process that ends without calling atexit handlers."""
-    if os.getpid() in _started_in:
-        _publishers[0].last()
+    if publisher := _publishers.get(os.getpid()):
+        publisher.last()
