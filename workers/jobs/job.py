@@ -135,9 +135,7 @@ class NewJob:
 
 # What a job's estimate is computed from, see lib/account.lua: jobs of its lane before it, jobs of its lane, rows of its
 # lane, interactive rows, and what was measured, as rows and ms.
-QueuePosition = tuple[int | None, int, str | None, str | None, str | None, str | None]
-
-
+QueueNumbers = tuple[int | None, int, str | None, str | None, str | None, str | None]
 _COUNTS = ("total", "queued", "running", "succeeded", "failed", "canceled")
 _TIMES = ("started_at", "settled_at", "finished_at", "deadline_at", "expires_at")
 
@@ -179,7 +177,7 @@ class Job:
     error: Mapping[str, Any] = field(default_factory=dict)
     output: str = ""  # JSON of its output, see workers/jobs/output.py; '' if it has none
     output_error: Mapping[str, Any] = field(default_factory=dict)  # why the last attempt to write it failed
-    queue_position: QueuePosition | None = field(default=None, compare=False)  # only of a job that was created just now
+    queue_numbers: QueueNumbers | None = field(default=None, compare=False)  # only of a job that was created just now
 
     @property
     def progress(self) -> float:
@@ -189,13 +187,13 @@ class Job:
         return (self.succeeded + self.failed + self.canceled) / self.total
 
     @classmethod
-    def from_hash(cls, job_id: str, stored: Mapping[str, str], queue_position: QueuePosition | None = None) -> Self:
+    def from_hash(cls, job_id: str, stored: Mapping[str, str], queue_numbers: QueueNumbers | None = None) -> Self:
         """Build a job from its Redis hash."""
         counts: dict[str, Any] = {name: int(stored[name]) for name in _COUNTS}
         times: dict[str, Any] = {name: seconds_of(stored.get(name)) for name in _TIMES}
         return cls(
             id=job_id,
-            queue_position=queue_position,
+            queue_numbers=queue_numbers,
             options=JobOptions.from_json(stored["options"]),
             state=JobState(stored["state"]),
             lane=stored["lane"],  # type: ignore[arg-type]  # written from a Lane

@@ -84,8 +84,8 @@ class Capacity:
         """
         if not job.state.waits:
             return Estimate(None, None if job.state is JobState.ENUMERATING else 0.0)
-        position = job.queue_position or self._link.run("jobs/queue_position", job.id, job.options.target, job.lane)
-        before, jobs, in_lane, interactive, *measured = position
+        numbers = job.queue_numbers or self._link.run("jobs/queue_position", job.id, job.options.target, job.lane)
+        before, jobs, in_lane, interactive, *measured = numbers
         rows = min(int(in_lane or 0), (job.queued + job.running) * job.rows_each * max(jobs, 1))
         if job.lane == "bulk":
             rows += int(interactive or 0)

@@ -104,10 +104,10 @@ class JobStore:
             )
         if verdict == "upload_gone":
             raise StoreUnavailableError("The upload took too long and was given up: send it again.")
-        job_id, stored, wake_up, position = details
+        job_id, stored, wake_up, queue_numbers = details
         if not stored:  # the job of the first time was deleted meanwhile
             raise self._missing(job_id)
-        return Job.from_hash(job_id, hash_of(stored), position), bool(wake_up)
+        return Job.from_hash(job_id, hash_of(stored), queue_numbers), bool(wake_up)
 
     def draft(self, job: NewJob) -> None:
         """Have the job's blobs deleted in time if the job is never created. Call this before the first blob is written.
