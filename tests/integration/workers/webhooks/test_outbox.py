@@ -266,7 +266,7 @@ def test_a_hanging_endpoint_beside_a_healthy_one(make_post: Callable[..., Post])
         of_segment = {index: line for index, line in more.items() if int(index) // 1000 == number}
         post.link.client.hset(f"sl:job:{job.id}:seg:{number}", mapping=of_segment)
     post.sending()
-    wait_until(lambda: len(post.receiver.came("ok/beside")) >= 2000, 60, "the healthy endpoint's events")
+    wait_until(lambda: len(post.receiver.came("ok/beside")) >= 2000, 240, "the healthy endpoint's events")
 
     assert len(set(post.receiver.ids("ok/beside"))) == 2000
     hanging = post.receiver.came("hang/beside")
