@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -10,26 +8,29 @@ import pytest
 from api.client.client import ShelflineClient
 from api.client.errors import ApiError, ConnectionFailedError
 from api.client.events import parsed_events
+from tests.unit.api.conftest import InstantWorker, stored_images
+from workers.backend import Backend
 from workers.errors import StoreUnavailableError
+from workers.health import WORKER_SEEN_KEY
+from workers.io.redis_link import RedisLink
 from workers.jobs.document import OptionsDocument
-
-if TYPE_CHECKING:
-    from tests.unit.api.conftest import MemoryBackend
+from workers.jobs.job import Job
+from workers.store.catalog import Published
 
 
 def _answering(*answers: httpx.Response | Exception) -> ShelflineClient:
     left = iter(answers)
 
-    def answer(_: httpx.Request) -> httpx.Response:
-        found = next(left)
-        if isinstance(found, Exception):
-            raise found
-        return found
+    def respond(_: httpx.Request) -> httpx.Response:
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    return ShelflineClient("http://127.0.0.1:5000", patience=0, transport=httpx.MockTransport(answer))
+    return ShelflineClient("http://127.0.0.1:5000", patience=0, transport=httpx.MockTransport(respond))
 
 
-def test_files_are_uploaded_under_their_names(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+def test_files_are_uploaded_under_their_names(client: ShelflineClient, backend: Backend, tmp_path: Path) -> None:
     """Every name that a file system can have arrives as it is, and every byte."""
     names = ["a.jpg", "sub/b c.jpg", 'quo"te.jpg', "back\\slash.jpg", "%22.jpg", "日本;=.jpg", "CR%0D.jpg", "'*.jpg"]
     files = []
@@ -40,30 +41,30 @@ def test_files_are_uploaded_under_their_names(client: ShelflineClient, backend: 
 
     job = client.submit_files(files, model="other-1.0", min_score=0.5, max_detections=9)
 
-    assert backend.intake.uploads == [(name, path.read_bytes()) for name, path in files]
+    assert stored_images(backend, job.id) == [(name, path.read_bytes()) for name, path in files]
     assert job.options == OptionsDocument(model="other-1.0", min_score=0.5, max_detections=9)
 
 
-def test_who_is_told_of_an_upload(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+def test_who_is_told_of_an_upload(client: ShelflineClient, backend: Backend, tmp_path: Path) -> None:
     """Options that are objects go with an upload too."""
     (tmp_path / "a").write_bytes(b"x")
     hook = {"url": "https://shop.example/hook", "events": ["item.finished"]}
 
-    client.submit_files([("a.jpg", tmp_path / "a")], webhook=hook, metadata={"store": "7"})
+    job = client.submit_files([("a.jpg", tmp_path / "a")], webhook=hook, metadata={"store": "7"})
 
-    terms = backend.intake.terms
-    assert terms.webhook is not None
-    assert (terms.webhook.url, terms.webhook.events) == (hook["url"], ("item.finished",))
-    assert terms.metadata == {"store": "7"}
+    webhook, _ = backend.store.webhook_of(job.id)
+    assert webhook is not None
+    assert (webhook.url, webhook.events) == (hook["url"], ("item.finished",))
+    assert job.metadata == {"store": "7"}
 
 
-def test_a_name_that_is_not_unicode(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+def test_a_name_that_is_not_unicode(client: ShelflineClient, backend: Backend, tmp_path: Path) -> None:
     """A file name in another encoding is escaped, not an error."""
     (tmp_path / "a").write_bytes(b"x")
 
-    client.submit_files([("b\udce9.jpg", tmp_path / "a")])
+    job = client.submit_files([("b\udce9.jpg", tmp_path / "a")])
 
-    assert backend.intake.uploads == [("b\\udce9.jpg", b"x")]
+    assert stored_images(backend, job.id) == [("b\\udce9.jpg", b"x")]
 
 
 def test_a_folder_is_submitted(client: ShelflineClient, root: Path) -> None:
@@ -79,21 +80,21 @@ def test_what_the_api_refuses(client: ShelflineClient, root: Path) -> None:
         client.submit_folder(root.parent)
 
     assert (caught.value.code, caught.value.status, caught.value.retryable) == ("folder_not_allowed", 403, False)
-    assert str(caught.value) == caught.value.detail == "not under a root"
+    assert str(caught.value) == caught.value.detail
+    assert "not an absolute path under an allowed root" in caught.value.detail
     assert caught.value.request_id.startswith("req_")
 
 
-def test_a_job_is_waited_for_and_read(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+def test_a_job_is_waited_for_and_read(client: ShelflineClient, worker: InstantWorker, tmp_path: Path) -> None:
     """Its states come until the last, then its results, from any of them on; U+2028 is no end of a line."""
     (tmp_path / "a").write_bytes(b"x")
     job = client.submit_files([("a.jpg", tmp_path / "a")] * 2)
     states = client.wait(job.id, every=0.01)
     assert next(states).state == "queued"
     lines = [{"index": index, "state": "succeeded", "name": "\u2028"} for index in range(2)]
-    backend.store.finish(job.id, lines)
-    backend.store.lines[job.id] = [json.dumps(line, ensure_ascii=False) for line in lines]
+    worker.finish(job.id, lines)
 
-    assert [one.state for one in states] == ["succeeded"]
+    assert [job.state for job in states] == ["succeeded"]
     assert list(client.results(job.id)) == lines
     assert list(client.results(job.id, start=1)) == lines[1:]
 
@@ -106,21 +107,30 @@ def test_results_of_an_unknown_job(client: ShelflineClient) -> None:
     assert caught.value.code == "job_not_found"
 
 
-def test_results_that_break_off(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+def test_results_that_break_off(
+    client: ShelflineClient,
+    backend: Backend,
+    worker: InstantWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Half a result is an error, never a result."""
     (tmp_path / "a").write_bytes(b"x")
     job = client.submit_files([("a.jpg", tmp_path / "a")])
-    backend.store.lines[job.id] = ['{"index": 0, "na']
+    worker.finish(job.id, [{"width": 4}])
+    monkeypatch.setattr(backend.store, "results", lambda *_where: iter(['{"index": 0, "na']))
 
     with pytest.raises(ConnectionFailedError, match="not JSON"):
         list(client.results(job.id))
 
 
-def test_ready(client: ShelflineClient, backend: MemoryBackend) -> None:
+def test_ready(client: ShelflineClient, backend: Backend, link: RedisLink) -> None:
     """Ready or not, the checks are told."""
+    backend.catalog.publish(Published("default", "", 1))
+    link.client.set(WORKER_SEEN_KEY, "1")
     assert set(client.ready().values()) == {"ok"}
-    backend.health.found["redis"] = "away"
-    assert client.ready()["redis"] == "away"
+    backend.catalog.publish(Published("default", "away"))
+    assert client.ready()["model"] == "away"
 
 
 @pytest.mark.parametrize(
@@ -148,24 +158,36 @@ def test_a_connection_that_fails(raised: Exception, says: str) -> None:
         client.job("job_x")
 
 
-def test_a_short_outage_is_waited_out(client: ShelflineClient, backend: MemoryBackend, tmp_path: Path) -> None:
+def test_a_short_outage_is_waited_out(
+    client: ShelflineClient,
+    backend: Backend,
+    worker: InstantWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The API may be away for a moment; what cannot come right is raised at once, and so is what `alive` raises."""
     (tmp_path / "a").write_bytes(b"x")
     job = client.submit_files([("a.jpg", tmp_path / "a")])
-    backend.store.finish(job.id, [])
-    backend.store.error = StoreUnavailableError("away")
-    asked = []
+    worker.finish(job.id, [{"width": 4}])
+    get, calls_of_alive = backend.store.get, 0
+    away = True
+
+    def get_or_fail(job_id: str) -> Job:
+        if away:
+            raise StoreUnavailableError("away")
+        return get(job_id)
 
     def alive() -> None:
-        asked.append(1)
-        backend.store.error = None
+        nonlocal away, calls_of_alive
+        away, calls_of_alive = False, calls_of_alive + 1
 
+    monkeypatch.setattr(backend.store, "get", get_or_fail)
     client._connection._alive = alive
-    assert [one.state for one in client.wait(job.id)] == ["succeeded"]
-    assert asked == [1]
+    assert [job.state for job in client.wait(job.id)] == ["succeeded"]
+    assert calls_of_alive == 1
     with pytest.raises(ApiError, match="job_x"):
         next(client.wait("job_x"))
-    backend.store.error = StoreUnavailableError("away")
+    away = True
     client._connection._alive = lambda: None
     client._connection._patience = 0
     with pytest.raises(ApiError, match="away"):

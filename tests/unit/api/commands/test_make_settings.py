@@ -47,7 +47,7 @@ def test_the_variables_of_commands_are_read() -> None:
     """Each is an option's or a Procfile's; no other is."""
     texts = [path.read_text() for path in (*PROJECT.glob("api/**/*.py"), *PROJECT.glob("Procfile*"))]
     read = re.compile(r"(?:envvar=\"|environ\.get\(\"|\$\{?)(SHELFLINE_[A-Z_]+)")
-    found = {one for text in texts for one in read.findall(text)}
+    variables = {variable for text in texts for variable in read.findall(text)}
     settings = {f"SHELFLINE_{name.upper()}" for name in Settings.model_fields}
 
-    assert found - settings <= COMMAND_VARIABLES <= found | settings
+    assert variables - settings <= COMMAND_VARIABLES <= variables | settings

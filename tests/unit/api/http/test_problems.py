@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask, abort
@@ -9,9 +8,10 @@ from flask.testing import FlaskClient
 
 from api.http.problems import STATUS_BY_CODE
 from serving.errors import ModelUnavailableError, ShelflineError
-
-if TYPE_CHECKING:
-    from tests.unit.api.conftest import MemoryBackend
+from workers.backend import Backend
+from workers.health import WORKER_SEEN_KEY
+from workers.io.redis_link import RedisLink
+from workers.store.catalog import Published
 
 
 def _kinds(root: type[ShelflineError]) -> set[type[ShelflineError]]:
@@ -64,14 +64,14 @@ def test_a_method_that_is_not_allowed(http: FlaskClient) -> None:
     assert "POST" in response.headers["Allow"]
 
 
-def test_an_unexpected_error(app: Flask, http: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
     """A bug is a 500 that shows nothing of its inside; the log has it, with the request's id."""
 
     @app.get("/bug")
     def bug() -> str:
         raise RuntimeError("a secret detail")
 
-    response = http.get("/bug", headers={"X-Request-ID": "abc-1"})
+    response = app.test_client().get("/bug", headers={"X-Request-ID": "abc-1"})
 
     assert (
         response.status_code,
@@ -84,14 +84,14 @@ def test_an_unexpected_error(app: Flask, http: FlaskClient, capsys: pytest.Captu
     assert "abc-1" in logged
 
 
-def test_a_model_that_is_away(app: Flask, http: FlaskClient) -> None:
+def test_a_model_that_is_away(app: Flask) -> None:
     """Whatever is temporary says so, and when to come back."""
 
     @app.get("/away")
     def away() -> str:
         raise ModelUnavailableError("The model server does not answer.")
 
-    response = http.get("/away")
+    response = app.test_client().get("/away")
 
     assert (response.status_code, response.headers["Retry-After"], response.get_json()["retryable"]) == (503, "1", True)
 
@@ -99,11 +99,11 @@ def test_a_model_that_is_away(app: Flask, http: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [(418, "invalid_request"), (415, "unsupported_media_type"), (501, "internal_error")]
 )
-def test_any_http_error(app: Flask, http: FlaskClient, status: int, code: str) -> None:
+def test_any_http_error(app: Flask, status: int, code: str) -> None:
     """A status that Flask raises keeps its number, under the nearest code."""
     app.add_url_rule("/raised", "raised", lambda: abort(status))
 
-    response = http.get("/raised")
+    response = app.test_client().get("/raised")
 
     assert (status, code) == (response.status_code, response.get_json()["code"])
 
@@ -122,10 +122,12 @@ def test_a_request_id_is_kept(http: FlaskClient) -> None:
     assert http.get("/v2", headers={"X-Request-ID": "a" * 128}).get_json()["request_id"] == "a" * 128
 
 
-def test_ready(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_ready(http: FlaskClient, backend: Backend, link: RedisLink) -> None:
     """Ready means that every part of the chain is; else the problem says which is not."""
+    backend.catalog.publish(Published("default", "", 1))
+    link.client.set(WORKER_SEEN_KEY, "1")
     assert (http.get("/readyz").status_code, http.get("/readyz").get_json()["checks"]["worker"]) == (200, "ok")
-    backend.health.found["model"] = "not loaded yet"
+    backend.catalog.publish(Published("default", "not loaded yet"))
 
     response = http.get("/readyz")
 

@@ -59,8 +59,8 @@ def test_every_operation_says_what_it_is(document: dict[str, Any]) -> None:
             assert (
                 {"200", "414"} == set(operation["responses"]) if robot else {"400", "403"} < set(operation["responses"])
             )
-            texts = [one["schema"] for one in operation["parameters"] if "content" not in one]
-            objects = {one["name"] for one in operation["parameters"] if "content" in one}
+            texts = [parameter["schema"] for parameter in operation["parameters"] if "content" not in parameter]
+            objects = {parameter["name"] for parameter in operation["parameters"] if "content" in parameter}
             assert objects == ({"Shelfline-Metadata", "Shelfline-Webhook"} if own == "jobs_submit" else set())  # JSON
             assert "null" not in str(texts)
 

@@ -12,19 +12,18 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.requests import json_bodies
+from workers.backend import Backend
 from workers.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.api.conftest import MemoryBackend
-
 
 def _post(http: FlaskClient, body: str) -> tuple[int, str, str]:
     answer = http.post("/v1/jobs", data=body.encode("utf-8", "surrogatepass"), content_type="application/json")
     assert answer.content_type == "application/problem+json" or answer.status_code == 202
-    found = answer.get_json()
-    return answer.status_code, found.get("code", ""), found.get("detail", "")
+    document = answer.get_json()
+    return answer.status_code, document.get("code", ""), document.get("detail", "")
 
 
 @pytest.mark.parametrize(
@@ -57,9 +56,9 @@ def test_what_is_no_json_is_refused(http: FlaskClient, body: str, says: str) -> 
     assert says in detail
 
 
-def test_nesting_that_no_parser_survives(settings: Settings, backend: MemoryBackend) -> None:
+def test_nesting_that_no_parser_survives(settings: Settings, backend: Backend) -> None:
     """100,000 levels are refused like 33, in objects and in lists."""
-    app = create_app(settings.model_copy(update={"max_json_bytes": 10**7, "max_job_images": 10**6}), backend)  # type: ignore[arg-type]
+    app = create_app(settings.model_copy(update={"max_json_bytes": 10**7, "max_job_images": 10**6}), backend)
     for opening, closing in (("[", "]"), ('{"a":', "}")):
         status, _, detail = _post(app.test_client(), opening * 100_000 + "1" + closing * 100_000)
         assert (status, "deeper" in detail) == (400, True)
@@ -72,9 +71,9 @@ def test_the_deepest_body_that_is_taken(http: FlaskClient) -> None:
     assert "folder" in detail
 
 
-def test_a_body_of_very_many_values_is_refused(settings: Settings, backend: MemoryBackend) -> None:
+def test_a_body_of_very_many_values_is_refused(settings: Settings, backend: Backend) -> None:
     """A few bytes of JSON can need many of memory: `[],` 60 of them."""
-    app = create_app(settings.model_copy(update={"max_json_bytes": 10**6}), backend)  # type: ignore[arg-type]
+    app = create_app(settings.model_copy(update={"max_json_bytes": 10**6}), backend)
     status, code, detail = _post(app.test_client(), '{"folder": [' + "[]," * 20_000 + "[]]}")
     assert (status, code) == (413, "request_too_large")
     assert "values" in detail
@@ -94,10 +93,10 @@ def test_an_integer_may_have_a_point(http: FlaskClient, root: Path) -> None:
         assert _post(http, f'{{"folder": "{root}", "max_detections": {number}}}')[0] == status
 
 
-def test_large_bodies_take_turns(settings: Settings, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_bodies_take_turns(settings: Settings, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few stand in memory at once, and each gives its place back, whatever became of it."""
     monkeypatch.setattr(json_bodies, "_large", threading.BoundedSemaphore(1))
-    app = create_app(settings.model_copy(update={"max_json_bytes": 3 * 10**6}), backend)  # type: ignore[arg-type]
+    app = create_app(settings.model_copy(update={"max_json_bytes": 3 * 10**6}), backend)
     with app.test_client() as http:
         for _ in range(3):
             assert _post(http, json.dumps({"folder": "x" * 2_000_000}))[:2] == (400, "invalid_request")

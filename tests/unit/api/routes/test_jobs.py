@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.http.waiting import LONG_POLLS, THREADS, WaitingRoom, requested_wait
+from tests.unit.api.conftest import InstantWorker
+from workers.backend import Backend
 from workers.errors import StoreUnavailableError
-
-if TYPE_CHECKING:
-    from tests.unit.api.conftest import MemoryBackend
+from workers.io.redis_link import RedisLink
 
 
 def _submit(http: FlaskClient, count: int = 2) -> str:
@@ -20,18 +22,31 @@ def _submit(http: FlaskClient, count: int = 2) -> str:
 
 
 def _result(index: int, state: str = "succeeded") -> dict[str, Any]:
-    return {"index": index, "name": f"{index}.jpg", "state": state}
+    error = {"error": {"code": "image_missing", "detail": "It is gone.", "retryable": False}}
+    return {"index": index, "name": f"{index}.jpg", "state": state, **(error if state == "failed" else {})}
 
 
-def test_a_job_is_shown(http: FlaskClient, backend: MemoryBackend) -> None:
+def _break_off(backend: Backend, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Make the store go down after so many results."""
+    read = backend.store.results
+
+    def results(*where: Any) -> Iterator[str]:
+        yield from itertools.islice(read(*where), after)
+        raise StoreUnavailableError("Redis does not answer.")
+
+    monkeypatch.setattr(backend.store, "results", results)
+
+
+def test_a_job_is_shown(http: FlaskClient, worker: InstantWorker, link: RedisLink) -> None:
     """A finished job says when it ended and how its images ended."""
     job_id = _submit(http)
-    backend.store.finish(job_id, [_result(0), _result(1, "failed")])
+    assert http.get(f"/v1/jobs/{job_id}").get_json()["started_at"] is None
+    worker.finish(job_id, [_result(0), _result(1, "failed")])
+    link.client.hset(f"sl:job:{job_id}", "finished_at", 1_700_000_002_500)
 
     job = http.get(f"/v1/jobs/{job_id}").get_json()
 
     assert (job["state"], job["progress"], job["finished_at"]) == ("partial", 1.0, "2023-11-14T22:13:22.500Z")
-    assert job["started_at"] is None
     assert (job["counts"]["succeeded"], job["counts"]["failed"]) == (1, 1)
     assert job["lane"] != "bulk"
 
@@ -44,39 +59,39 @@ def test_a_job_that_does_not_exist(http: FlaskClient, path: str) -> None:
     assert (response.status_code, response.get_json()["code"]) == (404, "job_not_found")
 
 
-def test_a_long_poll_ends_with_the_job(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_long_poll_ends_with_the_job(http: FlaskClient, worker: InstantWorker, waits: list[float]) -> None:
     """A caller that waits has the answer when the job ends, not when its time is over."""
     job_id = _submit(http)
-    ender = threading.Timer(0.05, backend.store.finish, (job_id, [_result(0), _result(1)]))
+    ender = threading.Timer(0.05, worker.finish, (job_id, [_result(0), _result(1)]))
     ender.start()
 
     job = http.get(f"/v1/jobs/{job_id}?wait=4.5").get_json()
 
     ender.join()
-    assert (backend.store.waits, job["state"]) == ([4.5], "succeeded")
+    assert (waits, job["state"]) == ([4.5], "succeeded")
 
 
-def test_a_long_poll_is_bounded(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_long_poll_is_bounded(http: FlaskClient, worker: InstantWorker, waits: list[float]) -> None:
     """No caller waits longer than the setting allows."""
     job_id = _submit(http)
-    backend.store.finish(job_id, [_result(0), _result(1)])
+    worker.finish(job_id, [_result(0), _result(1)])
 
     http.get(f"/v1/jobs/{job_id}?wait=1000000")
 
-    assert backend.store.waits == [5.0]
+    assert waits == [5.0]
 
 
-def test_prefer_wait(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_prefer_wait(http: FlaskClient, worker: InstantWorker, waits: list[float]) -> None:
     """`Prefer: wait=` is the other way to ask, and is acknowledged where it was granted in full."""
     job_id = _submit(http)
-    backend.store.finish(job_id, [_result(0), _result(1)])
+    worker.finish(job_id, [_result(0), _result(1)])
 
     granted = http.get(f"/v1/jobs/{job_id}", headers={"Prefer": "respond-async, wait=3"})
     shortened = http.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=100"})
 
     assert granted.headers["Preference-Applied"] == "wait=3"
     assert "Preference-Applied" not in shortened.headers
-    assert backend.store.waits == [3.0, 5.0]
+    assert waits == [3.0, 5.0]
 
 
 @pytest.mark.parametrize("text", ["", "abc", "-1", "nan", "inf"])
@@ -99,18 +114,20 @@ def test_waiting_callers_leave_room() -> None:
         assert third == 2.0
 
 
-def test_results_are_lines_of_json(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_results_are_lines_of_json(http: FlaskClient, worker: InstantWorker) -> None:
     """The results come as they are stored, one a line, also from the middle and also when there are none yet."""
     job_id = _submit(http, 3)
     assert http.get(f"/v1/jobs/{job_id}/results").data == b""
-    backend.store.finish(job_id, [_result(0), _result(1), _result(2)])
+    worker.finish(job_id, [_result(0), _result(1), _result(2)])
 
     everything = http.get(f"/v1/jobs/{job_id}/results")
     rest = http.get(f"/v1/jobs/{job_id}/results?start=2")
 
     assert everything.mimetype == "application/x-ndjson"
-    assert backend.store.lines[job_id] == everything.text.splitlines()
-    assert backend.store.lines[job_id][2:] == rest.text.splitlines()
+    stored = list(worker.store.results(job_id))
+    assert len(stored) == 3
+    assert stored == everything.text.splitlines()
+    assert stored[2:] == rest.text.splitlines()
     assert everything.text.endswith("}\n")
     assert http.get(f"/v1/jobs/{job_id}/results?start=3").data == b""
 
@@ -124,10 +141,10 @@ def test_a_start_that_is_no_index(http: FlaskClient, start: str) -> None:
     assert "start" in response.get_json()["detail"]
 
 
-def test_long_results_come_in_pieces(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_long_results_come_in_pieces(http: FlaskClient, worker: InstantWorker) -> None:
     """A large answer is streamed: never held whole, never a chunk a line."""
     job_id = _submit(http, 20)
-    backend.store.finish(job_id, [_result(index) | {"pad": "x" * 10_000} for index in range(20)])
+    worker.finish(job_id, [_result(index) | {"pad": "x" * 10_000} for index in range(20)])
 
     with http.get(f"/v1/jobs/{job_id}/results", buffered=False) as response:
         pieces = list(response.iter_encoded())
@@ -136,10 +153,14 @@ def test_long_results_come_in_pieces(http: FlaskClient, backend: MemoryBackend) 
     assert len(b"".join(pieces).splitlines()) == 20
 
 
-def test_a_store_that_is_down(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_store_that_is_down(http: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outage is a 503 that says when to come back, from every route."""
+
+    def unavailable(_job_id: str) -> NoReturn:
+        raise StoreUnavailableError("Redis does not answer.")
+
     job_id = _submit(http)
-    backend.store.error = StoreUnavailableError("Redis does not answer.")
+    monkeypatch.setattr(backend.store, "get", unavailable)
 
     for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}?wait=1", f"/v1/jobs/{job_id}/results"):
         response = http.get(path)
@@ -148,20 +169,24 @@ def test_a_store_that_is_down(http: FlaskClient, backend: MemoryBackend) -> None
         assert (body["code"], body["retryable"]) == ("store_unavailable", True)
 
 
-def test_a_store_that_goes_down_before_the_first_result(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_store_that_goes_down_before_the_first_result(
+    http: FlaskClient, backend: Backend, worker: InstantWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing was sent yet, so the caller gets a problem and not a broken stream."""
     job_id = _submit(http)
-    backend.store.finish(job_id, [_result(0), _result(1)])
-    backend.store.error, backend.store.error_after = StoreUnavailableError("Redis does not answer."), 0
+    worker.finish(job_id, [_result(0), _result(1)])
+    _break_off(backend, monkeypatch, after=0)
 
     assert http.get(f"/v1/jobs/{job_id}/results").status_code == 503
 
 
-def test_a_store_that_goes_down_in_the_middle_of_the_results(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_store_that_goes_down_in_the_middle_of_the_results(
+    http: FlaskClient, backend: Backend, worker: InstantWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stream that cannot be finished breaks: a reader must never take a part for the whole."""
     job_id = _submit(http)
-    backend.store.finish(job_id, [_result(0) | {"pad": "x" * 100_000}, _result(1)])
-    backend.store.error, backend.store.error_after = StoreUnavailableError("Redis does not answer."), 1
+    worker.finish(job_id, [_result(0) | {"pad": "x" * 100_000}, _result(1)])
+    _break_off(backend, monkeypatch, after=1)
 
     with pytest.raises(StoreUnavailableError):
         http.get(f"/v1/jobs/{job_id}/results", buffered=True)

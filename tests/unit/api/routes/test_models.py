@@ -6,14 +6,14 @@ from flask.testing import FlaskClient
 
 from serving.contract import VersionStatus
 from tests.support.models import tiny_contract
-from tests.unit.api.conftest import MemoryBackend
+from workers.backend import Backend
 from workers.store.catalog import Published
 
 
-def test_models_are_listed_with_what_workers_found(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_models_are_listed_with_what_workers_found(http: FlaskClient, backend: Backend) -> None:
     """The contract of the version that answers, every version's state, and a model that nobody has looked for."""
     versions = (VersionStatus(3, "LOADING", "variables are missing"), VersionStatus(2, "AVAILABLE", ""))
-    backend.catalog.published["default"] = Published("default", "", 2, tiny_contract().to_json(), versions)
+    backend.catalog.publish(Published("default", "", 2, tiny_contract().to_json(), versions))
     first, second = http.get("/v1/models").get_json()["data"]
     assert (first["id"], first["default"], first["state"], first["version"]) == ("default", True, "available", 2)
     assert first["versions"][0] == {"version": 3, "state": "LOADING", "error": "variables are missing"}
@@ -22,9 +22,9 @@ def test_models_are_listed_with_what_workers_found(http: FlaskClient, backend: M
     assert second["error"]
 
 
-def test_one_model(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_one_model(http: FlaskClient, backend: Backend) -> None:
     """A model that is down says why."""
-    backend.catalog.published["default"] = Published("default", "nobody answers at 127.0.0.1:8500")
+    backend.catalog.publish(Published("default", "nobody answers at 127.0.0.1:8500"))
     shown = http.get("/v1/models/default").get_json()
     assert (shown["state"], shown["error"]) == ("unavailable", "nobody answers at 127.0.0.1:8500")
 

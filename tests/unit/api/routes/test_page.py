@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from flask.testing import FlaskClient
 
-from workers.jobs.options import JobOptions
-from workers.jobs.submission import PLAIN
-from workers.sources.origins.simple import Files
+from workers.io.blobs import BlobStore
+from workers.settings import Settings
 
-if TYPE_CHECKING:
-    from tests.unit.api.conftest import MemoryBackend
+
+def _submit(http: FlaskClient, content: bytes) -> str:
+    return str(http.post("/v1/jobs", data={"images": (io.BytesIO(content), "a.jpg")}).get_json()["id"])
 
 
 def _files(http: FlaskClient) -> list[str]:
@@ -60,7 +59,7 @@ def test_nothing_inline_is_needed_nor_allowed(http: FlaskClient) -> None:
         policy.split("; ")
     )
     assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=", page.text)
-    for path in (one for one in _files(http) if one.endswith(".js")):
+    for path in (file for file in _files(http) if file.endswith(".js")):
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", http.get(f"/{path}").text
         )
@@ -95,14 +94,9 @@ def test_only_the_files_of_the_page(http: FlaskClient, name: str) -> None:
         (b"<!doctype html><script>x()</script>", "application/octet-stream", "attachment"),
     ],
 )
-def test_an_image_is_never_run(
-    http: FlaskClient, backend: MemoryBackend, content: bytes, kind: str, shown: str
-) -> None:
+def test_an_image_is_never_run(http: FlaskClient, content: bytes, kind: str, shown: str) -> None:
     """Whatever was sent comes back as it was, as a picture or a download, and in a sandbox."""
-    job = backend.intake.submit(Files([("a.jpg", io.BytesIO())]), JobOptions("default"), PLAIN)
-    backend.originals.contents[job.id, 0] = content
-
-    response = http.get(f"/v1/jobs/{job.id}/items/0/image")
+    response = http.get(f"/v1/jobs/{_submit(http, content)}/items/0/image")
 
     assert (response.status_code, response.data) == (200, content)
     assert (response.content_type, response.headers["Content-Disposition"]) == (kind, shown)
@@ -111,19 +105,20 @@ def test_an_image_is_never_run(
     assert response.headers["Cache-Control"].startswith("private")
 
 
-def test_an_image_that_is_not_there(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_an_image_that_is_not_there(http: FlaskClient, settings: Settings) -> None:
     """No such job, no such image, no longer kept: each has its code."""
-    job = backend.intake.submit(Files([("a.jpg", io.BytesIO())]), JobOptions("default"), PLAIN)
+    job_id = _submit(http, b"content")
+    BlobStore(settings.blob_url).delete_tree("uploads")
     answers = [
         http.get(path)
         for path in (
             "/v1/jobs/job_0/items/0/image",
-            f"/v1/jobs/{job.id}/items/1/image",
-            f"/v1/jobs/{job.id}/items/0/image",
-            f"/v1/jobs/{job.id}/items/x/image",
+            f"/v1/jobs/{job_id}/items/1/image",
+            f"/v1/jobs/{job_id}/items/0/image",
+            f"/v1/jobs/{job_id}/items/x/image",
         )
     ]
-    assert [(one.status_code, one.get_json()["code"]) for one in answers] == [
+    assert [(answer.status_code, answer.get_json()["code"]) for answer in answers] == [
         (404, "job_not_found"),
         (404, "item_not_found"),
         (404, "item_not_found"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 from pydantic import SecretStr
@@ -19,6 +19,8 @@ from api.app import create_app
 from api.http.waiting import WaitingRoom
 from api.schema.robot import MAX_IMAGE_BYTES
 from tests.support.models import tiny_contract
+from tests.unit.api.conftest import Api, InstantWorker, all_jobs, deadline_seconds, stored_images
+from workers.backend import Backend
 from workers.errors import (
     ImageDecodeError,
     JobStateError,
@@ -28,12 +30,7 @@ from workers.errors import (
 )
 from workers.robots import FORM_UPLOAD_PATH, RESERVED, Robot
 from workers.settings import Settings
-from workers.sources.origins.simple import Item
 from workers.store.catalog import Published
-from workers.store.rate_limits import RateLimitState
-
-if TYPE_CHECKING:
-    from tests.unit.api.conftest import MemoryBackend
 
 PATH = "/api/v3/prediction/commodity"
 ACCESS = "a-token-that-nobody-guesses"
@@ -64,24 +61,35 @@ def send(http: FlaskClient, sent: Any, query: str = "", **headers: str) -> TestR
     return http.post(f"{PATH}{query}", data=data, content_type="application/json", headers=headers)
 
 
-def client(settings: Settings, backend: MemoryBackend, *robots: Robot, **more: Any) -> FlaskClient:
+def robot_client(settings: Settings, backend: Backend, *robots: Robot, **more: Any) -> FlaskClient:
     changed = settings.model_copy(update={"robots": robots or (Robot(),), "max_json_bytes": 10_000, **more})
-    return create_app(changed, backend).test_client()  # type: ignore[arg-type]
+    return create_app(changed, backend).test_client()
 
 
 def failed(code: str) -> dict[str, Any]:
     return {**FOUND, "state": "failed", "error": {"code": code, "detail": "what is wrong", "retryable": False}}
 
 
+def publish(backend: Backend) -> None:
+    """Publish the contract of the version that answers: its labels have a category path."""
+    backend.catalog.publish(Published("default", "", 3, tiny_contract().to_json()))
+
+
+@pytest.fixture(scope="module")
+def robot_app(shared_api: Api) -> Flask:
+    """The API with a robot."""
+    return robot_client(shared_api.settings, shared_api.backend).application
+
+
 @pytest.fixture
-def robot(settings: Settings, backend: MemoryBackend) -> FlaskClient:
-    """The API, whose model finds something in every photo, and its labels have a category path."""
-    backend.intake.outcome = FOUND
-    backend.catalog.published["default"] = Published("default", "", 3, tiny_contract().to_json())
-    return client(settings, backend)
+def robot(robot_app: Flask, worker: InstantWorker, backend: Backend) -> FlaskClient:
+    """The robot; the model finds something in every photo."""
+    worker.result = FOUND
+    publish(backend)
+    return robot_app.test_client()
 
 
-def test_the_answer(robot: FlaskClient, backend: MemoryBackend) -> None:
+def test_the_answer(robot: FlaskClient, backend: Backend) -> None:
     """As the protocol has it: best first, the label's category path, the threshold of the model, nothing else."""
     content = picture()
     answer = send(robot, body(content))
@@ -97,27 +105,29 @@ def test_the_answer(robot: FlaskClient, backend: MemoryBackend) -> None:
         "filterThreshold": 0.1,
         "extInfos": {},
     }
-    assert backend.intake.items == [Item(image=content, custom_id="r-1")]
-    (job,) = backend.store.jobs.values()
+    (job,) = all_jobs(backend)
+    assert stored_images(backend, job.id) == [("item-0", content)]
+    assert backend.originals.source(job.id, 0).custom_id == "r-1"
     assert (job.lane, job.options.model, job.options.min_score) == ("interactive", "default", None)
-    assert 4 < (backend.intake.terms.deadline_seconds or 0) <= 5
+    assert 4 < deadline_seconds(job) <= 5
 
 
-def test_nothing_found(robot: FlaskClient, backend: MemoryBackend) -> None:
+def test_nothing_found(robot: FlaskClient, worker: InstantWorker) -> None:
     """That is a result too: 200, an empty list."""
-    backend.intake.outcome = {**FOUND, "detections": []}
+    worker.result = {**FOUND, "detections": []}
     answer = send(robot, body())
 
     assert answer.status_code == 200
     assert (answer.get_json()["result"], answer.get_json()["resultNum"]) == ([], 0)
 
 
-def test_a_model_whose_contract_nobody_knows(robot: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_model_whose_contract_nobody_knows(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """Its labels have no category path then, and they may have one the next time."""
-    published = backend.catalog.published.pop("default")
-    assert {one["root"] for one in send(robot, body()).get_json()["result"]} == {""}
-    backend.catalog.published["default"] = published
-    assert send(robot, body()).get_json()["result"][0]["root"] == "shelf"
+    worker.result = FOUND
+    http = robot_client(settings, backend)
+    assert {detection["root"] for detection in send(http, body()).get_json()["result"]} == {""}
+    publish(backend)
+    assert send(http, body()).get_json()["result"][0]["root"] == "shelf"
 
 
 @pytest.mark.parametrize(
@@ -126,20 +136,20 @@ def test_a_model_whose_contract_nobody_knows(robot: FlaskClient, backend: Memory
         str,
         quote,
         lambda text: quote(text, safe=""),
-        lambda text: "".join(f"%{ord(one):02x}" for one in text),
+        lambda text: "".join(f"%{ord(character):02x}" for character in text),
         lambda text: "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76)),
         lambda text: quote("\n".join(text[at : at + 64] for at in range(0, len(text), 64))),
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_how_an_image_may_be_written(robot: FlaskClient, backend: MemoryBackend, encode: Any, kind: str) -> None:
+def test_how_an_image_may_be_written(robot: FlaskClient, backend: Backend, encode: Any, kind: str) -> None:
     """Plain or percent-encoded base64, in one line or several, of whatever format decodes."""
     content = picture(kind=kind) + bytes(range(256)) * 4  # every character of base64
     answer = send(robot, {"requestId": "é", "image": encode(base64.b64encode(content).decode()), "extInfos": {"a": 1}})
 
     assert answer.get_json()["requestId"] == "é"
     assert answer.get_json()["resultNum"] == 2, answer.text
-    assert backend.intake.items[0].image == content
+    assert stored_images(backend, all_jobs(backend)[0].id)[0][1] == content
 
 
 LARGE = picture() + bytes(MAX_IMAGE_BYTES - len(picture()))
@@ -180,14 +190,14 @@ ID = {"requestId": "r-1"}
     ],
 )
 def test_what_is_wrong_with_a_request(
-    robot: FlaskClient, backend: MemoryBackend, sent: Any, code: int, message: str, request_id: str
+    robot: FlaskClient, backend: Backend, sent: Any, code: int, message: str, request_id: str
 ) -> None:
     """It has Baidu's code and words, in an answer of status 200, and no job is made of it."""
     answer = send(robot, sent)
 
     assert (answer.status_code, answer.content_type) == (200, "application/json")
     assert answer.get_json() == {"error_code": code, "error_msg": message, "requestId": request_id}
-    assert not backend.store.jobs
+    assert not all_jobs(backend)
 
 
 @pytest.mark.parametrize("content", [LARGE, picture(15, 4096), picture(4096, 15), picture(15, 15)])
@@ -210,13 +220,19 @@ def test_the_bounds_themselves(robot: FlaskClient, content: bytes) -> None:
         ("image_missing", 282000),
     ],
 )
-def test_an_image_that_fails(robot: FlaskClient, backend: MemoryBackend, code: str, answered: int) -> None:
+def test_an_image_that_fails(robot: FlaskClient, worker: InstantWorker, code: str, answered: int) -> None:
     """What the worker says of it has Baidu's code."""
-    backend.intake.outcome = failed(code)
-    found = send(robot, body()).get_json()
+    worker.result = failed(code)
+    answer = send(robot, body()).get_json()
 
-    assert (found["error_code"], found["requestId"]) == (answered, "r-1")
-    backend.intake.outcome = {**FOUND, "state": "canceled"}
+    assert (answer["error_code"], answer["requestId"]) == (answered, "r-1")
+
+
+def test_a_job_that_somebody_cancels(
+    robot: FlaskClient, worker: InstantWorker, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The robot's call fails for no reason that it could mend."""
+    monkeypatch.setattr(worker, "send", lambda _model: worker.cancel(all_jobs(backend)[0].id))
     assert send(robot, body()).get_json()["error_code"] == 282000
 
 
@@ -232,10 +248,19 @@ def test_an_image_that_fails(robot: FlaskClient, backend: MemoryBackend, code: s
     ],
 )
 def test_what_cannot_be_accepted(
-    robot: FlaskClient, backend: MemoryBackend, error: Exception, answered: int, capsys: pytest.CaptureFixture[str]
+    robot: FlaskClient,
+    backend: Backend,
+    error: Exception,
+    answered: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A queue that is full, a store that is away, a bug: with the request's id, and the log says what it was."""
-    backend.intake.error = error
+
+    def create(*_job: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(backend.store, "create", create)
     answer = send(robot, body())
 
     assert (answer.status_code, answer.get_json()["error_code"]) == (200, answered)
@@ -243,29 +268,29 @@ def test_what_cannot_be_accepted(
     assert str(error) in capsys.readouterr().out
 
 
-def test_what_is_not_done_in_time(settings: Settings, backend: MemoryBackend) -> None:
+def test_what_is_not_done_in_time(settings: Settings, backend: Backend, waits: list[float]) -> None:
     """After the robot's deadline it is told to come again, and its job ends there too."""
-    http = client(settings, backend, Robot(deadline_seconds=0.3))
-    found = send(http, body()).get_json()
+    http = robot_client(settings, backend, Robot(deadline_seconds=0.3))
+    answer = send(http, body()).get_json()
 
-    assert found == {"error_code": 2, "error_msg": "Service temporarily unavailable", "requestId": "r-1"}
-    assert 0 < (backend.intake.terms.deadline_seconds or 0) <= 0.3
-    assert 0 < backend.store.waits[0] <= 0.3
+    assert answer == {"error_code": 2, "error_msg": "Service temporarily unavailable", "requestId": "r-1"}
+    assert 0 < deadline_seconds(all_jobs(backend)[0]) <= 0.3
+    assert 0 < waits[0] <= 0.3
 
 
-def test_what_could_not_be_done_in_time(robot: FlaskClient, backend: MemoryBackend) -> None:
+def test_what_could_not_be_done_in_time(robot: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more waits than the deadline allows, nothing is accepted."""
-    backend.capacity.waits["default", "interactive"] = 7.4
+    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target, _lane: 7.4)
 
     assert send(robot, body()).get_json()["error_code"] == 2
-    assert not backend.store.jobs
+    assert not all_jobs(backend)
 
 
-def test_a_room_that_is_full(settings: Settings, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_room_that_is_full(settings: Settings, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds no place to wait is told at once."""
     monkeypatch.setattr("api.app.WaitingRoom", lambda: WaitingRoom(places=0))
 
-    assert send(client(settings, backend), body()).get_json()["error_code"] == 2
+    assert send(robot_client(settings, backend), body()).get_json()["error_code"] == 2
 
 
 @pytest.mark.parametrize(
@@ -280,57 +305,50 @@ def test_a_room_that_is_full(settings: Settings, backend: MemoryBackend, monkeyp
         (f"?other=1&access_token={ACCESS.replace('-', '%2D')}", None),
     ],
 )
-def test_the_token(settings: Settings, backend: MemoryBackend, query: str, code: int | None) -> None:
+def test_the_token(settings: Settings, backend: Backend, worker: InstantWorker, query: str, code: int | None) -> None:
     """Where one is configured it is asked for, in the query; then nobody asks for a key, or by which name one came."""
-    backend.intake.outcome = FOUND
+    worker.result = FOUND
     for keys in (False, True):
         robots = Robot(token=SecretStr(ACCESS))
-        http = client(settings, backend, robots, require_keys=keys)
-        found = send(http, body(), query, Host="shelf.example").get_json()
-        assert found.get("error_code") == code
+        http = robot_client(settings, backend, robots, require_keys=keys)
+        answer = send(http, body(), query, Host="shelf.example").get_json()
+        assert answer.get("error_code") == code
         if code:
-            assert found == {
+            assert answer == {
                 "error_code": code,
                 "error_msg": "Access token invalid or no longer valid",
                 "requestId": "",
             }
 
 
-def test_a_robot_without_a_token(settings: Settings, backend: MemoryBackend) -> None:
+def test_a_robot_without_a_token(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """It is answered on this machine only, where the API asks for no keys; a key does not help."""
-    backend.intake.outcome = FOUND
-    http = client(settings, backend)
+    worker.result = FOUND
+    http = robot_client(settings, backend)
     assert "result" in send(http, body(), "?access_token=whatever").get_json()
     assert send(http, body(), Host="shelf.example").get_json()["error_code"] == 110
     assert send(http, body(), Origin="https://shelf.example").get_json()["error_code"] == 110
     for closed in ({"require_keys": True}, {"host": "192.0.2.1"}):
-        answer = send(client(settings, backend, **closed), body(), Authorization="Bearer sl_" + "0" * 32)
+        answer = send(robot_client(settings, backend, **closed), body(), Authorization="Bearer sl_" + "0" * 32)
         assert answer.get_json()["error_code"] == 110
 
 
-def test_a_rate(settings: Settings, backend: MemoryBackend) -> None:
+def test_a_rate(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """Beyond it the code is 18; each robot is counted for itself."""
-    counted: list[tuple[str, str]] = []
-
-    class Rates:
-        def hit(self, who: str, rates: str) -> list[RateLimitState]:
-            counted.append((who, rates))
-            return [RateLimitState("1-in-1s", 1, 1, 0, 1, exceeded=len(counted) > 1)]
-
-    backend.intake.outcome = FOUND
-    http = client(settings, replace(backend, rates=Rates()), Robot(rate="1/second"))  # type: ignore[arg-type]
+    worker.result = FOUND
+    http = robot_client(settings, backend, Robot(rate="1/hour"), Robot(path="/api/v3/drinks", rate="1/hour"))
     answers = [send(http, body()) for _ in range(2)]
 
     assert "result" in answers[0].get_json()
     assert answers[1].get_json()["error_code"] == 18
     assert answers[1].get_json()["error_msg"] == "Open api qps request limit reached"
-    assert counted == [(f"robot:{PATH}", "1/second")] * 2
-    assert answers[1].headers["RateLimit-Policy"] == '"1-in-1s";q=1;w=1'
+    assert answers[1].headers["RateLimit-Policy"] == '"1-in-3600s";q=1;w=3600'
+    assert "result" in http.post("/api/v3/drinks", json=body()).get_json()
 
 
-def test_several_robots(settings: Settings, backend: MemoryBackend) -> None:
+def test_several_robots(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """Each has its own path, token, model, threshold, tiles and owner."""
-    backend.intake.outcome = FOUND
+    worker.result = FOUND
     other = Robot(
         path="/api/v3/drinks",
         token=SecretStr(ACCESS),
@@ -340,17 +358,18 @@ def test_several_robots(settings: Settings, backend: MemoryBackend) -> None:
         max_detections=3,
         owner="shop",
     )
-    http = client(settings, backend, Robot(), other)
+    http = robot_client(settings, backend, Robot(), other)
     assert "result" in send(http, body()).get_json()
     answer = http.post(f"/api/v3/drinks?access_token={ACCESS}", json=body())
 
     assert answer.get_json()["filterThreshold"] == 0.7
-    options = list(backend.store.jobs.values())[-1].options
+    job = all_jobs(backend)[0]
+    options = job.options
     assert (options.model, options.min_score, options.tiles, options.max_detections) == ("other-1.0", 0.7, "2x3", 3)
-    assert backend.intake.terms.owner == "shop"
+    assert job.owner == "shop"
     assert http.post("/api/v3/drinks", json=body()).get_json()["error_code"] == 110
     assert {PATH, "/api/v3/drinks"} < http.get("/openapi.json").get_json()["paths"].keys()
-    none = create_app(settings.model_copy(update={"robots": ()}), backend).test_client()  # type: ignore[arg-type]
+    none = create_app(settings.model_copy(update={"robots": ()}), backend).test_client()
     assert none.post(PATH, json=body()).status_code == 404
 
 
@@ -358,8 +377,8 @@ def test_what_is_no_robots_request(robot: FlaskClient) -> None:
     """Other methods and other paths have the API's own errors: no robot sends them, people do."""
     answers = [robot.get(PATH), robot.post(f"{PATH}/"), robot.post(f"{PATH}/x")]
 
-    assert [one.status_code for one in answers] == [405, 404, 404]
-    assert {one.content_type for one in answers} == {"application/problem+json"}
+    assert [answer.status_code for answer in answers] == [405, 404, 404]
+    assert {answer.content_type for answer in answers} == {"application/problem+json"}
     assert answers[0].headers["Allow"] == "OPTIONS, POST" or answers[0].headers["Allow"] == "POST, OPTIONS"
 
 
@@ -370,37 +389,9 @@ def test_an_address_that_cannot_be_read(robot: FlaskClient) -> None:
     assert (answer.status_code, answer.get_json()["error_code"]) == (200, 100)
 
 
-def test_no_robot_takes_an_address_of_the_api(settings: Settings, backend: MemoryBackend) -> None:
+def test_no_robot_takes_an_address_of_the_api(settings: Settings, backend: Backend) -> None:
     """A path that a setting may name belongs to no other route."""
-    app = create_app(settings, backend)  # type: ignore[arg-type]
+    app = create_app(settings, backend)
     own = {rule.rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("robots.")}
 
     assert {path.split("/")[1] for path in own - {FORM_UPLOAD_PATH}} <= RESERVED
-
-
-def test_the_course(http: FlaskClient, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A form with an image is answered with the picture, in which the boxes are drawn."""
-    side = {"ymin": 3.0, "xmin": 4.0, "ymax": 20.0, "xmax": 30.0}
-    backend.intake.outcome = {**FOUND, "detections": [{"label": "a", "score": 0.9, "box": side}]}
-    content = picture(kind="PNG")
-    monkeypatch.setattr(backend.originals, "read", lambda _job, _index: content)
-    answer = http.post(FORM_UPLOAD_PATH, data={"image": (io.BytesIO(content), "a.png")})
-
-    assert (answer.status_code, answer.content_type) == (200, "image/png")
-    drawn = Image.open(io.BytesIO(answer.data)).convert("RGB")
-    assert drawn.size == (40, 30)
-    assert drawn.getpixel((39, 29)) == (255, 255, 255)
-    assert drawn.tobytes() != Image.open(io.BytesIO(content)).convert("RGB").tobytes()
-
-
-def test_what_the_course_is_told(settings: Settings, backend: MemoryBackend) -> None:
-    """No image, an image that fails, and one that is not done in time, are problems."""
-    quick = settings.model_copy(update={"detect_wait_seconds": 0.2})
-    http = create_app(quick, backend).test_client()  # type: ignore[arg-type]
-    assert http.post(FORM_UPLOAD_PATH, data={}, content_type="multipart/form-data").get_json()["code"] == "no_images"
-    assert http.post(FORM_UPLOAD_PATH, json={}).status_code == 415
-    late = http.post(FORM_UPLOAD_PATH, data={"image": (io.BytesIO(b"x"), "a.png")})
-    assert (late.status_code, late.get_json()["code"]) == (504, "deadline_exceeded")
-    assert 0 < (backend.intake.terms.deadline_seconds or 0) <= 0.2
-    backend.intake.outcome = failed("image_decode_failed")
-    assert http.post(FORM_UPLOAD_PATH, data={"image": (io.BytesIO(b"x"), "a.png")}).status_code == 422

@@ -6,32 +6,55 @@ import base64
 import io
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+import zipfile
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from tests.support.polling import wait_until
+from tests.unit.api.conftest import InstantWorker, all_jobs, stored_images
+from workers.backend import Backend
+from workers.io.redis_link import RedisLink
+from workers.jobs.job import ImageSource
 from workers.jobs.output import Output
 from workers.jobs.webhook import new_secret
-from workers.sources.origins.simple import Item
+from workers.sources.origins.named import Kind, NamedSource
 from workers.sources.selection import Selection
 
-if TYPE_CHECKING:
-    from tests.unit.api.conftest import MemoryBackend
-
+MEMORY = "memory://results/x"  # under the prefixes of the settings
 PIXEL = b"\x89PNG not really"
 BASE64 = base64.b64encode(PIXEL).decode()
 
 
 def _problem(http: FlaskClient, body: dict[str, Any], status: int = 400, code: str = "invalid_request") -> str:
     response = http.post("/v1/jobs", json=body)
-    found = response.get_json()
-    assert (status, code) == (response.status_code, found["code"]), found
-    return str(found["detail"])
+    problem = response.get_json()
+    assert (status, code) == (response.status_code, problem["code"]), problem
+    return str(problem["detail"])
 
 
-def test_items(http: FlaskClient, backend: MemoryBackend) -> None:
+def zipped(content: bytes = b"content") -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("a.jpg", content)
+    return archive.getvalue()
+
+
+def source_of(link: RedisLink, job_id: str) -> NamedSource:
+    """What a job's duty is going to list."""
+    stored = json.loads(link.client.hget(f"sl:job:{job_id}", "source"))
+    return NamedSource.from_json(json.dumps(stored["named"]))
+
+
+@pytest.fixture
+def bucket(memory_store: Any) -> None:
+    """Another store that the server may read: a folder with an image, and a manifest."""
+    memory_store.pipe_file("/bucket/source/a.jpg", b"content")
+    memory_store.pipe_file("/bucket/manifest", b'{"path": "source/a.jpg"}\n')
+
+
+def test_items(http: FlaskClient, backend: Backend) -> None:
     """A URL, base64, a data URL; each with an id of the caller's or without one, in order."""
     items = [
         {"url": "https://shop.example/a.jpg?size=1", "custom_id": "first"},
@@ -42,11 +65,11 @@ def test_items(http: FlaskClient, backend: MemoryBackend) -> None:
     response = http.post("/v1/jobs", json={"items": items})
 
     assert response.status_code == 202
-    assert backend.intake.items == [
-        Item("https://shop.example/a.jpg?size=1", custom_id="first"),
-        Item(image=PIXEL),
-        Item(image=PIXEL, custom_id="grüße 3"),
-    ]
+    job_id = response.get_json()["id"]
+    sources = [backend.originals.source(job_id, index) for index in range(3)]
+    assert sources[0] == ImageSource("a.jpg", "url:https://shop.example/a.jpg?size=1", "first")
+    assert [(source.name, source.custom_id) for source in sources[1:]] == [("item-1", ""), ("item-2", "grüße 3")]
+    assert [backend.originals.read(job_id, index) for index in (1, 2)] == [PIXEL, PIXEL]
 
 
 @pytest.mark.parametrize(
@@ -95,61 +118,83 @@ def test_exactly_one_form(http: FlaskClient, body: dict[str, Any]) -> None:
     _problem(http, body)
 
 
-def test_where_images_are(http: FlaskClient, backend: MemoryBackend) -> None:
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize(("field", "kind"), [("source", "location"), ("manifest", "manifest")])
+def test_where_images_are(http: FlaskClient, link: RedisLink, field: str, kind: Kind) -> None:
     """Another store, and a manifest that the server reads."""
-    for name in ("source", "manifest"):
-        assert http.post("/v1/jobs", json={name: f"s3://bucket/{name}"}).status_code == 202
-        assert backend.intake.where == f"s3://bucket/{name}"
+    response = http.post("/v1/jobs", json={field: f"memory://bucket/{field}"})
+    assert response.status_code == 202
+    assert source_of(link, response.get_json()["id"]) == NamedSource(kind, f"memory://bucket/{field}")
 
 
-@pytest.mark.parametrize("field", ["archive", "manifest"])
-def test_an_archive_or_a_manifest_as_a_field(http: FlaskClient, backend: MemoryBackend, field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "content", "image"),
+    [
+        ("archive", zipped(), ImageSource("a.jpg", "")),
+        (
+            "manifest",
+            b"url,custom_id\nhttps://a.example/a.jpg,7\n",
+            ImageSource("a.jpg", "url:https://a.example/a.jpg", "7"),
+        ),
+    ],
+    ids=["archive", "manifest"],
+)
+def test_an_archive_or_a_manifest_as_a_field(
+    http: FlaskClient, backend: Backend, field: str, content: bytes, image: ImageSource
+) -> None:
     """One file, in its own field; two, or images beside it, are an error."""
 
     def send(**fields: Any) -> int:
         return http.post("/v1/jobs", data=fields, content_type="multipart/form-data").status_code
 
-    assert send(**{field: (io.BytesIO(b"content"), "a.bin"), "min_score": "0.5"}) == 202
-    assert backend.intake.uploads == [(field, b"content")]
+    assert send(**{field: (io.BytesIO(content), "a.bin"), "min_score": "0.5"}) == 202
+    (job,) = all_jobs(backend)
+    stored = backend.originals.source(job.id, 0)
+    assert (job.total, stored.name, stored.custom_id) == (1, image.name, image.custom_id)
+    if image.ref:
+        assert stored.ref == image.ref
+    else:
+        assert backend.originals.read(job.id, 0) == b"content"
     assert send(**{field: [(io.BytesIO(b"x"), "a"), (io.BytesIO(b"x"), "b")]}) == 400
     assert send(**{field: (io.BytesIO(b"x"), "a"), "images": (io.BytesIO(b"x"), "b")}) == 400
 
 
 @pytest.mark.parametrize("kind", ["application/zip", "application/x-zip-compressed"])
-def test_a_zip_as_the_body(http: FlaskClient, backend: MemoryBackend, kind: str) -> None:
+def test_a_zip_as_the_body(http: FlaskClient, backend: Backend, kind: str) -> None:
     """Its options are in the query; there other bodies have none."""
-    response = http.post("/v1/jobs?min_score=0.5&priority=bulk", data=b"PK...", content_type=kind)
+    response = http.post("/v1/jobs?min_score=0.5&priority=bulk", data=zipped(), content_type=kind)
 
     assert response.status_code == 202
     options = response.get_json()["options"]
     assert (options["min_score"], options["priority"]) == (0.5, "bulk")
-    assert backend.intake.uploads == [("archive", b"PK...")]
+    assert stored_images(backend, response.get_json()["id"]) == [("a.jpg", b"content")]
     assert http.post("/v1/jobs?min_score=0.5", json={"folder": "/a"}).get_json()["code"] == "unprocessable"
     assert http.post("/v1/jobs?stripes=1", data=b"PK", content_type=kind).get_json()["code"] == "unknown_field"
 
 
-def test_a_zip_as_the_body_with_an_output(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_zip_as_the_body_with_an_output(http: FlaskClient, backend: Backend) -> None:
     """Where its results are written to is in the query as well, formats between commas."""
-    where = "output_url=s3://results/x&output_formats=csv,parquet&annotate=5"
-    assert http.post(f"/v1/jobs?{where}", data=b"PK...", content_type="application/zip").status_code == 202
-    assert backend.intake.terms.output == Output("s3://results/x", ("csv", "parquet"), 5)
-    refused = http.post("/v1/jobs?annotate=5", data=b"PK...", content_type="application/zip").get_json()
+    where = f"output_url={MEMORY}&output_formats=csv,parquet&annotate=5"
+    assert http.post(f"/v1/jobs?{where}", data=zipped(), content_type="application/zip").status_code == 202
+    assert Output.from_json(all_jobs(backend)[0].output) == Output(MEMORY, ("csv", "parquet"), 5)
+    refused = http.post("/v1/jobs?annotate=5", data=zipped(), content_type="application/zip").get_json()
     assert (refused["code"], "output_url" in refused["detail"]) == ("invalid_request", True)
 
 
-def test_a_zip_as_the_body_tells_the_rest_in_headers(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_zip_as_the_body_tells_the_rest_in_headers(http: FlaskClient, backend: Backend) -> None:
     """Metadata and a webhook are JSON there, in ASCII; other bodies have them inside."""
     hook = {"url": "https://shop.example/told", "events": ["job.finished", "item.finished"], "secret": new_secret()}
     headers = {"Shelfline-Metadata": '{"shop": "Caf\\u00e9"}', "Shelfline-Webhook": json.dumps(hook)}
 
     def send(**given: Any) -> Any:
-        answer = http.post("/v1/jobs", **({"data": b"PK...", "content_type": "application/zip"} | given))
+        answer = http.post("/v1/jobs", **({"data": zipped(), "content_type": "application/zip"} | given))
         return answer.get_json()
 
-    assert send(headers=headers)["metadata"] == {"shop": "Café"}
-    told = backend.intake.terms.webhook
-    assert told is not None
-    assert (told.url, told.secret, len(told.events)) == (hook["url"], hook["secret"], 2)
+    job = send(headers=headers)
+    assert job["metadata"] == {"shop": "Café"}
+    webhook, _ = backend.store.webhook_of(job["id"])
+    assert webhook is not None
+    assert (webhook.url, webhook.secret, len(webhook.events)) == (hook["url"], hook["secret"], 2)
     for name, value in headers.items():
         assert (
             send(headers={name: value}, data=None, content_type=None, json={"folder": "/a"})["code"] == "unprocessable"
@@ -167,9 +212,8 @@ def test_a_zip_as_the_body_tells_the_rest_in_headers(http: FlaskClient, backend:
             assert name in answer["detail"]
 
 
-def test_a_zip_above_the_limit(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_zip_above_the_limit(http: FlaskClient, backend: Backend) -> None:
     """Refused, also where its length is not told before."""
-    http.application.config["TESTING"] = False
     for headers in ({}, {"Transfer-Encoding": "chunked"}):
         response = http.post(
             "/v1/jobs",
@@ -179,10 +223,10 @@ def test_a_zip_above_the_limit(http: FlaskClient, backend: MemoryBackend) -> Non
             environ_overrides={"wsgi.input_terminated": True} if headers else {"CONTENT_LENGTH": "6000000"},
         )
         assert (response.status_code, response.get_json()["code"]) == (413, "request_too_large")
-    assert backend.intake.uploads == []
+    assert all_jobs(backend) == []
 
 
-def test_options_of_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_options_of_a_job(http: FlaskClient, backend: Backend) -> None:
     """Every option is shown with the job; in a form metadata is JSON."""
     options = {"model_version": 3, "min_score": 0.5, "max_detections": 5, "priority": "interactive"}
     options |= {"tiles": "2x3", "overlap": 0.25, "max_failure_rate": 0.5, "cache": True}
@@ -195,7 +239,7 @@ def test_options_of_a_job(http: FlaskClient, backend: MemoryBackend) -> None:
 
     assert by_json["options"] == by_form["options"] == options | {"model": "default"}
     assert by_json["metadata"] == by_form["metadata"] == metadata
-    assert backend.intake.terms.metadata == metadata
+    assert [job.metadata for job in all_jobs(backend)] == [metadata, metadata]
 
 
 @pytest.mark.parametrize(
@@ -239,25 +283,29 @@ def test_wrong_options(http: FlaskClient, wrong: dict[str, Any]) -> None:
     assert next(iter(wrong)) in _problem(http, {"items": [{"image": BASE64}], **wrong})
 
 
-def test_some_of_the_images(http: FlaskClient, backend: MemoryBackend) -> None:
+@pytest.mark.usefixtures("bucket")
+def test_some_of_the_images(http: FlaskClient, link: RedisLink) -> None:
     """As they are asked for; items are named one by one."""
-    asked = {"include": ["a/**"], "exclude": ["*.png"], "limit": 5, "sample": 9, "seed": 3}
-    assert http.post("/v1/jobs", json={"source": "s3://bucket/x", **asked}).status_code == 202
-    assert backend.intake.selection == Selection(("a/**",), ("*.png",), 5, 9, 3)
+    selection = {"include": ["a/**"], "exclude": ["*.png"], "limit": 5, "sample": 9, "seed": 3}
+    response = http.post("/v1/jobs", json={"source": "memory://bucket/source", **selection})
+    assert response.status_code == 202
+    assert source_of(link, response.get_json()["id"]).selection == Selection(("a/**",), ("*.png",), 5, 9, 3)
     assert "limit" in _problem(http, {"items": [{"image": BASE64}], "limit": 1})
 
 
-def test_where_results_are_written(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_where_results_are_written(http: FlaskClient, backend: Backend) -> None:
     """In JSON, and in a form."""
-    asked = {"output_url": "s3://b/c", "output_formats": ["csv", "parquet"], "annotate": 5000}
-    assert http.post("/v1/jobs", json={"items": [{"image": BASE64}], **asked}).status_code == 202
-    assert backend.intake.terms.output == Output("s3://b/c", ("csv", "parquet"), 1000)
-    fields = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": "s3://b/c", "output_formats": "coco, csv"}
+    output = {"output_url": MEMORY, "output_formats": ["csv", "parquet"], "annotate": 5000}
+    assert http.post("/v1/jobs", json={"items": [{"image": BASE64}], **output}).status_code == 202
+    assert Output.from_json(all_jobs(backend)[0].output) == Output(MEMORY, ("csv", "parquet"), 1000)
+    fields = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": MEMORY, "output_formats": "coco, csv"}
     assert http.post("/v1/jobs", data=fields, content_type="multipart/form-data").status_code == 202
-    assert backend.intake.terms.output == Output("s3://b/c", ("coco", "csv"), 0)
+    assert Output.from_json(all_jobs(backend)[0].output) == Output(MEMORY, ("coco", "csv"), 0)
 
 
-def test_a_submission_that_waits_for_the_end(http: FlaskClient, backend: MemoryBackend) -> None:
+def test_a_submission_that_waits_for_the_end(
+    http: FlaskClient, backend: Backend, worker: InstantWorker, waits: list[float]
+) -> None:
     """200 with the job as it ended; 202 where it did not end in time, and where nobody asked."""
     body = {"items": [{"image": BASE64}]}
     answers: list[Any] = []
@@ -267,14 +315,14 @@ def test_a_submission_that_waits_for_the_end(http: FlaskClient, backend: MemoryB
 
     caller = threading.Thread(target=send)
     caller.start()
-    wait_until(lambda: backend.store.waits)
-    (job_id,) = backend.store.jobs
-    backend.store.finish(job_id, [{"state": "succeeded"}])
+    wait_until(lambda: waits)
+    (job,) = all_jobs(backend)
+    worker.finish(job.id, [{"state": "succeeded"}])
     caller.join()
 
     assert (answers[0].status_code, answers[0].get_json()["state"]) == (200, "succeeded")
     assert answers[0].headers["Preference-Applied"] == "wait=4"
-    assert answers[0].headers["Location"].endswith(job_id)
+    assert answers[0].headers["Location"].endswith(job.id)
     late = http.post("/v1/jobs", json=body, headers={"Prefer": "wait=0"})
     assert (late.status_code, late.headers["Retry-After"]) == (202, "1")
     unwaited = http.post("/v1/jobs", json=body)
@@ -285,7 +333,7 @@ def test_a_list_in_a_form(http: FlaskClient) -> None:
     """One part with commas, or a part each; any other field comes once."""
 
     def send(**fields: Any) -> Any:
-        data = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": "memory://out", **fields}
+        data = {"images": (io.BytesIO(b"x"), "a.jpg"), "output_url": MEMORY, **fields}
         return http.post("/v1/jobs", data=data, content_type="multipart/form-data").get_json()
 
     assert send(output_formats=["coco", "csv"]).get("code") == send(output_formats="coco,csv").get("code")

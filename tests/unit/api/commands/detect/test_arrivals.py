@@ -29,7 +29,7 @@ class Folder:
     def photos(self) -> list[Photo]:
         """What is there."""
         self.looks += 1
-        return [Photo(one.name, str(one), *stamp_of(str(one))) for one in sorted(self.path.glob("*.jpg"))]
+        return [Photo(path.name, str(path), *stamp_of(str(path))) for path in sorted(self.path.glob("*.jpg"))]
 
     def arrivals(self, *known: Photo) -> Arrivals:
         """Its arrivals."""
@@ -38,7 +38,7 @@ class Folder:
     def later(self, arrivals: Arrivals, seconds: float) -> list[str]:
         """The names that are taken so many seconds later."""
         self.now += seconds
-        return [one.name for one in arrivals.take()]
+        return [photo.name for photo in arrivals.take()]
 
 
 @pytest.fixture
@@ -125,9 +125,9 @@ def test_looking_takes_little_of_the_time(folder: Folder) -> None:
     """A look of a folder that takes a second is followed by a pause of twenty."""
 
     def slowly() -> list[Photo]:
-        found = folder.photos()
+        photos = folder.photos()
         folder.now += 1
-        return found
+        return photos
 
     arrivals = Arrivals(slowly, (), lambda: folder.now)
     for _ in range(84):

@@ -33,7 +33,7 @@ def images(tmp_path: Path) -> Path:
 
 def _run(output: Output, images: Path, results: list[dict[str, Any]]) -> list[str]:
     kept = output.folder / "kept"
-    kept.write_text("".join(json.dumps(one) + "\n" for one in results))
+    kept.write_text("".join(json.dumps(result) + "\n" for result in results))
     output.publish(kept)
 
     def content_of(result: Mapping[str, Any]) -> bytes:
@@ -78,7 +78,7 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     output.publish(kept, growing=growing)
     kept.write_text('{"a": 1}\n{"a": 2}\n')
 
-    assert [one["a"] for one in output.read()] == ([1, 2] if growing else [1])
+    assert [line["a"] for line in output.read()] == ([1, 2] if growing else [1])
 
 
 def test_other_formats(tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_an_image_that_is_gone(tmp_path: Path, images: Path) -> None:
     output = Output(tmp_path / "out")
     (images / "bad.png").write_bytes(b"no image")
 
-    told = _run(output, images, [_result("gone.jpg"), _result("bad.png"), _result("a.jpg")])
+    lines = _run(output, images, [_result("gone.jpg"), _result("bad.png"), _result("a.jpg")])
 
-    assert [line.split(":")[0] for line in told] == ["gone.jpg", "bad.png"]
+    assert [line.split(":")[0] for line in lines] == ["gone.jpg", "bad.png"]
     assert _pictures(output) == {"a.jpg"}
 
 
@@ -200,7 +200,7 @@ def test_a_picture_where_a_folder_is(tmp_path: Path, images: Path) -> None:
     output = Output(tmp_path / "out")
     (output.pictures.folder / "a.jpg").mkdir()
 
-    (told,) = _run(output, images, [_result("a.jpg"), _result("sub/b.png")])
+    (line,) = _run(output, images, [_result("a.jpg"), _result("sub/b.png")])
 
-    assert told.startswith("a.jpg: not drawn")
+    assert line.startswith("a.jpg: not drawn")
     assert _pictures(output) == {"a.jpg", "sub/b.jpg"}

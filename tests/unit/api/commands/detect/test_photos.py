@@ -21,21 +21,23 @@ def test_a_folder(tmp_path: Path) -> None:
         *(tmp_path / name for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.jpg", "sub/deep/c.webp", ".git/d.jpg"))
     )
 
-    found = collect([tmp_path])
+    collected = collect([tmp_path])
 
-    assert [one.name for one in found.photos] == ["a.jpg", "b.PNG", "sub/deep/c.webp"]
-    assert [one.path for one in found.photos] == [str(tmp_path / one.name) for one in found.photos]
-    assert (found.skipped, found.roots) == (3, (tmp_path,))
+    assert [photo.name for photo in collected.photos] == ["a.jpg", "b.PNG", "sub/deep/c.webp"]
+    assert [photo.path for photo in collected.photos] == [str(tmp_path / photo.name) for photo in collected.photos]
+    assert (collected.skipped, collected.roots) == (3, (tmp_path,))
 
 
 def test_files_and_folders(tmp_path: Path) -> None:
     """Several paths are named from what they have in common, each image once, and a file named is always taken."""
     _touch(tmp_path / "x" / "1.jpg", tmp_path / "y" / "1.jpg", tmp_path / "y" / "scan")
 
-    found = collect([tmp_path / "x", tmp_path / "y" / "scan", tmp_path / "y" / ".." / "y", tmp_path / "x" / "1.jpg"])
+    collected = collect(
+        [tmp_path / "x", tmp_path / "y" / "scan", tmp_path / "y" / ".." / "y", tmp_path / "x" / "1.jpg"]
+    )
 
-    assert [one.name for one in found.photos] == ["x/1.jpg", "y/scan", "y/1.jpg"]
-    assert found.roots == ()
+    assert [photo.name for photo in collected.photos] == ["x/1.jpg", "y/scan", "y/1.jpg"]
+    assert collected.roots == ()
     assert collect([tmp_path / "x", tmp_path / "y"]).roots == (tmp_path / "x", tmp_path / "y")
 
 
@@ -67,9 +69,9 @@ def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
     assert collect([tmp_path / "photos"]).roots == (tmp_path / "photos",)
     (tmp_path / "photos" / "b.jpg").symlink_to(tmp_path / "elsewhere.jpg")
 
-    found = collect([tmp_path / "photos"])
+    collected = collect([tmp_path / "photos"])
 
-    assert ([one.name for one in found.photos], found.roots) == (["a.jpg", "b.jpg", "c.jpg"], ())
+    assert ([photo.name for photo in collected.photos], collected.roots) == (["a.jpg", "b.jpg", "c.jpg"], ())
 
 
 def test_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
@@ -90,9 +92,9 @@ def test_a_selection(tmp_path: Path) -> None:
     """By names as they stand in the results; what leaves nothing says so."""
     _touch(*(tmp_path / folder / f"{number}.jpg" for folder in "ab" for number in range(3)), tmp_path / "b" / "x.txt")
 
-    found = collect([tmp_path], Selection(include=("b/*",), limit=2))
+    collected = collect([tmp_path], Selection(include=("b/*",), limit=2))
 
-    assert ([one.name for one in found.photos], found.skipped) == (["b/0.jpg", "b/1.jpg"], 1)
+    assert ([photo.name for photo in collected.photos], collected.skipped) == (["b/0.jpg", "b/1.jpg"], 1)
     with pytest.raises(UsageError, match="None of 6 images is taken"):
         collect([tmp_path], Selection(include=("*.png",)))
 
@@ -102,8 +104,8 @@ def test_what_a_run_wrote_is_no_photo(tmp_path: Path) -> None:
     out = tmp_path / "out"
     _touch(tmp_path / "a.jpg", out / "annotated" / "a.jpg", out / "mine.jpg", out / ".shelfline" / "1" / "run.json")
 
-    found = collect([tmp_path], without=[tmp_path / "out" / "annotated", tmp_path / "out" / ".shelfline"])
+    collected = collect([tmp_path], without=[tmp_path / "out" / "annotated", tmp_path / "out" / ".shelfline"])
 
-    assert ([one.name for one in found.photos], found.skipped) == (["a.jpg", "out/mine.jpg"], 0)
+    assert ([photo.name for photo in collected.photos], collected.skipped) == (["a.jpg", "out/mine.jpg"], 0)
     with pytest.raises(UsageError, match="no images"):
         collect([out / "annotated"], without=[out / "annotated"])

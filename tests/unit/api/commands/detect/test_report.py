@@ -73,8 +73,8 @@ def test_many_images() -> None:
 def test_a_run_that_went_on() -> None:
     """Its rate is of what it did itself."""
     report = Report(succeeded=1000)
-    told = report.totals(seconds=125.0, done=250, skipped=0, written=["r"])
-    assert told == (
+    totals = report.totals(seconds=125.0, done=250, skipped=0, written=["r"])
+    assert totals == (
         "1,000 images: 1,000 succeeded, 0 failed, 0 detections in 2 min 5 s (2.0 images/s), "
         "750 of the images done before -> r"
     )
