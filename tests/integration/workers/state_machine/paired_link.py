@@ -1,6 +1,6 @@
-"""A link to the real Redis that does everything in the memory queue as well, and compares every answer.
+"""A link to the real Redis that runs each script in the model as well, and compares the two answers.
 
-Time is the test's own: what scripts ask Redis for it is answered from keys that only `pass_time` changes.
+The test sets the time: scripts read it from keys that only `pass_time` changes, not from Redis' clock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.workers.state_machine.memory_queue import MemoryQueue
+from tests.integration.workers.state_machine.model_queue import QueueModel
 from workers.io import redis_link
 from workers.io.redis_link import RedisLink
 from workers.store import result_segments
@@ -31,11 +31,11 @@ _REPLACED = {
 
 
 class StoppedError(BaseException):
-    """The process is no more. Not an Exception: nothing may handle it."""
+    """Raised where a process dies. It is no Exception, so that no code handles it."""
 
 
 def replace_clock(patch: pytest.MonkeyPatch) -> None:
-    """From here on scripts take the time from the test's keys, and segments are small."""
+    """Make scripts read the time from the test's keys, and make segments small."""
     source = redis_link._source
     text = "".join(path.read_text() for path in redis_link._SCRIPTS.glob("lib/*.lua"))
     assert all(old in text for old in _REPLACED)
@@ -51,51 +51,50 @@ def replace_clock(patch: pytest.MonkeyPatch) -> None:
 
 
 class PairedLink(RedisLink):
-    """What the store, the queue and the duties run their scripts through."""
+    """The link that the store, the queue and the duties use."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.memory = MemoryQueue(SMALL_SEGMENT)
+        self.model = QueueModel(SMALL_SEGMENT)
         self.left: int | None = None  # scripts until the process that runs them stops
         self.held: list[tuple[str, tuple[object, ...]]] = []  # what those processes would have run next
         self.client.config_set("appendonly", "no")
 
     def reset(self) -> None:
-        """Begin with nothing at all."""
+        """Empty Redis and the model."""
         self.client.flushdb()
-        self.memory.__init__(SMALL_SEGMENT)  # type: ignore[misc]  # every object that holds the link keeps it
-        self.memory.now = 1_700_000_000_000
+        self.model.__init__(SMALL_SEGMENT)  # type: ignore[misc]  # every object that holds the link keeps it
+        self.model.now = 1_700_000_000_000
         self.left = None
         self.held.clear()
         self._tell_time()
 
     def _tell_time(self) -> None:
-        self.client.mset({_NOW: self.memory.now, _UPTIME: self.memory.uptime})
+        self.client.mset({_NOW: self.model.now, _UPTIME: self.model.uptime})
 
     def pass_time(self, milliseconds: int) -> None:
-        """For everyone, also for claimed images whose worker gives no sign of life."""
-        self.memory.age(milliseconds)
+        """Let time pass, also for claims that nobody renews."""
+        self.model.age(milliseconds)
         self._tell_time()
         if milliseconds >= 1000:
             for stream in self.streams():
-                for one in self.client.xpending_range(stream, "workers", "-", "+", 1000):
-                    idle = one["time_since_delivered"] + milliseconds
+                for pending in self.client.xpending_range(stream, "workers", "-", "+", 1000):
+                    idle = pending["time_since_delivered"] + milliseconds
                     self.client.xclaim(
-                        stream, "workers", one["consumer"], 0, [one["message_id"]], idle=idle, justid=True
+                        stream, "workers", pending["consumer"], 0, [pending["message_id"]], idle=idle, justid=True
                     )
 
     def restart(self) -> None:
-        """What a restart of Redis changes: that it has just begun."""
-        self.memory.uptime = 0
+        """Set the uptime of Redis to 0, which is all that scripts see of a restart."""
+        self.model.uptime = 0
         self._tell_time()
 
     def streams(self) -> Iterator[str]:
-        """The lanes that any job ever used."""
-        for key in self.memory.lanes:
-            yield str(key)
+        """Yield the lanes that any job has used."""
+        yield from self.model.lanes
 
     def run(self, name: str, *args: object) -> Any:
-        """Run a script here and there; the answers must be the same."""
+        """Run a script in Redis and in the model; the two answers must be the same."""
         if self.left is not None:
             if self.left == 0:
                 self.held.append((name, args))
@@ -104,24 +103,24 @@ class PairedLink(RedisLink):
         answer = super().run(name, *args)
         if name in _READS:
             return answer
-        expected = self.memory.run(name, *args)
-        found = answer
+        expected = self.model.run(name, *args)
+        compared = answer
         if name in {"lanes/claim", "lanes/takeover"}:
-            found = json.loads(answer)
-            expected = _learned(expected, found)
+            compared = json.loads(answer)
+            expected = _with_ids(expected, compared)
         elif name == "jobs/create":
-            found = answer[:2] if answer[0] == "ok" else answer  # and what reads, and rings, that no work depends on
+            # The rest is the job's hash, and whether a wake-up is to be sent.
+            compared = answer[:2] if answer[0] == "ok" else answer
         elif name == "lanes/sweep":
-            found = [sorted(answer[0]), answer[1]]
-        assert expected == found, f"{expected} of memory, {found} of Redis: {name} {args}"
+            compared = [sorted(answer[0]), answer[1]]
+        assert expected == compared, f"{expected} of the model, {compared} of Redis: {name} {args}"
         return answer
 
 
-def _learned(expected: Any, answer: Any) -> Any:
-    """What memory says, with the names that Redis gave to entries."""
-    found = answer["items"] if isinstance(answer, dict) else answer
-    mine = expected["items"] if isinstance(expected, dict) else expected
-    for one, other in zip(mine, found, strict=False):
-        one["entry"].entry = other["entry"]
-        one["entry"] = other["entry"]
+def _with_ids(expected: Any, answer: Any) -> Any:
+    """Return the answer of the model, with the ids that Redis gave to the entries."""
+    images, of_redis = (whole["items"] if isinstance(whole, dict) else whole for whole in (expected, answer))
+    for image, stored in zip(images, of_redis, strict=False):
+        image["entry"].entry = stored["entry"]
+        image["entry"] = stored["entry"]
     return expected

@@ -1,7 +1,16 @@
-"""Whatever happens in whatever order: the store and the queue agree with a plain model, and nothing is lost.
+"""Run random steps of front ends, workers, duties and time; the store and the queue must agree with a plain model.
 
-Every script that runs is run in the memory queue as well, and its answer compared (paired_link.py).
-SHELFLINE_TEST_EXAMPLES makes the search deeper, and different each time.
+- `front_end_rules.py` and `worker_rules.py` are the steps.
+- `model_jobs.py` and `model_queue.py` are the model: what each Redis script must do and answer, in plain Python.
+- `paired_link.py` runs each script in Redis and in the model, and compares the two answers.
+- This file has what must hold after each step, and at the end.
+
+Not covered here, but in other files of `tests/integration/workers`: webhooks (`webhooks/test_every_step.py`,
+`webhooks/test_outbox.py`), lists of jobs (`store/test_reading.py`), metrics (`telemetry/test_metrics.py`), tiles
+(`pipeline/test_tiles.py`), images that are fetched and handed on (`pipeline/test_fetching.py`), and written outputs
+(`results/test_output_writer.py`).
+
+SHELFLINE_TEST_EXAMPLES sets the number of examples; they then differ in each run.
 """
 
 from __future__ import annotations
@@ -19,10 +28,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from serving.errors import ShelflineError
-from tests.integration.workers.state_machine.memory_jobs import ACTIVE, OPEN
+from tests.integration.workers.state_machine.front_end_rules import GRACE, LEASE, PINNED, PLAIN, RETENTION
+from tests.integration.workers.state_machine.model_jobs import ACTIVE, OPEN
 from tests.integration.workers.state_machine.paired_link import PairedLink, replace_clock
-from tests.integration.workers.state_machine.queue_rules import GRACE, LEASE, PINNED, PLAIN, RETENTION
-from tests.integration.workers.state_machine.worker_rules import QueueRules
+from tests.integration.workers.state_machine.worker_rules import WorkerRules
 from tests.support.servers.redis_server import RedisServer
 from workers.queue.work_queue import window
 from workers.settings import Settings
@@ -32,7 +41,7 @@ pytestmark = pytest.mark.process
 EXAMPLES = os.environ.get("SHELFLINE_TEST_EXAMPLES")
 
 
-class QueueMachine(QueueRules):
+class QueueMachine(WorkerRules):
     """After each rule the invariants hold, and in the end everything ends well."""
 
     @invariant()
@@ -43,7 +52,7 @@ class QueueMachine(QueueRules):
     def jobs_are_what_they_should_be(self) -> None:
         """Counts add up, ends are final, results are written once and never change."""
         for key in self.jobs:
-            expected = self.memory.jobs.get(key)
+            expected = self.model.jobs.get(key)
             if expected is None:
                 with pytest.raises(ShelflineError):
                     self.store.get(key)
@@ -61,7 +70,7 @@ class QueueMachine(QueueRules):
             if job.state.terminal:
                 assert self.ends.setdefault(key, job.state) is job.state
             lines = list(self.store.results(key))
-            assert self.memory.finished_prefix(key) == lines
+            assert self.model.finished_prefix(key) == lines
             before = self.results.get(key, [])
             assert before == lines[: len(before)]
             self.results[key] = lines
@@ -70,15 +79,15 @@ class QueueMachine(QueueRules):
     def accounts_are_right(self) -> None:
         client = self.link.client
         stored = {name: int(count) for name, count in client.hgetall("sl:open").items() if int(count)}
-        assert dict(self.memory.open()) == stored
-        assert self.memory.due == dict(client.zrange("sl:due", 0, -1, withscores=True))
+        assert dict(self.model.open()) == stored
+        assert self.model.due == dict(client.zrange("sl:due", 0, -1, withscores=True))
         counted: Counter[str] = Counter()
         for field, images in client.hgetall("sl:metrics").items():
             counted[json.loads(field)[3]] += int(images)
-        assert counted == self.memory.outcomes()
-        working = {key for key, job in self.memory.jobs.items() if job.state in OPEN}
+        assert counted == self.model.outcomes()
+        working = {key for key, job in self.model.jobs.items() if job.state in OPEN}
         assert working == {job for key in client.keys("sl:active:*") for job in client.zrange(key, 0, -1)}
-        assert set(self.memory.jobs) == set(client.zrange("sl:jobs", 0, -1))
+        assert set(self.model.jobs) == set(client.zrange("sl:jobs", 0, -1))
 
     @invariant()
     def everything_is_somewhere(self) -> None:
@@ -86,29 +95,29 @@ class QueueMachine(QueueRules):
         client = self.link.client
         entries: dict[tuple[str, int, int], bool] = {}  # whether it is claimed
         for stream in self.link.streams():
-            claimed = {one["message_id"] for one in client.xpending_range(stream, "workers", "-", "+", 1000)}
+            claimed = {pending["message_id"] for pending in client.xpending_range(stream, "workers", "-", "+", 1000)}
             stored = client.xrange(stream)
             assert claimed <= {entry for entry, _ in stored}
-            for entry, one in stored:
-                entries[one["job"], int(one["index"]), int(one["attempt"])] = entry in claimed
-        for key, job in self.memory.jobs.items():
+            for entry, fields in stored:
+                entries[fields["job"], int(fields["index"]), int(fields["attempt"])] = entry in claimed
+        for key, job in self.model.jobs.items():
             fed = int(client.hget(f"sl:job:{key}", "fed"))
             assert int(client.hget(f"sl:job:{key}", "waiting")) == sum(
-                one == key and not claimed for (one, _, _), claimed in entries.items()
+                job_id == key and not claimed for (job_id, _, _), claimed in entries.items()
             )
             assert sum(
-                one == key and not claimed and attempt == 0 for (one, _, attempt), claimed in entries.items()
+                job_id == key and not claimed and attempt == 0 for (job_id, _, attempt), claimed in entries.items()
             ) <= window(self.settings)
             if job.state not in OPEN:
-                assert job.state != "enumerating" or f"enumerate:{key}" in self.memory.due
+                assert job.state != "enumerating" or f"enumerate:{key}" in self.model.due
                 continue
             for index, item in enumerate(job.items):
                 if item.state == "running":
                     assert entries.get((key, index, item.attempt)) is True
                 elif item.state == "queued":
                     assert index >= fed or entries.get((key, index, item.attempt)) is False
-            if fed < len(job.items) and job.state in ACTIVE and not self.memory.waiting(key):
-                assert f"topup:{key}" in self.memory.due
+            if fed < len(job.items) and job.state in ACTIVE and not self.model.waiting(key):
+                assert f"topup:{key}" in self.model.due
 
     def teardown(self) -> None:
         """One healthy worker, and everything ends; after its retention nothing is left."""
@@ -119,12 +128,12 @@ class QueueMachine(QueueRules):
         for _ in range(200):
             self.link.pass_time(LEASE * 1000)
             self._work()
-            if all(duty.startswith("retire:") for duty in self.memory.due) and not self._lanes():
+            if all(duty.startswith("retire:") for duty in self.model.due) and not self._lanes():
                 break
         else:
-            pytest.fail(f"it does not end: {self.memory.due}, {self._lanes()}")
+            pytest.fail(f"it does not end: {self.model.due}, {self._lanes()}")
         self.jobs_are_what_they_should_be()
-        for key, job in self.memory.jobs.items():
+        for key, job in self.model.jobs.items():
             assert self.store.get(key).state.terminal
             assert len(self.results[key]) == len(job.items)
             assert self.link.client.keys(f"sl:job:{key}:items") == []
@@ -140,7 +149,7 @@ class QueueMachine(QueueRules):
                 self._settle(taken, "succeeded")
             while taken := queue.claim(target, 8).images:
                 lost = queue.start(taken)
-                self._settle([one for one in taken if one.key not in lost], "succeeded")
+                self._settle([image for image in taken if image.key not in lost], "succeeded")
                 self.duties.run_due()
         self.duties.run_due()
 

@@ -1,4 +1,4 @@
-"""What workers, their deaths, and time can do to the store and the queue, as rules of a state machine."""
+"""The steps of workers and of duties: claim, start, settle, hand back, die, wake up late; and the passing of time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from contextlib import suppress
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.integration.workers.state_machine.paired_link import PairedLink, StoppedError
-from tests.integration.workers.state_machine.queue_rules import (
+from tests.integration.workers.state_machine.front_end_rules import (
     CONSUMERS,
     LEASE,
     PICK,
@@ -18,6 +17,7 @@ from tests.integration.workers.state_machine.queue_rules import (
     TICK,
     FrontEndRules,
 )
+from tests.integration.workers.state_machine.paired_link import PairedLink, StoppedError
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Outcome
 
@@ -27,27 +27,27 @@ SOME = st.integers(1, 9)
 
 
 def in_hands(self: FrontEndRules) -> bool:
-    """Whether any worker has anything in hand."""
+    """Return whether any worker has claimed an image."""
     return any(self.hands.values())
 
 
 def is_due(self: FrontEndRules) -> bool:
-    """Whether a duty is due."""
-    return any(at <= self.memory.now for at in self.memory.due.values())
+    """Return whether a duty is due."""
+    return any(at <= self.model.now for at in self.model.due.values())
 
 
-class QueueRules(FrontEndRules):
-    """Three workers, and whoever does duties."""
+class WorkerRules(FrontEndRules):
+    """Three workers, and processes that do duties."""
 
     def _some(self, pick: int, most: int) -> tuple[str, list[ClaimedImage]]:
-        """One of the workers that have something in hand, and some of it."""
+        """Return one of the workers that have claimed images, and some of these."""
         who = [name for name, hand in self.hands.items() if hand]
         name = who[pick % len(who)]
         first = pick // 7 % len(self.hands[name])
         return name, self.hands[name][first : first + most]
 
-    def _let_go(self, who: str, claimed: list[ClaimedImage]) -> None:
-        self.hands[who] = [one for one in self.hands[who] if one not in claimed]
+    def _let_go(self, who: str, images: list[ClaimedImage]) -> None:
+        self.hands[who] = [image for image in self.hands[who] if image not in images]
 
     @rule(
         who=st.sampled_from(CONSUMERS),
@@ -63,19 +63,19 @@ class QueueRules(FrontEndRules):
     @precondition(in_hands)
     @rule(who=st.sampled_from(CONSUMERS), lanes=TARGETS, most=SOME)
     def take_over(self, who: str, lanes: str, most: int) -> None:
-        held = [one.key for one in self.hands[who]]
+        held = [image.key for image in self.hands[who]]
         self._hold(who, self.queues[who].take_over(lanes, most, held))
 
-    def _hold(self, who: str, claimed: list[ClaimedImage]) -> None:
-        self.hands[who] += claimed
-        self.past += [(who, one) for one in claimed]
+    def _hold(self, who: str, images: list[ClaimedImage]) -> None:
+        self.hands[who] += images
+        self.past += [(who, image) for image in images]
 
     @precondition(in_hands)
     @rule(pick=PICK, most=SOME)
     def start(self, pick: int, most: int) -> None:
         who, some = self._some(pick, most)
         lost = self.queues[who].start(some)
-        self._let_go(who, [one for one in some if one.key in lost])
+        self._let_go(who, [image for image in some if image.key in lost])
 
     @precondition(in_hands)
     @rule(pick=PICK, most=SOME, failed=st.booleans())
@@ -84,13 +84,13 @@ class QueueRules(FrontEndRules):
         self._settle(some, "failed" if failed else "succeeded")
         self._let_go(who, some)
 
-    def _settle(self, claimed: list[ClaimedImage], state: str) -> None:
-        self.store.settle([self._outcome(one, state) for one in claimed], 0.0)
+    def _settle(self, images: list[ClaimedImage], state: str) -> None:
+        self.store.settle([self._outcome(image, state) for image in images], 0.0)
 
-    def _outcome(self, one: ClaimedImage, state: str) -> Outcome:
+    def _outcome(self, image: ClaimedImage, state: str) -> Outcome:
         self.written += 1  # so that no two results are the same
-        text = json.dumps({"index": one.index, "name": one.name, "state": state, "written": self.written})
-        return Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)
+        text = json.dumps({"index": image.index, "name": image.name, "state": state, "written": self.written})
+        return Outcome(image.stream, image.entry, image.job, image.index, image.attempt, state, 1, text)
 
     @precondition(in_hands)
     @rule(pick=PICK, most=SOME, started=st.booleans(), fault=st.booleans())
@@ -103,8 +103,8 @@ class QueueRules(FrontEndRules):
     @rule(pick=PICK)
     def renew(self, pick: int) -> None:
         who, _ = self._some(pick, 1)
-        lost = self.queues[who].renew([one.key for one in self.hands[who]])
-        self._let_go(who, [one for one in self.hands[who] if one.key in lost])
+        lost = self.queues[who].renew([image.key for image in self.hands[who]])
+        self._let_go(who, [image for image in self.hands[who] if image.key in lost])
 
     @precondition(in_hands)
     @rule(pick=PICK)
@@ -115,7 +115,7 @@ class QueueRules(FrontEndRules):
     @precondition(in_hands)
     @rule(pick=PICK, other=st.sampled_from(CONSUMERS), what=st.one_of(st.none(), st.sampled_from(LATE)))
     def freeze(self, pick: int, other: str, what: str | None) -> None:
-        """A worker is paused for longer than a lease, another takes over what it held, and the first wakes up."""
+        """Pause a worker for longer than a lease; another takes over its images; then the first wakes up."""
         who, late = self._some(pick, 9)
         self.link.pass_time(LEASE * 1000)
         if other != who:
@@ -127,10 +127,10 @@ class QueueRules(FrontEndRules):
     @precondition(lambda self: self.past)
     @rule(pick=PICK, many=st.integers(1, 3), what=st.sampled_from(LATE))
     def act_late(self, pick: int, many: int, what: str) -> None:
-        """A worker that was paused goes on with what it had, whoever has it now."""
+        """A worker that was paused goes on with its images, whoever has claimed them now."""
         at = pick % len(self.past)
         who = self.past[at][0]
-        self._act_late(who, [one for name, one in self.past[at : at + many] if name == who], what)
+        self._act_late(who, [image for name, image in self.past[at : at + many] if name == who], what)
 
     def _act_late(self, who: str, late: list[ClaimedImage], what: str) -> None:
         queue = self.queues[who]
@@ -143,7 +143,7 @@ class QueueRules(FrontEndRules):
         elif what == "hand_back":
             queue.hand_back(late)
         else:
-            queue.renew([one.key for one in late])
+            queue.renew([image.key for image in late])
 
     @rule(ticks=st.sampled_from([1, 2, 3, 3, 8, 60]))
     def pass_time(self, ticks: int) -> None:
@@ -151,7 +151,7 @@ class QueueRules(FrontEndRules):
 
     @rule(what=st.sampled_from(["restart", "sweep", "tidy"]))
     def seldom(self, what: str) -> None:
-        """Redis has just begun; a sweep; one that forgets the consumers that hold nothing."""
+        """Restart Redis; sweep; or sweep with the tidying that is done once a minute."""
         if what == "restart":
             self.link.restart()
         elif what == "sweep":
@@ -160,13 +160,13 @@ class QueueRules(FrontEndRules):
         else:
             self.link.client.delete("sl:tidied")
             super(PairedLink, self.link).run("lanes/sweep", 0)  # for a lease of nothing: its answer is of no interest
-            self.link.memory.sweep("0")
-            self.link.memory.tidy()
+            self.link.model.sweep("0")
+            self.link.model.tidy()
 
     @precondition(is_due)
     @rule(stops_after=st.one_of(st.none(), st.integers(1, 4)), many=st.integers(1, 3))
     def do_duties(self, stops_after: int | None, many: int) -> None:
-        """Duties are done, or their doer dies, or is paused, before one of its scripts."""
+        """Do duties; the process may die, or be paused, before one of its scripts."""
         self.link.left = stops_after
         with suppress(StoppedError):
             self.duties.run_due(many)
@@ -175,7 +175,7 @@ class QueueRules(FrontEndRules):
     @precondition(is_due)
     @rule(stops_after=st.sampled_from([1, 1, 2, 3]), claims=st.booleans(), other=st.booleans(), wakes=st.booleans())
     def freeze_duties(self, stops_after: int, *, claims: bool, other: bool, wakes: bool) -> None:
-        """A doer of duties is paused, for longer than a lease if another does them; the first may wake up."""
+        """Pause a process that does duties, for longer than a lease if another does them; the first may wake up."""
         before = len(self.link.held)
         self.do_duties(stops_after=stops_after, many=1)
         if claims:
@@ -189,6 +189,6 @@ class QueueRules(FrontEndRules):
     @precondition(lambda self: self.link.held)
     @rule(pick=PICK)
     def go_on(self, pick: int) -> None:
-        """A doer of duties that was paused wakes up, and then dies."""
+        """A paused process that does duties runs its next script, and then dies."""
         name, args = self.link.held.pop(pick % len(self.link.held))
         self.link.run(name, *args)

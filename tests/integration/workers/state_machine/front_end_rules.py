@@ -1,4 +1,4 @@
-"""What a front end can do to the store and the queue, as rules of a state machine."""
+"""The steps of a front end: submit, cancel, delete, retry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from serving.errors import ShelflineError
-from tests.integration.workers.state_machine.memory_jobs import name_of
+from tests.integration.workers.conftest import NoWakeUps
+from tests.integration.workers.state_machine.model_jobs import name_of
 from tests.integration.workers.state_machine.paired_link import PairedLink
 from workers.duties import Duties
 from workers.io.blobs import BlobStore
@@ -40,31 +41,18 @@ TARGETS = st.sampled_from([PLAIN.target, PLAIN.target, PLAIN.target, PINNED.targ
 PICK = st.integers(0, 1 << 16)
 
 
-class WakeUps:
-    """Nobody needs it: wake-ups carry no work."""
-
-    def wake(self, model: str) -> None:
-        """Do nothing."""
-
-    def send(self, model: str) -> None:
-        """Do nothing."""
-
-    def wake_for_duties(self) -> None:
-        """Do nothing."""
-
-
 class FrontEndRules(RuleBasedStateMachine):
-    """One front end. What three workers and whoever does duties have is kept here, too."""
+    """One front end. The claimed images of three workers are here too, and the reads of what they did."""
 
     def __init__(self, link: PairedLink, settings: Settings) -> None:
         super().__init__()
         self.link, self.settings = link, settings
-        self.memory = link.memory
+        self.model = link.model
         self.folder = Path(settings.blob_url)
         self.blobs = BlobStore(settings.blob_url)
         self.store = JobStore(link, self.blobs, settings)
-        self.intake = Intake(link, self.store, self.blobs, WakeUps(), settings)
-        self.duties = Duties(link, self.blobs, settings, WakeUps().wake)
+        self.intake = Intake(link, self.store, self.blobs, NoWakeUps(), settings)
+        self.duties = Duties(link, self.blobs, settings, lambda _model: None)
         self.queues = {name: WorkQueue(link, settings, name) for name in CONSUMERS}
         self.hands: dict[str, list[ClaimedImage]] = {name: [] for name in CONSUMERS}
         self.past: list[tuple[str, ClaimedImage]] = []
@@ -76,16 +64,18 @@ class FrontEndRules(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """With one job that is larger than its window."""
+        """Begin with one job that is larger than its window."""
         self.link.reset()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.submit(total=12, owner="", key="", body=b"x", deadline=None, options=PLAIN)
 
     # What a front end does
 
-    def _submit(self, files: Iterable[tuple[str, io.BytesIO]], terms: Submission, options: JobOptions = PLAIN) -> None:
+    def _submit(
+        self, files: Iterable[tuple[str, io.BytesIO]], submission: Submission, options: JobOptions = PLAIN
+    ) -> None:
         with suppress(ShelflineError):
-            job = self.intake.submit(Files(files), options, terms)
+            job = self.intake.submit(Files(files), options, submission)
             if job.id not in self.jobs:
                 self.jobs.append(job.id)
 
@@ -110,7 +100,7 @@ class FrontEndRules(RuleBasedStateMachine):
         deadline=st.sampled_from([None, DEADLINE]),
     )
     def submit_folder(self, total: int, owner: str, key: str, deadline: float | None) -> None:
-        """Its images are listed by a duty, some time; without any it ends as failed."""
+        """Submit a folder. A duty lists its images; without any the job ends as failed."""
         folder = self.folder.parent / f"photos-{total}"
         folder.mkdir(exist_ok=True)
         (folder / "readme.txt").touch()
@@ -122,7 +112,7 @@ class FrontEndRules(RuleBasedStateMachine):
 
     @rule(ticks=st.sampled_from([1, 8]), done=st.integers(0, 3))
     def submit_slowly(self, ticks: int, done: int) -> None:
-        """An upload in whose middle time passes and duties are done: it may be given up."""
+        """Submit an upload during which time passes and duties are done, so that it may be given up."""
 
         def files() -> Iterator[tuple[str, io.BytesIO]]:
             yield name_of(0), io.BytesIO(b"x")
@@ -135,7 +125,7 @@ class FrontEndRules(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["k", "l"]))
     def begin_request(self, key: str) -> None:
-        """A request with an idempotency key that takes a while."""
+        """Begin a request with an idempotency key."""
         with suppress(ShelflineError):
             reservation = IdempotencyKeys(self.link).reserve("", key)
             if not reservation.job:
@@ -144,11 +134,11 @@ class FrontEndRules(RuleBasedStateMachine):
     @precondition(lambda self: self.reserved)
     @rule(dies=st.booleans())
     def end_request(self, *, dies: bool) -> None:
-        """It fails, or its front end dies and its reservation runs out."""
+        """Let the request fail, or its front end die, so that its reservation expires."""
         reservation = self.reserved.pop(0)
         if dies:
             self.link.client.delete(reservation.key)
-            del self.memory.keys[reservation.key]
+            del self.model.keys[reservation.key]
         else:
             IdempotencyKeys(self.link).release(reservation)
 

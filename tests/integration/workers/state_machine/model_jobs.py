@@ -1,6 +1,6 @@
-"""The store and the queue in memory: what each script of workers/scripts must do and answer, in plain Python.
+"""The model of jobs: what the scripts of workers/io/scripts/jobs and requests must do and answer, in plain Python.
 
-Counts, accounts and what waits are never kept, always counted anew from the images: so they cannot be wrong here.
+Counts, quotas and what waits are not stored but counted from the images each time, so they cannot be wrong here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 LANES = ("interactive", "bulk")
 ACTIVE = {"queued", "running"}
 OPEN = ACTIVE | {"canceling"}
-AHEAD = 10**12  # ms that a duty goes before others for which somebody waits
+AHEAD = 10**12  # ms by which a duty that somebody waits for is due before other duties
 
 
 def name_of(index: int) -> str:
-    """The name of a job's image, by agreement with whoever submits it."""
+    """Return the name that the rules give to an image of a job."""
     return f"{index}.jpg"
 
 
@@ -33,7 +33,7 @@ class Item:
 
 
 @dataclass
-class MemoryJob:
+class JobModel:
     """A job with its images."""
 
     document: dict[str, Any]
@@ -60,7 +60,7 @@ class MemoryJob:
 
 @dataclass
 class Entry:
-    """One entry of a lane; `consumer` and `idle` ms are those of its claim."""
+    """One entry of a lane. `consumer` claimed it, '' if nobody did, and gave no sign of life for `idle` ms."""
 
     stream: str
     job: str
@@ -72,16 +72,16 @@ class Entry:
     custom_id: str
     consumer: str = ""
     idle: int = 0
-    entry: str = ""  # what Redis calls it, learned at its first claim
+    entry: str = ""  # the id that Redis gave to it, known from the first claim on
 
 
-class MemoryJobs:
-    """`run` takes and answers what RedisLink.run does. `now` and `uptime` are in ms."""
+class JobsModel:
+    """Jobs, duties and idempotency keys. `run` takes and returns what RedisLink.run does. Times are in ms."""
 
     def __init__(self, segment: int) -> None:
         self.segment = segment
         self.now, self.uptime = 0, 1 << 40
-        self.jobs: dict[str, MemoryJob] = {}
+        self.jobs: dict[str, JobModel] = {}
         self.lanes: dict[str, list[Entry]] = {}
         self.due: dict[str, int] = {}
         self.gone: dict[str, str] = {}
@@ -93,7 +93,7 @@ class MemoryJobs:
         return method(*map(str, args))
 
     def age(self, milliseconds: int) -> None:
-        """Time passes for everyone."""
+        """Let time pass."""
         self.now += milliseconds
         self.uptime += milliseconds
         for lane in self.lanes.values():
@@ -103,25 +103,25 @@ class MemoryJobs:
     # What is counted
 
     def open(self) -> Counter[str]:
-        """What `sl:open` must hold."""
-        found: Counter[str] = Counter()
+        """Return what `sl:open` must hold."""
+        counts: Counter[str] = Counter()
         for job in self.jobs.values():
             document = job.document
             owner, left = document["owner"], job.unfinished
-            found["images"] += left
-            found[f"lane:{document['model']}:{document['lane']}"] += left
-            found["bytes"] += int(document["bytes"])
+            counts["images"] += left
+            counts[f"lane:{document['model']}:{document['lane']}"] += left
+            counts["bytes"] += int(document["bytes"])
             if owner:
-                found[f"images:{owner}"] += left
-                found[f"bytes:{owner}"] += int(document["bytes"])
-        return +found
+                counts[f"images:{owner}"] += left
+                counts[f"bytes:{owner}"] += int(document["bytes"])
+        return +counts
 
     def outcomes(self) -> Counter[str]:
-        """How many images got which result, those of jobs that are gone included."""
+        """Return how many images got which result, with those of deleted jobs."""
         return sum((job.outcomes for job in self.jobs.values()), self.outcomes_before)
 
     def waiting(self, job: str) -> int:
-        """Entries of a job that nobody has claimed."""
+        """Count the entries of a job that nobody has claimed."""
         return sum(entry.job == job and not entry.consumer for lane in self.lanes.values() for entry in lane)
 
     def finished_prefix(self, job: str) -> list[str]:
@@ -136,11 +136,11 @@ class MemoryJobs:
 
     def create(self, text: str, *flat: str) -> list[str]:
         new = json.loads(text)
-        answer = self._found(new) or self._refused(new)
+        answer = self._existing(new) or self._refused(new)
         if answer:
             return answer
         key = new["id"]
-        self.jobs[key] = MemoryJob(new, [Item() for _ in range(int(new["total"]))])
+        self.jobs[key] = JobModel(new, [Item() for _ in range(int(new["total"]))])
         if new["source"]:
             self.jobs[key].state = "enumerating"
             self.add_due(f"enumerate:{key}", self.now - AHEAD)
@@ -163,7 +163,7 @@ class MemoryJobs:
                 self.need_again(f"purge:jobs/{key}")
             self.drop_duty(duty, lease)
             return ["over"]
-        if full := self._full(new["limits"]):
+        if full := self._full(new["quotas"]):
             return full
         job.state, job.items = "queued", [Item() for _ in range(int(new["total"]))]
         job.document["lane"] = new["lane"]
@@ -183,8 +183,8 @@ class MemoryJobs:
         self.due.pop(f"expire:{key}", None)
         self.add_due(f"finish:{key}", self.now - AHEAD)
 
-    def _found(self, new: dict[str, Any]) -> list[str] | None:
-        """The job that was made of this before."""
+    def _existing(self, new: dict[str, Any]) -> list[str] | None:
+        """Return the answer for a job that exists already, or was retried already."""
         if new["id"] in self.jobs:
             return ["ok", new["id"]]
         parent = self.jobs.get(new["retry_of"])
@@ -195,7 +195,7 @@ class MemoryJobs:
             return ["parent_gone"]
         if new["reservation"] and self.keys.get(new["reservation"], {}).get("token") != new["token"]:
             return ["not_reserved"]
-        if full := self._full(new["limits"]):
+        if full := self._full(new["quotas"]):
             return full
         drafts = _drafts(new)
         if drafts <= self.due.keys():
@@ -205,15 +205,15 @@ class MemoryJobs:
             self.need_again(draft.replace("draft:", "purge:"))
         return ["upload_gone"]
 
-    def _full(self, limits: list[list[str]]) -> list[str] | None:
-        there = self.open()
-        for limited, more, most in limits:
-            if there[limited] + int(more) > int(most):
-                return ["full", limited, str(there[limited]), more, most]
+    def _full(self, quotas: list[list[str]]) -> list[str] | None:
+        used = self.open()
+        for field_name, more, limit in quotas:
+            if used[field_name] + int(more) > int(limit):
+                return ["full", field_name, str(used[field_name]), more, limit]
         return None
 
-    def draft(self, limits: str, milliseconds: str, *paths: str) -> list[str]:
-        if full := self._full(json.loads(limits)):
+    def draft(self, quotas: str, milliseconds: str, *paths: str) -> list[str]:
+        if full := self._full(json.loads(quotas)):
             return full
         self.due.update({f"draft:{path}": self.now + int(milliseconds) for path in paths})
         return ["ok"]
@@ -261,7 +261,7 @@ class MemoryJobs:
         return job.state
 
     @staticmethod
-    def _give_up_item(job: MemoryJob, item: Item) -> None:
+    def _give_up_item(job: JobModel, item: Item) -> None:
         item.state = "failed" if job.ending == "expired" else "canceled"
         job.given_up += 1
 
@@ -273,7 +273,7 @@ class MemoryJobs:
         self._finish_if_done(entry.job)
 
     def _finish_if_done(self, key: str, retention: str = "") -> bool:
-        """Says whether a duty is due: where there is nothing left to be written, the job is over at once."""
+        """End the job if no image is left. Return whether a duty became due: it is not if nothing must be written."""
         job = self.jobs[key]
         if job.state not in OPEN or job.unfinished:
             return False
@@ -300,27 +300,27 @@ class MemoryJobs:
     # What is due
 
     def add_due(self, duty: str, at: int) -> bool:
-        """Says whether it is new."""
+        """Add a duty unless it is there; return whether it is new."""
         new = duty not in self.due
         self.due.setdefault(duty, at)
         return new
 
     def need_again(self, duty: str) -> None:
-        """A need that may come while the duty is being done: its doer must not take it off."""
+        """Make a duty due again, even while it is being done: its record must then not be removed."""
         self.due[duty] = self.now
 
     def drop_duty(self, duty: str, lease: int) -> None:
-        """Take a duty's record off, unless the need was renewed."""
+        """Remove the record of a duty, unless the duty was made due again."""
         if self.due.get(duty) == lease:
             del self.due[duty]
 
     # Idempotency keys
 
     def reserve(self, key: str, token: str, _lease: str) -> list[str]:
-        found = self.keys.setdefault(key, {"token": token})
-        if "job" in found:
-            return ["done", found["job"], found["fingerprint"]]
-        return ["reserved"] if found["token"] == token else ["in_flight"]
+        stored = self.keys.setdefault(key, {"token": token})
+        if "job" in stored:
+            return ["done", stored["job"], stored["fingerprint"]]
+        return ["reserved"] if stored["token"] == token else ["in_flight"]
 
     def release(self, key: str, token: str) -> None:
         if self.keys.get(key, {}).get("token") == token:
@@ -328,5 +328,5 @@ class MemoryJobs:
 
 
 def _drafts(new: dict[str, Any]) -> set[str]:
-    """The duties that would give up what a job is about to be made of."""
+    """Return the duties that would delete the blobs from which a job is about to be created."""
     return {f"draft:jobs/{new['id']}"} | ({f"draft:uploads/{new['upload']}"} if new["upload"] else set())

@@ -1,4 +1,4 @@
-"""The queue in memory, on the jobs in memory: claims and duties."""
+"""The model of the queue: what the scripts of workers/io/scripts/lanes, results and duties must do and answer."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.integration.workers.state_machine.memory_jobs import (
+from tests.integration.workers.state_machine.model_jobs import (
     ACTIVE,
     AHEAD,
     LANES,
     OPEN,
     Entry,
-    MemoryJob,
-    MemoryJobs,
+    JobModel,
+    JobsModel,
     name_of,
 )
 from workers.jobs import result as results
 from workers.jobs.job import ImageSource
 
 
-class MemoryQueue(MemoryJobs):
-    """What the scripts of workers, and of their duties, must do and answer."""
+class QueueModel(JobsModel):
+    """Lanes, claims, results and duties, on the model of jobs."""
 
-    # Deliveries
+    # Claimed images
 
     def _unsettled(self, key: str, index: int, attempt: int, states: set[str]) -> bool:
         job = self.jobs.get(key)
@@ -44,6 +44,9 @@ class MemoryQueue(MemoryJobs):
     def _find(self, stream: str, entry_id: str) -> Entry | None:
         return next((entry for entry in self.lanes.get(stream, []) if entry.entry == entry_id), None)
 
+    def _entries(self) -> list[Entry]:
+        return [entry for lane in self.lanes.values() for entry in lane]
+
     def _drop(self, entry: Entry) -> None:
         self.lanes[entry.stream].remove(entry)
 
@@ -51,7 +54,7 @@ class MemoryQueue(MemoryJobs):
         job = self.jobs[entry.job]
         return {
             "stream": entry.stream,
-            "entry": entry,  # whoever compares puts Redis' name for it there
+            "entry": entry,  # PairedLink replaces it by the id in Redis
             "job": entry.job,
             "index": entry.index,
             "attempt": str(entry.attempt),
@@ -61,21 +64,23 @@ class MemoryQueue(MemoryJobs):
             "custom_id": entry.custom_id,
             "starts": job.items[entry.index].starts,
             "options": job.document["options"],
-            "rows": 1,  # none has tiles here
+            "rows": 1,  # no job here has tiles
         }
 
     def _lanes_of(self, model: str) -> Iterator[list[Entry]]:
         for lane in LANES:
             yield self.lanes.get(f"sl:lane:{model}:{lane}", [])
 
-    def claim(self, model: str, consumer: str, interactive: str, most: str, kept: str, window: str) -> dict[str, Any]:
+    def claim(
+        self, model: str, consumer: str, interactive: str, max_rows: str, kept_for_bulk: str, window: str
+    ) -> dict[str, Any]:
         items: list[dict[str, Any]] = []
         due = False
 
         def take(name: str, count: int) -> bool:
             nonlocal due
             lane, want = self.lanes.get(f"sl:lane:{model}:{name}", []), len(items) + count
-            for entry in [one for one in lane if not one.consumer]:
+            for entry in [unclaimed for unclaimed in lane if not unclaimed.consumer]:
                 if len(items) == want:
                     break
                 job = self.jobs.get(entry.job)
@@ -89,9 +94,9 @@ class MemoryQueue(MemoryJobs):
                     due = self.add_due(f"topup:{entry.job}", self.now - AHEAD) or due
             return count > 0 and len(items) == want
 
-        take("bulk", int(kept))
+        take("bulk", int(kept_for_bulk))
         more = take("interactive", int(interactive))
-        more = take("bulk", max(0, int(most) - len(items))) or more
+        more = take("bulk", max(0, int(max_rows) - len(items))) or more
         return {"items": items, "due": due, "more": more}
 
     def start(self, consumer: str, *flat: str) -> list[str]:
@@ -119,7 +124,7 @@ class MemoryQueue(MemoryJobs):
                     job.versions.add(int(version))
                 number = int(index) // self.segment
                 mates = job.items[number * self.segment : (number + 1) * self.segment]
-                if len(job.items) > self.segment and all(one.result is not None for one in mates):
+                if len(job.items) > self.segment and all(mate.result is not None for mate in mates):
                     self.add_due(f"seal:{key}:{number}", self.now - AHEAD)
                     due = 1
                 if outcome == "failed" and self._is_hopeless(job):
@@ -132,7 +137,7 @@ class MemoryQueue(MemoryJobs):
         return [settled, due]
 
     @staticmethod
-    def _is_hopeless(job: MemoryJob) -> bool:
+    def _is_hopeless(job: JobModel) -> bool:
         rules = dict(zip(job.document.get("rules", [])[::2], job.document.get("rules", [])[1::2], strict=True))
         if not rules or job.state not in ACTIVE or not job.unfinished:
             return False
@@ -142,7 +147,7 @@ class MemoryQueue(MemoryJobs):
 
     def handback(self, consumer: str, *flat: str) -> int:
         count = 0
-        for stream, entry_id, started, fault, ref in _by(5, flat):
+        for stream, entry_id, started, fault, _ref in _by(5, flat):
             entry = self._find(stream, entry_id)
             if entry is None or entry.consumer != consumer:
                 continue
@@ -160,7 +165,6 @@ class MemoryQueue(MemoryJobs):
                         entry,
                         attempt=item.attempt,
                         faults=entry.faults + int(fault),
-                        ref=ref or entry.ref,
                         consumer="",
                         entry="",
                     )
@@ -168,14 +172,14 @@ class MemoryQueue(MemoryJobs):
                 count += 1
         return count
 
-    def takeover(self, model: str, consumer: str, lease: str, most: str, *held: str) -> list[dict[str, Any]]:
+    def takeover(self, model: str, consumer: str, lease: str, max_rows: str, *held: str) -> list[dict[str, Any]]:
         if self.uptime < int(lease):
             return []
         items: list[dict[str, Any]] = []
         alone = False
         for lane in self._lanes_of(model):
-            for entry in [one for one in lane if one.consumer and one.idle >= int(lease)]:
-                if alone or len(items) >= int(most):
+            for entry in [claimed for claimed in lane if claimed.consumer and claimed.idle >= int(lease)]:
+                if alone or len(items) >= int(max_rows):
                     break
                 if f"{entry.stream} {entry.entry}" in held:
                     continue
@@ -262,10 +266,10 @@ class MemoryQueue(MemoryJobs):
             self.need_again(f"purge:{path}")
 
     def tidy(self) -> None:
-        """What a sweep does once a minute: unclaimed images of jobs that are over go, and versions' empty lanes."""
-        for lane in self.lanes.values():
-            for one in [one for one in lane if not one.consumer and not self._is_active(one.job)]:
-                self._drop(one)
+        """Do what a sweep does once a minute: drop unclaimed images of ended jobs, and empty lanes of versions."""
+        for entry in self._entries():
+            if not entry.consumer and not self._is_active(entry.job):
+                self._drop(entry)
         for model in {stream.split(":")[2] for stream in self.lanes}:
             if "@" in model and not any(self._lanes_of(model)):
                 for name in LANES:
@@ -273,7 +277,7 @@ class MemoryQueue(MemoryJobs):
 
     def sweep(self, lease: str) -> list[Any]:
         if self.uptime >= int(lease):
-            for entry in [one for lane in self.lanes.values() for one in lane]:
+            for entry in self._entries():
                 if entry.consumer and entry.idle >= int(lease) and not self._is_active(entry.job):
                     if self._counts(entry):
                         self._give_up(entry)
@@ -281,7 +285,9 @@ class MemoryQueue(MemoryJobs):
         models = [
             model
             for model in sorted({stream.split(":")[2] for stream in self.lanes})
-            if any(not one.consumer or one.idle >= int(lease) for lane in self._lanes_of(model) for one in lane)
+            if any(
+                not waiting.consumer or waiting.idle >= int(lease) for lane in self._lanes_of(model) for waiting in lane
+            )
         ]
         return [models, int(any(at <= self.now for at in self.due.values()))]
 
