@@ -10,23 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.workers.queue.test_queue import Bench
+from tests.integration.workers.queue.conftest import Bench
 from tests.support.polling import wait_until
 from workers.errors import StoreUnavailableError
-from workers.io.redis_link import RedisLink
 from workers.jobs.job import JobState
 from workers.jobs.options import JobOptions
-from workers.settings import Settings
 from workers.sources.origins.simple import Files
 
 SHORT, LONG = 20, 60_000  # ms
-
-
-@pytest.fixture
-def bench(link: RedisLink, settings: Settings) -> Iterator[Bench]:
-    found = Bench(link, settings)
-    yield found
-    found.store.close()
 
 
 def lease(bench: Bench, milliseconds: int) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.workers.queue.test_queue import Bench, outcome
+from tests.integration.workers.queue.conftest import Bench, outcome
 from tests.support.polling import wait_until
 from workers.errors import (
     IdempotencyInFlightError,
@@ -51,7 +51,7 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
 
 
 def settle(bench: Bench, claimed: list[ClaimedImage], state: str = "succeeded") -> None:
-    texts = [json.dumps({"index": one.index, "name": one.name, "state": state}) for one in claimed]
+    texts = [json.dumps({"index": image.index, "name": image.name, "state": state}) for image in claimed]
     bench.store.settle([outcome(one, text, state) for one, text in zip(claimed, texts, strict=True)], 0.01)
 
 
@@ -160,8 +160,8 @@ def test_everything_of_a_job_goes_after_its_retention(make_bench: Callable[..., 
     bench = make_bench(retention_seconds=0.2)
     job = bench.submit(3)
     work_off(bench)
-    found = bench.check(job.id)
-    assert found.expires_at == pytest.approx((found.finished_at or 0) + 0.2, abs=0.01)
+    stored = bench.check(job.id)
+    assert stored.expires_at == pytest.approx((stored.finished_at or 0) + 0.2, abs=0.01)
     wait_until(lambda: bench.duties.run_due() and not left_of(bench, job), 10)
     with pytest.raises(JobGoneError):
         bench.store.get(job.id)
@@ -258,8 +258,8 @@ def test_a_retry_is_a_new_job_of_the_failed_images(bench: Bench) -> None:
     bench.store.delete(job.id)
     bench.duties.run_due()
     tried = bench.one.claim("default", 8).images
-    assert [(one.index, one.name) for one in tried] == [(0, "1.jpg"), (1, "3.jpg")]
-    assert [bench.blobs.read(one.ref[5:], 9) for one in tried] == [b"1", b"3"]
+    assert [(image.index, image.name) for image in tried] == [(0, "1.jpg"), (1, "3.jpg")]
+    assert [bench.blobs.read(image.ref[5:], 9) for image in tried] == [b"1", b"3"]
     settle(bench, tried)
     bench.duties.run_due()
     with pytest.raises(JobStateError, match="No image"):
@@ -370,7 +370,7 @@ def test_estimates_come_from_what_was_measured(bench: Bench) -> None:
     load = bench.store._capacity
     assert (load.estimate(second).queue_position, load.estimate(second).eta_seconds) == (1, None)
     claimed = bench.one.claim("default", 10).images
-    bench.store.settle([outcome(one, "{}") for one in claimed], 2.0)  # 5 images a second
+    bench.store.settle([outcome(image, "{}") for image in claimed], 2.0)  # 5 images a second
     assert load.rate("default") == pytest.approx(5.0, rel=0.01)
     assert load.estimate(bench.check(first.id)).eta_seconds == pytest.approx(4.0, rel=0.01)
     assert load.estimate(bench.check(second.id)).eta_seconds == pytest.approx(8.0, rel=0.01)

@@ -1,0 +1,119 @@
+"""Leases: renewed, expired, and taken over."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from tests.integration.workers.queue.conftest import Bench, taken_over
+from tests.support.machine import SLOWNESS
+from tests.support.polling import wait_until
+from workers.jobs.options import JobOptions
+from workers.pipeline.in_flight import Leases
+from workers.queue.work_queue import WorkQueue
+from workers.sources.origins.simple import Files
+
+
+def test_a_dead_workers_images_are_taken_over_after_the_lease(bench: Bench) -> None:
+    """Nothing is taken before the lease is over, all of it after; what another took cannot be handed back."""
+    job = bench.submit(5)
+    old = bench.one.claim("default", 8).images
+    assert bench.two.take_over("default", 8, []) == []
+    taken = taken_over(bench, 8)
+    assert [image.index for image in taken] == [0, 1, 2, 3, 4]
+    bench.one.hand_back(old)
+    assert bench.check(job.id).running == 5
+    bench.settle(taken)
+    bench.settle(old)
+    assert bench.check(job.id).succeeded == 5
+
+
+def test_a_renewed_lease_is_not_taken_over(bench: Bench) -> None:
+    """As long as a worker renews, its images stay its own; what was taken meanwhile is named as lost."""
+    bench.submit(2)
+    held = [image.key for image in bench.one.claim("default", 8).images]
+    end = time.monotonic() + 3 * bench.settings.lease_seconds
+    while time.monotonic() < end:
+        assert bench.one.renew(held) == set()
+        assert bench.two.take_over("default", 8, []) == []
+    wait_until(lambda: bench.two.take_over("default", 8, []), 10)
+    assert bench.one.renew(held) == set(held)
+
+
+def test_an_image_that_was_started_is_taken_over_alone(bench: Bench) -> None:
+    """Started images come one at a time, the others together; three starts are told."""
+    bench.submit(4)
+    got = bench.one.claim("default", 8).images
+    bench.one.start(got[:2])
+    bench.one.start([dataclasses.replace(got[0], starts=2)])
+    rounds: list[list[tuple[int, int]]] = []
+
+    def look() -> bool:
+        taken = bench.two.take_over("default", 8, [])
+        if taken:
+            rounds.append([(image.index, image.starts) for image in taken])
+        return sum(len(images) for images in rounds) == 4
+
+    wait_until(look, 10)
+    assert sorted(rounds) == [[(0, 3)], [(1, 1)], [(2, 0), (3, 0)]]
+
+
+def test_what_the_caller_holds_itself_is_not_taken_over(bench: Bench) -> None:
+    """A worker that was paused does not take its own images from itself."""
+    bench.submit(1)
+    (mine,) = bench.one.claim("default", 8).images
+    wait_until(lambda: bench.one.take_over("default", 8, []), 10)
+    end = time.monotonic() + 2 * bench.settings.lease_seconds
+    while time.monotonic() < end:
+        assert bench.one.take_over("default", 8, [mine.key]) == []
+
+
+def test_a_restarted_redis_gives_everyone_one_lease(bench: Bench) -> None:
+    """Right after a restart of Redis all leases look old, and nothing may be taken: the uptime tells."""
+    slow = WorkQueue(bench.link, bench.settings.model_copy(update={"lease_seconds": 3600.0}), "slow")
+    bench.submit(1)
+    (one,) = bench.one.claim("default", 8).images
+    bench.link.client.xclaim(one.stream, "workers", "one", 0, [one.entry], idle=7_200_000)
+    assert slow.take_over("default", 8, []) == []
+
+
+def test_renewal_outlives_a_redis_that_refuses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal that is no lost connection does not end the renewals: the image is not taken over afterwards."""
+    settings = bench.settings.model_copy(update={"lease_seconds": 3.0 * SLOWNESS})
+    mine, other = (WorkQueue(bench.link, settings, name) for name in ("mine", "other"))
+    refusals: list[Exception] = []
+    renew = mine.renew
+
+    def renew_or_remember(held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        try:
+            return renew(held)
+        except Exception as error:
+            refusals.append(error)
+            raise
+
+    monkeypatch.setattr(mine, "renew", renew_or_remember)
+    bench.submit(1)
+    leases = Leases(mine, settings.lease_seconds)
+    leases.add(mine.claim("default", 1).images)
+    bench.link.client.config_set("min-replicas-to-write", 1)
+    try:
+        wait_until(lambda: refusals, what="a renewal that is refused")
+    finally:
+        bench.link.client.config_set("min-replicas-to-write", 0)
+    end = time.monotonic() + 2 * settings.lease_seconds
+    while time.monotonic() < end:
+        assert other.take_over("default", 8, []) == []
+    leases.stop()
+
+
+def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
+    """An image in tiles makes many: no more are taken than there is room for, but for the last one's."""
+    files = [(f"{number}.jpg", io.BytesIO(b"x")) for number in range(6)]
+    bench.intake.submit(Files(files), JobOptions("default", tiles="2x3"))
+    assert [image.rows for image in bench.one.claim("default", 42).images] == [7] * 5
+    taken = taken_over(bench, 16)
+    assert len(taken) == 3
