@@ -1,18 +1,46 @@
-"""The backend of the API on a real Redis."""
+"""The backend of the API on a real Redis; the API in gunicorn on the same Redis, with jobs that a test settles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.servers.redis_server import RedisServer
+from tests.support.stacks.job_bench import JobBench
+from tests.support.stacks.web_server import web_server
 from workers.backend import Backend, open_backend
+from workers.io.redis_link import RedisLink
 from workers.settings import Settings
+
+Server = tuple[str, int]
 
 
 @pytest.fixture
 def backend(settings: Settings) -> Iterator[Backend]:
     """The stores that the API answers from."""
-    found = open_backend(settings)
-    yield found
-    found.store.close()
+    opened = open_backend(settings)
+    yield opened
+    opened.store.close()
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the blob store of the server."""
+    return tmp_path_factory.mktemp("server") / "blobs"
+
+
+@pytest.fixture(scope="module")
+def server(redis_server: RedisServer, blobs: Path) -> Iterator[Server]:
+    """Host and port of the API as it is run: one for all tests of a file."""
+    with web_server(redis_server.url, blobs) as address:
+        yield address
+
+
+@pytest.fixture
+def bench(settings: Settings, blobs: Path, link: RedisLink) -> Iterator[JobBench]:
+    """Jobs of the server, which the test settles."""
+    made = JobBench(settings.model_copy(update={"blob_url": str(blobs)}), link)
+    yield made
+    made.store.close()

@@ -63,7 +63,7 @@ def test_a_power_failure(stack: ApiStack, redis_server: RedisServer, tmp_path: P
 
     assert (done["state"], done["counts"]["succeeded"]) == ("succeeded", IMAGES)
     results = [json.loads(line) for line in httpx.get(job["urls"]["results"]).text.splitlines()]
-    assert [(one["index"], one["name"]) for one in results] == [(n, f"{n:04}.png") for n in range(IMAGES)]
+    assert [(result["index"], result["name"]) for result in results] == [(n, f"{n:04}.png") for n in range(IMAGES)]
     summary = json.loads((Path(done["output"]["url"]) / "summary.json").read_text())
     assert summary["images"]["succeeded"] == IMAGES
     assert len(list((tmp_path / "blobs").rglob("manifest*"))) in {1, 2}

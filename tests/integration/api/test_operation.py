@@ -76,7 +76,9 @@ def test_a_trace_goes_from_the_request_to_the_predict_call(stack: ApiStack, coll
     wait_until(lambda: mine("predict") and mine("POST /v1/jobs"), what="the spans")
     ((web, request),) = mine("POST /v1/jobs")
     waits, calls = mine("queue"), mine("predict")
-    attributes = {one.key: one.value.string_value or one.value.int_value for one in calls[0][1].attributes}
+    attributes = {
+        attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in calls[0][1].attributes
+    }
 
     assert (web, request.parent_span_id.hex()) == ("shelfline-web", CALLER)
     for service, span in (*waits, *calls):
@@ -97,20 +99,20 @@ def test_what_the_caller_does_not_sample_is_not_traced(stack: ApiStack, collecto
     wait_until(lambda: any(span.trace_id.hex() == "2" * 32 for _, span in collector.named("predict")))
 
     assert [span for _, span in collector.spans if span.trace_id.hex() == trace] == []
-    assert [one for one in stack.model.traces if trace in one] == []
+    assert [header for header in stack.model.traces if trace in header] == []
 
 
 @pytest.mark.process
 def test_a_request_is_followed_through_the_logs(stack: ApiStack) -> None:
     """By the id that its caller gave it, and the job's: accepted, and done in batches of one line each."""
     job = submitted(stack, 20, **{"X-Request-ID": "order-7"})
-    accepted = [one for one in logged(stack, "job accepted") if one["job"] == job]
-    batches = [one for one in logged(stack, "batch") if job in one["jobs"]]
+    accepted = [line for line in logged(stack, "job accepted") if line["job"] == job]
+    batches = [line for line in logged(stack, "batch") if job in line["jobs"]]
 
-    assert [(one["request_id"], one["images"]) for one in accepted] == [("order-7", 20)]
-    assert sum(one["images"] for one in batches) == 20
-    assert all(one["requests"] == ["order-7"] and one["jobs"] == [job] for one in batches)
-    assert len({one["batch"] for one in batches}) == len(batches)
+    assert [(line["request_id"], line["images"]) for line in accepted] == [("order-7", 20)]
+    assert sum(batch["images"] for batch in batches) == 20
+    assert all(batch["requests"] == ["order-7"] and batch["jobs"] == [job] for batch in batches)
+    assert len({batch["batch"] for batch in batches}) == len(batches)
 
 
 @pytest.mark.process
@@ -129,13 +131,13 @@ def test_the_figures_of_all_processes(stack: ApiStack) -> None:
     submitted(stack)
 
     def shown() -> dict[tuple[str, ...], float]:
-        samples = [one for found in parse(httpx.get(f"{stack.url}/metrics").text) for one in found.samples]
-        return {(one.name, *one.labels.values()): one.value for one in samples}
+        samples = [sample for families in parse(httpx.get(f"{stack.url}/metrics").text) for sample in families.samples]
+        return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
 
     wait_until(lambda: shown().get(("shelfline_stage_seconds_count", "predict"), 0) > 0, what="the worker's figures")
     wait_until(lambda: ("shelfline_http_requests_total", "submissions.submit", "202") in shown(), what="the API's")
-    found = shown()
+    families = shown()
 
-    assert found["shelfline_redis_up",] == 1
-    assert found["shelfline_http_request_seconds_count", "submissions.submit"] >= 1
-    assert not any("health" in "".join(name) for name in found)
+    assert families["shelfline_redis_up",] == 1
+    assert families["shelfline_http_request_seconds_count", "submissions.submit"] >= 1
+    assert not any("health" in "".join(name) for name in families)

@@ -49,12 +49,12 @@ def test_callers_are_told_what_is_wrong(http: FlaskClient, keys: KeyStore) -> No
     wrong = http.get("/v1/models", headers={"Authorization": "Bearer sl_0123456789abcdef0123456789abcdef"})
     scope = http.get("/v1/models", headers=bearer(keys, scopes=(Scope.SUBMIT,)))
 
-    assert [one.status_code for one in (none, wrong, scope)] == [401, 401, 403]
+    assert [answer.status_code for answer in (none, wrong, scope)] == [401, 401, 403]
     assert none.headers["WWW-Authenticate"] == 'Bearer realm="shelfline"'
     assert wrong.headers["WWW-Authenticate"] == 'Bearer realm="shelfline", error="invalid_token"'
     expected = 'Bearer realm="shelfline", error="insufficient_scope", scope="read"'
     assert scope.headers["WWW-Authenticate"] == expected
-    assert {one.mimetype for one in (none, wrong, scope)} == {"application/problem+json"}
+    assert {answer.mimetype for answer in (none, wrong, scope)} == {"application/problem+json"}
     assert "0123456789" not in wrong.text
 
 
@@ -76,9 +76,9 @@ def test_a_rate(http: FlaskClient, keys: KeyStore) -> None:
     mine = bearer(keys, rate="2/minute")
     answers = [http.get("/v1/models", headers=mine) for _ in range(3)]
 
-    assert [one.status_code for one in answers] == [200, 200, 429]
-    assert [one.headers["RateLimit"].split(";")[1] for one in answers] == ["r=1", "r=0", "r=0"]
-    assert {one.headers["RateLimit-Policy"] for one in answers} == {'"2-in-60s";q=2;w=60'}
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == ["r=1", "r=0", "r=0"]
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"2-in-60s";q=2;w=60'}
     refused = answers[2]
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert (refused.get_json()["code"], refused.get_json()["retryable"]) == ("rate_limited", True)
@@ -140,7 +140,7 @@ def test_an_event_stream_ends_with_its_key(http: FlaskClient, keys: KeyStore, mo
     job = upload(http, bearer(keys), 1).get_json()["id"]
     streams = [http.get(f"/v1/jobs/{job}/events", headers=bearer(keys), buffered=False) for _ in range(2)]
     good, bad = (stream.iter_encoded() for stream in streams)
-    assert [next(one)[:6] for one in (good, bad)] == [b"retry:", b"retry:"]
+    assert [next(chunks)[:6] for chunks in (good, bad)] == [b"retry:", b"retry:"]
     keys.revoke(keys.all()[-1].id)
 
     assert len(list(bad)) < 1000  # it ends
@@ -204,7 +204,7 @@ def test_the_figures_say_that_redis_is_away(settings: Settings, require_keys: bo
         .test_client()
         .get("/metrics", headers={"Authorization": "Bearer sl_0123456789abcdef0123456789abcdef"})
     )
-    names = {one.name: one.samples[0].value for one in text_string_to_metric_families(answer.text)}
+    names = {family.name: family.samples[0].value for family in text_string_to_metric_families(answer.text)}
 
     assert answer.status_code == 200
     assert names == {"shelfline_info": 1, "shelfline_redis_up": 0}
@@ -237,5 +237,5 @@ def test_a_key_comes_back_in_no_answer(http: FlaskClient, keys: KeyStore) -> Non
         http.get("/v1/models", headers={**mine, "X-Request-ID": secret}),
     ]
 
-    assert [one.status_code for one in answers] == [404, 400, 400, 404, 404, 403, 200]
-    assert [one for one in answers if secret in one.text + str(one.headers)] == []
+    assert [answer.status_code for answer in answers] == [404, 400, 400, 404, 404, 403, 200]
+    assert [answer for answer in answers if secret in answer.text + str(answer.headers)] == []

@@ -69,10 +69,10 @@ def server(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
     env |= {"SHELFLINE_ADMIN_KEY": ADMIN, "SHELFLINE_FOLDER_ROOTS": str(tmp_path)}
     command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn", *LOGGED, "api.wsgi:app"]
     with log.open("wb") as out, subprocess.Popen(command, cwd=PROJECT, env=_env(**env), stdout=out, stderr=out) as run:
-        found = Server(f"http://127.0.0.1:{port}", log, env)
+        started = Server(f"http://127.0.0.1:{port}", log, env)
         try:
-            wait_until(lambda: answers(found.url), 60, "the API")
-            yield found
+            wait_until(lambda: answers(started.url), 60, "the API")
+            yield started
         finally:
             run.terminate()
 
@@ -110,9 +110,9 @@ def test_the_life_of_a_key(server: Server, shell: Shell) -> None:
         "create", "robot", "--owner", "shop", "--scope", "read", "--rate", "500/second", "--expires", "1d"
     )
     key = made.stdout.strip()
-    told = re.search(r"key_[0-9a-f]{12}", made.stderr)
-    assert told is not None
-    key_id = told[0]
+    shown_id = re.search(r"key_[0-9a-f]{12}", made.stderr)
+    assert shown_id is not None
+    key_id = shown_id[0]
 
     assert (made.returncode, re.fullmatch(r"sl_[0-9a-f]{32}", key) is not None) == (0, True)
     assert (server.status(key), server.status(ADMIN), server.status(new_secret())) == (200, 200, 401)
@@ -191,12 +191,12 @@ def test_one_request_after_the_other(server: Server) -> None:
     job = f"/v1/jobs/job_{0:032x}"
     with httpx.Client(base_url=server.url, headers=headers) as kept:
         for send in (kept.request, lambda verb, path: httpx.request(verb, server.url + path, headers=headers)):
-            found = [
+            statuses = [
                 send(verb, path).status_code
                 for _ in range(3)
                 for verb, path in (("GET", "/v1/models"), ("HEAD", "/v1/jobs"), ("DELETE", job), ("OPTIONS", job))
             ]
-            assert found == [200, 200, 404, 204] * 3
+            assert statuses == [200, 200, 404, 204] * 3
 
 
 def test_no_log_holds_a_key(server: Server) -> None:

@@ -14,20 +14,17 @@ from werkzeug.routing import Rule
 
 from api.access.scopes import PUBLIC, SCOPES, scope_of
 from api.app import create_app
+from tests.support.manual_worker import ManualWorker
 from workers.backend import Backend, open_backend
-from workers.duties import Duties
-from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.jobs.job import Outcome
 from workers.jobs.webhook import Webhook
-from workers.queue.work_queue import WorkQueue
 from workers.robots import FORM_UPLOAD_PATH
 from workers.settings import Settings
 from workers.store.api_keys import KeyStore, KeyTerms, Scope, new_secret
 
 VERBS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 WEBHOOK = {"url": "https://example.com/hook"}
-RESULT = '{"index":0,"state":"failed"}'
+ERROR = {"code": "image_missing", "detail": "It is gone.", "retryable": False}
 OTHER_SCOPE = {Scope.SUBMIT: Scope.READ, Scope.READ: Scope.SUBMIT, Scope.ADMIN: Scope.READ, Scope.METRICS: Scope.READ}
 
 
@@ -97,8 +94,7 @@ class Api:
     app: Flask
     backend: Backend
     keys: KeyStore
-    queue: WorkQueue
-    duties: Duties
+    worker: ManualWorker
     webhook: str  # an endpoint of the owner `a`
 
     @property
@@ -120,10 +116,7 @@ class Api:
         headers = {"Authorization": f"Bearer {self.key('a', Scope.SUBMIT)}"}
         job = str(self.http.post("/v1/jobs", headers=headers, **upload()).get_json()["id"])
         while state == "over" and not self.backend.store.get(job).state.terminal:
-            for one in self.queue.claim("default", 16).images:
-                failed = Outcome(one.stream, one.entry, one.job, one.index, one.attempt, "failed", 1, RESULT)
-                self.backend.store.settle([failed], 1.0)
-            self.duties.run_due()
+            self.worker.settle_all("failed", error=ERROR)
         return job
 
 
@@ -132,10 +125,8 @@ def api(settings: Settings, link: RedisLink) -> Iterator[Api]:
     """The API as others can reach it."""
     settings = settings.model_copy(update={"host": "192.0.2.1", "detect_wait_seconds": 0.1})
     backend = open_backend(settings)
-    duties = Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
     webhook = backend.endpoints.create("a", Webhook(WEBHOOK["url"])).id
-    queue = WorkQueue(link, settings, "w")
-    yield Api(create_app(settings, backend), backend, KeyStore(link), queue, duties, webhook)
+    yield Api(create_app(settings, backend), backend, KeyStore(link), ManualWorker(settings, link), webhook)
     backend.store.close()
 
 
@@ -197,10 +188,10 @@ def test_an_admin_key_is_for_everything(api: Api, endpoint: str) -> None:
 def _verbs_at(app: Flask, path: str) -> dict[str, str]:
     """The endpoint that each verb leads to."""
     adapter, path = app.url_map.bind("h"), path.partition("?")[0]
-    found = {}
+    endpoints = {}
     for verb in VERBS:
         if adapter.test(path, verb):
             rule, _ = adapter.match(path, verb, return_rule=True)
             assert isinstance(rule, Rule)
-            found[verb] = rule.endpoint
-    return found
+            endpoints[verb] = rule.endpoint
+    return endpoints

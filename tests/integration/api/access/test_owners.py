@@ -60,10 +60,12 @@ def test_another_owners_job_never_was(http: FlaskClient, method: str, path: str)
     job = send(http, "a")["id"]
     unknown = job[:-1] + ("0" if job[-1] != "0" else "1")
 
-    refused = [http.open(f"/v1/jobs/{one}{path}", method=method, headers={"Owner": "b"}) for one in (job, unknown)]
+    refused = [
+        http.open(f"/v1/jobs/{job_id}{path}", method=method, headers={"Owner": "b"}) for job_id in (job, unknown)
+    ]
 
-    assert [one.status_code for one in refused] == [404, 404]
-    said, expected = [one.get_json() for one in refused]
+    assert [answer.status_code for answer in refused] == [404, 404]
+    said, expected = [answer.get_json() for answer in refused]
     assert said["detail"] == expected["detail"].replace(unknown, job)
     assert said["code"] == expected["code"] == "job_not_found"
     assert http.get(f"/v1/jobs/{job}", headers={"Owner": "a"}).get_json()["state"] == "queued"
@@ -80,7 +82,7 @@ def test_a_deleted_job_is_gone_to_its_owner_only(http: FlaskClient, duties: Duti
 
     for owner, expected in (("a", [410, 410, 410, 410, 204]), ("b", [404] * 5), ("", [404] * 5)):
         answers = [http.open(f"/v1/jobs/{job}{path}", method=method, headers={"Owner": owner}) for method, path in urls]
-        assert [one.status_code for one in answers] == expected
+        assert [answer.status_code for answer in answers] == expected
     assert http.get(f"/v1/jobs/{job}", headers={"Admin": "1"}).status_code == 410
 
 

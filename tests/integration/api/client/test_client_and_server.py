@@ -20,34 +20,12 @@ from api.client.client import ShelflineClient
 from api.client.errors import ApiError, ConnectionFailedError
 from api.commands.cli import app
 from api.commands.errors import UsageError
+from tests.integration.api.conftest import Server
 from tests.support.servers.flaky_proxy import Harm, flaky
-from tests.support.servers.redis_server import RedisServer
 from tests.support.stacks.job_bench import JobBench
-from tests.support.stacks.web_server import PROJECT, web_server
-from workers.io.redis_link import RedisLink
+from tests.support.stacks.web_server import PROJECT
 from workers.jobs.job import JobState
 from workers.results.formats.registry import FormatName
-from workers.settings import Settings
-
-Server = tuple[str, int]
-
-
-@pytest.fixture(scope="module")
-def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("client") / "blobs"
-
-
-@pytest.fixture(scope="module")
-def server(redis_server: RedisServer, blobs: Path) -> Iterator[Server]:
-    with web_server(redis_server.url, blobs) as found:
-        yield found
-
-
-@pytest.fixture
-def bench(settings: Settings, blobs: Path, link: RedisLink) -> Iterator[JobBench]:
-    made = JobBench(settings.model_copy(update={"blob_url": str(blobs)}), link)
-    yield made
-    made.store.close()
 
 
 @pytest.fixture
@@ -76,7 +54,7 @@ def test_one_submission_makes_one_job(
     with flaky(server, *harms) as proxy, ShelflineClient(proxy.url) as mine:
         job = mine.submit_files(photos)
         assert not proxy.harms
-    assert [one.id for one in client.jobs()] == [job.id]
+    assert [listed.id for listed in client.jobs()] == [job.id]
     assert job.counts.total == 10
 
 
@@ -84,7 +62,7 @@ def test_one_submission_makes_one_job(
 def test_two_submissions_make_two_jobs(client: ShelflineClient, photos: list[tuple[str, Path]]) -> None:
     """Each has a key of its own; with a key that is given, the second is the first."""
     ids = {client.submit_files(photos[:1]).id for _ in range(2)}
-    assert ids == {one.id for one in client.jobs()}
+    assert ids == {listed.id for listed in client.jobs()}
     again = [client.submit_files(photos[:1], idempotency_key="mine").id for _ in range(2)]
     assert again[0] == again[1] not in ids
 
@@ -108,7 +86,7 @@ def test_results_that_break_off_are_taken_up_again(server: Server, bench: JobBen
     bench.settle(job, range(900), pad="\u2028ü" * 200)
     bench.duties.run_due()
     with flaky(server, "cut", "cut", "refuse", "cut") as proxy, ShelflineClient(proxy.url) as client:
-        assert [one["index"] for one in client.results(job.id)] == list(range(900))
+        assert [result["index"] for result in client.results(job.id)] == list(range(900))
         assert proxy.connections >= 5
 
 
@@ -132,7 +110,7 @@ def test_results_as_they_come(bench: JobBench, client: ShelflineClient) -> None:
     assert [next(results)["index"] for _ in range(2)] == [0, 1]
     ender = threading.Timer(0.1, bench.end, (job,))
     ender.start()
-    assert [one["index"] for one in results] == list(range(2, 30))
+    assert [result["index"] for result in results] == list(range(2, 30))
     ender.join()
 
 
@@ -144,17 +122,17 @@ def test_events_are_followed(
     monkeypatch.setattr("tests.support.servers.flaky_proxy.CUT_BYTES", 3000)
     job = bench.job(30)
     with flaky(server, *harms) as proxy, ShelflineClient(proxy.url) as client:
-        told = []
+        events = []
         for event in client.events(job.id):
-            told.append(event)
-            if len(told) <= 10:
-                bench.settle(job, [29 - len(told)])
-            if len(told) == 10:
+            events.append(event)
+            if len(events) <= 10:
+                bench.settle(job, [29 - len(events)])
+            if len(events) == 10:
                 bench.end(job)
         assert not proxy.harms
-    assert {index for event in told for index in event.finished} == set(range(30))
-    assert (told[-1].last, told[-1].data["state"]) == (True, "succeeded")
-    assert sum(event.last for event in told) == 1
+    assert {index for event in events for index in event.finished} == set(range(30))
+    assert (events[-1].last, events[-1].data["state"]) == (True, "succeeded")
+    assert sum(event.last for event in events) == 1
 
 
 def test_jobs_are_changed(bench: JobBench, client: ShelflineClient) -> None:
@@ -173,15 +151,15 @@ def test_jobs_are_changed(bench: JobBench, client: ShelflineClient) -> None:
     assert (again.retry_of, client.retry(failing.id).id) == (failing.id, again.id)
     client.delete(job.id)
     client.delete(job.id)
-    assert {one.id for one in client.jobs()} == {failing.id, again.id}
-    assert [one.id for one in client.jobs(limit=1)] == [again.id]
-    assert [one.id for one in client.jobs(state=JobState.FAILED)] == [failing.id]
+    assert {listed.id for listed in client.jobs()} == {failing.id, again.id}
+    assert [listed.id for listed in client.jobs(limit=1)] == [again.id]
+    assert [listed.id for listed in client.jobs(state=JobState.FAILED)] == [failing.id]
 
 
 def test_long_lists_are_read_page_by_page(bench: JobBench, client: ShelflineClient) -> None:
     """As many as are wanted, whatever the API's own page."""
     made = {bench.job().id for _ in range(120)}
-    assert {one.id for one in client.jobs()} == made
+    assert {listed.id for listed in client.jobs()} == made
     assert len(list(client.jobs(limit=110))) == 110
 
 

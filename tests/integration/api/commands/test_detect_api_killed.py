@@ -23,7 +23,7 @@ def test_the_api_killed_while_photos_are_sent(redis_server: RedisServer, tmp_pat
     with front_stack(redis_server, tmp_path) as stack:
         command = Command(tmp_path, stack)
         photos = command.photos(COUNT)
-        web = next(one for one in psutil.Process().children() if _is_of(stack, one))
+        web = next(child for child in psutil.Process().children() if _is_of(stack, child))
         line, env = web.cmdline(), web.environ()
         process = command.start(photos, "--upload")
         servers: list[subprocess.Popen[bytes]] = []
@@ -42,9 +42,9 @@ def test_the_api_killed_while_photos_are_sent(redis_server: RedisServer, tmp_pat
                 server.wait()
 
 
-def _is_of(stack: FrontStack, one: psutil.Process) -> bool:
+def _is_of(stack: FrontStack, process: psutil.Process) -> bool:
     """Whether it is the stack's API: other tests' servers may run as well."""
-    return "gunicorn" in " ".join(one.cmdline()) and stack.url.endswith(f":{one.environ().get('PORT')}")
+    return "gunicorn" in " ".join(process.cmdline()) and stack.url.endswith(f":{process.environ().get('PORT')}")
 
 
 def _kill_amid_an_upload(stack: FrontStack, web: psutil.Process) -> None:
@@ -53,13 +53,13 @@ def _kill_amid_an_upload(stack: FrontStack, web: psutil.Process) -> None:
     serving = [web, *web.children(recursive=True)]
     before = _read(serving)
     wait_until(lambda: _read(serving) > before + 3_000_000, 60)
-    for one in serving:
-        one.kill()
+    for process in serving:
+        process.kill()
     psutil.wait_procs(serving, 10)
 
 
 def _read(serving: Sequence[psutil.Process]) -> int:
-    return sum(one.io_counters().read_chars for one in serving)
+    return sum(process.io_counters().read_chars for process in serving)
 
 
 def _answers(stack: FrontStack) -> bool:

@@ -109,10 +109,10 @@ def test_interrupted_and_come_back_to(command: Command) -> None:
 
     status, out, err = command.run("--resume", job, "--out", "elsewhere", "--format", "coco")
     assert status == 0, err
-    names = [one["name"] for one in command.results("elsewhere")]
+    names = [result["name"] for result in command.results("elsewhere")]
     assert names == [f"{number:04}.jpg" for number in range(40)]
     coco = json.loads((command.folder / "elsewhere" / "results.coco.json").read_text())
-    assert [one["file_name"] for one in coco["images"]] == names
+    assert [image["file_name"] for image in coco["images"]] == names
     assert len(list((command.folder / "elsewhere" / "annotated").rglob("*.jpg"))) == 40
 
     status, out, err = command.run("--resume", job)
@@ -154,7 +154,7 @@ def test_started_over(command: Command) -> None:
     wait_until(lambda: command.rows() == 20, 60)
 
     assert command.run(photos, "--limit", "3", "--exclude", "*0.jpg")[0] == 0
-    assert [one["name"] for one in command.results()] == ["0001.jpg", "0002.jpg", "0003.jpg"]
+    assert [result["name"] for result in command.results()] == ["0001.jpg", "0002.jpg", "0003.jpg"]
     status, _, err = command.run(photos, "--restart")
     assert (status, "Going on" in err) == (0, False)
     command.is_whole(count=20)
@@ -206,7 +206,7 @@ def test_photos_as_they_arrive(command: Command) -> None:
     assert process.returncode == 130
     assert "Watching ended" in err
     assert "3 images: 3 succeeded" in out
-    assert [(one["name"], one["state"]) for one in command.results()] == [
+    assert [(result["name"], result["state"]) for result in command.results()] == [
         (f"{name}.jpg", "succeeded") for name in "abc"
     ]
     assert command.rows() == 3
@@ -231,7 +231,7 @@ def test_a_photo_that_is_written_anew_while_it_is_watched(command: Command) -> N
         picture.unlink()
         process = command.start(photos, "--watch-folder")
         wait_until(picture.exists, 60)
-    assert [one["name"] for one in command.results()] == ["a.jpg", "a.jpg"]
+    assert [result["name"] for result in command.results()] == ["a.jpg", "a.jpg"]
     assert command.rows() == 2
 
 

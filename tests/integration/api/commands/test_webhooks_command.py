@@ -125,8 +125,8 @@ def test_endpoints_are_looked_after(api_url: str, listener: tuple[str, subproces
     status, said = shelfline("test", other["id"])  # the listener knows another secret
     assert (status, "401" in said) == (1, True)
 
-    for one in (good, other):
-        assert shelfline("delete", one["id"]) == (0, "")
+    for webhook in (good, other):
+        assert shelfline("delete", webhook["id"]) == (0, "")
     assert len(shelfline("list")[1].splitlines()) == 1
     with pytest.raises(ApiError, match=good["id"]):
         shelfline("test", good["id"])

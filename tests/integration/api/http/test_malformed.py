@@ -74,9 +74,9 @@ def _problem(server: Server, *pieces: bytes, pause: float = 0.0) -> dict[str, An
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["connection"] == "close"
     assert int(headers["content-length"]) == len(body)
-    found: dict[str, Any] = json.loads(body)
-    assert (found["status"], found["request_id"]) == (status, headers["x-request-id"])
-    return found
+    problem: dict[str, Any] = json.loads(body)
+    assert (problem["status"], problem["request_id"]) == (status, headers["x-request-id"])
+    return problem
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def _problem(server: Server, *pieces: bytes, pause: float = 0.0) -> dict[str, An
 )
 def test_what_is_no_request_is_a_problem(server: Server, sent: bytes, status: int, code: str) -> None:
     """Also where gunicorn answers before the application sees anything."""
-    found = _problem(server, sent)
-    assert (found["status"], found["code"]) == (status, code)
+    problem = _problem(server, sent)
+    assert (problem["status"], problem["code"]) == (status, code)
 
 
 def test_a_head_is_answered_without_a_body(server: Server) -> None:
@@ -137,10 +137,10 @@ def test_a_head_is_answered_without_a_body(server: Server) -> None:
 
 def test_neither_answer_nor_log_repeats_a_secret(server: Server, log: Path) -> None:
     """A header that is broken may be the one with the key."""
-    found = _problem(server, GET + b"Authorization Bearer sl_secret\r\n\r\n")
-    assert "sl_secret" not in json.dumps(found)
+    problem = _problem(server, GET + b"Authorization Bearer sl_secret\r\n\r\n")
+    assert "sl_secret" not in json.dumps(problem)
     assert "sl_secret" not in log.read_text()
-    assert found["request_id"] in log.read_text()
+    assert problem["request_id"] in log.read_text()
 
 
 def test_no_header_moves_the_api(server: Server) -> None:
@@ -161,15 +161,15 @@ def test_an_upload_that_is_too_long_gets_its_answer(server: Server) -> None:
 
 def test_a_slow_head_is_given_up(server: Server) -> None:
     """However little comes at a time, the whole must be there in time."""
-    found = _problem(server, b"GET /healthz HTTP/1.1\r\nHost:", *[b" "] * 4, pause=SLOW_SECONDS / 3)
-    assert (found["status"], found["code"], found["retryable"]) == (408, "request_timeout", True)
+    problem = _problem(server, b"GET /healthz HTTP/1.1\r\nHost:", *[b" "] * 4, pause=SLOW_SECONDS / 3)
+    assert (problem["status"], problem["code"], problem["retryable"]) == (408, "request_timeout", True)
 
 
 @pytest.mark.parametrize("head", [POST + b"Content-Length: 1000\r\n\r\n", CHUNKED + b"3e8\r\n"])
 def test_a_slow_body_is_given_up(server: Server, head: bytes) -> None:
     """A body that stalls holds its thread no longer than the setting says."""
-    found = _problem(server, head, b"{")
-    assert (found["status"], found["code"]) == (408, "request_timeout")
+    problem = _problem(server, head, b"{")
+    assert (problem["status"], problem["code"]) == (408, "request_timeout")
 
 
 def test_silent_and_slow_clients_keep_nobody_out(server: Server) -> None:

@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,31 +14,8 @@ import httpx
 import pytest
 
 from api.http.waiting import LONG_POLLS
-from tests.support.servers.redis_server import RedisServer
+from tests.integration.api.conftest import Server
 from tests.support.stacks.job_bench import JobBench
-from tests.support.stacks.web_server import web_server
-from workers.io.redis_link import RedisLink
-from workers.settings import Settings
-
-Server = tuple[str, int]
-
-
-@pytest.fixture(scope="module")
-def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("readers") / "blobs"
-
-
-@pytest.fixture(scope="module")
-def server(redis_server: RedisServer, blobs: Path) -> Iterator[Server]:
-    with web_server(redis_server.url, blobs) as found:
-        yield found
-
-
-@pytest.fixture
-def bench(settings: Settings, blobs: Path, link: RedisLink) -> Iterator[JobBench]:
-    made = JobBench(settings.model_copy(update={"blob_url": str(blobs)}), link)
-    yield made
-    made.store.close()
 
 
 def _url(server: Server, path: str) -> str:
@@ -75,15 +51,15 @@ def test_two_hundred_wait_and_others_are_answered(server: Server, bench: JobBenc
         end = time.monotonic() + 30
         while len(at_once) < 16 and time.monotonic() < end:
             time.sleep(0.05)
-            at_once += [one for one in waiting if one not in at_once and _is_answered(one)]
+            at_once += [connection for connection in waiting if connection not in at_once and _is_answered(connection)]
         assert len(at_once) == 16
-        for one in at_once:
-            assert b"\r\nRetry-After: 1\r\n" in _answer(one)
+        for connection in at_once:
+            assert b"\r\nRetry-After: 1\r\n" in _answer(connection)
         assert httpx.get(_url(server, "/healthz")).status_code == 200
         bench.end(job)
-        for one in waiting:
-            if one not in at_once:
-                head, _, body = _answer(one).partition(b"\r\n\r\n")
+        for connection in waiting:
+            if connection not in at_once:
+                head, _, body = _answer(connection).partition(b"\r\n\r\n")
                 assert json.loads(body).get("state") == "succeeded", body
                 assert b"Retry-After" not in head
 
@@ -108,11 +84,15 @@ def test_many_follow_jobs(server: Server, bench: JobBench) -> None:
         assert httpx.get(_url(server, f"/v1/jobs/{jobs[0].id}")).json()["counts"]["succeeded"] == 2
         for job in jobs:
             bench.end(job)
-        for job, one in readers:
-            text = _answer(one).decode()
-            ranges = [pair for found in re.findall(r'\{"finished":(\[.*\])\}', text) for pair in json.loads(found)]
-            told = sorted(index for first, last in ranges for index in range(first, last + 1))
-            assert told == list(range(6)), job.id
+        for job, connection in readers:
+            text = _answer(connection).decode()
+            ranges = [
+                pair
+                for text_of_ranges in re.findall(r'\{"finished":(\[.*\])\}', text)
+                for pair in json.loads(text_of_ranges)
+            ]
+            indexes = sorted(index for first, last in ranges for index in range(first, last + 1))
+            assert indexes == list(range(6)), job.id
             assert text.count("id: end\nevent: job\n") == 1
             assert text.rstrip().endswith("0\r\n\r\n".rstrip())  # the stream ended in order
 

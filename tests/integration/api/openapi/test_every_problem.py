@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -23,13 +24,12 @@ from api.commands.stack.plan import free_ports
 from api.http import drawing
 from api.http.waiting import WaitingRoom
 from api.requests import spool
-from workers.backend import open_backend
-from workers.duties import Duties
+from tests.support.manual_worker import ManualWorker
+from tests.support.servers.redis_server import RedisServer
+from workers.backend import Backend, open_backend
 from workers.errors import ItemNotFoundError
-from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.jobs.job import Outcome, new_id
-from workers.queue.work_queue import WorkQueue
+from workers.jobs.job import new_id
 from workers.settings import Settings
 from workers.sources.original_images import OriginalImages
 from workers.store.api_keys import KeyStore, KeyTerms, Scope, new_secret
@@ -90,8 +90,8 @@ class Lab:
     @property
     def described(self) -> dict[str, Any]:
         method, path = self.operation.split(" ")
-        found: dict[str, Any] = DOCUMENT["paths"][path][method]
-        return found
+        operation: dict[str, Any] = DOCUMENT["paths"][path][method]
+        return operation
 
     def client(self, **settings: Any) -> FlaskClient:
         """The API with other settings."""
@@ -106,18 +106,12 @@ class Lab:
         return job_id
 
     def settle(self, state: str, code: str = "image_missing") -> None:
-        queue = WorkQueue(self.link, self.settings, "w")
-        store = open_backend(self.settings).store
-        for one in queue.claim("default", 16).images:
-            result = {"index": one.index, "name": "a.jpg", "state": state, "width": 8, "height": 8, "detections": []}
-            if state == "failed":
-                result["error"] = {"code": code, "detail": "Said by the test.", "retryable": False}
-            text = json.dumps(result)
-            store.settle([Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)], 1.0)
-        self.duties()
+        error = {"error": {"code": code, "detail": "Said by the test.", "retryable": False}}
+        result = {"width": 8, "height": 8, "detections": [], **(error if state == "failed" else {})}
+        ManualWorker(self.settings, self.link).settle_all(state, **result)
 
     def duties(self) -> None:
-        Duties(self.link, BlobStore(self.settings.blob_url), self.settings, lambda _model: None).run_due()
+        ManualWorker(self.settings, self.link).duties.run_due()
 
 
 def _upload(**more: Any) -> dict[str, Any]:
@@ -205,7 +199,7 @@ def _with_key(lab: Lab, *scopes: Scope, calls: int = 1, held: bool = False, **te
 
 
 def _other_scope(lab: Lab) -> TestResponse:
-    ((needed,),) = (one["key"] for one in lab.described["security"])
+    ((needed,),) = (scheme["key"] for scheme in lab.described["security"])
     return _with_key(lab, Scope.READ if needed == "submit" else Scope.SUBMIT)
 
 
@@ -312,9 +306,9 @@ def _disabled(lab: Lab) -> TestResponse:
     """A job was told to an endpoint that is disabled now."""
     endpoint = lab.http.post("/v1/webhooks", json=HOOK).get_json()["id"]
     lab.job("succeeded")
-    (told,) = Outbox(lab.link, lab.settings).claim(8, 8)
+    (delivery,) = Outbox(lab.link, lab.settings).claim(8, 8)
     lab.http.post(f"/v1/webhooks/{endpoint}/disable")
-    return lab.call(values={"delivery_id": told.message})
+    return lab.call(values={"delivery_id": delivery.message})
 
 
 PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
@@ -384,25 +378,48 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def shared_api(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Settings, Backend, Flask]]:
+    """The API that most tests call. It is made once, because that takes 30 ms."""
+    folder = tmp_path_factory.mktemp("problems")
+    settings = Settings(
+        redis_url=redis_server.url,
+        blob_url=str(folder / "blobs"),
+        folder_roots=(folder,),
+        max_job_images=20,
+        detect_wait_seconds=0.2,
+    )
+    backend = open_backend(settings)
+    yield settings, backend, create_app(settings, backend)
+    backend.store.close()
+
+
 @pytest.fixture
 def lab(
-    settings: Settings, link: RedisLink, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    shared_api: tuple[Settings, Backend, Flask],
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Lab]:
-    small = settings.model_copy(update={"max_job_images": 20, "detect_wait_seconds": 0.2})
-    backend = open_backend(small)
-    yield Lab(small, link, request.param, create_app(small, backend).test_client(), monkeypatch)
-    backend.store.close()
+    settings, backend, app = shared_api
+    redis_server.empty()
+    monkeypatch.setattr(backend.keys, "_required", False)  # it would remember a key of another test
+    link = RedisLink(settings.redis_url)
+    yield Lab(settings, link, request.param, app.test_client(), monkeypatch)
+    link.close()
 
 
 @pytest.mark.parametrize(("lab", "code"), list(_documented()), indirect=["lab"])
 def test_a_documented_problem_happens(lab: Lab, code: str) -> None:
     """With the status and the shape that the document gives it; a new code needs a way to provoke it here."""
     answer = PROVOKED[code](lab)
-    found = answer.get_json()
-    assert found["code"] == code, found
+    problem = answer.get_json()
+    assert problem["code"] == code, problem
     described = lab.described["responses"][str(answer.status_code)]
     assert code in described["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
-    assert set(DOCUMENT["components"]["schemas"]["Problem"]["required"]) <= set(found)
-    assert (found["status"], found["request_id"]) == (answer.status_code, answer.headers["X-Request-ID"])
+    assert set(DOCUMENT["components"]["schemas"]["Problem"]["required"]) <= set(problem)
+    assert (problem["status"], problem["request_id"]) == (answer.status_code, answer.headers["X-Request-ID"])
     assert ("Retry-After" in answer.headers) == (answer.status_code in {429, 503})
     assert "Traceback" not in answer.text

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from tests.support.manual_worker import ManualWorker
 from workers.backend import Backend, open_backend
-from workers.duties import Duties
-from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.jobs.job import Outcome
-from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 
 
@@ -32,18 +29,9 @@ def http(settings: Settings, backend: Backend) -> FlaskClient:
 
 
 @pytest.fixture
-def work(link: RedisLink, settings: Settings, backend: Backend) -> Any:
-    """Settles everything that waits, in the state that is given."""
-    queue = WorkQueue(link, settings, "w")
-    duties = Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
-
-    def work_off(state: str) -> None:
-        for one in queue.claim("default", 16).images:
-            text = f'{{"index":{one.index},"state":"{state}"}}'
-            backend.store.settle([Outcome(one.stream, one.entry, one.job, one.index, one.attempt, state, 1, text)], 1.0)
-        duties.run_due()
-
-    return work_off
+def work(link: RedisLink, settings: Settings) -> Callable[[str], None]:
+    """Settle everything that waits, in the state that is given."""
+    return ManualWorker(settings, link).settle_all
 
 
 def send(http: FlaskClient, *contents: bytes, **more: Any) -> Any:
@@ -51,7 +39,7 @@ def send(http: FlaskClient, *contents: bytes, **more: Any) -> Any:
     return http.post("/v1/jobs", data={"images": files, **more.pop("fields", {})}, **more)
 
 
-def test_a_job_is_canceled_and_deleted(http: FlaskClient, work: Any) -> None:
+def test_a_job_is_canceled_and_deleted(http: FlaskClient, work: Callable[[str], None]) -> None:
     """Each may be sent twice; what does not fit the state is a conflict that names it."""
     job = send(http, b"x").get_json()
     assert job["urls"]["cancel"].endswith(f"/v1/jobs/{job['id']}/cancel")
@@ -69,7 +57,7 @@ def test_a_job_is_canceled_and_deleted(http: FlaskClient, work: Any) -> None:
     assert (gone.status_code, gone.get_json()["code"]) == (410, "job_gone")
 
 
-def test_failed_images_are_tried_again(http: FlaskClient, work: Any) -> None:
+def test_failed_images_are_tried_again(http: FlaskClient, work: Callable[[str], None]) -> None:
     """As a new job, which each names of the other; a job without failures is a conflict."""
     job = send(http, b"x", b"y").get_json()
     work("failed")
@@ -93,7 +81,7 @@ def test_an_idempotency_key_makes_one_job(http: FlaskClient) -> None:
     assert send(http, b"x", headers={"Idempotency-Key": "k" * 256}).status_code == 400
 
 
-def test_a_full_queue_says_when_to_come_back(http: FlaskClient, work: Any) -> None:
+def test_a_full_queue_says_when_to_come_back(http: FlaskClient, work: Callable[[str], None]) -> None:
     """With the rate that was measured, one image a second here."""
     send(http, b"x")
     work("succeeded")
@@ -104,7 +92,7 @@ def test_a_full_queue_says_when_to_come_back(http: FlaskClient, work: Any) -> No
     assert refused.get_json()["retryable"] is True
 
 
-def test_a_job_tells_its_place_and_its_deadline(http: FlaskClient, work: Any) -> None:
+def test_a_job_tells_its_place_and_its_deadline(http: FlaskClient, work: Callable[[str], None]) -> None:
     """How long it takes is unknown until something was measured."""
     job = send(http, b"x", fields={"deadline_seconds": "60"}).get_json()
     assert (job["queue_position"], job["eta_seconds"]) == (0, None)

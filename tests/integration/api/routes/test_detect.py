@@ -19,21 +19,13 @@ from tests.support.polling import wait_until
 from tests.support.servers.redis_server import RedisServer
 from tests.support.stacks.front_stack import FrontStack, front_stack
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture(scope="module")
 def stack(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontStack]:
     with front_stack(redis_server, tmp_path_factory.mktemp("stack"), SHELFLINE_MAX_IMAGE_BYTES="1000000") as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _quick(stack: FrontStack) -> Iterator[None]:
-    """Whatever a test made the model do, it answers at once afterwards, and nothing is left of the work."""
-    stack.redis.delete("sl:rate:default")
-    yield
-    stack.model.go.set()
-    stack.model.batches.clear()
-    wait_until(lambda: int(stack.redis.hget("sl:open", "images") or 0) == 0, what="the end of the work")
 
 
 def _detect(stack: FrontStack, content: bytes, query: str = "", **headers: str) -> httpx.Response:
@@ -55,13 +47,15 @@ def test_every_way_to_send_an_image(stack: FrontStack) -> None:
 
     for answer, name in zip(answers, ("a.png", "image", "image", "item-0"), strict=True):
         assert answer.status_code == 200, answer.text
-        found = answer.json()
-        assert (found["name"], found["width"], found["height"], found["model_version"]) == (name, 32, 32, 1)
-        assert [one["box"] for one in found["detections"]] == [{"ymin": 3.2, "xmin": 6.4, "ymax": 16.0, "xmax": 19.2}]
-        job = httpx.get(found["urls"]["self"]).json()
-        assert (job["id"], job["state"], job["lane"]) == (found["job_id"], "succeeded", "interactive")
-        stored = httpx.get(found["urls"]["results"]).json()
-        assert stored == {name: value for name, value in found.items() if name not in {"job_id", "urls"}}
+        result = answer.json()
+        assert (result["name"], result["width"], result["height"], result["model_version"]) == (name, 32, 32, 1)
+        assert [detection["box"] for detection in result["detections"]] == [
+            {"ymin": 3.2, "xmin": 6.4, "ymax": 16.0, "xmax": 19.2}
+        ]
+        job = httpx.get(result["urls"]["self"]).json()
+        assert (job["id"], job["state"], job["lane"]) == (result["job_id"], "succeeded", "interactive")
+        stored = httpx.get(result["urls"]["results"]).json()
+        assert stored == {name: value for name, value in result.items() if name not in {"job_id", "urls"}}
 
 
 def test_options(stack: FrontStack) -> None:
@@ -163,13 +157,13 @@ def test_a_wait_that_is_not_worth_while_is_refused(stack: FrontStack) -> None:
 def test_a_call_sent_again_is_the_same_job(stack: FrontStack) -> None:
     """With an Idempotency-Key the second call answers with the first one's result, and the model is not asked."""
     first = _detect(stack, photo(5), Idempotency_Key="once")
-    asked = len(stack.model.batches)
+    batches = len(stack.model.batches)
     again = _detect(stack, photo(5), Idempotency_Key="once")
     other = _detect(stack, photo(6), Idempotency_Key="once")
 
     assert (first.status_code, again.status_code) == (200, 200)
     assert first.json() == again.json()
-    assert len(stack.model.batches) == asked
+    assert len(stack.model.batches) == batches
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
 
 

@@ -1,97 +1,23 @@
-"""Reading jobs over HTTP, on a real Redis and a real blob store: lists, results, items, pictures, events, ETags."""
+"""Reading jobs over HTTP, on a real Redis and a real blob store: lists, results, items, pictures, ETags."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import itertools
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from api.app import create_app
-from api.http.answers import document_of
 from api.http.drawing import DrawingBoard
 from api.http.errors import BusyError
-from api.routes.events import job_events
-from workers.backend import Backend
-from workers.duties import Duties
+from tests.integration.api.routes.conftest import Work, photo
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.jobs.index_set import IndexSet
-from workers.jobs.job import Outcome
-from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
-
-BOX = {"ymin": 4.0, "xmin": 4.0, "ymax": 20.0, "xmax": 24.0}
-
-
-def photo(width: int = 40, height: int = 30, kind: str = "PNG") -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (width, height), (0, 0, 255)).save(out, kind)
-    return out.getvalue()
-
-
-@pytest.fixture
-def app(settings: Settings, backend: Backend) -> Flask:
-    return create_app(settings, backend)
-
-
-@pytest.fixture
-def http(app: Flask) -> FlaskClient:
-    return app.test_client()
-
-
-class Work:
-    """Claims images as a worker does, and settles those that it is told, in any order."""
-
-    def __init__(self, settings: Settings, link: RedisLink, backend: Backend) -> None:
-        self._queue = WorkQueue(link, settings, "w")
-        self._store = backend.store
-        self._duties = Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
-        self.held: dict[int, Any] = {}
-
-    def claim(self) -> None:
-        self.held |= {one.index: one for one in self._queue.claim("default", 16).images}
-
-    def settle(self, *indexes: int, state: str = "succeeded", width: int = 40, height: int = 30) -> None:
-        if not set(indexes) <= set(self.held):
-            self.claim()
-        for index in indexes:
-            one = self.held.pop(index)
-            result: dict[str, Any] = {"index": index, "name": one.name, "state": state}
-            if state == "succeeded":
-                found = [{"label": "cola", "score": 0.5, "box": BOX}]
-                result |= {"width": width, "height": height, "model": "default", "model_version": 1}
-                result["detections"] = found
-            else:
-                result["error"] = {"code": "image_decode_failed", "detail": "Damaged.", "retryable": False}
-            text = json.dumps(result, separators=(",", ":"))
-            outcome = Outcome(one.stream, one.entry, one.job, index, one.attempt, state, 1, text)
-            self._store.settle([outcome], 1.0)
-        self._duties.run_due()
-
-
-@pytest.fixture
-def work(settings: Settings, link: RedisLink, backend: Backend) -> Work:
-    return Work(settings, link, backend)
-
-
-@pytest.fixture
-def submit(http: FlaskClient) -> Callable[..., str]:
-    def send(count: int = 1, content: bytes = photo()) -> str:
-        files = [(io.BytesIO(content), f"{number}.png") for number in range(count)]
-        return str(http.post("/v1/jobs", data={"images": files}).get_json()["id"])
-
-    return send
 
 
 def path(url: str) -> str:
@@ -142,11 +68,11 @@ def test_results_while_a_job_runs(http: FlaskClient, submit: Callable[..., str],
     job = submit(4)
     work.settle(0, 2)
     first = http.get(f"/v1/jobs/{job}/results?format=json")
-    assert [one["index"] for one in first.get_json()["data"]] == [0]
+    assert [item["index"] for item in first.get_json()["data"]] == [0]
     assert first.get_json()["next"] == first.headers["Link"].split(";")[0].strip("<>")
     work.settle(1, 3)
     rest = http.get(path(first.get_json()["next"]))
-    assert [one["index"] for one in rest.get_json()["data"]] == [1, 2, 3]
+    assert [item["index"] for item in rest.get_json()["data"]] == [1, 2, 3]
     assert (rest.get_json()["next"], "Link" in rest.headers) == (None, False)
     part = http.get(f"/v1/jobs/{job}/results?start=1&limit=2")
     assert [json.loads(line)["index"] for line in part.text.splitlines()] == [1, 2]
@@ -216,9 +142,9 @@ def test_one_image(http: FlaskClient, submit: Callable[..., str], work: Work) ->
     """Its result as soon as it has one; before that a conflict that says so; beyond the job there is none."""
     job = submit(3)
     work.settle(2)
-    found = http.get(f"/v1/jobs/{job}/items/2")
-    assert (found.get_json()["index"], found.get_json()["state"]) == (2, "succeeded")
-    tag = {"If-None-Match": found.headers["ETag"]}
+    shown_image = http.get(f"/v1/jobs/{job}/items/2")
+    assert (shown_image.get_json()["index"], shown_image.get_json()["state"]) == (2, "succeeded")
+    tag = {"If-None-Match": shown_image.headers["ETag"]}
     assert http.get(f"/v1/jobs/{job}/items/2", headers=tag).status_code == 304
     for url in (f"/v1/jobs/{job}/items/0", f"/v1/jobs/{job}/items/0/annotated"):
         early = http.get(url)
@@ -285,136 +211,3 @@ def test_few_pictures_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     with board._places, board._places, pytest.raises(BusyError):
         board.draw(photo(), result, "image/png", 10_000)
     assert board.draw(photo(), result, "image/png", 10_000).startswith(b"\x89PNG")
-
-
-class Reader:
-    """Reads a job's events as a browser would, until they end."""
-
-    def __init__(self, app: Flask, backend: Backend, job: str, last: str = "") -> None:
-        known = IndexSet.from_text(last) if last else IndexSet()
-        with app.test_request_context():
-            self._stream = job_events(
-                backend.store, job, lambda now: self._document(app, backend, now), known, pause=0.0
-            )
-        self.last = last
-
-    @staticmethod
-    def _document(app: Flask, backend: Backend, job: Any) -> Any:
-        with app.test_request_context():
-            return document_of(backend, job)
-
-    def __iter__(self) -> Iterator[tuple[str, Any]]:
-        for text in self._stream:
-            fields = dict(line.split(": ", 1) for line in text.strip().split("\n") if not line.startswith(":"))
-            self.last = fields.get("id", self.last)
-            if "event" in fields:
-                yield fields["event"], json.loads(fields["data"])
-
-    def close(self) -> None:
-        self._stream.close()  # type: ignore[attr-defined]
-
-
-def finished(events: list[tuple[str, Any]]) -> list[int]:
-    ranges = [one for name, data in events if name == "items" for one in data["finished"]]
-    return [index for first, last in ranges for index in range(first, last + 1)]
-
-
-def test_events_of_a_job(app: Flask, backend: Backend, submit: Callable[..., str], work: Work) -> None:
-    """Each image is told once, as it is done, whatever the order; the last event is the job's end."""
-    job = submit(5)
-    reader = Reader(app, backend, job)
-    events = iter(reader)
-    told = [next(events)]
-    assert (told[0][0], told[0][1]["state"]) == ("job", "queued")
-    for index in (3, 0, 1, 4):
-        work.settle(index)
-        told += [next(events), next(events)]
-        assert finished(told)[-1] == index
-    work.settle(2)
-    told += events
-    assert sorted(finished(told)) == [0, 1, 2, 3, 4]
-    assert (told[-1][0], told[-1][1]["state"], reader.last) == ("job", "succeeded", "end")
-
-
-def test_nothing_is_missed_while_away(app: Flask, backend: Backend, submit: Callable[..., str], work: Work) -> None:
-    """A reader that comes and goes at any moment is told of every image once, and of the end."""
-    job = submit(12)
-    order = [7, 3, 11, 0, 1, 2, 10, 9, 4, 8, 5, 6]
-    told: list[tuple[str, Any]] = []
-    last = ""
-    for step, index in enumerate(order):
-        reader = Reader(app, backend, job, last)
-        told += itertools.islice(reader, step % 3)
-        work.settle(index)
-        reader.close()
-        last = reader.last
-    told += Reader(app, backend, job, last)
-    assert sorted(finished(told)) == list(range(12))
-    assert told[-1][1]["state"] == "succeeded"
-
-
-def test_events_over_http(http: FlaskClient, submit: Callable[..., str], work: Work) -> None:
-    """As an event stream; whoever was told the end need not come back; a wrong id is refused."""
-    job = submit(2)
-    work.settle(0, 1)
-    url = f"/v1/jobs/{job}/events"
-    response = http.get(url)
-    assert (response.mimetype, response.headers["Cache-Control"]) == ("text/event-stream", "no-store")
-    assert 'data: {"finished":[[0,1]]}' in response.text
-    assert response.text.rstrip().split("\n")[-3] == "id: end"
-    assert http.get(url, headers={"Last-Event-ID": "end"}).status_code == 204
-    assert "items" not in http.get(url, headers={"Last-Event-ID": "2"}).text
-    assert http.get(url, headers={"Last-Event-ID": "x"}).get_json()["code"] == "invalid_request"
-    assert http.get(f"/v1/jobs/job_{0:032x}/events").status_code == 404
-
-
-def test_events_of_a_job_that_is_deleted(app: Flask, backend: Backend, submit: Callable[..., str], work: Work) -> None:
-    """End with a word about it."""
-    job = submit(1)
-    reader = iter(Reader(app, backend, job))
-    next(reader)
-    work.settle(0)
-    backend.store.delete(job)
-    assert list(reader) == [("deleted", {"id": job})]
-
-
-def test_places_for_readers_are_given_back(
-    backend: Backend, settings: Settings, submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One reader too many is told to come back; when one leaves, its place is free, even if it never read."""
-    monkeypatch.setattr("api.http.waiting.WaitingRoom.__init__.__defaults__", (1,))
-    other = create_app(settings, backend).test_client()
-    job = submit()
-    first = other.get(f"/v1/jobs/{job}/events", buffered=False)
-    refused = other.get(f"/v1/jobs/{job}/events")
-    assert (refused.status_code, refused.get_json()["code"], refused.headers["Retry-After"]) == (503, "busy", "1")
-    polled = other.get(f"/v1/jobs/{job}?wait=30")
-    assert (polled.status_code, polled.headers["Retry-After"]) == (200, "1")
-    first.close()
-    second = other.get(f"/v1/jobs/{job}/events", buffered=False)
-    assert second.status_code == 200
-    with suppress(StopIteration):
-        next(iter(second.response))
-    second.close()
-
-
-def test_a_job_is_followed_by_many(app: Flask, backend: Backend, submit: Callable[..., str], work: Work) -> None:
-    """Each reader is told everything."""
-    job = submit(8)
-    told: list[list[int]] = []
-    begun = threading.Barrier(6)
-
-    def read() -> None:
-        events = iter(Reader(app, backend, job))
-        first = next(events)
-        begun.wait(20)
-        told.append(sorted(finished([first, *events])))
-
-    threads = [threading.Thread(target=read) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    begun.wait(20)
-    work.settle(*reversed(range(8)))
-    for thread in threads:
-        thread.join(30)
-    assert told == [list(range(8))] * 5

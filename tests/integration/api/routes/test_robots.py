@@ -36,9 +36,16 @@ SETTING = [
 ]
 # The scripted model answers classes 1 to 5 by an image's sum; 5 has no label here.
 CONTRACT = tiny_contract().model_copy(
-    update={"labels": tuple(Label(id=one, name=f"product-{one}", root=f"商品-{one}") for one in range(1, 5))}
+    update={
+        "labels": tuple(
+            Label(id=label_id, name=f"product-{label_id}", root=f"商品-{label_id}") for label_id in range(1, 5)
+        )
+    }
 )
 LOGGED = "--access-logfile - --log-level debug"
+
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +58,6 @@ def stack(redis_server: RedisServer, folder: Path) -> Iterator[FrontStack]:
     settings = {"SHELFLINE_ROBOTS": json.dumps(SETTING), "GUNICORN_CMD_ARGS": LOGGED}
     with front_stack(redis_server, folder, CONTRACT, **settings) as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _quick(stack: FrontStack) -> Iterator[None]:
-    """Whatever a test made the model do, it answers at once afterwards, and nothing is left of the work."""
-    stack.redis.delete("sl:rate:default")
-    yield
-    stack.model.go.set()
-    stack.model.batches.clear()
-    wait_until(lambda: int(stack.redis.hget("sl:open", "images") or 0) == 0, what="the end of the work")
 
 
 def photo(red: int) -> bytes:
@@ -84,10 +81,10 @@ def call(stack: FrontStack, red: int = 1, path: str = PATH, content: bytes | Non
 def test_the_answer_and_its_job(stack: FrontStack) -> None:
     """What the robot is told is what its job holds; a class without a label has no category path."""
     for red in range(5):
-        found = call(stack, red)
+        answer = call(stack, red)
         number = label(red)[-1]
         root = "" if number == "5" else f"商品-{number}"
-        assert found == {
+        assert answer == {
             "requestId": f"r-{red}",
             "result": [{"score": 0.9, "root": root, "keyword": label(red)}],
             "resultNum": 1,
@@ -102,9 +99,9 @@ def test_the_answer_and_its_job(stack: FrontStack) -> None:
 
 def test_nothing_found_and_nothing_good_enough(stack: FrontStack) -> None:
     """Both are an empty result; the threshold is the robot's own where it is above the model's."""
-    found = call(stack, 1, f"{LOCKED}?access_token={ACCESS}")
+    answer = call(stack, 1, f"{LOCKED}?access_token={ACCESS}")
 
-    assert found == {"requestId": "r-1", "result": [], "resultNum": 0, "filterThreshold": 0.95, "extInfos": {}}
+    assert answer == {"requestId": "r-1", "result": [], "resultNum": 0, "filterThreshold": 0.95, "extInfos": {}}
 
 
 def test_what_only_the_worker_sees(stack: FrontStack) -> None:
@@ -136,7 +133,7 @@ def test_fifty_robots_at_once(stack: FrontStack) -> None:
         calls = [robots.submit(call, stack, red) for red in range(1, ROBOTS + 1)]
         wait_until(lambda: stack.redis.hget("sl:open", "images") == str(ROBOTS + 1), 60, "every photo's acceptance")
         stack.model.go.set()
-        answers = [one.result() for one in calls]
+        answers = [future.result() for future in calls]
 
     assert held.result()["resultNum"] == 1
     for red, answer in enumerate(answers, 1):
@@ -185,7 +182,7 @@ def test_a_model_that_is_gone(stack: FrontStack) -> None:
 
 def test_a_rate(stack: FrontStack) -> None:
     """Two an hour, counted in Redis; the third has code 18."""
-    codes = [call(stack, one, LIMITED).get("error_code") for one in range(3)]
+    codes = [call(stack, number, LIMITED).get("error_code") for number in range(3)]
 
     assert codes == [None, None, 18]
 
@@ -194,19 +191,22 @@ def test_no_log_and_no_answer_holds_a_token(stack: FrontStack, folder: Path) -> 
     """The access log is on, and everything is logged: right and wrong tokens, in whatever request they come."""
     wrong = "another-that-is-" + "w" * 9
     answers = ""
-    for one in (ACCESS, wrong):
+    for token in (ACCESS, wrong):
         for path in (LOCKED, PATH, "/v1/jobs", "/nothing", f"{LOCKED}/x"):
             for method in ("GET", "POST"):
-                address = f"{stack.url}{path}?access_token={one}"
+                address = f"{stack.url}{path}?access_token={token}"
                 sent = httpx.request(method, address, headers={"Referer": address}, json={})
                 answers += str(sent.headers) + sent.text
-        lines = (f"POST {LOCKED}?access_token={one} HTTP/9.9\r\n\r\n", f"GET /?access%5ftoken={one} x HTTP/1.1\r\n\r\n")
+        lines = (
+            f"POST {LOCKED}?access_token={token} HTTP/9.9\r\n\r\n",
+            f"GET /?access%5ftoken={token} x HTTP/1.1\r\n\r\n",
+        )
         answers += "".join(sent_raw(stack.url, line) for line in lines)
     assert "result" in call(stack, 1, f"{LOCKED}?access_token={ACCESS}")
 
     log = (folder / "web.log").read_text(errors="replace")
     assert f"POST {LOCKED}?access_token=***" in log
-    assert [one for one in (ACCESS, wrong) if one in log + answers + (folder / "worker.log").read_text()] == []
+    assert [token for token in (ACCESS, wrong) if token in log + answers + (folder / "worker.log").read_text()] == []
     jobs = [str(job) for job in stack.redis.zrange("sl:jobs", 0, -1)]
     stored = "".join(str(stack.redis.hgetall(f"sl:job:{job}")) for job in jobs)
     assert ACCESS not in stored

@@ -47,8 +47,8 @@ def send(http: FlaskClient, body: Any, key: str = "") -> tuple[int, Any]:
         answer = http.post("/v1/jobs", data=body, content_type="application/zip", headers=headers)
     else:
         answer = http.post("/v1/jobs", json=body, headers=headers)
-    found = answer.get_json()
-    return answer.status_code, found.get("code", found)
+    document = answer.get_json()
+    return answer.status_code, document.get("code", document)
 
 
 def test_every_form_is_accepted(make_http: Callable[..., FlaskClient], tmp_path: Path, memory_store: Any) -> None:

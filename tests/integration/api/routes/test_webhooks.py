@@ -144,8 +144,8 @@ def test_deliveries_as_they_are_shown(http: FlaskClient, link: RedisLink, settin
     (due,) = outbox.claim(8, 8)
     outbox.record(due, result(due))
 
-    found = http.get(f"/v1/jobs/{job}/deliveries").get_json()
-    (hook,), (delivery,) = found["webhooks"], found["data"]
+    shown = http.get(f"/v1/jobs/{job}/deliveries").get_json()
+    (hook,), (delivery,) = shown["webhooks"], shown["data"]
     assert (hook["id"], hook["url"], hook["delivered"]) == (None, "https://example.com/hook", 1)
     assert (delivery["id"], delivery["event"], delivery["state"]) == (due.message, "job.started", "delivered")
     (attempt,) = delivery["attempts"]
@@ -191,7 +191,7 @@ def test_an_endpoint(http: FlaskClient) -> None:
     assert (disabled["state"], bool(disabled["reason"]), bool(disabled["disabled_at"])) == ("disabled", True, True)
     enabled = http.post(f"{where}/enable").get_json()
     assert (enabled["state"], enabled["reason"], enabled["disabled_at"]) == ("enabled", None, None)
-    assert all(secret not in one.text for one in (shown, http.get("/v1/webhooks")))
+    assert all(secret not in answer.text for answer in (shown, http.get("/v1/webhooks")))
     assert http.delete(where).status_code == 204
     for verb in (http.get, http.delete):
         assert verb(where).get_json()["code"] == "webhook_not_found"
@@ -228,24 +228,24 @@ def test_endpoints_are_told_of_their_owners_jobs_only(
     keys = KeyStore(link)
 
     def client(owner: str) -> FlaskClient:
-        found = app.test_client()
+        made = app.test_client()
         scopes = (Scope.SUBMIT, Scope.READ)
         secret, _ = keys.create(KeyTerms(name=owner, owner=owner, scopes=scopes))
-        found.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
-        return found
+        made.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
+        return made
 
     mine, theirs = client(f"a{uuid.uuid4().hex[:8]}"), client("b")
     endpoint = mine.post("/v1/webhooks", json={"url": URL, "events": ["job.started"]}).get_json()["id"]
-    told, other = (one.post("/v1/jobs", **upload()).get_json()["id"] for one in (mine, theirs))
+    job_id, other = (caller.post("/v1/jobs", **upload()).get_json()["id"] for caller in (mine, theirs))
     started(link, settings)
 
     (due,) = outbox.claim(8, 8)
-    assert (due.destination, due.job.id) == (endpoint, told)
+    assert (due.destination, due.job.id) == (endpoint, job_id)
     outbox.record(due, result(due, "failed"))
-    assert theirs.get(f"/v1/jobs/{told}/deliveries").status_code == 404
+    assert theirs.get(f"/v1/jobs/{job_id}/deliveries").status_code == 404
     assert theirs.post(f"/v1/deliveries/{due.message}/redeliver").status_code == 404
     assert theirs.get("/v1/webhooks").get_json()["data"] == []
-    assert mine.get(f"/v1/jobs/{told}/deliveries").get_json()["data"][0]["state"] == "failed"
+    assert mine.get(f"/v1/jobs/{job_id}/deliveries").get_json()["data"][0]["state"] == "failed"
     assert mine.get(f"/v1/webhooks/{endpoint}").get_json()["attempts"][0]["status"] == 500
     assert theirs.get(f"/v1/jobs/{other}/deliveries").get_json() == {"object": "list", "webhooks": [], "data": []}
     mine.post(f"/v1/webhooks/{endpoint}/disable")
