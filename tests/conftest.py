@@ -105,9 +105,9 @@ def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
 @pytest.fixture
 def link(settings: Settings) -> Iterator[RedisLink]:
     """A connection to the emptied Redis."""
-    found = RedisLink(settings.redis_url)
-    yield found
-    found.close()
+    opened = RedisLink(settings.redis_url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

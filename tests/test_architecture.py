@@ -120,12 +120,12 @@ SAME_AT_TWO_LEVELS = {
 
 
 def _modules() -> dict[str, Path]:
-    found = {}
+    modules = {}
     for folder in FOLDERS:
         for path in sorted((PROJECT / folder).rglob("*.py")):
             parts = path.relative_to(PROJECT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
 
 
 MODULES = _modules()
@@ -320,7 +320,12 @@ def test_the_api_starts_light() -> None:
 def test_every_queue_has_a_consumer() -> None:
     """A message on a queue that no process of the Procfile works off would never be heard."""
     commands = map(shlex.split, read_procfile(PROJECT / "Procfile").values())
-    consumed = {queue for one in commands if "--queues" in one for queue in one[one.index("--queues") + 1].split(",")}
+    consumed = {
+        queue
+        for command in commands
+        if "--queues" in command
+        for queue in command[command.index("--queues") + 1].split(",")
+    }
     named = {getattr(module, name) for module in (lanes, wakeups) for name in dir(module) if name.endswith("_QUEUE")}
 
     assert consumed == named

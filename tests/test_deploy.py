@@ -46,8 +46,8 @@ def _stages() -> dict[str, list[str]]:
     text = re.sub(r"\\\n\s*", "", (PROJECT / "Dockerfile").read_text())
     stages: dict[str, list[str]] = {}
     for line in text.splitlines():
-        if found := re.fullmatch(r"FROM (\S+) AS (\S+)", line):
-            stages[found[2]] = [line]
+        if start := re.fullmatch(r"FROM (\S+) AS (\S+)", line):
+            stages[start[2]] = [line]
         elif line and not line.startswith("#"):
             list(stages.values())[-1].append(line)
     return stages
@@ -98,17 +98,17 @@ def test_every_setting_can_be_given() -> None:
 
 def test_the_procfile_has_the_defaults_of_the_settings() -> None:
     """Its shell gives Celery the pool, before any setting is read."""
-    found = dict(re.findall(r"\$\{(SHELFLINE_\w+):-(\w+)\}", read_procfile(PROJECT / "Procfile")["worker"]))
+    defaults = dict(re.findall(r"\$\{(SHELFLINE_\w+):-(\w+)\}", read_procfile(PROJECT / "Procfile")["worker"]))
     fields = Settings.model_fields
 
-    assert found == {f"SHELFLINE_{name.upper()}": str(fields[name].default) for name in ("pool", "concurrency")}
+    assert defaults == {f"SHELFLINE_{name.upper()}": str(fields[name].default) for name in ("pool", "concurrency")}
 
 
 @pytest.mark.parametrize("stage", OURS)
 def test_an_image_sets_what_a_container_needs(stage: str) -> None:
     """The settings of the image are good ones; the API listens for others, on 5000, and asks for keys."""
-    found = {name.removeprefix("SHELFLINE_").lower(): value for name, value in _environment(stage).items()}
-    ours: dict[str, Any] = {name: value for name, value in found.items() if name in Settings.model_fields}
+    variables = {name.removeprefix("SHELFLINE_").lower(): value for name, value in _environment(stage).items()}
+    ours: dict[str, Any] = {name: value for name, value in variables.items() if name in Settings.model_fields}
     settings = Settings(**ours)
 
     assert settings.blob_url == "/var/lib/shelfline/blobs"
@@ -150,7 +150,7 @@ def test_an_image_gets_only_what_is_named() -> None:
 
     assert "*" in (PROJECT / ".dockerignore").read_text().splitlines()
     assert copied == allowed
-    assert all((PROJECT / one).exists() for one in copied)
+    assert all((PROJECT / path).exists() for path in copied)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -188,9 +188,9 @@ def test_the_model_server_is_told_what_it_knows(tmp_path: Path) -> None:
     """The flags are the embedded server's too, and a worker's largest batch fits."""
     flags = SERVICES["serving"]["command"]
     name = flags[1].rpartition("/")[2]
-    (mounted,) = [one for one in SERVICES["serving"]["volumes"] if one.startswith("./")]
+    (mounted,) = [volume for volume in SERVICES["serving"]["volumes"] if volume.startswith("./")]
     folder = PROJECT / mounted.partition(":")[0]
-    most = next(one.le for one in Settings.model_fields["batch_rows"].metadata if hasattr(one, "le"))
+    most = next(limit.le for limit in Settings.model_fields["batch_rows"].metadata if hasattr(limit, "le"))
     given = parse([*flags, f"--model_base_path={tmp_path}"])
     batching = read_batch_settings(folder / name)
 
@@ -213,13 +213,13 @@ def test_the_allocator_is_tuned_alike() -> None:
 
 def test_the_embedded_server_takes_only_the_image_s_place() -> None:
     """Flags, environment, volumes and health check stay."""
-    assert {name: set(one) for name, one in EMBEDDED["services"].items()} == {"serving": {"image", "build"}}
+    assert {name: set(service) for name, service in EMBEDDED["services"].items()} == {"serving": {"image", "build"}}
     assert EMBEDDED["services"]["serving"]["build"]["target"] in STAGES
 
 
 def test_every_target_is_a_stage() -> None:
     """Of the services that are built."""
-    targets = {one["build"]["target"] for one in SERVICES.values() if "build" in one}
+    targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
 
     assert targets == {"web", "worker", "webhooks", "exporter"}
     assert targets <= set(STAGES)
@@ -253,8 +253,10 @@ def test_the_health_check_of_the_model_server(model_status: list[str]) -> None:
     script = script.replace("$$", "$").replace("8501", model_status[1])
 
     def healthy(name: str = "shelf") -> bool:
-        found = subprocess.run([*bash, script], env=os.environ | {"MODEL_NAME": name}, capture_output=True, check=False)
-        return found.returncode == 0
+        finished = subprocess.run(
+            [*bash, script], env=os.environ | {"MODEL_NAME": name}, capture_output=True, check=False
+        )
+        return finished.returncode == 0
 
     assert healthy()
     assert not healthy("other")
@@ -284,10 +286,10 @@ def test_compose_reads_the_files(files: tuple[str, ...], tmp_path: Path) -> None
     """Where Compose is installed, of whichever version."""
     command = next(
         (
-            one
-            for one in (["docker-compose"], ["docker", "compose"])
-            if shutil.which(one[0])
-            and not subprocess.run([*one, "version"], capture_output=True, check=False).returncode
+            words
+            for words in (["docker-compose"], ["docker", "compose"])
+            if shutil.which(words[0])
+            and not subprocess.run([*words, "version"], capture_output=True, check=False).returncode
         ),
         None,
     )

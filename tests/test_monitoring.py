@@ -44,8 +44,8 @@ def shown(link: RedisLink, settings: Settings) -> dict[str, set[str]]:
     Catalog(link).publish(Published("default", "", 1))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(MetricsPage(link, settings))
-    samples = [one for family in parse(generate_latest(registry).decode()) for one in family.samples]
-    return {one.name: set(one.labels) for one in samples}
+    samples = [sample for family in parse(generate_latest(registry).decode()) for sample in family.samples]
+    return {sample.name: set(sample.labels) for sample in samples}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ def test_every_metric_that_is_named_is_shown(shown: dict[str, set[str]]) -> None
     families = shown.keys() | {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
 
     assert named
-    assert [one for one in sorted(named) if one[1] not in families] == []
+    assert [metric for metric in sorted(named) if metric[1] not in families] == []
     for where, text in expressions():
         for name, asked in re.findall(r"(shelfline_\w+)\{([^}]*)\}", text):
             assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", asked)) <= shown[name], where
@@ -90,13 +90,13 @@ def test_every_metric_is_documented(shown: dict[str, set[str]]) -> None:
     )
     families = {re.sub(r"_(bucket|sum|count)$", "", name).removeprefix("shelfline") for name in shown}
 
-    assert sorted(one for one in families if one not in {*ends, "_info"}) == []
+    assert sorted(family for family in families if family not in {*ends, "_info"}) == []
 
 
 def test_every_alert_has_its_section() -> None:
     """In the order of the rules; no section is of an alert that is gone."""
     assert re.findall(r"^## (\w+)$", (DOCS / "runbook.md").read_text(), re.MULTILINE) == [
-        one["alert"] for one in rules()
+        rule_["alert"] for rule_ in rules()
     ]
 
 
@@ -146,7 +146,7 @@ def test_an_alert_fires_and_ends(tmp_path: Path) -> None:
         checks.append({"eval_time": "9m", "alertname": rule["alert"], "exp_alerts": [{"exp_labels": labels}]})
     for check in checks:  # promtool wants the texts too
         for alert in check["exp_alerts"]:
-            summary = next(one for one in rules() if one["alert"] == check["alertname"])["annotations"]["summary"]
+            summary = next(rule_ for rule_ in rules() if rule_["alert"] == check["alertname"])["annotations"]["summary"]
             for name, value in alert["exp_labels"].items():
                 summary = summary.replace("{{ $labels." + name + " }}", value)
             alert["exp_annotations"] = {"summary": summary}
@@ -166,16 +166,16 @@ def test_the_containers_find_their_files() -> None:
     """What is mounted is there, Prometheus asks for what is mounted, with a key that no commit can hold."""
     root = DOCS.parent
     composed = yaml.safe_load((root / "docker-compose.monitoring.yml").read_text())
-    mounted = [one.split(":") for service in composed["services"].values() for one in service["volumes"]]
+    mounted = [volume.split(":") for service in composed["services"].values() for volume in service["volumes"]]
     scraped = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     (job,) = scraped["scrape_configs"]
     ((secret, kept),) = composed["secrets"].items()
 
     assert [source for source, *_ in mounted if source.startswith("./") and not (root / source).exists()] == []
     assert {f"/etc/prometheus/{name}" for name in ("prometheus.yml", *scraped["rule_files"])} <= {
-        one[1] for one in mounted
+        mount[1] for mount in mounted
     }
     assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
     assert f"/{Path(kept['file']).name}" in (root / ".gitignore").read_text().splitlines()
     assert job["static_configs"] == [{"targets": ["web:5000"]}]
-    assert all(re.search(r":v?\d+\.\d+\.\d+$", one["image"]) for one in composed["services"].values())
+    assert all(re.search(r":v?\d+\.\d+\.\d+$", service["image"]) for service in composed["services"].values())

@@ -39,7 +39,7 @@ def test_links_between_documents_lead_somewhere() -> None:
     ]
 
     assert links
-    assert [one for one in links if not ((PROJECT / one[0]).parent / one[1]).exists()] == []
+    assert [link for link in links if not ((PROJECT / link[0]).parent / link[1]).exists()] == []
 
 
 def test_decisions_are_numbered() -> None:

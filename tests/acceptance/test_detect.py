@@ -78,16 +78,16 @@ class Shell:
 
     def processes(self) -> dict[psutil.Process, str]:
         """Every process alive that was started from here, by whatever process, with its command line."""
-        found = {}
+        commands = {}
         for process in psutil.process_iter():
             try:
                 # Redis writes over its environment, but works in a folder of ours.
                 ours = process.environ().get(MARK) == str(self.folder) or self.var in Path(process.cwd()).parents
                 if ours and process.status() != psutil.STATUS_ZOMBIE:
-                    found[process] = " ".join(process.cmdline())
+                    commands[process] = " ".join(process.cmdline())
             except psutil.Error:  # it has ended meanwhile
                 continue
-        return found
+        return commands
 
     def end(self) -> None:
         """End whatever a failed test left."""
@@ -139,7 +139,7 @@ def up(shell: Shell) -> Iterator[str]:
 
 
 def _labels(result: dict[str, Any]) -> set[str]:
-    return {one["label"] for one in result["detections"]}
+    return {detection["label"] for detection in result["detections"]}
 
 
 def test_the_samples_twice(shell: Shell) -> None:
@@ -149,10 +149,10 @@ def test_the_samples_twice(shell: Shell) -> None:
 
         assert status == 0, out + err
         results = shell.results()
-        assert [(one["index"], one["name"], one["state"]) for one in results] == [
+        assert [(image_result["index"], image_result["name"], image_result["state"]) for image_result in results] == [
             (index, name, "succeeded") for index, name in enumerate(NAMES)
         ]
-        by_name = {one["name"]: one for one in results}
+        by_name = {image_result["name"]: image_result for image_result in results}
         assert "person" in _labels(by_name["photo-astronaut.jpg"])
         assert "person" in _labels(by_name["photo-grace-hopper.jpg"])
         assert "cup" in _labels(by_name["photo-coffee.jpg"])
@@ -161,9 +161,9 @@ def test_the_samples_twice(shell: Shell) -> None:
             _check_boxes(result)
             _check_drawn(SAMPLES / name, shell.folder / "out" / "annotated" / name, result)
         last = out.splitlines()[-1]
-        found = sum(len(one["detections"]) for one in results)
+        detections = sum(len(image_result["detections"]) for image_result in results)
         assert re.fullmatch(
-            rf"4 images: 4 succeeded, 0 failed, 1 other file skipped, {found} detections in \d+\.\d s "
+            rf"4 images: 4 succeeded, 0 failed, 1 other file skipped, {detections} detections in \d+\.\d s "
             r"\(\d+\.\d images/s\) -> out/results\.jsonl, out/annotated/",
             last,
         ), last
@@ -172,12 +172,12 @@ def test_the_samples_twice(shell: Shell) -> None:
 
 def _check_boxes(result: dict[str, Any]) -> None:
     """Best first; pixels and normalised boxes are the same boxes, inside the image."""
-    scores = [one["score"] for one in result["detections"]]
+    scores = [detection["score"] for detection in result["detections"]]
     assert scores == sorted(scores, reverse=True)
-    for one in result["detections"]:
+    for detection in result["detections"]:
         for name, side in (("ymin", "height"), ("ymax", "height"), ("xmin", "width"), ("xmax", "width")):
-            assert one["box"][name] == pytest.approx(one["box_normalized"][name] * result[side], abs=0.01)
-            assert 0 <= one["box_normalized"][name] <= 1
+            assert detection["box"][name] == pytest.approx(detection["box_normalized"][name] * result[side], abs=0.01)
+            assert 0 <= detection["box_normalized"][name] <= 1
 
 
 def _check_drawn(original: Path, drawn: Path, result: dict[str, Any]) -> None:
@@ -204,13 +204,16 @@ def test_a_folder_as_people_have_them(shell: Shell) -> None:
 
     assert status == 1, out + err
     results = shell.results()
-    assert [(one["name"], one["state"]) for one in results] == [
+    assert [(image_result["name"], image_result["state"]) for image_result in results] == [
         ("a.jpg", "succeeded"),
         ("b.jpg", "failed"),
         ("c.jpg", "failed"),
         ("deep/er/ü d.JPG", "succeeded"),
     ]
-    assert [one["error"]["code"] for one in results if "error" in one] == ["unsupported_format", "image_decode_failed"]
+    assert [image_result["error"]["code"] for image_result in results if "error" in image_result] == [
+        "unsupported_format",
+        "image_decode_failed",
+    ]
     assert shell.pictures() == ["a.jpg", "deep/er/ü d.jpg"]
     assert "b.jpg  unsupported_format: " in out
     assert "c.jpg  image_decode_failed: " in out
@@ -249,11 +252,11 @@ def test_a_stack_that_is_up_is_used(shell: Shell, up: str) -> None:
     for folder in (inside, SAMPLES):
         status, out, err = shell.run("detect", folder)
         assert (status, out.splitlines()[-1][:32]) == (0, "4 images: 4 succeeded, 0 failed,"), err
-        assert [one["name"] for one in shell.results()] == NAMES
+        assert [result["name"] for result in shell.results()] == NAMES
 
     status, out, _ = shell.run("detect", inside / NAMES[2], SAMPLES / NAMES[0], "--min-score", "0.6", "--url", up)
     assert status == 0
-    assert [len(one["detections"]) for one in shell.results()] == [0, 1]
+    assert [len(result["detections"]) for result in shell.results()] == [0, 1]
     assert httpx.get(f"{up}/readyz").status_code == 200
     assert before <= {process.pid for process in shell.processes()}
     assert shell.run("up")[0] == 2
@@ -327,7 +330,7 @@ def test_links_out_of_the_folder_are_followed(shell: Shell) -> None:
     status, out, err = shell.run("detect", "photos")
 
     assert status == 0, out + err
-    assert [one["name"] for one in shell.results()] == ["a.jpg", "coffee.jpg"]
+    assert [result["name"] for result in shell.results()] == ["a.jpg", "coffee.jpg"]
 
 
 @pytest.mark.process
@@ -356,9 +359,9 @@ def test_a_process_of_the_stack_that_dies(shell: Shell) -> None:
     wait_until(
         lambda: any("valkey-server" in command and "--version" not in command for command in _commands(shell)), 120
     )
-    for one, command in shell.processes().items():
+    for pid, command in shell.processes().items():
         if "-m workers.io.embedded_redis" in command and not command.startswith("/bin/sh"):
-            one.kill()
+            pid.kill()
 
     _, err = process.communicate()
 
@@ -404,7 +407,7 @@ def test_a_detect_that_is_killed_goes_on(shell: Shell) -> None:
     assert status == 0, out + err
     assert f"Going on: {before} of 160 images are done." in err
     assert f", {before} of the images done before -> out/results.jsonl" in out
-    assert [(one["index"], one["name"]) for one in shell.results()] == [(n, f"{n:03}.jpg") for n in range(160)]
+    assert [(result["index"], result["name"]) for result in shell.results()] == [(n, f"{n:03}.jpg") for n in range(160)]
     assert len((shell.folder / "out" / "results.csv").read_text().splitlines()) > 160
     assert shell.pictures() == ["000.jpg", "001.jpg", "002.jpg"]
     assert not (shell.folder / "out" / ".shelfline").exists()

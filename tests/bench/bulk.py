@@ -227,7 +227,7 @@ def faults() -> None:
             bench.redis_server.start()
         *_, done = bench.client.wait(job.id)
         lines = list(bench.client.results(job.id))
-        complete = [one["index"] for one in lines] == list(range(IMAGES)) and done.counts.succeeded == IMAGES
+        complete = [line["index"] for line in lines] == list(range(IMAGES)) and done.counts.succeeded == IMAGES
         say(
             f"{IMAGES} images, {kills} processes of API and workers and four times Redis killed in the middle: "
             f"{'complete, each once' if complete else f'NOT complete: {done}'}, in {time.monotonic() - began:.0f} s"

@@ -36,8 +36,8 @@ def killed(redis_server: RedisServer, folder: Path, *how: str) -> None:
                 process.communicate()
                 kills += 1
         results = command.results()
-        each_once = [one["index"] for one in results] == list(range(PHOTOS))
-        complete = process.returncode == 0 and each_once and len({one["name"] for one in results}) == PHOTOS
+        each_once = [result["index"] for result in results] == list(range(PHOTOS))
+        complete = process.returncode == 0 and each_once and len({result["name"] for result in results}) == PHOTOS
         say(
             f"{PHOTOS} photos, the command killed {kills} times{' '.join(('', *how))}: "
             f"{'complete' if complete else 'NOT complete'}, "

@@ -50,20 +50,20 @@ def main() -> None:
 
     def timed(how: Callable[[bytes, Contract], Pixels]) -> tuple[list[Pixels], float]:
         began = time.process_time()
-        found = [how(content, contract) for content in contents]
-        return found, 1000 * (time.process_time() - began) / len(contents)
+        decoded = [how(content, contract) for content in contents]
+        return decoded, 1000 * (time.process_time() - began) / len(contents)
 
     def found_in(pixels: Pixels) -> dict[str, Any]:
         signature = model.signatures["detect"]
         answers = model.run(
-            {signature.inputs["images"].name: pixels[None]}, [signature.outputs[one].name for one in DETECT_OUTPUTS]
+            {signature.inputs["images"].name: pixels[None]}, [signature.outputs[name].name for name in DETECT_OUTPUTS]
         )
-        return {name: np.asarray(one)[0] for name, one in zip(DETECT_OUTPUTS, answers, strict=True)}
+        return {name: np.asarray(answer)[0] for name, answer in zip(DETECT_OUTPUTS, answers, strict=True)}
 
     (ours, fast), (theirs, slow) = timed(reduced), timed(whole)
     count, alone, sides, scores, near = 0, 0, 0.0, 0.0, 0.0
-    for one, other in zip(ours, theirs, strict=True):
-        mine, full = found_in(one), found_in(other)
+    for reduced_pixels, pixels in zip(ours, theirs, strict=True):
+        mine, full = found_in(reduced_pixels), found_in(pixels)
         for first, second in ((mine, full), (full, mine)):
             for number in range(int(first["num_detections"])):
                 count += 1

@@ -56,14 +56,14 @@ def wire_bytes(target: str, served: ServedModel, described: Description, images:
 
 def speeds(client: ModelClient, ways: dict[str, ServedModel], images: np.ndarray) -> None:
     """Images per second of both ways, in turns: boxes to boxes, client-side work included."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, served in ways.items():
             began = time.monotonic()
             client.detect(served, images, timeout=120)
-            found[name].append(len(images) / (time.monotonic() - began))
-    ratios = sorted(a / b for a, b in zip(found["detect"][1:], found["serving_default"][1:], strict=True))
-    for name, values in found.items():
+            rates[name].append(len(images) / (time.monotonic() - began))
+    ratios = sorted(a / b for a, b in zip(rates["detect"][1:], rates["serving_default"][1:], strict=True))
+    for name, values in rates.items():
         say(f"{name} at batch {BATCH}: {statistics.median(values[1:]):.1f} images/s")
     say(f"detect over serving_default: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
@@ -93,10 +93,10 @@ def swap(url: str, models: Path, photo: Path) -> None:
         before = [one()[0] for _ in range(CALLS)]
         say(f"a single image: p95 {_p95(before) * 1000:.0f} ms, the slowest {max(before) * 1000:.0f} ms")
         (models / "default" / "copying").rename(models / "default" / "2")
-        found = {"the swap": until(2)}
+        times = {"the swap": until(2)}
         roll_back(models / "default", 1)
-        found["the roll-back"] = until(1)
-    for name, (first, p95, slowest) in found.items():
+        times["the roll-back"] = until(1)
+    for name, (first, p95, slowest) in times.items():
         say(f"{name}: {first:.1f} s from the rename to the first result of the other version")
         ratio = p95 / _p95(before)
         say(f"{name}: p95 of a single image over before it {ratio:.2f}, the slowest {slowest * 1000:.0f} ms")
@@ -122,7 +122,7 @@ def main() -> None:
         make_photos(work / "photos", BATCH)
         described = read_description(contract)
         photos = sorted((work / "photos").iterdir())
-        images = np.stack([decode_photo(one.read_bytes(), described.contract, 10**8).rows[0] for one in photos])
+        images = np.stack([decode_photo(photo.read_bytes(), described.contract, 10**8).rows[0] for photo in photos])
         with local_stack(StackState(work / "var"), models, [work / "one"], say) as stack:
             target = _model_server(work / "var")
             client = ModelClient(target, timeout=120)
@@ -136,7 +136,7 @@ def main() -> None:
 
 def _model_server(var: Path) -> str:
     """Where the stack's model server listens: it says so in the log."""
-    (line,) = [one for one in (var / "stack.log").read_text().splitlines() if "serving gRPC on" in one]
+    (line,) = [text for text in (var / "stack.log").read_text().splitlines() if "serving gRPC on" in text]
     return line.rpartition(" ")[2]
 
 

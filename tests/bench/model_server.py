@@ -78,19 +78,19 @@ def clients(base: Path) -> None:
             name: stack.enter_context(served(base, *flags, tuned=tuned)) for name, (flags, tuned) in kinds.items()
         }
         request = encode_request("default", "detect", {"images": images_of(servers["tuned allocator"], 1)})
-        found: dict[str, list[list[float]]] = {name: [] for name in servers}
+        turns: dict[str, list[list[float]]] = {name: [] for name in servers}
         speeds: dict[str, list[float]] = {name: [] for name in servers}
         for turn in range(6):
             for name, server in servers.items():
                 began = time.monotonic()
                 times = closed_loops(server.target, request, CLIENTS, 3 if turn == 0 else 8)
                 if turn:
-                    found[name].append(times)
+                    turns[name].append(times)
                     speeds[name].append(len(times) / (time.monotonic() - began))
     first = next(iter(servers))
     for name in servers:
         ratios = sorted(ours / other for ours, other in zip(speeds[name], speeds[first], strict=True))
-        times = sorted(one for turn in found[name] for one in turn)
+        times = sorted(seconds for turn in turns[name] for seconds in turn)
         say(
             f"{CLIENTS} clients, {name}: {statistics.median(speeds[name]):.1f} images/s, "
             f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) of the {first}'s; "

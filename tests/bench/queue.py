@@ -69,7 +69,7 @@ class Bench:
     def commands(self) -> dict[str, int]:
         """Redis commands so far: those that were sent, and those that scripts made of them."""
         stats: dict[str, dict[str, Any]] = self.redis.info("commandstats")
-        calls = {name.removeprefix("cmdstat_"): int(one["calls"]) for name, one in stats.items()}
+        calls = {name.removeprefix("cmdstat_"): int(counts["calls"]) for name, counts in stats.items()}
         return {"scripts": calls.get("evalsha", 0), "all": sum(calls.values())}
 
 

@@ -32,11 +32,11 @@ _LABELS = [label.name for label in tiny_contract().labels]
 
 
 def _detections(chance: random.Random) -> list[dict[str, Any]]:
-    found = []
+    detections = []
     for _ in range(DETECTIONS):
         ymin, xmin = chance.random() / 2, chance.random() / 2
         sides = {"ymin": ymin, "xmin": xmin, "ymax": ymin + 0.3, "xmax": xmin + 0.2}
-        found.append(
+        detections.append(
             {
                 "label": chance.choice(_LABELS),
                 "score": round(chance.random(), 6),
@@ -44,7 +44,7 @@ def _detections(chance: random.Random) -> list[dict[str, Any]]:
                 "box_normalized": {side: round(part, 6) for side, part in sides.items()},
             }
         )
-    return found
+    return detections
 
 
 def finished_job(bench: JobBench, total: int) -> Job:

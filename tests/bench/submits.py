@@ -108,10 +108,10 @@ def _rate(port: int, seconds: float) -> tuple[float, float]:
 
     began = time.monotonic()
     clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    for one in clients:
-        one.start()
-    for one in clients:
-        one.join()
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
     return len(times) / (time.monotonic() - began), 1000 * statistics.quantiles(times, n=20)[18]
 
 

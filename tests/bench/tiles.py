@@ -48,10 +48,10 @@ def quality(work: Path) -> None:
         for name, tiling in TILINGS.items():
             prepared = prepare(out.getvalue(), contract, 10**8, tiling)
             parts = [np.stack(prepared.rows[at : at + 8]) for at in range(0, len(prepared.rows), 8)]
-            found = [one for part in parts for one in ssd.detect(part)]
-            told = merge(found, prepared.tiles, prepared.height, prepared.width, nms_iou=0.5)
-            pixels = told.boxes * np.array((prepared.height, prepared.width) * 2)
-            labels = tuple(contract.label_by_id[int(label)].name for label in told.classes)
+            detections_of_rows = [detections for part in parts for detections in ssd.detect(part)]
+            merged = merge(detections_of_rows, prepared.tiles, prepared.height, prepared.width, nms_iou=0.5)
+            pixels = merged.boxes * np.array((prepared.height, prepared.width) * 2)
+            labels = tuple(contract.label_by_id[int(label)].name for label in merged.classes)
             counts = count(Boxes(pixels.reshape(-1, 4), labels), true)
             say(
                 f"{columns} x {rows} shop photos in one, tiles {name} ({len(prepared.rows)} rows): {counts.matched} of "

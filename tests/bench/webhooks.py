@@ -116,7 +116,7 @@ def beside_one_that_hangs(bench: Bench) -> tuple[float, float]:
         time.sleep(EVERY_SECONDS)
     until(lambda: len(bench.receiver.ids("ok/beside")) >= JOBS)
     assert len(bench.receiver.ids("hang/beside")) < EVENTS  # they still wait
-    came = {one["headers"]["webhook-id"]: one["at"] for one in bench.receiver.came("ok/beside")}
+    came = {request["headers"]["webhook-id"]: request["at"] for request in bench.receiver.came("ok/beside")}
     late = []
     for job in jobs:
         finished_at = bench.store.get(job.id).finished_at

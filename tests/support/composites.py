@@ -49,11 +49,11 @@ def shop_cells() -> list[Cell]:
     reference = json.loads((MODEL / "reference-detections.json").read_text())
     cells = []
     for path in sorted(PHOTOS.glob("grocery-*.jpg")):
-        sure = [one for one in reference[path.name] if one["score"] >= SURE]
-        boxes = np.array([one["box_ymin_xmin_ymax_xmax"] for one in sure], np.float64).reshape(-1, 4)
+        sure = [detection for detection in reference[path.name] if detection["score"] >= SURE]
+        boxes = np.array([detection["box_ymin_xmin_ymax_xmax"] for detection in sure], np.float64).reshape(-1, 4)
         with Image.open(path) as photo:
             square = photo.convert("RGB").resize((CELL, CELL))
-        cells.append(Cell(square, Boxes(boxes, tuple(one["label"] for one in sure))))
+        cells.append(Cell(square, Boxes(boxes, tuple(detection["label"] for detection in sure))))
     return cells
 
 
@@ -71,13 +71,13 @@ def composite(rows: int, columns: int, cells: Sequence[Cell]) -> tuple[Image.Ima
     return picture, Boxes(np.concatenate(boxes), tuple(labels))
 
 
-def count(found: Boxes, true: Boxes) -> Counts:
+def count(boxes: Boxes, true: Boxes) -> Counts:
     """How many true boxes are among those found, best first, and how many of the others there are.
 
     A true box is matched by one of its label with an IoU of at least 0.5. A duplicate is a pair of one label with an
     IoU above 0.5, or one almost inside the other. False is what overlaps no true box of its label by half.
     """
-    iou, _ = overlaps(found, true)
+    iou, _ = overlaps(boxes, true)
     free = set(range(len(true.labels)))
     matched = 0
     for row in iou:
@@ -85,7 +85,7 @@ def count(found: Boxes, true: Boxes) -> Counts:
         if best is not None and row[best] >= 0.5:
             free.discard(best)
             matched += 1
-    among, inside = overlaps(found, found)
+    among, inside = overlaps(boxes, boxes)
     pairs = np.triu((among > 0.5) | (inside >= INSIDE) | (inside.T >= INSIDE), k=1)
     return Counts(len(true.labels), matched, int(pairs.sum()), int((iou.max(axis=1, initial=0.0) < 0.5).sum()))
 
@@ -96,12 +96,12 @@ def overlaps(a: Boxes, b: Boxes) -> tuple[NDArray[np.float64], NDArray[np.float6
         a.boxes[:, None, :2], b.boxes[None, :, :2]
     )
     common = np.maximum(sides, 0).prod(axis=2) * (np.array(a.labels)[:, None] == np.array(b.labels)[None, :])
-    area_a, area_b = (np.maximum((one.boxes[:, 2:] - one.boxes[:, :2]).prod(axis=1), 1e-9) for one in (a, b))
+    area_a, area_b = (np.maximum((boxes.boxes[:, 2:] - boxes.boxes[:, :2]).prod(axis=1), 1e-9) for boxes in (a, b))
     return common / (area_a[:, None] + area_b[None, :] - common), common / area_a[:, None]
 
 
 def told(detections: Sequence[dict[str, object]]) -> Boxes:
     """The boxes of a result of the API."""
     sides = ("ymin", "xmin", "ymax", "xmax")
-    boxes = [[one["box"][side] for side in sides] for one in detections]  # type: ignore[index]
-    return Boxes(np.array(boxes, np.float64).reshape(-1, 4), tuple(str(one["label"]) for one in detections))
+    boxes = [[detection["box"][side] for side in sides] for detection in detections]  # type: ignore[index]
+    return Boxes(np.array(boxes, np.float64).reshape(-1, 4), tuple(str(detection["label"]) for detection in detections))

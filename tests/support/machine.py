@@ -29,7 +29,7 @@ def do_without(what: str) -> NoReturn:
 
 def tool(*names: str) -> str:
     """The path of the first of these programs that this machine has; a machine that has none does without the test."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         do_without(f"{names[0]} is not installed")
-    return found
+    return path

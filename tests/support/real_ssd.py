@@ -68,5 +68,5 @@ class InProcess:
         signature = self._model.signatures[described.signature]
         prepared = prepare(images, described.input)
         fetches = [signature.outputs[alias].name for alias in described.outputs]
-        found = self._model.run({signature.inputs[described.input.tensor].name: prepared}, fetches)
-        return decode(dict(zip(described.outputs, map(np.asarray, found), strict=True)), described)
+        outputs = self._model.run({signature.inputs[described.input.tensor].name: prepared}, fetches)
+        return decode(dict(zip(described.outputs, map(np.asarray, outputs), strict=True)), described)

@@ -61,11 +61,11 @@ def _help(given: dict[str, Any]) -> None:
         for name in ("include", "exclude", "limit", "sample", "seed"):
             given.pop(name, None)
     items = given.get("items")
-    for one in (given, given.get("webhook"), *(items if isinstance(items, list) else ())):
-        if isinstance(one, dict):
-            one |= {name: there for name, there in THERE.items() if isinstance(one.get(name), str)}
-            if one.get("format", "standard") != "standard":
-                one.pop("events", None)  # each format of the robot's has its own
+    for document in (given, given.get("webhook"), *(items if isinstance(items, list) else ())):
+        if isinstance(document, dict):
+            document |= {name: there for name, there in THERE.items() if isinstance(document.get(name), str)}
+            if document.get("format", "standard") != "standard":
+                document.pop("events", None)  # each format of the robot's has its own
     rows, by, columns = str(given.get("tiles", "")).partition("x")
     if by and int(rows) * int(columns) > MAX_TILES:
         given["tiles"] = "8x8"

@@ -103,8 +103,8 @@ class Worker:
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """The results so far, each image once, the job's counts adding up."""
-        found = self.store.get(job.id)
-        assert found.queued + found.running + found.succeeded + found.failed + found.canceled == found.total
+        stored = self.store.get(job.id)
+        assert stored.queued + stored.running + stored.succeeded + stored.failed + stored.canceled == stored.total
         return [json.loads(line) for line in self.store.results(job.id)]
 
     def close(self) -> None:
@@ -169,9 +169,9 @@ def start(front: Worker, tmp_path: Path) -> Iterator[Callable[[str], CeleryWorke
 def complete(front: Worker, job: Job, seconds: float) -> None:
     """The job ends complete in time: each image has one result, in order."""
     wait_until(lambda: front.store.get(job.id).state.terminal, seconds, "the end of the job")
-    found = front.store.get(job.id)
-    assert (found.state, found.succeeded) == (JobState.SUCCEEDED, job.total)
-    assert [one["index"] for one in front.results(job)] == list(range(job.total))
+    stored = front.store.get(job.id)
+    assert (stored.state, stored.succeeded) == (JobState.SUCCEEDED, job.total)
+    assert [result["index"] for result in front.results(job)] == list(range(job.total))
 
 
 def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:

@@ -145,9 +145,9 @@ class Chaos:
 
 @pytest.fixture
 def own(tmp_path: Path, server: ScriptedServer) -> Iterator[Redis]:
-    found = Redis(tmp_path, server)
-    yield found
-    found.close()
+    started = Redis(tmp_path, server)
+    yield started
+    started.close()
 
 
 def test_chaos(own: Redis, server: ScriptedServer, tmp_path: Path) -> None:

@@ -51,14 +51,18 @@ def _no_variables_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that a test may spoil."""
     (tmp_path / "redis").mkdir()
-    found = RedisServer(tmp_path / "redis", durable=True)
-    found.start()
-    yield found
-    found.kill()
+    started = RedisServer(tmp_path / "redis", durable=True)
+    started.start()
+    yield started
+    started.kill()
 
 
 def wrong(settings: Settings) -> list[tuple[str, str, str, str]]:
-    return [(one.what, one.level, one.result, one.advice) for one in examine(settings) if one.level != "ok"]
+    return [
+        (finding.what, finding.level, finding.result, finding.advice)
+        for finding in examine(settings)
+        if finding.level != "ok"
+    ]
 
 
 def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path, **env: str) -> tuple[int, str]:
@@ -115,12 +119,12 @@ def test_nothing_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, tm
 def test_redis_is_not_there(healthy: Settings) -> None:
     """And what does not depend on it is looked at all the same."""
     settings = healthy.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
-    found = {one.what: one for one in examine(settings)}
+    findings = {finding.what: finding for finding in examine(settings)}
 
-    assert found["redis"].level == "error"
-    assert "Redis does not answer" in found["redis"].result
-    assert found["blob store"].level in {"ok", "warning"}
-    assert found["model default"].level == "ok"
+    assert findings["redis"].level == "error"
+    assert "Redis does not answer" in findings["redis"].result
+    assert findings["blob store"].level in {"ok", "warning"}
+    assert findings["model default"].level == "ok"
 
 
 def test_redis_is_set_up_wrong(healthy: Settings, own_redis: RedisServer) -> None:
@@ -162,10 +166,10 @@ def test_redis_that_cannot_write_or_be_asked(healthy: Settings, monkeypatch: pyt
 
     monkeypatch.setattr(link.client, "info", lambda: info)
     monkeypatch.setattr(link.client, "config_get", no_config)
-    found = [one for one in doctor._redis(link) if one.level != "ok"]
+    findings = [finding for finding in doctor._redis(link) if finding.level != "ok"]
     link.close()
 
-    assert [(one.level, one.result.partition(" answers")[0]) for one in found] == [
+    assert [(finding.level, finding.result.partition(" answers")[0]) for finding in findings] == [
         ("error", "Redis 6.2.1"),
         ("error", "it could not write its append-only file"),
         ("warning", "how its append-only file is synced cannot be seen"),
@@ -178,23 +182,23 @@ def test_a_clock_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, se
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
 
-    assert ("clock", "error", found) in [one[:3] for one in wrong(healthy)]
+    assert ("clock", "error", found) in [finding[:3] for finding in wrong(healthy)]
 
 
 def test_no_worker(healthy: Settings, link: RedisLink) -> None:
     """A warning: it may be about to be started."""
     link.client.delete(WORKER_SEEN_KEY)
 
-    assert [one[:2] for one in wrong(healthy) if one[0] == "worker"] == [("worker", "warning")]
+    assert [finding[:2] for finding in wrong(healthy) if finding[0] == "worker"] == [("worker", "warning")]
 
 
 @pytest.mark.parametrize("url", ["/proc/nowhere", "nosuch://bucket/x", "s3://no-bucket-of-ours/x"])
 def test_a_blob_store_that_cannot_be_written(healthy: Settings, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No folder, no such kind of store, a kind whose package or credentials are missing."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    (found,) = (one for one in doctor._blobs(healthy.model_copy(update={"blob_url": url})))
+    (problem,) = (finding for finding in doctor._blobs(healthy.model_copy(update={"blob_url": url})))
 
-    assert (found.level, bool(found.result), "BLOB_URL" in found.advice) == ("error", True, True)
+    assert (problem.level, bool(problem.result), "BLOB_URL" in problem.advice) == ("error", True, True)
 
 
 @pytest.mark.parametrize(("name", "level"), [("_FULL", "error"), ("_NEARLY_FULL", "warning")])
@@ -203,20 +207,23 @@ def test_a_disk_is_full(healthy: Settings, monkeypatch: pytest.MonkeyPatch, name
     monkeypatch.setattr(doctor, "_FULL", 0)
     monkeypatch.setattr(doctor, "_NEARLY_FULL", 0)
     monkeypatch.setattr(doctor, name, 1 << 62)
-    found = {one.what: one for one in doctor._disks(healthy)}
+    findings = {finding.what: finding for finding in doctor._disks(healthy)}
 
-    assert {one.level for one in found.values()} == {level}
-    assert found.keys() == {"disk of temporary files", "disk of the blob store"}
-    assert all(one.advice == "make room on its disk" for one in found.values())
+    assert {finding.level for finding in findings.values()} == {level}
+    assert findings.keys() == {"disk of temporary files", "disk of the blob store"}
+    assert all(finding.advice == "make room on its disk" for finding in findings.values())
 
 
 def test_a_model_is_missing(healthy: Settings, server: ScriptedServer) -> None:
     """Its server is down, or something else listens there; each model is looked at."""
     server.stop()
-    found = list(doctor._models(healthy.model_copy(update={"more_models": ("other",)})))
+    findings = list(doctor._models(healthy.model_copy(update={"more_models": ("other",)})))
 
-    assert [(one.what, one.level) for one in found] == [("model default", "error"), ("model other", "error")]
-    assert all("UNAVAILABLE" in one.result and "SHELFLINE_MODEL_SERVER" in one.advice for one in found)
+    assert [(finding.what, finding.level) for finding in findings] == [
+        ("model default", "error"),
+        ("model other", "error"),
+    ]
+    assert all("UNAVAILABLE" in finding.result and "SHELFLINE_MODEL_SERVER" in finding.advice for finding in findings)
 
 
 def test_packages_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,9 +236,9 @@ def test_packages_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
         return "5.7.0" if name == "celery" else version(name)
 
     monkeypatch.setattr(metadata, "version", other)
-    found = [one for one in doctor._versions() if one.level != "ok"]
+    findings = [finding for finding in doctor._versions() if finding.level != "ok"]
 
-    assert found == [
+    assert findings == [
         Finding(
             "versions", "error", "celery 5.7.0 is installed, and ==5.6.3 is needed", "pip install -r requirements.txt"
         ),
@@ -273,6 +280,8 @@ def test_the_stack_of_this_machine_is_looked_at(
     with state.owned() as got:
         assert got
         state.write(StackRecord("http://127.0.0.1:1", 1, None, healthy.redis_url, parts))
-        found = doctor_command._settings(state.folder)
-    assert (found.redis_url, found.blob_url, found.model_server) == tuple(parts.values())
+        settings_of_stack = doctor_command._settings(state.folder)
+    assert (settings_of_stack.redis_url, settings_of_stack.blob_url, settings_of_stack.model_server) == tuple(
+        parts.values()
+    )
     assert doctor_command._settings(state.folder).redis_url == Settings().redis_url  # it does not run any more

@@ -64,8 +64,8 @@ def finish(worker: Worker, job: Job) -> None:
 
 
 def check(worker: Worker, job: Job) -> None:
-    found = worker.store.get(job.id)
-    assert (found.state, found.succeeded, found.failed) == (JobState.PARTIAL, IMAGES - 1, 1)
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.succeeded, stored.failed) == (JobState.PARTIAL, IMAGES - 1, 1)
     lines = [json.loads(line) for line in worker.store.results(job.id)]
     assert [(line["index"], line["state"]) for line in lines] == [
         (number, "failed" if number == 3 else "succeeded") for number in range(IMAGES)
@@ -120,8 +120,8 @@ def test_a_worker_of_a_small_job_that_stops_after_any_command(make_worker: Calla
         live(runtime, worker.store, job)
         stopped = mortal.stopped
         finish(worker, job)
-        found = worker.store.get(job.id)
-        assert (found.state, found.succeeded, found.failed) == (JobState.PARTIAL, 2, 1)
+        stored = worker.store.get(job.id)
+        assert (stored.state, stored.succeeded, stored.failed) == (JobState.PARTIAL, 2, 1)
         assert [line["state"] for line in worker.results(job)] == ["succeeded", "failed", "succeeded"]
         client = worker.link.client
         assert client.xlen("sl:lane:default:interactive") == 0

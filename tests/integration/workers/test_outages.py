@@ -68,9 +68,9 @@ class Redis:
 
 @pytest.fixture
 def own(tmp_path: Path, server: ScriptedServer) -> Iterator[Redis]:
-    found = Redis(tmp_path, server)
-    yield found
-    found.close()
+    started = Redis(tmp_path, server)
+    yield started
+    started.close()
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def test_redis_killed_with_a_busy_disk(
     finally:
         disk.kill()
         disk.wait()
-    for one in [job, *accepted]:
-        complete(own.front, one, 60)
+    for submitted in [job, *accepted]:
+        complete(own.front, submitted, 60)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -203,8 +203,8 @@ def test_a_model_server_away_for_longer_than_anyone_retries(
     under_way(front, job, 16)
     server.stop()
     time.sleep(75)
-    found = front.store.get(job.id)
-    assert (found.failed, found.running) == (0, 0)
+    stored = front.store.get(job.id)
+    assert (stored.failed, stored.running) == (0, 0)
     server.start()
-    wait_until(lambda: front.store.get(job.id).succeeded > found.succeeded, 20, "the first batch after the outage")
+    wait_until(lambda: front.store.get(job.id).succeeded > stored.succeeded, 20, "the first batch after the outage")
     complete(front, job, 60)

@@ -37,11 +37,11 @@ def ssd(tmp_path: Path, front: Worker) -> Iterator[Worker]:
     process.end()
 
 
-def nearest(wanted: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, Any] | None:
+def nearest(wanted: dict[str, Any], detections: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The detection of the same label whose box is nearest, None where all are further than 0.1 at some edge."""
     box = np.array(wanted["box_ymin_xmin_ymax_xmax"])
-    same = [one for one in found if one["label"] == wanted["label"]]
-    apart = [float(np.abs(np.array(list(one["box_normalized"].values())) - box).max()) for one in same]
+    same = [detection for detection in detections if detection["label"] == wanted["label"]]
+    apart = [float(np.abs(np.array(list(detection["box_normalized"].values())) - box).max()) for detection in same]
     return same[int(np.argmin(apart))] if apart and min(apart) < 0.1 else None
 
 
@@ -51,18 +51,18 @@ def test_the_independent_reference_is_found(ssd: Worker, start: Callable[[str], 
     job = ssd.intake.submit(NamedSource("folder", str(PHOTOS)), JobOptions("default"))
     assert ssd.store.wait(job.id, 120).state is JobState.SUCCEEDED
     reference = json.loads((MODEL / "reference-detections.json").read_text())
-    results = {one["name"]: one["detections"] for one in ssd.results(job)}
+    results = {result["name"]: result["detections"] for result in ssd.results(job)}
     edges: list[float] = []
     scores: list[float] = []
     for name, wanted_all in reference.items():
         for wanted in wanted_all:
             if wanted["score"] < 0.5:
                 continue
-            found = nearest(wanted, results[name])
-            assert found is not None, (name, wanted)
+            detection = nearest(wanted, results[name])
+            assert detection is not None, (name, wanted)
             box = np.array(wanted["box_ymin_xmin_ymax_xmax"])
-            edges += list(np.abs(np.array(list(found["box_normalized"].values())) - box))
-            scores.append(abs(found["score"] - wanted["score"]))
+            edges += list(np.abs(np.array(list(detection["box_normalized"].values())) - box))
+            scores.append(abs(detection["score"] - wanted["score"]))
     assert len(scores) == 160
     assert np.quantile(edges, 0.95) < 0.015
     assert np.quantile(scores, 0.95) < 0.02

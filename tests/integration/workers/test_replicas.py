@@ -34,14 +34,14 @@ def servers(tmp_path: Path) -> Iterator[list[ServerProcess]]:
     monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
     port, rest = free_port(), free_port()
     flags = (f"--rest_api_port={rest}", f"--monitoring_config_file={monitoring}")
-    found = [
+    started = [
         ServerProcess(tmp_path / "default", tmp_path / f"{host}.log", port=port, flags=(*flags, f"--host={host}"))
         for host in HOSTS
     ]
-    for server in found:
+    for server in started:
         server.start(ready=False)
-    yield found
-    for server in found:
+    yield started
+    for server in started:
         server.end()
 
 
@@ -81,7 +81,7 @@ def test_one_of_three_servers_dies_under_a_job(
 
     servers[1].signal(signal.SIGKILL)
     complete(front, job, 60)
-    assert all(one["model_version"] == 1 for one in front.results(job))
+    assert all(result["model_version"] == 1 for result in front.results(job))
 
     servers[1].end()
     servers[1].start(ready=False)

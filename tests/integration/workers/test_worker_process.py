@@ -94,9 +94,9 @@ def test_a_worker_among_others_stops_at_once(
     under_way(front, job, 16)
     worker.process.terminate()
     assert worker.process.wait(30) == 0
-    found = front.store.get(job.id)
-    assert found.running == 0
-    assert found.queued > 0
+    stored = front.store.get(job.id)
+    assert stored.running == 0
+    assert stored.queued > 0
 
 
 @pytest.mark.process

@@ -81,7 +81,7 @@ class Command:
 
     def accepted(self) -> bool:
         """Whether it has noted a job."""
-        return any(b'"job"' in one.read_bytes() for one in self.out.glob(".shelfline/*/parts.jsonl"))
+        return any(b'"job"' in path.read_bytes() for path in self.out.glob(".shelfline/*/parts.jsonl"))
 
     def kept(self) -> int:
         """Results that the unfinished run has."""
@@ -95,8 +95,8 @@ class Command:
 
     def is_whole(self, out: str = "out", count: int = COUNT) -> None:
         """Check that every photo has one result, in order."""
-        found = [(one["index"], one["name"], one["state"]) for one in self.results(out)]
-        assert found == [(number, f"{number:04}.jpg", "succeeded") for number in range(count)]
+        outcomes = [(result["index"], result["name"], result["state"]) for result in self.results(out)]
+        assert outcomes == [(number, f"{number:04}.jpg", "succeeded") for number in range(count)]
         assert not (self.folder / out / ".shelfline").exists()
 
     def rows(self) -> int:

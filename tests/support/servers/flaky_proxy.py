@@ -62,8 +62,8 @@ class FlakyProxy:
                     server.recv(1)  # it has answered, so it has accepted
                 else:
                     _pump(server, client, CUT_BYTES if harm == "cut" else None)
-                for one in (client, server):
-                    _shut(one)
+                for connection in (client, server):
+                    _shut(connection)
                 upward.join()
 
 

@@ -32,10 +32,10 @@ def _answer(question: bytes, addresses: list[str]) -> bytes:
     """RFC 1035, section 4: the question again, and an answer for each address."""
     number = _HEADER.unpack_from(question)[0]
     end = question.index(0, _HEADER.size) + 1 + 4  # the name, its type and class
-    asked = struct.unpack_from("!H", question, end - 4)[0]
-    found = addresses if asked == _ADDRESS else []
+    record_type = struct.unpack_from("!H", question, end - 4)[0]
+    answers = addresses if record_type == _ADDRESS else []
     records = [
-        struct.pack("!HHHIH", 0xC000 | _HEADER.size, _ADDRESS, 1, 0, 4) + ipaddress.IPv4Address(one).packed
-        for one in found
+        struct.pack("!HHHIH", 0xC000 | _HEADER.size, _ADDRESS, 1, 0, 4) + ipaddress.IPv4Address(address).packed
+        for address in answers
     ]
     return _HEADER.pack(number, 0x8180, 1, len(records), 0, 0) + question[_HEADER.size : end] + b"".join(records)

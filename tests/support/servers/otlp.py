@@ -38,9 +38,9 @@ class Collector:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def take(self, request: ExportTraceServiceRequest) -> None:
-        for one in request.resource_spans:
-            names = [a.value.string_value for a in one.resource.attributes if a.key == "service.name"]
-            self.spans += [(names[0], span) for scope in one.scope_spans for span in scope.spans]
+        for resource in request.resource_spans:
+            names = [a.value.string_value for a in resource.resource.attributes if a.key == "service.name"]
+            self.spans += [(names[0], span) for scope in resource.scope_spans for span in scope.spans]
 
     def named(self, name: str) -> list[tuple[str, Span]]:
         return [(service, span) for service, span in self.spans if span.name == name]

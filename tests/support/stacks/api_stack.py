@@ -61,9 +61,9 @@ class ApiStack:
     def kill(self) -> None:
         """End the API and the worker with all their processes, as a power failure would."""
         for process in self._processes:
-            for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
                 with suppress(psutil.NoSuchProcess):
-                    one.kill()
+                    each.kill()
             process.wait()
         self._processes = []
 

@@ -49,7 +49,7 @@ def sent_raw(url: str, text: str) -> str:
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(text.encode())
         connection.shutdown(socket.SHUT_WR)
-        found = b""
+        answer = b""
         while piece := connection.recv(10_000):
-            found += piece
-    return found.decode(errors="replace")
+            answer += piece
+    return answer.decode(errors="replace")

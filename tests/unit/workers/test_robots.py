@@ -40,7 +40,7 @@ def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     settings = load(monkeypatch, json.dumps(two), SHELFLINE_MORE_MODELS="drinks")
 
-    assert [one.path for one in settings.robots] == ["/api/v3/prediction/commodity", "/api/v3/drinks"]
+    assert [robot.path for robot in settings.robots] == ["/api/v3/prediction/commodity", "/api/v3/drinks"]
     assert settings.robots[0].token is not None
     assert settings.robots[0].token.get_secret_value() == ACCESS
     assert ACCESS not in repr(settings) + str(settings)
@@ -58,7 +58,7 @@ def test_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         f'[[robots]]\ntoken = "{ACCESS}"\n[[robots]]\npath = "/drinks"\nrate = "5/second"\nowner = "shop"\n'
     )
 
-    assert [(one.path, one.owner) for one in load(monkeypatch, str(path)).robots] == [
+    assert [(robot.path, robot.owner) for robot in load(monkeypatch, str(path)).robots] == [
         ("/api/v3/prediction/commodity", None),
         ("/drinks", "shop"),
     ]
@@ -149,7 +149,7 @@ def test_a_file_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
         f'"/p?a=1&access_token={ACCESS}&b=2" 200',
         f"?ACCESS_TOKEN={ACCESS}",
         f"/p?%61ccess%5Ftoken%3d{ACCESS}",
-        "?access_token=" + "".join(f"%{ord(one):02X}" for one in ACCESS),
+        "?access_token=" + "".join(f"%{ord(character):02X}" for character in ACCESS),
         f'{{"path": "/p?access_token={ACCESS}", "b": 1}}',
     ],
 )

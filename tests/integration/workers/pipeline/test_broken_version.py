@@ -90,8 +90,8 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     catalog = Catalog(front.link)
 
     def is_told() -> bool:  # a worker may have looked while the version was being loaded
-        found = catalog.look_up("default")
-        return bool(found and len(found.versions) == 2 and found.versions[0].error)
+        published = catalog.look_up("default")
+        return bool(published and len(published.versions) == 2 and published.versions[0].error)
 
     wait_until(is_told, 60, "/v1/models")
 

@@ -34,7 +34,7 @@ def done(worker: Worker, job: Job) -> list[dict[str, Any]]:
 
 
 def told(results: list[dict[str, Any]]) -> list[str]:
-    return [json.dumps(one["detections"]) for one in results]
+    return [json.dumps(result["detections"]) for result in results]
 
 
 def test_only_what_is_new_is_predicted(worker: Worker, server: ScriptedServer) -> None:
@@ -44,9 +44,9 @@ def test_only_what_is_new_is_predicted(worker: Worker, server: ScriptedServer) -
     again = done(worker, worker.submit(photo(99), *PHOTOS, cache=True))
     assert sum(server.batches) == 11
     assert told(again[1:]) == told(first)
-    assert [one.get("cached", False) for one in again] == [False] + [True] * 10
-    assert [one["name"] for one in again] == [f"{number}.png" for number in range(11)]
-    assert [one["index"] for one in again] == list(range(11))
+    assert [result.get("cached", False) for result in again] == [False] + [True] * 10
+    assert [result["name"] for result in again] == [f"{number}.png" for number in range(11)]
+    assert [result["index"] for result in again] == list(range(11))
     done(worker, worker.submit(photo(99), cache=True))
     assert sum(server.batches) == 11
 
@@ -71,8 +71,8 @@ def test_another_version_is_another_result(worker: Worker, server: ScriptedServe
     done(worker, worker.submit(PHOTOS[0], cache=True))
     server.version = 2
     worker.runtime.probe()
-    (found,) = done(worker, worker.submit(PHOTOS[0], cache=True))
-    assert (found["model_version"], sum(server.batches)) == (2, 2)
+    (result,) = done(worker, worker.submit(PHOTOS[0], cache=True))
+    assert (result["model_version"], sum(server.batches)) == (2, 2)
 
 
 def test_results_grow_too_old(make_worker: Callable[..., Worker], server: ScriptedServer, monkeypatch: Any) -> None:

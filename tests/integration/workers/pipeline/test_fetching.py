@@ -69,7 +69,7 @@ def test_images_by_url(make_fetching: Callable[..., Worker], web: Origin) -> Non
 
     results = finished(worker, job)
 
-    assert [(one["name"], one["custom_id"], one["state"]) for one in results] == [
+    assert [(result["name"], result["custom_id"], result["state"]) for result in results] == [
         ("a.png", "0", "succeeded"),
         ("b", "1", "succeeded"),
     ]
@@ -115,10 +115,10 @@ def test_what_can_be_wrong_with_a_url(make_fetching: Callable[..., Worker], web:
 
     results = finished(worker, job)
 
-    assert [one.get("error", {}).get("code") for one in results] == [code for _, code in expected + elsewhere]
-    assert "secret" not in str([one.get("error") for one in results])
+    assert [result.get("error", {}).get("code") for result in results] == [code for _, code in expected + elsewhere]
+    assert "secret" not in str([result.get("error") for result in results])
     assert "404" in results[0]["error"]["detail"]
-    assert [one["error"]["retryable"] for one in results[:3]] == [False, True, False]
+    assert [result["error"]["retryable"] for result in results[:3]] == [False, True, False]
     assert results[6]["error"]["retryable"]
     web.handlers["/gone"] = answer(photo(1))
     again = finished(worker, worker.intake.retry(job.id))
@@ -138,11 +138,11 @@ def test_a_slow_host_holds_up_nobody(make_fetching: Callable[..., Worker], web: 
 
     others = [worker.submit(*(photo(n) for n in range(20))) for _ in range(3)]
     for other in others:
-        assert {one["state"] for one in finished(worker, other)} == {"succeeded"}
+        assert {result["state"] for result in finished(worker, other)} == {"succeeded"}
 
     assert len(web.asked) == 2
-    found = worker.store.get(slow.id)
-    assert (found.running, found.queued) == (2, 22)
+    stored = worker.store.get(slow.id)
+    assert (stored.running, stored.queued) == (2, 22)
     web.stopped.set()
 
 
@@ -161,7 +161,7 @@ def test_more_urls_than_places(make_fetching: Callable[..., Worker], web: Origin
     assert worker.store.get(bulk.id).succeeded == 0
     gate.set()
 
-    assert {one["state"] for one in finished(worker, bulk)} == {"succeeded"}
+    assert {result["state"] for result in finished(worker, bulk)} == {"succeeded"}
     assert len(web.asked) == 41
 
 
@@ -225,7 +225,7 @@ def test_a_worker_that_shall_stop(make_fetching: Callable[..., Worker], web: Ori
     assert len(web.asked) == 1
     assert worker.store.get(job.id).queued == 2
     worker.runtime = worker.another()
-    assert {one["state"] for one in finished(worker, job)} == {"succeeded"}
+    assert {result["state"] for result in finished(worker, job)} == {"succeeded"}
 
 
 def test_a_blob_store_that_cannot_be_written(

@@ -23,7 +23,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Versions 1 and 2 answer alike but call things by other names; 3 takes larger images."""
     base = tmp_path_factory.mktemp("versions")
     for number, size in ((1, 32), (2, 32), (3, 48)):
-        labels = tuple(Label(id=one, name=f"v{number}-{one}") for one in range(1, 6))
+        labels = tuple(Label(id=label_id, name=f"v{number}-{label_id}") for label_id in range(1, 6))
         contract = tiny_contract(height=size, width=size).model_copy(update={"labels": labels})
         write_tiny_model(base, number, contract=contract, delay_ms=20)
     return base
@@ -62,7 +62,7 @@ class Stream:
 
     def newest(self) -> tuple[int, ...]:
         """The versions that made the newest finished job's results."""
-        done = [found for job in self.jobs[:] if (found := self.front.store.get(job.id)).state.terminal]
+        done = [stored for job in self.jobs[:] if (stored := self.front.store.get(job.id)).state.terminal]
         return done[-1].model_versions if done else ()
 
 
@@ -86,13 +86,13 @@ def test_versions_come_and_go_while_jobs_run(
         stream.stop()
     seen: set[int] = set()
     for job in stream.jobs:
-        found = front.store.get(job.id)
-        assert (found.state, found.succeeded) == (JobState.SUCCEEDED, job.total)
+        stored = front.store.get(job.id)
+        assert (stored.state, stored.succeeded) == (JobState.SUCCEEDED, job.total)
         results = front.results(job)
-        assert [one["index"] for one in results] == list(range(job.total))
-        for one in results:
-            seen.add(one["model_version"])
-            assert all(box["label"].startswith(f"v{one['model_version']}-") for box in one["detections"])
+        assert [result["index"] for result in results] == list(range(job.total))
+        for result in results:
+            seen.add(result["model_version"])
+            assert all(box["label"].startswith(f"v{result['model_version']}-") for box in result["detections"])
     assert seen == {1, 2, 3}
 
 

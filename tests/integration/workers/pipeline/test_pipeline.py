@@ -39,7 +39,10 @@ OUTAGES = [code.name for code, error in ERROR_OF.items() if error is ModelUnavai
 
 
 def labels(results: list[dict[str, Any]]) -> list[object]:
-    return [one["detections"][0]["label"] if one["state"] == "succeeded" else one["error"]["code"] for one in results]
+    return [
+        result["detections"][0]["label"] if result["state"] == "succeeded" else result["error"]["code"]
+        for result in results
+    ]
 
 
 def test_images_of_many_jobs_share_batches(worker: Worker, server: ScriptedServer) -> None:
@@ -65,7 +68,7 @@ def test_a_large_job_goes_through_its_window(worker: Worker, server: ScriptedSer
     """More images than stand in a lane at once come through, in full batches, results in input order."""
     job = worker.submit(*[photo(number) for number in range(150)])
     worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
-    assert [one["index"] for one in worker.results(job)] == list(range(150))
+    assert [result["index"] for result in worker.results(job)] == list(range(150))
     assert max(server.batches) == 8
     assert len(server.batches) <= 22
 
@@ -80,7 +83,7 @@ def test_a_bad_image_fails_alone(worker: Worker) -> None:
     assert labels(results)[1] == "unsupported_format"
     assert labels(results)[6] == "image_decode_failed"
     assert worker.store.get(job.id).state is JobState.PARTIAL
-    assert [one for one in labels(results) if str(one).startswith("product")] == labels(worker.results(plain))
+    assert [label for label in labels(results) if str(label).startswith("product")] == labels(worker.results(plain))
 
 
 @pytest.mark.parametrize("code", ROW_FAULTS)
@@ -90,9 +93,9 @@ def test_a_row_that_the_model_rejects_fails_alone(worker: Worker, server: Script
     server.fault = lambda images: grpc.StatusCode[code] if has_white(images) else None
     job = worker.submit(*[photo(number) for number in range(5)], white, photo(6), photo(7))
     worker.detect()
-    found = labels(worker.results(job))
-    assert found[5] == "model_error"
-    assert all(str(label).startswith("product") for index, label in enumerate(found) if index != 5)
+    outcomes = labels(worker.results(job))
+    assert outcomes[5] == "model_error"
+    assert all(str(label).startswith("product") for index, label in enumerate(outcomes) if index != 5)
     assert len(server.batches) <= 8
 
 
@@ -154,10 +157,10 @@ def test_a_file_that_cannot_be_read_fails_alone(worker: Worker, tmp_path: Path) 
     worker.listed()
     (folder / "4.png").unlink()
     worker.detect()
-    found = labels(worker.results(job))
-    assert found[1:4] == ["image_missing"] * 3
-    assert str(found[0]).startswith("product")
-    assert found[0] == found[4]
+    outcomes = labels(worker.results(job))
+    assert outcomes[1:4] == ["image_missing"] * 3
+    assert str(outcomes[0]).startswith("product")
+    assert outcomes[0] == outcomes[4]
 
 
 def test_a_blob_that_cannot_be_read_fails_alone(worker: Worker) -> None:
@@ -186,8 +189,8 @@ def test_what_nobody_foresaw_fails_alone(worker: Worker, monkeypatch: pytest.Mon
     monkeypatch.setattr(pipeline, "prepare", odd)
     job = worker.submit(photo(1), photo(2), photo(3))
     worker.detect()
-    found = labels(worker.results(job))
-    assert found[1] == "image_decode_failed"
+    outcomes = labels(worker.results(job))
+    assert outcomes[1] == "image_decode_failed"
     assert worker.store.get(job.id).succeeded == 2
 
 
@@ -214,7 +217,7 @@ def test_a_version_that_goes_away_is_replaced(worker: Worker, server: ScriptedSe
     job = worker.submit(*[photo(number) for number in range(12)])
     worker.detect()
     assert worker.store.get(job.id).model_versions == (2,)
-    assert {one["model_version"] for one in worker.results(job)} == {2}
+    assert {result["model_version"] for result in worker.results(job)} == {2}
 
 
 def test_a_version_of_another_input_size(worker: Worker, server: ScriptedServer) -> None:
@@ -225,7 +228,7 @@ def test_a_version_of_another_input_size(worker: Worker, server: ScriptedServer)
     job = worker.submit(*[photo(number) for number in range(12)])
     worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     assert worker.store.get(job.id).state is JobState.SUCCEEDED
-    assert {one["model_version"] for one in worker.results(job)} == {2}
+    assert {result["model_version"] for result in worker.results(job)} == {2}
 
 
 def test_a_worker_that_is_told_to_stop(worker: Worker, server: ScriptedServer) -> None:
@@ -289,9 +292,9 @@ def test_an_image_that_kills_its_worker_fails_at_the_third_death(worker: Worker,
     ]
     while subprocess.run(command, env=environment, timeout=60, check=False).returncode == -signal.SIGKILL:
         deaths += 1
-    found = labels(worker.results(job))
-    assert {index for index, label in enumerate(found) if label == "crashed_worker"} == poison
-    assert sum(str(label).startswith("product") for label in found) == 8 - len(poison)
+    outcomes = labels(worker.results(job))
+    assert {index for index, label in enumerate(outcomes) if label == "crashed_worker"} == poison
+    assert sum(str(label).startswith("product") for label in outcomes) == 8 - len(poison)
     assert 2 * len(poison) < deaths <= 3 * len(poison)
 
 
@@ -300,7 +303,7 @@ def test_the_callers_limits_apply(worker: Worker) -> None:
     strict = worker.submit(photo(1), min_score=0.95)
     none = worker.submit(photo(1), max_detections=0)
     worker.detect()
-    assert [one["detections"] for job in (strict, none) for one in worker.results(job)] == [[], []]
+    assert [result["detections"] for job in (strict, none) for result in worker.results(job)] == [[], []]
 
 
 def test_boxes_are_in_pixels_of_the_original(worker: Worker) -> None:
@@ -322,11 +325,11 @@ def test_suspects_run_one_after_the_other(worker: Worker, monkeypatch: pytest.Mo
     start, settle = context.queue.start, context.store.settle
 
     def started(claimed: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
-        happened.extend(f"start {one.index}" for one in claimed)
+        happened.extend(f"start {image.index}" for image in claimed)
         return start(claimed)
 
     def settled(outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
-        happened.extend(f"settle {one.index}" for one in outcomes)
+        happened.extend(f"settle {outcome.index}" for outcome in outcomes)
         return settle(outcomes, busy_seconds)
 
     monkeypatch.setattr(context.queue, "start", started)

@@ -43,15 +43,20 @@ def shelf(*boxes: tuple[int, int, int, int], height: int = 256, width: int = 256
 def find_white(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """A detector of one white rectangle a row: its bounding box, if there is any white."""
     boxes = np.zeros((len(images), 1, 4), np.float32)
-    found = np.zeros(len(images), np.float32)
+    counts = np.zeros(len(images), np.float32)
     for number, image in enumerate(images):
         rows, columns = (np.flatnonzero((image[..., 0] > 127).any(axis=axis)) for axis in (1, 0))
         if len(rows):
-            found[number] = 1
+            counts[number] = 1
             boxes[number, 0] = np.array((rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)) / SIDE
-    scores = np.where(found > 0, 0.9, 0).astype(np.float32)[:, None]
+    scores = np.where(counts > 0, 0.9, 0).astype(np.float32)[:, None]
     classes = np.ones((len(images), 1), np.float32)
-    return {"detection_boxes": boxes, "detection_scores": scores, "detection_classes": classes, "num_detections": found}
+    return {
+        "detection_boxes": boxes,
+        "detection_scores": scores,
+        "detection_classes": classes,
+        "num_detections": counts,
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +67,8 @@ def white_detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def boxes(result: dict[str, Any]) -> list[tuple[int, ...]]:
     return sorted(
-        tuple(round(one["box"][side]) for side in ("ymin", "xmin", "ymax", "xmax")) for one in result["detections"]
+        tuple(round(detection["box"][side]) for side in ("ymin", "xmin", "ymax", "xmax"))
+        for detection in result["detections"]
     )
 
 
@@ -90,8 +96,8 @@ def test_a_product_on_the_edge_of_tiles_is_told_once(worker: Worker) -> None:
     worker.detect()
 
     complete(worker, job, 30)
-    (found,) = boxes(worker.results(job)[0])
-    np.testing.assert_allclose(found, (116, 116, 140, 140), atol=8)
+    (box,) = boxes(worker.results(job)[0])
+    np.testing.assert_allclose(box, (116, 116, 140, 140), atol=8)
 
 
 @pytest.mark.parametrize(
@@ -158,11 +164,11 @@ def test_a_tile_that_the_model_rejects_fails_its_photo_alone(worker: Worker, ser
 
 def test_a_version_that_goes_in_the_middle_of_a_photo(worker: Worker, server: ScriptedServer) -> None:
     """All its tiles are asked for afresh: a photo's boxes are one version's."""
-    asked = []
+    batches = []
 
     def swap(images: NDArray[np.uint8]) -> None:
-        asked.append(len(images))
-        if len(asked) == 2:
+        batches.append(len(images))
+        if len(batches) == 2:
             server.version = 2
 
     server.fault = swap
@@ -171,7 +177,7 @@ def test_a_version_that_goes_in_the_middle_of_a_photo(worker: Worker, server: Sc
 
     complete(worker, job, 30)
     assert worker.results(job)[0]["model_version"] == 2
-    assert sum(asked) >= 16 + 17
+    assert sum(batches) >= 16 + 17
 
 
 def test_a_photo_is_decoded_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +241,6 @@ def test_a_worker_that_dies_of_a_photo_in_tiles(make_worker: Callable[..., Worke
         if worker.store.get(job.id).state.terminal:
             break
 
-    found = worker.store.get(job.id)
-    assert (found.state, found.succeeded, found.failed) == (JobState.PARTIAL, 2, 1)
-    assert [one.get("error", {}).get("code") for one in worker.results(job)] == [None, "crashed_worker", None]
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.succeeded, stored.failed) == (JobState.PARTIAL, 2, 1)
+    assert [result.get("error", {}).get("code") for result in worker.results(job)] == [None, "crashed_worker", None]

@@ -34,7 +34,7 @@ def ssd(tmp_path_factory: pytest.TempPathFactory) -> InProcess:
 
 
 def in_batches(ssd: InProcess, rows: list[NDArray[np.uint8]]) -> list[Detections]:
-    return [one for at in range(0, len(rows), 8) for one in ssd.detect(np.stack(rows[at : at + 8]))]
+    return [detections for at in range(0, len(rows), 8) for detections in ssd.detect(np.stack(rows[at : at + 8]))]
 
 
 def boxes(ssd: InProcess, pixels: NDArray[Any], classes: NDArray[np.integer]) -> Boxes:
@@ -50,19 +50,19 @@ def cells(ssd: InProcess) -> list[Cell]:
     """
     part = CELL * 4 // 5
     photos = [cell.photo.crop((0, 0, part, part)).resize((CELL, CELL)) for cell in shop_cells()]
-    found = in_batches(ssd, [resize_to_input(photo, ssd.description.contract) for photo in photos])
+    detections_of_photos = in_batches(ssd, [resize_to_input(photo, ssd.description.contract) for photo in photos])
     cells = [
-        Cell(photo, boxes(ssd, one.boxes.astype(np.float64), one.classes))
-        for photo, one in zip(photos, found, strict=True)
+        Cell(photo, boxes(ssd, detections.boxes.astype(np.float64), detections.classes))
+        for photo, detections in zip(photos, detections_of_photos, strict=True)
     ]
     return [cells[int(number)] for number in np.random.default_rng(8).permutation(len(cells))]
 
 
 def in_tiles(ssd: InProcess, prepared: Prepared) -> Boxes:
     """What Shelfline makes of a photo."""
-    found = in_batches(ssd, list(prepared.rows))
-    told = merge(found, prepared.tiles, prepared.height, prepared.width, nms_iou=IOU)
-    return boxes(ssd, told.boxes * np.array((prepared.height, prepared.width) * 2), told.classes)
+    detections_of_tiles = in_batches(ssd, list(prepared.rows))
+    merged = merge(detections_of_tiles, prepared.tiles, prepared.height, prepared.width, nms_iou=IOU)
+    return boxes(ssd, merged.boxes * np.array((prepared.height, prepared.width) * 2), merged.classes)
 
 
 def sliced(ssd: InProcess, photo: Image.Image, tile: Tile) -> Boxes:
@@ -73,14 +73,16 @@ def sliced(ssd: InProcess, photo: Image.Image, tile: Tile) -> Boxes:
 
     def detect(parts: list[NDArray[np.uint8]]) -> list[Any]:
         images = [Image.fromarray(np.ascontiguousarray(part)) for part in parts]
-        found = ssd.detect(np.stack([resize_to_input(image, ssd.description.contract) for image in images]))
+        detections_of_images = ssd.detect(
+            np.stack([resize_to_input(image, ssd.description.contract) for image in images])
+        )
         return [
             supervision.Detections(
-                xyxy=(one.boxes[:, [1, 0, 3, 2]] * np.array(image.size * 2)).astype(float).reshape(-1, 4),
-                confidence=one.scores,
-                class_id=one.classes,
+                xyxy=(detections.boxes[:, [1, 0, 3, 2]] * np.array(image.size * 2)).astype(float).reshape(-1, 4),
+                confidence=detections.scores,
+                class_id=detections.classes,
             )
-            for image, one in zip(images, found, strict=True)
+            for image, detections in zip(images, detections_of_images, strict=True)
         ]
 
     slicer = supervision.InferenceSlicer(
@@ -91,9 +93,9 @@ def sliced(ssd: InProcess, photo: Image.Image, tile: Tile) -> Boxes:
         batch_size=8,
         thread_workers=1,
     )
-    found = slicer(np.asarray(photo))
-    assert found.class_id is not None
-    return boxes(ssd, found.xyxy[:, [1, 0, 3, 2]], found.class_id)
+    merged = slicer(np.asarray(photo))
+    assert merged.class_id is not None
+    return boxes(ssd, merged.xyxy[:, [1, 0, 3, 2]], merged.class_id)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(5, 8), (8, 12)])
@@ -114,6 +116,6 @@ def test_as_many_products_and_no_more_duplicates_than_inference_slicer(
     print("ours", *ours, "theirs", *theirs, sep="\n")  # noqa: T201  for whoever reads why it failed
 
     whole = count(in_tiles(ssd, prepare(out.getvalue(), contract, 10**8)), true)
-    assert sum(one.matched for one in ours) >= sum(one.matched for one in theirs) > 0
-    assert sum(one.duplicates for one in ours) <= sum(one.duplicates for one in theirs)
+    assert sum(counts.matched for counts in ours) >= sum(counts.matched for counts in theirs) > 0
+    assert sum(counts.duplicates for counts in ours) <= sum(counts.duplicates for counts in theirs)
     assert whole.matched < ours[2].matched < ours[5].matched

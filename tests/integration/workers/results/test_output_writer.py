@@ -63,7 +63,7 @@ def test_everything_is_written(make_worker: Callable[..., Worker], tmp_path: Pat
     columns = pd.read_parquet(folder / "results.parquet")
     assert list(columns.columns) == list(table.columns)
     pd.testing.assert_frame_equal(table, columns, check_dtype=False)
-    assert len(coco.anns) == sum(len(one.get("detections", ())) for one in results)
+    assert len(coco.anns) == sum(len(result.get("detections", ())) for result in results)
 
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["images"] == {"total": 11, "succeeded": 10, "failed": 1, "canceled": 0}
@@ -103,7 +103,7 @@ def test_a_job_that_tries_again_writes_too(make_worker: Callable[..., Worker], t
     worker.detect_until(lambda: worker.store.get(again.id).state.terminal)
 
     assert {path.name for path in place.iterdir()} == {job.id, again.id}
-    assert [one["name"] for one in lines_of(place / again.id)] == ["shelf/1.png"]
+    assert [line["name"] for line in lines_of(place / again.id)] == ["shelf/1.png"]
     assert (place / again.id / "results.csv").exists()
 
 
@@ -138,19 +138,21 @@ def test_a_disk_that_is_full(
     monkeypatch.setattr(blobs, "_write_file", written)
     monkeypatch.setattr(BlobStore, "write", limited)
     worker.detect_until(lambda: worker.store.get(job.id).output_error)
-    found = worker.store.get(job.id)
-    assert found.state is JobState.FINISHING
-    assert found.output_error["detail"] == "results/000000.jsonl.gz cannot be written: No space left on device."
-    assert found.output_error["retryable"]
+    stored = worker.store.get(job.id)
+    assert stored.state is JobState.FINISHING
+    assert stored.output_error["detail"] == "results/000000.jsonl.gz cannot be written: No space left on device."
+    assert stored.output_error["retryable"]
     assert len(worker.results(job)) == 2
     full[0] = False
     worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
-    found = worker.store.get(job.id)
-    assert (found.state, found.output_error) == (JobState.SUCCEEDED, {})
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.output_error) == (JobState.SUCCEEDED, {})
     assert lines_of(place / job.id) == worker.results(job)
     summary = json.loads((place / job.id / "summary.json").read_text())
-    assert summary["seconds"] == round((found.settled_at or 0) - (found.started_at or 0), 3)
-    assert summary["seconds"] + 0.5 <= (found.finished_at or 0) - (found.started_at or 0)  # a lease it waited for room
+    assert summary["seconds"] == round((stored.settled_at or 0) - (stored.started_at or 0), 3)
+    assert summary["seconds"] + 0.5 <= (stored.finished_at or 0) - (
+        stored.started_at or 0
+    )  # a lease it waited for room
 
 
 def test_nothing_is_left_of_what_was_not_written_whole(tmp_path: Path) -> None:
@@ -158,10 +160,10 @@ def test_nothing_is_left_of_what_was_not_written_whole(tmp_path: Path) -> None:
 
     class Breaks(io.BytesIO):
         def read(self, most: int | None = -1, /) -> bytes:
-            found = super().read(most)
-            if not found:
+            content = super().read(most)
+            if not content:
                 raise OSError(errno.EIO, "Input/output error")
-            return found
+            return content
 
     with pytest.raises(StoreUnavailableError, match="Input/output error"):
         BlobStore(str(tmp_path)).write("results/000000.jsonl.gz", Breaks(b"half"))
@@ -175,8 +177,8 @@ def test_a_place_that_stays_broken(make_worker: Callable[..., Worker], tmp_path:
     place.write_text("a file")
     job = submit(worker, photo(1), output=Output(str(place)))
     worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
-    found = worker.store.get(job.id)
-    assert (found.state, found.output_error["code"]) == (JobState.SUCCEEDED, "output_failed")
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.output_error["code"]) == (JobState.SUCCEEDED, "output_failed")
     assert len(worker.results(job)) == 1
 
 
@@ -225,7 +227,7 @@ def test_a_summary_of_nothing_stays_small() -> None:
     """Whatever labels there are."""
     summary = Summary()
     for number in range(20):
-        found = [{"label": f"{number} {one}", "score": 1.0} for one in range(1000)]
-        summary.add(json.dumps({"state": "succeeded", "model_version": 1, "detections": found}))
+        detections = [{"label": f"{number} {label}", "score": 1.0} for label in range(1000)]
+        summary.add(json.dumps({"state": "succeeded", "model_version": 1, "detections": detections}))
     assert len(summary._labels) == 10_000
     assert summary._scores[-1] == 20_000

@@ -27,17 +27,17 @@ OPTIONS = JobOptions("default")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Twelve photos in two folders."""
-    found = tmp_path / "photos"
+    photos = tmp_path / "photos"
     for number in range(12):
-        path = found / ("ab"[number % 2]) / f"{number:02}.png"
+        path = photos / ("ab"[number % 2]) / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(photo(number))
-    return found
+    return photos
 
 
 def names(worker: Worker, job: Job) -> list[str]:
     worker.detect_until(lambda: worker.store.get(job.id).state.terminal)  # a slice may end before the job
-    return [one["name"] for one in worker.results(job)]
+    return [result["name"] for result in worker.results(job)]
 
 
 def outcome(one: dict[str, Any]) -> str:
@@ -56,14 +56,14 @@ def test_a_folder_is_accepted_before_it_is_listed(worker: Worker, folder: Path) 
 
     worker.listed()
 
-    found = worker.store.get(job.id)
-    assert (found.state, found.total, found.queued, found.lane) == (JobState.QUEUED, 12, 12, "bulk")
-    lines = [json.loads(line) for line in Path(worker.blobs._path(found.manifest)).read_text().splitlines()]
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.total, stored.queued, stored.lane) == (JobState.QUEUED, 12, 12, "bulk")
+    lines = [json.loads(line) for line in Path(worker.blobs._path(stored.manifest)).read_text().splitlines()]
     assert [line[0] for line in lines] == [f"a/{n:02}.png" for n in range(0, 12, 2)] + [
         f"b/{n:02}.png" for n in range(1, 12, 2)
     ]
     stats = [(folder / line[0]).stat() for line in lines]
-    assert [line[3:] for line in lines] == [[one.st_size, one.st_mtime] for one in stats]
+    assert [line[3:] for line in lines] == [[stat.st_size, stat.st_mtime] for stat in stats]
     assert names(worker, job) == [line[0] for line in lines]
 
 
@@ -72,7 +72,7 @@ def test_a_small_folder_is_interactive(worker: Worker, folder: Path) -> None:
     job = worker.intake.submit(NamedSource("folder", str(folder / "a")), OPTIONS)
     other = worker.intake.submit(NamedSource("folder", str(folder / "a")), JobOptions("default", priority="bulk"))
     worker.listed()
-    assert [worker.store.get(one.id).lane for one in (job, other)] == ["interactive", "bulk"]
+    assert [worker.store.get(submitted.id).lane for submitted in (job, other)] == ["interactive", "bulk"]
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_some_of_a_folder(worker: Worker, folder: Path, selection: Selection, ex
 
 def test_a_sample_of_a_folder(worker: Worker, folder: Path) -> None:
     """The same each time; another seed gives another."""
-    found = [
+    samples = [
         names(worker, worker.intake.submit(NamedSource("folder", str(folder), Selection(sample=4, seed=seed)), OPTIONS))
         for seed in (0, 0, 1)
     ]
-    assert found[0] == found[1] == sorted(found[0])
-    assert len(found[0]) == len(found[2]) == 4
-    assert found[0] != found[2]
+    assert samples[0] == samples[1] == sorted(samples[0])
+    assert len(samples[0]) == len(samples[2]) == 4
+    assert samples[0] != samples[2]
 
 
 def test_odd_files_are_a_failed_item_each(worker: Worker, folder: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_odd_files_are_a_failed_item_each(worker: Worker, folder: Path, tmp_path
     (odd / "7-vanishes.png").unlink()
 
     assert names(worker, job)[-1] == "9-\\udcff\n.png"
-    assert [outcome(one) for one in worker.results(job)] == [
+    assert [outcome(result) for result in worker.results(job)] == [
         *["image_missing"] * 4,
         "succeeded",
         "image_missing",
@@ -141,7 +141,7 @@ def test_a_file_that_is_swapped_for_a_link(worker: Worker, folder: Path, tmp_pat
 
     names(worker, job)
 
-    assert [outcome(one) for one in worker.results(job)] == [
+    assert [outcome(result) for result in worker.results(job)] == [
         "image_missing",
         *["succeeded"] * 5,
         *["image_missing"] * 6,
@@ -175,9 +175,9 @@ def test_a_file_that_grows_while_it_is_read(worker: Worker, folder: Path, monkey
     monkeypatch.setattr(references, "_PAUSE_SECONDS", 0.01)
     job = worker.intake.submit(NamedSource("folder", str(folder / "a")), OPTIONS)
     names(worker, job)
-    found = worker.results(job)
-    assert [outcome(one) for one in found] == [ImageChangedError.code, *["succeeded"] * 5]
-    assert found[0]["error"]["retryable"]
+    results = worker.results(job)
+    assert [outcome(result) for result in results] == [ImageChangedError.code, *["succeeded"] * 5]
+    assert results[0]["error"]["retryable"]
 
 
 def test_a_folder_below_that_cannot_be_read(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,8 +206,8 @@ def test_what_can_be_told_at_once(worker: Worker, tmp_path: Path) -> None:
     (tmp_path / "none" / "readme.txt").touch()
     job = worker.intake.submit(NamedSource("folder", str(tmp_path / "none")), OPTIONS)
     assert names(worker, job) == []
-    found = worker.store.get(job.id)
-    assert (found.state, found.error["code"], found.progress) == (JobState.FAILED, "no_images", 1.0)
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.error["code"], stored.progress) == (JobState.FAILED, "no_images", 1.0)
     with pytest.raises(JobStateError):
         worker.intake.retry(job.id)
     worker.store.delete(job.id)
@@ -221,9 +221,9 @@ def test_a_manifest_that_is_wrong(worker: Worker, tmp_path: Path, rows: str) -> 
     (tmp_path / "m.csv").write_text(rows)
     job = worker.intake.submit(NamedSource("manifest", str(tmp_path / "m.csv")), OPTIONS)
     assert names(worker, job) == []
-    found = worker.store.get(job.id)
-    assert (found.state, found.total) == (JobState.FAILED, 0)
-    assert "Row 2" in found.error["detail"] or found.error["code"] == "no_images"
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.total) == (JobState.FAILED, 0)
+    assert "Row 2" in stored.error["detail"] or stored.error["code"] == "no_images"
 
 
 def test_ends_while_it_is_listed(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,11 +310,11 @@ def test_a_hopeless_job_is_given_up(make_worker: Callable[..., Worker], folder: 
     job = worker.intake.submit(NamedSource("folder", str(folder)), JobOptions("default", max_failure_rate=0.5))
     while not worker.store.get(job.id).state.terminal:
         worker.detect()
-    found = worker.store.get(job.id)
-    assert (found.state, found.error["code"]) == (JobState.FAILED, "too_many_failures")
-    assert found.failed + found.succeeded >= 5
-    assert found.canceled == 12 - found.succeeded - found.failed > 0
-    assert "more than max_failure_rate allows (0.5)" in found.error["detail"]
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.error["code"]) == (JobState.FAILED, "too_many_failures")
+    assert stored.failed + stored.succeeded >= 5
+    assert stored.canceled == 12 - stored.succeeded - stored.failed > 0
+    assert "more than max_failure_rate allows (0.5)" in stored.error["detail"]
     assert len(worker.results(job)) == 12
 
     job = worker.intake.submit(NamedSource("folder", str(folder)), JobOptions("default", max_failure_rate=0.9))

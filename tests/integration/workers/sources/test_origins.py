@@ -60,16 +60,16 @@ def archive(*entries: tuple[str, bytes]) -> io.BytesIO:
 def outcomes(worker: Worker, job: Job) -> list[tuple[str, str]]:
     """Name and state, or error code, of each image once the job is done."""
     worker.detect()
-    return [(one["name"], one.get("error", {}).get("code", one["state"])) for one in worker.results(job)]
+    return [(result["name"], result.get("error", {}).get("code", result["state"])) for result in worker.results(job)]
 
 
 def why(worker: Worker, job: Job) -> str:
     """Why a job that could not be listed failed."""
     worker.listed()
     worker.runtime.do_duties()
-    found = worker.store.get(job.id)
-    assert (found.state, found.total, worker.results(job)) == ("failed", 0, [])
-    return str(found.error["code"])
+    stored = worker.store.get(job.id)
+    assert (stored.state, stored.total, worker.results(job)) == ("failed", 0, [])
+    return str(stored.error["code"])
 
 
 def test_an_archive(worker: Worker) -> None:
@@ -184,7 +184,7 @@ def test_a_manifest_that_lies_beside_its_images(make_worker: Callable[..., Worke
     (tmp_path / "m.csv").write_text("custom_id,path\nfirst,a.png\n,gone.png\n")
     job = worker.intake.submit(NamedSource("manifest", str(tmp_path / "m.csv")), OPTIONS)
     assert outcomes(worker, job) == [("a.png", "succeeded"), ("gone.png", "image_missing")]
-    assert [one.get("custom_id") for one in worker.results(job)] == ["first", None]
+    assert [result.get("custom_id") for result in worker.results(job)] == ["first", None]
 
     store.pipe_file("/photos/m.jsonl", b'{"path": "a/c.png", "custom_id": "x"}\n')
     job = worker.intake.submit(NamedSource("manifest", "memory://photos/m.jsonl"), OPTIONS)
@@ -200,13 +200,13 @@ def test_ids_and_metadata_stay_with_a_job(worker: Worker) -> None:
     job = worker.intake.submit(Items(items), OPTIONS, terms)
     assert job.metadata == {"store": "Köln"}
     worker.detect()
-    assert [one.get("custom_id") for one in worker.results(job)] == ["ä", None]
+    assert [result.get("custom_id") for result in worker.results(job)] == ["ä", None]
     again = worker.intake.retry(job.id)
     assert again.metadata == {"store": "Köln"}
     worker.store.cancel(again.id)
     worker.detect()
     worker.runtime.do_duties()
-    assert [(one["custom_id"], one["state"]) for one in worker.results(again)] == [("ä", "canceled")]
+    assert [(result["custom_id"], result["state"]) for result in worker.results(again)] == [("ä", "canceled")]
 
 
 def test_an_id_that_stands_twice(worker: Worker) -> None:

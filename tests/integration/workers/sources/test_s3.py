@@ -61,8 +61,8 @@ def test_a_folder_in_s3(make_worker: Callable[..., Worker]) -> None:
     worker.listed()
     worker.detect()
 
-    found = [(one["name"], one["state"]) for one in worker.results(job)]
-    assert found == [("b.png", "succeeded"), ("a/c.png", "succeeded"), ("a/d.png", "failed")]
+    outcomes = [(result["name"], result["state"]) for result in worker.results(job)]
+    assert outcomes == [("b.png", "succeeded"), ("a/c.png", "succeeded"), ("a/d.png", "failed")]
     with pytest.raises(SourceNotAllowedError):
         worker.intake.submit(NamedSource("location", f"s3://{BUCKET}/blobs"), OPTIONS)
     with pytest.raises(SourceUnreadableError):
@@ -79,8 +79,8 @@ def test_blobs_in_s3(make_worker: Callable[..., Worker]) -> None:
     while not worker.store.get(job.id).state.terminal:
         worker.detect()
 
-    assert [one["index"] for one in worker.results(job)] == list(range(12))
-    assert {one["state"] for one in worker.results(job)} == {"succeeded"}
+    assert [result["index"] for result in worker.results(job)] == list(range(12))
+    assert {result["state"] for result in worker.results(job)} == {"succeeded"}
     worker.store.delete(job.id)
     while keys("blobs") != {"check"}:
         worker.runtime.do_duties()

@@ -53,16 +53,16 @@ def ring(store: KeyStore, settings: Settings, clock: Clock) -> KeyCache:
 @pytest.fixture
 def nowhere() -> Iterator[RedisLink]:
     """A Redis that does not answer."""
-    found = RedisLink("redis://127.0.0.1:9/0")
-    yield found
-    found.close()
+    unconnected = RedisLink("redis://127.0.0.1:9/0")
+    yield unconnected
+    unconnected.close()
 
 
 def known(keys: KeyStore | KeyCache, secret: str) -> ApiKey:
     """The key of a secret that has one."""
-    found = keys.find(secret)
-    assert found is not None
-    return found
+    key = keys.find(secret)
+    assert key is not None
+    return key
 
 
 def test_a_key_is_stored_as_a_hash(store: KeyStore, link: RedisLink) -> None:
@@ -101,10 +101,10 @@ def test_what_a_key_allows_is_kept(store: KeyStore) -> None:
     )
     secret, key = store.create(terms)
 
-    found = store.find(secret)
+    stored = store.find(secret)
 
-    assert found == key
-    assert found.model_dump(include=set(KeyTerms.model_fields)) == terms.model_dump()
+    assert stored == key
+    assert stored.model_dump(include=set(KeyTerms.model_fields)) == terms.model_dump()
     assert [key.id for key in store.all()] == [id_of(secret)]
 
 
@@ -214,11 +214,11 @@ def test_a_key_is_looked_up_once_a_second(
     """However many requests come; so a revoked key lives for that long at most."""
     secret, key = store.create(TERMS)
     looks: list[str] = []
-    found = KeyStore.find
+    find = KeyStore.find
 
     def looked_up(store: KeyStore, secret: str) -> ApiKey | None:
         looks.append(secret)
-        return found(store, secret)
+        return find(store, secret)
 
     monkeypatch.setattr(KeyStore, "find", looked_up)
 
@@ -257,9 +257,9 @@ def test_redis_that_is_down(nowhere: RedisLink, settings: Settings) -> None:
     """Nobody is let in, and nobody is told that no key is needed."""
     ring = KeyCache(KeyStore(nowhere), settings)
 
-    for asked in (ring.required, lambda: ring.find(new_secret()), lambda: keys_exist("redis://127.0.0.1:9/0")):
+    for ask in (ring.required, lambda: ring.find(new_secret()), lambda: keys_exist("redis://127.0.0.1:9/0")):
         with pytest.raises(StoreUnavailableError):
-            asked()
+            ask()
 
 
 def test_redis_that_goes_down(tmp_path_factory: pytest.TempPathFactory, settings: Settings, clock: Clock) -> None:
@@ -294,15 +294,15 @@ def test_rates(link: RedisLink) -> None:
     """Each counts in its own window; what exceeds one is not counted; every key has its own."""
     rates = RateLimits(link)
     first = rates.hit("a", "3/minute;100/hour")
-    assert [(one.name, one.quota, one.window, one.left, one.exceeded) for one in first] == [
+    assert [(state.name, state.quota, state.window, state.left, state.exceeded) for state in first] == [
         ("3-in-60s", 3, 60, 2, False),
         ("100-in-3600s", 100, 3600, 99, False),
     ]
     for _ in range(2):
-        assert not any(one.exceeded for one in rates.hit("a", "3/minute;100/hour"))
+        assert not any(state.exceeded for state in rates.hit("a", "3/minute;100/hour"))
 
     refused = rates.hit("a", "3/minute;100/hour")
-    assert [(one.name, one.left, one.exceeded) for one in refused] == [("3-in-60s", 0, True)]
+    assert [(state.name, state.left, state.exceeded) for state in refused] == [("3-in-60s", 0, True)]
     assert 1 <= refused[0].reset <= 60
     assert not rates.hit("b", "3/minute")[0].exceeded
     assert rates.hit("a", "100/hour")[0].left == 96

@@ -95,9 +95,9 @@ def test_a_page_looks_at_a_bounded_number_of_jobs(bench: JobBench, monkeypatch: 
     for _ in range(5):
         bench.job()
     bench.link.client.zadd("sl:jobs:", {wanted.id: 1})
-    found = list(pages(bench, 10, JobFilter(model="other")))
-    assert found[-1] == [wanted.id] or found[-2:] == [[wanted.id], []]
-    assert len(found) >= 3
+    pages_of_other = list(pages(bench, 10, JobFilter(model="other")))
+    assert pages_of_other[-1] == [wanted.id] or pages_of_other[-2:] == [[wanted.id], []]
+    assert len(pages_of_other) >= 3
 
 
 def test_what_is_finished_is_found(bench: JobBench) -> None:

@@ -42,8 +42,8 @@ def samples_of(page: MetricsPage) -> dict[tuple[str, ...], float]:
     """The samples of a page, by name and the values of the labels in the order of their names."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(page)
-    samples = [one for family in parse(generate_latest(registry).decode()) for one in family.samples]
-    return {(one.name, *(value for _, value in sorted(one.labels.items()))): one.value for one in samples}
+    samples = [sample for family in parse(generate_latest(registry).decode()) for sample in family.samples]
+    return {(sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value for sample in samples}
 
 
 def test_a_job_is_counted(worker: Worker) -> None:
@@ -52,36 +52,38 @@ def test_a_job_is_counted(worker: Worker) -> None:
     before = shown(worker)
     worker.detect()
     Publisher(worker.link.run).once()
-    found = shown(worker)
+    metrics = shown(worker)
 
     assert before["shelfline_waiting_rows", "bulk", "default"] == 12
-    assert found["shelfline_waiting_rows", "bulk", "default"] == 0
-    assert found["shelfline_images_total", "", "default", "succeeded", "1"] == 11
-    assert found["shelfline_images_total", "unsupported_format", "default", "failed", ""] == 1
-    assert found["shelfline_batch_rows_sum", "default"] == 11
-    assert found["shelfline_batch_rows_bucket", "8.0", "default"] == found["shelfline_batch_rows_count", "default"]
+    assert metrics["shelfline_waiting_rows", "bulk", "default"] == 0
+    assert metrics["shelfline_images_total", "", "default", "succeeded", "1"] == 11
+    assert metrics["shelfline_images_total", "unsupported_format", "default", "failed", ""] == 1
+    assert metrics["shelfline_batch_rows_sum", "default"] == 11
+    assert metrics["shelfline_batch_rows_bucket", "8.0", "default"] == metrics["shelfline_batch_rows_count", "default"]
     for stage, least in {"claim": 1, "fetch": 12, "decode": 12, "predict": 2, "settle": 1}.items():
-        assert found["shelfline_stage_seconds_count", stage] >= least
-        assert found["shelfline_stage_seconds_sum", stage] > 0
-    assert found["shelfline_stage_seconds_count", "predict"] == found["shelfline_batch_rows_count", "default"]
-    assert found["shelfline_model_available", "default"] == 1
-    assert found["shelfline_model_version", "default"] == 1
-    assert found["shelfline_rows_per_second", "default"] > 0
-    assert found["shelfline_redis_up",] == found["shelfline_redis_durable",] == found["shelfline_worker_seen",] == 1
+        assert metrics["shelfline_stage_seconds_count", stage] >= least
+        assert metrics["shelfline_stage_seconds_sum", stage] > 0
+    assert metrics["shelfline_stage_seconds_count", "predict"] == metrics["shelfline_batch_rows_count", "default"]
+    assert metrics["shelfline_model_available", "default"] == 1
+    assert metrics["shelfline_model_version", "default"] == 1
+    assert metrics["shelfline_rows_per_second", "default"] > 0
+    assert (
+        metrics["shelfline_redis_up",] == metrics["shelfline_redis_durable",] == metrics["shelfline_worker_seen",] == 1
+    )
 
 
 def test_given_up_images_are_counted(worker: Worker) -> None:
     """Canceled ones as that, expired ones as failed; each once, claimed or not."""
     canceled, expired = (worker.submit(*[photo(number) for number in range(9)]) for _ in range(2))
     claimed = worker.runtime._context.queue.claim("default", 4).images
-    assert {one.job for one in claimed} == {canceled.id}
+    assert {image.job for image in claimed} == {canceled.id}
     worker.store.cancel(canceled.id)
     worker.link.run("jobs/cancel", expired.id, "expired")
     worker.runtime._context.queue.start(claimed)  # they are told that nobody waits for these
-    found = shown(worker)
+    metrics = shown(worker)
 
-    assert found["shelfline_images_total", "", "default", "canceled", ""] == 9
-    assert found["shelfline_images_total", "deadline_exceeded", "default", "failed", ""] == 9
+    assert metrics["shelfline_images_total", "", "default", "canceled", ""] == 9
+    assert metrics["shelfline_images_total", "deadline_exceeded", "default", "failed", ""] == 9
 
 
 def test_ages_and_lanes(worker: Worker) -> None:
@@ -108,10 +110,10 @@ def test_the_age_of_what_is_due(worker: Worker, *, urgent: bool) -> None:
     else:
         worker.link.client.zadd("sl:due", {"retire:job_0": time.time() * 1000})
     wait_until(lambda: shown(worker)["shelfline_oldest_due_duties_seconds",] > 0.1, what="the age of what is due")
-    found = shown(worker)
+    metrics = shown(worker)
 
-    assert found["shelfline_due_duties",] == 1
-    assert found["shelfline_oldest_due_duties_seconds",] < 60
+    assert metrics["shelfline_due_duties",] == 1
+    assert metrics["shelfline_oldest_due_duties_seconds",] < 60
 
 
 def test_one_version_has_lanes_of_its_own(worker: Worker) -> None:
@@ -177,11 +179,11 @@ def test_what_another_version_counted_is_left_aside(worker: Worker) -> None:
         worker.link.client.hset(TOTALS_KEY, field, 5)
     BATCH_ROWS.observe(8, "m")
     Publisher(worker.link.run).once()
-    found = shown(worker)
+    metrics = shown(worker)
 
-    assert found["shelfline_batch_rows_count", "m"] == 1
-    assert found["shelfline_rings_total", "sent"] == 0
-    assert [name for name in found if "gone_total" in name[0]] == []
+    assert metrics["shelfline_batch_rows_count", "m"] == 1
+    assert metrics["shelfline_rings_total", "sent"] == 0
+    assert [name for name in metrics if "gone_total" in name[0]] == []
 
 
 def test_the_page_is_openmetrics_too(worker: Worker) -> None:
@@ -202,10 +204,10 @@ def test_the_processes_of_a_worker_publish(front: Worker, start: Callable[[str],
     complete(front, front.submit(*[photo(number) for number in range(20)]), 30)
     worker.process.terminate()
     assert worker.process.wait(20) == 0
-    found = shown(front)
+    metrics = shown(front)
 
-    assert found["shelfline_batch_rows_sum", "default"] == 20
-    assert found["shelfline_images_total", "", "default", "succeeded", "1"] == 20
+    assert metrics["shelfline_batch_rows_sum", "default"] == 20
+    assert metrics["shelfline_images_total", "", "default", "succeeded", "1"] == 20
 
 
 def test_a_model_server_that_is_down_is_counted(worker: Worker, server: ScriptedServer) -> None:
@@ -214,8 +216,8 @@ def test_a_model_server_that_is_down_is_counted(worker: Worker, server: Scripted
     server.stop()
     worker.detect()
     Publisher(worker.link.run).once()
-    found = shown(worker)
+    metrics = shown(worker)
 
-    assert found["shelfline_rpc_errors_total", "UNAVAILABLE"] >= 1
-    assert found["shelfline_model_available", "default"] == 0
+    assert metrics["shelfline_rpc_errors_total", "UNAVAILABLE"] >= 1
+    assert metrics["shelfline_model_available", "default"] == 0
     wait_until(lambda: shown(worker)["shelfline_oldest_waiting_seconds", "interactive", "default"] > 0)

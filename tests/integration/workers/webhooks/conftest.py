@@ -53,11 +53,11 @@ class Receiver:
     def came(self, path: str = "") -> list[dict[str, Any]]:
         """The requests to paths that begin so, in the order they came."""
         lines = self._log.read_text().split("\n")[1:-1]  # the last one may still be written
-        found = [json.loads(line) for line in lines]
-        return [one for one in found if one["path"].startswith(f"/{path}")]
+        requests = [json.loads(line) for line in lines]
+        return [request for request in requests if request["path"].startswith(f"/{path}")]
 
     def ids(self, path: str = "") -> list[str]:
-        return [one["headers"]["webhook-id"] for one in self.came(path)]
+        return [request["headers"]["webhook-id"] for request in self.came(path)]
 
 
 class Post:
@@ -106,9 +106,9 @@ class Post:
         self.finish(job)
 
     def delivery(self, message: str) -> DeliveryId:
-        found = DeliveryId.parse(message)
-        assert found is not None
-        return found
+        parsed = DeliveryId.parse(message)
+        assert parsed is not None
+        return parsed
 
     def told(self, job: Job) -> bool:
         """Whether all that the job's webhooks are told was told, or given up."""
@@ -136,10 +136,10 @@ def verified(request: dict[str, Any], secret: str = SECRET) -> Any:
 
 @pytest.fixture(scope="session")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
-    found = Receiver(tmp_path_factory.mktemp("receiver") / "log")
-    yield found
-    found.process.kill()
-    found.process.wait()
+    started = Receiver(tmp_path_factory.mktemp("receiver") / "log")
+    yield started
+    started.process.kill()
+    started.process.wait()
 
 
 @pytest.fixture

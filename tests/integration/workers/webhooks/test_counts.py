@@ -26,14 +26,14 @@ def test_each_attempt_is_counted_by_what_came_of_it(make_post: Callable[..., Pos
     post.sending()
     for job in jobs:
         post.finish(job)
-    found: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
 
     def all_counted() -> bool:  # an attempt is counted after it is recorded
         for field, by in take_counted().items():
             name, *labels = json.loads(field)
             if name == "shelfline_deliveries_total":
-                found[labels[0]] += int(by)
-        return found.total() >= 8
+                counted[labels[0]] += int(by)
+        return counted.total() >= 8
 
     wait_until(all_counted, what="the count of each attempt")
-    assert found == {"delivered": 2, "failed": 4, "given_up": 1, "gone": 1}
+    assert counted == {"delivered": 2, "failed": 4, "given_up": 1, "gone": 1}

@@ -30,15 +30,15 @@ def test_every_event_of_a_job(post: Post) -> None:
     assert post.receiver.came("ok/all") == []  # nothing is so yet
     post.finish(job)
 
-    told = [verified(one) for one in post.receiver.came("ok/all")]
-    kinds = [one["type"] for one in told if one["type"] != "job.progress"]
+    told = [verified(request) for request in post.receiver.came("ok/all")]
+    kinds = [event["type"] for event in told if event["type"] != "job.progress"]
     assert sorted(kinds) == ["item.finished"] * 3 + ["job.finished", "job.started"]
-    items = sorted((one["data"] for one in told if one["type"] == "item.finished"), key=lambda one: one["index"])
+    items = sorted((event["data"] for event in told if event["type"] == "item.finished"), key=lambda one: one["index"])
     results = post.worker.results(job)
     for item, result in zip(items, results, strict=True):
         assert item.items() >= result.items()
         assert item["urls"]["item"] == f"{BASE}v1/jobs/{job.id}/items/{result['index']}"
-    (end,) = [one["data"] for one in told if one["type"] == "job.finished"]
+    (end,) = [event["data"] for event in told if event["type"] == "job.finished"]
     assert (end["id"], end["state"], end["counts"]["failed"]) == (job.id, "partial", 1)
     assert len(set(post.receiver.ids("ok/all"))) == len(told)
 
@@ -51,10 +51,10 @@ def test_a_retried_delivery_keeps_its_id(post: Post) -> None:
 
     came = post.receiver.came("flaky/2/kept")
     assert len(came) == 3
-    assert {one["headers"]["webhook-id"] for one in came} == {f"msg_{job.id[4:]}_0_finished"}
-    assert [verified(one)["data"]["state"] for one in came] == ["succeeded"] * 3
+    assert {request["headers"]["webhook-id"] for request in came} == {f"msg_{job.id[4:]}_0_finished"}
+    assert [verified(request)["data"]["state"] for request in came] == ["succeeded"] * 3
     (event,) = post.deliveries.events(post.worker.store.get(job.id))
-    assert [(one.attempt, one.status, one.answer) for one in event.attempts] == [
+    assert [(attempt.attempt, attempt.status, attempt.answer) for attempt in event.attempts] == [
         (3, 200, ""),
         (2, 503, ""),
         (1, 503, ""),
@@ -84,9 +84,9 @@ def test_what_is_no_delivery(make_post: Callable[..., Post], path: str, more: di
 
     assert len(set(post.receiver.ids(unquote(where)) or post.receiver.ids(where))) == 1
     (event,) = post.deliveries.events(post.worker.store.get(job.id))
-    assert (event.state, [one.attempt for one in event.attempts]) == ("failed", [2, 1])
+    assert (event.state, [attempt.attempt for attempt in event.attempts]) == ("failed", [2, 1])
     assert why in event.attempts[0].error
-    assert all(one.seconds < 5 for one in event.attempts)
+    assert all(attempt.seconds < 5 for attempt in event.attempts)
     assert post.receiver.came("ok/redirected") == []
     (hook,) = post.deliveries.hooks(post.worker.store.get(job.id))
     assert (hook.delivered, hook.failed, hook.ended) == (0, 1, True)
@@ -111,7 +111,7 @@ def test_an_address_that_is_not_allowed(make_post: Callable[..., Post]) -> None:
     post.finish(job)
 
     (event,) = post.deliveries.events(post.worker.store.get(job.id))
-    assert {one.error for one in event.attempts} == {event.attempts[0].error}
+    assert {attempt.error for attempt in event.attempts} == {event.attempts[0].error}
     assert "not allowed" in event.attempts[0].error
     assert post.receiver.came("ok/forbidden") == []
 
@@ -134,7 +134,7 @@ def test_the_robots_bodies(post: Post) -> None:
     post.sending()
     post.finish(job)
 
-    bodies = {one["requestId"]: one for one in map(verified, post.receiver.came("ok/baidu"))}
+    bodies = {body["requestId"]: body for body in map(verified, post.receiver.came("ok/baidu"))}
     good, bad = bodies[f"{job.id}/0"], bodies[f"{job.id}/1"]
     assert list(good) == ["requestId", "result", "resultNum", "filterThreshold", "extInfos"]
     assert good["resultNum"] == len(good["result"])
@@ -148,7 +148,7 @@ def test_the_robots_bodies_in_one(post: Post) -> None:
     post.finish(job)
 
     (body,) = map(verified, post.receiver.came("ok/batch"))
-    assert [one["requestId"] for one in body["results"]] == [f"{job.id}/{index}" for index in range(3)]
+    assert [result["requestId"] for result in body["results"]] == [f"{job.id}/{index}" for index in range(3)]
     assert (body["requestId"], body["resultNum"], body["extInfos"]) == (job.id, 3, {})
 
 
@@ -166,7 +166,7 @@ def test_progress_is_told_every_five_seconds_at_most(post: Post) -> None:
     delivery = post.queue.claim("default", 1).images[0]
     post.worker.store.settle([failed(delivery, ImageDecodeError("x"))], 0.1)
     wait_until(lambda: len(post.receiver.came("ok/progress")) == 2)
-    first, second = (verified(one)["data"]["counts"]["failed"] for one in post.receiver.came("ok/progress"))
+    first, second = (verified(request)["data"]["counts"]["failed"] for request in post.receiver.came("ok/progress"))
     assert first < second == 7
     post.finish(job)
     assert len(post.receiver.came("ok/progress")) == 2
@@ -179,9 +179,9 @@ def test_a_canceled_job(post: Post) -> None:
     post.sending()
     post.finish(job)
 
-    told = [verified(one) for one in post.receiver.came("ok/canceled")]
-    assert sorted(one["type"] for one in told) == ["item.finished"] * 3 + ["job.finished"]
-    assert {one["data"]["state"] for one in told} == {"canceled"}
+    events = [verified(request) for request in post.receiver.came("ok/canceled")]
+    assert sorted(event["type"] for event in events) == ["item.finished"] * 3 + ["job.finished"]
+    assert {event["data"]["state"] for event in events} == {"canceled"}
 
 
 @pytest.mark.usefixtures("small_segments")
@@ -194,5 +194,5 @@ def test_many_images_are_a_cursor(make_post: Callable[..., Post]) -> None:
     assert post.link.client.zcard(f"sl:line:{line}:todo") == 1
     post.sending()
     post.finish(job)
-    indexes = [json.loads(one["body"])["data"]["index"] for one in post.receiver.came("ok/many")]
+    indexes = [json.loads(request["body"])["data"]["index"] for request in post.receiver.came("ok/many")]
     assert sorted(indexes) == list(range(60))

@@ -88,8 +88,8 @@ def test_a_worker_that_stops_after_any_command(make_post: Callable[..., Post]) -
         for hook in (0, 1):
             ids = post.receiver.ids(f"{where}{hook}/")
             assert (set(ids), len(ids)) == (messages(job, hook), len(NAMES))
-        found = post.worker.store.get(job.id)
-        assert (found.succeeded, found.failed) == (1, 1)
+        stored = post.worker.store.get(job.id)
+        assert (stored.succeeded, stored.failed) == (1, 1)
         assert nothing_waits(post, endpoint.id)
         life += 1
     assert life > 10  # it was a whole life
@@ -113,7 +113,7 @@ def test_a_front_end_that_stops_after_any_command(make_post: Callable[..., Post]
         stopped = mortal.stopped
         link.close()
         new = set(post.link.client.zrange("sl:jobs", 0, -1)) - made
-        hooks = {key for one in new for key in post.link.client.scan_iter(f"sl:job:{one}:hook:*")}
+        hooks = {key for job_id in new for key in post.link.client.scan_iter(f"sl:job:{job_id}:hook:*")}
         assert len(hooks) == 2 * len(new)
         made |= new
         life += 1
@@ -147,14 +147,16 @@ def all_is_told(post: Post, endpoint: str, job: Job, where: str) -> None:
         return nothing_waits(post, endpoint)
 
     wait_until(sent, 20, "the last delivery")
-    assert {one for one in post.receiver.ids(where) if not one.startswith("msg_test-")} == messages(job, 0)
+    assert {event_id for event_id in post.receiver.ids(where) if not event_id.startswith("msg_test-")} == messages(
+        job, 0
+    )
 
 
 def nothing_is_half(post: Post) -> None:
     """Every endpoint stands in every list, with all that belongs to it."""
     known = post.link.client.zrange("sl:endpoints", 0, -1)
-    assert sorted(known) == sorted(one.id for one in post.endpoints.all("owner"))
-    assert {f"sl:endpoint:{one}" for one in known} == set(post.link.client.scan_iter("sl:endpoint:*"))
+    assert sorted(known) == sorted(kept.id for kept in post.endpoints.all("owner"))
+    assert {f"sl:endpoint:{endpoint_id}" for endpoint_id in known} == set(post.link.client.scan_iter("sl:endpoint:*"))
 
 
 @pytest.mark.parametrize("action", ["redeliver", "rotate", "update", "disable", "enable", "test", "delete", "create"])
@@ -179,7 +181,7 @@ def test_a_change_that_stops_after_any_command(make_post: Callable[..., Post], a
         nothing_is_half(post)
         with suppress(WebhookNotFoundError):  # where it was deleted already
             change(post, post.link, action, endpoint, job)
-        found = {one.id: one for one in post.endpoints.all("owner")}
+        found = {kept.id: kept for kept in post.endpoints.all("owner")}
         nothing_is_half(post)
         assert (endpoint in found) == (action != "delete")
         assert action == "delete" or (found[endpoint].state == "enabled") == (action != "disable")

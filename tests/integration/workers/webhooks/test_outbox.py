@@ -79,7 +79,7 @@ def test_a_sender_that_is_killed(post: Post, sender_process: Callable[[], subpro
     wait_until(lambda: post.told(job), 40, "the end of the deliveries")
     ids = post.receiver.ids("slow/0.6/killed")
     assert (len(ids), len(set(ids))) == (2, 1)
-    assert [verified(one)["type"] for one in post.receiver.came("slow/0.6/killed")] == ["job.finished"] * 2
+    assert [verified(request)["type"] for request in post.receiver.came("slow/0.6/killed")] == ["job.finished"] * 2
     second.send_signal(signal.SIGTERM)
     assert second.wait(30) == 0
 
@@ -272,5 +272,5 @@ def test_a_hanging_endpoint_beside_a_healthy_one(make_post: Callable[..., Post])
     hanging = post.receiver.came("hang/beside")
     first, last = hanging[0]["at"], post.receiver.came("ok/beside")[-1]["at"]
     # Two at first, then one at a time, each for a second at least.
-    assert len([one for one in hanging if one["at"] <= last]) <= 3 + (last - first)
+    assert len([request for request in hanging if request["at"] <= last]) <= 3 + (last - first)
     assert not post.told(job)

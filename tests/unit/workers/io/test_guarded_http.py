@@ -39,9 +39,14 @@ def test_an_answer_comes_whole(web: Origin) -> None:
     """Status, headers and body; the request names the host and asks for no compression."""
     web.handlers["/a%20b?x=%C3%A9"] = answer(b"hello", status=201, X_Thing="1")
 
-    found = get(web, "/a%20b?x=é")
+    response = get(web, "/a%20b?x=é")
 
-    assert (found.status, found.body, found.complete, found.headers["x-thing"]) == (201, b"hello", True, "1")
+    assert (response.status, response.body, response.complete, response.headers["x-thing"]) == (
+        201,
+        b"hello",
+        True,
+        "1",
+    )
     head = web.asked[0].lower()
     assert f"host: {web.host}\r\n".encode() in head
     assert b"accept-encoding: identity\r\n" in head
@@ -51,9 +56,11 @@ def test_a_post_carries_its_body_and_follows_nothing(web: Origin) -> None:
     """What is posted to one address is never sent on to another."""
     web.handlers["/hook"] = answer(status=307, Location="/other")
 
-    found = send("POST", f"{web.url}/hook", guard=opened(web), limits=LIMITS, body=b"{}", headers={"X-Signature": "s"})
+    response = send(
+        "POST", f"{web.url}/hook", guard=opened(web), limits=LIMITS, body=b"{}", headers={"X-Signature": "s"}
+    )
 
-    assert (found.status, len(web.asked)) == (307, 1)
+    assert (response.status, len(web.asked)) == (307, 1)
     assert b"x-signature: s" in web.asked[0].lower()
     assert b"content-length: 2" in web.asked[0].lower()
 
@@ -190,9 +197,9 @@ def test_a_huge_body_is_read_up_to_the_limit(web: Origin) -> None:
     web.handlers["/long"] = endless
     web.handlers["/exact"] = answer(b"x" * LIMITS.bytes)
 
-    found = get(web, "/long")
+    response = get(web, "/long")
 
-    assert (len(found.body), found.complete) == (LIMITS.bytes, False)
+    assert (len(response.body), response.complete) == (LIMITS.bytes, False)
     assert get(web, "/exact").complete
 
 
@@ -203,9 +210,9 @@ def test_a_compressed_bomb(web: Origin, encoding: str) -> None:
     content = gzip.compress(bomb) if encoding == "gzip" else zlib.compress(bomb)
     web.handlers["/bomb"] = answer(content, Content_Encoding=encoding)
 
-    found = get(web, "/bomb")
+    response = get(web, "/bomb")
 
-    assert (len(found.body), found.complete) == (LIMITS.bytes, False)
+    assert (len(response.body), response.complete) == (LIMITS.bytes, False)
 
 
 def test_compressed_although_asked_not_to(web: Origin) -> None:

@@ -45,9 +45,9 @@ def test_settings_that_would_open_too_much_or_nothing(name: str, value: str, say
 
 def test_settings_as_they_are_written() -> None:
     """Separated by commas, with white space, hosts in any case, prefixes with a slash at their end."""
-    found = load_settings(
+    settings = load_settings(
         source_prefixes="s3://a/b/ , gs://c", fetch_private_hosts="NAS.local, 10.0.0.1:8080", fetch_ports="80, 8080"
     )
-    assert found.source_prefixes == ("s3://a/b", "gs://c")
-    assert found.fetch_private_hosts == {"nas.local", "10.0.0.1:8080"}
-    assert found.fetch_ports == {80, 8080}
+    assert settings.source_prefixes == ("s3://a/b", "gs://c")
+    assert settings.fetch_private_hosts == {"nas.local", "10.0.0.1:8080"}
+    assert settings.fetch_ports == {80, 8080}

@@ -17,11 +17,11 @@ def _of(indexes: set[int]) -> IndexSet:
 @given(SETS, SETS)
 def test_it_is_a_set(one: set[int], other: set[int]) -> None:
     """Ranges hold what a set would, in order, and none touches the next."""
-    found = _of(one) | _of(other)
-    assert list(found) == sorted(one | other)
-    assert len(found) == len(one | other)
-    assert all(first < behind for first, behind in found.ranges)
-    assert all(a[1] < b[0] for a, b in zip(found.ranges, found.ranges[1:], strict=False))
+    union = _of(one) | _of(other)
+    assert list(union) == sorted(one | other)
+    assert len(union) == len(one | other)
+    assert all(first < behind for first, behind in union.ranges)
+    assert all(a[1] < b[0] for a, b in zip(union.ranges, union.ranges[1:], strict=False))
 
 
 @settings(deadline=None)
@@ -35,9 +35,9 @@ def test_what_is_missing(indexes: set[int], total: int) -> None:
 @given(SETS, st.integers(1, 9))
 def test_it_is_written_and_read(indexes: set[int], most: int) -> None:
     """What is read back is the set, or where that would be too long its beginning: never more than it holds."""
-    found = _of(indexes)
-    assert IndexSet.from_text(found.to_text()) == found
-    short = found.to_text(most)
+    index_set = _of(indexes)
+    assert IndexSet.from_text(index_set.to_text()) == index_set
+    short = index_set.to_text(most)
     assert len(short.split(".")) <= max(most, 1)
     kept = set(IndexSet.from_text(short))
     assert kept == {index for index in indexes if index <= max(kept, default=-1)}

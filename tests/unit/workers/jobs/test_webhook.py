@@ -48,7 +48,7 @@ def test_a_secret_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "events", "found"),
+    ("written", "events", "expected"),
     [
         (WebhookFormat.STANDARD, None, [Event.JOB_FINISHED]),
         (WebhookFormat.STANDARD, list(Event), list(Event)),
@@ -58,9 +58,9 @@ def test_a_secret_is_not_shown() -> None:
         (WebhookFormat.BAIDU_BATCH, None, [Event.JOB_FINISHED]),
     ],
 )
-def test_events(written: WebhookFormat, events: list[Event] | None, found: list[Event]) -> None:
+def test_events(written: WebhookFormat, events: list[Event] | None, expected: list[Event]) -> None:
     """Those that are asked for, once each; by default what the format is for."""
-    assert checked_events(events, written) == tuple(found)
+    assert checked_events(events, written) == tuple(expected)
 
 
 @pytest.mark.parametrize("written", WebhookFormat)

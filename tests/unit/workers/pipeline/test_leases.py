@@ -54,4 +54,4 @@ def test_what_was_settled_meanwhile_is_not_lost(queue: Queue, leases: Leases, *,
         queue.may_answer.set()
         leases.stop()
     assert leases.keys == []
-    assert [one["images"] for one in logs] == ([] if settled else [1])
+    assert [line["images"] for line in logs] == ([] if settled else [1])

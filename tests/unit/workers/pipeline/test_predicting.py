@@ -71,8 +71,8 @@ def predictor(client: Client, exported: InMemorySpanExporter) -> Iterator[Predic
 
 
 def parents(exported: InMemorySpanExporter, name: str) -> list[str]:
-    spans = [one for one in exported.get_finished_spans() if one.name == name]
-    return [f"00-{one.parent.trace_id:032x}-{one.parent.span_id:016x}-01" for one in spans if one.parent]
+    spans = [span_ for span_ in exported.get_finished_spans() if span_.name == name]
+    return [f"00-{span.parent.trace_id:032x}-{span.parent.span_id:016x}-01" for span in spans if span.parent]
 
 
 def test_a_batch_of_several_traces(predictor: Predictor, client: Client, exported: InMemorySpanExporter) -> None:
@@ -80,11 +80,11 @@ def test_a_batch_of_several_traces(predictor: Predictor, client: Client, exporte
     rows = [row("a", ONE, entry="1700000002000-0"), row("a", ONE), row("b", TWO), row("c", "")]
     answers: list[Any] = predictor.predict(SERVED, rows, lambda: False)
     assert answers == ["found"] * 4
-    first, second = (one for one in exported.get_finished_spans() if one.name == "predict")
-    waits = [one for one in exported.get_finished_spans() if one.name == "queue"]
+    first, second = (span_ for span_ in exported.get_finished_spans() if span_.name == "predict")
+    waits = [span_ for span_ in exported.get_finished_spans() if span_.name == "queue"]
 
     assert parents(exported, "predict") == parents(exported, "queue") == [ONE, TWO]
-    assert [one.start_time for one in waits] == [1_700_000_000 * 10**9] * 2  # the oldest image of each
+    assert [seconds.start_time for seconds in waits] == [1_700_000_000 * 10**9] * 2  # the oldest image of each
     assert first.attributes is not None
     assert first.attributes == {
         "shelfline.batch": first.attributes["shelfline.batch"],
@@ -93,7 +93,7 @@ def test_a_batch_of_several_traces(predictor: Predictor, client: Client, exporte
         "shelfline.version": 3,
         "shelfline.job": "a",
     }
-    assert [(one.context.trace_id, one.context.span_id) for one in second.links] == [
+    assert [(link.context.trace_id, link.context.span_id) for link in second.links] == [
         (first.context.trace_id, first.context.span_id)
     ]
     ((passed_on,),) = client.metadata
@@ -113,7 +113,7 @@ def test_a_call_that_fails(predictor: Predictor, client: Client, exported: InMem
     client.error = ModelUnavailableError("nobody is there")
     with pytest.raises(ModelUnavailableError):
         predictor.predict(SERVED, [row("a", ONE)], lambda: True)
-    (span,) = (one for one in exported.get_finished_spans() if one.name == "predict")
+    (span,) = (span_ for span_ in exported.get_finished_spans() if span_.name == "predict")
 
     assert (span.status.is_ok, span.status.description) == (False, "nobody is there")
 
@@ -124,10 +124,10 @@ def test_a_line_a_batch(client: Client) -> None:
     client.error = RowsRejectedError("not these")
     rows = [row("a", "", "r1"), row("a", "", "r1"), row("b", "")]
     with structlog.testing.capture_logs() as lines:
-        found = predictor.predict(SERVED, rows, lambda: False)
+        answers = predictor.predict(SERVED, rows, lambda: False)
 
     assert len(client.metadata) > 1
-    assert all(isinstance(one, RowsRejectedError) for one in found)
+    assert all(isinstance(answer, RowsRejectedError) for answer in answers)
     (line,) = lines
     assert {name: line[name] for name in ("event", "model", "version", "rows", "images", "rejected")} == {
         "event": "batch",

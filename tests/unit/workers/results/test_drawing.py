@@ -12,8 +12,8 @@ from workers.results.drawing import class_colour, draw, text_colour
 
 def _result(width: int, height: int, *boxes: tuple[float, float, float, float], label: str = "cup") -> dict[str, Any]:
     names = ("ymin", "xmin", "ymax", "xmax")
-    found = [{"label": label, "score": 0.5, "box": dict(zip(names, box, strict=True))} for box in boxes]
-    return {"width": width, "height": height, "detections": found}
+    detections = [{"label": label, "score": 0.5, "box": dict(zip(names, box, strict=True))} for box in boxes]
+    return {"width": width, "height": height, "detections": detections}
 
 
 def _changed(image: Image.Image, drawn: Image.Image) -> tuple[int, int, int, int] | None:

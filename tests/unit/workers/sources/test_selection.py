@@ -36,13 +36,13 @@ def test_globs(glob: str, takes: list[str], leaves: list[str]) -> None:
 
 def test_first_ones() -> None:
     """A limit is not passed by one: what is behind is not even looked at."""
-    found = iter(NAMES)
-    assert list(Selection(include=("b/c/*",), limit=3).chosen(found, str)) == [
+    names = iter(NAMES)
+    assert list(Selection(include=("b/c/*",), limit=3).chosen(names, str)) == [
         "b/c/000.jpg",
         "b/c/001.jpg",
         "b/c/002.jpg",
     ]
-    assert len(list(found)) >= 95
+    assert len(list(names)) >= 95
 
 
 def test_a_sample() -> None:

@@ -26,7 +26,7 @@ COUNTS: dict[str, Any] = {"queued": 0, "running": 0, "failed": 0, "canceled": 0}
 
 
 def job(total: int = 1, **metadata: str) -> JobDocument:
-    found = Job(
+    made = Job(
         ID,
         JobOptions("m"),
         JobState.SUCCEEDED,
@@ -37,13 +37,13 @@ def job(total: int = 1, **metadata: str) -> JobDocument:
         metadata=metadata,
         **COUNTS,
     )
-    return job_document(found, urls_at("https://api.example/", ID), Estimate(None, None))
+    return job_document(made, urls_at("https://api.example/", ID), Estimate(None, None))
 
 
 def result(detections: int, label: str = "商品", index: int = 0) -> dict[str, Any]:
     box = {"ymin": 1.5, "xmin": 2.5, "ymax": 100.25, "xmax": 200.75}
-    found = {"label": label, "score": 0.5, "box": box, "box_normalized": box}
-    return {"index": index, "name": "a.jpg", "state": "succeeded", "detections": [found] * detections}
+    detection = {"label": label, "score": 0.5, "box": box, "box_normalized": box}
+    return {"index": index, "name": "a.jpg", "state": "succeeded", "detections": [detection] * detections}
 
 
 @pytest.mark.parametrize("detections", [0, 1, 50, 10_000])
@@ -94,6 +94,6 @@ def test_all_bodies_of_a_large_job() -> None:
     body = json.loads(text)
 
     assert MAX_BATCH_BYTES * 0.9 < len(text.encode()) <= MAX_BATCH_BYTES
-    assert [one["requestId"] for one in body["results"]] == [f"{ID}/{index}" for index in range(body["resultNum"])]
+    assert [entry["requestId"] for entry in body["results"]] == [f"{ID}/{index}" for index in range(body["resultNum"])]
     assert body["extInfos"]["left_out"] == 2000 - body["resultNum"]
     assert body["extInfos"]["results"].startswith("https://api.example/")

@@ -14,17 +14,17 @@ HTTP_DATE = "Thu, 01 Jan 1970 00:02:00 GMT"
 
 
 def answer(status: int, body: bytes = b"", *, complete: bool = True, **headers: str) -> Answer:
-    found = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, found, body, complete, "http://x.example/")
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, named, body, complete, "http://x.example/")
 
 
 @pytest.mark.parametrize("status", range(200, 600))
 def test_every_status(status: int) -> None:
     """2xx is a delivery, 410 the end, everything else a failure that names the status."""
-    found = judge(answer(status), WebhookFormat.STANDARD)
+    verdict = judge(answer(status), WebhookFormat.STANDARD)
 
-    assert found.word == ("delivered" if status < 300 else "gone" if status == 410 else "failed")
-    assert found.delivered or str(status) in found.why
+    assert verdict.word == ("delivered" if status < 300 else "gone" if status == 410 else "failed")
+    assert verdict.delivered or str(status) in verdict.why
 
 
 @pytest.mark.parametrize(
@@ -75,17 +75,17 @@ def test_a_body_that_was_not_read_whole() -> None:
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
     """Seconds or a date; what is neither says nothing."""
-    found = judge(answer(503, retry_after=header), WebhookFormat.STANDARD, now=lambda: 60.0)
+    verdict = judge(answer(503, retry_after=header), WebhookFormat.STANDARD, now=lambda: 60.0)
 
-    assert found.retry_after == seconds
+    assert verdict.retry_after == seconds
 
 
 def test_the_schedule() -> None:
     """5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h after each failure; the tenth is the last."""
     failed = Verdict("no")
-    found = [next_pause(PAUSES, attempts, failed, chance=lambda: 0.0) for attempts in range(1, 11)]
+    pauses = [next_pause(PAUSES, attempts, failed, chance=lambda: 0.0) for attempts in range(1, 11)]
 
-    assert found == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400, None]
+    assert pauses == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400, None]
     assert next_pause(PAUSES, 2, failed, chance=lambda: 1.0) == pytest.approx(330)
 
 

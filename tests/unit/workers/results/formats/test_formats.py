@@ -46,58 +46,58 @@ def _detections(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def results(draw: st.DrawFn) -> list[dict[str, Any]]:
-    found = []
+    drawn_results = []
     for index in range(draw(st.integers(0, 4))):
-        one: dict[str, Any] = {"index": index, "name": draw(NAMES)}
+        result: dict[str, Any] = {"index": index, "name": draw(NAMES)}
         if draw(st.booleans()):
-            one["custom_id"] = draw(NAMES)
+            result["custom_id"] = draw(NAMES)
         state = draw(st.sampled_from(["succeeded", "failed", "canceled"]))
-        one["state"] = state
+        result["state"] = state
         if state == "succeeded":
             detections = draw(st.lists(_detections(), max_size=3))
-            one |= {"width": 5000, "height": 4000, "model": "shelf", "model_version": 3, "detections": detections}
+            result |= {"width": 5000, "height": 4000, "model": "shelf", "model_version": 3, "detections": detections}
         if state == "failed":
-            one["error"] = {"code": "image_decode_failed", "detail": draw(NAMES), "retryable": False}
-        found.append(one)
-    return found
+            result["error"] = {"code": "image_decode_failed", "detail": draw(NAMES), "retryable": False}
+        drawn_results.append(result)
+    return drawn_results
 
 
-def written(writer: Writer, found: list[dict[str, Any]], next_url: str | None = None, **labels: Any) -> str:
-    lines = [json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in found]
+def written(writer: Writer, image_results: list[dict[str, Any]], next_url: str | None = None, **labels: Any) -> str:
+    lines = [json.dumps(result, ensure_ascii=False, separators=(",", ":")) for result in image_results]
     given_labels = Labels(**{"contracts": (CONTRACT,)} | labels)
     return "".join(writer(ResultSource("job_1", lambda: iter(lines), given_labels, next_url)))
 
 
 @settings(max_examples=40, deadline=None)
 @given(results())
-def test_json_lines(found: list[dict[str, Any]]) -> None:
+def test_json_lines(image_results: list[dict[str, Any]]) -> None:
     """A line a result, as it is."""
-    text = written(write_jsonl, found)
-    assert [json.loads(line) for line in text.split("\n")[:-1]] == found
+    text = written(write_jsonl, image_results)
+    assert [json.loads(line) for line in text.split("\n")[:-1]] == image_results
     assert text == "" or text.endswith("\n")
 
 
 @settings(max_examples=40, deadline=None)
 @given(results(), st.sampled_from([None, "http://x/?a=1&b=\"'"]))
-def test_one_document(found: list[dict[str, Any]], next_url: str | None) -> None:
+def test_one_document(image_results: list[dict[str, Any]], next_url: str | None) -> None:
     """A list like the API's others."""
-    expected = {"object": "list", "job": "job_1", "data": found, "next": next_url}
-    assert json.loads(written(write_json, found, next_url)) == expected
+    expected = {"object": "list", "job": "job_1", "data": image_results, "next": next_url}
+    assert json.loads(written(write_json, image_results, next_url)) == expected
 
 
 @settings(max_examples=40, deadline=None)
 @given(results())
-def test_coco(found: list[dict[str, Any]]) -> None:
+def test_coco(image_results: list[dict[str, Any]]) -> None:
     """Every image that succeeded, every detection with its box and category, each failure; ids are never doubled."""
-    document = json.loads(written(write_coco, found))
-    good = [one for one in found if one["state"] == "succeeded"]
-    assert [one["id"] for one in document["images"]] == [one["index"] for one in good]
-    assert [one["file_name"] for one in document["images"]] == [one["name"] for one in good]
-    names = {one["id"]: one["name"] for one in document["categories"]}
+    document = json.loads(written(write_coco, image_results))
+    good = [result for result in image_results if result["state"] == "succeeded"]
+    assert [image["id"] for image in document["images"]] == [result["index"] for result in good]
+    assert [image["file_name"] for image in document["images"]] == [result["name"] for result in good]
+    names = {category["id"]: category["name"] for category in document["categories"]}
     assert len(names) == len(document["categories"])
     assert {"id": 7, "name": "cola", "supercategory": "drinks-soft"} in document["categories"]
-    expected = [(one["index"], each) for one in good for each in one["detections"]]
-    assert len({one["id"] for one in document["annotations"]} - {0}) == len(expected)
+    expected = [(result["index"], each) for result in good for each in result["detections"]]
+    assert len({drawn["id"] for drawn in document["annotations"]} - {0}) == len(expected)
     for annotation, (index, detection) in zip(document["annotations"], expected, strict=True):
         box = detection["box"]
         assert (annotation["image_id"], names[annotation["category_id"]]) == (index, detection["label"])
@@ -105,10 +105,10 @@ def test_coco(found: list[dict[str, Any]]) -> None:
         assert (x, y) == (box["xmin"], box["ymin"])
         assert (x + width, y + height) == pytest.approx((box["xmax"], box["ymax"]), abs=0.01)
         assert annotation["area"] == pytest.approx(width * height, abs=0.01)
-    bad = [one for one in found if one["state"] != "succeeded"]
-    assert [one["image_id"] for one in document["failures"]] == [one["index"] for one in bad]
-    ids = [one.get("custom_id") for one in document["images"] + document["failures"]]
-    assert ids == [one.get("custom_id") or None for one in good + bad]
+    bad = [result for result in image_results if result["state"] != "succeeded"]
+    assert [failure["image_id"] for failure in document["failures"]] == [result["index"] for result in bad]
+    ids = [image.get("custom_id") for image in document["images"] + document["failures"]]
+    assert ids == [result.get("custom_id") or None for result in good + bad]
 
 
 def _shelf() -> list[dict[str, Any]]:
@@ -141,7 +141,9 @@ def test_parts_of_coco_fit_together() -> None:
     shelf = _shelf()
     whole = json.loads(written(write_coco, shelf * 1))
     part = json.loads(written(write_coco, shelf[:1], contracts=()))
-    assert [one["id"] for one in whole["annotations"]] == [one["id"] for one in part["annotations"]]
+    assert [annotation["id"] for annotation in whole["annotations"]] == [
+        annotation["id"] for annotation in part["annotations"]
+    ]
     assert whole["annotations"][1]["category_id"] == part["annotations"][1]["category_id"]
 
 
@@ -157,15 +159,15 @@ def test_categories_of_several_versions() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(results())
-def test_csv(found: list[dict[str, Any]]) -> None:
+def test_csv(image_results: list[dict[str, Any]]) -> None:
     """A row a detection, one for an image without any; every text comes back, but for the `'` before a formula."""
-    text = written(write_csv, found)
+    text = written(write_csv, image_results)
     assert text.startswith("\ufeff")
     rows = list(csv.DictReader(io.StringIO(text[1:], newline="")))
     expected: list[tuple[str, str, str]] = []
-    for one in found:
-        name, state = defused(one["name"]), one["state"]
-        labels = [defused(each["label"]) for each in one.get("detections", [])] or [""]
+    for result in image_results:
+        name, state = defused(result["name"]), result["state"]
+        labels = [defused(each["label"]) for each in result.get("detections", [])] or [""]
         expected += [(name, state, label) for label in labels]
     assert [(row["name"], row["state"], row["label"]) for row in rows] == expected
     assert all(tuple(row) == COLUMNS for row in rows)
@@ -193,17 +195,17 @@ def test_no_formula_reaches_a_spreadsheet(text: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(results())
-def test_the_robots_bodies(found: list[dict[str, Any]]) -> None:
+def test_the_robots_bodies(image_results: list[dict[str, Any]]) -> None:
     """One a line: the caller's own id or ours, the labels with their paths, or an error of Baidu's."""
-    bodies = [json.loads(line) for line in written(write_baidu, found, min_score=0.5).split("\n")[:-1]]
-    for body, one in zip(bodies, found, strict=True):
-        assert body["requestId"] == one.get("custom_id", f"job_1/{one['index']}")
-        if one["state"] != "succeeded":
-            assert body["error_code"] == (216201 if one["state"] == "failed" else 282000)
+    bodies = [json.loads(line) for line in written(write_baidu, image_results, min_score=0.5).split("\n")[:-1]]
+    for body, result in zip(bodies, image_results, strict=True):
+        assert body["requestId"] == result.get("custom_id", f"job_1/{result['index']}")
+        if result["state"] != "succeeded":
+            assert body["error_code"] == (216201 if result["state"] == "failed" else 282000)
             continue
-        assert body["resultNum"] == len(body["result"]) == len(one["detections"])
+        assert body["resultNum"] == len(body["result"]) == len(result["detections"])
         assert body["filterThreshold"] == 0.5
-        for row, detection in zip(body["result"], one["detections"], strict=True):
+        for row, detection in zip(body["result"], result["detections"], strict=True):
             assert (row["keyword"], row["score"]) == (detection["label"], detection["score"])
             assert row["root"] == ("drinks-soft" if row["keyword"] == "cola" else "")
 

@@ -26,16 +26,16 @@ def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.
 
 def taken(content: bytes, **settings: Any) -> list[tuple[str, bytes | str]]:
     """The images of an archive: their names, and their bytes or why they failed."""
-    found: list[tuple[str, bytes | str]] = []
+    taken_parts: list[tuple[str, bytes | str]] = []
     for part in Archive(io.BytesIO(content), Settings(**settings)).parts():
         if part.content is None:
-            found.append((part.name, part.ref.removeprefix("failed:")))
+            taken_parts.append((part.name, part.ref.removeprefix("failed:")))
             continue
         try:
-            found.append((part.name, part.content.read()))
+            taken_parts.append((part.name, part.content.read()))
         except ImageError as error:
-            found.append((part.name, f"{error.code} {error}"))
-    return found
+            taken_parts.append((part.name, f"{error.code} {error}"))
+    return taken_parts
 
 
 def entry(name: str, mode: int = 0) -> zipfile.ZipInfo:
@@ -185,5 +185,5 @@ def test_any_damage_is_one_of_our_errors() -> None:
 def test_the_identity_is_that_of_the_bytes() -> None:
     """The same archive is the same submission."""
     one, other = zipped(("a.jpg", b"x")), zipped(("a.jpg", b"y"))
-    found = [tuple(Archive(io.BytesIO(each), Settings()).identity()) for each in (one, one, other)]
-    assert found[0] == found[1] != found[2]
+    identities = [tuple(Archive(io.BytesIO(each), Settings()).identity()) for each in (one, one, other)]
+    assert identities[0] == identities[1] != identities[2]

@@ -21,7 +21,7 @@ def settings(tmp_path: Path) -> Settings:
 def rows(content: str | bytes, settings: Settings, base: Path | str | None = None) -> list[tuple[str, str, str]]:
     """Name, reference and custom_id of each row."""
     raw = content.encode() if isinstance(content, str) else content
-    return [(one.name, one.ref, one.custom_id) for one in Manifest(io.BytesIO(raw), settings, base).parts()]
+    return [(part.name, part.ref, part.custom_id) for part in Manifest(io.BytesIO(raw), settings, base).parts()]
 
 
 def test_the_same_rows_either_way(settings: Settings, tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_paths_start_where_the_manifest_lies(settings: Settings, tmp_path: Path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "m.csv").write_text("path\na.jpg\nx/b.jpg\n")
     with open_manifest(str(tmp_path / "sub" / "m.csv"), settings) as (content, base):
-        found = [one.ref for one in Manifest(content, settings, base).parts()]
-    assert found == [f"file:{quote(str(tmp_path))}/sub/{name}" for name in ("a.jpg", "x/b.jpg")]
+        refs = [part.ref for part in Manifest(content, settings, base).parts()]
+    assert refs == [f"file:{quote(str(tmp_path))}/sub/{name}" for name in ("a.jpg", "x/b.jpg")]
     assert rows('{"path": "x/a.jpg"}', settings, "memory://photos/july") == [
         ("x/a.jpg", "fs:memory://photos/july/x/a.jpg", "")
     ]
