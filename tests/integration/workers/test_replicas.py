@@ -87,7 +87,7 @@ def test_one_of_three_servers_dies_under_a_job(
     servers[1].start(ready=False)
     wait_until(lambda: _answers(servers[1], HOSTS[1]), 90, "the server that died")
     before = _requests(servers[1], HOSTS[1])
-    wait_until(lambda: _more(front, servers[1], before), 30, "work for the server that is back")
+    wait_until(lambda: _more(front, servers[1], before), 60, "work for the server that is back")
 
 
 def _more(front: Worker, server: ServerProcess, before: int) -> bool:

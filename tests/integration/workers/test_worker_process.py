@@ -110,6 +110,6 @@ def test_a_model_server_that_goes_and_comes(
     start(pool)
     under_way(front, job, 16)
     server.stop()
-    wait_until(lambda: front.store.get(job.id).running == 0, 20, "the hand-back")
+    wait_until(lambda: front.store.get(job.id).running == 0, 60, "the hand-back")
     server.start()
     complete(front, job, 30)

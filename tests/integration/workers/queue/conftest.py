@@ -75,5 +75,5 @@ def taken_over(bench: Bench, most: int) -> list[ClaimedImage]:
         taken.extend(bench.two.take_over("default", most, []))
         return bool(taken)
 
-    wait_until(some, 10)
+    wait_until(some)
     return taken

@@ -40,7 +40,7 @@ def test_a_renewed_lease_is_not_taken_over(bench: Bench) -> None:
     while time.monotonic() < end:
         assert bench.one.renew(held) == set()
         assert bench.two.take_over("default", 8, []) == []
-    wait_until(lambda: bench.two.take_over("default", 8, []), 10)
+    wait_until(lambda: bench.two.take_over("default", 8, []))
     assert bench.one.renew(held) == set(held)
 
 
@@ -58,7 +58,7 @@ def test_an_image_that_was_started_is_taken_over_alone(bench: Bench) -> None:
             rounds.append([(image.index, image.starts) for image in taken])
         return sum(len(images) for images in rounds) == 4
 
-    wait_until(look, 10)
+    wait_until(look)
     assert sorted(rounds) == [[(0, 3)], [(1, 1)], [(2, 0), (3, 0)]]
 
 
@@ -66,7 +66,7 @@ def test_what_the_caller_holds_itself_is_not_taken_over(bench: Bench) -> None:
     """A worker that was paused does not take its own images from itself."""
     bench.submit(1)
     (mine,) = bench.one.claim("default", 8).images
-    wait_until(lambda: bench.one.take_over("default", 8, []), 10)
+    wait_until(lambda: bench.one.take_over("default", 8, []))
     end = time.monotonic() + 2 * bench.settings.lease_seconds
     while time.monotonic() < end:
         assert bench.one.take_over("default", 8, [mine.key]) == []

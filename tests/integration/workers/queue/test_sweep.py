@@ -22,7 +22,7 @@ def test_the_sweep_sees_unclaimed_and_abandoned_work(bench: Bench) -> None:
     assert bench.link.run("lanes/sweep", lease)[0] == ["default"]
     bench.one.claim("default", 2)
     assert bench.link.run("lanes/sweep", lease)[0] == []
-    wait_until(lambda: bench.link.run("lanes/sweep", lease)[0], 10)
+    wait_until(lambda: bench.link.run("lanes/sweep", lease)[0])
 
 
 def test_consumers_of_ended_processes_are_forgotten(bench: Bench) -> None:
@@ -40,7 +40,7 @@ def test_consumers_of_ended_processes_are_forgotten(bench: Bench) -> None:
             consumer["name"] for consumer in bench.link.client.xinfo_consumers("sl:lane:default:interactive", "workers")
         }
 
-    wait_until(lambda: names() == {"two"}, 10)
+    wait_until(lambda: names() == {"two"})
 
 
 def sweep_to_the_end(bench: Bench, job: Job) -> None:
@@ -51,7 +51,7 @@ def sweep_to_the_end(bench: Bench, job: Job) -> None:
         bench.duties.run_due()
         return bench.check(job.id).state.terminal
 
-    wait_until(over, 10)
+    wait_until(over)
 
 
 def test_a_job_that_is_over_ends_though_nobody_works_for_its_model(bench: Bench) -> None:

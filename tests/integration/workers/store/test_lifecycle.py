@@ -111,7 +111,7 @@ def test_a_canceled_image_that_comes_back_is_not_done_again(bench: Bench, how: s
     if how == "hand_back":
         bench.one.hand_back(claimed)
     else:
-        wait_until(lambda: bench.two.take_over("default", 8, []) == [] and not bench.check(job.id).running, 10)
+        wait_until(lambda: bench.two.take_over("default", 8, []) == [] and not bench.check(job.id).running)
     bench.duties.run_due()
     assert bench.check(job.id).state is JobState.CANCELED
     assert states(bench, job) == ["canceled", "canceled"]
@@ -140,7 +140,7 @@ def test_what_is_unfinished_at_the_deadline_fails(bench: Bench) -> None:
     assert job.deadline_at == pytest.approx(job.created_at + 0.3, abs=0.01)
     first = bench.one.claim("default", 2).images
     settle(bench, first)
-    wait_until(lambda: bench.duties.run_due() and bench.check(job.id).state.terminal, 10)
+    wait_until(lambda: bench.duties.run_due() and bench.check(job.id).state.terminal)
     done = bench.check(job.id)
     assert (done.state, done.succeeded, done.failed) == (JobState.EXPIRED, 2, 38)
     last = json.loads(list(bench.store.results(job.id))[-1])
@@ -162,7 +162,7 @@ def test_everything_of_a_job_goes_after_its_retention(make_bench: Callable[..., 
     work_off(bench)
     stored = bench.check(job.id)
     assert stored.expires_at == pytest.approx((stored.finished_at or 0) + 0.2, abs=0.01)
-    wait_until(lambda: bench.duties.run_due() and not left_of(bench, job), 10)
+    wait_until(lambda: bench.duties.run_due() and not left_of(bench, job))
     with pytest.raises(JobGoneError):
         bench.store.get(job.id)
     assert list(Path(bench.settings.blob_url).rglob("*.*")) == []
@@ -360,7 +360,7 @@ def test_bytes_are_limited_until_they_are_deleted(make_bench: Callable[..., Benc
     work_off(bench)
     with pytest.raises(QueueFullError, match="8 bytes"):
         bench.intake.submit(Files([("a", io.BytesIO(b"123"))]), OPTIONS)
-    wait_until(lambda: bench.duties.run_due() and not left_of(bench, job), 10)
+    wait_until(lambda: bench.duties.run_due() and not left_of(bench, job))
     bench.intake.submit(Files([("a", io.BytesIO(b"123"))]), OPTIONS)
 
 
