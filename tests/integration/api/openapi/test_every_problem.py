@@ -127,7 +127,7 @@ def _zip(*names: str) -> dict[str, Any]:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name in names:
-            archive.writestr(name, b"x")
+            archive.writestr(zipfile.ZipInfo(name), b"x")
     return {"data": out.getvalue(), "content_type": "application/zip"}
 
 
