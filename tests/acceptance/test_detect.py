@@ -127,7 +127,7 @@ def up(shell: Shell) -> Iterator[str]:
     """A stack of `shelfline up`; yields its address. Ctrl-C ends it."""
     process = shell.start("up", "--port", "0")
     state = StackState(shell.var)
-    wait_until(lambda: state.read() or process.poll() is not None, 120)
+    wait_until(lambda: state.read() or process.poll() is not None)
     record = state.read()
     assert record is not None
     yield record.url
@@ -287,21 +287,21 @@ def test_a_detect_that_is_killed(shell: Shell) -> None:
     for ready in (lambda state: state.running(), lambda state: state.read()):
         process = shell.start("detect", SAMPLES)
         state = StackState(shell.var)
-        wait_until(partial(ready, state), 120)
+        wait_until(partial(ready, state))
         process.kill()
 
-        wait_until(lambda: shell.processes() == {}, 120)
+        wait_until(lambda: shell.processes() == {})
 
 
 @pytest.mark.process
 def test_a_stack_that_is_killed(shell: Shell) -> None:
     """`kill -9` of the stack's own process leaves none of its children."""
     process = shell.start("up", "--port", "0")
-    wait_until(lambda: StackState(shell.var).read(), 120)
+    wait_until(lambda: StackState(shell.var).read())
     assert len(shell.processes()) > 4
     process.kill()
 
-    wait_until(lambda: shell.processes() == {}, 120)
+    wait_until(lambda: shell.processes() == {})
 
 
 @pytest.mark.process
@@ -337,7 +337,7 @@ def test_links_out_of_the_folder_are_followed(shell: Shell) -> None:
 def test_an_interrupted_detect(shell: Shell) -> None:
     """Ctrl-C ends the run and its stack in order, with the status that shells expect; no job is left behind."""
     process = shell.start("detect", SAMPLES)
-    wait_until(lambda: StackState(shell.var).running(), 120)
+    wait_until(lambda: StackState(shell.var).running())
     process.send_signal(signal.SIGINT)
 
     _, err = process.communicate()
@@ -381,7 +381,7 @@ def test_two_at_once(shell: Shell) -> None:
     for process in (first, second):
         out, err = process.communicate()
         assert process.returncode == 0, out + err
-    wait_until(lambda: shell.processes() == {}, 120)
+    wait_until(lambda: shell.processes() == {})
 
 
 @pytest.mark.process
@@ -396,9 +396,9 @@ def test_a_detect_that_is_killed_goes_on(shell: Shell) -> None:
         return sum(path.read_bytes().count(b"\n") for path in (shell.folder / "out").glob(".shelfline/*/part-*.jsonl"))
 
     process = shell.start("detect", photos, "--annotate", "3")
-    wait_until(lambda: kept() > 0 or process.poll() is not None, 120)
+    wait_until(lambda: kept() > 0 or process.poll() is not None)
     process.kill()
-    wait_until(lambda: shell.processes() == {}, 120)
+    wait_until(lambda: shell.processes() == {})
     before = kept()
     assert 0 < before < 160
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.machine import SLOWNESS
 
 
-def wait_until(true: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
+def wait_until(true: Callable[[], object], seconds: float = 180.0, what: str = "the condition") -> None:
     """Poll until something holds; fail the test if it does not within `seconds` times SLOWNESS."""
     seconds *= SLOWNESS
     end = time.monotonic() + seconds

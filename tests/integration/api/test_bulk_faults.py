@@ -59,7 +59,7 @@ def test_a_power_failure(stack: ApiStack, redis_server: RedisServer, tmp_path: P
     redis_server.start()
     stack.start_processes()
 
-    done = httpx.get(job["urls"]["self"], params={"wait": 50}, timeout=60).json()
+    done = httpx.get(job["urls"]["self"], params={"wait": 50}, timeout=180).json()
 
     assert (done["state"], done["counts"]["succeeded"]) == ("succeeded", IMAGES)
     results = [json.loads(line) for line in httpx.get(job["urls"]["results"]).text.splitlines()]

@@ -28,7 +28,7 @@ def test_each_wrong_setting_is_a_line(process: str, tmp_path: Path) -> None:
         env={"PATH": path, "SHELFLINE_VAR": str(tmp_path), "PYTHONPATH": str(PROJECT), **wrong},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     lines = done.stderr.strip().splitlines()

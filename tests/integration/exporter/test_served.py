@@ -42,7 +42,7 @@ def stub(server: ServerProcess) -> Iterator[PredictionServiceStub]:
     from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
     with grpc.insecure_channel(server.target) as channel:
-        grpc.channel_ready_future(channel).result(timeout=120)
+        grpc.channel_ready_future(channel).result(timeout=180)
         yield PredictionServiceStub(channel)
 
 

@@ -223,9 +223,9 @@ def test_an_export_that_is_ended_leaves_nothing(tmp_path: Path, ssd300_weights: 
     command = [sys.executable, "-m", "exporter", "ssd300", str(ssd300_weights), "--name", "shop"]
     command += ["--labels", str(commodity_labels), "--models", str(models)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
-    wait_until(lambda: list(models.glob("shop/.exporting-*")), 90, "the draft")
+    wait_until(lambda: list(models.glob("shop/.exporting-*")), what="the draft")
     process.terminate()
 
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert (process.returncode, said) == (143, b"")
     assert not models.exists()

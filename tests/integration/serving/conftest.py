@@ -104,6 +104,6 @@ def own(tmp_path: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def client(shared: ServerProcess) -> Iterator[ModelClient]:
     """A client of the shared server."""
-    client = ModelClient(shared.target, timeout=30)
+    client = ModelClient(shared.target, timeout=180)
     yield client
     client.close()

@@ -136,7 +136,7 @@ def test_it_is_said_in_one_line(make: Callable[[Path], Made], tmp_path: Path) ->
 def complaint(flags: list[str]) -> str:
     """The one line of a server that does not start."""
     command = [sys.executable, "-m", "serving", f"--port={free_port()}", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1, done.stderr

@@ -111,7 +111,7 @@ def test_a_model_that_does_not_describe_itself_says_what_to_do(prototypes: Path,
     """The course's own, say."""
     publish(prototypes / "3", own.base, 1)
     own.start()
-    client = ModelClient(own.target, timeout=60)
+    client = ModelClient(own.target, timeout=180)
 
     with pytest.raises(ContractError, match="export it with Shelfline's exporter"):
         client.describe("default")
@@ -123,7 +123,7 @@ def test_an_answer_larger_than_grpcs_default_passes(prototypes: Path, own: Serve
     """Of 32 rows of 10 000 detections, 7.7 MB; gRPC's default stops at 4 MiB."""
     publish(prototypes / "4", own.base, 1)
     own.start()
-    client = ModelClient(own.target, timeout=60)
+    client = ModelClient(own.target, timeout=180)
     rows = client.detect(client.describe("default"), random_images(32))
 
     assert len(rows) == 32
@@ -158,7 +158,7 @@ def test_a_new_version_goes_live_under_calls(prototypes: Path, own: ServerProces
     """Not one error for those who name no version; those who pin the old one are told that it is gone."""
     publish(prototypes / "1", own.base, 1)
     own.start()
-    client = ModelClient(own.target, timeout=60)
+    client = ModelClient(own.target, timeout=180)
     old = client.describe("default")
     seen: list[int] = []
     errors: list[Exception] = []

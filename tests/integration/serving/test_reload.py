@@ -169,7 +169,7 @@ def test_a_later_configuration_ends_the_wait_for_what_it_leaves_out(caller: Call
     said, failures = "cannot look for versions of typo", list[tuple[str, str]]()
     before = whole.server.text().count(said)
     config = with_models(whole, model("typo", tmp_path / "none"))
-    waiting = threading.Thread(target=lambda: failures.append(refused(lambda: configure(caller, config, timeout=60))))
+    waiting = threading.Thread(target=lambda: failures.append(refused(lambda: configure(caller, config, timeout=180))))
     waiting.start()
     until(lambda: whole.server.text().count(said) > before, "the first configuration to be in force")
     configure(caller, whole.config)
@@ -180,7 +180,7 @@ def test_a_later_configuration_ends_the_wait_for_what_it_leaves_out(caller: Call
 
 def test_an_unloaded_version_is_gone_for_the_client(caller: Caller, whole: Any) -> None:
     """The worker's own client takes it for what it is: to be asked for anew."""
-    client = ModelClient(whole.target, timeout=30)
+    client = ModelClient(whole.target, timeout=180)
     served = client.describe("two")
     configure(caller, whole.config.replace("all {}", "specific { versions: 1 }"))
     until(lambda: (2, 50) in states(caller, "two"), "version 2 to end")

@@ -23,7 +23,7 @@ DETECT = {"signature_name": "detect"}
 @pytest.fixture
 def http(whole: Any) -> Iterator[httpx.Client]:
     """A client of the REST API."""
-    with httpx.Client(base_url=whole.rest, timeout=60) as client:
+    with httpx.Client(base_url=whole.rest, timeout=180) as client:
         yield client
 
 
@@ -54,7 +54,7 @@ def test_metadata(http: httpx.Client) -> None:
 
 def test_rows_and_columns_answer_what_grpc_does(http: httpx.Client, whole: Any) -> None:
     """To the last digit."""
-    client = ModelClient(whole.target, timeout=60)
+    client = ModelClient(whole.target, timeout=180)
     images = random_images(2)
     (first, _) = client.detect(client.describe("default"), images)
     client.close()
@@ -128,7 +128,7 @@ def test_metrics_count_calls_of_both_ways(http: httpx.Client, whole: Any) -> Non
     labels = 'model_name="default",status="OK"'
     before = count(labels)
     http.post("/v1/models/default:predict", json=DETECT | {"instances": [IMAGE.tolist()]})
-    client = ModelClient(whole.target, timeout=60)
+    client = ModelClient(whole.target, timeout=180)
     client.detect(client.describe("default"), random_images(1))
     client.close()
     for number in range(3):
@@ -145,7 +145,7 @@ def test_metrics_count_calls_of_both_ways(http: httpx.Client, whole: Any) -> Non
 def test_health_is_told_only_where_it_is_asked_for(shared: Any) -> None:
     """By --enable_grpc_healthcheck_service."""
     with grpc.insecure_channel(shared.target) as channel, pytest.raises(grpc.RpcError) as error:
-        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=180)
     assert isinstance(error.value, grpc.Call)
     assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
@@ -155,12 +155,12 @@ def test_health_and_the_unix_socket(whole: Any) -> None:
     with grpc.insecure_channel(f"unix:{whole.socket}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 
-        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=30).status == 1
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=180).status == 1
         with pytest.raises(grpc.RpcError) as error:
-            stub.Check(health_pb2.HealthCheckRequest(service="x"), timeout=30)
+            stub.Check(health_pb2.HealthCheckRequest(service="x"), timeout=180)
     assert isinstance(error.value, grpc.Call)
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
-    client = ModelClient(f"unix:{whole.socket}", timeout=30)
+    client = ModelClient(f"unix:{whole.socket}", timeout=180)
     assert client.status("default")[0].state == "AVAILABLE"
     client.close()
 

@@ -36,7 +36,7 @@ def test_sigterm_lets_calls_end(prototypes: Path, own: ServerProcess, flags: tup
     own.flags = flags
     own.start()
     with grpc.insecure_channel(own.target, options=ANY_SIZE) as channel:
-        answers = [channel.unary_unary(PREDICT, None, None).future(raw_request(1), timeout=60) for _ in range(2)]
+        answers = [channel.unary_unary(PREDICT, None, None).future(raw_request(1), timeout=180) for _ in range(2)]
         for answer in answers:
             content = answer.result()
             tensor = PredictResponse.FromString(content).outputs["raw"]
@@ -44,14 +44,14 @@ def test_sigterm_lets_calls_end(prototypes: Path, own: ServerProcess, flags: tup
             assert outputs["raw"].shape == (1, 1_500_000)
             assert bool(tensor.tensor_content) == bool(flags)
             assert bool(tensor.float_val) != bool(flags)
-        last = channel.unary_unary(PREDICT, None, None).future(raw_request(1), timeout=60)
+        last = channel.unary_unary(PREDICT, None, None).future(raw_request(1), timeout=180)
         # The next call on the same connection is answered, so the server has the one before it.
-        channel.unary_unary(STATUS, None, None)(STATUS_REQUEST, timeout=60)
+        channel.unary_unary(STATUS, None, None)(STATUS_REQUEST, timeout=180)
         own.signal(signal.SIGTERM)
 
         assert len(last.result()) > 5_000_000
     assert own.process is not None
-    assert own.process.wait(60) == 0
+    assert own.process.wait(180) == 0
     assert "stopping" in own.text()
     assert "Traceback" not in own.text()
 
@@ -65,7 +65,7 @@ def test_a_signal_that_another_thread_receives_is_heeded(prototypes: Path, own: 
     other = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if task.name != str(pid))
     ctypes.CDLL(None).tgkill(pid, other, int(signal.SIGTERM))
 
-    assert own.process.wait(60) == 0
+    assert own.process.wait(180) == 0
 
 
 def test_a_server_waits_for_its_first_version(prototypes: Path, own: ServerProcess) -> None:
@@ -86,14 +86,14 @@ def test_sigterm_ends_the_wait_for_a_first_version(own: ServerProcess) -> None:
     own.signal(signal.SIGTERM)
 
     assert own.process is not None
-    assert own.process.wait(30) == 0
+    assert own.process.wait(180) == 0
 
 
 def test_a_half_copied_version_is_not_served(prototypes: Path, own: ServerProcess) -> None:
     """The old one goes on under it; once complete it is loaded without waiting for the minute to end."""
     publish(prototypes / "1", own.base, 1)
     own.start()
-    client = ModelClient(own.target, timeout=30)
+    client = ModelClient(own.target, timeout=180)
     (own.base / "2").mkdir()
     (own.base / "2" / "saved_model.pb").write_bytes((prototypes / "2" / "saved_model.pb").read_bytes())
     until(lambda: client.status("default")[0].error, "the failure to load")
@@ -113,7 +113,7 @@ def test_a_version_of_rubbish_ends_with_its_error(prototypes: Path, own: ServerP
     publish(prototypes / "1", own.base, 1)
     own.flags = ("--max_num_load_retries=1", "--load_retry_interval_micros=1000")
     own.start()
-    client = ModelClient(own.target, timeout=30)
+    client = ModelClient(own.target, timeout=180)
     rubbish = own.base / "tmp-2"
     rubbish.mkdir()
     (rubbish / "saved_model.pb").write_bytes(b"\xff not a model")
@@ -144,7 +144,7 @@ def test_a_port_in_use_is_one_line_and_status_2(own: ServerProcess) -> None:
         taken.listen()
         own.start(ready=False)
         assert own.process is not None
-        assert own.process.wait(60) == 2
+        assert own.process.wait(180) == 2
 
     assert own.text().count("\n") == 1
     assert "cannot listen on 127.0.0.1" in own.text()
@@ -154,7 +154,7 @@ def test_a_stopped_server_is_noticed_by_the_deadline(prototypes: Path, own: Serv
     """And answers again when it goes on."""
     publish(prototypes / "1", own.base, 1)
     own.start()
-    client = ModelClient(own.target, timeout=30)
+    client = ModelClient(own.target, timeout=180)
     served = client.describe("default")
     own.signal(signal.SIGSTOP)
     try:
@@ -178,17 +178,17 @@ request = predict_pb2.PredictRequest()
 request.model_spec.name = "default"
 request.inputs["images"].CopyFrom(tf.make_tensor_proto(np.ones((2, 32, 32, 3), np.float32)))
 stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-answer = stub.Predict(request, timeout=60)
+answer = stub.Predict(request, timeout=180)
 assert answer.model_spec.version.value == 1
 assert tf.make_ndarray(answer.outputs["raw"]).tolist()[1] == [3072.0 + n for n in range(8)]
 request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
 request.model_spec.name = "default"
 signatures = get_model_metadata_pb2.SignatureDefMap()
-assert stub.GetModelMetadata(request, timeout=60).metadata["signature_def"].Unpack(signatures)
+assert stub.GetModelMetadata(request, timeout=180).metadata["signature_def"].Unpack(signatures)
 assert signatures.signature_def["detect"].inputs["images"].dtype == tf.uint8.as_datatype_enum
 request = get_model_status_pb2.GetModelStatusRequest()
 request.model_spec.name = "default"
-(status,) = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=60).model_version_status
+(status,) = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=180).model_version_status
 assert status.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
 print("all is well")
 """

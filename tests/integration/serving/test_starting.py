@@ -59,7 +59,7 @@ def test_the_configuration_file_is_followed(prototypes: Path, own: ServerProcess
     file.write_text("model_config_list {")
     until(lambda: "Error parsing text-format tensorflow.serving.ModelServerConfig" in own.text(), "the complaint")
     file.write_text(f"model_config_list {{ {first} {second} }}")
-    with httpx.Client(base_url=f"http://127.0.0.1:{rest}/v1/models", timeout=60) as http:
+    with httpx.Client(base_url=f"http://127.0.0.1:{rest}/v1/models", timeout=180) as http:
         until(lambda: '"AVAILABLE"' in http.get("/slow").text, "the second model")
         assert '"AVAILABLE"' in http.get("/default").text
         body = {"signature_name": "detect", "instances": [random_images(1)[0].tolist()]}
@@ -69,5 +69,5 @@ def test_the_configuration_file_is_followed(prototypes: Path, own: ServerProcess
             own.signal(signal.SIGTERM)
             assert answer.result().status_code == 200
     assert own.process is not None
-    assert own.process.wait(60) == 0
+    assert own.process.wait(180) == 0
     assert "Traceback" not in own.text()

@@ -35,7 +35,7 @@ def test_no_call_fails_while_versions_change(prototypes: Path, own: ServerProces
             call = channel.unary_unary(PREDICT, None, None)
             while not over.is_set():
                 try:
-                    versions.append(PredictResponse.FromString(call(REQUEST, timeout=60)).model_spec.version.value)
+                    versions.append(PredictResponse.FromString(call(REQUEST, timeout=180)).model_spec.version.value)
                 except grpc.RpcError as error:
                     errors.append(str(error))
                 time.sleep(0.005)
@@ -43,7 +43,7 @@ def test_no_call_fails_while_versions_change(prototypes: Path, own: ServerProces
     threads = [threading.Thread(target=load) for _ in range(8)]
     for thread in threads:
         thread.start()
-    client = ModelClient(own.target, timeout=60)
+    client = ModelClient(own.target, timeout=180)
 
     def states() -> dict[int, str]:
         return {one.version: one.state for one in client.status("default")}

@@ -98,7 +98,7 @@ def test_a_version_whose_records_fail_is_not_served(
 
     publish(recorded, own.base, 1)
     own.start()
-    client = ModelClient(own.target, timeout=30)
+    client = ModelClient(own.target, timeout=180)
     shutil.copytree(prototypes / "2", tmp_path / "2")
     write_warmup(tmp_path / "2", tiny_contract(height=48, width=48))
     (tmp_path / "2").rename(own.base / "2")

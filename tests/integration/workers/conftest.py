@@ -184,7 +184,7 @@ def slowly(server: ScriptedServer, seconds: float = 0.05) -> None:
 
 
 def under_way(front: Worker, job: Job, images: int) -> None:
-    wait_until(lambda: front.store.get(job.id).succeeded >= images, 60, "the job's beginning")
+    wait_until(lambda: front.store.get(job.id).succeeded >= images, what="the job's beginning")
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def finish(worker: Worker, job: Job) -> None:
             other.do_duties()
         return worker.store.get(job.id).state.terminal and idle(worker)
 
-    wait_until(step, 60, "the end of the job")
+    wait_until(step, what="the end of the job")
 
 
 def check(worker: Worker, job: Job) -> None:
@@ -152,7 +152,7 @@ def test_a_front_end_that_stops_after_any_command(make_worker: Callable[..., Wor
             )
         stopped = mortal.stopped
         jobs = worker.link.client.zrange("sl:jobs", 0, -1)
-        wait_until(lambda: nothing_left(worker), 60, "the end of what the front end began")
+        wait_until(lambda: nothing_left(worker), what="the end of what the front end began")
         assert [worker.store.get(job).state for job in jobs] == [JobState.SUCCEEDED] * len(jobs)
         left = {path.name for path in folder.rglob("*") if path.is_file()} - {"check"}
         assert left == ({"0", "manifest.jsonl"} if jobs else set())

@@ -124,7 +124,7 @@ def test_redis_killed_with_a_busy_disk(
         own.server.start()
         wait_until(own.link.client.ping)
         before = len(submitter.accepted)
-        wait_until(lambda: len(submitter.accepted) > before, 60, "the first job after the outage")
+        wait_until(lambda: len(submitter.accepted) > before, what="the first job after the outage")
         accepted = submitter.stop()
     finally:
         disk.kill()
@@ -206,5 +206,5 @@ def test_a_model_server_away_for_longer_than_anyone_retries(
     stored = front.store.get(job.id)
     assert (stored.failed, stored.running) == (0, 0)
     server.start()
-    wait_until(lambda: front.store.get(job.id).succeeded > stored.succeeded, 60, "the first batch after the outage")
+    wait_until(lambda: front.store.get(job.id).succeeded > stored.succeeded, what="the first batch after the outage")
     complete(front, job, 60)

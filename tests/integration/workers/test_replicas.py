@@ -73,7 +73,7 @@ def test_one_of_three_servers_dies_under_a_job(
 ) -> None:
     """All three work; what the dead one had in hand the others do, each image once; back again, it works with them."""
     for server, host in zip(servers, HOSTS, strict=True):
-        wait_until(partial(_answers, server, host), 90, f"the server on {host}")
+        wait_until(partial(_answers, server, host), what=f"the server on {host}")
     job = front.submit(*[photo(number) for number in range(PHOTOS)])
     start("prefork")
     under_way(front, job, 80)
@@ -85,9 +85,9 @@ def test_one_of_three_servers_dies_under_a_job(
 
     servers[1].end()
     servers[1].start(ready=False)
-    wait_until(lambda: _answers(servers[1], HOSTS[1]), 90, "the server that died")
+    wait_until(lambda: _answers(servers[1], HOSTS[1]), what="the server that died")
     before = _requests(servers[1], HOSTS[1])
-    wait_until(lambda: _more(front, servers[1], before), 60, "work for the server that is back")
+    wait_until(lambda: _more(front, servers[1], before), what="work for the server that is back")
 
 
 def _more(front: Worker, server: ServerProcess, before: int) -> bool:

@@ -93,7 +93,7 @@ def test_a_worker_among_others_stops_at_once(
     worker = start("prefork")
     under_way(front, job, 16)
     worker.process.terminate()
-    assert worker.process.wait(30) == 0
+    assert worker.process.wait(180) == 0
     stored = front.store.get(job.id)
     assert stored.running == 0
     assert stored.queued > 0
@@ -110,6 +110,6 @@ def test_a_model_server_that_goes_and_comes(
     start(pool)
     under_way(front, job, 16)
     server.stop()
-    wait_until(lambda: front.store.get(job.id).running == 0, 60, "the hand-back")
+    wait_until(lambda: front.store.get(job.id).running == 0, what="the hand-back")
     server.start()
     complete(front, job, 30)

@@ -76,7 +76,7 @@ class Command:
     def run(self, *arguments: object, before: tuple[str, ...] = ()) -> tuple[int, str, str]:
         """Run it to its end: exit status, stdout, stderr."""
         process = self.start(*arguments, before=before)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=180)
         return process.returncode, out, err
 
     def accepted(self) -> bool:

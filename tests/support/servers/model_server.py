@@ -20,7 +20,7 @@ from tests.support.machine import free_port
 from tests.support.polling import wait_until
 
 MARKER = (255, 0, 255)
-PATIENCE_SECONDS = 90  # for what takes 5 s on an idle machine
+PATIENCE_SECONDS = 180  # for what takes 5 s on an idle machine
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -91,7 +91,7 @@ class ServerProcess:
             return 0
         if self.process.poll() is None:
             self.process.kill()
-        return self.process.wait(30)
+        return self.process.wait(180)
 
 
 def publish(prototype: Path, base: Path, version: int) -> Path:

@@ -29,7 +29,7 @@ def gated(gate: threading.Event, then: Handler) -> Handler:
     """A server that answers once the gate is open."""
 
     def wait(connection: socket.socket) -> None:
-        gate.wait(20)
+        gate.wait(180)
         then(connection)
 
     return wait

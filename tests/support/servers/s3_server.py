@@ -39,12 +39,12 @@ class S3Server:
         self.process = subprocess.Popen(
             command, env=os.environ | self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(self._answers, 60, "the S3 server")
+        wait_until(self._answers, what="the S3 server")
 
     def empty(self) -> None:
         """Forget everything; there is a bucket without anything then."""
-        httpx.post(f"{self.url}/moto-api/reset", timeout=60, trust_env=False).raise_for_status()
-        httpx.put(f"{self.url}/{BUCKET}", timeout=60, trust_env=False).raise_for_status()
+        httpx.post(f"{self.url}/moto-api/reset", timeout=180, trust_env=False).raise_for_status()
+        httpx.put(f"{self.url}/{BUCKET}", timeout=180, trust_env=False).raise_for_status()
 
     def stop(self) -> None:
         """Kill it; what it had is gone."""

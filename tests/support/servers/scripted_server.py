@@ -86,7 +86,7 @@ class ScriptedServer:
         images = decode(request.inputs["images"])
         self.batches.append(len(images))
         self.traces += [str(value) for name, value in context.invocation_metadata() if name == "traceparent"]
-        self.go.wait(30)
+        self.go.wait(180)
         code = self.fault(images)
         if code is not None:
             context.abort(code, "scripted")

@@ -56,7 +56,7 @@ class ApiStack:
                 command = ["/bin/sh", "-c", commands[name]]
                 self._processes.append(subprocess.Popen(command, cwd=PROJECT, env=self._env, stdout=out, stderr=out))
         self.url = f"http://127.0.0.1:{self._port}"
-        wait_until(self._ready, 120, "the stack")
+        wait_until(self._ready, what="the stack")
 
     def kill(self) -> None:
         """End the API and the worker with all their processes, as a power failure would."""

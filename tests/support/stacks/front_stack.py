@@ -21,7 +21,7 @@ from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.settings import Settings
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 @dataclass(frozen=True)

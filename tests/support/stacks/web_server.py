@@ -28,11 +28,11 @@ def web_server(redis_url: str, blobs: Path, **env: str) -> Iterator[tuple[str, i
     with (blobs.parent / "web.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=own | env, stdout=log, stderr=log)
         try:
-            wait_until(lambda: answers(f"http://127.0.0.1:{port}"), 60, "the API")
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}"), what="the API")
             yield "127.0.0.1", port
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(180)
 
 
 def answers(url: str) -> bool:

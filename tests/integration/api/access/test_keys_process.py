@@ -71,7 +71,7 @@ def server(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
     with log.open("wb") as out, subprocess.Popen(command, cwd=PROJECT, env=_env(**env), stdout=out, stderr=out) as run:
         started = Server(f"http://127.0.0.1:{port}", log, env)
         try:
-            wait_until(lambda: answers(started.url), 60, "the API")
+            wait_until(lambda: answers(started.url), what="the API")
             yield started
         finally:
             run.terminate()
@@ -124,7 +124,7 @@ def test_the_life_of_a_key(server: Server, shell: Shell) -> None:
     assert key not in listed + made.stderr
 
     assert shell.run("keys", "revoke", key_id, **redis)[:2] == (0, f"{key_id} (robot) is revoked.\n")
-    wait_until(lambda: server.status(key) == 401, 60, "the end of the key")
+    wait_until(lambda: server.status(key) == 401, what="the end of the key")
     assert server.status(ADMIN) == 200
     assert "revoked" in shell.run("keys", "list", **redis)[1]
     assert shell.run("keys", "revoke", key_id, **redis)[0] == 0

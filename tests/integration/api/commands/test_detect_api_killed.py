@@ -49,10 +49,10 @@ def _is_of(stack: FrontStack, process: psutil.Process) -> bool:
 
 def _kill_amid_an_upload(stack: FrontStack, web: psutil.Process) -> None:
     """Kill a server when some of an upload has arrived, and not all of it."""
-    wait_until(lambda: _answers(stack), 60)
+    wait_until(lambda: _answers(stack))
     serving = [web, *web.children(recursive=True)]
     before = _read(serving)
-    wait_until(lambda: _read(serving) > before + 3_000_000, 60)
+    wait_until(lambda: _read(serving) > before + 3_000_000)
     for process in serving:
         process.kill()
     psutil.wait_procs(serving, 10)

@@ -24,7 +24,7 @@ def _url(server: Server, path: str) -> str:
 
 def _asked(server: Server, path: str, version: str = "1.1") -> socket.socket:
     """A connection on which something was asked, and closed after the answer."""
-    connection = socket.create_connection(server, timeout=60)
+    connection = socket.create_connection(server, timeout=180)
     connection.sendall(f"GET {path} HTTP/{version}\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
     return connection
 

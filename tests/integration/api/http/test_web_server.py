@@ -72,9 +72,9 @@ def url(redis_url: str, tmp_path: Path) -> Iterator[str]:
     env["SHELFLINE_FOLDER_ROOTS"] = str(tmp_path)
     with _ended(_gunicorn(tmp_path, **env)):
         address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(address), 60)
+        wait_until(lambda: answers(address))
         with ShelflineClient(address) as client:
-            wait_until(lambda: client.ready()["redis"] == "ok", 60)
+            wait_until(lambda: client.ready()["redis"] == "ok")
         yield address
 
 
@@ -83,7 +83,7 @@ def test_without_keys_only_this_machine_is_served(host: str, tmp_path: Path) -> 
     """An address that others can reach stops the start with one line."""
     done = _gunicorn(tmp_path, SHELFLINE_HOST=host)
 
-    _, said = done.communicate(timeout=60)
+    _, said = done.communicate(timeout=180)
 
     assert done.returncode != 0
     assert said.startswith(f"shelfline: The API does not listen on {host}")
@@ -95,7 +95,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = _gunicorn(tmp_path, PORT=str(port))
-        _, said = done.communicate(timeout=60)
+        _, said = done.communicate(timeout=180)
 
     assert done.returncode != 0
     assert said.startswith(f"shelfline: Port {port} is in use")
@@ -106,7 +106,7 @@ def test_a_setting_that_is_wrong(tmp_path: Path) -> None:
     """So does a setting that cannot be read."""
     done = _gunicorn(tmp_path, SHELFLINE_BATCH_ROWS="many")
 
-    _, said = done.communicate(timeout=60)
+    _, said = done.communicate(timeout=180)
 
     assert done.returncode != 0
     assert said.startswith("shelfline: SHELFLINE_BATCH_ROWS is wrong: ")
@@ -117,7 +117,7 @@ def test_it_answers_without_redis(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     with _ended(_gunicorn(tmp_path, PORT=str(port))):
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(url), 60)
+        wait_until(lambda: answers(url))
         with ShelflineClient(url, patience=0) as client:
             assert client.ready()["redis"] != "ok"
             with pytest.raises(ApiError) as caught:
@@ -130,7 +130,7 @@ def test_a_large_upload(url: str, tmp_path: Path) -> None:
     """Hundreds of files arrive in one request, chunked, with few files open and none in memory at either end."""
     big = tmp_path / "big.jpg"
     big.write_bytes(os.urandom(300_000))
-    with ShelflineClient(url, timeout=120) as client:
+    with ShelflineClient(url, timeout=180) as client:
         job = client.submit_files((f"sub/{number}.jpg", big) for number in range(400))
 
         assert job.counts.total == 400
@@ -160,14 +160,14 @@ def test_the_embedded_redis_waits_for_its_clients(tmp_path: Path) -> None:
     for expected in (None, "kept"):
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
             client = redis.Redis(port=port, decode_responses=True)
-            wait_until(partial(pings, client), 60)
+            wait_until(partial(pings, client))
             assert client.get("a") == expected
             settings = client.config_get("*")
             process.send_signal(signal.SIGTERM)
             client.set("a", "kept")
             client.close()
 
-            assert process.wait(30) == 0
+            assert process.wait(180) == 0
         wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
         assert {name: settings[name] for name in wanted} == wanted
         assert settings["bind"] == "127.0.0.1"
@@ -179,7 +179,7 @@ def test_the_embedded_redis_dies_with_its_wrapper(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "workers.io.embedded_redis", "--port", str(port), "--dir", str(tmp_path)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
         with redis.Redis(port=port) as client:
-            wait_until(lambda: pings(client), 60)
+            wait_until(lambda: pings(client))
         servers = psutil.Process(process.pid).children()
         process.kill()
 

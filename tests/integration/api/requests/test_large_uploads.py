@@ -50,7 +50,7 @@ def web(settings: Settings, redis_server: RedisServer, tmp_path: Path) -> Iterat
     env = {"PORT": str(port), "REDIS_URL": redis_server.url, "BLOB_URL": settings.blob_url, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn", "api.wsgi:app"]
     with subprocess.Popen(command, cwd=PROJECT, env=own | env, stdout=subprocess.DEVNULL) as process:
-        wait_until(lambda: answers(url), 60, "the API")
+        wait_until(lambda: answers(url), what="the API")
         (worker,) = psutil.Process(process.pid).children()
         yield Web(url, worker)
         process.terminate()

@@ -31,7 +31,7 @@ def stack(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
 def _detect(stack: FrontStack, content: bytes, query: str = "", **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.post(
-        f"{stack.url}/v1/detect{query}", content=content, headers={"Content-Type": "image/png"} | named, timeout=60
+        f"{stack.url}/v1/detect{query}", content=content, headers={"Content-Type": "image/png"} | named, timeout=180
     )
 
 
@@ -39,10 +39,10 @@ def test_every_way_to_send_an_image(stack: FrontStack) -> None:
     """A form, a raw body of either kind and JSON answer alike, and as the job says that they name."""
     content = photo(1)
     answers = [
-        httpx.post(f"{stack.url}/v1/detect", files={"image": ("a.png", content)}, timeout=60),
+        httpx.post(f"{stack.url}/v1/detect", files={"image": ("a.png", content)}, timeout=180),
         _detect(stack, content),
         _detect(stack, content, Content_Type="application/octet-stream"),
-        httpx.post(f"{stack.url}/v1/detect", json={"image": base64.b64encode(content).decode()}, timeout=60),
+        httpx.post(f"{stack.url}/v1/detect", json={"image": base64.b64encode(content).decode()}, timeout=180),
     ]
 
     for answer, name in zip(answers, ("a.png", "image", "image", "item-0"), strict=True):
@@ -101,7 +101,7 @@ def test_an_image_that_fails_has_its_own_problem(stack: FrontStack) -> None:
 
 def test_a_url_that_leads_inside_is_refused(stack: FrontStack) -> None:
     """The worker fetches it, from public addresses only; the caller is told why there is no result."""
-    answer = httpx.post(f"{stack.url}/v1/detect", json={"url": f"{stack.url}/v1/models"}, timeout=60)
+    answer = httpx.post(f"{stack.url}/v1/detect", json={"url": f"{stack.url}/v1/models"}, timeout=180)
 
     assert answer.json()["code"] == "fetch_blocked"
     assert 400 <= answer.status_code < 500
@@ -128,7 +128,7 @@ def test_what_is_not_done_in_time_goes_on_as_a_job(stack: FrontStack) -> None:
     assert answer.headers["Location"] == answer.json()["urls"]["self"]
     assert int(answer.headers["Retry-After"]) >= 1
     stack.model.go.set()
-    job = httpx.get(f"{answer.headers['Location']}?wait=30", timeout=60).json()
+    job = httpx.get(f"{answer.headers['Location']}?wait=30", timeout=180).json()
     assert job["state"] == "succeeded"
 
 

@@ -142,13 +142,13 @@ def test_a_job_is_followed_by_many(app: Flask, backend: Backend, submit: Callabl
     def read() -> None:
         events = iter(Reader(app, backend, job))
         first = next(events)
-        begun.wait(20)
+        begun.wait(180)
         seen.append(sorted(finished([first, *events])))
 
     threads = [threading.Thread(target=read) for _ in range(5)]
     for thread in threads:
         thread.start()
-    begun.wait(20)
+    begun.wait(180)
     work.settle(*reversed(range(8)))
     for thread in threads:
         thread.join(30)

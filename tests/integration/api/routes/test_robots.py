@@ -73,7 +73,7 @@ def label(red: int) -> str:
 
 def call(stack: FrontStack, red: int = 1, path: str = PATH, content: bytes | None = None, **more: Any) -> Any:
     sent = {"requestId": f"r-{red}", "image": base64.b64encode(content or photo(red)).decode(), **more}
-    answer = httpx.post(stack.url + path, json=sent, timeout=90)
+    answer = httpx.post(stack.url + path, json=sent, timeout=180)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     return answer.json()
 
@@ -131,7 +131,7 @@ def test_fifty_robots_at_once(stack: FrontStack) -> None:
         held = robots.submit(call, stack, 0)
         wait_until(lambda: stack.model.batches, what="the model's first call")
         calls = [robots.submit(call, stack, red) for red in range(1, ROBOTS + 1)]
-        wait_until(lambda: stack.redis.hget("sl:open", "images") == str(ROBOTS + 1), 60, "every photo's acceptance")
+        wait_until(lambda: stack.redis.hget("sl:open", "images") == str(ROBOTS + 1), what="every photo's acceptance")
         stack.model.go.set()
         answers = [future.result() for future in calls]
 
@@ -177,7 +177,7 @@ def test_a_model_that_is_gone(stack: FrontStack) -> None:
         assert call(stack, 1, HURRIED)["error_code"] == 2
     finally:
         stack.model.start()
-    wait_until(lambda: "result" in call(stack, 1), 60, "an answer")
+    wait_until(lambda: "result" in call(stack, 1), what="an answer")
 
 
 def test_a_rate(stack: FrontStack) -> None:
@@ -223,7 +223,7 @@ def test_the_course(stack: FrontStack) -> None:
     """The picture comes back with a box drawn where the model found something."""
     out = io.BytesIO()
     Image.new("RGB", (400, 300), "white").save(out, "PNG")
-    answer = httpx.post(stack.url + FORM_UPLOAD_PATH, files={"image": ("a.png", out.getvalue())}, timeout=60)
+    answer = httpx.post(stack.url + FORM_UPLOAD_PATH, files={"image": ("a.png", out.getvalue())}, timeout=180)
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/png")
     picture = Image.open(io.BytesIO(answer.content)).convert("RGB")
@@ -237,8 +237,8 @@ def test_without_a_store(tmp_path: Path) -> None:
     with web_server("redis://127.0.0.1:9/0", tmp_path / "blobs", SHELFLINE_ROBOTS=robots) as (host, port):
         url = f"http://{host}:{port}{PATH}"
         sent = {"requestId": "r-1", "image": base64.b64encode(photo(1)).decode()}
-        away = httpx.post(f"{url}?access_token={ACCESS}", json=sent, timeout=60).json()
-        wrong = httpx.post(url, json=sent, timeout=60).json()
+        away = httpx.post(f"{url}?access_token={ACCESS}", json=sent, timeout=180).json()
+        wrong = httpx.post(url, json=sent, timeout=180).json()
 
     assert (away["error_code"], away["requestId"]) == (2, "r-1")
     assert wrong["error_code"] == 110

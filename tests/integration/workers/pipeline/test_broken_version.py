@@ -82,7 +82,7 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     complete(front, before, 60)
     spoil(publish(whole, tmp_path, 2))
     (tmp_path / "2").rename(served.base / "2")
-    wait_until(lambda: "version 2 failed to load (try 1, " in served.text(), 60, "the refusal")
+    wait_until(lambda: "version 2 failed to load (try 1, " in served.text(), what="the refusal")
 
     after = [front.submit(photo(number), photo(number + 1)) for number in range(3)]
     for job in after:
@@ -93,11 +93,11 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
         published = catalog.look_up("default")
         return bool(published and len(published.versions) == 2 and published.versions[0].error)
 
-    wait_until(is_told, 60, "/v1/models")
+    wait_until(is_told, what="/v1/models")
 
     assert {front.store.get(job.id).model_versions for job in (before, *after)} == {(1,)}
     (line,) = [line for line in served.text().splitlines() if "version 2 failed to load" in line]
-    client = ModelClient(served.target, timeout=30)
+    client = ModelClient(served.target, timeout=180)
     second, first = client.status("default")
     client.close()
     assert (second.version, second.state, first.version, first.state) == (2, "LOADING", 1, "AVAILABLE")

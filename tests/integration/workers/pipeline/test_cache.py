@@ -28,7 +28,7 @@ def done(worker: Worker, job: Job) -> list[dict[str, Any]]:
     kept = threading.Barrier(worker.settings.decode_threads + 1)  # results are kept beside, when the job may be over
     for _ in range(worker.settings.decode_threads):
         worker.runtime._context.decode_threads.submit(kept.wait, 60)
-    kept.wait(60)
+    kept.wait(180)
     assert worker.store.get(job.id).state is JobState.SUCCEEDED
     return worker.results(job)
 

@@ -174,7 +174,7 @@ def test_a_worker_that_dies_while_it_fetches(make_fetching: Callable[..., Worker
     def slow_once(connection: socket.socket) -> None:
         calls.append(1)
         if len(calls) == 1:
-            gate.wait(20)
+            gate.wait(180)
         answer(photo(1))(connection)
 
     web.handlers["/a"] = slow_once

@@ -56,10 +56,10 @@ def test_sigterm_while_urls_are_fetched(front: Worker, web: Origin, start: Calla
     web.handlers["/a"] = gated(gate, answer(photo(1)))
     job = submit(front, web, 40)
     worker = start("prefork")
-    wait_until(lambda: web.asked, 60, "the first request")
+    wait_until(lambda: web.asked, what="the first request")
     worker.signal_group(signal.SIGTERM)
     gate.set()
-    assert worker.process.wait(30) == 0
+    assert worker.process.wait(180) == 0
     start("prefork")
 
     complete(front, job, 60)

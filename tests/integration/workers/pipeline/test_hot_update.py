@@ -79,9 +79,9 @@ def test_versions_come_and_go_while_jobs_run(
         for number in (1, 2, 3):
             if number > 1:
                 publish(versions / str(number), served.base, number)
-            wait_until(lambda: stream.newest() == (number,), 60, f"version {number}")  # noqa: B023  called at once
+            wait_until(lambda: stream.newest() == (number,), what=f"version {number}")  # noqa: B023  called at once
         (served.base / "3").rename(served.base / "3.disabled")
-        wait_until(lambda: stream.newest() == (2,), 60, "the roll-back")
+        wait_until(lambda: stream.newest() == (2,), what="the roll-back")
     finally:
         stream.stop()
     seen: set[int] = set()
@@ -105,12 +105,12 @@ def test_a_broken_version_changes_nothing(
     start("prefork")
     stream = Stream(front)
     try:
-        wait_until(lambda: stream.newest() == (1,), 60, "version 1")
+        wait_until(lambda: stream.newest() == (1,), what="version 1")
         broken = publish(versions / "2", served.base, 2)
         (broken / "saved_model.pb").write_bytes(b"rubbish")
-        wait_until(lambda: "version 2 failed to load" in served.text(), 60, "the refusal")
+        wait_until(lambda: "version 2 failed to load" in served.text(), what="the refusal")
         before = len(stream.jobs)
-        wait_until(lambda: len(stream.jobs) > before + 6, 60, "further jobs")
+        wait_until(lambda: len(stream.jobs) > before + 6, what="further jobs")
     finally:
         stream.stop()
     assert {front.store.get(job.id).model_versions for job in stream.jobs} == {(1,)}

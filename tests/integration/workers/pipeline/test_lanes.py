@@ -67,7 +67,7 @@ def all_prepared(worker: Worker) -> None:
     meeting = threading.Barrier(threads + 1)
     for _ in range(threads):
         worker.runtime._context.decode_threads.submit(meeting.wait, 30)
-    meeting.wait(30)
+    meeting.wait(180)
 
 
 def running(worker: Worker, job: Job) -> bool:

@@ -290,7 +290,7 @@ def test_an_image_that_kills_its_worker_fails_at_the_third_death(worker: Worker,
         str(Path(tests.support.models.__file__).parent / "processes" / "crashing_worker.py"),
         job.id,
     ]
-    while subprocess.run(command, env=environment, timeout=60, check=False).returncode == -signal.SIGKILL:
+    while subprocess.run(command, env=environment, timeout=180, check=False).returncode == -signal.SIGKILL:
         deaths += 1
     outcomes = labels(worker.results(job))
     assert {index for index, label in enumerate(outcomes) if label == "crashed_worker"} == poison

@@ -237,7 +237,7 @@ def test_a_worker_that_dies_of_a_photo_in_tiles(make_worker: Callable[..., Worke
         "SHELFLINE_LEASE_SECONDS": "0.6",
     }
     for _ in range(8):
-        subprocess.run([sys.executable, str(script), job.id], env=environment, timeout=60, check=False)
+        subprocess.run([sys.executable, str(script), job.id], env=environment, timeout=180, check=False)
         if worker.store.get(job.id).state.terminal:
             break
 

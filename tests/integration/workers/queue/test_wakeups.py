@@ -76,5 +76,5 @@ def test_a_stopped_worker_piles_up_no_messages(
     worker.signal_group(signal.SIGCONT)
     for job in jobs:
         complete(front, job, 60)
-    wait_until(lambda: front.link.client.llen(DETECT_QUEUE) == 0, 60, "an empty queue")
+    wait_until(lambda: front.link.client.llen(DETECT_QUEUE) == 0, what="an empty queue")
     assert sum(server.batches) == 31

@@ -233,13 +233,13 @@ def test_ends_while_it_is_listed(worker: Worker, folder: Path, monkeypatch: pyte
 
     def slow(where: Path) -> Iterator[FoundFile]:
         listing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(180)
         yield from walk(where)
 
     monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
     job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     worker.runtime.do_duties()
-    assert listing.wait(10)
+    assert listing.wait(180)
     with pytest.raises(JobStateError, match="enumerating"):
         worker.store.delete(job.id)
     worker.store.cancel(job.id)
@@ -266,14 +266,14 @@ def test_one_that_was_taken_for_dead_changes_nothing(
     def slow(where: Path) -> Iterator[FoundFile]:
         if not first.is_set():
             first.set()
-            assert go_on.wait(10)
+            assert go_on.wait(180)
             (folder / "a" / "new.png").write_bytes(photo(1))
         yield from walk(where)
 
     monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
     job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
     worker.runtime.do_duties()
-    assert first.wait(10)
+    assert first.wait(180)
     other = worker.another()
     while worker.store.get(job.id).state is JobState.ENUMERATING:
         other.do_duties()

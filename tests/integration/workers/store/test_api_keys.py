@@ -314,7 +314,7 @@ def test_a_rate_comes_back(link: RedisLink) -> None:
     while not rates.hit("a", "2/second")[0].exceeded:
         pass
 
-    wait_until(lambda: not rates.hit("a", "2/second")[0].exceeded, 60, "a free place")
+    wait_until(lambda: not rates.hit("a", "2/second")[0].exceeded, what="a free place")
     assert all(link.client.pttl(name) > 0 for name in link.client.keys("sl:rates*"))
 
 

@@ -148,12 +148,12 @@ def test_who_follows_a_job_is_told(bench: JobBench) -> None:
         ):
             changed.clear()
             change()
-            wait_until(changed.is_set, 60, "the news")
+            wait_until(changed.is_set, what="the news")
         changed.clear()
         bench.settle(other, [0])
         assert not ended.is_set()
         bench.duties.run_due()
-        wait_until(lambda: changed.is_set() and ended.is_set(), 60, "the end")
+        wait_until(lambda: changed.is_set() and ended.is_set(), what="the end")
 
 
 def test_followers_need_one_subscription(bench: JobBench) -> None:
@@ -165,12 +165,12 @@ def test_followers_need_one_subscription(bench: JobBench) -> None:
     def follow() -> None:
         with bench.store.following(job.id):
             inside.wait()
-            leave.wait(20)
+            leave.wait(180)
 
     threads = [threading.Thread(target=follow) for _ in range(10)]
     for thread in threads:
         thread.start()
-    inside.wait(20)
+    inside.wait(180)
     listening = len(bench.link.client.client_list(_type="pubsub")) - before
     leave.set()
     for thread in threads:

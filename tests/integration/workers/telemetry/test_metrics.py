@@ -203,7 +203,7 @@ def test_the_processes_of_a_worker_publish(front: Worker, start: Callable[[str],
     worker = start(pool)
     complete(front, front.submit(*[photo(number) for number in range(20)]), 30)
     worker.process.terminate()
-    assert worker.process.wait(20) == 0
+    assert worker.process.wait(180) == 0
     metrics = shown(front)
 
     assert metrics["shelfline_batch_rows_sum", "default"] == 20

@@ -44,7 +44,7 @@ class Receiver:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.servers.webhook_receiver", str(log)], cwd=ROOT
         )
-        wait_until(lambda: log.exists() and log.read_text().strip(), 60, "the receiver")
+        wait_until(lambda: log.exists() and log.read_text().strip(), what="the receiver")
         self.host = f"127.0.0.1:{log.read_text().split()[0]}"
 
     def url(self, path: str) -> str:
@@ -121,7 +121,7 @@ class Post:
             self.worker.detect()
             return self.worker.store.get(job.id).state.terminal
 
-        wait_until(over, 60, "the end of the job")
+        wait_until(over, what="the end of the job")
 
     def finish(self, job: Job, seconds: float = 30) -> None:
         """Have the job end and its webhooks told."""

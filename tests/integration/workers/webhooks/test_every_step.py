@@ -55,7 +55,7 @@ def told(post: Post, job: Job) -> bool:
         sender.run()
         return post.told(job)
 
-    wait_until(step, 60, "the end of the deliveries")
+    wait_until(step, what="the end of the deliveries")
     return True
 
 
@@ -146,7 +146,7 @@ def all_is_told(post: Post, endpoint: str, job: Job, where: str) -> None:
         sender.run()
         return nothing_waits(post, endpoint)
 
-    wait_until(sent, 60, "the last delivery")
+    wait_until(sent, what="the last delivery")
     assert {event_id for event_id in post.receiver.ids(where) if not event_id.startswith("msg_test-")} == messages(
         job, 0
     )
