@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import struct
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from serving.boxes.preprocess import resize_parts
 from serving.boxes.tiles import Grid, Tile, choose_grid, cut
 from serving.contract import Contract
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
+from workers.sources.repairing import MAX_INFLATED, with_end, without_extras
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED = {5, 6, 7, 8}  # EXIF orientations whose upright picture has width and height exchanged
@@ -29,10 +34,26 @@ _UPRIGHT = {  # not ImageOps.exif_transpose: it also rewrites the EXIF block, an
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+_BEGINNINGS = {  # of files of each format, damaged or not
+    kind: re.compile(begins, re.DOTALL)
+    for kind, begins in (
+        ("JPEG", rb"\xff\xd8\xff"),
+        ("PNG", rb"\x89PNG"),
+        ("WEBP", rb"RIFF....WEBP"),
+        ("BMP", rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+        ("GIF", rb"GIF8"),
+        ("TIFF", rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
+        ("AVIF", rb"....ftypavi[fs]"),
+        ("PPM", rb"P[1-7fy]\s"),
+    )
+}
+_NOT_READ = re.compile("unsupported|unknown pixel mode|not (yet )?supported|cannot handle|not installed", re.IGNORECASE)
+_STRIP_PIXELS = 1_000_000
 _MAX_SIDE = 65_535  # as in JPEG. Resizing costs memory by the longest side: 1 x 49,000,000 pixels took 1.8 GB
 
 # _check_size applies our limit before anything is decompressed. Pillow's limit only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_INFLATED
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,7 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
 
     image, width, height = decode(content, max_pixels, needed_size)
     grid, tiles = _layout(width, height, contract, tiling)
-    with _image_errors():
+    with _image_errors(content):
         across, down = image.width / width, image.height / height  # less than 1 if the decoder reduced the image
         boxes = [
             (tile.left * across, tile.top * down, (tile.left + tile.width) * across, (tile.top + tile.height) * down)
@@ -117,18 +138,51 @@ def decode(
     """
     if not content:
         raise ImageDecodeError("The file is empty.")
-    with _image_errors(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        width, height = image.size
-        _check_size(width, height, max_pixels)
+    with _image_errors(content):
+        try:
+            return _decode_as_it_is(content, max_pixels, needed_size)
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the pixels
+            better = with_end(without_extras(content), max_pixels)
+            if better == content:
+                raise
+        return _decode_as_it_is(better, max_pixels, needed_size)
+
+
+def _decode_as_it_is(
+    content: bytes, max_pixels: int, needed_size: Callable[[int, int], tuple[int, int]] | None
+) -> tuple[Image.Image, int, int]:
+    image, orientation, (width, height) = _load(content, max_pixels, needed_size)
+    if orientation in _TURNED:
+        width, height = height, width
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image, width, height
+
+
+def _load(
+    content: bytes, max_pixels: int, needed_size: Callable[[int, int], tuple[int, int]] | None
+) -> tuple[Image.Image, int, tuple[int, int]]:
+    """Return an image in RGB, the orientation by which it is still to be turned, and the original's size before that.
+
+    What the decoder holds is given back when this function returns. So the image is turned after that.
+    """
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        size = image.size
+        _check_size(*size, max_pixels)
+        reducible = image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}
+        if needed_size and reducible:  # the metadata of a JPEG stand before its pixels
+            turned = _orientation(image) in _TURNED
+            across, down = needed_size(*(reversed(size) if turned else size))
+            image.draft(None, (2 * down, 2 * across) if turned else (2 * across, 2 * down))
+            image.load()
+        else:
+            image.load()
+            size = image.size
+        # Only now, since Pillow loads a PNG to read its orientation, and turns a TIFF upright when it loads it. Nothing
+        # may load an image in a place that lets errors pass: a second load does nothing, and says nothing.
         orientation = _orientation(image)
-        if orientation in _TURNED:
-            width, height = height, width
-        across, down = needed_size(width, height) if needed_size else (width, height)
-        if needed_size and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
-            image.draft(None, (2 * down, 2 * across) if orientation in _TURNED else (2 * across, 2 * down))
-        image.load()
-        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-        return to_rgb(upright), width, height
+        return to_rgb(image), orientation, size
 
 
 def measure(content: bytes) -> tuple[int, int]:
@@ -136,25 +190,75 @@ def measure(content: bytes) -> tuple[int, int]:
 
     Raises ImageDecodeError, UnsupportedFormatError.
     """
-    with _image_errors(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with _image_errors(content):
+        try:
+            return _size(content)
+        except Exception:
+            better = without_extras(content)
+            if better == content:
+                raise
+        return _size(better)
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         return image.size
 
 
 @contextmanager
-def _image_errors() -> Iterator[None]:
-    """Raise an ImageError for whatever Pillow raises."""
+def _image_errors(content: bytes) -> Iterator[None]:
+    """Raise an ImageError for whatever Pillow raises while it reads `content`."""
     try:
         yield
     except ImageError:
         raise
-    except UnidentifiedImageError as error:
-        raise UnsupportedFormatError(
-            f"The file is not an image of a supported format: {', '.join(FORMATS)}."
-        ) from error
     except MemoryError as error:
         raise ImageTooLargeError("The image needs more memory than there is: make it smaller.") from error
+    except UnidentifiedImageError as error:
+        raise _refusal(content, _header_error(content) or error) from error
     except Exception as error:  # Pillow's readers raise OSError, ValueError, SyntaxError, struct.error, and more
-        raise ImageDecodeError(f"The image is damaged: {str(error)[:200]}.") from error
+        raise _refusal(content, error) from error
+
+
+def _header_error(content: bytes) -> Exception | None:
+    """Return what the reader of the file's format raises, which `Image.open` does not say."""
+    kind = _kind(content)
+    if kind:
+        read_header, _ = Image.OPEN[kind]
+        try:
+            read_header(io.BytesIO(content), "")
+        except Exception as error:  # noqa: BLE001  as in _image_errors
+            return error
+    return None
+
+
+def _refusal(content: bytes, error: Exception) -> ImageError:
+    """Return the error of a file that a reader of Pillow refuses: no image, a damaged one, or one of a rare kind."""
+    kind, reason = _kind(content), _reason(error)
+    if kind is None:
+        return UnsupportedFormatError(
+            f"The file is not an image of a supported format: {', '.join(FORMATS)}. Save it in one of these."
+        )
+    if _NOT_READ.search(reason):
+        return UnsupportedFormatError(f"The file is a {kind} of a kind that is not supported ({reason}): save it anew.")
+    return ImageDecodeError(_damaged(kind, reason))
+
+
+def _kind(content: bytes) -> str | None:
+    """Return the format that a file begins as, whether it can be read or not; None if it is none of FORMATS."""
+    return next((kind for kind, begins in _BEGINNINGS.items() if begins.match(content)), None)
+
+
+def _damaged(kind: str, reason: str) -> str:
+    return f"The file is a damaged {kind} ({reason or 'its data contradict each other'}): send an intact copy."
+
+
+def _reason(error: Exception) -> str:
+    """Return what a reader of Pillow says is wrong, without a full stop."""
+    cause = error.__cause__ if isinstance(error, SyntaxError) and error.__cause__ else error
+    if isinstance(cause, (struct.error, IndexError)):  # their texts speak of the reader's code
+        return "it ends too early"
+    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -176,21 +280,36 @@ def _orientation(image: Image.Image) -> int:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any of Pillow's modes to RGB.
 
-    16 bits are scaled to 8, since `convert` would clip them. Transparent images are laid over white. Raises
-    UnsupportedFormatError for floating-point images, whose range of values is not known.
+    16 bits are scaled to 8, since `convert` would clip them. Transparent images are laid over white. This is done strip
+    by strip: beside the image and the result it takes a few MB. Raises UnsupportedFormatError for floating-point
+    images, whose range of values is not known.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "I":
-        values = np.asarray(image)
-        scaled = values >> 8 if values.max() > 255 else values
-        return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise UnsupportedFormatError("The image holds floating-point values: save it with 8 or 16 bits per channel.")
+    if image.mode.startswith("I"):
+        wide = image.mode != "I" or image.getextrema()[1] > 255
+        return _by_strips(image, partial(_grey_to_rgb, shift=8 if wide else 0))
     if image.has_transparency_data:
-        overlay = image.convert("RGBA")
-        white = Image.new("RGBA", overlay.size, "white")
-        return Image.alpha_composite(white, overlay).convert("RGB")
+        return _by_strips(image, _over_white)
     return image.convert("RGB")
+
+
+def _by_strips(image: Image.Image, to_rgb_strip: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Return the RGB image of the same size whose strips are `to_rgb_strip` of the image's strips."""
+    rgb = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(image.height, top + rows)))
+        rgb.paste(to_rgb_strip(strip), (0, top))
+    return rgb
+
+
+def _grey_to_rgb(image: Image.Image, shift: int) -> Image.Image:
+    return Image.fromarray(np.clip(np.asarray(image) >> shift, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    overlay = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")

@@ -3,62 +3,71 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin, TiffTags
 
+from tests.support.image_files import STORED, encoded, noise, oriented, quarter_scene
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
-from workers.sources.decoding import decode
+from workers.sources import decoding
+from workers.sources.decoding import decode, to_rgb
 
 LIMIT = 1_000_000
 
 
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def scene(width: int = 60, height: int = 40) -> Image.Image:
-    """Red in the upper left quarter, on a blue ground."""
-    image = Image.new("RGB", (width, height), (0, 0, 255))
-    image.paste((255, 0, 0), (0, 0, width // 2, height // 2))
-    return image
+ORIENTED = {
+    "JPEG": ("JPEG", {"quality": 95}),
+    "progressive JPEG": ("JPEG", {"quality": 95, "progressive": True}),
+    "PNG": ("PNG", {}),
+    "WebP": ("WEBP", {"quality": 95}),
+    "lossless WebP": ("WEBP", {"lossless": True}),
+    "AVIF": ("AVIF", {"quality": 95}),
+    **{
+        f"TIFF {compression}": ("TIFF", {"compression": compression})
+        for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma")
+    },
+}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int) -> None:
+@pytest.mark.parametrize("variant", ORIENTED)
+def test_exif_orientation_is_applied_once(variant: str, orientation: int) -> None:
     """However a camera was held, red is in the upper left of what is decoded, and the size is the upright one."""
-    upright = scene()
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(turns[orientation]) if orientation in turns else upright
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    content = encoded(stored, "JPEG", exif=exif, quality=95)
+    kind, options = ORIENTED[variant]
+    content = oriented(kind, orientation, **options)
     for wanted in (None, lambda *_: (30, 20)):
         image, width, height = decode(content, LIMIT, wanted)
         assert (width, height) == (60, 40)
-        red = np.asarray(image.resize((60, 40)).crop((5, 5, 20, 12)))
-        assert red[..., 0].mean() > 200
-        assert red[..., 2].mean() < 60
+        shown = np.asarray(image.resize((60, 40))).astype(int)
+        redder = shown[..., 0] > shown[..., 2]
+        assert redder[3:17, 3:27].all()
+        assert not redder[23:, :].any()
+        assert not redder[:, 33:].any()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "CMYK", "I;16"])
+def test_a_tiff_of_any_mode_is_turned_once(mode: str, orientation: int) -> None:
+    """A TIFF shows the same as a PNG or JPEG with the same pixels and tag."""
+    upright = Image.fromarray(np.arange(24, dtype=np.uint16).reshape(4, 6) * 2000)
+    if mode != "I;16":
+        upright = noise(6, 4, mode)
+    turn = STORED[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(upright if turn is None else upright.transpose(turn), "TIFF", exif=exif)
+    image, width, height = decode(content, LIMIT)
+    assert (width, height) == (6, 4)
+    assert np.asarray(image).tolist() == np.asarray(to_rgb(upright)).tolist()
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_damaged_exif_block_is_no_orientation() -> None:
     """A picture that can be seen is decoded, whatever its EXIF block holds."""
-    content = encoded(scene(), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\xff\xff")
+    content = encoded(quarter_scene(), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\xff\xff")
     assert decode(content, LIMIT)[1:] == (60, 40)
 
 
@@ -85,7 +94,7 @@ def test_transparency_lies_over_white() -> None:
 @pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("P", "PNG"), ("1", "PNG"), ("L", "JPEG"), ("P", "GIF")])
 def test_other_modes_become_rgb(mode: str, kind: str) -> None:
     """CMYK, palettes, grey and bilevel keep their colours as far as the mode has them."""
-    image, width, height = decode(encoded(scene().convert(mode), kind), LIMIT)
+    image, width, height = decode(encoded(quarter_scene().convert(mode), kind), LIMIT)
     assert (image.mode, width, height) == ("RGB", 60, 40)
     if mode in {"CMYK", "P"}:
         red, blue = np.asarray(image)[5, 5], np.asarray(image)[35, 50]
@@ -95,7 +104,7 @@ def test_other_modes_become_rgb(mode: str, kind: str) -> None:
 
 def test_a_draft_is_at_least_twice_what_is_wanted() -> None:
     """Draft decoding may shrink, never below twice the model's input, and the reported size is the original's."""
-    image, width, height = decode(encoded(scene(1600, 1200), "JPEG"), 10_000_000, lambda *_: (300, 300))
+    image, width, height = decode(encoded(quarter_scene(1600, 1200), "JPEG"), 10_000_000, lambda *_: (300, 300))
     assert (width, height) == (1600, 1200)
     assert image.size == (800, 600)
 
@@ -153,7 +162,7 @@ def test_truncation_anywhere_is_one_of_our_errors(kind: str) -> None:
 def test_flipped_bytes_are_at_worst_one_of_our_errors(kind: str) -> None:
     """Random damage never raises anything but an image error."""
     rng = np.random.default_rng(11)
-    content = encoded(scene(), kind)
+    content = encoded(quarter_scene(), kind)
     for _ in range(200):
         damaged = bytearray(content)
         for place in rng.integers(0, len(damaged), 4):
@@ -173,3 +182,59 @@ def test_a_transparent_colour_of_an_rgb_png_lies_over_white() -> None:
     content = encoded(Image.new("RGB", (3, 3), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
     image, _, _ = decode(content, LIMIT)
     assert np.asarray(image).min() == 255
+
+
+def over_white_at_once(image: Image.Image) -> Image.Image:
+    """Return what `to_rgb` is defined to return, computed for the whole image."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        shifted = values >> 8 if image.mode != "I" or values.max() > 255 else values
+        return Image.fromarray(np.clip(shifted, 0, 255).astype(np.uint8)).convert("RGB")
+    overlay = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")
+
+
+def many_moded(mode: str) -> Image.Image:
+    if mode.startswith("I"):
+        values = np.random.default_rng(3).integers(0, 200 if mode == "I small" else 65536, (50, 31))
+        return Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.int32))
+    if mode in {"RGBA", "LA"}:
+        return noise(31, 50, mode)
+    image = noise(31, 50, mode[0] if mode[0] in "PL" else "RGB") if mode[0] != "P" else noise(31, 50).quantize(64)
+    image.info["transparency"] = {
+        "P index": 3,
+        "P alphas": bytes(range(0, 256, 4)),
+        "L key": 7,
+        "RGB key": image.getpixel((3, 4)),
+    }[mode]
+    return image
+
+
+MODES = ("RGBA", "LA", "P index", "P alphas", "L key", "RGB key", "I;16", "I", "I small")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("strip_pixels", [1, 31, 100, 31 * 50])
+def test_strips_change_no_pixel(mode: str, strip_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converted strip by strip, an image is the same to the bit as converted at once."""
+    monkeypatch.setattr(decoding, "_STRIP_PIXELS", strip_pixels)
+    image = many_moded(mode)
+    assert np.asarray(to_rgb(image)).tolist() == np.asarray(over_white_at_once(image)).tolist()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("tag", [0x8769, 0x8825, 0xA005])
+@pytest.mark.parametrize("offset", [0xFFFFFF00, 3, 9])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_damaged_exif_block_of_a_tiff_does_not_matter(tag: int, offset: int, compression: str) -> None:
+    """A pointer to a block of metadata that is none."""
+    upright = quarter_scene()
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[0x0112], info[0x8767], info.tagtype[0x8767] = 6, 1234567, TiffTags.LONG
+    options = {"compression": compression, "tiffinfo": info}
+    content = bytearray(encoded(upright.transpose(STORED[6]), "TIFF", **options))
+    entry = content.index(struct.pack("<HHII", 0x8767, TiffTags.LONG, 1, 1234567))
+    content[entry : entry + 12] = struct.pack("<HHII", tag, TiffTags.LONG, 1, offset)
+    image, width, height = decode(bytes(content), LIMIT)
+    assert (width, height) == (60, 40)
+    assert np.asarray(image).tolist() == np.asarray(upright).tolist()
