@@ -10,7 +10,10 @@ from pathlib import Path
 from workers.errors import FolderNotAllowedError, FolderNotFoundError
 
 IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
+    }
 )
 
 

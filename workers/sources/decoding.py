@@ -21,6 +21,7 @@ from serving.boxes.tiles import Grid, Tile, choose_grid, cut
 from serving.contract import Contract
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
 from workers.sources.repairing import MAX_INFLATED, with_end, without_extras
+from workers.sources.webp import decode_webp
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED = {5, 6, 7, 8}  # EXIF orientations whose upright picture has width and height exchanged
@@ -170,19 +171,21 @@ def _load(
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         size = image.size
         _check_size(*size, max_pixels)
-        reducible = image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}
-        if needed_size and reducible:  # the metadata of a JPEG stand before its pixels
+        reduced = needed_size is not None and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}
+        if needed_size and reduced:  # the metadata of a JPEG stand before its pixels
             turned = _orientation(image) in _TURNED
             across, down = needed_size(*(reversed(size) if turned else size))
             image.draft(None, (2 * down, 2 * across) if turned else (2 * across, 2 * down))
+        pixels = decode_webp(content, image) if image.format == "WEBP" else None
+        if pixels is None:
             image.load()
-        else:
-            image.load()
-            size = image.size
+            pixels = image
+            if not reduced:
+                size = image.size
         # Only now, since Pillow loads a PNG to read its orientation, and turns a TIFF upright when it loads it. Nothing
         # may load an image in a place that lets errors pass: a second load does nothing, and says nothing.
         orientation = _orientation(image)
-        return to_rgb(image), orientation, size
+        return to_rgb(pixels), orientation, size  # here pixels of other colour spaces would become sRGB
 
 
 def measure(content: bytes) -> tuple[int, int]:

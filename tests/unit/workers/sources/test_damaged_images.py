@@ -23,7 +23,8 @@ from tests.support.image_files import (
     with_flipped_byte,
 )
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
-from workers.sources.decoding import decode, measure
+from workers.io.folders import IMAGE_SUFFIXES
+from workers.sources.decoding import FORMATS, decode, measure
 
 LIMIT = 1_000_000
 SCENE = noise(96, 64)
@@ -289,3 +290,10 @@ def test_an_intact_image_of_a_rare_kind_is_not_called_damaged() -> None:
     odd = odd[:30] + struct.pack("<I", 99) + odd[34:]  # its compression
     with pytest.raises(UnsupportedFormatError, match=r"Unsupported BMP compression \(99\)"):
         decode(odd, LIMIT)
+
+
+def test_a_format_that_is_decoded_is_listed() -> None:
+    """Each format has a suffix by which folders, stores and archives take its files, and each suffix has a format."""
+    Image.init()
+    formats = {Image.registered_extensions()[suffix] for suffix in IMAGE_SUFFIXES}
+    assert formats == {*FORMATS, "MPO"}  # a JPEG with more pictures behind it

@@ -1,0 +1,127 @@
+"""WebP by libwebp itself: the pixels of Pillow to the bit, the same refusals."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.image_files import encoded, noise, oriented, with_flipped_byte
+from workers.errors import ImageDecodeError, ImageError
+from workers.sources import webp
+from workers.sources.decoding import decode
+from workers.sources.webp import decode_webp
+
+LIMIT = 1_000_000
+RGB, RGBA = noise(61, 47), noise(61, 47, "RGBA")
+ICON = Image.new("RGBA", (61, 47), (9, 8, 7, 0))
+VARIANTS = {
+    "lossy": encoded(RGB, "WEBP"),
+    "lossless": encoded(RGB, "WEBP", lossless=True),
+    "lossy with alpha": encoded(RGBA, "WEBP"),
+    "lossless with alpha": encoded(RGBA, "WEBP", lossless=True, exact=True),
+    "with metadata": encoded(RGBA, "WEBP", icc_profile=b"x" * 99, xmp=b"x"),
+    "flat": encoded(ICON, "WEBP", lossless=True),
+    "animated": encoded(RGB, "WEBP", save_all=True, append_images=[noise(61, 47, seed=6)]),
+    "animated with alpha": encoded(RGBA, "WEBP", save_all=True, append_images=[ICON], lossless=True),
+    "animated, lossy with alpha": encoded(RGBA, "WEBP", save_all=True, append_images=[ICON]),
+}
+
+
+def by_pillow(content: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        return image
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_pixels_are_pillow_s(variant: str) -> None:
+    """Stills and animations, lossy and lossless, with alpha and without: no bit differs."""
+    content = VARIANTS[variant]
+    with Image.open(io.BytesIO(content)) as image:
+        decoded = decode_webp(content, image)
+    assert decoded is not None
+    expected = by_pillow(content)
+    assert decoded.mode == expected.mode
+    assert decoded.tobytes() == expected.tobytes()
+
+
+def test_a_frame_that_does_not_fill_the_canvas_is_read_by_pillow() -> None:
+    """The rest of the canvas is transparent."""
+    content = bytearray(VARIANTS["animated with alpha"])
+    at = content.index(b"VP8X") + 12
+    content[at : at + 6] = (69).to_bytes(3, "little") + (49).to_bytes(3, "little")
+    with Image.open(io.BytesIO(content)) as image:
+        assert decode_webp(bytes(content), image) is None
+    shown = np.asarray(decode(bytes(content), LIMIT)[0])
+    assert shown.shape == (50, 70, 3)
+    assert shown[48:, 62:].min() == 255
+
+
+def test_without_libwebp_pillow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Pillow that is built in another way: the same picture, with more memory."""
+    content = VARIANTS["lossy with alpha"]
+    expected = np.asarray(decode(content, LIMIT)[0]).tolist()
+    monkeypatch.setattr(webp, "_libwebp", lambda: None)
+    assert np.asarray(decode(content, LIMIT)[0]).tolist() == expected
+
+
+def test_a_library_that_cannot_be_loaded_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path to something that is not a library, and no path."""
+    monkeypatch.setattr(webp.PIL, "__file__", "/nowhere/PIL/__init__.py")
+    for path in (__file__, None):
+        monkeypatch.setattr(webp.ctypes.util, "find_library", lambda _name, path=path: path)
+        assert webp._libwebp.__wrapped__() is None
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_damage_is_refused_where_pillow_refuses_it(variant: str) -> None:
+    """Cut short or with a byte flipped, a WebP is refused or shown as by Pillow."""
+    content = VARIANTS[variant]
+    step = max(1, len(content) // 40)
+    damaged = [content[:end] for end in range(20, len(content), step)]
+    damaged += [with_flipped_byte(content, at) for at in range(12, len(content), step)]
+    for case in damaged:
+        try:
+            expected = by_pillow(case)
+        except Exception:  # noqa: BLE001  whatever Pillow's readers raise
+            with pytest.raises(ImageError):
+                decode(case, LIMIT)
+            continue
+        if expected.width * expected.height <= LIMIT:
+            white = Image.new("RGBA", expected.size, "white")
+            white.alpha_composite(expected.convert("RGBA"))
+            assert decode(case, LIMIT)[0].tobytes() == white.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [
+        (b"RIFF\x20\0\0\0WEBPVP8 \x14\0\0\0" + bytes(20), "its header cannot be read"),
+        (VARIANTS["lossless"][:200], "its pixel data are damaged or end too early"),
+    ],
+)
+def test_the_error_of_a_damaged_webp_says_what_is_wrong(damaged: bytes, reason: str) -> None:
+    """A header and pixels that cannot be decoded, even if Pillow opened the file."""
+    with Image.open(io.BytesIO(VARIANTS["lossless"])) as image, pytest.raises(OSError, match=reason):
+        decode_webp(damaged, image)
+
+
+def test_a_damaged_webp_is_refused_as_one() -> None:
+    """The error that a caller sees."""
+    with pytest.raises(ImageDecodeError, match=r"^The file is a damaged WEBP \("):
+        decode(VARIANTS["lossless"][:200], LIMIT)
+
+
+def test_what_is_no_still_or_of_another_size_is_left_to_pillow() -> None:
+    """A file without pixels, and one whose size is not what Pillow says."""
+    with Image.open(io.BytesIO(VARIANTS["lossy"])) as image:
+        assert decode_webp(VARIANTS["lossy"][:12], image) is None
+        assert decode_webp(encoded(noise(9, 9), "WEBP"), image) is None
+
+
+def test_a_webp_is_turned() -> None:
+    """Its orientation stands in its EXIF chunk."""
+    assert decode(oriented("WEBP", 6), LIMIT)[1:] == (60, 40)
