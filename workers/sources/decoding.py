@@ -292,7 +292,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise UnsupportedFormatError("The image holds floating-point values: save it with 8 or 16 bits per channel.")
     if image.mode.startswith("I"):
-        wide = image.mode != "I" or image.getextrema()[1] > 255
+        wide = image.mode != "I" or int(image.getextrema()[1]) > 255  # type: ignore[arg-type]  # one band, so numbers
         return _by_strips(image, partial(_grey_to_rgb, shift=8 if wide else 0))
     if image.has_transparency_data:
         return _by_strips(image, _over_white)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def large(variant: str) -> bytes:
     turned = Image.Exif()
     turned[0x0112] = 6
     wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    image, kind, options = {
+    files: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
         "flat WebP with alpha": (Image.new("RGBA", rgb.size, (1, 2, 3, 4)), "WEBP", {"lossless": True, "method": 0}),
         "WebP with alpha": (rgba, "WEBP", {"method": 0}),
         "animated WebP": (rgba, "WEBP", {"method": 0, "save_all": True, "append_images": [rgb]}),
@@ -44,7 +45,8 @@ def large(variant: str) -> bytes:
         "GIF with a clear colour": (grey.convert("P"), "GIF", {"transparency": 3}),
         "AVIF": (rgb, "AVIF", {"speed": 10}),
         "AVIF with alpha": (rgba, "AVIF", {"speed": 10}),
-    }[variant]
+    }
+    image, kind, options = files[variant]
     return encoded(image, kind, **options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,7 +218,7 @@ def test_a_damaged_exif_block_of_an_avif_does_not_matter() -> None:
     assert (pixels(damaged) == pixels(content)).all()
 
 
-WITHOUT_END = {
+WITHOUT_END: dict[str, dict[str, Any]] = {
     "baseline": {},
     "progressive": {"progressive": True},
     "restarts": {"restart_marker_blocks": 4},

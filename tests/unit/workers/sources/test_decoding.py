@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from workers.sources.decoding import decode, to_rgb
 LIMIT = 1_000_000
 
 
-ORIENTED = {
+ORIENTED: dict[str, tuple[str, dict[str, Any]]] = {
     "JPEG": ("JPEG", {"quality": 95}),
     "progressive JPEG": ("JPEG", {"quality": 95, "progressive": True}),
     "PNG": ("PNG", {}),
@@ -232,7 +233,7 @@ def test_a_damaged_exif_block_of_a_tiff_does_not_matter(tag: int, offset: int, c
     info = TiffImagePlugin.ImageFileDirectory_v2()
     info[0x0112], info[0x8767], info.tagtype[0x8767] = 6, 1234567, TiffTags.LONG
     options = {"compression": compression, "tiffinfo": info}
-    content = bytearray(encoded(upright.transpose(STORED[6]), "TIFF", **options))
+    content = bytearray(encoded(upright.transpose(Image.Transpose.ROTATE_90), "TIFF", **options))
     entry = content.index(struct.pack("<HHII", 0x8767, TiffTags.LONG, 1, 1234567))
     content[entry : entry + 12] = struct.pack("<HHII", tag, TiffTags.LONG, 1, offset)
     image, width, height = decode(bytes(content), LIMIT)

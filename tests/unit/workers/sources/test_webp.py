@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import io
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -70,9 +72,9 @@ def test_without_libwebp_pillow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_library_that_cannot_be_loaded_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A path to something that is not a library, and no path."""
-    monkeypatch.setattr(webp.PIL, "__file__", "/nowhere/PIL/__init__.py")
+    monkeypatch.setattr(PIL, "__file__", "/nowhere/PIL/__init__.py")
     for path in (__file__, None):
-        monkeypatch.setattr(webp.ctypes.util, "find_library", lambda _name, path=path: path)
+        monkeypatch.setattr(ctypes.util, "find_library", lambda _name, path=path: path)
         assert webp._libwebp.__wrapped__() is None
 
 
