@@ -20,6 +20,8 @@ from serving.boxes.preprocess import resize_parts
 from serving.boxes.tiles import Grid, Tile, choose_grid, cut
 from serving.contract import Contract
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
+from workers.sources.colour import to_srgb
+from workers.sources.eight_bits import to_eight_bits
 from workers.sources.repairing import MAX_INFLATED, with_end, without_extras
 from workers.sources.webp import decode_webp
 
@@ -185,7 +187,7 @@ def _load(
         # Only now, since Pillow loads a PNG to read its orientation, and turns a TIFF upright when it loads it. Nothing
         # may load an image in a place that lets errors pass: a second load does nothing, and says nothing.
         orientation = _orientation(image)
-        return to_rgb(pixels), orientation, size  # here pixels of other colour spaces would become sRGB
+        return to_rgb(to_srgb(to_eight_bits(pixels, content), content)), orientation, size
 
 
 def measure(content: bytes) -> tuple[int, int]:
@@ -281,7 +283,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any of Pillow's modes to RGB.
+    """Convert an image to RGB, after `to_eight_bits`.
 
     16 bits are scaled to 8, since `convert` would clip them. Transparent images are laid over white. This is done strip
     by strip: beside the image and the result it takes a few MB. Raises UnsupportedFormatError for floating-point

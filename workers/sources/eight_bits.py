@@ -1,0 +1,160 @@
+"""Bring decoded images to eight bits a channel, and mark as transparent what a file stores no colour for.
+
+Pillow keeps the upper eight bits of most 16-bit images. That is right for samples that use all 16 bits; here are the
+others, and the pixels that a 16-bit PNG calls transparent, for which the lower bits count.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import GifImagePlugin, Image
+
+_BITS_PER_SAMPLE = 258
+_FEW = 14  # bits: cameras and scanners give 10, 12 or 14, and store them in 16
+_STRIP = 256  # rows at a time, so that no second image of the full size is needed
+
+
+def to_eight_bits(image: Image.Image, content: bytes) -> Image.Image:
+    """Return the image with eight bits a channel; the same image if Pillow did all that is needed.
+
+    `content` is the file that the image was decoded from. Images of mode I that are no TIFF stay as they are.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "TIFF"):
+        return _grey(image)
+    transparent = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "RGB" and isinstance(transparent, tuple) and content[24:25] == b"\x10":
+        return _without_colour(image, content, transparent)
+    if image.format == "TIFF" and image.mode in {"RGB", "RGBA"} and _bits_stored(image) == 16:
+        _scale_colours(image, content)
+    return _with_empty_margin(image, content)
+
+
+def _with_profile_of(image: Image.Image, converted: Image.Image) -> Image.Image:
+    if "icc_profile" in image.info:
+        converted.info["icc_profile"] = image.info["icc_profile"]
+    return converted
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    for top in range(0, image.height, _STRIP):
+        yield 0, top, image.width, min(top + _STRIP, image.height)
+
+
+def _bits_stored(image: Image.Image) -> int:
+    """Return how many bits a sample of a TIFF has in the file."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return int(tags.get(_BITS_PER_SAMPLE, (8,))[0])
+
+
+def _bits_used(largest: int, stored: int) -> int:
+    """Return how many bits the samples of a TIFF use, at least 8, by the largest of them.
+
+    A file with fewer than 16 bits says so. One with 16 says nothing of samples of 14 bits or fewer; if none is larger,
+    they are taken for such.
+    """
+    if stored < 16:
+        return max(8, stored)
+    used = max(8, largest.bit_length())
+    return used if used <= _FEW else max(16, used)
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Return a grey image of 12 to 32 bits as L, or as LA if the file names a transparent value."""
+    shift = 8
+    if image.format == "TIFF":
+        largest = max(int(np.asarray(image.crop(box)).max()) for box in _strips(image))
+        shift = _bits_used(largest, _bits_stored(image)) - 8
+    transparent = image.info.get("transparency")
+    grey = Image.new("L" if transparent is None else "LA", image.size)
+    for box in _strips(image):
+        values = np.asarray(image.crop(box))
+        # A negative sample is black.
+        strip = Image.fromarray((values.clip(0) >> shift).astype(np.uint8))
+        if transparent is not None:
+            strip.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        grey.paste(strip, box)
+    return _with_profile_of(image, grey)
+
+
+def _lower_bits(image: Image.Image, content: bytes) -> Image.Image:
+    """Decode a 16-bit image again, with the lower eight bits of each sample in place of the upper ones."""
+    swapped = {"16B": "16L", "16L": "16B", "16N": "16B"}  # N is the order of this machine: L
+    with Image.open(io.BytesIO(content), formats=[image.format or ""]) as lower:
+        tiles = []
+        for tile in lower.tile:
+            order, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+            order = f"{order[:-3]}{swapped[order[-3:]]}"
+            tiles.append(tile._replace(args=(order, *rest) if rest else order))
+        lower.tile = tiles
+        lower.load()
+        return lower
+
+
+def _without_colour(image: Image.Image, content: bytes, transparent: tuple[int, ...]) -> Image.Image:
+    """Return an RGB image of a 16-bit PNG as RGBA, transparent where its pixels have the transparent colour."""
+    lower = _lower_bits(image, content)
+    upper_bits = np.array([value >> 8 for value in transparent], np.uint8)
+    lower_bits = np.array([value & 255 for value in transparent], np.uint8)
+    del image.info["transparency"]
+    image.putalpha(255)
+    for box in _strips(image):
+        strip = image.crop(box)
+        alike: NDArray[np.bool_] = (np.asarray(strip)[..., :3] == upper_bits).all(axis=-1)
+        alike &= (np.asarray(lower.crop(box)) == lower_bits).all(axis=-1)
+        strip.putalpha(Image.fromarray(np.where(alike, 0, 255).astype(np.uint8)))
+        image.paste(strip, box)
+    return image
+
+
+def _scale_colours(image: Image.Image, content: bytes) -> None:
+    """Scale an RGB or RGBA image of a 16-bit TIFF, in place, if its samples use 14 bits or fewer."""
+    extremes: Any = image.getextrema()
+    if not max(most for _, most in extremes[:3]) < 1 << (_FEW - 8):
+        return
+    lower = _lower_bits(image, content)
+    largest = max(
+        int((np.asarray(image.crop(box))[..., :3].astype(np.uint16) << 8 | np.asarray(lower.crop(box))[..., :3]).max())
+        for box in _strips(image)
+    )
+    shift = _bits_used(largest, 16) - 8
+    for box in _strips(image):
+        upper = np.asarray(image.crop(box))
+        values = (upper.astype(np.uint16) << 8 | np.asarray(lower.crop(box))) >> shift
+        values[..., 3:] = upper[..., 3:]  # alpha uses all its bits
+        image.paste(Image.fromarray(values.astype(np.uint8), image.mode), box)
+
+
+def _with_empty_margin(image: Image.Image, content: bytes) -> Image.Image:
+    """Return a GIF or WebP whose first frame is smaller than its screen with a transparent margin."""
+    frame: tuple[int, int, int, int] | None = None
+    if isinstance(image, GifImagePlugin.GifImageFile):
+        frame = image.dispose_extent
+    elif image.format == "WEBP" and image.mode == "RGB":
+        frame = _first_webp_frame(content)
+    if frame is None or frame == (0, 0, *image.size):
+        return image
+    screen = Image.new("RGBA", image.size)
+    screen.paste(image.crop(frame).convert("RGBA"), frame)
+    return _with_profile_of(image, screen)
+
+
+def _first_webp_frame(content: bytes) -> tuple[int, int, int, int] | None:
+    """Return the box of the first frame of an animated WebP; None if it is not animated."""
+    place = 12
+    while place + 20 <= len(content):
+        name, length = struct.unpack_from("<4sI", content, place)
+        if name == b"ANMF":
+            left, top, width, height = (
+                int.from_bytes(content[at : at + 3], "little") for at in range(place + 8, place + 20, 3)
+            )
+            return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
+        if name in {b"VP8 ", b"VP8L"}:
+            return None
+        place += 8 + length + length % 2
+    return None
