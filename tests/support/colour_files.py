@@ -73,8 +73,8 @@ def bitmap(pixels: Pixels, profile: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", size, 0, 0, 138) + header + body + profile
 
 
-def png(pixels: Pixels, **options: object) -> bytes:
-    """Return pixels (H, W) or (H, W, 3) as a PNG."""
+def png(pixels: Pixels | NDArray[np.uint16], **options: object) -> bytes:
+    """Return pixels (H, W) or (H, W, 3) as a PNG, 16-bit ones (H, W) too."""
     return encoded(Image.fromarray(pixels), "PNG", **options)
 
 
@@ -151,6 +151,10 @@ def tagged() -> dict[str, Case]:
             with_chunks(png(PATCHES, icc_profile=p3.profile), gama(1)), profiles.expected(p3.to_xyz(PATCHES / 255))
         ),
     }
+    for name, transfer in {"PQ": 16, "HLG": 18}.items():
+        cases[f"cICP, {name}"] = Case(with_chunks(plain, cicp(9, transfer)), profiles.toned(PATCHES, transfer))
+        content = _avif(9, transfer)
+        cases[f"nclx, {name}"] = Case(content, profiles.toned(stored_in(content), transfer))
     for name, (primaries, transfer, points) in {
         "nclx, Display P3": (12, 13, profiles.P3),
         "nclx, BT.2020 and BT.709's curve": (9, 1, profiles.BT2020),

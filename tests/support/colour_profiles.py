@@ -36,7 +36,8 @@ def xyz_of(point: tuple[float, float]) -> Floats:
 def to_d50(white: tuple[float, float]) -> Floats:
     """Return the 3 x 3 matrix that adapts XYZ from this white to D50 (Bradford)."""
     gains = (_BRADFORD @ D50) / (_BRADFORD @ xyz_of(white))
-    return np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
+    adaptation: Floats = np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
+    return adaptation
 
 
 def rgb_to_xyz(primaries: Primaries, white: tuple[float, float] = D65) -> Floats:
@@ -60,6 +61,27 @@ def expected(xyz: Floats) -> NDArray[np.uint8]:
     """Return the sRGB pixels, uint8, of XYZ under D50 (relative colorimetric)."""
     linear = xyz @ np.linalg.inv(rgb_to_xyz(SRGB)).T
     return np.rint(255 * srgb_encoded(linear)).astype(np.uint8)
+
+
+# What Chromium 156 shows of grey light in PQ and HLG, a white page of 203 cd/m2 being 1: light, and linear sRGB.
+_LIGHT = [0, 1, 1.122, 1.504, 1.558, 2.026, 2.416, 2.74, 3.717, 4.926, 50]
+_SHOWN = [0, 0.5, 0.552, 0.659, 0.665, 0.7456, 0.800, 0.838, 0.922, 1, 1]
+
+
+def toned(stored: NDArray[np.uint8], transfer: int) -> NDArray[np.uint8]:
+    """Return the sRGB pixels of stored values in BT.2020 and PQ (16) or HLG (18), by what was measured."""
+    values, matrix = stored / 255, rgb_to_xyz(BT2020)
+    if transfer == 16:
+        power = values ** (1 / (2523 / 4096 * 128))
+        light = (np.maximum(power - 3424 / 4096, 0) / (2413 / 128 - 2392 / 128 * power)) ** (16384 / 2610)
+        light *= 10_000 / 203
+    else:
+        a = 0.17883277
+        b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
+        scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
+        light = 1000 / 203 * scene * (scene @ matrix[1])[..., None] ** 0.2
+    brightest = np.maximum(light.max(axis=-1, keepdims=True), 1e-9)
+    return expected(light * np.interp(brightest, _LIGHT, _SHOWN) / brightest @ matrix.T)
 
 
 @dataclass(frozen=True)
@@ -137,7 +159,8 @@ def _ink_xyz(values: Floats) -> Floats:
     """Return what inks look like: each lets through a share of the light of every primary, and paper is white."""
     passed = np.array([[0.05, 0.45, 0.75], [0.60, 0.06, 0.30], [0.95, 0.80, 0.08], [0.04, 0.04, 0.04]])
     light = np.prod(1 - values[..., :, None] * (1 - passed), axis=-2)
-    return light @ rgb_to_xyz(SRGB).T
+    xyz: Floats = light @ rgb_to_xyz(SRGB).T
+    return xyz
 
 
 def cmyk_space() -> Space:
@@ -173,7 +196,8 @@ def _cones_of(values: Floats) -> Floats:
 
 def _xyb_xyz(values: Floats) -> Floats:
     cones = (_cones_of(values) + np.cbrt(_XYB_BIAS)) ** 3 - _XYB_BIAS
-    return cones @ (rgb_to_xyz(SRGB) @ _TO_LINEAR).T
+    xyz: Floats = cones @ (rgb_to_xyz(SRGB) @ _TO_LINEAR).T
+    return xyz
 
 
 def xyb_of(linear: Floats) -> Floats:
@@ -181,7 +205,8 @@ def xyb_of(linear: Floats) -> Floats:
     cones = np.cbrt(linear @ np.linalg.inv(_TO_LINEAR).T + _XYB_BIAS) - np.cbrt(_XYB_BIAS)
     long, middle, short = np.moveaxis(cones, -1, 0)
     x, y = (long - middle) / 2, (long + middle) / 2
-    return np.clip((np.stack([x, y, short - y], axis=-1) + _XYB_OFFSET) * _XYB_SCALE, 0, 1)
+    scaled: Floats = np.clip((np.stack([x, y, short - y], axis=-1) + _XYB_OFFSET) * _XYB_SCALE, 0, 1)
+    return scaled
 
 
 def xyb_space() -> Space:

@@ -28,7 +28,7 @@ def png_16(samples: Samples, transparent: tuple[int, ...] | None = None) -> byte
     )
 
 
-def tiff(samples: NDArray[np.unsignedinteger], *, bits: int = 16, order: str = "<", compressed: bool = False) -> bytes:
+def tiff(samples: NDArray[np.integer], *, bits: int = 16, order: str = "<", compressed: bool = False) -> bytes:
     """Return samples (H, W) or (H, W, 3 or 4) as a TIFF with one strip. 12 bits are packed, two samples in 3 bytes."""
     height, width = samples.shape[:2]
     channels = 1 if samples.ndim == 2 else samples.shape[2]

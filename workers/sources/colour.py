@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFilter
 
-from workers.sources import icc
+from workers.sources import colour_spaces
 
+Space = bytes | ImageFilter.Color3DLUT  # an ICC profile, or a table to sRGB
 _KEPT = 1 << 20  # bytes of a profile whose transform is kept for the next image. Cameras' have 4 kB, printers' 600
 _AVIF_HEAD = 1 << 16  # bytes at the start of an AVIF in which its description is looked for
+_STRIP = 256  # rows
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_GAMMA = 0.45455  # what an encoder writes that means sRGB
 _LEAST_RANGE = 32  # of 255. A profile whose colours are all alike is damaged
@@ -39,15 +41,15 @@ def to_srgb(image: Image.Image, content: bytes) -> Image.Image:
 
     `content` is the file that the image was decoded from. The mode of the image has eight bits a channel.
     """
-    for profile in _profiles(image, content):
-        converted = _convert(image, profile)
+    for space in _spaces(image, content):
+        converted = _convert(image, space) if isinstance(space, bytes) else _tone(image, space)
         if converted is not None:
             return converted
     return image
 
 
-def _profiles(image: Image.Image, content: bytes) -> Iterator[bytes]:
-    """Give what the file says of its colours, as ICC profiles, the one that counts first."""
+def _spaces(image: Image.Image, content: bytes) -> Iterator[Space]:
+    """Give what the file says of its colours, what counts first: ICC profiles, or tables to sRGB."""
     chunks = _png_chunks(content) if content.startswith(_PNG) else {}
     if b"cICP" in chunks:
         yield from _of_code_points(*chunks[b"cICP"][:2], camera_curve=(2.4, 1, 0, 1, 0))
@@ -59,7 +61,7 @@ def _profiles(image: Image.Image, content: bytes) -> Iterator[bytes]:
     if content[4:8] == b"ftyp":
         place = content.find(b"colrnclx", 0, _AVIF_HEAD)
         if place >= 0:
-            yield from _of_code_points(*content[place + 9 : place + 13 : 2], camera_curve=icc.SRGB_CURVE)
+            yield from _of_code_points(*content[place + 9 : place + 13 : 2], camera_curve=colour_spaces.SRGB_CURVE)
     if content.startswith(b"BM"):
         yield from _of_bitmap(content)
 
@@ -80,13 +82,17 @@ def _png_chunks(content: bytes) -> dict[bytes, bytes]:
     return chunks
 
 
-def _of_code_points(primaries: int = 0, transfer: int = 0, *, camera_curve: icc.Curve) -> list[bytes]:
-    """Return the profile of H.273's code points; none if they are not known.
+def _of_code_points(primaries: int = 0, transfer: int = 0, *, camera_curve: colour_spaces.Curve) -> list[Space]:
+    """Return the space of H.273's code points; none if they are not known.
 
     `camera_curve` stands for BT.709's. Browsers take 2.4 for it in PNG, and sRGB's in AVIF.
     """
-    curve = camera_curve if transfer in icc.CAMERA_CURVES else icc.CURVES.get(transfer)
-    return [icc.build(icc.PRIMARIES[primaries], curve)] if curve and primaries in icc.PRIMARIES else []
+    if primaries not in colour_spaces.PRIMARIES:
+        return []
+    if transfer in colour_spaces.HDR_CURVES:
+        return [colour_spaces.hdr_table(primaries, transfer)]
+    curve = camera_curve if transfer in colour_spaces.CAMERA_CURVES else colour_spaces.CURVES.get(transfer)
+    return [colour_spaces.profile_of(colour_spaces.PRIMARIES[primaries], curve)] if curve else []
 
 
 def _of_gamma(gamma: bytes, chromaticities: bytes) -> list[bytes]:
@@ -94,17 +100,17 @@ def _of_gamma(gamma: bytes, chromaticities: bytes) -> list[bytes]:
     if len(gamma) != 4 or len(chromaticities) not in {0, 32}:
         return []
     encoded = int.from_bytes(gamma) / 100_000
-    primaries = icc.SRGB
+    primaries = colour_spaces.SRGB
     if chromaticities:
         values = [value / 100_000 for value in struct.unpack(">8I", chromaticities)]
         white, red, green, blue = zip(values[::2], values[1::2], strict=True)
         primaries = (red, green, blue, white)
-    if abs(encoded / _PNG_GAMMA - 1) < 0.05 and np.allclose(primaries, icc.SRGB, atol=0.005):
+    if abs(encoded / _PNG_GAMMA - 1) < 0.05 and np.allclose(primaries, colour_spaces.SRGB, atol=0.005):
         return []
     if not 0.1 <= encoded <= 10:
         return []
     try:
-        return [icc.build(primaries, (1 / encoded, 1, 0, 1, 0))]
+        return [colour_spaces.profile_of(primaries, (1 / encoded, 1, 0, 1, 0))]
     except ValueError:
         return []
 
@@ -132,6 +138,18 @@ def _convert(image: Image.Image, profile: bytes) -> Image.Image | None:
             converted.putalpha(alpha)
         return converted
     return _applied(image if image.mode == mode else image.convert(mode), profile)
+
+
+def _tone(image: Image.Image, table: ImageFilter.Color3DLUT) -> Image.Image | None:
+    """Return the image by a table to sRGB; None for CMYK. RGB and RGBA are converted in place, strip by strip."""
+    if image.mode == "CMYK":
+        return None
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    colours = image if image.mode == mode else image.convert(mode)
+    for top in range(0, colours.height, _STRIP):
+        box = (0, top, colours.width, min(top + _STRIP, colours.height))
+        colours.paste(colours.crop(box).filter(table), box)
+    return colours
 
 
 def _applied(image: Image.Image, profile: bytes) -> Image.Image | None:
