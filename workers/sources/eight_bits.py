@@ -1,7 +1,8 @@
-"""Bring decoded images to eight bits a channel, and mark as transparent what a file stores no colour for.
+"""Bring decoded images to eight bits a channel, and make white what a file stores no colour for.
 
 Pillow keeps the upper eight bits of most 16-bit images. That is right for samples that use all 16 bits; here are the
-others, and the pixels that a 16-bit PNG calls transparent, for which the lower bits count.
+others, and the pixels that a 16-bit PNG calls transparent, for which the lower bits count. White is painted at once,
+since an alpha channel would cost several images of memory; it is white in every colour space.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from PIL import GifImagePlugin, Image
 
 _BITS_PER_SAMPLE = 258
 _FEW = 14  # bits: cameras and scanners give 10, 12 or 14, and store them in 16
+_WHITE = 255
 _STRIP = 256  # rows at a time, so that no second image of the full size is needed
 
 
@@ -29,8 +31,8 @@ def to_eight_bits(image: Image.Image, content: bytes) -> Image.Image:
         return _grey(image)
     transparent = image.info.get("transparency")
     if image.format == "PNG" and image.mode == "RGB" and isinstance(transparent, tuple) and content[24:25] == b"\x10":
-        return _without_colour(image, content, transparent)
-    if image.format == "TIFF" and image.mode in {"RGB", "RGBA"} and _bits_stored(image) == 16:
+        _whiten(image, content, transparent)
+    elif image.format == "TIFF" and image.mode in {"RGB", "RGBA"} and _bits_stored(image) == 16:
         _scale_colours(image, content)
     return _with_empty_margin(image, content)
 
@@ -65,20 +67,19 @@ def _bits_used(largest: int, stored: int) -> int:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """Return a grey image of 12 to 32 bits as L, or as LA if the file names a transparent value."""
+    """Return a grey image of 12 to 32 bits as L, white where it has the transparent value."""
     shift = 8
     if image.format == "TIFF":
         largest = max(int(np.asarray(image.crop(box)).max()) for box in _strips(image))
         shift = _bits_used(largest, _bits_stored(image)) - 8
     transparent = image.info.get("transparency")
-    grey = Image.new("L" if transparent is None else "LA", image.size)
+    grey = Image.new("L", image.size)
     for box in _strips(image):
         values = np.asarray(image.crop(box))
-        # A negative sample is black.
-        strip = Image.fromarray((values.clip(0) >> shift).astype(np.uint8))
+        scaled = (values.clip(0) >> shift).astype(np.uint8)  # a negative sample is black
         if transparent is not None:
-            strip.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-        grey.paste(strip, box)
+            scaled[values == transparent] = _WHITE
+        grey.paste(Image.fromarray(scaled), box)
     return _with_profile_of(image, grey)
 
 
@@ -96,20 +97,18 @@ def _lower_bits(image: Image.Image, content: bytes) -> Image.Image:
         return lower
 
 
-def _without_colour(image: Image.Image, content: bytes, transparent: tuple[int, ...]) -> Image.Image:
-    """Return an RGB image of a 16-bit PNG as RGBA, transparent where its pixels have the transparent colour."""
+def _whiten(image: Image.Image, content: bytes, transparent: tuple[int, ...]) -> None:
+    """Make the pixels of a 16-bit RGB PNG white, in place, that have the transparent colour."""
     lower = _lower_bits(image, content)
     upper_bits = np.array([value >> 8 for value in transparent], np.uint8)
     lower_bits = np.array([value & 255 for value in transparent], np.uint8)
     del image.info["transparency"]
-    image.putalpha(255)
     for box in _strips(image):
-        strip = image.crop(box)
-        alike: NDArray[np.bool_] = (np.asarray(strip)[..., :3] == upper_bits).all(axis=-1)
+        pixels = np.array(image.crop(box))
+        alike: NDArray[np.bool_] = (pixels == upper_bits).all(axis=-1)
         alike &= (np.asarray(lower.crop(box)) == lower_bits).all(axis=-1)
-        strip.putalpha(Image.fromarray(np.where(alike, 0, 255).astype(np.uint8)))
-        image.paste(strip, box)
-    return image
+        pixels[alike] = _WHITE
+        image.paste(Image.fromarray(pixels), box)
 
 
 def _scale_colours(image: Image.Image, content: bytes) -> None:
@@ -131,16 +130,16 @@ def _scale_colours(image: Image.Image, content: bytes) -> None:
 
 
 def _with_empty_margin(image: Image.Image, content: bytes) -> Image.Image:
-    """Return a GIF or WebP whose first frame is smaller than its screen with a transparent margin."""
+    """Return a GIF or WebP whose first frame is smaller than its screen with a white margin."""
     frame: tuple[int, int, int, int] | None = None
     if isinstance(image, GifImagePlugin.GifImageFile):
         frame = image.dispose_extent
     elif image.format == "WEBP" and image.mode == "RGB":
         frame = _first_webp_frame(content)
-    if frame is None or frame == (0, 0, *image.size):
-        return image
-    screen = Image.new("RGBA", image.size)
-    screen.paste(image.crop(frame).convert("RGBA"), frame)
+    if frame is None or frame == (0, 0, *image.size) or image.has_transparency_data:
+        return image  # a GIF with a transparent entry has it in its margin too
+    screen = Image.new("RGB", image.size, "white")
+    screen.paste(image.crop(frame).convert("RGB"), frame)
     return _with_profile_of(image, screen)
 
 

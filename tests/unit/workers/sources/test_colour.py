@@ -55,6 +55,28 @@ def test_a_profile_damaged_anywhere_never_fails_the_image() -> None:
             assert decode(png(colour_files.PATCHES, icc_profile=bytes(profile)), LIMIT)[1:] == (48, 48)
 
 
+def test_what_pillow_decodes_is_never_refused_for_its_colours() -> None:
+    """Files of every kind with damage in their heads: what says the colours may be anything, and fails no image."""
+    rng = np.random.default_rng(5)
+    decodable = 0
+    for case in TAGGED.values():
+        for _ in range(8):
+            damaged = bytearray(case.content)
+            for place in rng.integers(8, min(len(damaged), 1500), 3):
+                damaged[place] = rng.integers(0, 256)
+            try:
+                with Image.open(io.BytesIO(damaged)) as image:
+                    image.getexif()
+                    image.load()
+                    image.convert("RGB")
+            except Exception:  # noqa: BLE001, S112  whatever Pillow raises is none of this test's
+                continue
+            if image.size == (48, 48):
+                decodable += 1
+                assert decode(bytes(damaged), LIMIT)[0].mode == "RGB"
+    assert decodable > 50
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB with a transparent colour"])
 def test_transparent_pixels_are_white_and_others_converted(mode: str) -> None:
     """White lies behind a tagged image in sRGB, not in its own space; a colour key is compared before conversion."""
