@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -48,8 +49,8 @@ def main() -> None:
         for how, needed in {"whole": None, "as for the model": lambda *_: (_INPUT, _INPUT)}.items():
             pairs = [
                 (
-                    _milliseconds(lambda content=tagged, needed=needed: decode(content, 10**8, needed)),
-                    _milliseconds(lambda content=other, needed=needed: decode(content, 10**8, needed)),
+                    _milliseconds(partial(decode, tagged, 10**8, needed)),
+                    _milliseconds(partial(decode, other, 10**8, needed)),
                 )
                 for _ in range(_ROUNDS)
             ]
