@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -109,6 +110,15 @@ def test_a_reduced_jpeg_is_converted() -> None:
     assert (small.size, width, height) == ((800, 600), 1600, 1200)
     meant = colour_profiles.expected(space.to_xyz(np.array([100, 150, 50]) / 255))
     assert np.abs(np.asarray(small).astype(float) - meant).max() <= 3
+
+
+def test_threads_share_a_transform() -> None:
+    """Decoding threads that use the transform of one profile at the same time get the pixels that one alone gets."""
+    case = TAGGED["CMYK, JPEG"]
+    alone = decoded(case.content)
+    with ThreadPoolExecutor(8) as threads:
+        for pixels in threads.map(decoded, [case.content] * 100):
+            assert np.array_equal(pixels, alone)
 
 
 def test_sixteen_bits_are_converted() -> None:
