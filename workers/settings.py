@@ -17,6 +17,7 @@ from workers.errors import SettingsError
 from workers.robots import Robot, check_robots, read_robots
 from workers.settings_checks import checked_model_server, checked_rate, checked_redis_url
 
+ArchiveEncoding = Literal["gb18030", "cp932", "cp950", "cp949", "cp437", "cp850", "cp866", "cp1251", "cp1252"]
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
 
 # In the order to look for them: find_spec imports the parents of a module, and fails if one is missing.
@@ -169,6 +170,12 @@ class Settings(BaseSettings):
         default=("stored", "deflated"),
         description="Compression methods that entries of an archive may have, separated by commas: stored, deflated, "
         "bzip2.",
+    )
+    archive_encoding: ArchiveEncoding = Field(
+        default="gb18030",
+        description="Encoding of an archive's names that say none, are not UTF-8 and cannot be told by their "
+        "characters: gb18030, cp932, cp950, cp949. The encodings cp437, cp850, cp866, cp1251 and cp1252 are never "
+        "guessed; one of these is taken for every such name.",
     )
     fetch_seconds: float = Field(default=15.0, gt=0, description="Deadline for fetching one image by URL.")
     fetch_redirects: int = Field(default=3, ge=0, le=20, description="Maximum number of redirects for one image.")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO
 from urllib.parse import quote
 
-from workers.io.folders import printable
+from workers.io.names import printable
 
 _PIECE_BYTES = 1 << 18
 

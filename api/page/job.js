@@ -219,11 +219,14 @@ function progressText({ counts, queue_position: ahead, eta_seconds: left }) {
   return parts.join(" · ");
 }
 
-function summary({ counts, expires_at: expires }) {
+function summary({ counts, skipped, name_encoding: encoding, expires_at: expires }) {
   const parts = [];
   if (counts.succeeded) parts.push(`${count(counts.succeeded, "photo")} done`);
   if (counts.failed) parts.push(`${counts.failed.toLocaleString()} failed`);
   if (counts.canceled) parts.push(`${counts.canceled.toLocaleString()} canceled`);
+  const others = Object.entries(skipped ?? {}).map(([suffix, number]) => `${number.toLocaleString()} ${suffix}`);
+  if (others.length) parts.push(`left out: ${others.join(", ")}`);
+  if (encoding) parts.push(`names read as ${encoding}`);
   if (expires) {
     const until = new Date(expires).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
     parts.push(`kept until ${until}`);

@@ -21,6 +21,7 @@ from api.openapi.responses import Answer, document_answer
 from api.requests.checking import RequestModel
 from api.schema.options import ShowHeaders, ShowQuery
 from workers.errors import JobGoneError, JobNotFoundError, JobStateError, QueueFullError
+from workers.io.names import NO_CONTROLS
 from workers.jobs.document import JobDocument, JobsDocument
 from workers.jobs.job import JobState, is_id
 from workers.settings import Settings
@@ -49,7 +50,7 @@ class ListQuery(RequestModel):
     """Which jobs to list."""
 
     state: JobState | None = Field(default=None, description="Only jobs in this state.")
-    model: Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = Field(
+    model: Annotated[str, Field(max_length=128, pattern=NO_CONTROLS)] | None = Field(
         default=None, description="Only jobs of this model."
     )
     created_after: Time | None = Field(default=None, description="Only jobs created at this time or later.")

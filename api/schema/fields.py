@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from api.requests.json_bodies import strict_json
+from workers.io.names import NO_CONTROLS
 from workers.sources.selection import Selection
 
 MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MAX_SAMPLE = 20, 200, 4, 100_000
 MAX_METADATA_KEYS, MAX_METADATA_KEY_CHARS, MAX_METADATA_CHARS = 16, 64, 512
 
-PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 FILE_SCHEMA = {"type": "string", "format": "binary"}
 
 
@@ -69,11 +69,13 @@ def from_words(value: Any) -> Any:  # noqa: ANN401  the value before its validat
 Base64Image = Annotated[
     bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
 ]
-Location = Annotated[str, Field(min_length=1, max_length=4096, pattern=PRINTABLE)]
+Location = Annotated[str, Field(min_length=1, max_length=4096, pattern=NO_CONTROLS)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
 Globs = Annotated[
-    Sequence[Annotated[str, Field(min_length=1, max_length=MAX_GLOB_CHARS, pattern=PRINTABLE), AfterValidator(_glob)]],
+    Sequence[
+        Annotated[str, Field(min_length=1, max_length=MAX_GLOB_CHARS, pattern=NO_CONTROLS), AfterValidator(_glob)]
+    ],
     Field(max_length=MAX_GLOBS),
 ]
 Metadata = Annotated[

@@ -21,7 +21,6 @@ from api.schema.fields import (
     FILE_SCHEMA,
     MAX_METADATA_KEYS,
     MAX_SAMPLE,
-    PRINTABLE,
     Base64Image,
     Globs,
     Location,
@@ -32,6 +31,7 @@ from api.schema.fields import (
 )
 from api.schema.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.schema.webhook_request import HTTP, WebhookFields, fetchable
+from workers.io.names import NO_CONTROLS
 from workers.io.urls import MAX_URL_CHARS
 from workers.jobs.output import Output, OutputFormat
 from workers.sources.origins.manifest_file import MAX_CUSTOM_ID_CHARS
@@ -120,7 +120,7 @@ class ItemFields(RequestModel):
     image: Base64Image | None = Field(
         default=None, description="The image file in base64, bare or as a `data:` URL.", repr=False
     )
-    custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=PRINTABLE)] | None = Field(
+    custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=NO_CONTROLS)] | None = Field(
         default=None, description="An id of your own, unique within the job. The image's result contains it."
     )
 

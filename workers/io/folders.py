@@ -8,18 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.errors import FolderNotAllowedError, FolderNotFoundError
-
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
-        *(".ppm", ".pgm", ".pbm", ".pnm"),
-    }
-)
-
-
-def is_image_name(name: str) -> bool:
-    """Return whether a file's name has the suffix of an image and is not hidden."""
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+from workers.io.names import count_skipped, is_image_name, is_left_out
 
 
 @dataclass(frozen=True)
@@ -35,18 +24,21 @@ class FoundFile:
     error: str = ""
 
 
-def walk_images(folder: Path) -> Iterator[FoundFile]:
+def walk_images(folder: Path, skipped: dict[str, int] | None = None) -> Iterator[FoundFile]:
     """Yield the files below a folder that are named like images, in a stable order.
 
-    Hidden folders and links to folders are left out. Raises FolderNotFoundError if the folder itself cannot be read.
+    Hidden folders, folders that systems make for themselves, and links to folders are left out. Other
+    files are counted in `skipped` by suffix. Raises FolderNotFoundError if the folder itself cannot be read.
     """
     unreadable: list[OSError] = []
     for below, folders, files in os.walk(folder, onerror=unreadable.append):
         yield from _errors_below(folder, unreadable)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_left_out(name))
         for name in sorted(files):
             if is_image_name(name):
                 yield _look_at(Path(below, name))
+            elif skipped is not None:
+                count_skipped(skipped, name)
     yield from _errors_below(folder, unreadable)
 
 
@@ -65,16 +57,6 @@ def _errors_below(folder: Path, unreadable: list[OSError]) -> Iterator[FoundFile
             raise FolderNotFoundError(f"The folder cannot be read: {error.strerror}.") from error
         yield FoundFile(path, error=f"The folder cannot be read: {error.strerror}.")
     unreadable.clear()
-
-
-def printable(name: str) -> str:
-    """Return a file's name as text that any JSON reader accepts: bytes that are not UTF-8 are escaped."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def without_controls(name: str) -> str:
-    """Return a file's name as printable text; U+FFFD stands for each character that cannot be printed."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in printable(name))
 
 
 def within_roots(path: Path, roots: Iterable[Path]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 
 from workers.errors import OutputNotAllowedError, OutputUnusableError, SourceNotAllowedError, SourceUnreadableError
-from workers.io.folders import is_image_name
+from workers.io.names import control_in, count_skipped, is_image_name, is_left_out
 from workers.jobs.output import Output
 from workers.settings import Settings
 
@@ -25,6 +25,8 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
     """
     if not prefixes:
         raise SourceNotAllowedError("This server reads no other stores: set SHELFLINE_SOURCE_PREFIXES.")
+    if control := control_in(url):
+        raise SourceNotAllowedError(f"The location has the control character {control}: rename the file or folder.")
     if not is_under(url, prefixes):
         raise SourceNotAllowedError("The location is not under an allowed prefix: see SHELFLINE_SOURCE_PREFIXES.")
     return url.rstrip("/")
@@ -32,7 +34,7 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
 
 def is_under(url: str, prefixes: tuple[str, ...]) -> bool:
     """Return whether a location lies under a prefix, as text, and cannot be read as another place."""
-    ambiguous = "::" in url or not url.isprintable() or not {"..", "."}.isdisjoint(url.split("/"))
+    ambiguous = "::" in url or control_in(url) or not {"..", "."}.isdisjoint(url.split("/"))
     return not ambiguous and any(url.rstrip("/") == prefix or url.startswith(f"{prefix}/") for prefix in prefixes)
 
 
@@ -81,9 +83,10 @@ def check_location(url: str, prefixes: tuple[str, ...]) -> int | None:
     return None if size is None else int(size)
 
 
-def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
+def list_images(url: str, prefixes: tuple[str, ...], skipped: dict[str, int] | None = None) -> Iterator[FoundObject]:
     """Yield the image files below a location, folder by folder, in a stable order.
 
+    Other files are counted in `skipped` by suffix, but for folders that are left out as `walk_images` leaves them out.
     Raises SourceNotAllowedError, SourceUnreadableError.
     """
     root = allowed_location(url, prefixes)
@@ -91,7 +94,7 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
     top = path.rstrip("/")
     try:
         for folder, folders, names in files.walk(path, on_error="raise", detail=True):
-            visible = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
+            visible = {name: folders[name] for name in sorted(folders) if not is_left_out(name)}
             folders.clear()
             folders.update(visible)  # the walk goes on with these folders, in this order
             below = folder.rstrip("/")[len(top) :].strip("/")
@@ -99,6 +102,8 @@ def list_images(url: str, prefixes: tuple[str, ...]) -> Iterator[FoundObject]:
                 if is_image_name(name):
                     relative = f"{below}/{name}" if below else name
                     yield FoundObject(relative, f"{root}/{relative}", names[name].get("size"), _mtime(names[name]))
+                elif skipped is not None:
+                    count_skipped(skipped, name)
     except FileNotFoundError as error:
         raise SourceUnreadableError("There is nothing at the location.") from error
     except Exception as error:  # each store's library has its own errors
@@ -137,6 +142,8 @@ def check_output(output: Output, settings: Settings) -> None:
     prefixes = settings.output_prefixes
     if not prefixes:
         raise OutputNotAllowedError("This server writes no results elsewhere: set SHELFLINE_OUTPUT_PREFIXES.")
+    if control := control_in(output.url):
+        raise OutputNotAllowedError(f"output_url has the control character {control}: write it without.")
     if not is_under(output.url, prefixes) or not _stays_under(output.url, prefixes):
         raise OutputNotAllowedError("output_url is not under an allowed prefix: see SHELFLINE_OUTPUT_PREFIXES.")
     if "parquet" in output.formats and find_spec("pyarrow") is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from workers.errors import OutboundBlockedError
+from workers.io.names import percent_decoded
 
 MAX_URL_CHARS = 8192
 _PORTS = {"http": 80, "https": 443}
@@ -42,8 +43,8 @@ class HttpUrl:
 
     @property
     def file_name(self) -> str:
-        """Return the last segment of the path, '' if it has none."""
-        return self.target.partition("?")[0].rpartition("/")[2]
+        """Return the last segment of the path as people read it, without percent-encoding; '' if it has none."""
+        return percent_decoded(self.target.partition("?")[0].rpartition("/")[2])
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host_header}{self.target}"

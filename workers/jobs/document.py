@@ -111,6 +111,17 @@ class JobDocument(Document):
     options: OptionsDocument
     metadata: dict[str, str] = Field(default_factory=dict, description="What the caller sent with it.")
     output: OutputDocument | None = None
+    skipped: dict[str, int] = Field(
+        default_factory=dict,
+        description="The number of files that the folder, location or archive has beside its images, by suffix, "
+        "like `.heic`. `none` are those without a suffix, `other` those of further suffixes. Hidden files are not "
+        "counted.",
+    )
+    name_encoding: str | None = Field(
+        default=None,
+        description="The encoding that names of an archive were guessed to have, since they say none and are not "
+        "UTF-8. If the names are wrong, set SHELFLINE_ARCHIVE_ENCODING, or make the archive with UTF-8 names.",
+    )
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
@@ -144,6 +155,8 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
         options=OptionsDocument.model_validate(job.options, from_attributes=True),
         metadata=dict(job.metadata),
         output=_output(job),
+        skipped=dict(job.skipped),
+        name_encoding=job.name_encoding or None,
         created_at=rfc3339(job.created_at),
         started_at=rfc3339(job.started_at),
         finished_at=rfc3339(job.finished_at),

@@ -177,6 +177,8 @@ class Job:
     error: Mapping[str, Any] = field(default_factory=dict)
     output: str = ""  # JSON of its output, see workers/jobs/output.py; '' if it has none
     output_error: Mapping[str, Any] = field(default_factory=dict)  # why the last attempt to write it failed
+    skipped: Mapping[str, int] = field(default_factory=dict)  # files that are not named like images, by suffix
+    name_encoding: str = ""  # the encoding that the names of an archive were guessed to have
     queue_numbers: QueueNumbers | None = field(default=None, compare=False)  # only of a job that was created just now
 
     @property
@@ -211,6 +213,8 @@ class Job:
             error=json.loads(stored.get("error", "{}")),
             output=stored.get("output", ""),
             output_error=json.loads(stored.get("output_error", "{}")),
+            skipped=json.loads(stored.get("skipped", "{}")),
+            name_encoding=stored.get("name_encoding", ""),
             model_versions=tuple(sorted(int(key[8:]) for key in stored if key.startswith("version:"))),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import structlog
 
-from workers.errors import JobError, OutboundBlockedError
+from workers.errors import JobError, NoImagesError, OutboundBlockedError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import Quota
@@ -18,7 +18,7 @@ from workers.queue.duty_leases import DutyLease
 from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
 from workers.sources.origins.named import NamedSource
-from workers.sources.origins.origin import Part
+from workers.sources.origins.origin import Notes, Part
 from workers.store.capacity import quotas, too_many
 from workers.store.manifests import Written, write_manifest
 
@@ -53,7 +53,8 @@ class Enumeration:
         options, source = JobOptions.from_json(stored["options"]), json.loads(stored["source"])
         # Every run writes its own manifest: a run that lost its lease must not change a manifest that is in use.
         manifest = f"jobs/{job}/manifest-{secrets.token_hex(4)}.jsonl"
-        written = self._write(manifest, NamedSource.from_json(json.dumps(source["named"])), options, lease)
+        named = NamedSource.from_json(json.dumps(source["named"]))
+        written, notes = self._write(manifest, named, options, lease)
         rows, quota = written.total * options.rows_guess, Quota(*source["quota"])
         listed = {
             "id": job,
@@ -64,6 +65,7 @@ class Enumeration:
             "manifest": manifest,
             "offset": str(written.offset),
             "quotas": quotas(self._settings, rows, 0, stored["owner"], quota),
+            **({"notes": notes.fields} if notes.fields else {}),
         }
         fields = [field for source in written.first for field in source.fields]
         verdict, *details = self._link.run("jobs/images_listed", json.dumps(listed), *fields)
@@ -74,18 +76,22 @@ class Enumeration:
             log.info("job waits for room in the queue", job=job, images=written.total)
         return bool(verdict == "ok")
 
-    def _write(self, manifest: str, named: NamedSource, options: JobOptions, lease: DutyLease) -> Written:
+    def _write(self, manifest: str, named: NamedSource, options: JobOptions, lease: DutyLease) -> tuple[Written, Notes]:
         selection, none_match = named.selection, "No image matches `include` and `exclude`: change them."
         with named.opened(self._settings) as origin:
             parts = selection.chosen(_renewing(origin.parts(), lease), lambda part: part.name)
-            return write_manifest(
-                self._blobs,
-                manifest,
-                (part.source for part in parts),
-                window=window_images(window(self._settings), options.rows_guess),
-                max_images=self._settings.max_job_images,
-                empty=origin.empty if selection.takes_all else none_match,
-            )
+            try:
+                written = write_manifest(
+                    self._blobs,
+                    manifest,
+                    (part.source for part in parts),
+                    window=window_images(window(self._settings), options.rows_guess),
+                    max_images=self._settings.max_job_images,
+                    empty=origin.empty if selection.takes_all else none_match,
+                )
+            except NoImagesError as error:
+                raise origin.notes.no_images(error) from error
+            return written, origin.notes
 
 
 def _renewing(parts: Iterator[Part], lease: DutyLease) -> Iterator[Part]:

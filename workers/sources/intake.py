@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from workers.errors import ImageError, JobError, JobStateError
+from workers.errors import ImageError, JobError, JobStateError, NoImagesError
 from workers.io.blobs import BlobStore
 from workers.io.locations import check_output
 from workers.io.redis_link import RedisLink
@@ -24,7 +24,7 @@ from workers.queue.wakeups import WakeUps
 from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
 from workers.sources.origins.named import NamedSource
-from workers.sources.origins.origin import Origin, Part
+from workers.sources.origins.origin import Notes, Origin, Part
 from workers.sources.uploads import Upload
 from workers.store.catalog import Catalog
 from workers.store.idempotency import IdempotencyKeys, Reservation
@@ -72,7 +72,7 @@ class Intake:
                     return self._store.get(reservation.job)
             if isinstance(origin, NamedSource):
                 return self._make_unlisted(origin, options, submission, reservation)
-            return self._make(self._new(options, submission), origin.parts(), origin.empty, reservation)
+            return self._make(self._new(options, submission), origin.parts(), origin.empty, reservation, origin.notes)
 
     def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
         """Make a new job of the failed images of a job, for the same owner; called again, return the same new job.
@@ -92,7 +92,7 @@ class Intake:
         submission = Submission(old.owner, None, "", old.metadata, quota, webhook, output, base_url, request)
         job = self._new(old.options, submission, retry_of=old.id)
         failed = (self._part_of(source) for source in self._failed_images(old))
-        return self._make(job, failed, "No image of the job failed.", None)
+        return self._make(job, failed, "No image of the job failed.", None, Notes())
 
     def _failed_images(self, job: Job) -> Iterator[ImageSource]:
         offset = 0
@@ -173,7 +173,9 @@ class Intake:
         self._wakeups.wake_for_duties()
         return job
 
-    def _make(self, job: NewJob, parts: Iterator[Part], empty: str, reservation: Reservation | None) -> Job:
+    def _make(
+        self, job: NewJob, parts: Iterator[Part], empty: str, reservation: Reservation | None, notes: Notes
+    ) -> Job:
         """Store the images and the manifest of a job, then create the job."""
         upload = Upload(self._blobs, job.upload)
         try:
@@ -185,10 +187,13 @@ class Intake:
                 max_images=self._settings.max_job_images,
                 empty=empty,
             )
-        except BaseException:
+        except BaseException as error:
             self._store.give_up(job)
+            if isinstance(error, NoImagesError):
+                raise notes.no_images(error) from error
             raise
-        listed = replace(job, total=written.total, bytes=upload.bytes)
+        rules = [*job.rules, *notes.fields]
+        listed = replace(job, total=written.total, bytes=upload.bytes, rules=rules)
         return self._create(listed, written.first, written.offset, reservation)
 
     def _create(self, job: NewJob, first: Sequence[ImageSource], offset: int, reservation: Reservation | None) -> Job:

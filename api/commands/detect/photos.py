@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.commands.errors import UsageError
-from workers.io.folders import is_image_name
+from workers.io.names import is_image_name, is_left_out
 from workers.sources.selection import Selection
 
 EVERYTHING = Selection()
@@ -110,9 +110,9 @@ def _list_files(paths: Sequence[Path], without: Sequence[str]) -> tuple[dict[str
 def _walk(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
     """Yield the files below a folder in a stable order, as (path, is an image, is inside the folder).
 
-    A link to a file outside the folder is not inside. Files in hidden folders do not count as images, and links to
-    folders are not followed. The folders `without`, and everything below them, are left out. Raises OSError if a
-    folder cannot be read, because its images must not be missed silently.
+    A link to a file outside the folder is not inside. Files in folders that are hidden, or that systems make for
+    themselves, do not count as images, and links to folders are not followed. The folders `without`, and everything
+    below them, are left out. Raises OSError if a folder cannot be read, because its images must not be missed silently.
     """
 
     def fail(error: OSError) -> None:
@@ -125,7 +125,7 @@ def _walk(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool
         inside = os.path.relpath(where, folder)
         below = os.path.normpath(os.path.join(real, inside))  # noqa: PTH118  links to folders are not followed
         folders[:] = sorted(name for name in folders if os.path.join(below, name) not in without)  # noqa: PTH118
-        hidden = any(part.startswith(".") for part in Path(inside).parts)
+        hidden = any(is_left_out(part) for part in Path(inside).parts if part != ".")
         for name in sorted(files):
             path = os.path.join(where, name)  # noqa: PTH118  no object for each file
             image = not hidden and is_image_name(name)

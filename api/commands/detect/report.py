@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workers.io.names import escaped_controls
+
 MAX_ROWS = 50
 FIRST_ROWS = 20
 MAX_LABELS = 20
@@ -138,7 +140,7 @@ def bars(counts: Sequence[int], *, plain: bool = False) -> str:
 
 def _shown_name(result: Mapping[str, Any]) -> str:
     """Return the name of a result with control characters escaped, so that it is safe on a terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in result["name"])
+    return escaped_controls(result["name"])
 
 
 def best_labels(detections: Sequence[Mapping[str, Any]]) -> str:

@@ -17,7 +17,7 @@ from api.commands.detect.journal import Journal, Part
 from api.commands.detect.line_files import SUCCEEDED, writing
 from api.commands.detect.sending import Sender, Sent, Sharing
 from serving.errors import ShelflineError
-from workers.io.folders import printable
+from workers.io.names import printable
 
 SENDING = 4  # parallel uploads
 AHEAD = 8  # parts that are being sent or processed; each is a job, and the jobs share the workers

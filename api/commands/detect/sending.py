@@ -20,7 +20,7 @@ from api.commands.detect.journal import Journal, Part
 from api.commands.detect.line_files import writing
 from api.commands.detect.photos import Photo
 from serving.errors import ShelflineError
-from workers.io.folders import without_controls
+from workers.io.names import control_in, without_controls
 from workers.jobs.document import JobDocument
 from workers.sources.origins.origin import MAX_NAME_CHARS
 
@@ -114,7 +114,7 @@ class Sender:
         Returns None if the server cannot read these paths, or reads other files there.
         """
         photos = self._journal.photos[part.start : part.end]
-        if not all(photo.path.isprintable() and photo.name.isprintable() for photo in photos):  # a manifest is text
+        if any(control_in(photo.path) or control_in(photo.name) for photo in photos):  # a manifest is text
             return None
         try:
             with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:

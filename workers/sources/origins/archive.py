@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import stat
 import struct
 import zipfile
@@ -11,17 +12,20 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from workers.errors import ArchiveEntryError, ArchiveError, ArchiveTooLargeError, ImageTooLargeError
-from workers.io.folders import is_image_name, without_controls
+from workers.io.names import control_in, count_skipped, is_image_name, is_left_out, without_controls
 from workers.settings import Settings
-from workers.sources.origins.origin import MAX_NAME_CHARS, Part, sha256
+from workers.sources.origins.archive_names import ArchiveFile, decode_names
+from workers.sources.origins.origin import MAX_NAME_CHARS, Notes, Part, sha256
 from workers.sources.references import failed_ref
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _ENCRYPTED = 0x1
-_DIRECTORY_BYTES_AN_ENTRY = 160  # in the central directory: 46, and room for the name and times
 _NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+_DOTS = {".", ".."}
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_SEPARATOR = re.compile(r"[\\/]")
 _METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2}
 _DAMAGE = (  # what zipfile and the decompressors raise
     zipfile.BadZipFile,
@@ -39,8 +43,8 @@ _DAMAGE = (  # what zipfile and the decompressors raise
 class Archive:
     """The images of a zip archive, in the archive's order.
 
-    Entries that are not named like images are left out, as in a folder. But an archive in the archive becomes a failed
-    image: its images would otherwise be missing without notice.
+    Entries that are not named like images are left out and counted, as in a folder. But an archive in the archive
+    becomes a failed image: its images would otherwise be missing without notice.
     """
 
     empty = "The archive has no image files (jpg, png, webp, ...)."
@@ -49,6 +53,7 @@ class Archive:
         self._content = content
         self._settings = settings
         self._methods = {_METHODS[method] for method in settings.archive_methods}
+        self.notes = Notes()
 
     def identity(self) -> Iterator[str]:
         """Yield the kind and the archive's hash."""
@@ -58,8 +63,9 @@ class Archive:
         """Yield the images. Raises ArchiveError, ArchiveTooLargeError."""
         self._content.seek(0)
         max_entries = self._settings.max_archive_entries
+        content = ArchiveFile(self._content, max_entries)
         try:
-            opened = zipfile.ZipFile(cast("IO[bytes]", _BoundedReads(self._content, max_entries)))
+            opened = zipfile.ZipFile(cast("IO[bytes]", content))
         except _DAMAGE as error:
             raise ArchiveError(f"The archive cannot be read: {str(error)[:200]}. Send a zip file.") from error
         with opened:
@@ -69,35 +75,40 @@ class Archive:
                     f"The archive has {len(entries)} entries, and {max_entries} are allowed: split it."
                 )
             budget = _Budget(self._settings.max_archive_bytes)
-            for entry in entries:
-                if not _left_out(entry):
-                    yield self._part(opened, entry, budget)
+            names, self.notes.name_encoding = decode_names(entries, self._settings.archive_encoding)
+            for entry, name in zip(entries, names, strict=True):
+                if _is_image(name, self.notes.skipped):
+                    yield self._part(opened, entry, name, budget)
 
-    def _part(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: _Budget) -> Part:
-        name = _shown(entry.orig_filename)
-        problem = _problem(entry, self._methods)
+    def _part(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, entry_name: str, budget: _Budget) -> Part:
+        name = _shown(entry_name)
+        problem = _problem(entry, entry_name, self._methods)
         if problem:
             return Part(name, ref=failed_ref(ArchiveEntryError(problem)))
         inflating = _Inflating(opened, entry, self._settings.max_image_bytes, budget)
         return Part(name, cast("BinaryIO", inflating))
 
 
-def _left_out(entry: zipfile.ZipInfo) -> bool:
-    """Return whether an entry's name says that it is neither an image nor an archive."""
-    name = entry.orig_filename.replace("\\", "/").rsplit("/", 1)[-1]
-    hidden = entry.orig_filename.startswith("__MACOSX/") or name.startswith(".")
-    return entry.is_dir() or hidden or not (is_image_name(name) or name.lower().endswith(_NESTED))
+def _is_image(entry_name: str, skipped: dict[str, int]) -> bool:
+    """Return whether an entry's name says that it is an image or an archive; other files are counted in `skipped`."""
+    *folders, name = _SEPARATOR.split(entry_name)
+    if not name or any(is_left_out(folder) for folder in folders if folder not in _DOTS):
+        return False
+    if is_image_name(name) or (name.lower().endswith(_NESTED) and not name.startswith(".")):
+        return True
+    count_skipped(skipped, name)
+    return False
 
 
-def _problem(entry: zipfile.ZipInfo, methods: set[int]) -> str:
+def _problem(entry: zipfile.ZipInfo, name: str, methods: set[int]) -> str:
     """Return why an entry is refused, '' if it is not."""
-    name = entry.orig_filename
-    folders = name.split("/")
+    control = control_in(name)
     checks = (
-        (len(name) > MAX_NAME_CHARS or not name.isprintable(), "The entry's name is too long, or not printable."),
+        (len(name) > MAX_NAME_CHARS, f"The entry's name is longer than {MAX_NAME_CHARS} characters: shorten it."),
+        (control, f"The entry's name has the control character {control}: rename the file."),
         (
-            name.startswith("/") or "\\" in name or ":" in folders[0] or ".." in folders,
-            "The entry's name leads out of the archive: it must be relative, without `..`, `\\` and drives.",
+            name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATOR.split(name),
+            "The entry's name leads out of the archive: it must be relative, without `..` and drives.",
         ),
         (
             stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFREG},
@@ -158,26 +169,3 @@ class _Inflating(io.RawIOBase):
         self._budget.spend(len(data))
         view[: len(data)] = data
         return len(data)
-
-
-class _BoundedReads:
-    """A file that refuses very large reads: zipfile reads the whole directory of an archive at once."""
-
-    def __init__(self, content: BinaryIO, entries: int) -> None:
-        self._content = content
-        self._entries = entries
-        self._max_read = 1_000_000 + entries * _DIRECTORY_BYTES_AN_ENTRY
-
-    def read(self, count: int = -1) -> bytes:
-        if count > self._max_read:
-            raise ArchiveTooLargeError(f"The archive has more than {self._entries} entries: split it.")
-        return self._content.read(count)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._content.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._content.tell()
-
-    def seekable(self) -> bool:
-        return True

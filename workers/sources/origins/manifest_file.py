@@ -24,11 +24,12 @@ from workers.errors import (
     SourceNotAllowedError,
     SourceUnreadableError,
 )
-from workers.io.folders import allowed_folder, printable, within_roots
+from workers.io.folders import allowed_folder, within_roots
 from workers.io.locations import allowed_location, read_location
+from workers.io.names import control_in, printable
 from workers.io.urls import parse_http_url
 from workers.settings import Settings
-from workers.sources.origins.origin import Part, sha256
+from workers.sources.origins.origin import Notes, Part, sha256
 from workers.sources.references import file_ref
 
 FIELDS = ("path", "url", "name", "custom_id")
@@ -44,6 +45,7 @@ class Manifest:
     empty = "The manifest has no rows."
 
     def __init__(self, content: BinaryIO, settings: Settings, base: Path | str | None = None) -> None:
+        self.notes = Notes()
         self._content = content
         self._settings = settings
         self._base = base
@@ -83,8 +85,10 @@ class Manifest:
             raise ManifestError(f"There is no field {unknown[0][:100]!r}: use {', '.join(FIELDS)}.")
         fields = {name: value for name, value in row.items() if value is not None and value != ""}
         for name, value in fields.items():
-            if not isinstance(value, str) or not value.isprintable():
-                raise ManifestError(f"`{name}` must be text without control characters.")
+            if not isinstance(value, str):
+                raise ManifestError(f"`{name}` must be text.")
+            if control := control_in(value):
+                raise ManifestError(f"`{name}` has the control character {control}: write it without.")
         if ("path" in fields) == ("url" in fields):
             raise ManifestError("Give either `path` or `url`, not both.")
         custom_id = fields.get("custom_id", "")

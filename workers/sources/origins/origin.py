@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
+from workers.errors import NoImagesError
 from workers.jobs.job import ImageSource
 
 MAX_NAME_CHARS = 1024  # of an uploaded image; longer names are refused, or cut off
@@ -32,8 +34,37 @@ class Part:
         return ImageSource(self.name, self.ref, self.custom_id, self.size, self.mtime)
 
 
+@dataclass
+class Notes:
+    """What a job says about the listing of its images: complete when all parts were read.
+
+    `skipped` are the numbers of files that are not named like images, by suffix. `name_encoding` is the encoding that
+    names were guessed to have.
+    """
+
+    skipped: dict[str, int] = field(default_factory=dict)
+    name_encoding: str = ""
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of the job's Redis hash, as name, value, name, value; none where there is nothing to say."""
+        skipped = ["skipped", json.dumps(self.skipped, ensure_ascii=False)] if self.skipped else []
+        return skipped + (["name_encoding", self.name_encoding] if self.name_encoding else [])
+
+    def no_images(self, error: NoImagesError) -> NoImagesError:
+        """Return the error for a source without images, with the files that it has instead."""
+        others = ", ".join(f"{count} {suffix}" for suffix, count in self.skipped.items())
+        return (
+            NoImagesError(f"{error} Other files were left out ({others}): convert them to JPEG.") if others else error
+        )
+
+
 class Origin(Protocol):
     """The images of a submission."""
+
+    @property
+    def notes(self) -> Notes:
+        """Return what is to be said about the listing, after all of `parts` was read."""
 
     @property
     def empty(self) -> str:

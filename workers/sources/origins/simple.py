@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from workers.errors import ImageMissingError
-from workers.io.folders import printable, walk_images
+from workers.io.folders import walk_images
 from workers.io.locations import list_images
+from workers.io.names import printable
 from workers.io.urls import parse_http_url
-from workers.sources.origins.origin import Part, sha256
+from workers.sources.origins.origin import Notes, Part, sha256
 from workers.sources.references import failed_ref, file_ref
 
 
@@ -23,6 +24,7 @@ class Files:
     empty = "The request has no image: send at least one."
 
     def __init__(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        self.notes = Notes()
         self._files = files
 
     def identity(self) -> Iterator[str]:
@@ -52,6 +54,7 @@ class Items:
     empty = "The job has no items: send at least one."
 
     def __init__(self, items: Sequence[Item]) -> None:
+        self.notes = Notes()
         self._items = items
 
     def identity(self) -> Iterator[str]:
@@ -75,6 +78,7 @@ class Folder:
     empty = "The folder has no image files (jpg, png, webp, ...)."
 
     def __init__(self, folder: Path) -> None:
+        self.notes = Notes()
         self._folder = folder
 
     def identity(self) -> Iterator[str]:
@@ -83,7 +87,7 @@ class Folder:
 
     def parts(self) -> Iterator[Part]:
         """Yield the files in a stable order, and folders below that cannot be read. Raises FolderNotFoundError."""
-        for file in walk_images(self._folder):
+        for file in walk_images(self._folder, self.notes.skipped):
             name = printable(str(file.path.relative_to(self._folder)))
             if file.error:
                 yield Part(f"{name}/", ref=failed_ref(ImageMissingError(file.error)))
@@ -97,6 +101,7 @@ class Location:
     empty = "There are no image files (jpg, png, webp, ...) below the location."
 
     def __init__(self, url: str, prefixes: tuple[str, ...]) -> None:
+        self.notes = Notes()
         self._url = url
         self._prefixes = prefixes
 
@@ -106,5 +111,5 @@ class Location:
 
     def parts(self) -> Iterator[Part]:
         """Yield the files in a stable order. Raises SourceNotAllowedError, SourceUnreadableError."""
-        for file in list_images(self._url, self._prefixes):
+        for file in list_images(self._url, self._prefixes, self.notes.skipped):
             yield Part(printable(file.name), ref=f"fs:{file.url}", size=file.size, mtime=file.mtime)

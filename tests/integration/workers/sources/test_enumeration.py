@@ -67,6 +67,33 @@ def test_a_folder_is_accepted_before_it_is_listed(worker: Worker, folder: Path) 
     assert names(worker, job) == [line[0] for line in lines]
 
 
+def test_what_a_folder_or_a_store_has_beside_its_images(
+    make_worker: Callable[..., Worker], folder: Path, tmp_path: Path, memory_store: Any
+) -> None:
+    """The job counts it by suffix, also where a folder has nothing else."""
+    worker = make_worker(source_prefixes=("memory://photos",))
+    only = tmp_path / "only"
+    only.mkdir()
+    memory_store.pipe_file("/photos/a.png", photo(1))
+    for name in ("x.heic", "y.HEIC", "z.jp2", ".hidden", "Thumbs.db"):
+        (folder / "a" / name).write_bytes(b"x")
+        (only / name).write_bytes(b"x")
+        memory_store.pipe_file(f"/photos/a/{name}", b"x")
+    jobs = [
+        worker.intake.submit(source, OPTIONS)
+        for source in (NamedSource("folder", str(folder)), NamedSource("location", "memory://photos"))
+    ]
+    without_images = worker.intake.submit(NamedSource("folder", str(only)), OPTIONS)
+
+    worker.listed()
+    worker.runtime.do_duties()
+
+    assert [worker.store.get(job.id).skipped for job in jobs] == [{".heic": 2, ".jp2": 1}] * 2
+    error = worker.store.get(without_images.id).error
+    assert error["code"] == "no_images"
+    assert error["detail"].endswith("Other files were left out (2 .heic, 1 .jp2): convert them to JPEG.")
+
+
 def test_a_small_folder_is_interactive(worker: Worker, folder: Path) -> None:
     """How many there are decides about the lane, unless the caller did."""
     job = worker.intake.submit(NamedSource("folder", str(folder / "a")), OPTIONS)
@@ -231,10 +258,10 @@ def test_ends_while_it_is_listed(worker: Worker, folder: Path, monkeypatch: pyte
     listing, go_on = threading.Event(), threading.Event()
     walk = walk_images
 
-    def slow(where: Path) -> Iterator[FoundFile]:
+    def slow(where: Path, skipped: dict[str, int]) -> Iterator[FoundFile]:
         listing.set()
         assert go_on.wait(180)
-        yield from walk(where)
+        yield from walk(where, skipped)
 
     monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
     job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)
@@ -263,12 +290,12 @@ def test_one_that_was_taken_for_dead_changes_nothing(
     first, go_on = threading.Event(), threading.Event()
     walk = walk_images
 
-    def slow(where: Path) -> Iterator[FoundFile]:
+    def slow(where: Path, skipped: dict[str, int]) -> Iterator[FoundFile]:
         if not first.is_set():
             first.set()
             assert go_on.wait(180)
             (folder / "a" / "new.png").write_bytes(photo(1))
-        yield from walk(where)
+        yield from walk(where, skipped)
 
     monkeypatch.setattr("workers.sources.origins.simple.walk_images", slow)
     job = worker.intake.submit(NamedSource("folder", str(folder)), OPTIONS)

@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.support.polling import wait_until
+from tests.support.zip_names import archive_named
 from tests.unit.api.conftest import InstantWorker, all_jobs, stored_images
 from workers.backend import Backend
 from workers.io.redis_link import RedisLink
@@ -157,6 +158,21 @@ def test_an_archive_or_a_manifest_as_a_field(
         assert backend.originals.read(job.id, 0) == b"content"
     assert send(**{field: [(io.BytesIO(b"x"), "a"), (io.BytesIO(b"x"), "b")]}) == 400
     assert send(**{field: (io.BytesIO(b"x"), "a"), "images": (io.BytesIO(b"x"), "b")}) == 400
+
+
+def test_what_an_archive_has_beside_its_images(http: FlaskClient) -> None:
+    """The job says how many files were left out, and how names were read that do not say it; so does the error."""
+    job = http.post("/v1/jobs", data=zipped(), content_type="application/zip").get_json()
+    assert (job["skipped"], job["name_encoding"]) == ({}, None)
+
+    content = archive_named(["货架.jpg".encode("gb18030"), b"b.heic", b"c.HEIC", b"README"])
+    job = http.post("/v1/jobs", data=content, content_type="application/zip").get_json()
+    assert (job["skipped"], job["name_encoding"]) == ({".heic": 2, "none": 1}, "gb18030")
+    assert http.get(f"/v1/jobs/{job['id']}").get_json()["skipped"] == {".heic": 2, "none": 1}
+
+    problem = http.post("/v1/jobs", data=archive_named([b"b.heic"]), content_type="application/zip").get_json()
+    assert problem["code"] == "no_images"
+    assert problem["detail"].endswith("Other files were left out (1 .heic): convert them to JPEG.")
 
 
 @pytest.mark.parametrize("kind", ["application/zip", "application/x-zip-compressed"])

@@ -12,7 +12,7 @@ from workers.settings import load_settings
     [
         ("http://A.Example", "a.example:80", "a.example", "/", ""),
         ("https://a.example:443/x/b.jpg?c=/d#e", "a.example:443", "a.example", "/x/b.jpg?c=/d", "b.jpg"),
-        ("http://a.example:8080/ü%20?q=ü", "a.example:8080", "a.example:8080", "/%C3%BC%20?q=%C3%BC", "%C3%BC%20"),
+        ("http://a.example:8080/ü%20?q=ü", "a.example:8080", "a.example:8080", "/%C3%BC%20?q=%C3%BC", "ü "),
         ("http://[2001:DB8::1]:81/", "[2001:db8::1]:81", "[2001:db8::1]:81", "/", ""),
         ("https://bücher.example/?", "xn--bcher-kva.example:443", "xn--bcher-kva.example", "/", ""),
     ],

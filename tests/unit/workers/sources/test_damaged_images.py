@@ -24,7 +24,7 @@ from tests.support.image_files import (
     with_flipped_byte,
 )
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
-from workers.io.folders import IMAGE_SUFFIXES
+from workers.io.names import IMAGE_SUFFIXES
 from workers.sources.decoding import FORMATS, decode, measure
 
 LIMIT = 1_000_000

@@ -15,6 +15,7 @@ local full = refusal(new.quotas)
 if full then return full end
 redis.call('HSET', key, 'state', 'queued', 'lane', new.lane, 'total', new.total, 'queued', new.total,
   'manifest', new.manifest)
+if new.notes then redis.call('HSET', key, unpack(new.notes)) end
 account(id, tonumber(new.total))
 redis.call('ZADD', active_key(job[2], new.lane), job[3], id)
 feed(id, job[2], new.lane, 0, new.offset, 2)

@@ -28,6 +28,13 @@ def test_a_folder(tmp_path: Path) -> None:
     assert (collected.skipped, collected.roots) == (3, (tmp_path,))
 
 
+def test_folders_that_systems_make(tmp_path: Path) -> None:
+    """Previews and resource forks are not photos, as in a folder of the server."""
+    _touch(*(tmp_path / name for name in ("a.jpg", "x/@eaDir/a.jpg/S.jpg", "__MACOSX/a.jpg", ".thumbnails/a.jpg")))
+
+    assert [photo.name for photo in collect([tmp_path]).photos] == ["a.jpg"]
+
+
 def test_files_and_folders(tmp_path: Path) -> None:
     """Several paths are named from what they have in common, each image once, and a file named is always taken."""
     _touch(tmp_path / "x" / "1.jpg", tmp_path / "y" / "1.jpg", tmp_path / "y" / "scan")

@@ -54,6 +54,15 @@ def test_an_odd_name_is_a_line() -> None:
     assert r"failed c\nd.jpg" in text
 
 
+def test_names_of_screenshots() -> None:
+    """Spaces of all kinds are shown as they are: they do nothing to a terminal."""
+    report = Report()
+    name = "Screenshot at 9.41\u202fAM\u3000\ue000.png"
+    report.add({"name": name, "state": "succeeded", "detections": []})
+
+    assert name in _shown(report)
+
+
 def test_many_images() -> None:
     """Of more than fifty only the first twenty are listed; of fifty, all."""
     report = Report()

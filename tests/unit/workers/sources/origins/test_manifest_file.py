@@ -76,7 +76,8 @@ def test_names(settings: Settings, tmp_path: Path) -> None:
         ('{"path": "/a", "url": "http://a.example/"}', "Give either"),
         ('{"url": 3}', "url` must be text"),
         ('{"url": ["http://a.example/"]}', "url` must be text"),
-        ('{"url": "http://a.example/", "custom_id": "a\\u0000"}', "custom_id` must be text"),
+        ('{"url": "http://a.example/", "custom_id": "a\\u0000"}', r"custom_id` has the control character U\+0000"),
+        ('{"url": "http://a.example/", "name": "a\\ud800"}', r"name` has the control character U\+D800"),
         ('{"url": "http://a.example/", "custom_id": "' + "x" * 257 + '"}', "256"),
         ('{"url": "http://u:secret@a.example/"}', "password"),
         ('{"url": "http://a.example/", "label": "x"}', "There is no field 'label'"),
@@ -154,3 +155,13 @@ def test_a_hundred_thousand_rows_need_little_memory(settings: Settings) -> None:
     content = io.BytesIO(b"url\n" + b"https://shop.example/photos/a-name-of-usual-length.jpg\n" * 100_000)
 
     assert sum(1 for _ in Manifest(content, large).parts()) == 100_000
+
+
+def test_names_with_unusual_characters(settings: Settings, tmp_path: Path) -> None:
+    """Spaces of all kinds (every screenshot of macOS has one), joiners and private characters are names like others."""
+    name = "Screenshot 2026-11-30 at 9.41.00\u202fAM \u00a0\u3000\u200d\ue000\u2028.png"
+
+    assert rows(json.dumps({"path": f"{tmp_path}/{name}", "custom_id": name}), settings) == [
+        (f"{tmp_path}/{name}", f"file:{quote(str(tmp_path))}/{quote(name)}", name)
+    ]
+    assert [row[0] for row in rows(f'path,name\n{tmp_path}/a.png,"{name}"\n', settings)] == [name]
