@@ -11,14 +11,13 @@ from werkzeug.datastructures import Headers, MultiDict
 
 from api.http.errors import InvalidRequestError, UnknownFieldError, UnsupportedMediaTypeError
 from api.requests.json_bodies import read_json
+from api.requests.multipart import FILE_FIELDS
 from api.requests.spool import UploadRequest
 from api.requests.uploads import read_upload
 from workers.settings import Settings
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
-
-FILE_FIELDS = frozenset(("archive", "manifest"))  # form fields that take one file each
 
 Checked = TypeVar("Checked", bound=BaseModel)
 

@@ -17,6 +17,7 @@ from flask import Request
 from werkzeug.formparser import FormDataParser
 
 from api.http.errors import SpoolFullError
+from api.requests.multipart import MultipartParser
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -161,8 +162,10 @@ class UploadRequest(Request):
         body.seek(0)
         return cast("BinaryIO", body)
 
+    form_data_parser_class = MultipartParser
+
     def make_form_data_parser(self) -> FormDataParser:
-        """Return a parser that raises ValueError for a broken body."""
+        """Return a parser that raises ValueError or InvalidRequestError for a broken body."""
         parser = super().make_form_data_parser()
         parser.silent = False
         return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import BinaryIO, cast
 
 from flask import Request
@@ -10,15 +9,14 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.http.errors import InvalidRequestError, RequestTooLargeError, UnknownFieldError
+from api.requests.multipart import IMAGE_FIELDS
 from workers.errors import NoImagesError, TooManyImagesError
+from workers.io.names import control_in
 from workers.settings import Settings
 from workers.sources.origins.origin import MAX_NAME_CHARS
 
-IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
 LIST_FIELDS = ("output_formats",)  # may be sent as one part with commas, or as several parts
 OTHER_PARTS = 64  # form fields beside the images
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Upload = tuple[str, BinaryIO]
 
@@ -74,8 +72,6 @@ def _files(files: MultiDict[str, FileStorage], single: frozenset[str], max_files
 
 def _fields(form: MultiDict[str, str]) -> dict[str, str]:
     for name, values in form.lists():
-        if name in IMAGE_FIELDS:
-            raise InvalidRequestError(f"A part {name!r} has no file name. Give it one, or it is not a file.")
         if len(values) > 1 and name not in LIST_FIELDS:
             raise InvalidRequestError(f"The field {name!r} occurs more than once. Send it once.")
     return {name: ",".join(values) for name, values in form.lists()}
@@ -86,6 +82,6 @@ def _checked_name(name: str, number: int) -> str:
         raise InvalidRequestError(f"File {number} has no file name. Give every file one.")
     if len(name) > MAX_NAME_CHARS:
         raise InvalidRequestError(f"The name of file {number} is too long: it may have {MAX_NAME_CHARS} characters.")
-    if _CONTROL.search(name):
-        raise InvalidRequestError(f"The name of file {number} has control characters: {name!r}. Rename it.")
+    if control := control_in(name):
+        raise InvalidRequestError(f"The name of file {number} has the control character {control}: rename it.")
     return name

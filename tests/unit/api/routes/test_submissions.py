@@ -180,6 +180,62 @@ def test_a_part_without_a_name(http: FlaskClient) -> None:
     assert "File 1" in _assert_problem(_send(http, [("", b"x")]), 400, "invalid_request")["detail"]
 
 
+def _body(*dispositions: bytes, content: bytes = b"x") -> bytes:
+    """A multipart body with the boundary `b`, of parts with these headers and the content."""
+    heads = (b"--b\r\nContent-Disposition: form-data; name=" + disposition for disposition in dispositions)
+    return b"".join(head + b"\r\n\r\n" + content + b"\r\n" for head in heads) + b"--b--\r\n"
+
+
+def _send_body(http: FlaskClient, body: bytes) -> TestResponse:
+    return http.post("/v1/jobs", data=body, content_type="multipart/form-data; boundary=b")
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (b'images; filename="' + "货架.jpg".encode("gb18030") + b'"', r"\udcbb\udcf5\udcbc\udcdc.jpg"),
+        (b'images; filename="' + "表.jpg".encode("cp932") + b'"', r"\udc95\.jpg"),
+        (b'images; filename="' + "表".encode("cp932") + b'"', "\\udc95\\"),
+        (b'images; filename="' + "表.jpg".encode("cp932").replace(b"\\", b"\\\\") + b'"', r"\udc95\.jpg"),
+        (b'images; filename="' + "полка.jpg".encode("cp1251") + b'"', r"\udcef\udcee\udceb\udcea\udce0.jpg"),
+        (b'images; filename="K\xe4se.jpg"', r"K\udce4se.jpg"),
+        (b'images; filename="' + "货架\u3000\u202f.jpg".encode() + b'"', "货架\u3000\u202f.jpg"),
+        (b"images; filename*=UTF-8''%E8%B4%A7%E6%9E%B6.jpg", "货架.jpg"),
+        (b"images; filename*=utf-8'zh'%E8%B4%A7%E6%9E%B6.jpg; filename=\"a.jpg\"", "货架.jpg"),
+        (b"images; filename=\"a.jpg\"; filename*=UTF-8''%E8%B4%A7.jpg", "货.jpg"),
+        (b"images; filename*=ISO-8859-1''K%E4se.jpg", "Käse.jpg"),
+        (b"images; filename=\"a; filename*=UTF-8''b.jpg\"", "a; filename*=UTF-8''b.jpg"),
+    ],
+)
+def test_names_of_files_in_any_encoding(http: FlaskClient, backend: Backend, disposition: bytes, name: str) -> None:
+    """A name that is not UTF-8 is escaped as in folders, and refuses nothing; `filename*` counts before `filename`."""
+    response = _send_body(http, _body(disposition, b'images; filename="next.jpg"'))
+
+    assert response.status_code == 202, response.get_json()
+    assert stored_images(backend, response.get_json()["id"]) == [(name, b"x"), ("next.jpg", b"x")]
+
+
+@pytest.mark.parametrize("field", ["images", "file", "archive", "manifest"])
+@pytest.mark.parametrize("size", [1, 100_000, 3_000_000])
+def test_a_file_without_a_file_name(http: FlaskClient, field: str, size: int) -> None:
+    """It says what is wrong, whatever the size, and not that there are too many files or that the field is unknown."""
+    response = _send_body(http, _body(field.encode(), content=b"x" * size))
+
+    problem = _assert_problem(response, 400, "invalid_request")
+    assert problem["detail"] == f"A part '{field}' has no file name. Give it one, or it is not a file."
+
+
+def test_a_name_with_a_control_character(http: FlaskClient) -> None:
+    """The error says which character it is."""
+    problem = _assert_problem(_send(http, [("a\x85.jpg", b"x")]), 400, "invalid_request")
+    assert problem["detail"] == "The name of file 1 has the control character U+0085: rename it."
+
+
+def test_an_option_that_is_too_long(http: FlaskClient) -> None:
+    """Its value is not kept in memory: the upload is refused."""
+    _assert_problem(_send_body(http, _body(b"metadata", content=b"x" * 3_000_000)), 413, "too_many_images")
+
+
 def test_an_unknown_file_field(http: FlaskClient) -> None:
     """A file under another name would be lost: it is refused by name."""
     assert "'photo'" in _assert_problem(_send(http, [("a.jpg", b"x")], "photo"), 400, "unknown_field")["detail"]

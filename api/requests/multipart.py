@@ -1,0 +1,110 @@
+"""Parse multipart bodies as werkzeug does, but take file names in any encoding, and `filename*` before `filename`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import IO, Any
+
+from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+
+from api.http.errors import InvalidRequestError
+
+IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
+FILE_FIELDS = frozenset(("archive", "manifest"))  # form fields that take one file each
+
+_PIECE_BYTES = 1 << 16
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
+_SECOND_BYTE = re.compile(rb"([\x80-\xff])\\(?!\\)")
+_NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
+_EXTENDED_NAME = re.compile(r";\s*filename\*=[^;]*", re.IGNORECASE)
+
+_Write = Callable[[bytes], Any]
+_Finish = Callable[[], None]
+
+
+class MultipartParser(FormDataParser):
+    """A parser that raises ValueError for a broken body, and InvalidRequestError for a file without a file name."""
+
+    def _parse_multipart(
+        self,
+        stream: IO[bytes],
+        mimetype: str,  # noqa: ARG002  werkzeug's signature
+        content_length: int | None,
+        options: dict[str, str],
+    ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
+        boundary = options.get("boundary", "").encode("ascii")
+        if not boundary:
+            raise ValueError("Missing boundary")
+        decoder = _Decoder(boundary, self.max_form_memory_size, max_parts=self.max_form_parts)
+        form: list[tuple[str, str]] = []
+        files: list[tuple[str, FileStorage]] = []
+        write: _Write = _refuse
+        finish: _Finish = lambda: None  # noqa: E731  what is to be done at the end of a part
+        while not isinstance(event := decoder.next_event(), Epilogue):
+            if isinstance(event, NeedData):
+                decoder.receive_data(stream.read(_PIECE_BYTES) or None)
+            elif isinstance(event, Field):
+                write, finish = self._start_field(event, form)
+            elif isinstance(event, File):
+                write, finish = self._start_file(event, content_length, files)
+            elif isinstance(event, Data):
+                write(event.data)
+                if not event.more_data:
+                    finish()
+        return stream, self.cls(form), self.cls(files)
+
+    def _start_field(self, event: Field, form: list[tuple[str, str]]) -> tuple[_Write, _Finish]:
+        """Return how to write the value of a field, and how to add it to the form."""
+        if event.name in IMAGE_FIELDS or event.name in FILE_FIELDS:
+            raise InvalidRequestError(f"A part {event.name!r} has no file name. Give it one, or it is not a file.")
+        value = bytearray()
+
+        def write(data: bytes) -> None:
+            value.extend(data)
+            if self.max_form_memory_size is not None and len(value) > self.max_form_memory_size:
+                raise RequestEntityTooLarge
+
+        return write, lambda: form.append((event.name, value.decode("utf-8", "replace")))
+
+    def _start_file(
+        self, event: File, content_length: int | None, files: list[tuple[str, FileStorage]]
+    ) -> tuple[_Write, _Finish]:
+        """Return how to write the bytes of a file, and how to add it to the files."""
+        stream = self.stream_factory(content_length, event.headers.get("content-type"), event.filename, None)
+
+        def finish() -> None:
+            stream.seek(0)
+            files.append((event.name, FileStorage(stream, event.filename, event.name, headers=event.headers)))
+
+        return stream.write, finish
+
+
+class _Decoder(MultipartDecoder):
+    """Decodes headers whose bytes are not UTF-8 with these escaped, as in names of folders, and prefers `filename*`."""
+
+    def _parse_headers(self, data: bytes | bytearray) -> Headers:
+        headers = super()._parse_headers(_as_utf8(bytes(data)))
+        disposition = headers.get("content-disposition", "")
+        extended = _EXTENDED_NAME.search(_QUOTED.sub(lambda quoted: " " * len(quoted[0]), disposition))
+        if extended:  # of two parameters the last one counts
+            headers["content-disposition"] = f"{disposition}{disposition[extended.start() : extended.end()]}"
+        return headers
+
+
+def _as_utf8(headers: bytes) -> bytes:
+    """Return headers with bytes that are not UTF-8 escaped as in folders; a value in quotes doubles its backslashes."""
+    try:
+        headers.decode()
+    except UnicodeDecodeError:
+        # In GBK, Shift-JIS and Big5 a backslash can be the second byte of a character: it escapes nothing then.
+        text = _SECOND_BYTE.sub(rb"\1\\\\", headers).decode("utf-8", "surrogateescape")
+        return _NOT_UTF8.sub(lambda byte: f"\\\\udc{ord(byte[0]) & 0xFF:02x}", text).encode()
+    return headers
+
+
+def _refuse(data: bytes) -> None:
+    raise ValueError(f"{len(data)} bytes belong to no part")
