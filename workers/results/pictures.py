@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
@@ -24,7 +25,8 @@ from workers.store.manifests import read_window
 log = structlog.get_logger(__name__)
 
 _WINDOW = 100  # images of a manifest that are read at once
-_ODD = re.compile(r"[^\w.-]+", re.ASCII)  # characters that a file system or store may not accept
+_MAX_NAME_CHARS = 80
+_MAX_NAME_BYTES = 200  # of a picture's name in UTF-8; file systems allow 255 with number and suffix
 
 Put = Callable[[str, BinaryIO], None]  # writes a file of the output
 
@@ -72,6 +74,11 @@ def _sources(job: Job, blobs: BlobStore) -> Iterator[ImageSource]:
 
 
 def _file_name(name: str) -> str:
-    """Return a name for the picture of an image: without folders and suffix, and without odd characters."""
-    stem = name.rpartition("/")[2].rpartition(".")[0] or name
-    return _ODD.sub("_", stem)[:80] or "image"
+    """Return a name for the picture of an image: without folders and suffix, of letters, digits, `.`, `_` and `-`.
+
+    Letters of every script stay, and `_` stands for characters that a file system or store may not accept.
+    """
+    stem = unicodedata.normalize("NFC", name.rpartition("/")[2].rpartition(".")[0] or name)
+    kept = "".join(char if char in ".-" or unicodedata.category(char)[0] in "LMN" else "_" for char in stem)
+    cut = re.sub("_+", "_", kept)[:_MAX_NAME_CHARS].encode()[:_MAX_NAME_BYTES]
+    return cut.decode(errors="ignore") or "image"
