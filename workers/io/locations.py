@@ -25,8 +25,8 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
     """
     if not prefixes:
         raise SourceNotAllowedError("This server reads no other stores: set SHELFLINE_SOURCE_PREFIXES.")
-    if control := control_in(url):
-        raise SourceNotAllowedError(f"The location has the control character {control}: rename the file or folder.")
+    if ambiguity := _ambiguity_of(url):
+        raise SourceNotAllowedError(f"The location has {ambiguity}: rename the file or folder.")
     if not is_under(url, prefixes):
         raise SourceNotAllowedError("The location is not under an allowed prefix: see SHELFLINE_SOURCE_PREFIXES.")
     return url.rstrip("/")
@@ -34,8 +34,17 @@ def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
 
 def is_under(url: str, prefixes: tuple[str, ...]) -> bool:
     """Return whether a location lies under a prefix, as text, and cannot be read as another place."""
-    ambiguous = "::" in url or control_in(url) or not {"..", "."}.isdisjoint(url.split("/"))
-    return not ambiguous and any(url.rstrip("/") == prefix or url.startswith(f"{prefix}/") for prefix in prefixes)
+    under = any(url.rstrip("/") == prefix or url.startswith(f"{prefix}/") for prefix in prefixes)
+    return under and not _ambiguity_of(url)
+
+
+def _ambiguity_of(url: str) -> str:
+    """Return what fsspec or a store might read as another place, '' if there is nothing."""
+    if control := control_in(url):
+        return f"the control character {control}"
+    if "::" in url:
+        return "`::`, which leads to another store"
+    return "" if {"..", "."}.isdisjoint(url.split("/")) else "a segment `.` or `..`"
 
 
 def read_location(url: str, prefixes: tuple[str, ...], max_bytes: int) -> bytes:
@@ -142,8 +151,8 @@ def check_output(output: Output, settings: Settings) -> None:
     prefixes = settings.output_prefixes
     if not prefixes:
         raise OutputNotAllowedError("This server writes no results elsewhere: set SHELFLINE_OUTPUT_PREFIXES.")
-    if control := control_in(output.url):
-        raise OutputNotAllowedError(f"output_url has the control character {control}: write it without.")
+    if ambiguity := _ambiguity_of(output.url):
+        raise OutputNotAllowedError(f"output_url has {ambiguity}: write it without.")
     if not is_under(output.url, prefixes) or not _stays_under(output.url, prefixes):
         raise OutputNotAllowedError("output_url is not under an allowed prefix: see SHELFLINE_OUTPUT_PREFIXES.")
     if "parquet" in output.formats and find_spec("pyarrow") is None:

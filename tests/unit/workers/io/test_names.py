@@ -41,8 +41,13 @@ def test_all_other_characters_are_allowed() -> None:
 def test_locations_say_the_true_reason() -> None:
     """A control character is not said to be a wrong prefix."""
     assert allowed_location(f"memory://photos/{ALLOWED}", ("memory://photos",)) == f"memory://photos/{ALLOWED}"
-    with pytest.raises(SourceNotAllowedError, match=r"has the control character U\+0085"):
-        allowed_location("memory://photos/a\x85", ("memory://photos",))
+    for name, reason in (
+        ("a\x85", r"has the control character U\+0085"),
+        ("10::30.jpg", "has `::`, which leads to another store"),
+        ("../a.jpg", "has a segment `.` or `..`"),
+    ):
+        with pytest.raises(SourceNotAllowedError, match=reason):
+            allowed_location(f"memory://photos/{name}", ("memory://photos",))
     settings = Settings(output_prefixes=("memory://out",), source_prefixes=())
     check_output(Output(f"memory://out/{ALLOWED}"), settings)
     with pytest.raises(OutputNotAllowedError, match=r"has the control character U\+000A"):
