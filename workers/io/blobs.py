@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from serving.errors import ShelflineError
 from workers.errors import ImageMissingError, ImageTooLargeError, SettingsError, StoreUnavailableError
+from workers.io.file_systems import open_file_system
 
 _PIECE_BYTES = 1 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -29,7 +29,7 @@ class BlobStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._files, root = fsspec.core.url_to_fs(url)
+        self._files, root = open_file_system(url)
         self._root = root.rstrip("/")
         self.is_folder = isinstance(self._files, LocalFileSystem)
 

@@ -9,9 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from workers.errors import OutputNotAllowedError, OutputUnusableError, SourceNotAllowedError, SourceUnreadableError
+from workers.io.file_systems import open_file_system
 from workers.io.names import control_in, count_skipped, is_image_name, is_left_out
 from workers.jobs.output import Output
 from workers.settings import Settings
@@ -129,7 +128,7 @@ def _mtime(info: Mapping[str, Any]) -> float | None:
 
 def _files(url: str) -> tuple[Any, str]:
     try:
-        files, path = fsspec.core.url_to_fs(url)
+        files, path = open_file_system(url)
     except Exception as error:  # unknown protocol, missing package, wrong credentials
         raise SourceUnreadableError(f"{_store(url)} cannot be opened: {_first_line(error)}.") from error
     return files, path
@@ -158,7 +157,7 @@ def check_output(output: Output, settings: Settings) -> None:
     if "parquet" in output.formats and find_spec("pyarrow") is None:
         raise OutputUnusableError("This server writes no Parquet: install the package pyarrow there.")
     try:
-        fsspec.core.url_to_fs(output.url)
+        open_file_system(output.url)
     except Exception as error:  # unknown protocol, missing package
         raise OutputUnusableError(f"output_url cannot be opened: {str(error)[:200]}.") from error
 

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import fsspec
 import httpx
 import pytest
 
@@ -45,6 +47,18 @@ class S3Server:
         """Forget everything; there is a bucket without anything then."""
         httpx.post(f"{self.url}/moto-api/reset", timeout=180, trust_env=False).raise_for_status()
         httpx.put(f"{self.url}/{BUCKET}", timeout=180, trust_env=False).raise_for_status()
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object as another program would: no cache of this process's file systems learns of it."""
+        self._others_files().pipe_file(f"{BUCKET}/{key}", content)
+
+    def delete(self, key: str) -> None:
+        """Delete an object as another program would."""
+        self._others_files().rm_file(f"{BUCKET}/{key}")
+
+    @staticmethod
+    def _others_files() -> Any:
+        return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
 
     def stop(self) -> None:
         """Kill it; what it had is gone."""

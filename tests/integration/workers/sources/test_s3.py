@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fsspec
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.integration.workers.conftest import LEASE, complete, photo, ringing
 from tests.support.processes.celery_worker import CeleryWorker
@@ -37,14 +39,15 @@ def server_of_s3() -> Iterator[S3Server]:
 @pytest.fixture
 def s3(server_of_s3: S3Server) -> S3Server:
     server_of_s3.empty()
-    fsspec.filesystem("s3").invalidate_cache()
     return server_of_s3
 
 
-def put(**photos: bytes) -> None:
-    files = fsspec.filesystem("s3")
-    for name, content in photos.items():
-        files.pipe_file(f"{BUCKET}/photos/{name.replace('__', '/')}.png", content)
+def coloured(width: int) -> bytes:
+    """A PNG of `width` x 32 pixels, the longer the wider, since noise does not compress."""
+    noise = np.random.default_rng(width).integers(0, 255, (32, width, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "PNG")
+    return out.getvalue()
 
 
 def keys(below: str) -> set[str]:
@@ -52,11 +55,11 @@ def keys(below: str) -> set[str]:
     return {name.removeprefix(f"{BUCKET}/{below}/") for name in files.find(f"{BUCKET}/{below}")}
 
 
-@pytest.mark.usefixtures("s3")
-def test_a_folder_in_s3(make_worker: Callable[..., Worker]) -> None:
+def test_a_folder_in_s3(make_worker: Callable[..., Worker], s3: S3Server) -> None:
     """Its images by their names below it; what is not below the allowed prefix, or not there, is refused."""
     worker = make_worker(source_prefixes=(PHOTOS,), blob_url=BLOBS)
-    put(b=photo(1), a__c=photo(2), a__d=b"no image")
+    for key, content in (("b.png", photo(1)), ("a/c.png", photo(2)), ("a/d.png", b"no image")):
+        s3.put(f"photos/{key}", content)
     job = worker.intake.submit(NamedSource("location", PHOTOS), OPTIONS)
     worker.listed()
     worker.detect()
@@ -67,6 +70,70 @@ def test_a_folder_in_s3(make_worker: Callable[..., Worker]) -> None:
         worker.intake.submit(NamedSource("location", f"s3://{BUCKET}/blobs"), OPTIONS)
     with pytest.raises(SourceUnreadableError):
         worker.intake.submit(NamedSource("location", f"{PHOTOS}/gone"), OPTIONS)
+
+
+def add_photo(s3: S3Server) -> None:
+    s3.put("photos/c.png", coloured(50))
+
+
+def add_folder(s3: S3Server) -> None:
+    s3.put("photos/new/c.png", coloured(50))
+
+
+def replace_photo(s3: S3Server) -> None:
+    s3.put("photos/a.png", coloured(300))
+
+
+def delete_photo(s3: S3Server) -> None:
+    s3.delete("photos/a.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "photos_after"),
+    [
+        (add_photo, [("a.png", 40), ("b.png", 41), ("c.png", 50)]),
+        (add_folder, [("a.png", 40), ("b.png", 41), ("new/c.png", 50)]),
+        (replace_photo, [("a.png", 300), ("b.png", 41)]),
+        (delete_photo, [("b.png", 41)]),
+    ],
+)
+def test_each_job_sees_the_store_as_it_is_now(
+    change: Callable[[S3Server], None],
+    photos_after: list[tuple[str, int]],
+    make_worker: Callable[..., Worker],
+    s3: S3Server,
+) -> None:
+    """What another program changes between two jobs of one worker process is in the second job: name and pixels."""
+    worker = make_worker(source_prefixes=(PHOTOS,))
+    s3.put("photos/a.png", coloured(40))
+    s3.put("photos/b.png", coloured(41))
+
+    assert sizes(worker, NamedSource("location", PHOTOS)) == [("a.png", 40), ("b.png", 41)]
+    change(s3)
+    assert sizes(worker, NamedSource("location", PHOTOS)) == photos_after
+
+
+def test_each_job_reads_the_manifest_as_it_is_now(make_worker: Callable[..., Worker], s3: S3Server) -> None:
+    """A manifest that grows between two jobs of one process is read whole, also after its folder was listed."""
+    worker = make_worker(source_prefixes=(PHOTOS,))
+    s3.put("photos/a.png", coloured(40))
+    s3.put("photos/b.png", coloured(41))
+    s3.put("photos/all.csv", b"path\na.png\n")
+    manifest = NamedSource("manifest", f"{PHOTOS}/all.csv")
+
+    assert len(sizes(worker, NamedSource("location", PHOTOS))) == 2
+    assert sizes(worker, manifest) == [("a.png", 40)]
+    s3.put("photos/all.csv", b"path\na.png\nb.png\n")
+    assert sizes(worker, manifest) == [("a.png", 40), ("b.png", 41)]
+
+
+def sizes(worker: Worker, source: NamedSource) -> list[tuple[str, int]]:
+    """Name and width of each image that a new job of the source has; all of them succeed."""
+    job = worker.intake.submit(source, OPTIONS)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 60, "the end of the job")
+    results = worker.results(job)
+    assert {result["state"] for result in results} == {"succeeded"}, results
+    return [(result["name"], result["width"]) for result in results]
 
 
 @pytest.mark.usefixtures("s3", "small_segments")
