@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.boxes.answer_checks import PADDING_SCORE, check_counts, check_probabilities, surely_probabilities
 from serving.boxes.detections import Detections
 from serving.boxes.suppression import suppress
 from serving.description import BoxesScoresLabels, BoxOrder, Description, RawInput, SsdRaw, YoloRaw
@@ -54,12 +55,14 @@ def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> lis
     """Return the detections of each row of a batch, from the raw outputs of a model with a description.
 
     `outputs` holds the arrays by output name, with the batch as the first axis. Boxes of the result are
-    [ymin, xmin, ymax, xmax], normalised to the row, best first. Raises RowsRejectedError if an output is missing or
-    does not have the shape that the description gives.
+    [ymin, xmin, ymax, xmax], normalised to the row, best first. Priors with values that are not finite are dropped and
+    counted. Raises RowsRejectedError if an output is missing or does not have the shape that the description gives, or
+    if a score is not in 0..1.
     """
     contract = description.contract
     with np.errstate(all="ignore"):  # `suppress` drops priors that are not finite
         boxes, scores, ids = candidates(outputs, description)
+        not_finite = _checked(outputs, description, boxes)
     rows = suppress(
         boxes,
         scores,
@@ -68,7 +71,54 @@ def decode(outputs: Mapping[str, NDArray[Any]], description: Description) -> lis
         max_detections=contract.max_detections,
     )
     classes = np.array(ids, np.int64)
-    return [Detections(boxes=row.boxes, scores=row.scores, classes=classes[row.classes]) for row in rows]
+    return [
+        Detections(row.boxes, np.minimum(row.scores, np.float32(1)), classes[row.classes], int(dropped))
+        for row, dropped in zip(rows, not_finite, strict=True)
+    ]
+
+
+def _checked(outputs: Mapping[str, NDArray[Any]], description: Description, boxes: NDArray[Any]) -> NDArray[np.int64]:
+    """Check the scores of an answer; return how many priors (N,) of each row have a value that is not finite.
+
+    `boxes` are the decoded ones, (N, P, 4). Padding is neither checked nor counted: a label that the contract does not
+    have, what comes after `num_detections`, a score of -1. Raises RowsRejectedError.
+    """
+    scores, real = _model_scores(outputs, description)
+    finite_boxes = np.isfinite(boxes).all(-1)
+    if surely_probabilities(scores) and finite_boxes.all():
+        return np.zeros(len(boxes), np.int64)
+    finite = finite_boxes & np.isfinite(scores).all(-1)
+    judged = scores[real & finite]
+    check_probabilities(judged[judged != PADDING_SCORE])
+    dropped: NDArray[np.int64] = (real & ~finite).sum(-1)
+    return dropped
+
+
+def _model_scores(
+    outputs: Mapping[str, NDArray[Any]], description: Description
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the scores (N, P, S) that a model itself answers, and which priors (N, P) are not padding.
+
+    The objectness of `yolo_raw` is a score of its own, since the product with a class's score may hide a logit.
+    """
+    output = description.output
+    ids = sorted(label.id for label in description.contract.labels)
+    if isinstance(output, SsdRaw):
+        scores = _columns(outputs[output.tensor], [4 + label for label in ids], NUMPY)
+        return scores, np.ones(scores.shape[:2], np.bool_)
+    if isinstance(output, YoloRaw):
+        scores = outputs[output.tensor][..., 4:]
+        return scores, np.ones(scores.shape[:2], np.bool_)
+    if isinstance(output, BoxesScoresLabels):
+        scores, labels = outputs[output.scores], np.asarray(outputs[output.labels], np.float32)
+        real = np.ones(scores.shape, np.bool_)
+    else:
+        scores, labels = outputs["detection_scores"], np.asarray(outputs["detection_classes"], np.float32)
+        counts = np.asarray(outputs["num_detections"], np.float32)
+        check_counts(counts, scores.shape[1])
+        real = np.arange(scores.shape[1]) < counts[:, None]
+    in_contract = np.isin(labels, [label - output.label_offset for label in ids])
+    return scores[..., None], real & (in_contract | ~np.isfinite(labels))
 
 
 def prepare(images: Array, raw_input: RawInput, arrays: Arrays = NUMPY) -> Array:

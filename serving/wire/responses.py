@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from serving.boxes.answer_checks import check_counts, check_probabilities
 from serving.boxes.detections import Detections
 from serving.contract import Contract
 from serving.description import TF_OBJECT_DETECTION
@@ -17,9 +18,6 @@ from serving.wire.protos import PredictResponse, ProtoMessage
 from serving.wire.tensors import decode
 
 DETECT_OUTPUTS: Final[tuple[str, ...]] = TF_OBJECT_DETECTION
-
-_SCORE_SLACK: Final = 1e-3
-"""How far a score may be outside 0..1. A float32 sigmoid may exceed 1 by rounding; a logit is much further outside."""
 
 
 def parse_response(content: bytes) -> tuple[ProtoMessage, dict[str, NDArray[Any]]]:
@@ -60,7 +58,7 @@ def to_detections(outputs: Mapping[str, NDArray[Any]], rows: int) -> list[Detect
     The outputs have the names of the TF Object Detection API and any numeric dtype: `detection_boxes` (N, K, 4),
     [ymin, xmin, ymax, xmax], normalised; `detection_scores` (N, K); `detection_classes` (N, K);
     `num_detections` (N), the number of valid detections of each row. N must be `rows`. Detections with values that are
-    not finite are dropped.
+    not finite are dropped and counted.
 
     Raises RowsRejectedError if an output is missing, not numeric or of a wrong shape, if a count is not in 0..K, or if
     a score is not in 0..1.
@@ -76,8 +74,7 @@ def to_detections(outputs: Mapping[str, NDArray[Any]], rows: int) -> list[Detect
     ):
         if array.shape != wanted:
             raise RowsRejectedError(f"{alias} has the shape {array.shape}; {wanted} was expected.")
-    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts <= max_detections).all()):
-        raise RowsRejectedError(f"num_detections is not within 0..{max_detections}, the number of its boxes.")
+    check_counts(counts, max_detections)
     return [
         _row(boxes[row, :count], scores[row, :count], classes[row, :count])
         for row, count in enumerate(counts.astype(np.int64).tolist())
@@ -98,13 +95,11 @@ def _numeric(outputs: Mapping[str, NDArray[Any]], alias: str) -> NDArray[Any]:
 def _row(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any]) -> Detections:
     keep = np.isfinite(scores) & np.isfinite(boxes).all(axis=1) & np.isfinite(classes)
     boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
-    if ((scores < -_SCORE_SLACK) | (scores > 1 + _SCORE_SLACK)).any():
-        raise RowsRejectedError(
-            "A detection's score is not within 0..1: the model must answer probabilities, not logits."
-        )
+    check_probabilities(scores)
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     return Detections(
         boxes=boxes[order].astype(np.float32),
         scores=np.clip(scores[order], 0, 1).astype(np.float32),
         classes=classes[order].astype(np.int64),
+        not_finite=len(keep) - len(scores),
     )

@@ -17,7 +17,7 @@ from serving.client import ModelClient, ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError, ShelflineError, VersionGoneError
 from workers.jobs.claimed_image import ClaimedImage
 from workers.pipeline.rows import Row
-from workers.telemetry.metrics import BATCH_ROWS, STAGE_SECONDS
+from workers.telemetry.metrics import BATCH_ROWS, NOT_FINITE, STAGE_SECONDS
 from workers.telemetry.spans import Span, Tracer
 
 log = structlog.get_logger(__name__)
@@ -64,6 +64,7 @@ class Predictor:
                 jobs=_distinct(image.job for image in images),
                 requests=_distinct(image.request_id for image in images),
             )
+            _report_not_finite(served, answers)
         return answers
 
     def _call(self, served: ServedModel, batch_id: str, rows: Sequence[Row]) -> list[Detections]:
@@ -108,6 +109,19 @@ class Predictor:
                 since[image.trace] = min(image.waits_since, since.get(image.trace, image.waits_since))
         for parent, began in since.items():
             self._tracer.start("queue", parent, began=began).end()
+
+
+def _report_not_finite(served: ServedModel, answers: Iterable[RowAnswer]) -> None:
+    """Count and log the detections that were left out because the model answered NaN or infinity for them."""
+    dropped = sum(answer.not_finite for answer in answers if isinstance(answer, Detections))
+    if dropped:
+        NOT_FINITE.add(served.name, str(served.version), by=dropped)
+        log.warning(
+            "model answered NaN or infinity: these detections are left out, check its weights and its input's scale",
+            model=served.name,
+            version=served.version,
+            detections=dropped,
+        )
 
 
 def retry_unavailable(

@@ -53,6 +53,11 @@ RPC_ERRORS: Final = Counter(
     ("code",),
     (("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "NOT_FOUND", "INVALID_ARGUMENT", "INTERNAL"),),
 )
+NOT_FINITE: Final = Counter(
+    "shelfline_not_finite_total",
+    "Detections that were left out because the model answered NaN or infinity for them.",
+    ("model", "version"),
+)
 REQUESTS: Final = Counter(
     "shelfline_http_requests_total", "Answers of the API, by route and status.", ("route", "status")
 )
@@ -73,6 +78,7 @@ ALL: Final[tuple[Metric, ...]] = (
     DELIVERIES,
     REDIS_ERRORS,
     RPC_ERRORS,
+    NOT_FINITE,
     REQUESTS,
     REQUEST_SECONDS,
 )

@@ -160,6 +160,98 @@ def test_another_model_s_output_is_refused(outputs: dict[str, NDArray[Any]], com
         decode(outputs, described(SsdRaw(convention="ssd_raw", tensor="x")))
 
 
+def answer_with(
+    convention: str, score: float, *, at: str = "score", labels: tuple[int, int] = (1, 2)
+) -> tuple[dict[str, NDArray[Any]], Output]:
+    """Two rows of two priors with a box each: the second row's second prior has `score`, or that value elsewhere."""
+    boxes, scores = np.tile(np.float32(BOX), (2, 2, 1)), np.full((2, 2), 0.5, np.float32)
+    boxes[:, 1] = [0.6, 0.6, 0.9, 0.9]
+    (boxes[1, 1, :1] if at == "box" else scores[1, 1:])[:] = score
+    classes = np.tile(np.float32(labels), (2, 1))
+    if convention == "ssd_raw":
+        priors = boxes[..., [1, 0, 3, 2]]
+        raw = np.concatenate([np.zeros((2, 2, 9)), priors, np.full((2, 2, 4), 0.1)], -1).astype(np.float32)
+        raw[..., 5], raw[0, 1, 5], raw[1, 1, 5] = 0.5, 0.5, scores[1, 1]
+        return {"x": raw}, SsdRaw(convention="ssd_raw", tensor="x")
+    if convention == "yolo_raw":
+        raw = np.concatenate([boxes, np.ones((2, 2, 1)), scores[..., None], np.zeros((2, 2, 3))], -1)
+        return {"x": raw.astype(np.float32)}, YoloRaw(
+            convention="yolo_raw", tensor="x", box_order="yxyx", box_units="normalised", label_offset=1
+        )
+    if convention == "boxes_scores_labels":
+        listed = BoxesScoresLabels(convention="boxes_scores_labels")
+        return {"boxes": boxes, "scores": scores, "labels": classes}, listed
+    outputs = {"detection_boxes": boxes, "detection_scores": scores, "detection_classes": classes}
+    count = {"num_detections": np.array([2, 2], np.float32)}
+    return outputs | count, TfObjectDetection(convention="tf_object_detection")
+
+
+CONVENTIONS = ["ssd_raw", "yolo_raw", "boxes_scores_labels", "tf_object_detection"]
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("score", [7.5, 1.01, -0.5, -3.0])
+def test_a_score_that_is_no_probability_is_refused(convention: str, score: float) -> None:
+    """With the words of the signature `detect`, whichever convention the model has; the other row alone is fine."""
+    outputs, output = answer_with(convention, score)
+
+    with pytest.raises(RowsRejectedError, match=r"not within 0..1: the model must answer probabilities, not logits"):
+        decode(outputs, described(output))
+    assert [len(row) for row in decode({name: array[:1] for name, array in outputs.items()}, described(output))] != [0]
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_score_that_rounding_put_past_one_is_clipped(convention: str) -> None:
+    """A sigmoid's float32 may be 1.0000001."""
+    outputs, output = answer_with(convention, 1.0000002)
+
+    assert decode(outputs, described(output))[1].scores[0] == 1.0
+
+
+def test_an_objectness_that_is_a_logit_is_refused() -> None:
+    """Also where the product with the class's score looks like a probability."""
+    outputs, output = answer_with("yolo_raw", 0.1)
+    outputs["x"][1, 1, 4] = 7.5
+
+    with pytest.raises(RowsRejectedError, match=r"not within 0..1"):
+        decode(outputs, described(output))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("at", ["score", "box"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_priors_that_are_not_finite_are_left_out_and_counted(convention: str, at: str, value: float) -> None:
+    """One of the second row; the other prior stays, and the first row has both."""
+    outputs, output = answer_with(convention, value, at=at)
+
+    first, second = decode(outputs, described(output))
+
+    assert (first.not_finite, second.not_finite, len(second)) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("score", [-1.0, np.nan, 7.5])
+def test_padding_is_neither_refused_nor_counted(score: float) -> None:
+    """By a label that the contract does not have, by `num_detections`, or by the score -1."""
+    listed, output = answer_with("boxes_scores_labels", score, labels=(1, -1))
+    counted, object_detection = answer_with("tf_object_detection", score)
+    counted["num_detections"][:] = 1
+
+    for answered, convention in ((listed, output), (counted, object_detection)):
+        assert [(len(row), row.not_finite) for row in decode(answered, described(convention))] == [(1, 0), (1, 0)]
+    filled, output = answer_with("boxes_scores_labels", -1.0)
+    assert [len(row) for row in decode(filled, described(output))] == [2, 1]
+
+
+@pytest.mark.parametrize("count", [np.nan, -1, 3])
+def test_a_count_that_cannot_be_is_refused(count: float) -> None:
+    """With the words of the signature `detect`."""
+    outputs, output = answer_with("tf_object_detection", 0.5)
+    outputs["num_detections"][1] = count
+
+    with pytest.raises(RowsRejectedError, match=r"num_detections is not within 0..2"):
+        decode(outputs, described(output))
+
+
 def test_images_are_prepared_as_the_course_does() -> None:
     """RGB to BGR, minus the mean, no scaling; or left as they are; or scaled."""
     images = np.array([[[[10, 20, 30]]]], np.uint8)

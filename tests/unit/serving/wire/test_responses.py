@@ -58,7 +58,7 @@ def test_a_detection_that_is_not_finite_is_left_out(alias: str, value: float) ->
 
     (row,) = to_detections(outputs, 1)
 
-    assert len(row) == 2
+    assert (len(row), row.not_finite) == (2, 1)
     assert np.isfinite(row.boxes).all()
 
 

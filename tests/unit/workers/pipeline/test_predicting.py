@@ -12,12 +12,14 @@ import structlog
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from serving.boxes.detections import Detections
 from serving.client import ServedModel
 from serving.errors import ModelUnavailableError, RowsRejectedError
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import JobOptions
 from workers.pipeline.predicting import Predictor
 from workers.pipeline.rows import Row
+from workers.telemetry.metrics import NOT_FINITE
 from workers.telemetry.otel import OtlpTracer
 from workers.telemetry.spans import Tracer
 
@@ -39,13 +41,14 @@ class Client:
     def __init__(self) -> None:
         self.metadata: list[Any] = []
         self.error: Exception | None = None
+        self.answer: Any = "found"
 
     def detect(self, _served: ServedModel, images: Any, *, timeout: float, metadata: Sequence[Any]) -> list[Any]:
         assert timeout == 5.0
         self.metadata.append(metadata)
         if self.error:
             raise self.error
-        return ["found"] * len(images)
+        return [self.answer] * len(images)
 
 
 def row(job: str, trace: str, request: str = "", entry: str = "1700000000000-0") -> Row:
@@ -138,3 +141,21 @@ def test_a_line_a_batch(client: Client) -> None:
         "rejected": 3,
     }
     assert (line["jobs"], line["requests"]) == (["a", "b"], ["r1"])
+
+
+def test_values_that_are_not_finite_are_said_and_counted(
+    predictor: Predictor, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one line of the log for a batch, and by model and version; an answer without any says nothing."""
+    counted: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(NOT_FINITE, "add", lambda *labels, by: counted.append((*labels, by)))
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    for not_finite in (0, 3):
+        client.answer = Detections(*nothing, not_finite=not_finite)
+        with structlog.testing.capture_logs() as logs:
+            predictor.predict(SERVED, [row("a", ""), row("b", "")], lambda: False)
+        warnings = [line for line in logs if line["log_level"] == "warning"]
+        assert [(line["model"], line["version"], line["detections"]) for line in warnings] == (
+            [("default", 3, 6)] if not_finite else []
+        )
+    assert counted == [("default", "3", 6)]
