@@ -25,7 +25,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.commands.detect.line_files import PIECE_BYTES, count_results, kept_lines, writing
+from api.commands.detect.line_files import PIECE_BYTES, count_lines, count_results, kept_lines, writing
 from api.commands.detect.photos import Photo
 from api.commands.errors import UsageError
 from serving.contract import Contract
@@ -66,7 +66,10 @@ class Journal:
     """The state of one run on disk. Every method raises OutputError if it cannot write (disk full or missing)."""
 
     def __init__(self, folder: Path, arguments: Mapping[str, Any], abandoned: Sequence[str] = ()) -> None:
-        """Read the journal in a folder, or start a new one; `abandoned` are the jobs of the run that it replaces."""
+        """Read the journal in a folder, or start a new one; `abandoned` are the jobs of the run that it replaces.
+
+        Raises ValueError, LookupError or TypeError if its files are damaged or do not belong together.
+        """
         self.folder = folder
         self.abandoned = abandoned
         self.results = folder / "results.jsonl"
@@ -76,6 +79,7 @@ class Journal:
         with writing(folder):
             self.new = not (folder / "run.json").exists()
             if self.new:
+                self._check_empty()
                 beside = folder / "run.json.new"
                 beside.write_text(json.dumps({"run": secrets.token_hex(8), "asked": arguments}))
                 beside.replace(folder / "run.json")
@@ -90,6 +94,7 @@ class Journal:
                 if part.end <= self.merged:
                     part.fetched, part.failed = part.size, 0  # its failures are counted with the merged results
                     self.part_file(part).unlink(missing_ok=True)
+            self._check_complete()
 
     @property
     def done(self) -> int:
@@ -180,6 +185,29 @@ class Journal:
         with suppress(OSError):  # the folder may have other runs
             self.folder.parent.rmdir()
 
+    def _check_empty(self) -> None:
+        """Raise ValueError if a journal without `run.json` has other files: it has lost that one."""
+        if any(file.name != "run.json.new" for file in self.folder.iterdir()):
+            raise ValueError("run.json is missing")
+
+    def _check_complete(self) -> None:
+        """Raise ValueError if the parts do not explain all results, so that photos would be sent and counted twice.
+
+        Each result belongs to a part: the merged ones to the first parts, without a gap, the others to the part that
+        their file is named after. That is not so if `parts.jsonl` or `photos.jsonl` is lost or cut off.
+        """
+        end = 0  # of the parts so far
+        for part in sorted(self.parts.values(), key=lambda part: part.start):
+            if part.start < end or part.end > len(self.photos) or part.fetched > part.size:
+                raise ValueError(f"part {part.start} cannot be")
+            end = part.end
+        if self.merged > next((start for start, _ in self.gaps()), len(self.photos)):
+            raise ValueError("there are results of photos that are in no part")
+        files = {self.part_file(part) for part in self.parts.values()}
+        for file in self.folder.glob("part-*.jsonl"):
+            if file not in files and count_lines(file):
+                raise ValueError(f"{file.name} has results, but there is no such part")
+
     def _next(self) -> Part | None:
         return next((part for part in self.parts.values() if part.start <= self.merged < part.end), None)
 
@@ -229,8 +257,8 @@ def opened_journal(
             with suppress(UsageError):  # the old journal may be damaged
                 abandoned = _read(folder, arguments).unfinished_jobs()
             with writing(folder):
-                for file in folder.iterdir():
-                    file.unlink()
+                for file in sorted(folder.iterdir(), key=lambda file: file.name == "run.json"):
+                    file.unlink()  # run.json last: without the other files it is no journal that looks whole
         yield _read(folder, arguments, abandoned)
     finally:
         os.close(lock)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,80 @@ def test_a_journal_that_is_damaged(out: Path) -> None:
         pass
     with opened_journal(out, "one", {}, restart=True) as journal:
         assert journal.new
+
+
+def _without(name: str) -> Callable[[Journal], None]:
+    return lambda journal: (journal.folder / name).unlink()
+
+
+def _with(name: str, content: bytes) -> Callable[[Journal], None]:
+    return lambda journal: (journal.folder / name).write_bytes(content) and None
+
+
+def _cut_off(name: str, lines: int) -> Callable[[Journal], None]:
+    def cut(journal: Journal) -> None:
+        file = journal.folder / name
+        file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-lines]))
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        _without("parts.jsonl"),
+        _with("parts.jsonl", b""),
+        _cut_off("parts.jsonl", 1),
+        _cut_off("parts.jsonl", 2),
+        _without("photos.jsonl"),
+        _with("photos.jsonl", b""),
+        _cut_off("photos.jsonl", 1),
+        _without("run.json"),
+        _with("run.json", b""),
+        _with("part-9.jsonl", b'{"index":9,"state":"succeeded"}\n'),
+        _with("part-4.jsonl", b'{"index":4,"state":"succeeded"}\n' * 5),
+        _with("results.jsonl", b'{"index":0,"state":"succeeded"}\n' * 11),
+    ],
+)
+def test_a_journal_that_has_lost_a_file(journal: Journal, out: Path, harm: Callable[[Journal], None]) -> None:
+    """It is never gone on with, since photos would have two results; --restart helps."""
+    _keep(journal, journal.parts[0], 4)
+    journal.merge()
+    _keep(journal, journal.parts[4], 2)
+    _keep(journal, journal.parts[8], 1)
+    harm(journal)
+    again = out / "again"
+    shutil.copytree(journal.folder, again / ".shelfline" / "one")
+
+    with pytest.raises(UsageError, match="damaged: start over with --restart"), opened_journal(again, "one", {}):
+        pass
+    with opened_journal(again, "one", {}, restart=True) as anew:
+        assert (anew.new, anew.photos, anew.parts, anew.merged) == (True, [], {}, 0)
+
+
+@pytest.mark.parametrize("lost", ["results.jsonl", "part-4.jsonl", "contract.json"])
+def test_a_journal_that_has_lost_only_results(journal: Journal, lost: str) -> None:
+    """It is gone on with: what has no result on this disk is fetched or sent again, each photo once."""
+    _keep(journal, journal.parts[0], 4)
+    journal.merge()
+    _keep(journal, journal.parts[4], 2)
+    (journal.folder / lost).unlink(missing_ok=True)
+
+    again = _again(journal)
+    for part in again.parts.values():
+        _keep(again, part, part.size - part.fetched)
+    again.merge()
+
+    assert _merged(again) == list(range(10))
+
+
+def test_a_restart_that_is_killed(journal: Journal, out: Path) -> None:
+    """Files of the old journal without its others are no new journal: the restart is asked for again."""
+    journal.folder.joinpath("photos.jsonl").unlink()
+    again = out / "again"
+    shutil.copytree(journal.folder, again / ".shelfline" / "one")
+    with pytest.raises(UsageError, match="--restart"), opened_journal(again, "one", {}):
+        pass
 
 
 def test_a_run_is_found_by_its_job(journal: Journal, out: Path) -> None:
