@@ -105,7 +105,9 @@ class Fetcher:
                 with self._lock:
                     self._busy[host] -= 1
                     self._busy += Counter()  # drop hosts whose count is 0
-            self._hand_back(image, ref)
+            with self._leases.ending([image.key]):
+                self._hand_back(image, ref)
+                self._leases.remove([image.key])
             self._wake(target)
         except StoreUnavailableError as error:  # the image is taken over after a lease
             log.warning("image waits", job=image.job, index=image.index, error=str(error))

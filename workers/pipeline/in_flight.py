@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 
@@ -49,8 +50,9 @@ class InFlight:
         """Count that the processing of these images begins; return those that this worker is still to process."""
         if not images:
             return []
-        lost = self._queue.start(images)
-        self._remove(lost)
+        with self._leases.ending([image.key for image in images]):
+            lost = self._queue.start(images)
+            self._remove(lost)
         return [image for image in images if image.key not in lost]
 
     def done(self, outcome: Outcome) -> None:
@@ -62,10 +64,12 @@ class InFlight:
         if not self._outcomes:
             return False
         now = time.monotonic()
-        with STAGE_SECONDS.timing("settle"):
-            duty_due = self._store.settle(self._outcomes, now - self._busy_since)
+        keys = [(outcome.stream, outcome.entry) for outcome in self._outcomes]
+        with self._leases.ending(keys):
+            with STAGE_SECONDS.timing("settle"):
+                duty_due = self._store.settle(self._outcomes, now - self._busy_since)
+            self._remove(keys)
         self._busy_since = now
-        self._remove([(outcome.stream, outcome.entry) for outcome in self._outcomes])
         self._outcomes = []
         return duty_due
 
@@ -104,6 +108,7 @@ class Leases:
         self._queue = queue
         self._interval = lease_seconds / 3
         self._keys: dict[tuple[str, str], None] = {}
+        self._ending: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
@@ -119,6 +124,17 @@ class Leases:
         with self._lock:
             for key in keys:
                 self._keys.pop(key, None)
+
+    @contextmanager
+    def ending(self, keys: Collection[tuple[str, str]]) -> Iterator[None]:
+        """While a script runs that may end these leases, renew them, but do not take their end for a take-over."""
+        with self._lock:
+            self._ending.update(keys)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ending.difference_update(keys)
 
     @property
     def keys(self) -> list[tuple[str, str]]:
@@ -145,8 +161,10 @@ class Leases:
                 log.exception("leases not renewed", images=len(keys))
                 continue
             with self._lock:
-                lost &= self._keys.keys()  # the other entries were settled or handed back meanwhile
+                lost &= self._keys.keys() - self._ending  # the others were, or are being, settled or handed back
                 for key in lost:
                     del self._keys[key]
             if lost:
-                log.warning("images taken over by another worker", images=len(lost))
+                log.warning(
+                    "images are no longer this worker's: another took them over, or Redis lost them", images=len(lost)
+                )

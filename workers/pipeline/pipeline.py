@@ -134,17 +134,22 @@ class Pipeline:
             self._preparing[self._context.decode_threads.submit(self._prepare, image)] = image
 
     def _prepare(self, image: ClaimedImage) -> ImageRows | Outcome:
-        """Fetch and decode an image, in a thread; return its rows, or its outcome if its result is in the cache."""
+        """Fetch and decode an image, in a thread; return its rows, or its outcome if its result is in the cache.
+
+        What libraries log meanwhile, or warn of, names the image.
+        """
         context, options, digest = self._context, image.options, ""
-        with STAGE_SECONDS.timing("fetch"):
-            content = fetch(image.ref, context.blobs, context.settings)
-        if options.cache:
-            digest = hashlib.sha256(content).hexdigest()
-            if result := context.cache.look_up(digest, self._served, options):
-                return cached(image, result)
-        tiling = None if options.tiles == "off" else Tiling(options.grid, options.overlap, context.settings.tile_scale)
-        with STAGE_SECONDS.timing("decode"):
-            prepared = prepare(content, self._served.contract, context.settings.max_image_pixels, tiling)
+        with structlog.contextvars.bound_contextvars(job=image.job, index=image.index, image=image.name):
+            with STAGE_SECONDS.timing("fetch"):
+                content = fetch(image.ref, context.blobs, context.settings)
+            if options.cache:
+                digest = hashlib.sha256(content).hexdigest()
+                if result := context.cache.look_up(digest, self._served, options):
+                    return cached(image, result)
+            scale = context.settings.tile_scale
+            tiling = None if options.tiles == "off" else Tiling(options.grid, options.overlap, scale)
+            with STAGE_SECONDS.timing("decode"):
+                prepared = prepare(content, self._served.contract, context.settings.max_image_pixels, tiling)
         return ImageRows(image, prepared, digest)
 
     def _take_prepared(self, future: Future[ImageRows | Outcome]) -> None:

@@ -42,11 +42,15 @@ def write_pictures(
 
     def drawn(image: tuple[ImageSource, dict[str, Any]]) -> io.BytesIO | None:
         source, result = image
+        with structlog.contextvars.bound_contextvars(job=job.id, index=result["index"], image=source.name):
+            return drawn_picture(source, result)
+
+    def drawn_picture(source: ImageSource, result: dict[str, Any]) -> io.BytesIO | None:
         try:
             content = fetch(stored_ref(source, job.id, result["index"]), blobs, settings)
             picture = draw(drawable(content, settings.max_image_pixels, result), result)
         except ImageError as error:
-            log.warning("image not drawn", job=job.id, index=result["index"], error=str(error))
+            log.warning("image not drawn", error=str(error))
             return None
         out = io.BytesIO()
         save_jpeg(picture, out)

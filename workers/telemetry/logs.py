@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from typing import Any, Final
 
 import structlog
@@ -23,12 +24,18 @@ def configure_logs(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(log_formatter(settings))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.captureWarnings(True)
+    capture_warnings()
     structlog.configure(
         processors=[*_PROCESSORS, *_rendering(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def capture_warnings() -> None:
+    """Write warnings of libraries to the log, those of Pillow each time, since each is about another image."""
+    logging.captureWarnings(True)
+    warnings.filterwarnings("always", module=r"PIL\.")
 
 
 def log_formatter(settings: Settings) -> logging.Formatter:

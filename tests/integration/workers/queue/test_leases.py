@@ -8,12 +8,15 @@ import time
 from collections.abc import Sequence
 
 import pytest
+import structlog
 
-from tests.integration.workers.queue.conftest import Bench, taken_over
+from tests.integration.workers.queue.conftest import Bench, outcome, taken_over
 from tests.support.machine import SLOWNESS
 from tests.support.polling import wait_until
+from workers.jobs.claimed_image import ClaimedImage
+from workers.jobs.job import Outcome
 from workers.jobs.options import JobOptions
-from workers.pipeline.in_flight import Leases
+from workers.pipeline.in_flight import InFlight, Leases
 from workers.queue.work_queue import WorkQueue
 from workers.sources.origins.simple import Files
 
@@ -108,6 +111,85 @@ def test_renewal_outlives_a_redis_that_refuses(bench: Bench, monkeypatch: pytest
     while time.monotonic() < end:
         assert other.take_over("default", 8, []) == []
     leases.stop()
+
+
+class Renewals:
+    """The queue of a worker, which counts the renewals that Redis has answered."""
+
+    def __init__(self, queue: WorkQueue) -> None:
+        self._queue = queue
+        self.count = 0
+
+    def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        lost = self._queue.renew(held)
+        self.count += 1
+        return lost
+
+    def start(self, images: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
+        return self._queue.start(images)
+
+    def wait_for(self, more: int) -> None:
+        """Wait until that many renewals began and ended from now on."""
+        at = self.count + 1 + more  # the one that runs now may have begun before
+        wait_until(lambda: self.count >= at, 60, "the renewals")
+
+
+class SlowStore:
+    """A store whose settle takes several renewals, before and after the script."""
+
+    def __init__(self, bench: Bench, renewals: Renewals) -> None:
+        self._bench = bench
+        self._renewals = renewals
+
+    def settle(self, outcomes: Sequence[Outcome], seconds: float) -> bool:
+        self._renewals.wait_for(4)  # a third of a lease each: longer than a lease
+        assert self._bench.two.take_over("default", 8, []) == []
+        due = self._bench.store.settle(outcomes, seconds)
+        self._renewals.wait_for(1)
+        return due
+
+
+def test_a_settle_that_takes_longer_than_a_lease(bench: Bench) -> None:
+    """The leases are renewed until it is done, nobody takes the images over, and the log does not say that one did.
+
+    A renewal that comes between the script and its answer finds no entry any more: that is the end of the lease.
+    """
+    renewals = Renewals(bench.one)
+    leases = Leases(renewals, bench.settings.lease_seconds)  # type: ignore[arg-type]  # all of a queue that it needs
+    in_flight = InFlight(renewals, SlowStore(bench, renewals), leases)  # type: ignore[arg-type]
+    job = bench.submit(2)
+    with structlog.testing.capture_logs() as logs:
+        in_flight.add(bench.one.claim("default", 8).images)
+        for image in list(in_flight._images.values()):
+            in_flight.done(outcome(image, "{}"))
+        in_flight.settle()
+        assert (bool(in_flight), leases.keys) == (False, [])
+        leases.stop()
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == []
+    assert bench.check(job.id).succeeded == 2
+
+
+def test_the_start_of_a_canceled_image_is_no_take_over(bench: Bench) -> None:
+    """The script that gives it up ends its lease; a renewal meanwhile does not say that another worker has it."""
+    renewals = Renewals(bench.one)
+    leases = Leases(renewals, bench.settings.lease_seconds)  # type: ignore[arg-type]
+    in_flight = InFlight(renewals, bench.store, leases)  # type: ignore[arg-type]
+    job = bench.submit(2)
+    start = renewals.start
+
+    def start_slowly(images: Sequence[ClaimedImage]) -> set[tuple[str, str]]:
+        lost = start(images)
+        renewals.wait_for(1)
+        return lost
+
+    renewals.start = start_slowly  # type: ignore[method-assign]
+    with structlog.testing.capture_logs() as logs:
+        images = bench.one.claim("default", 8).images
+        in_flight.add(images)
+        bench.store.cancel(job.id)
+        assert in_flight.start(images) == []
+        leases.stop()
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == []
 
 
 def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
