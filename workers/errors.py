@@ -268,6 +268,12 @@ class ArchiveEntryError(ImageError):
     code = "archive_entry_refused"
 
 
+class ItemInvalidError(ImageError):
+    """Raised when an item of a request, or a row of a manifest, is wrong in itself while others are not."""
+
+    code = "item_invalid"
+
+
 class DeadlineExceededError(ImageError):
     """Raised when an image was not done before the deadline of its job."""
 

@@ -57,6 +57,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "unsupported_media_type": 415,
         "expectation_failed": 417,
         "archive_entry_refused": 422,
+        "item_invalid": 422,
         "archive_invalid": 422,
         "fetch_blocked": 422,
         "folder_not_found": 422,

@@ -96,7 +96,11 @@ def _parsed(body: bytes, settings: Settings) -> object:
 
 
 def strict_json(text: str) -> object:
-    """Parse JSON strictly by RFC 8259; a name must not occur twice in an object. Raises ValueError, RecursionError."""
+    """Parse JSON strictly by RFC 8259; a name must not occur twice in an object. Raises ValueError, RecursionError.
+
+    A byte order mark before it is skipped, as the RFC allows: PowerShell and Windows' editors write one.
+    """
+    text = text.removeprefix("\ufeff")
     return json.loads(text, parse_constant=_no_number, parse_float=_number, object_pairs_hook=_object_without_doubles)
 
 

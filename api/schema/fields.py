@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from api.requests.base64_images import decode_base64
 from api.requests.json_bodies import strict_json
 from workers.io.names import NO_CONTROLS
 from workers.sources.selection import Selection
@@ -19,18 +19,10 @@ FILE_SCHEMA = {"type": "string", "format": "binary"}
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401  the value before its validation
-    """Decode base64 text, bare or in a data URL (RFC 2397). Raises ValueError."""
+    """Decode base64 text. Raises ValueError."""
     if not isinstance(value, str):
         return value
-    text = value
-    if value.startswith("data:"):
-        head, _, text = value.partition(",")
-        if not head.endswith(";base64"):
-            raise ValueError("a data URL needs `;base64,` before the data")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise ValueError(f"this is not base64 (RFC 4648, section 4): {error}") from error
+    data = decode_base64(value)
     if not data:
         raise ValueError("there is no data")
     return data

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from typing import Annotated, Any, Final
-from urllib.parse import unquote
 
 from pydantic import BaseModel, Field, RootModel
 
 from api.access.refusals import RobotError
+from api.requests.base64_images import decode_base64
 from api.requests.json_bodies import read_json
 from api.requests.spool import UploadRequest
 from workers.jobs.document import Document
@@ -22,9 +21,6 @@ MAX_ID_CHARS: Final = 128
 MIN_SIDE, MAX_SIDE = 15, 4096  # pixels of either side of an image
 _MAX_CHARS: Final = 4 * math.ceil(MAX_IMAGE_BYTES / 3)  # of its base64
 _MAX_BODY_BYTES: Final = 3 * _MAX_CHARS + 65_536  # each character may be percent-encoded
-# All escapes of base64 and line breaks: `unquote` would create an object for each occurrence.
-_ESCAPES: Final = (("%2B", "+"), ("%2F", "/"), ("%3D", "="), ("%0D", ""), ("%0A", ""))
-_MAX_OTHER_ESCAPES: Final = 100_000
 
 
 def read_fields(request: UploadRequest, settings: Settings) -> dict[str, Any]:
@@ -67,16 +63,11 @@ def image_of(fields: dict[str, Any]) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    """Decode base64, which may be percent-encoded and may have line breaks. Raises RobotError."""
-    if "%" in text:
-        for escape, character in _ESCAPES:
-            text = text.replace(escape, character).replace(escape.lower(), character)
-        if 0 < text.count("%") <= _MAX_OTHER_ESCAPES:
-            text = unquote(text)
+    """Decode base64 in any form that `decode_base64` takes. Raises RobotError."""
     try:
-        return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+        return decode_base64(text)
     except ValueError as error:
-        raise RobotError(NOT_BASE64, f"image is not base64 (RFC 4648, section 4): {error}.") from error
+        raise RobotError(NOT_BASE64, f"image: {error}.") from error
 
 
 class RobotQuery(BaseModel):
@@ -92,7 +83,7 @@ class RobotRequest(BaseModel):
         alias="requestId", min_length=1, max_length=MAX_ID_CHARS, description="An id, which the response contains."
     )
     image: str = Field(
-        description="The image file in base64, without a `data:` prefix; it may be percent-encoded. It has at most "
+        description="The image file in base64: bare, in lines, percent-encoded or as a `data:` URL. It has at most "
         f"10 MB, and {MIN_SIDE} to {MAX_SIDE} pixels on each side."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -10,8 +11,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SkipValidation,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
 
@@ -41,6 +46,7 @@ from workers.sources.selection import Selection
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 
+_MAX_ERROR_CHARS = 300
 _FILES = {"type": "array", "items": FILE_SCHEMA, "minItems": 1}
 
 
@@ -118,7 +124,9 @@ class ItemFields(RequestModel):
         json_schema_extra=HTTP,
     )
     image: Base64Image | None = Field(
-        default=None, description="The image file in base64, bare or as a `data:` URL.", repr=False
+        default=None,
+        description="The image file in base64: bare, in lines, percent-encoded or as a `data:` URL.",
+        repr=False,
     )
     custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=NO_CONTROLS)] | None = Field(
         default=None, description="An id of your own, unique within the job. The image's result contains it."
@@ -130,10 +138,53 @@ class ItemFields(RequestModel):
             raise ValueError("give either `url` or `image`, not both")
         return self
 
+    _error: str = PrivateAttr(default="")
+
+    @classmethod
+    def of_error(cls, error: str, custom_id: str) -> Self:
+        """Return an item that is wrong in itself; its image fails with this error."""
+        item = cls.model_construct(url=None, image=None, custom_id=custom_id or None)
+        item._error = error  # noqa: SLF001  its own class's
+        return item
+
     @property
     def item(self) -> Item:
         """The image as the intake takes it."""
-        return Item(self.url or "", self.image or b"", self.custom_id or "")
+        return Item(self.url or "", self.image or b"", self.custom_id or "", self._error)
+
+
+def _each_alone(values: Any, validate: ValidatorFunctionWrapHandler) -> Sequence[ItemFields]:  # noqa: ANN401
+    """Validate the items; one that is wrong becomes an image that fails, so that it takes no other with it.
+
+    Raises ValidationError if all items are wrong, or if one has a field that does not exist: then the program that
+    sends them is at fault, and learns it at once.
+    """
+    try:
+        items: Sequence[ItemFields] = validate(values)
+    except ValidationError as error:
+        messages: dict[int, str] = {}
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            number = next((part for part in detail["loc"] if isinstance(part, int)), None)
+            if number is None or detail["type"] == "extra_forbidden":
+                raise
+            field = ".".join(str(part) for part in detail["loc"][1:])
+            text = f"{field}: {detail['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            messages.setdefault(number, f"The item is wrong: {text[:_MAX_ERROR_CHARS].rstrip('.')}.")
+        if len(messages) == len(values):
+            raise
+        good = iter(validate([value for number, value in enumerate(values) if number not in messages]))
+        return [
+            ItemFields.of_error(messages[number], _custom_id_of(value)) if number in messages else next(good)
+            for number, value in enumerate(values)
+        ]
+    return items
+
+
+def _custom_id_of(value: Any) -> str:  # noqa: ANN401  an item before its validation
+    """Return the caller's id of a wrong item, by which its result is found; '' if the id itself is wrong."""
+    custom_id = value.get("custom_id") if isinstance(value, dict) else None
+    usable = isinstance(custom_id, str) and len(custom_id) <= MAX_CUSTOM_ID_CHARS and re.search(PRINTABLE, custom_id)
+    return str(custom_id) if usable else ""
 
 
 class JsonJob(SubmittedJob):
@@ -141,8 +192,9 @@ class JsonJob(SubmittedJob):
 
     model_config = ConfigDict(json_schema_extra=_one_of_schema("items", "folder", "source", "manifest"))
 
-    items: Annotated[Sequence[ItemFields], Field(min_length=1)] | None = Field(
-        default=None, description="The images, one by one."
+    items: Annotated[Sequence[ItemFields], Field(min_length=1), WrapValidator(_each_alone)] | None = Field(
+        default=None,
+        description="The images, one by one. An item that is wrong fails alone, unless all are wrong.",
     )
     folder: Location | None = Field(
         default=None, description="A folder of the server, as an absolute path under one of the roots that it allows."

@@ -20,6 +20,7 @@ from workers.errors import (
     ImageError,
     ImageMissingError,
     ImageTooLargeError,
+    ItemInvalidError,
     SourceNotAllowedError,
     SourceUnreadableError,
 )
@@ -32,7 +33,14 @@ _READS, _PAUSE_SECONDS = 3, 0.1  # attempts to read a file that changes meanwhil
 
 _FAILED_BEFORE = {
     error.code: error
-    for error in (ArchiveEntryError, FetchBlockedError, FetchFailedError, ImageMissingError, ImageTooLargeError)
+    for error in (
+        ArchiveEntryError,
+        FetchBlockedError,
+        FetchFailedError,
+        ImageMissingError,
+        ImageTooLargeError,
+        ItemInvalidError,
+    )
 }
 
 

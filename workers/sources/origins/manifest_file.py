@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 from workers.errors import (
     FolderNotAllowedError,
     FolderNotFoundError,
+    ItemInvalidError,
+    JobError,
     ManifestError,
     OutboundBlockedError,
     SourceNotAllowedError,
@@ -26,17 +28,19 @@ from workers.errors import (
 )
 from workers.io.folders import allowed_folder, within_roots
 from workers.io.locations import allowed_location, read_location
-from workers.io.names import control_in, printable
+from workers.io.names import control_in, printable, without_controls
 from workers.io.urls import parse_http_url
 from workers.settings import Settings
 from workers.sources.origins.origin import Notes, Part, sha256
-from workers.sources.references import file_ref
+from workers.sources.references import failed_ref, file_ref
 
 FIELDS = ("path", "url", "name", "custom_id")
 MAX_CUSTOM_ID_CHARS = 256
 _MAX_LINE = 65_536
 _MAX_PATH = 4096
 _PIECE_BYTES = 65_536
+
+Row = Mapping[str, Any] | ManifestError  # a row's fields, or what is wrong with the whole row
 
 
 class Manifest:
@@ -56,34 +60,48 @@ class Manifest:
         yield from ("manifest", str(self._base or ""), sha256(self._content))
 
     def parts(self) -> Iterator[Part]:
-        """Yield the images of the rows.
+        """Yield the images of the rows. A row that is wrong in itself becomes an image that fails.
 
-        Raises ManifestError, FolderNotAllowedError, SourceNotAllowedError; the message names the row.
+        Raises ManifestError if the file is no manifest. If all rows are wrong, it raises the error of the first one:
+        ManifestError, FolderNotAllowedError, SourceNotAllowedError; the message names the row.
         """
         self._check_size()
         start = self._content.read(_PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
         self._content.seek(0)
+        if start.lstrip().startswith(b"["):
+            raise ManifestError("The manifest is a JSON array: write each of its objects in a line of its own instead.")
         lines = _lines(self._content)
-        yield from self._parts(_json_rows(lines) if start.lstrip().startswith(b"{") else _csv_rows(lines))
+        rows = _json_rows(lines) if start.lstrip().startswith(b"{") else _csv_rows(lines, _separator(start))
+        yield from self._parts(rows)
 
-    def _parts(self, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Part]:
+    def _parts(self, rows: Iterator[tuple[int, Row]]) -> Iterator[Part]:
+        first_error: JobError | None = None
+        usable = False
         for number, row in rows:
             try:
-                yield self._part(row)
-            except (ManifestError, OutboundBlockedError) as error:
-                raise ManifestError(f"Row {number} of the manifest: {error}") from error
-            except (FolderNotAllowedError, SourceNotAllowedError) as error:
-                raise type(error)(f"Row {number} of the manifest: {error}") from error
+                if isinstance(row, ManifestError):
+                    raise row
+                part = self._part(row)
+            except (ManifestError, OutboundBlockedError, FolderNotAllowedError, SourceNotAllowedError) as error:
+                kind = ManifestError if isinstance(error, OutboundBlockedError) else type(error)
+                message = str(error) if error is row else f"Row {number} of the manifest: {error}"
+                first_error = first_error or kind(message)
+                part = _failed_part(number, row, message)
+            else:
+                usable = True
+            yield part
+        if first_error and not usable:
+            raise first_error
 
     def _check_size(self) -> None:
         check_manifest_bytes(self._content.seek(0, io.SEEK_END), self._settings)
         self._content.seek(0)
 
     def _part(self, row: Mapping[str, Any]) -> Part:
-        unknown = sorted(str(name) for name in set(row) - set(FIELDS))
+        unknown = sorted(str(name) for name, value in row.items() if name not in FIELDS and not _is_empty(value))
         if unknown:
             raise ManifestError(f"There is no field {unknown[0][:100]!r}: use {', '.join(FIELDS)}.")
-        fields = {name: value for name, value in row.items() if value is not None and value != ""}
+        fields = {name: value for name, value in row.items() if not _is_empty(value)}
         for name, value in fields.items():
             if not isinstance(value, str):
                 raise ManifestError(f"`{name}` must be text.")
@@ -165,24 +183,48 @@ def check_manifest_bytes(size: int, settings: Settings) -> None:
         raise ManifestError(f"The manifest has more than {settings.max_manifest_bytes} bytes: make several jobs of it.")
 
 
-def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _is_empty(value: object) -> bool:
+    """Return whether a cell is empty, or all cells beyond the header are: Excel writes such columns and rows."""
+    return value is None or value == "" or (isinstance(value, list) and all(cell == "" for cell in value))
+
+
+def _failed_part(number: int, row: Mapping[str, Any] | ManifestError, message: str) -> Part:
+    """Return an image that fails with a message; it keeps the caller's id, and a name if the row has one."""
+    texts = {} if isinstance(row, ManifestError) else row
+    fields = {key: texts[key] for key in FIELDS if isinstance(texts.get(key), str)}
+    custom_id = fields.get("custom_id", "")
+    usable_id = custom_id if not control_in(custom_id) and len(custom_id) <= MAX_CUSTOM_ID_CHARS else ""
+    name = fields.get("name") or fields.get("path") or f"row-{number}"  # not the URL, which may have a password
+    return Part(without_controls(name)[:_MAX_PATH], ref=failed_ref(ItemInvalidError(message)), custom_id=usable_id)
+
+
+def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ManifestError(f"Row {number} of the manifest is not JSON: {str(error)[:200]}.") from error
-        if not isinstance(row, dict):
-            raise ManifestError(f"Row {number} of the manifest is not a JSON object.")
-        yield number, row
+            yield number, ManifestError(f"Row {number} of the manifest is not JSON: {str(error)[:200]}.")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            yield number, ManifestError(f"Row {number} of the manifest is not a JSON object.")
 
 
-def _csv_rows(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    rows = csv.DictReader(lines, restkey="more fields than the header", strict=True)
+def _separator(start: bytes) -> str:
+    """Return what separates the cells of a CSV file: a comma, or what Excel writes in countries with decimal commas."""
+    header = start.partition(b"\n")[0]
+    return "," if b"," in header else ";" if b";" in header else "\t" if b"\t" in header else ","
+
+
+def _csv_rows(lines: Iterator[str], separator: str) -> Iterator[tuple[int, Row]]:
+    rows = csv.DictReader(lines, delimiter=separator, restkey="more fields than the header", strict=True)
     try:
         for row in rows:
-            yield rows.line_num, row
+            if not all(map(_is_empty, row.values())):
+                yield rows.line_num, row
     except csv.Error as error:
         raise ManifestError(f"Row {rows.line_num} of the manifest is not CSV: {error}.") from error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from workers.errors import ImageMissingError
+from workers.errors import ImageMissingError, ItemInvalidError
 from workers.io.folders import walk_images
 from workers.io.locations import list_images
 from workers.io.names import printable
@@ -41,11 +41,12 @@ class Files:
 
 @dataclass(frozen=True)
 class Item:
-    """An image by its http(s) URL, or by its bytes."""
+    """An image by its http(s) URL, or by its bytes; or with an `error`, what is wrong with the item."""
 
     url: str = ""
     image: bytes = b""
     custom_id: str = ""
+    error: str = ""
 
 
 class Items:
@@ -61,11 +62,16 @@ class Items:
         """Yield the fields of each item, of bytes their hash."""
         for item in self._items:
             yield from ("item", item.custom_id, item.url, "" if item.url else hashlib.sha256(item.image).hexdigest())
+            if item.error:
+                yield item.error
 
     def parts(self) -> Iterator[Part]:
         """Yield the items. An item whose URL has no file name is named by its number. Raises OutboundBlockedError."""
         for number, item in enumerate(self._items):
-            if item.url:
+            if item.error:
+                failed = failed_ref(ItemInvalidError(item.error))
+                yield Part(f"item-{number}", ref=failed, custom_id=item.custom_id)
+            elif item.url:
                 name = parse_http_url(item.url).file_name or f"item-{number}"
                 yield Part(name, ref=f"url:{item.url}", custom_id=item.custom_id)
             else:

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from workers.errors import (
     SourceUnreadableError,
     TooManyImagesError,
 )
-from workers.jobs.job import Job
+from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.jobs.submission import Submission
 from workers.sources.origins.archive import Archive
@@ -287,3 +288,22 @@ def test_the_same_submission_with_the_same_key(make_worker: Callable[..., Worker
         with pytest.raises(IdempotencyMismatchError):
             same(Submission(idempotency_key=f"key {number}", metadata={"a": "b"}))
     assert worker.link.client.zcard("sl:jobs") == len(forms)
+
+
+def _ended(worker: Worker, job: Job) -> bool:
+    return worker.store.get(job.id).state.terminal
+
+
+def test_a_wrong_row_and_a_wrong_item_fail_alone(worker: Worker, tmp_path: Path) -> None:
+    """Each is one failed image with its reason; the photos around it succeed."""
+    (tmp_path / "a.png").write_bytes(photo(1))
+    (tmp_path / "m.csv").write_text("path,url,custom_id\na.png,,first\n,https://shop.example/a b.png,wrong\n,,\n")
+    items = [Item(image=photo(2), custom_id="first"), Item(error="The item is wrong: no data.", custom_id="wrong")]
+    for origin in (NamedSource("manifest", str(tmp_path / "m.csv")), Items(items)):
+        job = worker.intake.submit(origin, OPTIONS)
+        worker.detect_until(partial(_ended, worker, job), 60, "the end of the job")
+
+        good, wrong = worker.results(job)
+        assert (worker.store.get(job.id).state, good["state"]) == (JobState.PARTIAL, "succeeded")
+        assert (wrong["custom_id"], wrong["error"]["code"]) == ("wrong", "item_invalid")
+        assert "URL has spaces" in wrong["error"]["detail"] or "no data" in wrong["error"]["detail"]

@@ -38,7 +38,7 @@ def _post(http: FlaskClient, body: str) -> tuple[int, str, str]:
         ('{"folder": "/a", "\\ud800": 1}', "surrogate"),
         ('{"folder": "\ud800"}', "not JSON"),  # its three bytes, as some encoders write it
         ('{"folder": "/a\0"}', "not JSON"),
-        ('\ufeff{"folder": "/a"}', "BOM"),
+        ('\ufeff\ufeff{"folder": "/a"}', "BOM"),
         ('{"folder": "/a"} {}', "not JSON"),
         ('{"folder": "/a",}', "not JSON"),
         ("{'folder': '/a'}", "not JSON"),

@@ -94,11 +94,39 @@ def test_items(http: FlaskClient, backend: Backend) -> None:
     ],
 )
 def test_a_wrong_item_is_named(http: FlaskClient, item: dict[str, Any], says: str) -> None:
-    """The number of the item and its field, and never what was in it."""
-    detail = _problem(http, {"items": [{"image": BASE64}, item]})
+    """The number of the item and its field, and never what was in it; without any good item there is no job."""
+    detail = _problem(http, {"items": [{}, item]})
 
     assert says in detail
     assert "pass@" not in detail
+
+
+@pytest.mark.parametrize(
+    ("item", "custom_id", "says"),
+    [
+        ({}, "", "give either `url` or `image`, not both"),
+        ({"url": "https://shop.example/a b.jpg", "custom_id": "mine"}, "mine", "url: The URL has spaces"),
+        ({"url": "http://user:pass@a.example/"}, "", "password"),
+        ({"image": "%%%", "custom_id": "mine"}, "mine", "image: this is not base64"),
+        ({"image": "", "custom_id": "a" * 257}, "", "no data"),
+        ({"image": 3, "custom_id": 7}, "", "image: "),
+        (7, "", "The item is wrong"),
+    ],
+)
+def test_a_wrong_item_among_good_ones_fails_alone(
+    http: FlaskClient, backend: Backend, item: Any, custom_id: str, says: str
+) -> None:
+    """With an error that says what is wrong, under its number and the caller's id; the others are taken."""
+    response = http.post("/v1/jobs", json={"items": [{"image": BASE64}, item, {"image": BASE64, "custom_id": "last"}]})
+
+    assert response.status_code == 202, response.text
+    job_id = response.get_json()["id"]
+    first, wrong, last = (backend.originals.source(job_id, index) for index in range(3))
+    assert [first.ref.partition(":")[0], last.ref.partition(":")[0], last.custom_id] == ["blob", "blob", "last"]
+    assert wrong.ref.startswith('failed:["item_invalid"')
+    assert says in wrong.ref
+    assert "pass@" not in wrong.ref
+    assert (wrong.name, wrong.custom_id) == ("item-1", custom_id)
 
 
 def test_an_unknown_field_of_an_item(http: FlaskClient) -> None:

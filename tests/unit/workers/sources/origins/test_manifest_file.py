@@ -71,7 +71,8 @@ def test_names(settings: Settings, tmp_path: Path) -> None:
         ('{"url": "http://a.example/", "name": "' + "x" * 4097 + '"}', "name` is longer than 4096"),
         ('{"path": ', "Row 1 of the manifest is not JSON"),
         ("{" * 2000, "Row 1 of the manifest is not JSON"),
-        ('{"url": "http://a.example/"}\n[]', "Row 2 of the manifest is not a JSON object"),
+        ('{"path": "a.jpg"}\n[]', "Row 1 of the manifest: `path` is not under an allowed root"),
+        ('[{"url": "http://a.example/"}]', "The manifest is a JSON array: write each of its objects in a line"),
         ("{}", "Row 1 of the manifest: Give either `path` or `url`"),
         ('{"path": "/a", "url": "http://a.example/"}', "Give either"),
         ('{"url": 3}', "url` must be text"),
@@ -91,11 +92,64 @@ def test_names(settings: Settings, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told_with_its_row(settings: Settings, content: str | bytes, says: str) -> None:
-    """So that it can be found among a hundred thousand; nothing of it is accepted."""
-    with pytest.raises(ManifestError, match=says) as caught:
+    """So that it can be found among a hundred thousand; without any good row nothing of it is accepted."""
+    with pytest.raises((ManifestError, FolderNotAllowedError), match=says) as caught:
         rows(content, settings)
 
     assert "secret" not in str(caught.value)
+
+
+GOOD = {"url": "https://shop.example/a.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "says"),
+    [
+        ({"url": "https://shop.example/a b.jpg", "name": "b"}, "b", "Row 2 of the manifest: The URL has spaces"),
+        ({"url": "ftp://shop.example/a.jpg"}, "row-2", "Row 2 of the manifest: The location is not under an allowed"),
+        ({"url": "https://u:secret@shop.example/a.jpg"}, "row-2", "password"),
+        ({"url": 3}, "row-2", "`url` must be text"),
+        ({"path": "/etc/passwd"}, "/etc/passwd", "not under an allowed root"),
+        ({"path": "/a", **GOOD}, "/a", "Give either `path` or `url`"),
+        ({"name": "x"}, "x", "Give either `path` or `url`"),
+        ({**GOOD, "label": "tea"}, "row-2", "There is no field 'label'"),
+        ({**GOOD, "custom_id": "x" * 257}, "row-2", "longer than 256"),
+        ([], "row-2", "Row 2 of the manifest is not a JSON object"),
+        (None, "row-2", "Row 2 of the manifest is not a JSON object"),
+    ],
+)
+def test_a_row_that_is_wrong_fails_alone(settings: Settings, row: Any, name: str, says: str) -> None:
+    """Its image fails with the number of the row and the reason; the rows around it are taken."""
+    first, wrong, last = rows("\n".join(map(json.dumps, (GOOD, row, GOOD))), settings)
+
+    assert first == last == ("a.jpg", "url:https://shop.example/a.jpg", "")
+    assert wrong[0] == name
+    assert wrong[1].startswith('failed:["item_invalid"')
+    assert says in wrong[1]
+    assert "secret" not in wrong[1]
+
+
+def test_a_line_that_is_no_json_fails_alone(settings: Settings) -> None:
+    """Cut off in the middle, say; a wrong row keeps the caller's id."""
+    good = json.dumps(GOOD)
+    names = [(name, custom_id) for name, _, custom_id in rows(f'{good}\n{{"url": \n{good}', settings)]
+    assert names == [("a.jpg", ""), ("row-2", ""), ("a.jpg", "")]
+    assert rows(f'{good}\n{{"url": 3, "custom_id": "mine"}}', settings)[1][2] == "mine"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "url,custom_id,,\r\nhttps://shop.example/a.jpg,one,,\r\n,,,\r\n,,,\r\n",  # empty columns and rows
+        "url,custom_id\r\nhttps://shop.example/a.jpg,one,,,\r\n",  # empty cells beyond the header
+        "url,custom_id,note\r\nhttps://shop.example/a.jpg,one,\r\n",  # an own column without any value
+        "\ufeffurl;custom_id;\r\nhttps://shop.example/a.jpg;one;\r\n;;\r\n",  # of a country with decimal commas
+        "url\tcustom_id\r\nhttps://shop.example/a.jpg\tone\r\n\t\r\n",  # copied cells
+    ],
+)
+def test_tables_as_excel_writes_them(settings: Settings, table: str) -> None:
+    """Empty columns, rows and cells are nothing; the separator is what the header has."""
+    assert rows(table, settings) == [("a.jpg", "url:https://shop.example/a.jpg", "one")]
 
 
 def test_a_url_is_no_path(settings: Settings) -> None:
