@@ -59,7 +59,7 @@ def from_words(value: Any) -> Any:  # noqa: ANN401  the value before its validat
 
 
 Base64Image = Annotated[
-    bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
+    bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 2})
 ]
 Location = Annotated[str, Field(min_length=1, max_length=4096, pattern=NO_CONTROLS)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]

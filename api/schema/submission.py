@@ -141,7 +141,7 @@ class ItemFields(RequestModel):
     _error: str = PrivateAttr(default="")
 
     @classmethod
-    def of_error(cls, error: str, custom_id: str) -> Self:
+    def of_error(cls, error: str, custom_id: str) -> ItemFields:
         """Return an item that is wrong in itself; its image fails with this error."""
         item = cls.model_construct(url=None, image=None, custom_id=custom_id or None)
         item._error = error  # noqa: SLF001  its own class's

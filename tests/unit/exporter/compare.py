@@ -12,9 +12,10 @@ from serving.boxes.detections import Detections
 
 def rows(answer: dict[str, NDArray[Any]]) -> list[Detections]:
     """What `detect` answers, a row of the batch each."""
-    names = ("detection_boxes", "detection_scores", "detection_classes")
+    boxes, scores, classes = (answer[f"detection_{name}"] for name in ("boxes", "scores", "classes"))
     return [
-        Detections(*(answer[name][n, :count] for name in names)) for n, count in enumerate(answer["num_detections"])
+        Detections(boxes[n, :count], scores[n, :count], classes[n, :count])
+        for n, count in enumerate(answer["num_detections"])
     ]
 
 

@@ -164,10 +164,10 @@ def answer_with(
     convention: str, score: float, *, at: str = "score", labels: tuple[int, int] = (1, 2)
 ) -> tuple[dict[str, NDArray[Any]], Output]:
     """Two rows of two priors with a box each: the second row's second prior has `score`, or that value elsewhere."""
-    boxes, scores = np.tile(np.float32(BOX), (2, 2, 1)), np.full((2, 2), 0.5, np.float32)
+    boxes, scores = np.tile(np.array(BOX, np.float32), (2, 2, 1)), np.full((2, 2), 0.5, np.float32)
     boxes[:, 1] = [0.6, 0.6, 0.9, 0.9]
     (boxes[1, 1, :1] if at == "box" else scores[1, 1:])[:] = score
-    classes = np.tile(np.float32(labels), (2, 1))
+    classes = np.tile(np.array(labels, np.float32), (2, 1))
     if convention == "ssd_raw":
         priors = boxes[..., [1, 0, 3, 2]]
         raw = np.concatenate([np.zeros((2, 2, 9)), priors, np.full((2, 2, 4), 0.1)], -1).astype(np.float32)

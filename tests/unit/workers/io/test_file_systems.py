@@ -16,7 +16,7 @@ from workers.io.locations import check_location, list_images, read_location
 PREFIX = "listed://shelf"
 
 
-class ListedStore(AbstractFileSystem):
+class ListedStore(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A store that caches its listings as object stores do: by `dircache`, with the sizes of the files."""
 
     protocol = "listed"

@@ -160,7 +160,10 @@ def _without(name: str) -> Callable[[Journal], None]:
 
 
 def _with(name: str, content: bytes) -> Callable[[Journal], None]:
-    return lambda journal: (journal.folder / name).write_bytes(content) and None
+    def write(journal: Journal) -> None:
+        (journal.folder / name).write_bytes(content)
+
+    return write
 
 
 def _cut_off(name: str, lines: int) -> Callable[[Journal], None]:
