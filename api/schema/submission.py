@@ -183,7 +183,7 @@ def _each_alone(values: Any, validate: ValidatorFunctionWrapHandler) -> Sequence
 def _custom_id_of(value: Any) -> str:  # noqa: ANN401  an item before its validation
     """Return the caller's id of a wrong item, by which its result is found; '' if the id itself is wrong."""
     custom_id = value.get("custom_id") if isinstance(value, dict) else None
-    usable = isinstance(custom_id, str) and len(custom_id) <= MAX_CUSTOM_ID_CHARS and re.search(PRINTABLE, custom_id)
+    usable = isinstance(custom_id, str) and len(custom_id) <= MAX_CUSTOM_ID_CHARS and re.search(NO_CONTROLS, custom_id)
     return str(custom_id) if usable else ""
 
 
