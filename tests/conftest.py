@@ -51,21 +51,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     It is a wrapper, because pytest-xdist reads the groups in this hook, too.
 
     A test marked `process` starts what it needs itself: it may run in any process, unless it shares a fixture of its
-    file with other tests.
+    file or a costly one with other tests.
     """
     fixtures_by_file: dict[Path, set[str]] = {}
     for item in items:
         fixtures_by_file.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
     for item in items:
-        if item.get_closest_marker("process") is None or _shares_a_fixture_of_its_file(item):
+        if item.get_closest_marker("process") is None or _shares_a_fixture(item):
             shared = (name for name in SHARED_FIXTURES if name in fixtures_by_file[item.path])
             item.add_marker(pytest.mark.xdist_group(next(shared, str(item.path.relative_to(TESTS)))))
     yield
 
 
-def _shares_a_fixture_of_its_file(item: pytest.Item) -> bool:
-    definitions = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
-    return any(definition[-1].scope == "module" for definition in definitions)
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    of_its_file = any(definition[-1].scope == "module" for definition in definitions.values())
+    return of_its_file or not definitions.keys().isdisjoint(SHARED_FIXTURES)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
