@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
 
 from exporter.__main__ import main
+
+ROOT = Path(__file__).parents[2]
 
 
 def export_command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -29,3 +33,23 @@ def export_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     finally:
         signal.signal(signal.SIGTERM, handler)
     return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+
+def start_export(*arguments: object) -> subprocess.Popen[str]:
+    """Start `python -m exporter` with pipes, as a user does: without what TensorFlow set in this process' environment."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("TF_", "CUDA_", "KERAS_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "exporter", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_export(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `python -m exporter` as a user does; its exit status and what it printed."""
+    process = start_export(*arguments)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from serving.boxes.detections import Detections
 from serving.contract import Contract
+from tests.support.export_command import run_export
 from tests.unit.exporter import plain
 from tests.unit.exporter.compare import assert_same, rows
 
@@ -105,18 +106,11 @@ def test_the_signatures_are_those_of_the_design(demo_model: SessionModel) -> Non
     } == shapes
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command as a user starts it."""
-    return subprocess.run(
-        [sys.executable, "-m", "exporter", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.process
 def test_the_command_prints_the_path_and_if_missing_keeps_it(tmp_path: Path) -> None:
     """One line on standard output, nothing on standard error, and the second time nothing is written."""
-    first = run("demo", "--models", str(tmp_path), "--name", "shop")
-    second = run("demo", "--models", str(tmp_path), "--name", "shop", "--if-missing")
+    first = run_export("demo", "--models", str(tmp_path), "--name", "shop")
+    second = run_export("demo", "--models", str(tmp_path), "--name", "shop", "--if-missing")
 
     assert (0, f"{tmp_path / 'shop' / '1'}\n", "") == (first.returncode, first.stdout, first.stderr)
     assert (0, first.stdout, "") == (second.returncode, second.stdout, second.stderr)
@@ -141,7 +135,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_status_2(tmp_path: Path
     """And nothing is written."""
     (tmp_path / "models").write_text("no folder")
 
-    done = run("demo", "--models", str(tmp_path / "models"))
+    done = run_export("demo", "--models", str(tmp_path / "models"))
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "Cannot make the folder" in done.stderr

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from exporter.models.ssd300_export import OUTPUT, Ssd300Options, description, ex
 from serving.boxes.decode import decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract
-from tests.support.export_command import export_command
+from tests.support.export_command import export_command, start_export
 from tests.support.polling import wait_until
 from tests.unit.exporter import plain, weight_files
 from tests.unit.exporter.compare import assert_same, rows
@@ -220,12 +218,10 @@ def test_a_version_is_never_overwritten(ssd300_folder: Path, ssd300_weights: Pat
 def test_an_export_that_is_ended_leaves_nothing(tmp_path: Path, ssd300_weights: Path, commodity_labels: Path) -> None:
     """A supervisor's SIGTERM in the middle of writing."""
     models = tmp_path / "models"
-    command = [sys.executable, "-m", "exporter", "ssd300", str(ssd300_weights), "--name", "shop"]
-    command += ["--labels", str(commodity_labels), "--models", str(models)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    process = start_export("ssd300", ssd300_weights, "--name", "shop", "--labels", commodity_labels, "--models", models)
     wait_until(lambda: list(models.glob("shop/.exporting-*")), what="the draft")
     process.terminate()
 
     _, said = process.communicate(timeout=180)
-    assert (process.returncode, said) == (143, b"")
+    assert (process.returncode, said) == (143, "")
     assert not models.exists()

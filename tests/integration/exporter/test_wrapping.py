@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from serving.boxes.decode import decode, prepare
 from serving.contract import Contract
 from serving.description import read_description
 from serving.errors import ContractError
+from tests.support.export_command import run_export
 from tests.unit.exporter.compare import assert_same, rows
 
 ROOT = Path(__file__).parents[3]
@@ -156,19 +155,11 @@ def test_a_lambda_is_not_run(files: Path, tmp_path: Path) -> None:
     x = layers.Lambda(lambda x: x * 1.0, output_shape=(32, 64, 3))(images)
     x = layers.Activation("sigmoid", name="boxes")(layers.Reshape((64, 7))(layers.Conv2D(14, 8, strides=8)(x)))
     keras.Model(images, x).save(tmp_path / "model.keras")
-    command = [
-        sys.executable,
-        "-m",
-        "exporter",
-        "keras",
-        str(tmp_path / "model.keras"),
-        "--models",
-        str(tmp_path / "m"),
-    ]
-    command += ["--contract", str(files / "contract.toml"), "--dry-run"]
+    command = ["keras", tmp_path / "model.keras", "--models", tmp_path / "m"]
+    command += ["--contract", files / "contract.toml", "--dry-run"]
 
-    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    trusted = subprocess.run([*command, "--trust-model-code"], cwd=ROOT, capture_output=True, text=True, check=False)
+    refused = run_export(*command)
+    trusted = run_export(*command, "--trust-model-code")
 
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "holds code (a Lambda layer)" in refused.stderr
