@@ -36,7 +36,7 @@ def export_command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def start_export(*arguments: object) -> subprocess.Popen[str]:
-    """Start `python -m exporter` with pipes, as a user does: without what TensorFlow set in this process' environment."""
+    """Start `python -m exporter` with pipes, as a user does: without what TensorFlow set in this environment."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("TF_", "CUDA_", "KERAS_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "exporter", *map(str, arguments)],
