@@ -40,7 +40,7 @@ class Bench:
     send = wake
 
     def wake_for_duties(self) -> None:
-        """Nobody is rung for: a test does the duties itself."""
+        """Send no wake-up: a test does the duties itself."""
 
     def submit(self, count: int) -> Job:
         files = [(f"{i}.jpg", io.BytesIO(b"%d" % i)) for i in range(count)]

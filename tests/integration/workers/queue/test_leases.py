@@ -150,7 +150,7 @@ class SlowStore:
 
 
 def test_a_settle_that_takes_longer_than_a_lease(bench: Bench) -> None:
-    """The leases are renewed until it is done, nobody takes the images over, and the log does not say that one did.
+    """The leases are renewed until the script ends. No other worker takes the images over, and the log names none.
 
     A renewal that comes between the script and its answer finds no entry any more: that is the end of the lease.
     """
@@ -193,7 +193,7 @@ def test_the_start_of_a_canceled_image_is_no_take_over(bench: Bench) -> None:
 
 
 def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
-    """An image in tiles makes many: no more are taken than there is room for, but for the last one's."""
+    """An image in tiles makes many rows. A claim ends with the image that fills the room; its rows may exceed it."""
     files = [(f"{number}.jpg", io.BytesIO(b"x")) for number in range(6)]
     bench.intake.submit(Files(files), JobOptions("default", tiles="2x3"))
     assert [image.rows for image in bench.one.claim("default", 42).images] == [7] * 5
