@@ -52,7 +52,7 @@ def test_a_server_that_stays_away() -> None:
         server.ask()
 
     assert 4 <= server.calls <= 12
-    assert server.now <= RETRY_SECONDS
+    assert server.now <= RETRY_SECONDS + server.takes  # the last try begins in time, and takes its own
 
 
 @pytest.mark.parametrize("error", [RowsRejectedError("row"), VersionGoneError("version"), ValueError("bug")])
