@@ -10,6 +10,7 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 
@@ -44,6 +45,8 @@ def _use_own_environment() -> None:
     os.environ.clear()
     os.environ.update(own)
     time.tzset()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a test starts can be interrupted all the same
 
 
 _use_own_environment()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +40,22 @@ def test_collecting_imports_nothing_slow(imported_at_collection: set[str]) -> No
     assert imported_at_collection == set()
 
 
+def test_what_is_started_can_be_interrupted() -> None:
+    """Also where whoever runs the tests ignores SIGINT, which processes inherit."""
+    asks = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+
+    assert subprocess.check_output([sys.executable, "-c", asks], text=True) == "True\n"
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_another_environment_changes_nothing(options: tuple[str, ...]) -> None:
-    """Tests that read settings pass, in pytest's own process and in workers of pytest-xdist."""
-    tests = ("tests/unit/api/commands/test_make_settings.py", "tests/unit/api/commands/stack/test_plan.py")
+    """Tests that read settings or interrupt pass, in pytest's own process and in workers of pytest-xdist."""
+    tests = (
+        "tests/unit/api/commands/test_make_settings.py",
+        "tests/unit/api/commands/stack/test_plan.py",
+        f"{__file__}::{test_what_is_started_can_be_interrupted.__name__}",
+    )
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests],
@@ -52,6 +64,7 @@ def test_another_environment_changes_nothing(options: tuple[str, ...]) -> None:
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
