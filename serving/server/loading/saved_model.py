@@ -25,6 +25,8 @@ _IMPORTING: Final = threading.Lock()  # models load in several threads, and Tens
 
 def _import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A session needs no Keras. TensorFlow imports Keras 3 with itself, but the old Keras at its first use only.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with _IMPORTING:
         try:
             import tensorflow as tf  # noqa: PLC0415 - 3 s that a wrong flag need not wait for
