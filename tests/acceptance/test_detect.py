@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ import psutil
 import pytest
 from PIL import Image, ImageChops
 
+from api.commands.cli import main
 from api.commands.stack.state import StackState
+from tests.support.in_process import run_in_process
 from tests.support.polling import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -109,10 +112,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def shell(tmp_path: Path, models: Path) -> Iterator[Shell]:
+@contextmanager
+def working_directory(parent: Path, models: Path) -> Iterator[Shell]:
     """A fresh working directory; what is left running at the end is an error, and ended."""
-    folder = tmp_path / "a user's folder"
+    folder = parent / "a user's folder"
     folder.mkdir()
     made = Shell(folder, models)
     try:
@@ -123,19 +126,27 @@ def shell(tmp_path: Path, models: Path) -> Iterator[Shell]:
 
 
 @pytest.fixture
-def up(shell: Shell) -> Iterator[str]:
-    """A stack of `shelfline up`; yields its address. Ctrl-C ends it."""
-    process = shell.start("up", "--port", "0")
-    state = StackState(shell.var)
-    wait_until(lambda: state.read() or process.poll() is not None)
-    record = state.read()
-    assert record is not None
-    yield record.url
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    assert process.returncode == 130, err
-    assert f"Shelfline is ready at {record.url}\n" in out
-    assert "It has no keys, so it answers this machine only" in out
+def shell(tmp_path: Path, models: Path) -> Iterator[Shell]:
+    """A working directory of a test's own."""
+    with working_directory(tmp_path, models) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[tuple[Shell, str]]:
+    """A stack of `shelfline up`: the directory it runs in, and its address. Ctrl-C ends it."""
+    with working_directory(tmp_path_factory.mktemp("up"), models) as shell:
+        process = shell.start("up", "--port", "0")
+        state = StackState(shell.var)
+        wait_until(lambda: state.read() or process.poll() is not None)
+        record = state.read()
+        assert record is not None
+        yield shell, record.url
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        assert process.returncode == 130, err
+        assert f"Shelfline is ready at {record.url}\n" in out
+        assert "It has no keys, so it answers this machine only" in out
 
 
 def _labels(result: dict[str, Any]) -> set[str]:
@@ -224,27 +235,29 @@ def test_a_folder_as_people_have_them(shell: Shell) -> None:
 def test_nothing_to_detect(shell: Shell) -> None:
     """An empty and a missing folder, and a wrong option: one clear line, and nothing was started."""
     (shell.folder / "empty").mkdir()
-    for arguments, says in (
-        (["empty"], "there are no images"),
-        (["missing"], "there is no such file or folder"),
-        (["--url", "http://127.0.0.1:9", SAMPLES], "Nothing answers at http://127.0.0.1:9"),
-    ):
-        status, out, err = shell.run("detect", *arguments)
-
-        assert (status, out, len(err.splitlines())) == (2, "", 1)
-        assert says in err
-    assert shell.run("detect", SAMPLES, "--min-score", "2")[0] == 2
     (shell.folder / "circle").symlink_to("circle")
-    for odd in ("x" * 300, "circle"):
-        status, _, err = shell.run("detect", odd)
-        assert (status, len(err.splitlines())) == (2, 1)
-    assert shell.run("detect", "--url", "http://[::1", SAMPLES)[0] == 2
+    status, out, err = shell.run("detect", "empty")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "there are no images" in err
+    for arguments, says in (
+        (["missing"], "there is no such file or folder"),
+        (["x" * 300], "xxx"),
+        (["circle"], "circle"),
+        (["--url", "http://127.0.0.1:9", SAMPLES], "Nothing answers at http://127.0.0.1:9"),
+        (["--url", "http://[::1", SAMPLES], "http://[::1"),
+    ):
+        done = run_in_process(main, "shelfline", "detect", *arguments, folder=shell.folder)
+
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert says in done.stderr
+    assert run_in_process(main, "shelfline", "detect", SAMPLES, "--min-score", "2", folder=shell.folder).returncode == 2
     assert not shell.var.exists()
 
 
 @pytest.mark.process
-def test_a_stack_that_is_up_is_used(shell: Shell, up: str) -> None:
+def test_a_stack_that_is_up_is_used(up: tuple[Shell, str]) -> None:
     """`detect` works with the stack of `up`, by name for its folders, by upload for others, and leaves it running."""
+    shell, url = up
     before = {process.pid for process in shell.processes()}
     inside = shell.folder / "inside"
     shutil.copytree(SAMPLES, inside)
@@ -254,18 +267,20 @@ def test_a_stack_that_is_up_is_used(shell: Shell, up: str) -> None:
         assert (status, out.splitlines()[-1][:32]) == (0, "4 images: 4 succeeded, 0 failed,"), err
         assert [result["name"] for result in shell.results()] == NAMES
 
-    status, out, _ = shell.run("detect", inside / NAMES[2], SAMPLES / NAMES[0], "--min-score", "0.6", "--url", up)
+    status, out, _ = shell.run("detect", inside / NAMES[2], SAMPLES / NAMES[0], "--min-score", "0.6", "--url", url)
     assert status == 0
     assert [len(result["detections"]) for result in shell.results()] == [0, 1]
-    assert httpx.get(f"{up}/readyz").status_code == 200
+    assert httpx.get(f"{url}/readyz").status_code == 200
     assert before <= {process.pid for process in shell.processes()}
-    assert shell.run("up")[0] == 2
-    assert up in shell.run("up")[2]
+    status, _, err = shell.run("up")
+    assert status == 2
+    assert url in err
 
 
 @pytest.mark.process
-def test_what_the_api_refuses(shell: Shell, up: str) -> None:
+def test_what_the_api_refuses(up: tuple[Shell, str]) -> None:
     """Folders outside the roots, missing ones, empty ones, jobs that do not exist: a problem each."""
+    shell, url = up
     (shell.folder / "empty").mkdir()
     for folder, status, code in (
         ("/etc", 403, "folder_not_allowed"),
@@ -274,11 +289,11 @@ def test_what_the_api_refuses(shell: Shell, up: str) -> None:
         (f"{shell.folder}/missing", 422, "folder_not_found"),
         (f"{shell.folder}/empty", 422, "no_images"),
     ):
-        answer = httpx.post(f"{up}/v1/jobs", json={"folder": folder})
+        answer = httpx.post(f"{url}/v1/jobs", json={"folder": folder})
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert answer.headers["Content-Type"] == "application/problem+json"
-    assert httpx.get(f"{up}/v1/jobs/job_x").json()["code"] == "job_not_found"
-    assert shell.run("show", "job_x") == (2, "", "Error: " + httpx.get(f"{up}/v1/jobs/job_x").json()["detail"] + "\n")
+    assert httpx.get(f"{url}/v1/jobs/job_x").json()["code"] == "job_not_found"
+    assert shell.run("show", "job_x") == (2, "", "Error: " + httpx.get(f"{url}/v1/jobs/job_x").json()["detail"] + "\n")
 
 
 @pytest.mark.process

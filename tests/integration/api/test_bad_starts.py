@@ -12,6 +12,7 @@ import pytest
 
 from api.commands import cli
 from api.commands.stack.plan import read_procfile
+from tests.support.in_process import run_in_process
 from tests.support.machine import free_port
 
 pytestmark = pytest.mark.process
@@ -87,17 +88,25 @@ def test_up_on_a_port_in_use(tmp_path: Path) -> None:
     assert "is in use" in done.stderr
 
 
-def test_up_with_what_is_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        (["--models", "file"], {}),
+        (["--models", ".", "--var", "file"], {}),
+        (["--models", "."], {"BLOB_URL": "file/blobs"}),
+        (["--models", "."], {"SHELFLINE_MODEL": "other"}),
+    ],
+)
+def test_up_with_what_is_no_folder(
+    options: list[str], environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For models, state or blobs."""
-    file = tmp_path / "file"
-    file.write_text("")
-    for done in (
-        _up(tmp_path, "--models", str(file)),
-        _up(tmp_path, "--models", str(tmp_path), "--var", str(file)),
-        _up(tmp_path, "--models", str(tmp_path), BLOB_URL=str(file / "blobs")),
-        _up(tmp_path, "--models", str(tmp_path), SHELFLINE_MODEL="other"),
-    ):
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    (tmp_path / "file").write_text("")
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    done = run_in_process(cli.main, "shelfline", "up", *options, folder=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
 
 
 def test_up_with_a_model_that_cannot_be_read(tmp_path: Path) -> None:

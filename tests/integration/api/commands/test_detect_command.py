@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from api.client.client import ShelflineClient
+from api.commands.cli import main
+from tests.support.in_process import run_in_process
 from tests.support.polling import wait_until
 from tests.support.processes.detect_command import COUNT, Command, count_whole, jpeg, slowly
 from tests.support.servers.redis_server import RedisServer
@@ -237,7 +239,10 @@ def test_a_photo_that_is_written_anew_while_it_is_watched(command: Command) -> N
 
 def test_what_is_told_wrongly(command: Command) -> None:
     """One line each, that says what to do; exit status 2."""
-    photos = command.photos(1, b"")
+    photos, url = command.photos(1, b""), command.stack.url
+    status, out, err = command.run(photos / "missing")
+    assert (status, out, len(err.strip().splitlines())) == (2, "", 1), err
+    assert "there is no such file or folder" in err
     for arguments, says in (
         ((), "Name folders or files of photos, or --resume a job"),
         ((photos, "--resume", "job_x"), "Name folders or files of photos, or --resume a job"),
@@ -247,9 +252,8 @@ def test_what_is_told_wrongly(command: Command) -> None:
         ((photos, "--model", "nope"), "nope"),
         ((photos, "--tiles", "what"), "tiles"),
         ((photos, "--out", photos / "0000.jpg"), "cannot be made"),
-        ((photos / "missing",), "there is no such file or folder"),
     ):
-        status, out, err = command.run(*arguments)
-        assert (status, out, len(err.strip().splitlines())) == (2, "", 1), err
-        assert says in err
+        done = run_in_process(main, "shelfline", "detect", "--url", url, *arguments, folder=command.folder)
+        assert (done.returncode, done.stdout, len(done.stderr.strip().splitlines())) == (2, "", 1), done.stderr
+        assert says in done.stderr
     assert count_whole(command.out / "results.jsonl") == 0
