@@ -55,7 +55,7 @@ class Scene:
     def until_end(self) -> float:
         """Seconds until the job is over, complete."""
         began = time.monotonic()
-        complete(self.front, self.job, 120)
+        complete(self.front, self.job)
         return time.monotonic() - began
 
 
@@ -81,7 +81,7 @@ def scene(pool: str) -> Iterator[Scene]:
         workers = CeleryWorker(settings, pool, work / "log"), CeleryWorker(settings, pool, work / "log")
         try:
             warm = front.submit(*[photo(number) for number in range(64)])
-            complete(front, warm, 60)
+            complete(front, warm)
             job = front.submit(*[photo(number) for number in range(IMAGES)])
             under_way(front, job, 32)
             yield Scene(front, workers, model, redis, job)

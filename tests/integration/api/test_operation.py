@@ -57,7 +57,7 @@ def submitted(stack: ApiStack, count: int = 3, **headers: str) -> str:
     answer = httpx.post(f"{stack.url}/v1/jobs", files=files, headers=headers)
     assert answer.status_code == 202, answer.text
     job = str(answer.json()["id"])
-    assert httpx.get(f"{stack.url}/v1/jobs/{job}?wait=30", timeout=40).json()["state"] == "succeeded"
+    assert httpx.get(f"{stack.url}/v1/jobs/{job}?wait=30", timeout=180).json()["state"] == "succeeded"
     return job
 
 

@@ -87,14 +87,14 @@ class Worker:
         ).result()  # the duties that the pipeline itself had done
         self.runtime._long_duties_thread.submit(lambda: None).result()
 
-    def detect_until(self, true: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
+    def detect_until(self, true: Callable[[], object], what: str = "the condition") -> None:
         """Detect again and again, until something holds."""
 
         def detected() -> object:
             self.detect()
             return true()
 
-        wait_until(detected, seconds, what)
+        wait_until(detected, what=what)
 
     def listed(self) -> None:
         """What is to be listed is listed."""
@@ -166,9 +166,9 @@ def start(front: Worker, tmp_path: Path) -> Iterator[Callable[[str], CeleryWorke
         worker.kill()
 
 
-def complete(front: Worker, job: Job, seconds: float) -> None:
-    """The job ends complete in time: each image has one result, in order."""
-    wait_until(lambda: front.store.get(job.id).state.terminal, seconds, "the end of the job")
+def complete(front: Worker, job: Job) -> None:
+    """The job ends complete: each image has one result, in order."""
+    wait_until(lambda: front.store.get(job.id).state.terminal, what="the end of the job")
     stored = front.store.get(job.id)
     assert (stored.state, stored.succeeded) == (JobState.SUCCEEDED, job.total)
     assert [result["index"] for result in front.results(job)] == list(range(job.total))

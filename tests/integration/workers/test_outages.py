@@ -130,7 +130,7 @@ def test_redis_killed_with_a_busy_disk(
         disk.kill()
         disk.wait()
     for submitted in [job, *accepted]:
-        complete(own.front, submitted, 60)
+        complete(own.front, submitted)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -147,7 +147,7 @@ def test_a_frozen_redis(
     os.kill(own.server.process.pid, signal.SIGSTOP)
     time.sleep(LONGER_THAN_A_LEASE)
     os.kill(own.server.process.pid, signal.SIGCONT)
-    complete(own.front, job, 60)
+    complete(own.front, job)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -161,13 +161,13 @@ def test_a_frozen_worker(
     under_way(front, job, 16)
     frozen.signal_group(signal.SIGSTOP)
     other = start(pool)
-    complete(front, job, 60)
+    complete(front, job)
     results = front.results(job)
     other.kill()
     late = front.submit(*PHOTOS[:20])
     frozen.signal_group(signal.SIGCONT)
-    complete(front, late, 60)
-    complete(front, job, 1)
+    complete(front, late)
+    complete(front, job)
     assert front.results(job) == results
 
 
@@ -187,7 +187,7 @@ def test_a_frozen_model_server(
         served.signal(signal.SIGSTOP)
         time.sleep(LONGER_THAN_A_LEASE)
         served.signal(signal.SIGCONT)
-        complete(front, job, 60)
+        complete(front, job)
     finally:
         served.end()
     assert "took over" not in workers[0].log.read_text()
@@ -207,4 +207,4 @@ def test_a_model_server_away_for_longer_than_anyone_retries(
     assert (stored.failed, stored.running) == (0, 0)
     server.start()
     wait_until(lambda: front.store.get(job.id).succeeded > stored.succeeded, what="the first batch after the outage")
-    complete(front, job, 60)
+    complete(front, job)

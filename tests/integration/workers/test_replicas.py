@@ -80,7 +80,7 @@ def test_one_of_three_servers_dies_under_a_job(
     assert all(_requests(server, host) > 2 for server, host in zip(servers, HOSTS, strict=True))
 
     servers[1].signal(signal.SIGKILL)
-    complete(front, job, 60)
+    complete(front, job)
     assert all(result["model_version"] == 1 for result in front.results(job))
 
     servers[1].end()
@@ -92,7 +92,7 @@ def test_one_of_three_servers_dies_under_a_job(
 
 def _more(front: Worker, server: ServerProcess, before: int) -> bool:
     """Whether a further job has it answer more than it did."""
-    complete(front, front.submit(*[photo(number) for number in range(24)]), 30)
+    complete(front, front.submit(*[photo(number) for number in range(24)]))
     return _requests(server, HOSTS[1]) > before
 
 

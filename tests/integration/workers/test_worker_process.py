@@ -21,9 +21,9 @@ def test_a_job_through_the_real_worker(
     """Submitted before the worker is there, a job waits and is done; a second one is done by the idle worker."""
     early = front.submit(*[photo(number) for number in range(100)])
     start(pool)
-    complete(front, early, 30)
+    complete(front, early)
     late = front.submit(photo(1))
-    complete(front, late, 10)
+    complete(front, late)
     assert sum(server.batches) == 101
 
 
@@ -40,7 +40,7 @@ def test_a_worker_killed_in_the_middle_of_a_job(
     first.signal_group(signal.SIGKILL)
     first.process.wait()
     start(pool)
-    complete(front, job, 30)
+    complete(front, job)
 
 
 @pytest.mark.process
@@ -53,7 +53,7 @@ def test_a_pool_process_killed_in_the_middle_of_a_job(
     worker = start("prefork")
     under_way(front, job, 16)
     worker.pool_process.kill()
-    complete(front, job, 30)
+    complete(front, job)
 
 
 @pytest.mark.process
@@ -79,7 +79,7 @@ def test_sigterm_hands_back_at_once(
     assert "Traceback" not in worker.log.read_text()
     slowly(server, 0.0)
     start(pool)
-    complete(front, job, 30)
+    complete(front, job)
 
 
 @pytest.mark.process
@@ -112,4 +112,4 @@ def test_a_model_server_that_goes_and_comes(
     server.stop()
     wait_until(lambda: front.store.get(job.id).running == 0, what="the hand-back")
     server.start()
-    complete(front, job, 30)
+    complete(front, job)

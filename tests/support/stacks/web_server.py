@@ -46,7 +46,7 @@ def answers(url: str) -> bool:
 def sent_raw(url: str, text: str) -> str:
     """Send a text as it is; what came back before the connection's end."""
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=180) as connection:
         connection.sendall(text.encode())
         connection.shutdown(socket.SHUT_WR)
         answer = b""

@@ -52,7 +52,7 @@ def server(redis_server: RedisServer, log: Path) -> Iterator[Server]:
 
 def _sent(server: Server, *pieces: bytes, pause: float = 0.0) -> tuple[int, dict[str, str], bytes]:
     """Send bytes; the status, headers and body of the answer, whose end is the connection's."""
-    with socket.create_connection(server, timeout=20) as connection:
+    with socket.create_connection(server, timeout=180) as connection:
         for piece in pieces:
             connection.sendall(piece)
             time.sleep(pause)
@@ -178,7 +178,7 @@ def test_silent_and_slow_clients_keep_nobody_out(server: Server) -> None:
     try:
         for connection in held[: THREADS + 8]:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
-        answer = httpx.get(f"http://{server[0]}:{server[1]}/healthz", timeout=20)
+        answer = httpx.get(f"http://{server[0]}:{server[1]}/healthz", timeout=180)
         assert answer.status_code == 200
     finally:
         for connection in held:

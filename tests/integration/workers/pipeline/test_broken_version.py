@@ -79,14 +79,14 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     """Said in the log, in GetModelStatus and on /v1/models; jobs before and after it succeed with version 1."""
     start("prefork")
     before = front.submit(photo(0), photo(1))
-    complete(front, before, 60)
+    complete(front, before)
     spoil(publish(whole, tmp_path, 2))
     (tmp_path / "2").rename(served.base / "2")
     wait_until(lambda: "version 2 failed to load (try 1, " in served.text(), what="the refusal")
 
     after = [front.submit(photo(number), photo(number + 1)) for number in range(3)]
     for job in after:
-        complete(front, job, 60)
+        complete(front, job)
     catalog = Catalog(front.link)
 
     def is_told() -> bool:  # a worker may have looked while the version was being loaded

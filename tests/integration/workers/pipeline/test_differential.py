@@ -88,8 +88,8 @@ def run(worker: Worker, *jobs: Sequence[Upload]) -> dict[str, str]:
         worker.intake.submit(Files([(name, io.BytesIO(content)) for name, content in job]), JobOptions("default"))
         for job in jobs
     ]
-    worker.detect_until(lambda: worker.store.get(submitted[-1].id).state.terminal, 60)
-    worker.detect_until(lambda: all(worker.store.get(job.id).state.terminal for job in submitted), 60)
+    worker.detect_until(lambda: worker.store.get(submitted[-1].id).state.terminal)
+    worker.detect_until(lambda: all(worker.store.get(job.id).state.terminal for job in submitted))
     found = {}
     for job in submitted:
         for result in worker.results(job):

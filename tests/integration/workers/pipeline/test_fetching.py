@@ -49,14 +49,14 @@ def submit(worker: Worker, *urls: str, options: JobOptions = MANY) -> Job:
     return worker.intake.submit(Items([Item(url, custom_id=str(n)) for n, url in enumerate(urls)]), options)
 
 
-def finished(worker: Worker, job: Job, seconds: float = 20.0) -> list[dict[str, Any]]:
+def finished(worker: Worker, job: Job) -> list[dict[str, Any]]:
     """The results, once the worker has been rung for until the job's end."""
 
     def ended() -> bool:
         worker.detect()
         return worker.store.get(job.id).state.terminal
 
-    wait_until(ended, seconds, "the end of the job")
+    wait_until(ended, what="the end of the job")
     return worker.results(job)
 
 

@@ -45,7 +45,7 @@ def test_a_job_of_urls(front: Worker, web: Origin, start: Callable[[str], Celery
     job = submit(front, web, 200)
     start("prefork")
 
-    complete(front, job, 60)
+    complete(front, job)
 
     assert len(web.asked) == 200
 
@@ -62,4 +62,4 @@ def test_sigterm_while_urls_are_fetched(front: Worker, web: Origin, start: Calla
     assert worker.process.wait(180) == 0
     start("prefork")
 
-    complete(front, job, 60)
+    complete(front, job)

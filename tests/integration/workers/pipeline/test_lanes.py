@@ -99,8 +99,8 @@ def test_an_image_that_comes_during_a_predict_goes_with_the_next(
     all_prepared(worker)
     server.go.set()
 
-    complete(worker, bulk, 30)
-    complete(worker, single, 30)
+    complete(worker, bulk)
+    complete(worker, single)
     assert [INTERACTIVE in batch for batch in batches.seen[:3]] == [False, True, False]
     assert batches.seen[1] == [INTERACTIVE] + [BULK] * 7
 
@@ -113,7 +113,7 @@ def test_neither_lane_starves_the_other(worker: Worker, batches: Batches) -> Non
     worker.detect()
 
     for job in (bulk, *singles):
-        complete(worker, job, 30)
+        complete(worker, job)
     for batch in batches.seen[:6]:
         assert 1 <= batch.count(BULK) < batch.count(INTERACTIVE)
 
@@ -127,7 +127,7 @@ def test_batches_of_one_row(make_worker: Callable[..., Worker], batches: Batches
     worker.detect()
 
     for job in (bulk, *singles):
-        complete(worker, job, 30)
+        complete(worker, job)
     assert [BULK] in batches.seen[:8]
     assert [BULK] in batches.seen[8:16]
 
@@ -139,8 +139,8 @@ def test_a_small_job_can_wait_with_the_bulk(worker: Worker, batches: Batches) ->
     urgent = worker.submit(*[grey(INTERACTIVE)] * 30, priority="interactive")
     worker.detect()
 
-    complete(worker, patient, 30)
-    complete(worker, urgent, 30)
+    complete(worker, patient)
+    complete(worker, urgent)
     assert batches.seen[0].count(BULK) < batches.seen[0].count(INTERACTIVE)
 
 
@@ -154,11 +154,11 @@ def test_a_second_job_does_not_wait_for_a_large_one(
     before = len(server.batches)
     second = worker.submit(*[grey(OTHER)] * 20)
 
-    complete(worker, second, 60)
+    complete(worker, second)
     first = next(number for number, batch in enumerate(batches.seen) if OTHER in batch)
     assert first - before <= 10
     assert worker.store.get(large.id).state is JobState.RUNNING
-    complete(worker, large, 60)
+    complete(worker, large)
 
 
 def test_a_job_for_one_version(worker: Worker, server: ScriptedServer, batches: Batches) -> None:
@@ -168,12 +168,12 @@ def test_a_job_for_one_version(worker: Worker, server: ScriptedServer, batches: 
     worker.runtime.detect("default@2")
     worker.detect()
 
-    complete(worker, newest, 30)
+    complete(worker, newest)
     assert worker.store.get(pinned.id).state is JobState.QUEUED
     server.version = 2
     worker.runtime.detect("default@2")
     worker.detect()
-    complete(worker, pinned, 30)
+    complete(worker, pinned)
     assert (worker.store.get(newest.id).model_versions, worker.store.get(pinned.id).model_versions) == ((1,), (2,))
     assert batches.seen == [[BULK], [OTHER]]
 
@@ -196,10 +196,10 @@ def test_the_sweep_forgets_single_versions(worker: Worker, server: ScriptedServe
     worker.submit(grey(BULK), model_version=3)
     worker.runtime.detect("default@2")
     worker.detect()
-    complete(worker, done, 30)
+    complete(worker, done)
     newest = worker.submit(grey(BULK))
     worker.detect()
-    complete(worker, newest, 30)
+    complete(worker, newest)
     worker.link.run("lanes/sweep", 1000)
 
     assert worker.link.client.smembers("sl:models") == {"default", "default@3"}
@@ -211,7 +211,7 @@ def test_the_rate_is_measured(worker: Worker) -> None:
     assert load.rate("default") is None
     job = worker.submit(*[grey(BULK)] * 50)
     worker.detect()
-    complete(worker, job, 30)
+    complete(worker, job)
 
     rate = load.rate("default")
     assert rate is not None

@@ -137,7 +137,7 @@ def test_a_model_that_rejects_everything_is_tried_three_times(worker: Worker, se
     server.fault = lambda _images: grpc.StatusCode.INTERNAL
     began = time.monotonic()
     job = worker.submit(photo(1), photo(2))
-    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
     assert labels(worker.results(job)) == ["model_error", "model_error"]
     assert worker.store.get(job.id).state is JobState.FAILED
     assert time.monotonic() - began > 2.9  # two openings, of one and of two seconds
@@ -171,8 +171,8 @@ def test_a_blob_that_cannot_be_read_fails_alone(worker: Worker) -> None:
     path = Path(worker.blobs._path(ref.removeprefix("blob:")))
     path.unlink()
     path.mkdir()
-    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30)
-    worker.detect_until(lambda: worker.store.get(other.id).state.terminal, 30)
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
+    worker.detect_until(lambda: worker.store.get(other.id).state.terminal)
     assert labels(worker.results(job))[0] == "image_missing"
     assert worker.store.get(job.id).state is JobState.PARTIAL
     assert worker.store.get(other.id).state is JobState.SUCCEEDED

@@ -79,8 +79,8 @@ def test_products_that_vanish_in_the_whole_are_found_in_tiles(worker: Worker, se
     whole, tiled = worker.submit(photo), worker.submit(photo, tiles="4x4")
     worker.detect()
 
-    complete(worker, whole, 30)
-    complete(worker, tiled, 30)
+    complete(worker, whole)
+    complete(worker, tiled)
     (result,) = worker.results(tiled)
     assert result["tiles"] == "4x4"
     assert "tiles" not in worker.results(whole)[0]
@@ -95,7 +95,7 @@ def test_a_product_on_the_edge_of_tiles_is_told_once(worker: Worker) -> None:
     job = worker.submit(shelf((116, 116, 140, 140)), tiles="2x2", overlap=0.3)
     worker.detect()
 
-    complete(worker, job, 30)
+    complete(worker, job)
     (box,) = boxes(worker.results(job)[0])
     np.testing.assert_allclose(box, (116, 116, 140, 140), atol=8)
 
@@ -108,7 +108,7 @@ def test_auto_goes_by_the_size_of_the_photo(worker: Worker, height: int, width: 
     job = worker.submit(shelf(height=height, width=width), tiles="auto", overlap=0.2)
     worker.detect()
 
-    complete(worker, job, 30)
+    complete(worker, job)
     assert worker.results(job)[0].get("tiles") == grid
 
 
@@ -122,7 +122,7 @@ def test_a_turned_photo_has_its_boxes_upright(worker: Worker) -> None:
     job = worker.submit(out.getvalue(), tiles="4x2")
     worker.detect()
 
-    complete(worker, job, 30)
+    complete(worker, job)
     (result,) = worker.results(job)
     assert (result["width"], result["height"]) == (128, 256)
     (found,) = [box for box in boxes(result) if box[2] - box[0] < 60]
@@ -135,7 +135,7 @@ def test_rows_of_several_photos_share_batches(worker: Worker, server: ScriptedSe
     worker.detect()
 
     for number, job in enumerate(jobs):
-        complete(worker, job, 30)
+        complete(worker, job)
         (found,) = boxes(worker.results(job)[0])
         np.testing.assert_allclose(found, (32 * number, 16, 32 * number + 48, 64), atol=8)
     assert sum(server.batches) == 6 * 5
@@ -156,8 +156,8 @@ def test_a_tile_that_the_model_rejects_fails_its_photo_alone(worker: Worker, ser
         worker.link.client.delete("sl:breaker:default")  # do not wait for it
         worker.detect()
 
-    complete(worker, good, 30)
-    complete(worker, other, 30)
+    complete(worker, good)
+    complete(worker, other)
     assert worker.store.get(bad.id).state is JobState.FAILED
     assert worker.results(bad)[0]["error"]["code"] == "model_error"
 
@@ -175,7 +175,7 @@ def test_a_version_that_goes_in_the_middle_of_a_photo(worker: Worker, server: Sc
     job = worker.submit(shelf((0, 0, 16, 16)), tiles="4x4")
     worker.detect()
 
-    complete(worker, job, 30)
+    complete(worker, job)
     assert worker.results(job)[0]["model_version"] == 2
     assert sum(batches) >= 16 + 17
 
@@ -192,7 +192,7 @@ def test_a_photo_is_decoded_once(worker: Worker, monkeypatch: pytest.MonkeyPatch
     job = worker.submit(shelf((0, 0, 16, 16)), tiles="8x8")
     worker.detect()
 
-    complete(worker, job, 30)
+    complete(worker, job)
     assert len(decoded) == 1
 
 
@@ -205,7 +205,7 @@ def test_rows_are_what_is_weighed(worker: Worker) -> None:
     for _ in range(3):
         worker.detect()
 
-    complete(worker, job, 30)
+    complete(worker, job)
     assert worker.store.get(job.id).rows_each == 10
     assert worker.link.client.hgetall("sl:open")["images"] == "0"
     assert Capacity(worker.link).rate("default") is not None
@@ -217,7 +217,7 @@ def test_small_photos_with_auto_are_not_held_back(worker: Worker, server: Script
     for _ in range(3):
         worker.detect()
 
-    complete(worker, job, 30)
+    complete(worker, job)
     assert worker.store.get(job.id).rows_each == 1
     assert server.batches.count(8) >= 3
 

@@ -50,7 +50,7 @@ def lines(settings: Settings) -> Iterator[list[str]]:
 def test_a_warning_names_job_and_image(worker: Worker, lines: list[str]) -> None:
     """Of every image, also where several have the same fault."""
     job = worker.submit(odd_photo(1), odd_photo(2))
-    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30, "the end of the job")
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, "the end of the job")
 
     said = {(line["job"], line["index"], line["image"]) for line in map(json.loads, lines) if "EXIF" in line["event"]}
     assert said == {(job.id, 0, "0.png"), (job.id, 1, "1.png")}

@@ -51,13 +51,13 @@ def test_at_most_one_message_a_batch_under_load(
     slowly(server, 0.02)
     start(pool)
     start(pool)
-    complete(front, front.submit(photo(0)), 30)
+    complete(front, front.submit(photo(0)))
     server.batches.clear()
     with counted_wakeups(front.settings.redis_url) as wakeups:
         jobs = [front.submit(*[photo(number) for number in range(120)])]
         jobs += [front.submit(photo(number)) for number in range(60)]
         for job in jobs:
-            complete(front, job, 60)
+            complete(front, job)
     assert 1 <= len(wakeups) <= len(server.batches)
 
 
@@ -66,7 +66,7 @@ def test_a_stopped_worker_piles_up_no_messages(
 ) -> None:
     """However many jobs come while it is frozen; when it goes on, all of them are done."""
     worker = start("prefork")
-    complete(front, front.submit(photo(0)), 30)
+    complete(front, front.submit(photo(0)))
     worker.signal_group(signal.SIGSTOP)
     jobs = []
     for number in range(30):
@@ -75,6 +75,6 @@ def test_a_stopped_worker_piles_up_no_messages(
         assert front.link.client.llen(DETECT_QUEUE) <= 1
     worker.signal_group(signal.SIGCONT)
     for job in jobs:
-        complete(front, job, 60)
+        complete(front, job)
     wait_until(lambda: front.link.client.llen(DETECT_QUEUE) == 0, what="an empty queue")
     assert sum(server.batches) == 31

@@ -301,7 +301,7 @@ def test_a_wrong_row_and_a_wrong_item_fail_alone(worker: Worker, tmp_path: Path)
     items = [Item(image=photo(2), custom_id="first"), Item(error="The item is wrong: no data.", custom_id="wrong")]
     for origin in (NamedSource("manifest", str(tmp_path / "m.csv")), Items(items)):
         job = worker.intake.submit(origin, OPTIONS)
-        worker.detect_until(partial(_ended, worker, job), 60, "the end of the job")
+        worker.detect_until(partial(_ended, worker, job), "the end of the job")
 
         good, wrong = worker.results(job)
         assert (worker.store.get(job.id).state, good["state"]) == (JobState.PARTIAL, "succeeded")

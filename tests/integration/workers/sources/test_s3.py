@@ -130,7 +130,7 @@ def test_each_job_reads_the_manifest_as_it_is_now(make_worker: Callable[..., Wor
 def sizes(worker: Worker, source: NamedSource) -> list[tuple[str, int]]:
     """Name and width of each image that a new job of the source has; all of them succeed."""
     job = worker.intake.submit(source, OPTIONS)
-    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 60, "the end of the job")
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, "the end of the job")
     results = worker.results(job)
     assert {result["state"] for result in results} == {"succeeded"}, results
     return [(result["name"], result["width"]) for result in results]
@@ -159,7 +159,7 @@ def test_outputs_in_s3(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker(output_prefixes=(f"s3://{BUCKET}/results",))
     terms = Submission(output=Output(f"s3://{BUCKET}/results", ("csv",), annotate=1))
     job = worker.intake.submit(Files([("a.png", io.BytesIO(photo(1)))]), OPTIONS, terms)
-    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, 30, "the end of the job")
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal, "the end of the job")
 
     assert keys(f"results/{job.id}") == {
         "annotated/000000-a.jpg",
@@ -176,7 +176,7 @@ def test_a_worker_process_with_blobs_in_s3(make_worker: Callable[..., Worker], t
     front = ringing(make_worker(blob_url=BLOBS, lease_seconds=LEASE))
     process = CeleryWorker(front.settings, "prefork", tmp_path / "worker.log")
     try:
-        complete(front, front.submit(*(photo(number) for number in range(20))), 60)
+        complete(front, front.submit(*(photo(number) for number in range(20))))
     finally:
         process.kill()
 

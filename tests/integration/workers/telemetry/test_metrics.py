@@ -201,7 +201,7 @@ def test_the_page_is_openmetrics_too(worker: Worker) -> None:
 def test_the_processes_of_a_worker_publish(front: Worker, start: Callable[[str], CeleryWorker], pool: str) -> None:
     """The pool's process, which does the work, and the main one, which rings; what is left at the end too."""
     worker = start(pool)
-    complete(front, front.submit(*[photo(number) for number in range(20)]), 30)
+    complete(front, front.submit(*[photo(number) for number in range(20)]))
     worker.process.terminate()
     assert worker.process.wait(180) == 0
     metrics = shown(front)

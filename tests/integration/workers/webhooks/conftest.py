@@ -123,10 +123,10 @@ class Post:
 
         wait_until(over, what="the end of the job")
 
-    def finish(self, job: Job, seconds: float = 30) -> None:
+    def finish(self, job: Job) -> None:
         """Have the job end and its webhooks told."""
         self.work(job)
-        wait_until(lambda: self.told(job), seconds, "the end of the deliveries")
+        wait_until(lambda: self.told(job), what="the end of the deliveries")
 
 
 def verified(request: dict[str, Any], secret: str = SECRET) -> Any:
