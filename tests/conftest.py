@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 import hypothesis
 import pytest
+import structlog
 
 from tests.support.machine import SLOWNESS
 from tests.support.real_ssd import need_shared
@@ -34,6 +35,16 @@ PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.H
 hypothesis.settings.register_profile("repeatable", PATIENT, derandomize=True, database=None)
 hypothesis.settings.register_profile("random", PATIENT, derandomize=False, database=None)
 hypothesis.settings.load_profile("repeatable")
+
+# What is not configured otherwise logs plainly: Rich needs half a second of processor time for a traceback.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 # Fixtures of the session that take seconds: the tests of the files that use one run in one process of pytest-xdist.
 SHARED_FIXTURES = ("whole", "shared", "ssd300_folder", "demo_folder", "receiver")
