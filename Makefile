@@ -5,6 +5,9 @@ IMAGES ?= samples/
 OUT ?= out
 export IMAGES OUT
 PY := .venv/bin/python
+# pip would compile the modules on one core; a module that cannot be compiled is one that nothing imports.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
+COMPILE := $(PY) -m compileall -qq -j 0 .venv/lib || true
 PIN := .venv/bin/uv pip compile -q --python-version 3.11.0 --no-emit-index-url --no-annotate --no-header
 # A script's functions may stand in a library of another file: tests/unit/workers/io/test_scripts.py checks the names.
 LUACHECK := luacheck -q --no-config --std lua51 --no-global --no-unused --max-line-length 130
@@ -86,11 +89,13 @@ clean: ## Remove what was built and written here: .venv, models, state, results
 
 .venv/.installed: requirements-full.txt pyproject.toml | .venv/bin/python
 	@echo "Installing what Shelfline runs on into .venv: this takes about two minutes, once."
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-full.txt
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) -r requirements-full.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(COMPILE)
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	@echo "Installing what the tests and checks need into .venv."
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt
+	@$(COMPILE)
 	@touch $@
