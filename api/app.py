@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response
 
@@ -31,10 +30,8 @@ from api.routes.results import result_routes
 from api.routes.robots import robot_routes
 from api.routes.submissions import submission_routes
 from api.routes.webhooks import webhook_routes
+from workers.backend import Backend
 from workers.settings import Settings
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _MAX_OPTION_BYTES = 100_000
 

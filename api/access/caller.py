@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from flask import g, request
 
 from api.http.request_ids import this_request
+from workers.backend import Backend
 from workers.errors import JobGoneError
 from workers.jobs.job import NO_QUOTA, Job, Quota
 from workers.jobs.output import Output
 from workers.jobs.submission import Submission
 from workers.jobs.webhook import Webhook
 from workers.store.job_store import unknown_job
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import hmac
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import structlog
 from flask import Flask, Response, g, request
@@ -26,6 +25,7 @@ from api.access.refusals import (
 )
 from api.access.scopes import ROBOTS, scope_of
 from api.http.errors import HostNotAllowedError
+from workers.backend import Backend
 from workers.errors import StoreUnavailableError
 from workers.io.public_addresses import is_loopback
 from workers.results.baidu import WRONG_TOKEN
@@ -33,9 +33,6 @@ from workers.robots import Robot
 from workers.settings import Settings
 from workers.store.api_keys import ApiKey, Scope, digest_of
 from workers.store.rate_limits import RateLimitState
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 # A caller may receive the last byte of a response and send its next request before this process has counted the first
 # request as answered. So a request above the limit waits for a moment before it is refused.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 from flask import Response, request
 
+from workers.backend import Backend
 from workers.jobs.document import Document, JobDocument, UrlsDocument, job_document, urls_at
 from workers.jobs.job import Job
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 
 def document_of(backend: Backend, job: Job) -> JobDocument:

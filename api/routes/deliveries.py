@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from flask import Blueprint, Response
 from pydantic import Field
@@ -13,6 +13,7 @@ from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.schema.webhook_documents import AttemptDocument, Moment
+from workers.backend import Backend
 from workers.errors import (
     DeliveryNotFoundError,
     JobGoneError,
@@ -22,9 +23,6 @@ from workers.errors import (
 from workers.jobs.document import Document
 from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
 from workers.webhooks.deliveries import JobHook, unknown_delivery
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 
 class DeliveryDocument(Document):

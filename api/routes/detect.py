@@ -6,7 +6,7 @@ Each image becomes a job of its own, in the same queue as all other jobs.
 from __future__ import annotations
 
 import json as json_format
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from flask import Blueprint, Response, request
 
@@ -21,6 +21,7 @@ from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.spool import UploadRequest
 from api.schema.detection import DetectedDocument, DetectForm, DetectHeaders, DetectJson, DetectQuery, ImageForm
+from workers.backend import Backend
 from workers.errors import (
     DeadlineExceededError,
     FetchBlockedError,
@@ -37,9 +38,6 @@ from workers.robots import FORM_UPLOAD_PATH
 from workers.settings import Settings
 from workers.sources.intake import Intake
 from workers.sources.origins.simple import Files, Items
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _JSON = "application/json"
 _PNG: PictureType = "image/png"

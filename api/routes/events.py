@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request, stream_with_context
 
@@ -20,14 +19,12 @@ from api.http.waiting import WaitingRoom
 from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer
+from workers.backend import Backend
 from workers.errors import JobGoneError, JobNotFoundError, StoreUnavailableError
 from workers.jobs.document import JobDocument
 from workers.jobs.index_set import IndexSet
 from workers.jobs.job import Job
 from workers.store.job_store import JobStore
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 HEARTBEAT_SECONDS = 5.0  # a reader that has gone is noticed at the second heartbeat
 _PAUSE_SECONDS = 0.25  # at least, between two reads of a job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -15,13 +15,11 @@ from api.openapi.common_problems import OF_AN_IMAGE, OF_AN_ITEM
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer
 from api.schema.result_document import ResultDocument
+from workers.backend import Backend
 from workers.errors import ImageTooLargeError, ItemNotFoundError
 from workers.jobs.job import JobState
 from workers.settings import Settings
 from workers.sources.original_images import PICTURE_TYPES, image_type
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _DRAWING_VERSION = "1"  # part of the ETag; must change when pictures are drawn differently
 _CACHING = "private, max-age=3600"  # results and images of a job never change

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from flask import Blueprint, Response, url_for
 from pydantic import AwareDatetime, BeforeValidator, Field
@@ -20,15 +20,13 @@ from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.checking import RequestModel
 from api.schema.options import ShowHeaders, ShowQuery
+from workers.backend import Backend
 from workers.errors import JobGoneError, JobNotFoundError, JobStateError, QueueFullError
 from workers.io.names import NO_CONTROLS
 from workers.jobs.document import JobDocument, JobsDocument
 from workers.jobs.job import JobState, is_id
 from workers.settings import Settings
 from workers.store.listing import Cursor, JobFilter
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _JOB = document_answer(JobDocument)
 _ACCEPTED = document_answer(JobDocument, 202, headers=("Location", "Retry-After"))

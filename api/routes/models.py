@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from flask import Blueprint, Response
 from pydantic import Field
@@ -11,12 +11,10 @@ from api.http.errors import ModelNotFoundError
 from api.openapi.declaration import Api
 from api.openapi.responses import document_answer
 from serving.contract import Contract
+from workers.backend import Backend
 from workers.jobs.document import Document
 from workers.settings import Settings
 from workers.store.catalog import Published
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 
 class VersionDocument(Document):

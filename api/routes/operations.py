@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry
@@ -14,12 +14,10 @@ from api.http.errors import NotReadyError
 from api.http.problems import problem
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
+from workers.backend import Backend
 from workers.errors import StoreUnavailableError
 from workers.jobs.document import Document
 from workers.metrics_page import DownPage
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 
 class AliveDocument(Document):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flask import Blueprint, Response, request, url_for
 from pydantic import Field
 
@@ -15,13 +13,11 @@ from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer
 from api.requests.checking import RequestModel
+from workers.backend import Backend
 from workers.jobs.job import JobState
 from workers.results.formats.registry import FORMATS, FormatName
 from workers.results.formats.source import ResultSource
 from workers.results.labels import Labels
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _BY_TYPE = {"application/x-ndjson": FormatName.JSONL, "application/json": FormatName.JSON, "text/csv": FormatName.CSV}
 _TYPES = dict.fromkeys(form.media_type for form in FORMATS.values())

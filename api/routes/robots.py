@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import structlog
 from flask import Blueprint, Response, g, request
@@ -22,6 +22,7 @@ from api.openapi.responses import document_answer
 from api.requests.spool import UploadRequest
 from api.schema.robot import RobotAnswerDocument, RobotQuery, RobotRequest, image_of, read_fields, request_id_of
 from serving.errors import ShelflineError
+from workers.backend import Backend
 from workers.errors import ImageError
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
@@ -41,9 +42,6 @@ from workers.results.labels import Labels
 from workers.robots import Robot
 from workers.settings import Settings
 from workers.sources.origins.simple import Item, Items
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _MIN_SECONDS: Final = 0.001
 _MAX_CONTRACTS: Final = 64

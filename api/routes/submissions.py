@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from flask import Blueprint, Response, request
 
@@ -15,6 +15,7 @@ from api.openapi.declaration import Api
 from api.openapi.responses import document_answer
 from api.requests.spool import UploadRequest
 from api.schema.submission import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
+from workers.backend import Backend
 from workers.jobs.document import JobDocument
 from workers.settings import Settings
 from workers.sources.origins.archive import Archive
@@ -22,9 +23,6 @@ from workers.sources.origins.manifest_file import Manifest
 from workers.sources.origins.named import NamedSource
 from workers.sources.origins.origin import Origin
 from workers.sources.origins.simple import Files, Items
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _HEADERS = ("Location", "Preference-Applied", "Retry-After")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flask import Blueprint, Response, url_for
 from pydantic import Field, SecretStr, model_validator
 
@@ -20,12 +18,10 @@ from api.schema.webhook_documents import (
     WebhooksDocument,
 )
 from api.schema.webhook_request import SIGNING, WebhookFields
+from workers.backend import Backend
 from workers.errors import WebhookNotFoundError, WebhookStateError
 from workers.jobs.webhook import checked_secret, new_secret
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
-
-if TYPE_CHECKING:
-    from workers.backend import Backend
 
 _PROBLEMS = (WebhookNotFoundError,)
 _DAY = 86400.0
