@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
+from wsgiref.types import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, request
 from gunicorn.http import errors as http
@@ -20,9 +19,6 @@ from api.http.errors import (
     UrlTooLongError,
 )
 from serving.errors import ShelflineError
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -64,37 +60,20 @@ def refusal(error: Exception) -> ShelflineError | None:
 
 
 class BodyInput:
-    """The body of a request as a stream; gunicorn's errors are translated into the API's own."""
+    """The body of a request as a stream; gunicorn's errors are translated into the API's own.
+
+    It has only `read`, because Werkzeug's limited stream reads it, and calls nothing else.
+    """
 
     def __init__(self, stream: InputStream) -> None:
         self._stream = stream
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to `size` bytes, or all if it is negative; raises InvalidRequestError, RequestTimeoutError."""
-        with _translated():
+        try:
             return self._stream.read(size)
-
-    def readline(self, size: int = -1, /) -> bytes:
-        """Read up to the end of a line; raises InvalidRequestError, RequestTimeoutError."""
-        with _translated():
-            return self._stream.readline(size)
-
-    def readlines(self, hint: int = -1, /) -> list[bytes]:
-        """Read all lines; raises InvalidRequestError, RequestTimeoutError."""
-        with _translated():
-            return self._stream.readlines(hint)
-
-    def __iter__(self) -> Iterator[bytes]:
-        while line := self.readline():
-            yield line
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (http.ParseException, http.NoMoreData) as error:
-        raise (refusal(error) or error) from error
+        except (http.ParseException, http.NoMoreData) as error:
+            raise (refusal(error) or error) from error
 
 
 def register_malformed(app: Flask) -> None:

@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-from api.access.refusals import (
-    ConcurrencyLimitedError,
-    KeyInvalidError,
-    KeyMissingError,
-    RateLimitedError,
-    ScopeMissingError,
-)
-from api.http.errors import (
-    BusyError,
-    ExpectationFailedError,
-    HeadersTooLargeError,
-    HostNotAllowedError,
-    InvalidRequestError,
-    MethodNotAllowedError,
-    NotFoundError,
-    RequestTimeoutError,
-    RequestTooLargeError,
-    SpoolFullError,
-    UnknownFieldError,
-    UnprocessableError,
-    UnsupportedMediaTypeError,
-    UnsupportedTransferCodingError,
-    UrlTooLongError,
-)
+from api.access import refusals
+from api.http import errors as http
 from api.openapi.responses import problem_list
 from serving.errors import ShelflineError
 from workers import errors
 
 Problems = tuple[type[ShelflineError], ...]
 
-OF_EVERY_ADDRESS: Problems = (UrlTooLongError,)  # raised before routing, so robots get it too
-OF_EVERY_ROUTE: Problems = (InvalidRequestError, UnknownFieldError, HostNotAllowedError, *OF_EVERY_ADDRESS)
+OF_EVERY_ADDRESS: Problems = (http.UrlTooLongError,)  # raised before routing, so robots get it too
+OF_EVERY_ROUTE: Problems = (
+    http.InvalidRequestError,
+    http.UnknownFieldError,
+    http.HostNotAllowedError,
+    *OF_EVERY_ADDRESS,
+)
 OF_EVERY_KEY: Problems = (
-    KeyMissingError,
-    KeyInvalidError,
-    ScopeMissingError,
-    RateLimitedError,
-    ConcurrencyLimitedError,
+    refusals.KeyMissingError,
+    refusals.KeyInvalidError,
+    refusals.ScopeMissingError,
+    refusals.RateLimitedError,
+    refusals.ConcurrencyLimitedError,
     errors.StoreUnavailableError,  # where keys are looked up, and what all these routes read
 )
-OF_EVERY_BODY: Problems = (RequestTooLargeError, UnsupportedMediaTypeError)
+OF_EVERY_BODY: Problems = (http.RequestTooLargeError, http.UnsupportedMediaTypeError)
 
 OF_A_JOB: Problems = (errors.JobNotFoundError, errors.JobGoneError)
 OF_AN_ITEM: Problems = (errors.ItemNotFoundError, *OF_A_JOB)
 OF_AN_IMAGE: Problems = (errors.ImageDecodeError, errors.ImageTooLargeError, errors.UnsupportedFormatError)
 OF_OUTPUT: Problems = (errors.OutputNotAllowedError, errors.OutputUnusableError)
-OF_A_SUBMISSION: Problems = (errors.NoImagesError, errors.QueueFullError, SpoolFullError)
+OF_A_SUBMISSION: Problems = (errors.NoImagesError, errors.QueueFullError, http.SpoolFullError)
 OF_OPTIONS: Problems = (
     errors.IdempotencyInFlightError,
     errors.IdempotencyMismatchError,
     errors.JobGoneError,  # the job of an idempotency key
     errors.UnknownModelError,
-    UnprocessableError,
+    http.UnprocessableError,
 )
 OF_SOURCES: Problems = (
     errors.ArchiveError,
@@ -68,7 +51,7 @@ OF_SOURCES: Problems = (
     errors.TooManyImagesError,
 )
 OF_A_SYNCHRONOUS_CALL: Problems = (
-    BusyError,
+    http.BusyError,
     errors.DeadlineExceededError,
     errors.WaitTooLongError,
     errors.WorkerCrashedError,
@@ -76,12 +59,12 @@ OF_A_SYNCHRONOUS_CALL: Problems = (
 )
 
 OF_ANY_REQUEST: Problems = (
-    NotFoundError,
-    MethodNotAllowedError,
-    RequestTimeoutError,
-    ExpectationFailedError,
-    HeadersTooLargeError,
-    UnsupportedTransferCodingError,
+    http.NotFoundError,
+    http.MethodNotAllowedError,
+    http.RequestTimeoutError,
+    http.ExpectationFailedError,
+    http.HeadersTooLargeError,
+    http.UnsupportedTransferCodingError,
 )
 
 ABOUT = f"""Detects products in shelf photos, in bulk and on demand.

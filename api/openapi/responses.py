@@ -38,7 +38,7 @@ class Answer:
     """A successful response of a route.
 
     `content` gives the model of each media type, None if the body is not a JSON document (lines, pictures, events).
-    `headers` are keys of `HEADERS`.
+    `headers` are keys of `HEADERS`. With an `ETag` among them the route may also answer 304.
     """
 
     content: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
@@ -54,7 +54,11 @@ def document_answer(model: type[BaseModel], status: int = 200, *, headers: tuple
 
 def responses(answers: Iterable[Answer], problems: Iterable[type[ShelflineError]]) -> dict[str, Any]:
     """Return the `responses` of an OpenAPI operation: the problems by status, then by code."""
-    described = {str(answer.status): _success(answer) for answer in answers}
+    described = {}
+    for answer in answers:
+        described[str(answer.status)] = _success(answer)
+        if "ETag" in answer.headers:
+            described["304"] = _success(Answer(status=HTTPStatus.NOT_MODIFIED))
     by_status: dict[int, list[type[ShelflineError]]] = {}
     for problem in sorted(set(problems), key=lambda kind: kind.code):
         by_status.setdefault(STATUS_BY_CODE[problem.code], []).append(problem)

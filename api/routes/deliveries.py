@@ -63,12 +63,7 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
     routes = Blueprint("deliveries", __name__, url_prefix="/v1")
 
     @routes.get("/jobs/<job_id>/deliveries")
-    @api.describe(
-        document_answer(DeliveriesDocument, headers=("ETag",)),
-        Answer(status=304),
-        tag="deliveries",
-        problems=OF_A_JOB,
-    )
+    @api.describe(document_answer(DeliveriesDocument, headers=("ETag",)), tag="deliveries", problems=OF_A_JOB)
     def listed(job_id: str) -> Response:
         """Show the deliveries of a job: each attempt with its status, its duration and the answer."""
         job = own_job(backend, job_id)

@@ -13,7 +13,7 @@ from api.http.drawing import PICTURES, DrawingBoard
 from api.http.errors import BusyError, ItemFailedError, ItemNotFinishedError
 from api.openapi.common_problems import OF_AN_IMAGE, OF_AN_ITEM
 from api.openapi.declaration import Api
-from api.openapi.responses import Answer
+from api.openapi.responses import Answer, document_answer
 from api.schema.result_document import ResultDocument
 from workers.backend import Backend
 from workers.errors import ImageTooLargeError, ItemNotFoundError
@@ -32,10 +32,7 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
 
     @routes.get("/<job_id>/items/<int:index>")
     @api.describe(
-        Answer({"application/json": ResultDocument}, headers=("ETag",)),
-        Answer(status=304),
-        tag="jobs",
-        problems=(ItemNotFinishedError, *OF_AN_ITEM),
+        document_answer(ResultDocument, headers=("ETag",)), tag="jobs", problems=(ItemNotFinishedError, *OF_AN_ITEM)
     )
     def item(job_id: str, index: int) -> Response:
         """Show the result of one image of a job, as soon as that image is finished."""
@@ -45,7 +42,6 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
     @routes.get("/<job_id>/items/<int:index>/annotated")
     @api.describe(
         Answer(dict.fromkeys(PICTURES), headers=("ETag",)),
-        Answer(status=304),
         tag="jobs",
         problems=(ItemNotFinishedError, *OF_AN_ITEM, BusyError, ItemFailedError, *OF_AN_IMAGE),
     )
@@ -76,9 +72,7 @@ def image_routes(backend: Backend, api: Api) -> Blueprint:
 
     @routes.get("/<job_id>/items/<int:index>/image")
     @api.describe(
-        Answer(dict.fromkeys((*PICTURE_TYPES, _UNKNOWN_TYPE))),
-        tag="jobs",
-        problems=(ImageTooLargeError, *OF_AN_ITEM),
+        Answer(dict.fromkeys((*PICTURE_TYPES, _UNKNOWN_TYPE))), tag="jobs", problems=(ImageTooLargeError, *OF_AN_ITEM)
     )
     def image(job_id: str, index: int) -> Response:
         """Get an image of a job as it was sent."""

@@ -68,8 +68,7 @@ def job_routes(settings: Settings, backend: Backend, api: Api, room: WaitingRoom
 
     @routes.get("/<job_id>")
     @api.describe(
-        Answer({"application/json": JobDocument}, headers=("ETag", "Preference-Applied", "Retry-After")),
-        Answer(status=304),
+        document_answer(JobDocument, headers=("ETag", "Preference-Applied", "Retry-After")),
         tag="jobs",
         query=ShowQuery,
         headers=ShowHeaders,
@@ -121,11 +120,7 @@ def list_routes(backend: Backend, api: Api) -> Blueprint:
 
     @routes.get("")
     @api.describe(
-        Answer({"application/json": JobsDocument}, headers=("ETag",)),
-        Answer(status=304),
-        tag="jobs",
-        query=ListQuery,
-        problems=(UnprocessableError,),
+        document_answer(JobsDocument, headers=("ETag",)), tag="jobs", query=ListQuery, problems=(UnprocessableError,)
     )
     def listed(query: ListQuery) -> Response:
         """List your jobs, newest first.

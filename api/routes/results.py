@@ -45,7 +45,6 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
     @routes.get("/<job_id>/results")
     @api.describe(
         Answer(_TYPES, headers=("Content-Disposition", "ETag", "Link")),
-        Answer(status=304),
         tag="jobs",
         query=ResultsQuery,
         problems=(*OF_A_JOB, UnprocessableError),

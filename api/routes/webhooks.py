@@ -76,20 +76,14 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         return response
 
     @routes.get("")
-    @api.describe(
-        document_answer(WebhooksDocument, headers=("ETag",)),
-        Answer(status=304),
-        tag="webhooks",
-    )
+    @api.describe(document_answer(WebhooksDocument, headers=("ETag",)), tag="webhooks")
     def listed() -> Response:
         """List your endpoints."""
         owner = None if caller().sees_all else caller().owner
         return answer(WebhooksDocument(data=[_document(endpoint) for endpoint in endpoints.all(owner)]))
 
     @routes.get("/<webhook_id>")
-    @api.describe(
-        document_answer(WebhookDetails, headers=("ETag",)), Answer(status=304), tag="webhooks", problems=_PROBLEMS
-    )
+    @api.describe(document_answer(WebhookDetails, headers=("ETag",)), tag="webhooks", problems=_PROBLEMS)
     def show(webhook_id: str) -> Response:
         """Show an endpoint with its last delivery attempts."""
         endpoint = _own(backend, webhook_id)
