@@ -21,15 +21,8 @@ from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.spool import UploadRequest
 from api.schema.detection import DetectedDocument, DetectForm, DetectHeaders, DetectJson, DetectQuery, ImageForm
+from workers import errors
 from workers.backend import Backend
-from workers.errors import (
-    DeadlineExceededError,
-    FetchBlockedError,
-    FetchFailedError,
-    ImageMissingError,
-    ItemNotFoundError,
-    JobStateError,
-)
 from workers.jobs.document import JobDocument
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
@@ -47,11 +40,11 @@ _PROBLEMS = (
     *OF_A_SYNCHRONOUS_CALL,
     *OF_A_SUBMISSION,
     *OF_OPTIONS,
-    FetchBlockedError,
-    FetchFailedError,
-    ImageMissingError,
-    ItemNotFoundError,
-    JobStateError,
+    errors.FetchBlockedError,
+    errors.FetchFailedError,
+    errors.ImageMissingError,
+    errors.ItemNotFoundError,
+    errors.JobStateError,
     NotAcceptableError,
 )
 
@@ -127,7 +120,7 @@ def form_upload_routes(
             job = _submit(backend.intake, settings, form, options, new_submission(granted))
             job, result = backend.store.wait_for_one(job, granted)
             if result is None:
-                raise DeadlineExceededError(f"The image was not done within {granted:g} s: send it again.")
+                raise errors.DeadlineExceededError(f"The image was not done within {granted:g} s: send it again.")
             return _result_response(backend, settings, board, job, result, _PNG)
 
     return routes
@@ -171,7 +164,7 @@ def _result_response(
     """Return the response with a result (JSON): its picture or document if it succeeded, else its problem."""
     result = json_format.loads(line)
     if result["state"] == "canceled":
-        return problem(JobStateError.code, "The job was canceled before its image was done.", job_id=job.id)
+        return problem(errors.JobStateError.code, "The job was canceled before its image was done.", job_id=job.id)
     if result["state"] == "failed":
         error = result["error"]
         return problem(error["code"], error["detail"], retryable=error["retryable"], job_id=job.id)

@@ -26,18 +26,8 @@ from workers.backend import Backend
 from workers.errors import ImageError
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
-from workers.results.baidu import (
-    INTERNAL,
-    INVALID,
-    LIMITED,
-    UNAVAILABLE,
-    WRONG_SIZE,
-    WRONG_TOKEN,
-    BaiduCode,
-    baidu_body,
-    baidu_error,
-    code_of,
-)
+from workers.results import baidu
+from workers.results.baidu import BaiduCode, baidu_body, baidu_error, code_of
 from workers.results.labels import Labels
 from workers.robots import Robot
 from workers.settings import Settings
@@ -47,10 +37,10 @@ _MIN_SECONDS: Final = 0.001
 _MAX_CONTRACTS: Final = 64
 # The first match counts. An error without a match is UNAVAILABLE if it is retryable, else INTERNAL.
 _CODE_OF_ERROR: Final[tuple[tuple[type[ShelflineError], BaiduCode], ...]] = (
-    (RateLimitedError, LIMITED),
-    (HostNotAllowedError, WRONG_TOKEN),
-    (RequestTooLargeError, WRONG_SIZE),
-    (InvalidRequestError, INVALID),
+    (RateLimitedError, baidu.LIMITED),
+    (HostNotAllowedError, baidu.WRONG_TOKEN),
+    (RequestTooLargeError, baidu.WRONG_SIZE),
+    (InvalidRequestError, baidu.INVALID),
 )
 
 _log = structlog.get_logger(__name__)
@@ -100,11 +90,11 @@ class _Answerer:
         options = robot.options(self._settings.model)
         with self._room.place(due - time.monotonic()) as granted:
             if not granted:
-                raise RobotError(UNAVAILABLE, "Too many callers are waiting: send the photo again later.")
+                raise RobotError(baidu.UNAVAILABLE, "Too many callers are waiting: send the photo again later.")
             job = self._submit(options, due)
             line = self._backend.store.wait_for_result(job.id, due - time.monotonic())
         if line is None:
-            raise RobotError(UNAVAILABLE, f"The job {job.id} was not done in time: send the photo again.")
+            raise RobotError(baidu.UNAVAILABLE, f"The job {job.id} was not done in time: send the photo again.")
         result = json.loads(line)
         if result["state"] != "succeeded":
             error = result.get("error") or {"code": "", "detail": "The job was canceled."}
@@ -141,22 +131,22 @@ class _Answerer:
 
 def _known_error(error: ShelflineError) -> Response:
     code = _code_of(error)
-    if code == INTERNAL:
+    if code == baidu.INTERNAL:
         return _unexpected_error(error)
     return _refused(code, str(error), str(error.__cause__ or ""))
 
 
 def _http_error(error: HTTPException) -> Response:
     if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return _refused(WRONG_SIZE, "The body is too large.")
+        return _refused(baidu.WRONG_SIZE, "The body is too large.")
     if error.code is not None and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _refused(INVALID, error.description or "")
+        return _refused(baidu.INVALID, error.description or "")
     return _unexpected_error(error)
 
 
 def _unexpected_error(error: Exception) -> Response:
     _log.error("robot not answered", path=request.path, exc_info=error)
-    return _answered(baidu_error(INTERNAL, g.get("robot_request_id", "")))
+    return _answered(baidu_error(baidu.INTERNAL, g.get("robot_request_id", "")))
 
 
 def _refused(code: BaiduCode, detail: str, cause: str = "") -> Response:
@@ -175,5 +165,5 @@ def _code_of(error: ShelflineError) -> BaiduCode:
         return error.error
     if isinstance(error, ImageError):
         return code_of(error.code)
-    otherwise = UNAVAILABLE if error.retryable else INTERNAL
+    otherwise = baidu.UNAVAILABLE if error.retryable else baidu.INTERNAL
     return next((code for kind, code in _CODE_OF_ERROR if isinstance(error, kind)), otherwise)
