@@ -19,8 +19,9 @@ from api.http.errors import HostNotAllowedError, InvalidRequestError, RequestToo
 from api.http.waiting import WaitingRoom
 from api.openapi.declaration import Api
 from api.openapi.responses import document_answer
+from api.requests.json_bodies import read_json
 from api.requests.spool import UploadRequest
-from api.schema.robot import RobotAnswerDocument, RobotQuery, RobotRequest, image_of, read_fields, request_id_of
+from api.schema.robot import MAX_BODY_BYTES, RobotAnswerDocument, RobotQuery, RobotRequest, image_of, request_id_of
 from serving.errors import ShelflineError
 from workers.backend import Backend
 from workers.errors import ImageError
@@ -105,7 +106,7 @@ class _Answerer:
     def _submit(self, options: JobOptions, due: float) -> Job:
         """Make a job of the image in the request. The memory of the body is free when this returns."""
         body = cast("UploadRequest", request)
-        fields = read_fields(body, self._settings)
+        fields = read_json(body, self._settings, MAX_BODY_BYTES)
         g.robot_request_id = request_id_of(fields)
         item = Item(image=image_of(fields), custom_id=g.robot_request_id)
         del fields

@@ -9,23 +9,15 @@ from pydantic import BaseModel, Field, RootModel
 
 from api.access.refusals import RobotError
 from api.requests.base64_images import decode_base64
-from api.requests.json_bodies import read_json
-from api.requests.spool import UploadRequest
 from workers.jobs.document import Document
 from workers.results.baidu import EMPTY, INVALID, MISSING, NOT_BASE64, TOO_LONG, WRONG_SIZE
-from workers.settings import Settings
 from workers.sources.decoding import measure
 
 MAX_IMAGE_BYTES: Final = 10 << 20
 MAX_ID_CHARS: Final = 128
 MIN_SIDE, MAX_SIDE = 15, 4096  # pixels of either side of an image
 _MAX_CHARS: Final = 4 * math.ceil(MAX_IMAGE_BYTES / 3)  # of its base64
-_MAX_BODY_BYTES: Final = 3 * _MAX_CHARS + 65_536  # each character may be percent-encoded
-
-
-def read_fields(request: UploadRequest, settings: Settings) -> dict[str, Any]:
-    """Return the body, a JSON object of any media type; raises InvalidRequestError, RequestTooLargeError."""
-    return read_json(request, settings, max_bytes=_MAX_BODY_BYTES)
+MAX_BODY_BYTES: Final = 3 * _MAX_CHARS + 65_536  # each character may be percent-encoded
 
 
 def request_id_of(fields: dict[str, Any]) -> str:
@@ -49,7 +41,10 @@ def image_of(fields: dict[str, Any]) -> bytes:
         raise RobotError(INVALID, "image is not a string.")
     if not text:
         raise RobotError(EMPTY, "image is empty.")
-    content = _decoded(text)
+    try:
+        content = decode_base64(text)
+    except ValueError as error:
+        raise RobotError(NOT_BASE64, f"image: {error}.") from error
     if not content:
         raise RobotError(EMPTY, "image is empty.")
     if len(content) > MAX_IMAGE_BYTES:
@@ -60,14 +55,6 @@ def image_of(fields: dict[str, Any]) -> bytes:
             WRONG_SIZE, f"The image has {width} x {height} pixels. Each side must have {MIN_SIDE} to {MAX_SIDE}."
         )
     return content
-
-
-def _decoded(text: str) -> bytes:
-    """Decode base64 in any form that `decode_base64` takes. Raises RobotError."""
-    try:
-        return decode_base64(text)
-    except ValueError as error:
-        raise RobotError(NOT_BASE64, f"image: {error}.") from error
 
 
 class RobotQuery(BaseModel):

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,38 +53,29 @@ def run_detect(request: DetectRequest, *, console: Console, status: Console) -> 
         return _Run(request, photos, output, journal, settings, console, status).run()
 
 
+@dataclass
 class _Run:
     """One call of the command."""
 
-    def __init__(
-        self,
-        request: DetectRequest,
-        collection: Collection,
-        output: Output,
-        journal: Journal,
-        settings: Settings,
-        console: Console,
-        status: Console,
-    ) -> None:
-        self._request = request
-        self._collection = collection
-        self._output = output
-        self._journal = journal
-        self._settings = settings
-        self._console = console
-        self._status = status
-        self._drawn = 0  # results whose pictures have been drawn
-        self._seconds = 0.0
-        self._before = 0  # results that existed before this call
+    request: DetectRequest
+    collection: Collection
+    output: Output
+    journal: Journal
+    settings: Settings
+    console: Console
+    status: Console
+    drawn: int = 0  # results whose pictures have been drawn
+    seconds: float = 0.0
+    before: int = 0  # results that existed before this call
 
     def run(self) -> int:
         self._list_photos()
-        journal, request = self._journal, self._request
-        self._before = journal.done
-        if self._before:
-            self._say(f"Going on: {self._before:,} of {len(journal.photos):,} images are done.")
+        journal, request = self.journal, self.request
+        self.before = journal.done
+        if self.before:
+            self._say(f"Going on: {self.before:,} of {len(journal.photos):,} images are done.")
         if request.watch or not journal.finished or (request.formats and not journal.contract):
-            with self._status.status("") as line, self._stack(line.update) as stack:
+            with self.status.status("") as line, self._stack(line.update) as stack:
                 line.stop()
                 with self._client(stack) as client:
                     self._detect(client, stack)
@@ -100,30 +92,30 @@ class _Run:
 
     def _list_photos(self) -> None:
         """Add the photos that are not in the journal yet; some may be new since the run was interrupted."""
-        known = {photo.path for photo in self._journal.photos}
-        fixed = self._journal.parts and (self._request.selection.limit or self._request.selection.sample)
-        if not fixed and not self._request.watch:
-            self._journal.add_photos([photo for photo in self._collection.photos if photo.path not in known])
+        known = {photo.path for photo in self.journal.photos}
+        fixed = self.journal.parts and (self.request.selection.limit or self.request.selection.sample)
+        if not fixed and not self.request.watch:
+            self.journal.add_photos([photo for photo in self.collection.photos if photo.path not in known])
 
     def _stack(self, notify: Callable[[str], None]) -> AbstractContextManager[Stack]:
-        if self._request.url:
-            return nullcontext(Stack(self._request.url, shares_files=False, alive=lambda: None))
-        return local_stack(StackState(self._request.state_folder), self._request.models, self._collection.roots, notify)
+        if self.request.url:
+            return nullcontext(Stack(self.request.url, shares_files=False, alive=lambda: None))
+        return local_stack(StackState(self.request.state_folder), self.request.models, self.collection.roots, notify)
 
     def _client(self, stack: Stack, patience: float = PATIENCE_SECONDS) -> ShelflineClient:
-        key = self._request.key or self._settings.own_key
+        key = self.request.key or self.settings.own_key
         return ShelflineClient(stack.url, key=key, patience=patience, alive=stack.alive)
 
     def _detect(self, client: ShelflineClient, stack: Stack) -> None:
         """Detect all photos of the run that have no result yet."""
-        for job_id in self._journal.abandoned:
+        for job_id in self.journal.abandoned:
             with suppress(ApiError):  # it may have ended, or be gone with its stack
                 client.cancel(job_id)
-        if self._request.job:
-            self._take_job(client, self._request.job)
+        if self.request.job:
+            self._take_job(client, self.request.job)
         begin = time.monotonic()
-        with job_progress(self._status) as bar:
-            sender = Sender(client, self._journal, self._request.options, self._sharing(stack), self._say)
+        with job_progress(self.status) as bar:
+            sender = Sender(client, self.journal, self.request.options, self._sharing(stack), self._say)
             arrivals = self._arrivals()
 
             def show(tally: Tally) -> None:
@@ -132,12 +124,11 @@ class _Run:
 
             runner = Runner(
                 client,
-                self._journal,
+                self.journal,
                 sender,
                 show=show,
                 arrived=self._taker(arrivals, sender) if arrivals else None,
-                merged=self._draw_more if arrivals else lambda: None,
-                own_names=bool(self._request.job),
+                own_names=bool(self.request.job),
                 say=self._say,
             )
             try:
@@ -146,16 +137,16 @@ class _Run:
                 self._say(self._farewell(runner, stack))
                 raise
             except ShelflineError:
-                self._leave(runner)
+                self._leave()
                 stack.alive()  # if the stack has died, its error says more than the broken connection
                 raise
             finally:
-                self._seconds = time.monotonic() - begin
-        if self._request.formats and (contract := client.contract(self._request.options.get("model"))):
-            self._journal.keep_contract(contract)
+                self.seconds = time.monotonic() - begin
+        if self.request.formats and (contract := client.contract(self.request.options.get("model"))):
+            self.journal.keep_contract(contract)
 
     def _sharing(self, stack: Stack) -> Sharing:
-        if self._request.upload or not self._collection.roots:
+        if self.request.upload or not self.collection.roots:
             return Sharing.NO
         return Sharing.YES if stack.shares_files else Sharing.ASK
 
@@ -165,87 +156,86 @@ class _Run:
             job = client.job(job_id, wait=1.0)
         if job.counts.total is None:
             raise UsageError(f"The job {job_id} has no images: {job.error.detail if job.error else job.state.value}")
-        if not self._journal.photos:
-            self._journal.add_photos([Photo("", "")] * job.counts.total)
-        if not self._journal.parts:
-            self._journal.add_part(0, job.counts.total)
-            self._journal.accepted(self._journal.parts[0], job_id, {}, by_reference=True)
+        if not self.journal.photos:
+            self.journal.add_photos([Photo("", "")] * job.counts.total)
+        if not self.journal.parts:
+            self.journal.add_part(0, job.counts.total)
+            self.journal.accepted(self.journal.parts[0], job_id, {}, by_reference=True)
 
     def _arrivals(self) -> Arrivals | None:
-        if not self._request.watch:
+        if not self.request.watch:
             return None
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel sends it to lease holders, see is_being_written
-        self._output.publish(self._journal.results, growing=True)
-        self._output.pictures.clear()
-        self._output.pictures.replacing = True
-        self._draw_more()
-        return Arrivals(self._look, self._journal.photos)
+        self.output.publish(self.journal.results, growing=True)
+        self.output.pictures.clear()
+        self.output.pictures.replacing = True
+        return Arrivals(self._look, self.journal.photos)
 
     def _look(self) -> Sequence[Photo]:
         with suppress(UsageError):  # a folder may be missing for a moment
-            self._collection = self._request.photos()
-            return self._collection.photos
+            self.collection = self.request.photos()
+            return self.collection.photos
         return ()
 
     def _taker(self, arrivals: Arrivals, sender: Sender) -> Callable[[], bool]:
         def take() -> bool:
+            if self.drawn < self.journal.merged:
+                self._draw_more()
             photos = arrivals.take()
-            if not self._collection.roots:  # a photo is a link out of the folders, so the server cannot read it
+            if not self.collection.roots:  # a photo is a link out of the folders, so the server cannot read it
                 sender.sharing = Sharing.NO
             if photos:
-                self._journal.add_photos(photos)
+                self.journal.add_photos(photos)
             return bool(photos)
 
         return take
 
     def _content_here(self, result: Mapping[str, Any]) -> bytes:
-        with open_photo(self._journal.photos[result["index"]].path) as file:
+        with open_photo(self.journal.photos[result["index"]].path) as file:
             return file.read()
 
     def _draw_more(self) -> None:
         """Draw the results that were merged since the last call."""
-        results = self._last(self._output.read(self._drawn))
-        self._drawn = self._journal.merged
-        self._warn(self._output.pictures.draw(results, self._content_here, self._settings.max_image_pixels))
+        results = self._last(self.output.read(self.drawn))
+        self.drawn = self.journal.merged
+        self._warn(self.output.pictures.draw(results, self._content_here, self.settings.max_image_pixels))
 
     def _last(self, results: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
         """Return the results without those of photos that were replaced later; their files have other content now."""
-        photos = self._journal.photos
+        photos = self.journal.photos
         last = {photo.path: index for index, photo in enumerate(photos)}
         return (result for result in results if last[photos[result["index"]].path] == result["index"])
 
     def _finish(self, content_of: ContentOf) -> None:
         """Publish the results and draw their pictures."""
-        self._output.publish(self._journal.results)
-        self._output.pictures.clear()
-        total = min(self._journal.merged - self._journal.failed, self._request.max_pictures)
-        with drawing_progress(self._status, total) as advance:
-            undrawn = self._output.pictures.draw(
-                self._output.read(), content_of, self._settings.max_image_pixels, advance
-            )
+        self.output.publish(self.journal.results)
+        self.output.pictures.clear()
+        total = min(self.journal.merged - self.journal.failed, self.request.max_pictures)
+        with drawing_progress(self.status, total) as advance:
+            undrawn = self.output.pictures.draw(self.output.read(), content_of, self.settings.max_image_pixels, advance)
         self._warn(undrawn)
 
     def _write_formats(self) -> list[str]:
         """Write the results in the requested formats; returns the paths."""
-        contract = self._journal.contract
-        labels = Labels([contract] if contract else [], self._request.options.get("min_score"))
-        return [str(self._output.write_as(form, self._journal.run, labels)) for form in self._request.formats]
+        contract = self.journal.contract
+        labels = Labels([contract] if contract else [], self.request.options.get("min_score"))
+        return [str(self.output.write_as(form, self.journal.run, labels)) for form in self.request.formats]
 
     def _report(self, written: Sequence[str] = ()) -> Report:
         """Print the report of all results and return it."""
         report = Report()
-        for result in self._output.read():
+        for result in self.output.read():
             report.add(result)
-        report.show(self._console)
-        pictures, results = self._output.pictures, str(self._output.results)
+        report.show(self.console)
+        pictures, results = self.output.pictures, str(self.output.results)
         where = [results, *(path for path in written if path != results)]
-        if self._request.max_pictures:
-            limit = f" (the first {self._request.max_pictures:,}; more by --annotate)" if pictures.left_out else ""
+        if self.request.max_pictures:
+            limit = f" (the first {self.request.max_pictures:,}; more by --annotate)" if pictures.left_out else ""
             where.append(f"{pictures.folder}/{limit}")
         totals = report.totals(
-            seconds=self._seconds, done=report.total - self._before, skipped=self._collection.skipped, written=where
+            seconds=self.seconds, done=report.total - self.before, skipped=self.collection.skipped, written=where
         )
-        self._console.print(totals, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(totals, markup=False, highlight=False, soft_wrap=True)
         return report
 
     def _farewell(self, runner: Runner, stack: Stack) -> str:
@@ -253,44 +243,44 @@ class _Run:
 
         If the stack ends with this command, first fetch the results that are finished.
         """
-        runner.recount()
+        self.journal.recount()
         if stack.own:
             with self._client(stack, _NO_PATIENCE_SECONDS) as client:
                 runner.rescue(client)
-        if self._request.watch:
+        if self.request.watch:
             self._report()
             return "Watching ended. The same command goes on from here."
-        if not any(part.job for part in self._journal.parts.values()):
+        if not any(part.job for part in self.journal.parts.values()):
             return "Interrupted before a job was accepted. The same command starts again."
         tally = runner.tally()
         if stack.own:
-            done = self._journal.done
+            done = self.journal.done
             return (
-                f"Interrupted: {done:,} of {tally.total:,} images are done and kept in {self._request.out}/. The stack "
+                f"Interrupted: {done:,} of {tally.total:,} images are done and kept in {self.request.out}/. The stack "
                 "stops with the command that started it. The same command goes on from here."
             )
-        job = [part.job for part in self._journal.parts.values() if part.job][-1]
+        job = [part.job for part in self.journal.parts.values() if part.job][-1]
         unsent = f"; {tally.total - tally.sent:,} are not sent yet" if tally.sent < tally.total else ""
         how = "the same command" + (", which sends them" if unsent else "")
-        out = "" if self._request.out == Path("out") else f" --out {self._request.out}"
+        out = "" if self.request.out == Path("out") else f" --out {self.request.out}"
         return (
             f"Interrupted: {tally.done:,} of {tally.total:,} images are done, {stack.url} goes on with "
             f"{tally.sent - tally.done:,}{unsent}. Come back by {how}, or by `shelfline detect --resume {job}{out}`."
         )
 
-    def _leave(self, runner: Runner) -> None:
+    def _leave(self) -> None:
         """Clean up after a failure: delete the journal of a new run without jobs, else say how to continue."""
-        if not any(part.job for part in self._journal.parts.values()):
-            if self._journal.new:
-                self._journal.remove()
+        if not any(part.job for part in self.journal.parts.values()):
+            if self.journal.new:
+                self.journal.remove()
         else:
-            runner.recount()
-            done, total = self._journal.done, len(self._journal.photos)
+            self.journal.recount()
+            done, total = self.journal.done, len(self.journal.photos)
             self._say(f"{done:,} of {total:,} images are done and kept. The same command goes on from there.")
 
     def _warn(self, texts: Iterable[str]) -> None:
         for text in texts:
-            self._status.print(text, style="yellow", markup=False, soft_wrap=True)
+            self.status.print(text, style="yellow", markup=False, soft_wrap=True)
 
     def _say(self, text: str) -> None:
-        self._status.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.status.print(text, markup=False, highlight=False, soft_wrap=True)

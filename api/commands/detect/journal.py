@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import secrets
 import shutil
@@ -50,6 +51,9 @@ class Part:
     unreadable: dict[int, str] = field(default_factory=dict)
     fetched: int = 0  # results that are on this disk
     failed: int = 0  # how many of these failed
+    fetched_at: float = -math.inf  # the time of the last fetch (monotonic)
+    settled: int = 0  # photos that were done when the server was asked last
+    settled_badly: int = 0  # how many of these failed or were canceled
 
     @property
     def size(self) -> int:
@@ -79,7 +83,8 @@ class Journal:
         with writing(folder):
             self.new = not (folder / "run.json").exists()
             if self.new:
-                self._check_empty()
+                if any(file.name != "run.json.new" for file in folder.iterdir()):
+                    raise ValueError("run.json is missing, but not the other files")
                 beside = folder / "run.json.new"
                 beside.write_text(json.dumps({"run": secrets.token_hex(8), "asked": arguments}))
                 beside.replace(folder / "run.json")
@@ -90,10 +95,10 @@ class Journal:
                 self._apply(event)
             self.merged, self.failed = count_results(self.results)
             for part in self.parts.values():
-                self.recount(part)
                 if part.end <= self.merged:
-                    part.fetched, part.failed = part.size, 0  # its failures are counted with the merged results
+                    part.fetched = part.size  # its failures are counted with the merged results
                     self.part_file(part).unlink(missing_ok=True)
+            self.recount()
             self._check_complete()
 
     @property
@@ -105,6 +110,10 @@ class Journal:
     def finished(self) -> bool:
         """True if the results of all photos are merged."""
         return self.merged == len(self.photos) > 0
+
+    def in_order(self) -> list[Part]:
+        """Return the parts in the order of their photos."""
+        return sorted(self.parts.values(), key=lambda part: part.start)
 
     def part_file(self, part: Part) -> Path:
         """Return the file that holds the results of a part until they are merged."""
@@ -131,10 +140,10 @@ class Journal:
     def gaps(self) -> Iterator[tuple[int, int]]:
         """Yield the photos that are in no part, as ranges (start, end) of indexes; `end` is exclusive."""
         end = 0  # of the parts so far
-        for start in sorted(self.parts):
-            if start > end:
-                yield end, start
-            end = max(end, self.parts[start].end)
+        for part in self.in_order():
+            if part.start > end:
+                yield end, part.start
+            end = max(end, part.end)
         if end < len(self.photos):
             yield end, len(self.photos)
 
@@ -155,10 +164,12 @@ class Journal:
         """End a part after its last fetched result; its other photos are in no part again."""
         self._write({"cut": part.start, "at": part.start + part.fetched})
 
-    def recount(self, part: Part) -> None:
-        """Count the results of a part again, from its file."""
-        with writing(self.folder):
-            part.fetched, part.failed = count_results(self.part_file(part))
+    def recount(self) -> None:
+        """Count the results of the parts that are not merged, from their files; a write may have been interrupted."""
+        for part in self.parts.values():
+            if part.end > self.merged:
+                with writing(self.folder):
+                    part.fetched, part.failed = count_results(self.part_file(part))
 
     def merge(self) -> list[Part]:
         """Append the results of complete parts to `results.jsonl`, in order; returns these parts."""
@@ -185,11 +196,6 @@ class Journal:
         with suppress(OSError):  # the folder may have other runs
             self.folder.parent.rmdir()
 
-    def _check_empty(self) -> None:
-        """Raise ValueError if a journal without `run.json` has other files: it has lost that one."""
-        if any(file.name != "run.json.new" for file in self.folder.iterdir()):
-            raise ValueError("run.json is missing")
-
     def _check_complete(self) -> None:
         """Raise ValueError if the parts do not explain all results, so that photos would be sent and counted twice.
 
@@ -197,7 +203,7 @@ class Journal:
         their file is named after. That is not so if `parts.jsonl` or `photos.jsonl` is lost or cut off.
         """
         end = 0  # of the parts so far
-        for part in sorted(self.parts.values(), key=lambda part: part.start):
+        for part in self.in_order():
             if part.start < end or part.end > len(self.photos) or part.fetched > part.size:
                 raise ValueError(f"part {part.start} cannot be")
             end = part.end

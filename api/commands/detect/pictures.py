@@ -33,7 +33,6 @@ class Pictures:
         self.left_out = 0  # pictures that were not drawn because of `max_pictures`
         self.replacing = False  # if True, a later result of the same name replaces the earlier picture
         self._max_pictures = max_pictures
-        self._count = 0
         self._taken: set[str] = set()
         self._names: dict[str, str] = {}  # name of a result -> name of its picture
 
@@ -49,7 +48,7 @@ class Pictures:
                     parent.rmdir()
         with writing(self.record):
             self.record.unlink(missing_ok=True)
-        self._count, self._taken, self._names, self.left_out = 0, set(), {}, 0
+        self._taken, self._names, self.left_out = set(), {}, 0
 
     def draw(
         self,
@@ -86,11 +85,10 @@ class Pictures:
                 image = str(result["name"])
                 if self.replacing and image in self._names:
                     yield result, self._names[image]
-                elif self._max_pictures is not None and self._count >= self._max_pictures:
+                elif self._max_pictures is not None and len(self._taken) >= self._max_pictures:
                     self.left_out += 1
                 else:
                     name = self._names[image] = picture_name(image, self._taken)
-                    self._count += 1
                     record.write(json.dumps(name) + "\n")
                     record.flush()
                     yield result, name

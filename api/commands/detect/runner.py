@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from api.client.client import ShelflineClient
@@ -38,100 +38,75 @@ class Tally:
 
 
 @dataclass
-class _Followed:
-    """A part whose job was accepted and whose results are not complete yet."""
-
-    part: Part
-    settled: int = 0
-    failed: int = 0
-    fetched_at: float = field(default_factory=lambda: float("-inf"))
-
-
 class Runner:
     """Runs until all photos of the journal have results.
 
     `show` is called with the progress. `arrived`, if given, adds new photos to the journal and returns whether there
-    were any; then the run goes on until the command is stopped. `merged` is called after results were merged. `say`
-    is called with the reason if a job ended early.
+    were any; it is called after each merge, and the run goes on until the command is stopped. With `own_names` the
+    results keep the server's names, since there are no local photos. `say` is called with the reason if a job ended
+    early.
     """
 
-    def __init__(
-        self,
-        client: ShelflineClient,
-        journal: Journal,
-        sender: Sender,
-        *,
-        show: Callable[[Tally], None],
-        arrived: Callable[[], bool] | None = None,
-        merged: Callable[[], None] = lambda: None,
-        own_names: bool = False,
-        say: Callable[[str], None] = lambda _text: None,
-    ) -> None:
-        """Create a runner; with `own_names` the results keep the server's names, since there are no local photos."""
-        self._client = client
-        self._journal = journal
-        self._sender = sender
-        self._show = show
-        self._arrived = arrived
-        self._on_merged = merged
-        self._own_names = own_names
-        self._say = say
-        self._following: dict[int, _Followed] = {}
-        self._sending: set[int] = set()
-        self._outcomes: queue.SimpleQueue[Sent | Exception] = queue.SimpleQueue()
-        self._turn = 0
+    client: ShelflineClient
+    journal: Journal
+    sender: Sender
+    _: KW_ONLY
+    show: Callable[[Tally], None]
+    arrived: Callable[[], bool] | None = None
+    own_names: bool = False
+    say: Callable[[str], None] = lambda _text: None
+    _sending: set[int] = field(init=False, default_factory=set)
+    _outcomes: queue.SimpleQueue[Sent | Exception] = field(init=False, default_factory=queue.SimpleQueue)
+    _turn: int = field(init=False, default=0)
+
+    @property
+    def _following(self) -> list[Part]:
+        """The parts whose jobs were accepted and whose results are not complete yet, in order."""
+        return [part for part in self.journal.in_order() if part.job and not part.complete]
 
     def run(self) -> None:
         """Run to the end; raises ApiError, ConnectionFailedError, OutputError, StackError. Fetched results are kept."""
         self._merge()
         self._plan()
-        while self._arrived or self._journal.merged < len(self._journal.photos):
+        while self.arrived or self.journal.merged < len(self.journal.photos):
             self._send()
             if not self._take(wait=not self._following):
                 self._follow()
             self._merge()
-            if self._arrived and self._arrived():
+            if self.arrived and self.arrived():
                 self._plan()
-            self._show(self.tally())
+            self.show(self.tally())
 
     def tally(self) -> Tally:
         """Return the progress."""
-        journal, following = self._journal, self._following.values()
-        done = journal.done + sum(max(0, followed.settled - followed.part.fetched) for followed in following)
+        journal, following = self.journal, self._following
+        done = journal.done + sum(max(0, part.settled - part.fetched) for part in following)
         failed = journal.failed + sum(part.failed for part in journal.parts.values())
-        failed += sum(max(0, followed.failed - followed.part.failed) for followed in following)
+        failed += sum(max(0, part.settled_badly - part.failed) for part in following)
         sent = sum(part.size for part in journal.parts.values() if part.job)
         return Tally(len(journal.photos), done, failed, sent)
 
     def rescue(self, client: ShelflineClient) -> None:
         """Fetch the finished results with `client`, which gives up soon, since the command and its stack are ending."""
-        self._client = client
-        for followed in self._following.values():
+        self.client = client
+        for part in self._following:
             with suppress(ShelflineError):
-                self._fetch(followed)
-
-    def recount(self) -> None:
-        """Count the results on disk again, because the run may have ended in the middle of a write."""
-        for followed in self._following.values():
-            self._journal.recount(followed.part)
+                self._fetch(part)
 
     def _plan(self) -> None:
-        """Put photos that are in no part into new parts, and follow the parts that already have jobs."""
-        for start, end in list(self._journal.gaps()):
+        """Put photos that are in no part into new parts."""
+        for start, end in list(self.journal.gaps()):
             first = start
-            for part_end in self._sender.ends(start, end):
-                self._journal.add_part(first, part_end)
+            for part_end in self.sender.ends(start, end):
+                self.journal.add_part(first, part_end)
                 first = part_end
-        for part in self._journal.parts.values():
-            if part.job and not part.complete and part.start not in self._following:
-                self._following[part.start] = _Followed(part)
 
     def _send(self) -> None:
         # Send only one part until a part is accepted: only then is it known whether the server reads the files itself.
-        asking = self._sender.sharing is not Sharing.NO and not any(part.job for part in self._journal.parts.values())
-        at_once = 1 if asking else SENDING
-        for part in sorted(self._journal.parts.values(), key=lambda part: part.start):
-            if len(self._sending) >= at_once or len(self._sending) + len(self._following) >= AHEAD:
+        asking = self.sender.sharing is not Sharing.NO and not any(part.job for part in self.journal.parts.values())
+        most = min(1 if asking else SENDING, AHEAD - len(self._following))
+        for part in self.journal.in_order():
+            if len(self._sending) >= most:
                 return
             if not part.job and part.start not in self._sending:
                 self._sending.add(part.start)
@@ -139,7 +114,7 @@ class Runner:
 
     def _send_one(self, part: Part) -> None:
         try:
-            self._outcomes.put(self._sender.send(part))
+            self._outcomes.put(self.sender.send(part))
         except Exception as error:  # noqa: BLE001  `_take` raises it again, in the thread of the run
             self._outcomes.put(error)
 
@@ -155,58 +130,53 @@ class Runner:
         if sent.job is None:
             self._replan()
         else:
-            self._journal.accepted(sent.part, sent.job.id, sent.unreadable, by_reference=sent.by_reference)
-            self._following[sent.part.start] = _Followed(sent.part)
+            self.journal.accepted(sent.part, sent.job.id, sent.unreadable, by_reference=sent.by_reference)
         return True
 
     def _replan(self) -> None:
         """Plan the unsent parts anew, with the sizes that the sender can send now."""
-        for part in list(self._journal.parts.values()):
+        for part in list(self.journal.parts.values()):
             if not part.job and part.start not in self._sending:
-                self._journal.cut(part)
+                self.journal.cut(part)
         self._plan()
 
     def _follow(self) -> None:
         """Look at the first job, because the merge waits for its results, and at one of the others in turn."""
-        active = sorted(self._following.values(), key=lambda followed: followed.part.start)
+        active = self._following
         self._look(active[:1], wait=_LOOK_SECONDS)
         if len(active) > 1:
             self._turn = self._turn % (len(active) - 1) + 1
             self._look(active[self._turn : self._turn + 1], wait=0.0)
 
-    def _look(self, which: list[_Followed], *, wait: float) -> None:
-        for followed in which:
-            part = followed.part
+    def _look(self, which: list[Part], *, wait: float) -> None:
+        for part in which:
             try:
-                job = self._client.job(part.job, wait=wait)
-                followed.settled = job.counts.succeeded + job.counts.failed + job.counts.canceled
-                followed.failed = job.counts.failed + job.counts.canceled
-                due = time.monotonic() - followed.fetched_at > _FETCH_SECONDS
-                if job.state.terminal or (due and followed.settled > part.fetched):
-                    self._fetch(followed)
+                job = self.client.job(part.job, wait=wait)
+                part.settled_badly = job.counts.failed + job.counts.canceled
+                part.settled = job.counts.succeeded + part.settled_badly
+                due = time.monotonic() - part.fetched_at > _FETCH_SECONDS
+                if job.state.terminal or (due and part.settled > part.fetched):
+                    self._fetch(part)
             except ApiError as error:
-                if error.code not in _JOB_MISSING or self._own_names:
+                if error.code not in _JOB_MISSING or self.own_names:
                     raise
                 # Keep the fetched results of the job that is gone, and send its other photos again.
-                del self._following[part.start]
-                self._journal.cut(part)
+                self.journal.cut(part)
                 self._plan()
                 continue
             if job.state.terminal and job.error:
-                self._say(f"The job {job.id} ended early: {job.error.detail}")
-            if part.complete:
-                del self._following[part.start]
-            elif job.state.terminal:
+                self.say(f"The job {job.id} ended early: {job.error.detail}")
+            if job.state.terminal and not part.complete:
                 raise ConnectionFailedError(
-                    f"{self._client.base_url} sent {part.fetched} of {part.size} results of {job.id}, though it has "
+                    f"{self.client.base_url} sent {part.fetched} of {part.size} results of {job.id}, though it has "
                     "ended. Run the same command again."
                 )
 
-    def _fetch(self, followed: _Followed) -> None:
+    def _fetch(self, part: Part) -> None:
         """Fetch the finished results of a part and append them to its file."""
-        part, file = followed.part, self._journal.part_file(followed.part)
-        followed.fetched_at = time.monotonic()
-        results = self._client.results(part.job, start=part.fetched)
+        file = self.journal.part_file(part)
+        part.fetched_at = time.monotonic()
+        results = self.client.results(part.job, start=part.fetched)
         with writing(file), file.open("a", encoding="utf-8") as out:
             for result in results:
                 if part.complete:
@@ -220,8 +190,8 @@ class Runner:
         """Return a result as a line, with the index and name that the image has in the run."""
         index = part.start + part.fetched
         result["index"] = index
-        if not self._own_names:
-            result["name"] = printable(self._journal.photos[index].name)
+        if not self.own_names:
+            result["name"] = printable(self.journal.photos[index].name)
         if index in part.unreadable:
             detail = f"The file cannot be read: {part.unreadable[index]}."
             error = {"code": _IMAGE_MISSING, "detail": detail, "retryable": False}
@@ -229,11 +199,8 @@ class Runner:
         return json.dumps(result, ensure_ascii=False, separators=(",", ":"))
 
     def _merge(self) -> None:
-        parts = self._journal.merge()
-        for part in parts:
+        for part in self.journal.merge():
             # Its uploaded images occupy the server's storage, which the next uploads need.
-            if len(self._journal.parts) > 1 and part.job and not part.by_reference:
+            if len(self.journal.parts) > 1 and part.job and not part.by_reference:
                 with suppress(ShelflineError):
-                    self._client.delete(part.job)
-        if parts:
-            self._on_merged()
+                    self.client.delete(part.job)

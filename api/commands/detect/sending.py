@@ -40,6 +40,8 @@ _TOO_LARGE = {"too_many_images", "request_too_large"}
 _ANOTHER_BODY = "idempotency_mismatch"
 _COMPARED = 3  # photos that are compared with the server's
 
+_real_path = lru_cache(maxsize=4096)(os.path.realpath)  # of folders, which many photos share
+
 
 class Sharing(Enum):
     """Whether the server reads the same disk as this command."""
@@ -59,27 +61,22 @@ class Sent:
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
+@dataclass
 class Sender:
     """Sends run parts to a server. `say` is called with the reason when sending has to wait."""
 
-    def __init__(
-        self,
-        client: ShelflineClient,
-        journal: Journal,
-        options: Options,
-        sharing: Sharing,
-        say: Callable[[str], None] = lambda _text: None,
-    ) -> None:
-        self.sharing = sharing
-        self._client = client
-        self._journal = journal
-        self._options = options
-        self._say = say
+    client: ShelflineClient
+    journal: Journal
+    options: Options
+    sharing: Sharing
+    say: Callable[[str], None] = lambda _text: None
+
+    def __post_init__(self) -> None:
         self._max_images, self._max_bytes = UPLOADED_IMAGES, UPLOADED_BYTES
 
     def ends(self, start: int, end: int) -> Iterator[int]:
         """Yield the end index (exclusive) of each part in which the photos `start` to `end` are to be sent."""
-        photos, images, size = self._journal.photos, 0, 0
+        photos, images, size = self.journal.photos, 0, 0
         by_reference = self.sharing is not Sharing.NO
         for index in range(start, end):
             full = images >= (REFERENCED_IMAGES if by_reference else self._max_images)
@@ -94,9 +91,9 @@ class Sender:
 
         Raises ApiError, ConnectionFailedError, OutputError, and whatever the client's `alive` raises.
         """
-        options = self._options
-        if part.size < len(self._journal.photos):
-            run = {"run": self._journal.run, "images": f"{part.start}-{part.end - 1}"}
+        options = self.options
+        if part.size < len(self.journal.photos):
+            run = {"run": self.journal.run, "images": f"{part.start}-{part.end - 1}"}
             options = {**options, "metadata": {**(options.get("metadata") or {}), **run}}
             options.setdefault("priority", "bulk")
         if self.sharing is not Sharing.NO:
@@ -113,7 +110,7 @@ class Sender:
 
         Returns None if the server cannot read these paths, or reads other files there.
         """
-        photos = self._journal.photos[part.start : part.end]
+        photos = self.journal.photos[part.start : part.end]
         if any(control_in(photo.path) or control_in(photo.name) for photo in photos):  # a manifest is text
             return None
         try:
@@ -122,10 +119,10 @@ class Sender:
                 with manifest.open("w", encoding="utf-8") as file:
                     for photo in photos:
                         directory, name = os.path.split(photo.path)
-                        path = os.path.join(_real(directory), name)  # noqa: PTH118  no object for each file
+                        path = os.path.join(_real_path(directory), name)  # noqa: PTH118  no object for each file
                         file.write(json.dumps({"path": path, "name": photo.name}) + "\n")
                 job = self._patiently(
-                    lambda: self._client.submit_manifest(manifest, idempotency_key=f"{part.key}-r", **options)
+                    lambda: self.client.submit_manifest(manifest, idempotency_key=f"{part.key}-r", **options)
                 )
         except ApiError as error:
             if error.code not in _NOT_SHARED:
@@ -134,7 +131,7 @@ class Sender:
         if self.sharing is Sharing.ASK:
             if not self._sees_the_same(job, photos):
                 with suppress(ShelflineError):  # its results are not used, so a failed cancel does not matter
-                    self._client.cancel(job.id)
+                    self.client.cancel(job.id)
                 return None
             self.sharing = Sharing.YES
         return job
@@ -152,7 +149,7 @@ class Sender:
             except OSError:
                 continue  # a file that is unreadable here cannot be compared
             try:
-                remote = self._client.image(job.id, index)
+                remote = self.client.image(job.id, index)
             except ApiError as error:
                 if error.retryable:
                     raise
@@ -163,7 +160,7 @@ class Sender:
         return compared > 0
 
     def _uploaded(self, part: Part, options: Options) -> Sent:
-        photos = self._journal.photos[part.start : part.end]
+        photos = self.journal.photos[part.start : part.end]
         unreadable: dict[int, str] = {}
 
         def note(number: int, error: OSError) -> None:
@@ -173,7 +170,7 @@ class Sender:
         files = [(without_controls(photo.name)[-MAX_NAME_CHARS:], photo.path) for photo in photos]
         try:
             job = self._patiently(
-                lambda: self._client.submit_files(files, idempotency_key=f"{part.key}-u", unreadable=note, **options)
+                lambda: self.client.submit_files(files, idempotency_key=f"{part.key}-u", unreadable=note, **options)
             )
         except ApiError as error:
             if error.code in _TOO_LARGE and part.size > 1:
@@ -192,10 +189,5 @@ class Sender:
             except ApiError as error:
                 if not error.retryable or error.status not in {429, 503}:
                     raise
-                self._say(str(error))
+                self.say(str(error))
                 time.sleep(max(1.0, error.retry_after))
-
-
-@lru_cache(maxsize=4096)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)

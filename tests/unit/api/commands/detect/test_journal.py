@@ -40,7 +40,7 @@ def _keep(journal: Journal, part: Part, count: int, state: str = "succeeded") ->
     with journal.part_file(part).open("a") as file:
         for index in range(part.start + part.fetched, part.start + part.fetched + count):
             file.write(json.dumps({"index": index, "state": state}, separators=(",", ":")) + "\n")
-    journal.recount(part)
+    journal.recount()
 
 
 def _merged(journal: Journal) -> list[int]:

@@ -268,7 +268,7 @@ def test_a_job_that_the_server_lost(
     journal.accepted(journal.parts[0], "job_gone", {}, by_reference=False)
     kept = [{"index": n, "name": f"{n}.jpg", "state": "succeeded", "mine": True} for n in range(4)]
     journal.part_file(journal.parts[0]).write_text("".join(json.dumps(result) + "\n" for result in kept))
-    journal.recount(journal.parts[0])
+    journal.recount()
 
     run()
 
@@ -289,7 +289,6 @@ def test_a_job_that_has_too_few_results(
 
 def test_photos_that_arrive(run: Callable[..., Tally], journal: Journal, root: Path) -> None:
     """They are sent as they come; the run is over when its command is."""
-    merged: list[int] = []
 
     def arrive() -> bool:
         if journal.merged == len(journal.photos) == COUNT + 1:
@@ -301,9 +300,9 @@ def test_photos_that_arrive(run: Callable[..., Tally], journal: Journal, root: P
         return True
 
     with pytest.raises(KeyboardInterrupt):
-        run(arrived=arrive, merged=lambda: merged.append(journal.merged))
+        run(arrived=arrive)
     assert [result["name"] for result in _results(journal)][-1] == "new.jpg"
-    assert merged[-1] == COUNT + 1
+    assert journal.merged == COUNT + 1
 
 
 def test_a_job_of_others(
