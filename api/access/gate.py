@@ -73,19 +73,16 @@ class Gate:
                     raise
         elif self._required():
             secret = _secret()
-            self._admit(self._key(secret), needed)
+            key = self._keys.find(secret)
+            if key is None:
+                raise KeyInvalidError
+            self._admit(key, needed)
             g.key_is_valid = lambda: self._is_valid(secret)
         else:
             check_local()
 
     def _required(self) -> bool:
         return self._always_required or self._keys.required()
-
-    def _key(self, secret: str) -> ApiKey:
-        key = self._keys.find(secret)
-        if key is None:
-            raise KeyInvalidError
-        return key
 
     def _is_valid(self, secret: str) -> bool:
         try:

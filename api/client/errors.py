@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from serving.errors import ShelflineError
 
 
 class ConnectionFailedError(ShelflineError):
     """Raised by the client when the API cannot be reached, or the connection breaks."""
 
-    code: ClassVar[str] = "connection_failed"
-    retryable: ClassVar[bool] = True
+    code = "connection_failed"
+    retryable = True
 
 
 class InvalidUrlError(ShelflineError):
     """Raised by the client when its address is not a URL."""
 
-    code: ClassVar[str] = "invalid_url"
+    code = "invalid_url"
 
 
 class ApiError(ShelflineError):

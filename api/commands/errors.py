@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from serving.errors import ShelflineError
 
 
 class StackError(ShelflineError):
     """Raised when the embedded stack cannot be started, or dies."""
 
-    code: ClassVar[str] = "stack_failed"
+    code = "stack_failed"
 
 
 class StackRunningError(StackError):
     """Raised when a stack is started although one is running already."""
 
-    code: ClassVar[str] = "stack_running"
+    code = "stack_running"
 
 
 class UsageError(ShelflineError):
     """Raised when the arguments of a command are invalid, before anything was started."""
 
-    code: ClassVar[str] = "usage"
+    code = "usage"
 
 
 class OutputError(ShelflineError):
     """Raised when a command cannot write its output: the disk is full, or a folder is missing."""
 
-    code: ClassVar[str] = "output_failed"
+    code = "output_failed"

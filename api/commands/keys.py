@@ -116,7 +116,7 @@ def _key_store(var: Path) -> Iterator[KeyStore]:
     url: str | None = settings.redis_url
     if "redis_url" not in settings.model_fields_set:
         record = StackState(var).running_record()
-        url = record.redis_url if record and not record.log else None  # a stack with a log is temporary
+        url = record.parts.get("redis_url") if record and not record.log else None  # a stack with a log is temporary
     if url is None:
         raise UsageError("No stack is running here: start one with `shelfline up`, or set REDIS_URL.")
     link = RedisLink(url)

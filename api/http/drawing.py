@@ -20,12 +20,16 @@ PICTURES: tuple[PictureType, ...] = ("image/jpeg", "image/png")
 
 
 class DrawingBoard:
-    """Draws detections on images, at most two at the same time: drawing takes about 20 bytes of memory per pixel."""
+    """Draws detections on images of at most `max_pixels`, at most two at the same time.
 
-    def __init__(self) -> None:
+    Drawing takes about 20 bytes of memory per pixel.
+    """
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
         self._places = threading.BoundedSemaphore(_MAX_DRAWINGS)
 
-    def draw(self, content: bytes, result: Mapping[str, Any], kind: PictureType, max_pixels: int) -> bytes:
+    def draw(self, content: bytes, result: Mapping[str, Any], kind: PictureType) -> bytes:
         """Draw the boxes of a result on its image and return the encoded picture.
 
         Raises BusyError if no place becomes free in 10 s; ImageDecodeError, ImageTooLargeError,
@@ -34,7 +38,7 @@ class DrawingBoard:
         if not self._places.acquire(timeout=_WAIT_SECONDS):
             raise BusyError("Too many pictures are being drawn. Try again later.")
         try:
-            return _encoded(draw(drawable(content, max_pixels, result), result), kind)
+            return _encoded(draw(drawable(content, self._max_pixels, result), result), kind)
         finally:
             self._places.release()
 

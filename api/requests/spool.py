@@ -122,10 +122,6 @@ class SpooledPart(io.RawIOBase):
         self._at = min(max(0, base + offset), self._length)
         return self._at
 
-    def tell(self) -> int:
-        """Return the position for reading."""
-        return self._at
-
 
 class UploadRequest(Request):
     """A request whose uploads go into one spool. A broken upload raises an error instead of giving an empty form."""

@@ -14,12 +14,7 @@ from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.schema.webhook_documents import AttemptDocument, Moment
 from workers.backend import Backend
-from workers.errors import (
-    DeliveryNotFoundError,
-    JobGoneError,
-    JobNotFoundError,
-    WebhookStateError,
-)
+from workers.errors import DeliveryNotFoundError, JobGoneError, JobNotFoundError, WebhookStateError
 from workers.jobs.document import Document
 from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
 from workers.webhooks.deliveries import JobHook, unknown_delivery

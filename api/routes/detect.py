@@ -89,7 +89,7 @@ def synchronous_routes(
             job, result = backend.store.wait_for_one(job, granted)
             if result is None:
                 return accepted(backend, job)
-            response = _result_response(backend, settings, board, job, result, picture)
+            response = _result_response(backend, board, job, result, picture)
         if preferred and granted == wait:
             response.headers["Preference-Applied"] = f"wait={wait:.0f}"
         return response
@@ -121,7 +121,7 @@ def form_upload_routes(
             job, result = backend.store.wait_for_one(job, granted)
             if result is None:
                 raise errors.DeadlineExceededError(f"The image was not done within {granted:g} s: send it again.")
-            return _result_response(backend, settings, board, job, result, _PNG)
+            return _result_response(backend, board, job, result, _PNG)
 
     return routes
 
@@ -159,7 +159,7 @@ def _submit(
 
 
 def _result_response(
-    backend: Backend, settings: Settings, board: DrawingBoard, job: Job, line: str, picture: PictureType | None
+    backend: Backend, board: DrawingBoard, job: Job, line: str, picture: PictureType | None
 ) -> Response:
     """Return the response with a result (JSON): its picture or document if it succeeded, else its problem."""
     result = json_format.loads(line)
@@ -170,6 +170,6 @@ def _result_response(
         return problem(error["code"], error["detail"], retryable=error["retryable"], job_id=job.id)
     if picture:
         content = backend.originals.read(job.id, 0)
-        return Response(board.draw(content, result, picture, settings.max_image_pixels), mimetype=picture)
+        return Response(board.draw(content, result, picture), mimetype=picture)
     document = DetectedDocument(**result, job_id=job.id, urls=job_urls(job.id))
     return Response(document.to_json(), mimetype=_JSON)

@@ -18,7 +18,6 @@ from api.schema.result_document import ResultDocument
 from workers.backend import Backend
 from workers.errors import ImageTooLargeError, ItemNotFoundError
 from workers.jobs.job import JobState
-from workers.settings import Settings
 from workers.sources.original_images import PICTURE_TYPES, image_type
 
 _DRAWING_VERSION = "1"  # part of the ETag; must change when pictures are drawn differently
@@ -26,7 +25,7 @@ _CACHING = "private, max-age=3600"  # results and images of a job never change
 _UNKNOWN_TYPE = "application/octet-stream"
 
 
-def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBoard) -> Blueprint:
+def item_routes(backend: Backend, api: Api, board: DrawingBoard) -> Blueprint:
     """Return the routes /v1/jobs/{id}/items/{n} and .../annotated."""
     routes = Blueprint("items", __name__, url_prefix="/v1/jobs")
 
@@ -60,7 +59,7 @@ def item_routes(settings: Settings, backend: Backend, api: Api, board: DrawingBo
         response = _cacheable(response, job_id, str(index), kind, _DRAWING_VERSION)
         if response.status_code != 304:
             content = backend.originals.read(job_id, index)
-            response.data = board.draw(content, result, kind, settings.max_image_pixels)
+            response.data = board.draw(content, result, kind)
         return response
 
     return routes

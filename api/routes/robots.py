@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -76,24 +77,24 @@ def _route(answerer: _Answerer, robot: Robot, name: str) -> Callable[[], Respons
     return predict
 
 
+@dataclass
 class _Answerer:
     """Answers robots. Each photo is a job of one image, processed in batches with the images of other jobs."""
 
-    def __init__(self, settings: Settings, backend: Backend, room: WaitingRoom) -> None:
-        self._settings = settings
-        self._backend = backend
-        self._room = room
-        self._labels: dict[tuple[JobOptions, int], Labels] = {}
+    settings: Settings
+    backend: Backend
+    room: WaitingRoom
+    labels: dict[tuple[JobOptions, int], Labels] = field(default_factory=dict)
 
     def answer(self, robot: Robot) -> Response:
         """Return the response to a robot's request; raises RobotError, and what reading and submitting raises."""
-        due = time.monotonic() + min(robot.deadline_seconds, self._settings.max_wait_seconds)
-        options = robot.options(self._settings.model)
-        with self._room.place(due - time.monotonic()) as granted:
+        due = time.monotonic() + min(robot.deadline_seconds, self.settings.max_wait_seconds)
+        options = robot.options(self.settings.model)
+        with self.room.place(due - time.monotonic()) as granted:
             if not granted:
                 raise RobotError(baidu.UNAVAILABLE, "Too many callers are waiting: send the photo again later.")
             job = self._submit(options, due)
-            line = self._backend.store.wait_for_result(job.id, due - time.monotonic())
+            line = self.backend.store.wait_for_result(job.id, due - time.monotonic())
         if line is None:
             raise RobotError(baidu.UNAVAILABLE, f"The job {job.id} was not done in time: send the photo again.")
         result = json.loads(line)
@@ -106,27 +107,27 @@ class _Answerer:
     def _submit(self, options: JobOptions, due: float) -> Job:
         """Make a job of the image in the request. The memory of the body is free when this returns."""
         body = cast("UploadRequest", request)
-        fields = read_json(body, self._settings, MAX_BODY_BYTES)
+        fields = read_json(body, self.settings, MAX_BODY_BYTES)
         g.robot_request_id = request_id_of(fields)
         item = Item(image=image_of(fields), custom_id=g.robot_request_id)
         del fields
         left = max(due - time.monotonic(), _MIN_SECONDS)
-        self._backend.capacity.check_wait(options.target, left)
-        job = self._backend.intake.submit(Items([item]), options, new_submission(left))
+        self.backend.capacity.check_wait(options.target, left)
+        job = self.backend.intake.submit(Items([item]), options, new_submission(left))
         body.release()
         return job
 
     def _labels_of(self, options: JobOptions, result: Mapping[str, Any]) -> Labels:
         """Return the meaning of a result's labels, cached, because the contract of a version never changes."""
         version = int(result["model_version"])
-        labels = self._labels.get((options, version))
+        labels = self.labels.get((options, version))
         if labels is None:
-            contracts = self._backend.catalog.contracts(options.model, [version])
+            contracts = self.backend.catalog.contracts(options.model, [version])
             labels = Labels(contracts, options.min_score)
             if contracts:
-                if len(self._labels) >= _MAX_CONTRACTS:
-                    self._labels.clear()
-                self._labels[options, version] = labels
+                if len(self.labels) >= _MAX_CONTRACTS:
+                    self.labels.clear()
+                self.labels[options, version] = labels
         return labels
 
 

@@ -14,7 +14,7 @@ from api.openapi.common_problems import OF_A_SUBMISSION, OF_OPTIONS, OF_OUTPUT, 
 from api.openapi.declaration import Api
 from api.openapi.responses import document_answer
 from api.requests.spool import UploadRequest
-from api.schema.submission import ZIP_TYPES, ArchiveQuery, JobHeaders, JsonJob, UploadJob
+from api.schema.submission import ZIP_TYPES, JobFields, JobHeaders, JsonJob, UploadJob
 from workers.backend import Backend
 from workers.jobs.document import JobDocument
 from workers.settings import Settings
@@ -36,14 +36,14 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         document_answer(JobDocument, headers=_HEADERS),
         document_answer(JobDocument, 202, headers=_HEADERS),
         tag="jobs",
-        query=ArchiveQuery,
+        query=JobFields,
         headers=JobHeaders,
         json=JsonJob,
         form=UploadJob,
         raw=ZIP_TYPES,
         problems=(*OF_A_SUBMISSION, *OF_OPTIONS, *OF_SOURCES, *OF_OUTPUT),
     )
-    def submit(query: ArchiveQuery, headers: JobHeaders, json: JsonJob | None, form: UploadJob | None) -> Response:
+    def submit(query: JobFields, headers: JobHeaders, json: JsonJob | None, form: UploadJob | None) -> Response:
         """Submit a job.
 
         Upload the images as multipart/form-data or as a zip archive, or say where the server finds them. A folder, a

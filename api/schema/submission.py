@@ -269,10 +269,6 @@ class UploadJob(SubmittedJob):
         return self
 
 
-class ArchiveQuery(JobFields):
-    """The options of a job whose request body is a zip archive."""
-
-
 class JobHeaders(SubmitHeaders, ShowHeaders):
     """The headers of a submission. With `Prefer: wait=<seconds>` the response comes when the job ends."""
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from api.commands.errors import UsageError
 from workers.io.names import is_image_name, is_left_out
+from workers.sources.origins.named import EVERYTHING
 from workers.sources.selection import Selection
-
-EVERYTHING = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,9 @@ class Collection:
     of them.
     """
 
-    photos: tuple[Photo, ...]
-    skipped: int
-    roots: tuple[Path, ...]
+    photos: tuple[Photo, ...] = ()
+    skipped: int = 0
+    roots: tuple[Path, ...] = ()
 
 
 def collect(

@@ -74,13 +74,12 @@ class DetectRequest:
 
     def photos(self) -> Collection:
         """Return the photos that exist now, none if only a job is resumed; raises UsageError."""
-        nothing = Collection((), 0, ())
         if self.job:
-            return nothing
+            return Collection()
         try:
             without = [self.out / "annotated", self.out / RUNS]
             return collect(self.paths, self.selection, without=without, empty=self.watch)
         except UsageError:
             if self.by_job:
-                return nothing
+                return Collection()
             raise

@@ -13,16 +13,11 @@ from pathlib import Path
 from honcho.environ import parse_procfile
 
 from api.commands.errors import StackError
-from workers.settings import Settings
+from workers.settings import Settings, variable_of
 
 PROJECT = Path(__file__).resolve().parents[3]
 
-_PARTS = {
-    "redis_url": "REDIS_URL",
-    "blob_url": "BLOB_URL",
-    "model_server": "SHELFLINE_MODEL_SERVER",
-    "contracts": "SHELFLINE_CONTRACTS",
-}
+_PARTS = ("redis_url", "blob_url", "model_server", "contracts")
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def plan_stack(
         commands = {"model": local["model"], **commands}
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compares, binds nothing
     host = f"[{host}]" if ":" in host else host
-    parts = {name: env[variable] for name, variable in _PARTS.items() if name not in given and variable in env}
+    parts = {name: env[variable_of(name)] for name in _PARTS if name not in given}
     return StackPlan(f"http://{host}:{env['PORT']}", commands, env, own_redis, own_model, parts)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from honcho import manager
@@ -36,11 +35,6 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
         self._started = started
         self._stop_wanted = False
         self.died: dict[str, int] = {}  # exit statuses by name
-
-    def add(self, commands: Mapping[str, str], env: Mapping[str, str], cwd: Path) -> None:
-        """Add shell commands by name, with their environment and working directory."""
-        for name, command in commands.items():
-            self.add_process(name, command, env=dict(env), cwd=str(cwd))
 
     def terminate(self) -> None:
         """End every process; if some have not started yet, wait for that first, because honcho could not end them."""

@@ -25,15 +25,13 @@ _PROBE_SECONDS = 0.5  # other commands hold the lock for an instant when they te
 class StackRecord:
     """What other commands need to know of a running stack.
 
-    `url` is the address of its API. `log` is the path of its log, None if it writes to a terminal. `redis_url` is the
-    Redis that it started itself, None if it uses another. `parts` are the settings that say where Redis, the blobs and
-    the models are.
+    `url` is the address of its API. `log` is the path of its log, None if it writes to a terminal. `parts` are the
+    settings that the stack chose itself, which say where Redis, the blobs and the models are.
     """
 
     url: str
     pid: int
     log: str | None
-    redis_url: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -97,7 +97,8 @@ class _Stack:
 
     def run(self) -> int:
         group = ProcessGroup(self._started, self._patience)
-        group.add(self._plan.commands, self._plan.env, PROJECT)
+        for name, command in self._plan.commands.items():
+            group.add_process(name, command, env=dict(self._plan.env), cwd=str(PROJECT))
         group.loop()
         self._stopping.set()
         if group.died:
@@ -127,8 +128,7 @@ class _Stack:
                 missing = _not_ready(client)
                 if not missing:
                     log = str(self._state.log) if self._until_stdin_closes else None
-                    redis_url = self._plan.env["REDIS_URL"] if self._plan.own_redis else None
-                    self._state.write(StackRecord(self._plan.url, os.getpid(), log, redis_url, dict(self._plan.parts)))
+                    self._state.write(StackRecord(self._plan.url, os.getpid(), log, self._plan.parts))
                     typer.echo(f"Shelfline is ready at {self._plan.url}")
                     if self._is_open():
                         typer.echo("It has no keys, so it answers this machine only: see `shelfline keys --help`.")
