@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flask import g, request
@@ -12,9 +12,7 @@ from api.http.request_ids import this_request
 from workers.backend import Backend
 from workers.errors import JobGoneError
 from workers.jobs.job import NO_QUOTA, Job, Quota
-from workers.jobs.output import Output
 from workers.jobs.submission import Submission
-from workers.jobs.webhook import Webhook
 from workers.store.job_store import unknown_job
 
 
@@ -62,26 +60,10 @@ def while_key_is_valid(pieces: Iterable[str]) -> Iterator[str]:
         yield piece
 
 
-def new_submission(
-    deadline_seconds: float | None = None,
-    idempotency_key: str = "",
-    metadata: Mapping[str, str] | None = None,
-    webhook: Webhook | None = None,
-    output: Output | None = None,
-) -> Submission:
-    """Return the submission of a job by the current caller, with the caller's owner and quota."""
-    current = caller()
-    return Submission(
-        current.owner,
-        deadline_seconds,
-        idempotency_key,
-        metadata or {},
-        current.quota,
-        webhook,
-        output=output,
-        base_url=request.root_url,
-        request=this_request(),
-    )
+def by_caller(submission: Submission) -> Submission:
+    """Return a submission as the current caller's: with the owner, the quota and the request."""
+    owner, quota = caller().owner, caller().quota
+    return replace(submission, owner=owner, quota=quota, base_url=request.root_url, request=this_request())
 
 
 def own_job(backend: Backend, job_id: str) -> Job:

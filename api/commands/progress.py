@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from workers.jobs.document import CountsDocument
 
@@ -53,14 +53,9 @@ class RecentRate:
 class JobProgress:
     """Shows the progress of a job or a run: a bar on a terminal, else a line after 10 s and then once a minute."""
 
-    def __init__(
-        self, console: Console, progress: Progress | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._console = console
+    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._progress = progress
-        self._task: TaskID | None = None
-        if progress:
-            self._task = progress.add_task("Detecting", total=None, rate="", failed="")
+        self._task = progress.add_task("Detecting", total=None, rate="", failed="")
         self._clock = clock
         self._rate = RecentRate(clock)
         self._next_line = clock() + _FIRST_LINE_SECONDS
@@ -79,7 +74,7 @@ class JobProgress:
         rate = f"{self._rate.rate:.1f} images/s" if self._rate.rate else ""
         left = "" if total is None else self._rate.left(total - done)
         rate_and_left = ", ".join(filter(None, (rate, left, more)))
-        if self._progress and self._task is not None:
+        if not self._progress.disable:
             failures = f"[red]{failed:,} failed[/red]" if failed else ""
             self._progress.update(self._task, completed=done, total=total, rate=rate_and_left, failed=failures)
         elif self._clock() >= self._next_line:
@@ -87,7 +82,7 @@ class JobProgress:
             failures = f"{failed:,} failed" if failed else ""
             line = ", ".join(filter(None, (images, failures, rate_and_left)))
             if line != self._last_line:
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+                self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
             self._last_line = line
             self._next_line = self._clock() + _LINE_SECONDS
 
@@ -95,13 +90,10 @@ class JobProgress:
 @contextmanager
 def job_progress(console: Console) -> Iterator[JobProgress]:
     """Yield the progress of a job or a run; it shows a bar if the console is a terminal."""
-    if not console.is_terminal:
-        yield JobProgress(console, None)
-        return
     bar = () if console.width < _NARROW else (TextColumn("{task.description}"), BarColumn(bar_width=None))
     columns = (*bar, MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, console=console, expand=bool(bar)) as progress:
-        yield JobProgress(console, progress)
+    with Progress(*columns, console=console, expand=bool(bar), disable=not console.is_terminal) as progress:
+        yield JobProgress(progress)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ the same time.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
@@ -53,21 +52,14 @@ def read_json(request: UploadRequest, settings: Settings, max_bytes: int | None 
 
 
 def _read(request: UploadRequest) -> bytes:
-    """Read the body. A large body is written to disk first, so that a slow sender occupies no memory."""
-    pieces = iter(lambda: request.stream.read(_PIECE_BYTES), b"")
-    start: list[bytes] = []
-    for piece in pieces:
-        start.append(piece)
-        if sum(map(len, start)) > _LARGE_BYTES:
-            break
-    else:
-        return b"".join(start)
+    """Read the body. It is spooled first, so that a slow sender occupies little memory."""
     spool = Spool()
     try:
-        for piece in itertools.chain(start, pieces):
+        while piece := request.stream.read(_PIECE_BYTES):
             spool.append(piece)
-        _large.acquire()
-        request.on_release(_large.release)
+        if spool.size > _LARGE_BYTES:
+            _large.acquire()
+            request.on_release(_large.release)
         return spool.read(0, spool.size)
     finally:
         spool.close()

@@ -10,7 +10,7 @@ from typing import cast
 
 from flask import Blueprint, Response, request
 
-from api.access.caller import new_submission
+from api.access.caller import by_caller
 from api.http.answers import accepted, job_urls
 from api.http.drawing import PICTURES, DrawingBoard, PictureType
 from api.http.errors import BusyError, InvalidRequestError, NotAcceptableError, UnprocessableError
@@ -80,7 +80,7 @@ def synchronous_routes(
         if image is not query and query.model_fields_set - {"wait"}:
             raise UnprocessableError("Options in the query are for an image as the body: put them into the body.")
         options = image.job_options(settings.model)
-        submission = new_submission(image.deadline_seconds, headers.idempotency_key)
+        submission = Submission(deadline_seconds=image.deadline_seconds, idempotency_key=headers.idempotency_key)
         wait, preferred = requested_wait(query.wait, headers.prefer, settings.detect_wait_seconds)
         with room.place(min(wait, settings.max_wait_seconds)) as granted:
             if granted:
@@ -117,7 +117,7 @@ def form_upload_routes(
             if not granted:
                 raise BusyError("Too many callers are waiting: ask again later.")
             backend.capacity.check_wait(options.target, granted)
-            job = _submit(backend.intake, settings, form, options, new_submission(granted))
+            job = _submit(backend.intake, settings, form, options, Submission(deadline_seconds=granted))
             job, result = backend.store.wait_for_one(job, granted)
             if result is None:
                 raise errors.DeadlineExceededError(f"The image was not done within {granted:g} s: send it again.")
@@ -143,6 +143,7 @@ def _submit(
     submission: Submission,
 ) -> Job:
     """Make a job of the image. Raises what the intake raises, and InvalidRequestError for more than one image."""
+    submission = by_caller(submission)
     if isinstance(image, DetectJson):
         job = intake.submit(Items([image.item]), options, submission)
         cast("UploadRequest", request).release()

@@ -13,7 +13,7 @@ import structlog
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from api.access.caller import new_submission
+from api.access.caller import by_caller
 from api.access.refusals import RateLimitedError, RobotError
 from api.access.scopes import ROBOTS
 from api.http.errors import HostNotAllowedError, InvalidRequestError, RequestTooLargeError
@@ -28,6 +28,7 @@ from workers.backend import Backend
 from workers.errors import ImageError
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
+from workers.jobs.submission import Submission
 from workers.results import baidu
 from workers.results.baidu import BaiduCode, baidu_body, baidu_error, code_of
 from workers.results.labels import Labels
@@ -113,7 +114,7 @@ class _Answerer:
         del fields
         left = max(due - time.monotonic(), _MIN_SECONDS)
         self.backend.capacity.check_wait(options.target, left)
-        job = self.backend.intake.submit(Items([item]), options, new_submission(left))
+        job = self.backend.intake.submit(Items([item]), options, by_caller(Submission(deadline_seconds=left)))
         body.release()
         return job
 

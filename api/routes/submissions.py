@@ -6,7 +6,7 @@ from typing import cast
 
 from flask import Blueprint, Response, request
 
-from api.access.caller import new_submission
+from api.access.caller import by_caller
 from api.http.answers import accepted
 from api.http.errors import UnprocessableError
 from api.http.waiting import WaitingRoom, requested_wait
@@ -17,6 +17,7 @@ from api.requests.spool import UploadRequest
 from api.schema.submission import ZIP_TYPES, JobFields, JobHeaders, JsonJob, UploadJob
 from workers.backend import Backend
 from workers.jobs.document import JobDocument
+from workers.jobs.submission import Submission
 from workers.settings import Settings
 from workers.sources.origins.archive import Archive
 from workers.sources.origins.manifest_file import Manifest
@@ -59,16 +60,20 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
             )
         fields, extras = body or query, body or headers
         options = fields.job_options(settings.model)
-        webhook = extras.webhook.webhook if extras.webhook else None
-        output = fields.output(settings.max_annotated)
-        submission = new_submission(fields.deadline_seconds, headers.idempotency_key, extras.metadata, webhook, output)
+        submission = Submission(
+            deadline_seconds=fields.deadline_seconds,
+            idempotency_key=headers.idempotency_key,
+            metadata=extras.metadata,
+            webhook=extras.webhook.webhook if extras.webhook else None,
+            output=fields.output(settings.max_annotated),
+        )
         if json:
             origin = _named_origin(json)
         elif form:
             origin = _uploaded_origin(form, settings)
         else:
             origin = Archive(cast("UploadRequest", request).spooled_body(), settings)
-        job = backend.intake.submit(origin, options, submission)
+        job = backend.intake.submit(origin, options, by_caller(submission))
         wait, _ = requested_wait(None, headers.prefer)
         with room.place(min(wait, settings.max_wait_seconds)) as granted:
             job = backend.store.wait(job.id, granted) if granted else job

@@ -26,7 +26,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.commands.detect.line_files import PIECE_BYTES, count_lines, count_results, kept_lines, writing
+from api.commands.detect.line_files import count_results, kept_lines, writing
 from api.commands.detect.photos import Photo
 from api.commands.errors import UsageError
 from serving.contract import Contract
@@ -178,7 +178,7 @@ class Journal:
             with writing(self.results), self.results.open("ab") as into, self.part_file(part).open("rb") as part_file:
                 for _ in range(self.merged - part.start):  # skip results that were merged before a kill
                     part_file.readline()
-                shutil.copyfileobj(part_file, into, PIECE_BYTES)
+                shutil.copyfileobj(part_file, into)
                 into.flush()
                 os.fsync(into.fileno())  # the server's job may be deleted after this
             self.merged = part.end
@@ -211,7 +211,7 @@ class Journal:
             raise ValueError("there are results of photos that are in no part")
         files = {self.part_file(part) for part in self.parts.values()}
         for file in self.folder.glob("part-*.jsonl"):
-            if file not in files and count_lines(file):
+            if file not in files and count_results(file) != (0, 0):
                 raise ValueError(f"{file.name} has results, but there is no such part")
 
     def _next(self) -> Part | None:

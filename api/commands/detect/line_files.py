@@ -11,7 +11,6 @@ from typing import Any
 from api.commands.errors import OutputError
 
 SUCCEEDED = b'"state":"succeeded"'  # no name can contain this, since its quotes would be escaped
-PIECE_BYTES = 1 << 20
 
 
 @contextmanager
@@ -26,34 +25,29 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def count_lines(path: Path) -> int:
-    """Return the number of whole lines in a file, 0 if it is missing; an incomplete last line is cut off."""
-    lines = size = whole_size = 0
+def count_results(path: Path) -> tuple[int, int]:
+    """Return the number of results in a file, and how many of them did not succeed; zeros if the file is missing.
+
+    A result is a whole line; an incomplete last line is cut off.
+    """
+    results = failed = size = 0
     try:
         file = path.open("r+b")
     except FileNotFoundError:
-        return 0
-    with file:
-        while piece := file.read(PIECE_BYTES):
-            lines += piece.count(b"\n")
-            if (last := piece.rfind(b"\n")) >= 0:
-                whole_size = size + last + 1
-            size += len(piece)
-        if size > whole_size:
-            file.truncate(whole_size)
-    return lines
-
-
-def count_results(path: Path) -> tuple[int, int]:
-    """Return the number of results in a file, and how many of them did not succeed."""
-    if not (lines := count_lines(path)):
         return 0, 0
-    with path.open("rb") as file:
-        return lines, sum(SUCCEEDED not in line for line in file)
+    with file:
+        for line in file:
+            if line.endswith(b"\n"):
+                results += 1
+                failed += SUCCEEDED not in line
+                size += len(line)
+            else:
+                file.truncate(size)
+    return results, failed
 
 
 def kept_lines(path: Path) -> Iterable[Any]:
     """Yield the parsed whole lines of a file; raises ValueError if a line is not JSON."""
-    if count_lines(path):
+    if count_results(path) != (0, 0):
         with path.open(encoding="utf-8") as file:
             yield from map(json.loads, file)

@@ -143,34 +143,34 @@ class Runner:
     def _follow(self) -> None:
         """Look at the first job, because the merge waits for its results, and at one of the others in turn."""
         active = self._following
-        self._look(active[:1], wait=_LOOK_SECONDS)
+        if active:
+            self._look(active[0], wait=_LOOK_SECONDS)
         if len(active) > 1:
             self._turn = self._turn % (len(active) - 1) + 1
-            self._look(active[self._turn : self._turn + 1], wait=0.0)
+            self._look(active[self._turn], wait=0.0)
 
-    def _look(self, which: list[Part], *, wait: float) -> None:
-        for part in which:
-            try:
-                job = self.client.job(part.job, wait=wait)
-                part.settled_badly = job.counts.failed + job.counts.canceled
-                part.settled = job.counts.succeeded + part.settled_badly
-                due = time.monotonic() - part.fetched_at > _FETCH_SECONDS
-                if job.state.terminal or (due and part.settled > part.fetched):
-                    self._fetch(part)
-            except ApiError as error:
-                if error.code not in _JOB_MISSING or self.own_names:
-                    raise
-                # Keep the fetched results of the job that is gone, and send its other photos again.
-                self.journal.cut(part)
-                self._plan()
-                continue
-            if job.state.terminal and job.error:
-                self.say(f"The job {job.id} ended early: {job.error.detail}")
-            if job.state.terminal and not part.complete:
-                raise ConnectionFailedError(
-                    f"{self.client.base_url} sent {part.fetched} of {part.size} results of {job.id}, though it has "
-                    "ended. Run the same command again."
-                )
+    def _look(self, part: Part, *, wait: float) -> None:
+        try:
+            job = self.client.job(part.job, wait=wait)
+            part.settled_badly = job.counts.failed + job.counts.canceled
+            part.settled = job.counts.succeeded + part.settled_badly
+            due = time.monotonic() - part.fetched_at > _FETCH_SECONDS
+            if job.state.terminal or (due and part.settled > part.fetched):
+                self._fetch(part)
+        except ApiError as error:
+            if error.code not in _JOB_MISSING or self.own_names:
+                raise
+            # Keep the fetched results of the job that is gone, and send its other photos again.
+            self.journal.cut(part)
+            self._plan()
+            return
+        if job.state.terminal and job.error:
+            self.say(f"The job {job.id} ended early: {job.error.detail}")
+        if job.state.terminal and not part.complete:
+            raise ConnectionFailedError(
+                f"{self.client.base_url} sent {part.fetched} of {part.size} results of {job.id}, though it has "
+                "ended. Run the same command again."
+            )
 
     def _fetch(self, part: Part) -> None:
         """Fetch the finished results of a part and append them to its file."""

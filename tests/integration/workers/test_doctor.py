@@ -279,7 +279,7 @@ def test_the_stack_of_this_machine_is_looked_at(
         monkeypatch.delenv(name, raising=False)
     with state.owned() as got:
         assert got
-        state.write(StackRecord("http://127.0.0.1:1", 1, None, healthy.redis_url, parts))
+        state.write(StackRecord("http://127.0.0.1:1", 1, None, parts))
         settings_of_stack = doctor_command._settings(state.folder)
     assert (settings_of_stack.redis_url, settings_of_stack.blob_url, settings_of_stack.model_server) == tuple(
         parts.values()

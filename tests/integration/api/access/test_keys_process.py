@@ -159,10 +159,10 @@ def test_which_redis(shell: Shell, redis_server: RedisServer, link: RedisLink, t
 
     state = StackState(Path(var))
     with state.owned():
-        state.write(StackRecord("http://127.0.0.1:9", os.getpid(), None, redis_server.url))
+        state.write(StackRecord("http://127.0.0.1:9", os.getpid(), None, {"redis_url": redis_server.url}))
         assert shell.run("keys", "create", "a", SHELFLINE_VAR=var)[0] == 0
         assert [key.name for key in KeyStore(link).all()] == ["a"]
-        state.write(StackRecord("http://127.0.0.1:9", os.getpid(), "log", redis_server.url))
+        state.write(StackRecord("http://127.0.0.1:9", os.getpid(), "log", {"redis_url": redis_server.url}))
         assert shell.run("keys", "create", "b", SHELFLINE_VAR=var)[0] == 2
 
 

@@ -206,8 +206,8 @@ def test_a_large_picture_comes_smaller(
 def test_few_pictures_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more waits for its turn, and is told to come back where that takes too long."""
     monkeypatch.setattr("api.http.drawing._WAIT_SECONDS", 0.05)
-    board = DrawingBoard()
+    board = DrawingBoard(10_000)
     result = {"width": 40, "height": 30, "detections": []}
     with board._places, board._places, pytest.raises(BusyError):
-        board.draw(photo(), result, "image/png", 10_000)
-    assert board.draw(photo(), result, "image/png", 10_000).startswith(b"\x89PNG")
+        board.draw(photo(), result, "image/png")
+    assert board.draw(photo(), result, "image/png").startswith(b"\x89PNG")

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from api.commands.progress import JobProgress, RecentRate, job_progress
 
@@ -49,7 +50,7 @@ def test_the_pace_is_that_of_late() -> None:
 def test_lines_where_there_is_no_terminal() -> None:
     """The first after ten seconds, then one a minute, and none that says nothing new."""
     clock, out = Clock(), io.StringIO()
-    bar = JobProgress(Console(file=out, width=20), None, clock)
+    bar = JobProgress(Progress(console=Console(file=out, width=20), disable=True), clock)
     for second in range(200):
         clock.now = float(second)
         bar.show_numbers(min(second * 10, 1500), 100_000, second // 50, "2 being written")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.commands.detect.journal import Journal, Part, find_run, opened_journal
-from api.commands.detect.line_files import count_lines
+from api.commands.detect.line_files import count_results
 from api.commands.detect.photos import Photo
 from api.commands.errors import OutputError, UsageError
 
@@ -257,6 +257,6 @@ def test_lines_are_counted(tmp_path: Path) -> None:
     """Also of files longer than is read at once; a torn last line goes."""
     path = tmp_path / "lines"
     path.write_bytes(b"x" * 3_000_000 + b"\n" + b"y\n" * 5 + b"z" * 2_000_000)
-    assert count_lines(path) == 6
+    assert count_results(path) == (6, 6)
     assert path.stat().st_size == 3_000_011
-    assert count_lines(tmp_path / "missing") == 0
+    assert count_results(tmp_path / "missing") == (0, 0)
