@@ -11,7 +11,7 @@ from api.http.drawing import DrawingBoard
 from api.http.malformed import register_malformed
 from api.http.problems import register_problems
 from api.http.request_ids import register_request_ids
-from api.http.request_telemetry import register_counting, register_tracing
+from api.http.request_telemetry import register_telemetry
 from api.http.security_headers import register_headers
 from api.http.waiting import WaitingRoom
 from api.openapi.declaration import Api
@@ -59,8 +59,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     register_request_ids(app)
-    register_counting(app)
-    register_tracing(app, backend.tracer)
+    register_telemetry(app, backend.tracer)
     register_problems(app)
     register_headers(app)
     register_malformed(app)

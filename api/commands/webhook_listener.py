@@ -16,10 +16,8 @@ _MAX_BYTES = 2_000_000
 
 def receiver(host: str, port: int, secret: str) -> ThreadingHTTPServer:
     """Return a server that verifies signatures with a secret; raises OSError if it cannot listen at the address."""
-    return ThreadingHTTPServer((host, port), _handler(Verifier(secret)))
+    verifier = Verifier(secret)
 
-
-def _handler(verifier: Verifier) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = self.headers.get("content-length", "")
@@ -36,7 +34,7 @@ def _handler(verifier: Verifier) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None:
             """Print nothing, since `do_POST` prints each request itself."""
 
-    return Handler
+    return ThreadingHTTPServer((host, port), Handler)
 
 
 def _read(verifier: Verifier, body: bytes, headers: dict[str, str]) -> tuple[str, str]:

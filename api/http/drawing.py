@@ -7,8 +7,6 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from PIL import Image
-
 from api.http.errors import BusyError
 from workers.results.drawing import draw, drawable, save_jpeg
 
@@ -38,15 +36,11 @@ class DrawingBoard:
         if not self._places.acquire(timeout=_WAIT_SECONDS):
             raise BusyError("Too many pictures are being drawn. Try again later.")
         try:
-            return _encoded(draw(drawable(content, self._max_pixels, result), result), kind)
+            picture, output = draw(drawable(content, self._max_pixels, result), result), io.BytesIO()
+            if kind == "image/png":
+                picture.save(output, "PNG", compress_level=3)
+            else:
+                save_jpeg(picture, output)
         finally:
             self._places.release()
-
-
-def _encoded(image: Image.Image, kind: PictureType) -> bytes:
-    output = io.BytesIO()
-    if kind == "image/png":
-        image.save(output, "PNG", compress_level=3)
-    else:
-        save_jpeg(image, output)
-    return output.getvalue()
+        return output.getvalue()

@@ -14,29 +14,14 @@ from workers.telemetry.spans import Tracer
 MONITORING_ROUTES = {"health.healthz", "health.readyz", "metrics.metrics"}  # polled by machines
 
 
-def register_counting(app: Flask) -> None:
-    """Count the responses of an application and measure the seconds until each one begins."""
-    app.before_request(_begin)
-    app.after_request(_count)
+def register_telemetry(app: Flask, tracer: Tracer) -> None:
+    """Make an application count its responses, measure the seconds until each one begins, and trace its requests.
 
-
-def _begin() -> None:
-    g.began = time.perf_counter()
-
-
-def _count(response: Response) -> Response:
-    route = request.endpoint or "none"
-    if route not in MONITORING_ROUTES:
-        REQUESTS.add(route, str(response.status_code))
-        if "began" in g:  # absent if the request was refused before `_begin` ran
-            REQUEST_SECONDS.observe(time.perf_counter() - g.began, route)
-    return response
-
-
-def register_tracing(app: Flask, tracer: Tracer) -> None:
-    """Make an application trace its requests; the caller's `traceparent` header gives the parent span."""
+    The caller's `traceparent` header gives the parent span.
+    """
 
     def begin() -> None:
+        g.began = time.perf_counter()
         if request.endpoint not in MONITORING_ROUTES:
             route = request.url_rule.rule if request.url_rule else "none"
             attributes = {"http.request.method": request.method, "http.route": route, "shelfline.request": request_id()}
@@ -44,6 +29,11 @@ def register_tracing(app: Flask, tracer: Tracer) -> None:
             g.span = tracer.start(f"{request.method} {route}", parent, "server", attributes=attributes)
 
     def end(response: Response) -> Response:
+        endpoint = request.endpoint or "none"
+        if endpoint not in MONITORING_ROUTES:
+            REQUESTS.add(endpoint, str(response.status_code))
+            if "began" in g:  # absent if the request was refused before `begin` ran
+                REQUEST_SECONDS.observe(time.perf_counter() - g.began, endpoint)
         if "span" in g:
             failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
             why = HTTPStatus(response.status_code).phrase if failed else ""

@@ -29,14 +29,15 @@ _Finish = Callable[[], None]
 class MultipartParser(FormDataParser):
     """A parser that raises ValueError for a broken body, and InvalidRequestError for a file without a file name."""
 
-    def _parse_multipart(
+    def parse(
         self,
         stream: IO[bytes],
-        mimetype: str,  # noqa: ARG002  werkzeug's signature
+        mimetype: str,  # noqa: ARG002  werkzeug's signature; no other type is read as a form
         content_length: int | None,
-        options: dict[str, str],
+        options: dict[str, str] | None = None,
     ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
-        boundary = options.get("boundary", "").encode("ascii")
+        """Return the stream, the fields and the files."""
+        boundary = (options or {}).get("boundary", "").encode("ascii")
         if not boundary:
             raise ValueError("Missing boundary")
         decoder = _Decoder(boundary, self.max_form_memory_size, max_parts=self.max_form_parts)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from flask import Request
-from werkzeug.formparser import FormDataParser
 
 from api.http.errors import SpoolFullError
 from api.requests.multipart import MultipartParser
@@ -159,12 +158,6 @@ class UploadRequest(Request):
         return cast("BinaryIO", body)
 
     form_data_parser_class = MultipartParser
-
-    def make_form_data_parser(self) -> FormDataParser:
-        """Return a parser that raises ValueError or InvalidRequestError for a broken body."""
-        parser = super().make_form_data_parser()
-        parser.silent = False
-        return parser
 
     def close(self) -> None:
         """Run the action of `on_release` and free the spool; called at the end of every request."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from flask import Blueprint, Response, abort, request
@@ -13,21 +13,17 @@ from flask import Blueprint, Response, abort, request
 from api.http.security_headers import page_policy
 
 _FOLDER: Final = Path(__file__).resolve().parents[1] / "page"
-_TYPES: Final = MappingProxyType(
-    {
-        ".html": "text/html; charset=utf-8",
-        ".js": "text/javascript; charset=utf-8",
-        ".css": "text/css; charset=utf-8",
-        ".svg": "image/svg+xml",
-    }
-)
+_TYPES: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 # Callers choose the names of files and labels, so no script may turn text into markup.
-_HEADERS: Final = MappingProxyType(
-    {
-        "Content-Security-Policy": f"{page_policy()}; require-trusted-types-for 'script'; trusted-types 'none'",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
-)
+_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": f"{page_policy()}; require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -57,7 +53,7 @@ def page_routes() -> Blueprint:
 
 
 def _answer(content: bytes, suffix: str, caching: str) -> Response:
-    response = Response(content, content_type=_TYPES[suffix], headers=dict(_HEADERS))
+    response = Response(content, content_type=_TYPES[suffix], headers=_HEADERS)
     response.headers["Cache-Control"] = caching
     response.add_etag()
     return response.make_conditional(request)  # type: ignore[return-value]  # it returns the response itself

@@ -59,7 +59,8 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         job = own_job(backend, job_id)
         if query.start > job.total and job.total:
             raise UnprocessableError(f"start: give an index from 0 to {job.total}, the number of images.")
-        name = query.format or _preferred()
+        accepted = request.accept_mimetypes.best_match(list(_BY_TYPE), "application/x-ndjson")
+        name = query.format or _BY_TYPE[accepted]
         limit = job.total if query.limit is None else min(job.total, query.start + query.limit)
         end = backend.store.finished_end(job_id, query.start, limit)
         labels = Labels(backend.catalog.contracts(job.options.model, job.model_versions), job.options.min_score)
@@ -78,10 +79,6 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
         return response
 
     return routes
-
-
-def _preferred() -> FormatName:
-    return _BY_TYPE[request.accept_mimetypes.best_match(list(_BY_TYPE), "application/x-ndjson")]
 
 
 def _results_url(job_id: str, query: ResultsQuery) -> str:
