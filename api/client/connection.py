@@ -54,9 +54,9 @@ class Connection:
             headers=headers,
             trust_env=not same_machine,  # a proxy from the environment cannot reach this machine's loopback
         )
-        self._patience = patience
-        self._alive = alive
-        self._reached = False
+        self.patience_seconds = patience
+        self.alive = alive
+        self.reached = False  # whether the address has ever answered
 
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401  httpx's arguments
         """Send a request until it succeeds, and return the response; raises ApiError, ConnectionFailedError."""
@@ -74,7 +74,7 @@ class Connection:
         """Send a request once and return the response, whatever its status; raises ConnectionFailedError."""
         with self._translated():
             response = self.http.request(method, path, **request)
-        self._reached = True
+        self.reached = True
         return response
 
     @contextmanager
@@ -84,7 +84,7 @@ class Connection:
         Raises ApiError, and ConnectionFailedError, also if the connection breaks while the response is read.
         """
         with self._translated(), self.http.stream("GET", path, **request) as response:
-            self._reached = True
+            self.reached = True
             if not response.is_success:
                 response.read()
                 raise problem(response)
@@ -92,31 +92,29 @@ class Connection:
 
     def patience(self) -> Patience:
         """Return a new retry budget for one request."""
-        return Patience(self._patience, self._alive, lambda: self._reached)
+        return Patience(self)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except httpx.TimeoutException as error:
-            self._reached |= not isinstance(error, httpx.ConnectTimeout)
+            self.reached |= not isinstance(error, httpx.ConnectTimeout)
             raise ConnectionFailedError(f"{self.base_url} did not answer in time.") from error
         except httpx.ConnectError as error:
             raise ConnectionFailedError(
                 f"Nothing answers at {self.base_url} ({error}): start the server there, or correct the URL."
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            self._reached |= isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+            self.reached |= isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
             raise ConnectionFailedError(f"The connection to {self.base_url} broke: {error}.") from error
 
 
 class Patience:
     """The retry budget of one request, in seconds from its first failure after its last progress."""
 
-    def __init__(self, seconds: float, alive: Callable[[], None], reached: Callable[[], bool]) -> None:
-        self._seconds = seconds
-        self._alive = alive
-        self._reached = reached
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self.renew()
 
     def renew(self) -> None:
@@ -126,13 +124,13 @@ class Patience:
 
     def spend(self, error: ApiError | ConnectionFailedError) -> None:
         """Pause before the next try; raises `error` if another try would not help or the budget is used up."""
-        self._alive()
+        self._connection.alive()
         now = time.monotonic()
-        self._give_up = now + self._seconds if self._give_up is None else self._give_up
+        self._give_up = now + self._connection.patience_seconds if self._give_up is None else self._give_up
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._tries) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
         if isinstance(error, ApiError):
             pause = max(pause, error.retry_after)
-        if not error.retryable or not self._reached() or now + pause > self._give_up:
+        if not error.retryable or not self._connection.reached or now + pause > self._give_up:
             raise error
         self._tries += 1
         time.sleep(pause)

@@ -27,7 +27,9 @@ _MAX_LISTED = 10  # errors that the response to a request lists
 class RequestModel(BaseModel):
     """Base of the models of requests: fields that are not declared are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), arbitrary_types_allowed=True
+    )
 
 
 class NoQuery(RequestModel):

@@ -38,8 +38,6 @@ class DetectHeaders(SubmitHeaders, ShowHeaders):
 class ImageForm(RequestModel):
     """One uploaded image."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
     images: Annotated[list[Upload], SkipValidation, WithJsonSchema(FILE_SCHEMA)] = Field(
         description="The image file. `image`, `file` and `files` are the same field."
     )

@@ -244,9 +244,7 @@ class JsonJob(SubmittedJob):
 class UploadJob(SubmittedJob):
     """A job on uploaded files: exactly one of `images`, `archive`, `manifest`."""
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, json_schema_extra=_one_of_schema("images", "archive", "manifest")
-    )
+    model_config = ConfigDict(json_schema_extra=_one_of_schema("images", "archive", "manifest"))
 
     images: Annotated[list[Upload], SkipValidation, WithJsonSchema(_FILES)] | None = Field(
         default=None,

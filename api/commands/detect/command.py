@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ class _Run:
                 self.journal,
                 sender,
                 show=show,
-                arrived=self._taker(arrivals, sender) if arrivals else None,
+                arrived=partial(self._take_arrived, arrivals, sender) if arrivals else None,
                 own_names=bool(self.request.job),
                 say=self._say,
             )
@@ -177,18 +178,16 @@ class _Run:
             return self.collection.photos
         return ()
 
-    def _taker(self, arrivals: Arrivals, sender: Sender) -> Callable[[], bool]:
-        def take() -> bool:
-            if self.drawn < self.journal.merged:
-                self._draw_more()
-            photos = arrivals.take()
-            if not self.collection.roots:  # a photo is a link out of the folders, so the server cannot read it
-                sender.sharing = Sharing.NO
-            if photos:
-                self.journal.add_photos(photos)
-            return bool(photos)
-
-        return take
+    def _take_arrived(self, arrivals: Arrivals, sender: Sender) -> bool:
+        """Draw the results that were merged meanwhile, and add new photos; returns whether there are any."""
+        if self.drawn < self.journal.merged:
+            self._draw_more()
+        photos = arrivals.take()
+        if not self.collection.roots:  # a photo is a link out of the folders, so the server cannot read it
+            sender.sharing = Sharing.NO
+        if photos:
+            self.journal.add_photos(photos)
+        return bool(photos)
 
     def _content_here(self, result: Mapping[str, Any]) -> bytes:
         with open_photo(self.journal.photos[result["index"]].path) as file:

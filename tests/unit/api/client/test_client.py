@@ -182,14 +182,14 @@ def test_a_short_outage_is_waited_out(
         away, calls_of_alive = False, calls_of_alive + 1
 
     monkeypatch.setattr(backend.store, "get", get_or_fail)
-    client._connection._alive = alive
+    client._connection.alive = alive
     assert [job.state for job in client.wait(job.id)] == ["succeeded"]
     assert calls_of_alive == 1
     with pytest.raises(ApiError, match="job_x"):
         next(client.wait("job_x"))
     away = True
-    client._connection._alive = lambda: None
-    client._connection._patience = 0
+    client._connection.alive = lambda: None
+    client._connection.patience_seconds = 0
     with pytest.raises(ApiError, match="away"):
         next(client.wait(job.id))
 
@@ -200,7 +200,7 @@ def test_an_address_where_nothing_answers_is_not_waited_for(monkeypatch: pytest.
     monkeypatch.setattr("api.client.connection.time.sleep", pauses.append)
     refused = httpx.ConnectError("refused")
     with _answering(refused, httpx.Response(204), refused, httpx.Response(204)) as client:
-        client._connection._patience = 30
+        client._connection.patience_seconds = 30
         with pytest.raises(ConnectionFailedError, match="Nothing answers"):
             client.delete("job_x")
         assert pauses == []
@@ -222,7 +222,7 @@ def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.client.connection.time.sleep", sleep)
     monkeypatch.setattr("api.client.connection.time.monotonic", lambda: now)
     with _answering(*[httpx.Response(502)] * 50) as client:
-        client._connection._patience = 30
+        client._connection.patience_seconds = 30
         with pytest.raises(ApiError, match="502"):
             client.job("job_x")
     assert 20 < now <= 30
