@@ -6,15 +6,9 @@ from serving.errors import ShelflineError
 
 
 class StackError(ShelflineError):
-    """Raised when the embedded stack cannot be started, or dies."""
+    """Raised when the embedded stack cannot be started, runs already, or dies."""
 
     code = "stack_failed"
-
-
-class StackRunningError(StackError):
-    """Raised when a stack is started although one is running already."""
-
-    code = "stack_running"
 
 
 class UsageError(ShelflineError):

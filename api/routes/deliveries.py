@@ -65,10 +65,7 @@ def delivery_routes(backend: Backend, api: Api) -> Blueprint:
         return answer(
             DeliveriesDocument(
                 webhooks=[_webhook(hook) for hook in backend.deliveries.hooks(job)],
-                data=[
-                    DeliveryDocument.model_validate(event, from_attributes=True)
-                    for event in backend.deliveries.events(job)
-                ],
+                data=backend.deliveries.events(job),
             )
         )
 

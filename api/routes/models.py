@@ -59,7 +59,7 @@ def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
             state="available" if published.available else "unavailable",
             error=published.error or None,
             version=published.version,
-            versions=[VersionDocument.model_validate(version, from_attributes=True) for version in published.versions],
+            versions=published.versions,
             contract=Contract.from_json(published.contract) if published.contract else None,
         )
 

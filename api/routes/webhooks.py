@@ -10,13 +10,7 @@ from api.http.answers import answer
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.checking import RequestModel
-from api.schema.webhook_documents import (
-    AttemptDocument,
-    TestDocument,
-    WebhookDetails,
-    WebhookDocument,
-    WebhooksDocument,
-)
+from api.schema.webhook_documents import TestDocument, WebhookDetails, WebhookDocument, WebhooksDocument
 from api.schema.webhook_request import SIGNING, WebhookFields
 from workers.backend import Backend
 from workers.errors import WebhookNotFoundError, WebhookStateError
@@ -80,16 +74,14 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
     def listed() -> Response:
         """List your endpoints."""
         owner = None if caller().sees_all else caller().owner
-        return answer(WebhooksDocument(data=[_document(endpoint) for endpoint in endpoints.all(owner)]))
+        return answer(WebhooksDocument(data=endpoints.all(owner)))
 
     @routes.get("/<webhook_id>")
     @api.describe(document_answer(WebhookDetails, headers=("ETag",)), tag="webhooks", problems=_PROBLEMS)
     def show(webhook_id: str) -> Response:
         """Show an endpoint with its last delivery attempts."""
         endpoint = _own(backend, webhook_id)
-        attempts = endpoints.attempts(endpoint.id)
-        shown = [AttemptDocument.model_validate(attempt, from_attributes=True) for attempt in attempts]
-        return answer(WebhookDetails(**_document(endpoint).model_dump(), attempts=shown))
+        return answer(WebhookDetails(**_document(endpoint).model_dump(), attempts=endpoints.attempts(endpoint.id)))
 
     @routes.put("/<webhook_id>")
     @api.describe(_WEBHOOK, tag="webhooks", json=ChangedWebhook, problems=_PROBLEMS)
@@ -142,4 +134,4 @@ def _own(backend: Backend, webhook_id: str) -> Endpoint:
 
 
 def _document(endpoint: Endpoint, secret: str | None = None) -> WebhookDocument:
-    return WebhookDocument.model_validate(endpoint, from_attributes=True).model_copy(update={"secret": secret})
+    return WebhookDocument.model_validate(endpoint).model_copy(update={"secret": secret})

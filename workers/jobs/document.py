@@ -15,9 +15,12 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class Document(BaseModel):
-    """Base of the documents that the API sends. A client ignores fields that it does not know."""
+    """Base of the documents that the API sends. A client ignores fields that it does not know.
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    A document can be made of a stored object that has the same fields.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), from_attributes=True)
 
     def to_json(self) -> str:
         """Return the document as one line of JSON."""
@@ -146,13 +149,13 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
         id=job.id,
         state=job.state,
         lane=job.lane,
-        counts=CountsDocument.model_validate(job, from_attributes=True).model_copy(update={"total": job.total or None}),
+        counts=CountsDocument.model_validate(job).model_copy(update={"total": job.total or None}),
         progress=round(job.progress, 4),
         error=WhyDocument(**job.error) if job.error else None,
         queue_position=estimate.queue_position,
         eta_seconds=None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
         model_versions=list(job.model_versions),
-        options=OptionsDocument.model_validate(job.options, from_attributes=True),
+        options=OptionsDocument.model_validate(job.options),
         metadata=dict(job.metadata),
         output=_output(job),
         skipped=dict(job.skipped),

@@ -17,7 +17,7 @@ import typer
 
 from api.access.binding import checked_binding
 from api.client.client import ShelflineClient
-from api.commands.errors import StackError, StackRunningError
+from api.commands.errors import StackError
 from api.commands.stack.plan import PROJECT, StackPlan, plan_stack
 from api.commands.stack.processes import ProcessGroup
 from api.commands.stack.state import StackRecord, StackState
@@ -44,7 +44,7 @@ def run_stack(
 ) -> int:
     """Run the stack until a signal arrives, one of its processes dies, or (if asked for) its stdin closes.
 
-    Returns the exit status. Raises StackRunningError, StackError, BindError, SettingsError before it starts anything.
+    Returns the exit status. Raises StackError, BindError, SettingsError before it starts anything.
     """
     settings = load_settings()
     state = StackState(state_folder)
@@ -52,7 +52,7 @@ def run_stack(
         if not locked:
             record = state.read()
             where = f"at {record.url} (process {record.pid})" if record else "and about to be ready"
-            raise StackRunningError(f"A stack is running already, {where}: use it, or stop it first.")
+            raise StackError(f"A stack is running already, {where}: use it, or stop it first.")
         state.forget()
         if until_stdin_closes:
             sys.stdout.flush()

@@ -28,7 +28,6 @@ NEVER_ANSWERED = {
     "robot_refused",
     "settings_invalid",
     "stack_failed",
-    "stack_running",
     "usage",
 }
 
