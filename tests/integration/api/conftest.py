@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 
+from api.app import create_app
 from tests.support.servers.redis_server import RedisServer
 from tests.support.stacks.job_bench import JobBench
 from tests.support.stacks.web_server import web_server
@@ -23,6 +26,18 @@ def backend(settings: Settings) -> Iterator[Backend]:
     opened = open_backend(settings)
     yield opened
     opened.store.close()
+
+
+@pytest.fixture
+def app(settings: Settings, backend: Backend) -> Flask:
+    """The API in this process, on these stores."""
+    return create_app(settings, backend)
+
+
+@pytest.fixture
+def http(app: Flask) -> FlaskClient:
+    """A client of the API in this process."""
+    return app.test_client()
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,6 @@ def duties(link: RedisLink, settings: Settings) -> Duties:
     return Duties(link, BlobStore(settings.blob_url), settings, lambda _model: None)
 
 
-@pytest.fixture
-def http(app: Flask) -> FlaskClient:
-    return app.test_client()
-
-
 def send(http: FlaskClient, owner: str, **headers: str) -> Any:
     data = {"images": (io.BytesIO(b"x"), "a.jpg")}
     return http.post("/v1/jobs", data=data, headers={"Owner": owner, **headers}).get_json()

@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from api.app import create_app
 from tests.support.manual_worker import ManualWorker
 from tests.support.polling import wait_until
 from tests.support.stacks.front_stack import FrontStack
-from workers.backend import Backend
 from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import ClaimedImage
 from workers.settings import Settings
@@ -25,16 +22,6 @@ def photo(width: int = 40, height: int = 30, kind: str = "PNG") -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (width, height), (0, 0, 255)).save(out, kind)
     return out.getvalue()
-
-
-@pytest.fixture
-def app(settings: Settings, backend: Backend) -> Flask:
-    return create_app(settings, backend)
-
-
-@pytest.fixture
-def http(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 BOX = {"ymin": 4.0, "xmin": 4.0, "ymax": 20.0, "xmax": 24.0}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.app import create_app
 from tests.support.manual_worker import ManualWorker
 from workers.backend import Backend, open_backend
 from workers.io.redis_link import RedisLink
@@ -21,11 +20,6 @@ def backend(settings: Settings) -> Iterator[Backend]:
     found = open_backend(settings.model_copy(update={"max_waiting_images": 10}))
     yield found
     found.store.close()
-
-
-@pytest.fixture
-def http(settings: Settings, backend: Backend) -> FlaskClient:
-    return create_app(settings, backend).test_client()
 
 
 @pytest.fixture

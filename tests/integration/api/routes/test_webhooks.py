@@ -27,16 +27,6 @@ HOOK = {"url": URL, "events": ["job.started", "item.finished"], "secret": SECRET
 
 
 @pytest.fixture
-def app(settings: Settings, backend: Backend) -> Flask:
-    return create_app(settings, backend)
-
-
-@pytest.fixture
-def http(app: Flask) -> FlaskClient:
-    return app.test_client()
-
-
-@pytest.fixture
 def outbox(link: RedisLink, settings: Settings) -> Outbox:
     return Outbox(link, settings)
 
