@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -26,6 +25,7 @@ from api.commands.cli import main
 from api.commands.stack.state import StackState
 from tests.support.in_process import run_in_process
 from tests.support.polling import wait_until
+from tests.support.processes.shelfline_command import start_shelfline
 
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLES = PROJECT / "samples"
@@ -50,17 +50,8 @@ class Shell:
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Start a command of `shelfline`, its output in pipes."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("SHELFLINE_", "REDIS_"))}
-        env |= {"SHELFLINE_MODELS": str(self.models), "PYTHONPATH": str(PROJECT), MARK: str(self.folder)}
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "api.commands.cli", *map(str, arguments)],
-            cwd=self.folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        env = {"SHELFLINE_MODELS": str(self.models), MARK: str(self.folder)}
+        process = start_shelfline(self.folder, *arguments, **env)
         self.begun.append(process)
         return process
 

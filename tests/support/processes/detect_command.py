@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 
 from PIL import Image
 
+from tests.support.processes.shelfline_command import COMMAND_LINE, start_shelfline
 from tests.support.stacks.front_stack import FrontStack
 
-PROJECT = Path(__file__).resolve().parents[3]
 COUNT = 600
 PADDING = b"\0" * 60_000  # behind the end of each image: an upload takes its time
 
@@ -50,20 +48,11 @@ class Command:
         return photos
 
     def start(
-        self, *arguments: object, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "api.commands.cli")
+        self, *arguments: object, before: tuple[str, ...] = (), program: tuple[str, ...] = COMMAND_LINE
     ) -> subprocess.Popen[str]:
         """Start it, its output in pipes."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
-        url = ("--url", self.stack.url)
-        process = subprocess.Popen(
-            [*before, sys.executable, "-P", *program, "detect", *url, *map(str, arguments)],
-            cwd=self.folder,
-            env=own | {"PYTHONPATH": str(PROJECT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        detect = ("detect", "--url", self.stack.url, *arguments)
+        process = start_shelfline(self.folder, *detect, before=before, program=program)
         self.begun.append(process)
         return process
 

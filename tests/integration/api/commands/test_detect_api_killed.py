@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from tests.support.polling import wait_until
-from tests.support.processes.detect_command import COUNT, PROJECT, Command
+from tests.support.processes.detect_command import COUNT, Command
+from tests.support.processes.shelfline_command import PROJECT
 from tests.support.servers.redis_server import RedisServer
 from tests.support.stacks.front_stack import FrontStack, front_stack
 
