@@ -12,9 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 import structlog
-from flask import Response, request, stream_with_context
-
-from api.http.request_ids import request_id
+from flask import Response, request
 
 _PIECE_CHARS = 65_536
 _LEVEL = 3  # of gzip
@@ -33,7 +31,7 @@ def streamed(texts: Iterator[str], media_type: str) -> Response:
     if compress := request.accept_encodings.quality("gzip") > 0 and "gzip" in request.accept_encodings.values():
         pieces = _compressed(pieces)
     first = list(itertools.islice(pieces, 1))
-    response = Response(stream_with_context(_watched(itertools.chain(first, pieces))), content_type=media_type)
+    response = Response(_broken_off(itertools.chain(first, pieces)), content_type=media_type)
     if media_type.startswith("text/"):
         response.content_type = f"{media_type}; charset=utf-8"
     if compress:
@@ -63,18 +61,24 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _watched(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _broken_off(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the pieces; if they fail, break the connection, so that the caller sees that the body is incomplete.
 
     In HTTP/1.1 the web server omits the last chunk. In HTTP/1.0, which older proxies speak, a body ends when the
     connection closes, so only a reset shows the failure.
     """
+    older = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+    connection: socket.socket | None = request.environ.get("gunicorn.socket") if older else None
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return _watched(pieces, connection, request_id)
+
+
+def _watched(pieces: Iterator[bytes], connection: socket.socket | None, request_id: object) -> Iterator[bytes]:
     try:
         yield from pieces
     except Exception as error:
-        log.warning("answer broken off", request_id=request_id(), error=str(error))
-        connection: socket.socket | None = request.environ.get("gunicorn.socket")
-        if connection and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        log.warning("answer broken off", request_id=request_id, error=str(error))
+        if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             connection.close()
         raise
