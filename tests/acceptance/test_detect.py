@@ -51,7 +51,7 @@ class Shell:
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Start a command of `shelfline`, its output in pipes."""
         env = {"SHELFLINE_MODELS": str(self.models), MARK: str(self.folder)}
-        process = start_shelfline(self.folder, *arguments, **env)
+        process = start_shelfline(self.folder, *arguments, env=env)
         self.begun.append(process)
         return process
 
