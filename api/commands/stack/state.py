@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from api.commands.errors import StackError
@@ -88,8 +88,9 @@ class StackState:
     def read(self) -> StackRecord | None:
         """Return the stack's record, None if it is not ready yet."""
         try:
-            return StackRecord(**json.loads(self._record.read_text()))
-        except (OSError, ValueError, TypeError):
+            record = json.loads(self._record.read_text())
+            return StackRecord(**{known.name: record[known.name] for known in fields(StackRecord)})
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def running_record(self) -> StackRecord | None:
