@@ -9,7 +9,7 @@ from workers.duties import Duties
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import Outcome
+from workers.jobs.result import Outcome
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.store.job_store import JobStore
@@ -32,9 +32,7 @@ class ManualWorker:
         """Store the result of a claimed image, with further `fields`."""
         result = {"index": image.index, "name": image.name, "state": state, **fields}
         text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
-        self.store.settle(
-            [Outcome(image.stream, image.entry, image.job, image.index, image.attempt, state, 1, text)], 1.0
-        )
+        self.store.settle([Outcome(image, state, text, 1)], 1.0)
 
     def settle_all(self, state: str = "succeeded", **fields: Any) -> None:
         """Claim and settle all images that wait for the model `default`, then do the duties that are due."""

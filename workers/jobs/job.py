@@ -66,21 +66,6 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The result of a claimed image, with all that the settle script needs to store it."""
-
-    stream: str
-    entry: str
-    job: str
-    index: int
-    attempt: str
-    state: str
-    model_version: int | None
-    result: str
-    rows: int = 0  # rows that the model processed; 0 if the image failed or its result was cached
-
-
-@dataclass(frozen=True)
 class Quota:
     """How much of an owner may wait and be stored; None takes the limit of the settings."""
 

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from serving.errors import ShelflineError
 from workers.errors import DeadlineExceededError
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import ImageSource, Outcome
+from workers.jobs.job import ImageSource
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result (JSON) of a claimed image, to be stored. `version` is the model's, None if the image failed."""
+
+    image: ClaimedImage
+    state: str
+    result: str
+    version: int | None = None
+    rows: int = 0  # rows that the model processed; 0 if the image failed or its result was cached
 
 
 def cached(image: ClaimedImage, result: Mapping[str, Any]) -> Outcome:
     """Return the outcome of an image whose result was in the cache."""
     full = {**head(image.index, image.source), "cached": True, **result}
-    return outcome_of(image, "succeeded", full, result["model_version"])
+    return Outcome(image, "succeeded", result_text(full), result["model_version"])
 
 
 def failed(image: ClaimedImage, error: ShelflineError) -> Outcome:
     """Return the outcome of an image that failed."""
-    return outcome_of(image, "failed", _failure(image.index, image.source, error), None)
+    return Outcome(image, "failed", result_text(_failure(image.index, image.source, error)))
 
 
 def given_up(index: int, source: ImageSource, *, expired: bool) -> str:
     """Return the result (JSON) of an image that was given up: its job was canceled or, if `expired`, out of time."""
     if expired:
-        return _text(
-            _failure(index, source, DeadlineExceededError("The job's time was over before this image's turn."))
-        )
-    return _text({**head(index, source), "state": "canceled"})
+        late = DeadlineExceededError("The job's time was over before this image's turn.")
+        return result_text(_failure(index, source, late))
+    return result_text({**head(index, source), "state": "canceled"})
 
 
 def head(index: int, source: ImageSource) -> dict[str, Any]:
@@ -43,20 +54,6 @@ def _failure(index: int, source: ImageSource, error: ShelflineError) -> dict[str
     return {**head(index, source), "state": "failed", "error": problem}
 
 
-def outcome_of(image: ClaimedImage, state: str, result: dict[str, Any], version: int | None, rows: int = 0) -> Outcome:
-    """Return the outcome of an image with its result. `rows` were processed by the model."""
-    return Outcome(
-        stream=image.stream,
-        entry=image.entry,
-        job=image.job,
-        index=image.index,
-        attempt=image.attempt,
-        state=state,
-        model_version=version,
-        result=_text(result),
-        rows=rows,
-    )
-
-
-def _text(result: dict[str, Any]) -> str:
+def result_text(result: Mapping[str, Any]) -> str:
+    """Return a result as JSON, as it is stored."""
     return json.dumps(result, ensure_ascii=False, separators=(",", ":"))

@@ -11,7 +11,7 @@ import structlog
 
 from workers.errors import StoreUnavailableError
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import Outcome
+from workers.jobs.result import Outcome
 from workers.queue.work_queue import WorkQueue
 from workers.store.job_store import JobStore
 from workers.telemetry.metrics import STAGE_SECONDS
@@ -64,7 +64,7 @@ class InFlight:
         if not self._outcomes:
             return False
         now = time.monotonic()
-        keys = [(outcome.stream, outcome.entry) for outcome in self._outcomes]
+        keys = [outcome.image.key for outcome in self._outcomes]
         with self._leases.ending(keys):
             with STAGE_SECONDS.timing("settle"):
                 duty_due = self._store.settle(self._outcomes, now - self._busy_since)

@@ -21,8 +21,7 @@ from serving.client import ServedModel
 from serving.errors import RowsRejectedError, VersionGoneError
 from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import Outcome
-from workers.jobs.result import cached, failed
+from workers.jobs.result import Outcome, cached, failed
 from workers.pipeline.claimer import LOOK_EVERY, Claimer
 from workers.pipeline.context import PipelineContext
 from workers.pipeline.failures import Failures

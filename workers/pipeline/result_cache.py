@@ -19,8 +19,8 @@ from serving.errors import ShelflineError
 from workers.errors import ImageError, StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
-from workers.jobs.job import Outcome
 from workers.jobs.options import JobOptions
+from workers.jobs.result import Outcome
 
 log = structlog.get_logger(__name__)
 

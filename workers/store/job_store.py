@@ -18,8 +18,9 @@ from workers.errors import (
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, hash_of, translated
 from workers.jobs.index_set import IndexSet
-from workers.jobs.job import ImageSource, Job, JobState, NewJob, Outcome, is_id
+from workers.jobs.job import ImageSource, Job, JobState, NewJob, is_id
 from workers.jobs.lanes import DETECT_QUEUE, WAKE_UP_SECONDS
+from workers.jobs.result import Outcome
 from workers.jobs.webhook import Webhook
 from workers.settings import Settings
 from workers.store.capacity import Capacity, quotas
@@ -233,10 +234,10 @@ class JobStore:
         it.
         """
         flat: list[object] = [int(busy_seconds * 1000), int(self._settings.retention_seconds * 1000)]
-        for image in outcomes:
-            version = "" if image.model_version is None else image.model_version
-            flat += [image.stream, image.entry, image.job, image.index, image.attempt]
-            flat += [image.state, version, image.result, image.rows]
+        for outcome in outcomes:
+            image, version = outcome.image, "" if outcome.version is None else outcome.version
+            flat += [*image.key, image.job, image.index, image.attempt]
+            flat += [outcome.state, version, outcome.result, outcome.rows]
         return bool(self._link.run("results/settle", *flat)[1])
 
     def cancel(self, job_id: str) -> Job:

@@ -10,9 +10,11 @@ from typing import Any
 from workers.duties import Duties
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
+from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.index_set import IndexSet
-from workers.jobs.job import ImageSource, Job, NewJob, Outcome, manifest_path, new_id
+from workers.jobs.job import ImageSource, Job, NewJob, manifest_path, new_id
 from workers.jobs.options import JobOptions
+from workers.jobs.result import Outcome
 from workers.settings import Settings
 from workers.store.job_store import JobStore
 from workers.store.listing import Listing
@@ -49,7 +51,8 @@ class JobBench:
         for index in indexes:
             own = {name: value(index) if callable(value) else value for name, value in more.items()}
             text = _text({"index": index, "name": f"{index}.jpg", "state": state, **own})
-            outcomes.append(Outcome(lane, "0-1", job.id, index, "0", state, 1, text))
+            image = ClaimedImage(lane, "0-1", job.id, index, "0", 0, 0, f"{index}.jpg", "", "", 1, job.options)
+            outcomes.append(Outcome(image, state, text, 1))
         self.store.settle(outcomes, 1.0)
 
     def end(self, job: Job) -> None:

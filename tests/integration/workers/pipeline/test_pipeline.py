@@ -27,8 +27,9 @@ from tests.support.models import tiny_contract
 from tests.support.polling import wait_until
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import JobState, Outcome
+from workers.jobs.job import JobState
 from workers.jobs.options import JobOptions
+from workers.jobs.result import Outcome
 from workers.pipeline import pipeline
 from workers.sources import decoding as images
 from workers.sources.origins.named import NamedSource
@@ -329,7 +330,7 @@ def test_suspects_run_one_after_the_other(worker: Worker, monkeypatch: pytest.Mo
         return start(claimed)
 
     def settled(outcomes: Sequence[Outcome], busy_seconds: float) -> bool:
-        happened.extend(f"settle {outcome.index}" for outcome in outcomes)
+        happened.extend(f"settle {outcome.image.index}" for outcome in outcomes)
         return settle(outcomes, busy_seconds)
 
     monkeypatch.setattr(context.queue, "start", started)

@@ -12,8 +12,9 @@ from workers.duties import Duties
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import Job, Outcome
+from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
+from workers.jobs.result import Outcome
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.sources.intake import Intake
@@ -57,7 +58,7 @@ class Bench:
 
 
 def outcome(image: ClaimedImage, text: str, state: str = "succeeded") -> Outcome:
-    return Outcome(image.stream, image.entry, image.job, image.index, image.attempt, state, 1, text)
+    return Outcome(image, state, text, 1)
 
 
 @pytest.fixture

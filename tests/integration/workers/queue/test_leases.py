@@ -14,8 +14,8 @@ from tests.integration.workers.queue.conftest import Bench, outcome, taken_over
 from tests.support.machine import SLOWNESS
 from tests.support.polling import wait_until
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import Outcome
 from workers.jobs.options import JobOptions
+from workers.jobs.result import Outcome
 from workers.pipeline.in_flight import InFlight, Leases
 from workers.queue.work_queue import WorkQueue
 from workers.sources.origins.simple import Files

@@ -19,7 +19,7 @@ from tests.integration.workers.state_machine.front_end_rules import (
 )
 from tests.integration.workers.state_machine.paired_link import PairedLink, StoppedError
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import Outcome
+from workers.jobs.result import Outcome
 
 TARGETS = st.sampled_from([PLAIN.target, PLAIN.target, PLAIN.target, PINNED.target])
 LATE = ("start", "settle", "twice", "hand_back", "renew")
@@ -90,7 +90,7 @@ class WorkerRules(FrontEndRules):
     def _outcome(self, image: ClaimedImage, state: str) -> Outcome:
         self.written += 1  # so that no two results are the same
         text = json.dumps({"index": image.index, "name": image.name, "state": state, "written": self.written})
-        return Outcome(image.stream, image.entry, image.job, image.index, image.attempt, state, 1, text)
+        return Outcome(image, state, text, 1)
 
     @precondition(in_hands)
     @rule(pick=PICK, most=SOME, started=st.booleans(), fault=st.booleans())
