@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from celery import Celery
 
-from serving.client import ModelClient
 from serving.errors import ContractError, ModelUnavailableError
-from workers.duties import MAX_DUTIES, Duties
+from workers.duties import MAX_DUTIES
 from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY, WORKER_SEEN_SECONDS
-from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.lanes import DETECT_TASK
 from workers.pipeline.context import PipelineContext
-from workers.pipeline.fetcher import Fetcher
-from workers.pipeline.in_flight import Leases
-from workers.pipeline.models import Models
 from workers.pipeline.pipeline import Pipeline
-from workers.pipeline.predicting import Predictor
-from workers.pipeline.result_cache import ResultCache
 from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps, wakeup_key
-from workers.queue.work_queue import WorkQueue, breaker_key
+from workers.queue.work_queue import breaker_key
 from workers.settings import Settings
-from workers.store.catalog import Catalog
-from workers.store.job_store import JobStore
-from workers.telemetry.metrics import RPC_ERRORS
-from workers.telemetry.tracing import open_tracer
 
 log = structlog.get_logger(__name__)
-
-_PREDICT_THREADS = 4  # the tasks of a threads pool share the process; each makes one Predict call at a time
 
 
 def register_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
@@ -70,39 +53,14 @@ class Runtime:
         # A worker with images in flight waits two leases for Redis: later, others have taken the images over.
         self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
         self._wakeups = CeleryWakeUps(self._link, create_celery(settings))
-        consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        queue = WorkQueue(self._link, settings, consumer)
-        blobs = BlobStore(settings.blob_url)
-        self._tracer = open_tracer(settings, "shelfline-worker")
-        self._client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
-        self._models = Models(self._client, Catalog(self._link), settings.contracts)
-        leases = Leases(queue, settings.lease_seconds)
-        self._long_duties_thread = ThreadPoolExecutor(1, "long-duties")
         self._context = PipelineContext(
-            settings=settings,
-            queue=queue,
-            store=JobStore(self._link, blobs, settings),
-            blobs=blobs,
-            cache=ResultCache(self._link, blobs, settings.cache_seconds),
-            duties=Duties(
-                self._link,
-                blobs,
-                settings,
-                self._wakeups.wake,
-                long_duties_thread=self._long_duties_thread,
-                stopping=self._stopping.is_set,
-            ),
-            leases=leases,
-            fetcher=Fetcher(settings, queue, blobs, leases, self._wakeups.wake, self._stopping.is_set),
-            models=self._models,
-            predictor=Predictor(self._client, settings.predict_timeout_seconds, self._tracer),
-            decode_threads=ThreadPoolExecutor(settings.decode_threads, "decode"),
-            predict_threads=ThreadPoolExecutor(_PREDICT_THREADS, "predict"),
-            upkeep_thread=ThreadPoolExecutor(1, "upkeep"),
+            settings,
+            self._link,
             wake=self._wakeups.wake,
             may_continue=self._may_continue,
             draining=self._stopping.is_set,
         )
+        self._models = self._context.models
 
     def stop(self) -> None:
         """Claim nothing from now on. Safe to call from a signal handler."""
@@ -110,24 +68,13 @@ class Runtime:
 
     def end_traces(self) -> None:
         """Send the remaining spans, for a process that ends without calling atexit handlers."""
-        self._tracer.close()
+        self._context.tracer.close()
 
     def close(self) -> None:
         """End the process's threads and connections. No task may be running any more."""
-        context = self._context
         self._stopping.set()
-        for threads in (
-            context.decode_threads,
-            context.predict_threads,
-            context.upkeep_thread,
-            self._long_duties_thread,
-        ):
-            threads.shutdown()
-        context.fetcher.close()
-        context.leases.stop()
-        self._client.close()
+        self._context.close()
         self._wakeups.close()
-        self._tracer.close()
         self._link.close()
 
     def detect(self, target: str) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import Final
 
+from serving.client import ModelClient
 from workers.duties import Duties
 from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink
 from workers.pipeline.fetcher import Fetcher
 from workers.pipeline.in_flight import Leases
 from workers.pipeline.models import Models
@@ -15,26 +20,55 @@ from workers.pipeline.predicting import Predictor
 from workers.pipeline.result_cache import ResultCache
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
+from workers.store.catalog import Catalog
 from workers.store.job_store import JobStore
+from workers.telemetry.metrics import RPC_ERRORS
+from workers.telemetry.tracing import open_tracer
+
+_PREDICT_THREADS: Final = 4  # the tasks of a threads pool share the process; each makes one Predict call at a time
 
 
-@dataclass(frozen=True)
 class PipelineContext:
-    """The services that the pipelines of a process share."""
+    """The services and threads that the pipelines of a process share.
 
-    settings: Settings
-    queue: WorkQueue
-    store: JobStore
-    blobs: BlobStore
-    cache: ResultCache
-    duties: Duties
-    leases: Leases
-    fetcher: Fetcher
-    models: Models
-    predictor: Predictor
-    decode_threads: ThreadPoolExecutor
-    predict_threads: ThreadPoolExecutor
-    upkeep_thread: ThreadPoolExecutor
-    wake: Callable[[str], None]  # sends a wake-up for a target
-    may_continue: Callable[[str, int], bool]  # whether a pipeline (target, version) may go on
-    draining: Callable[[], bool]  # whether the process is stopping
+    `wake` sends a wake-up for a target. `may_continue` says whether a pipeline (target, version) may go on, and
+    `draining` whether the process is stopping.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        link: RedisLink,
+        *,
+        wake: Callable[[str], None],
+        may_continue: Callable[[str, int], bool],
+        draining: Callable[[], bool],
+    ) -> None:
+        self.settings = settings
+        self.wake, self.may_continue, self.draining = wake, may_continue, draining
+        self.decode_threads = ThreadPoolExecutor(settings.decode_threads, "decode")
+        self.predict_threads = ThreadPoolExecutor(_PREDICT_THREADS, "predict")
+        self.upkeep_thread = ThreadPoolExecutor(1, "upkeep")
+        self.long_duties_thread = ThreadPoolExecutor(1, "long-duties")
+        self.tracer = open_tracer(settings, "shelfline-worker")
+        self.blobs = BlobStore(settings.blob_url)
+        self.queue = WorkQueue(link, settings, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+        self.store = JobStore(link, self.blobs, settings)
+        self.cache = ResultCache(link, self.blobs, settings.cache_seconds)
+        self.duties = Duties(
+            link, self.blobs, settings, wake, long_duties_thread=self.long_duties_thread, stopping=draining
+        )
+        self.leases = Leases(self.queue, settings.lease_seconds)
+        self.fetcher = Fetcher(settings, self.queue, self.blobs, self.leases, wake, draining)
+        self._client = ModelClient(settings.model_server, on_error=RPC_ERRORS.add)
+        self.models = Models(self._client, Catalog(link), settings.contracts)
+        self.predictor = Predictor(self._client, settings.predict_timeout_seconds, self.tracer)
+
+    def close(self) -> None:
+        """End the threads and the connections to model server and traces. No pipeline may be running any more."""
+        for threads in (self.decode_threads, self.predict_threads, self.upkeep_thread, self.long_duties_thread):
+            threads.shutdown()
+        self.fetcher.close()
+        self.leases.stop()
+        self._client.close()
+        self.tracer.close()

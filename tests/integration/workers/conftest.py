@@ -85,7 +85,7 @@ class Worker:
         self.runtime._context.upkeep_thread.submit(
             lambda: None
         ).result()  # the duties that the pipeline itself had done
-        self.runtime._long_duties_thread.submit(lambda: None).result()
+        self.runtime._context.long_duties_thread.submit(lambda: None).result()
 
     def detect_until(self, true: Callable[[], object], what: str = "the condition") -> None:
         """Detect again and again, until something holds."""
@@ -99,7 +99,7 @@ class Worker:
     def listed(self) -> None:
         """What is to be listed is listed."""
         self.runtime.do_duties()
-        self.runtime._long_duties_thread.submit(lambda: None).result()
+        self.runtime._context.long_duties_thread.submit(lambda: None).result()
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """The results so far, each image once, the job's counts adding up."""

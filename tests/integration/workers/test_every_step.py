@@ -39,7 +39,7 @@ def live(runtime: Runtime, store: JobStore, job: Job) -> None:
     try:
         for _ in range(20):  # how many it takes depends on when its own threads fill the lane up
             runtime.do_duties()
-            runtime._long_duties_thread.submit(lambda: None).result()
+            runtime._context.long_duties_thread.submit(lambda: None).result()
             runtime.detect("default")
             if store.get(job.id).state.terminal:
                 break
