@@ -6,7 +6,7 @@ Start it with `gunicorn -c python:api.gunicorn api.wsgi:app`.
 from __future__ import annotations
 
 from api.app import create_app
-from workers.backend import open_backend
+from workers.backend import Backend
 from workers.io.redis_link import RedisLink
 from workers.settings import load_settings
 from workers.telemetry.logs import configure_logs
@@ -15,4 +15,4 @@ from workers.telemetry.publishing import start_publishing
 settings = load_settings()
 configure_logs(settings)
 start_publishing(RedisLink(settings.redis_url).run)
-app = create_app(settings, open_backend(settings))
+app = create_app(settings, Backend(settings))

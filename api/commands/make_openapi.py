@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from api.app import create_app
-from workers.backend import open_backend
+from workers.backend import Backend
 from workers.settings import Settings
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
@@ -14,7 +14,7 @@ PATH = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 def openapi_text() -> str:
     """Return the OpenAPI document as /openapi.json serves it. It does not depend on the settings."""
     settings = Settings()
-    with create_app(settings, open_backend(settings)).test_client() as http:
+    with create_app(settings, Backend(settings)).test_client() as http:
         return http.get("/openapi.json").get_data(as_text=True)
 
 

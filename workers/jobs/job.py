@@ -6,14 +6,12 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from workers.jobs.lanes import lane_of
 from workers.jobs.options import JobOptions, Lane, rows_each
-from workers.jobs.webhook import Webhook
 
 
 class JobState(StrEnum):
@@ -85,37 +83,6 @@ class Request:
 
 
 UNKNOWN_REQUEST = Request()
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """A job about to be created. Its manifest is in the blob store already, or a duty will list its `source`."""
-
-    id: str
-    options: JobOptions
-    total: int
-    deadline_seconds: float  # after its creation; unfinished images fail then
-    upload: str = ""  # id of the upload whose blobs will belong to the job
-    bytes: int = 0  # size of that upload
-    owner: str = ""
-    retry_of: str = ""  # the job whose failed images are retried
-    metadata: Mapping[str, str] = field(default_factory=dict)  # given by the caller, returned with the job
-    quota: Quota = NO_QUOTA
-    webhook: Webhook | None = None
-    base_url: str = ""  # of the API, for links in webhooks
-    request: Request = UNKNOWN_REQUEST
-    source: str = ""  # what is to be listed, see workers/sources/origins/named.py; '' if its images are known
-    rules: Sequence[str] = ()  # further fields of its Redis hash: name, value, name, value, ...
-
-    @property
-    def paths(self) -> list[str]:
-        """The paths in the blob store below which its blobs are."""
-        return [f"jobs/{self.id}", *([f"uploads/{self.upload}"] if self.upload else ())]
-
-    @property
-    def lane(self) -> Lane:
-        """The lane of its images. While their number is unknown, it is `bulk` unless the caller set a priority."""
-        return "bulk" if self.source and not self.options.priority else lane_of(self.options, self.total)
 
 
 # What a job's estimate is computed from, see lib/account.lua: jobs of its lane before it, jobs of its lane, rows of its

@@ -16,10 +16,10 @@ from workers.errors import ImageError, JobError, JobStateError, NoImagesError
 from workers.io.blobs import BlobStore
 from workers.io.locations import check_output
 from workers.io.redis_link import RedisLink
-from workers.jobs.job import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, NewJob, Quota, Request, manifest_path, new_id
+from workers.jobs.job import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, Quota, Request, manifest_path, new_id
 from workers.jobs.options import JobOptions
 from workers.jobs.output import Output
-from workers.jobs.submission import PLAIN, Submission
+from workers.jobs.submission import PLAIN, NewJob, Submission
 from workers.queue.wakeups import WakeUps
 from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
@@ -130,17 +130,10 @@ class Intake:
         job = NewJob(
             new_id("job"),
             options,
-            0,
-            submission.deadline_seconds or self._settings.deadline_seconds,
-            new_id("upload") if upload else "",
-            owner=submission.owner,
+            submission,
+            upload=new_id("upload") if upload else "",
             retry_of=retry_of,
-            metadata=submission.metadata,
-            quota=submission.quota,
-            webhook=submission.webhook,
             rules=self._rules(options, submission),
-            base_url=self._settings.public_url or submission.base_url,
-            request=submission.request,
         )
         self._store.draft(job)
         return job

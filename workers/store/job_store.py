@@ -18,9 +18,10 @@ from workers.errors import (
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, hash_of, translated
 from workers.jobs.index_set import IndexSet
-from workers.jobs.job import ImageSource, Job, JobState, NewJob, is_id
+from workers.jobs.job import ImageSource, Job, JobState, is_id
 from workers.jobs.lanes import DETECT_QUEUE, WAKE_UP_SECONDS
 from workers.jobs.result import Outcome
+from workers.jobs.submission import NewJob
 from workers.jobs.webhook import Webhook
 from workers.settings import Settings
 from workers.store.capacity import Capacity, quotas
@@ -62,7 +63,7 @@ class JobStore:
         deleted, JobGoneError if the job of the first time was deleted, IdempotencyInFlightError if another request
         with the idempotency key was faster, StoreUnavailableError if the upload was given up or Redis is down.
         """
-        rows = job.total * job.options.rows_guess
+        submission, settings, rows = job.submission, self._settings, job.total * job.options.rows_guess
         document = {
             "id": job.id,
             "options": job.options.to_json(),
@@ -71,25 +72,25 @@ class JobStore:
             "total": job.total,
             "upload": job.upload,
             "bytes": job.bytes,
-            "owner": job.owner,
+            "owner": submission.owner,
             "retry_of": job.retry_of,
-            "metadata": json.dumps(dict(job.metadata)),
+            "metadata": json.dumps(dict(submission.metadata)),
             "guess": job.options.rows_guess,
-            "webhook": job.webhook.stored(job.owner) if job.webhook else "",
-            "base_url": job.base_url,
-            "request_id": job.request.id,
-            "trace": job.request.trace,
-            "deadline_ms": int(job.deadline_seconds * 1000),
+            "webhook": submission.webhook.stored(submission.owner) if submission.webhook else "",
+            "base_url": settings.public_url or submission.base_url,
+            "request_id": submission.request.id,
+            "trace": submission.request.trace,
+            "deadline_ms": int((submission.deadline_seconds or settings.deadline_seconds) * 1000),
             "offset": offset,
             "queue": DETECT_QUEUE,
             "wake_up_ms": WAKE_UP_SECONDS * 1000,
-            "quotas": quotas(self._settings, rows, job.bytes, job.owner, job.quota),
+            "quotas": quotas(settings, rows, job.bytes, submission.owner, submission.quota),
             "source": job.source,
             **({"rules": list(job.rules)} if job.rules else {}),
             "reservation": reservation.key if reservation else "",
             "token": reservation.token if reservation else "",
             "fingerprint": reservation.fingerprint if reservation else "",
-            "replay_ms": int(self._settings.retention_seconds * 1000),
+            "replay_ms": int(settings.retention_seconds * 1000),
         }
         fields = [field for source in first for field in source.fields]
         # Numbers are sent as text, since Lua would write them as floats.
@@ -115,7 +116,7 @@ class JobStore:
 
         Raises QueueFullError or TooManyImagesError if a quota leaves no room for a single image.
         """
-        one_image = quotas(self._settings, 1, 1, job.owner, job.quota)
+        one_image = quotas(self._settings, 1, 1, job.submission.owner, job.submission.quota)
         grace_ms = int(self._settings.upload_grace_seconds * 1000)
         verdict, *details = self._link.run("jobs/draft", json.dumps(one_image), grace_ms, *job.paths)
         if verdict == "full":

@@ -13,7 +13,7 @@ from api.app import create_app
 from tests.support.servers.redis_server import RedisServer
 from tests.support.stacks.job_bench import JobBench
 from tests.support.stacks.web_server import web_server
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
@@ -23,7 +23,7 @@ Server = tuple[str, int]
 @pytest.fixture
 def backend(settings: Settings) -> Iterator[Backend]:
     """The stores that the API answers from."""
-    opened = open_backend(settings)
+    opened = Backend(settings)
     yield opened
     opened.store.close()
 

@@ -12,9 +12,10 @@ from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.index_set import IndexSet
-from workers.jobs.job import ImageSource, Job, NewJob, manifest_path, new_id
+from workers.jobs.job import ImageSource, Job, manifest_path, new_id
 from workers.jobs.options import JobOptions
 from workers.jobs.result import Outcome
+from workers.jobs.submission import NewJob, Submission
 from workers.settings import Settings
 from workers.store.job_store import JobStore
 from workers.store.listing import Listing
@@ -33,7 +34,7 @@ class JobBench:
 
     def job(self, total: int = 1, *, owner: str = "", model: str = "default") -> Job:
         """A job that no worker will claim images of."""
-        new = NewJob(new_id("job"), JobOptions(model), total, 3600.0, owner=owner)
+        new = NewJob(new_id("job"), JobOptions(model), Submission(owner, 3600.0), total)
         sources = [ImageSource(f"{index}.jpg", f"blob:{index}") for index in range(total)]
         self.blobs.write(manifest_path(new.id), io.BytesIO(b"".join(map(manifest_line, sources))))
         self.store.draft(new)

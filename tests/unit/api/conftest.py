@@ -20,7 +20,7 @@ from api.app import create_app
 from api.client.client import ShelflineClient
 from tests.support.manual_worker import ManualWorker
 from tests.support.servers.redis_server import RedisServer
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.io.redis_link import RedisLink
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.job import Job
@@ -96,7 +96,7 @@ def shared_api(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFacto
     worker = InstantWorker(settings, link)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.backend.CeleryWakeUps", lambda _link, _celery: worker)
-        backend = open_backend(settings)
+        backend = Backend(settings)
     yield Api(settings, worker, backend, create_app(settings, backend))
     backend.store.close()
     link.close()

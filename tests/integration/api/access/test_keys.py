@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.access.gate import ConcurrentRequests
 from api.access.refusals import ConcurrencyLimitedError
 from api.app import create_app
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
@@ -184,7 +184,7 @@ def test_the_first_key_closes_the_door(settings: Settings, backend: Backend, key
 def test_nobody_is_let_in_while_redis_is_away(settings: Settings, require_keys: bool) -> None:  # noqa: FBT001  a case
     """503 for whoever comes with a key, and, where it is not known whether one is needed, for who comes without."""
     settings = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0", "require_keys": require_keys})
-    http = create_app(settings, open_backend(settings)).test_client()
+    http = create_app(settings, Backend(settings)).test_client()
     key = {"Authorization": "Bearer sl_0123456789abcdef0123456789abcdef"}
 
     for path in ("/v1/models", JOB, f"{JOB}/results"):
@@ -200,7 +200,7 @@ def test_the_figures_say_that_redis_is_away(settings: Settings, require_keys: bo
     """To an alert, whose key cannot be looked up then; and nothing else to anyone."""
     settings = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0", "require_keys": require_keys})
     answer = (
-        create_app(settings, open_backend(settings))
+        create_app(settings, Backend(settings))
         .test_client()
         .get("/metrics", headers={"Authorization": "Bearer sl_0123456789abcdef0123456789abcdef"})
     )

@@ -15,7 +15,7 @@ from werkzeug.routing import Rule
 from api.access.scopes import PUBLIC, SCOPES, scope_of
 from api.app import create_app
 from tests.support.manual_worker import ManualWorker
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.io.redis_link import RedisLink
 from workers.jobs.webhook import Webhook
 from workers.robots import FORM_UPLOAD_PATH
@@ -124,7 +124,7 @@ class Api:
 def api(settings: Settings, link: RedisLink) -> Iterator[Api]:
     """The API as others can reach it."""
     settings = settings.model_copy(update={"host": "192.0.2.1", "detect_wait_seconds": 0.1})
-    backend = open_backend(settings)
+    backend = Backend(settings)
     webhook = backend.endpoints.create("a", Webhook(WEBHOOK["url"])).id
     yield Api(create_app(settings, backend), backend, KeyStore(link), ManualWorker(settings, link), webhook)
     backend.store.close()

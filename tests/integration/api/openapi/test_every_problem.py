@@ -26,7 +26,7 @@ from api.http.waiting import WaitingRoom
 from api.requests import spool
 from tests.support.manual_worker import ManualWorker
 from tests.support.servers.redis_server import RedisServer
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.errors import ItemNotFoundError
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import new_id
@@ -96,7 +96,7 @@ class Lab:
     def client(self, **settings: Any) -> FlaskClient:
         """The API with other settings."""
         changed = self.settings.model_copy(update=settings)
-        return create_app(changed, open_backend(changed)).test_client()
+        return create_app(changed, Backend(changed)).test_client()
 
     def job(self, state: str | None = None, **more: Any) -> str:
         """A job of one image, settled in a state."""
@@ -391,7 +391,7 @@ def shared_api(
         max_job_images=20,
         detect_wait_seconds=0.2,
     )
-    backend = open_backend(settings)
+    backend = Backend(settings)
     yield settings, backend, create_app(settings, backend)
     backend.store.close()
 

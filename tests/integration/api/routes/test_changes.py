@@ -10,14 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.support.manual_worker import ManualWorker
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 
 
 @pytest.fixture
 def backend(settings: Settings) -> Iterator[Backend]:
-    found = open_backend(settings.model_copy(update={"max_waiting_images": 10}))
+    found = Backend(settings.model_copy(update={"max_waiting_images": 10}))
     yield found
     found.store.close()
 

@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from workers.backend import open_backend
+from workers.backend import Backend
 from workers.settings import Settings
 
 IMAGE = base64.b64encode(b"x").decode()
@@ -26,7 +26,7 @@ def make_http(settings: Settings, tmp_path: Path) -> Callable[..., FlaskClient]:
 
     def make(**overrides: Any) -> FlaskClient:
         own = settings.model_copy(update={"folder_roots": (tmp_path / "root",), **overrides})
-        return create_app(own, open_backend(own)).test_client()
+        return create_app(own, Backend(own)).test_client()
 
     (tmp_path / "root").mkdir()
     return make

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from workers.backend import Backend, open_backend
+from workers.backend import Backend
 from workers.io.redis_link import RedisLink
 from workers.jobs.webhook import Event, Webhook, WebhookFormat, new_secret
 from workers.queue.work_queue import WorkQueue
@@ -123,7 +123,7 @@ def test_the_body_is_the_job_as_the_api_shows_it(
     assert body["data"] == http.get(f"/v1/jobs/{job}").get_json()
 
     public = settings.model_copy(update={"public_url": "https://shelf.example"})
-    other = submitted(create_app(public, open_backend(public)).test_client())
+    other = submitted(create_app(public, Backend(public)).test_client())
     assert backend.store.webhook_of(other)[1] == "https://shelf.example"
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests.integration.workers.queue.conftest import Bench, outcome, taken_over
 from workers.errors import JobNotFoundError, StoreUnavailableError
-from workers.jobs.job import JobState, NewJob, new_id
+from workers.jobs.job import JobState, new_id
 from workers.jobs.options import JobOptions
+from workers.jobs.submission import NewJob
 from workers.queue.wakeups import UPKEEP_QUEUE
 from workers.queue.work_queue import window
 from workers.sources.origins.simple import Files
@@ -107,7 +108,7 @@ def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
     bench.duties.run_due()
     assert not bench.blobs._files.exists(bench.blobs._path("uploads/upload_x"))
     with pytest.raises(StoreUnavailableError, match="given up"):
-        bench.store.create(NewJob(new_id("job"), JobOptions("default"), 1, 60.0, "upload_x"), [], 0)
+        bench.store.create(NewJob(new_id("job"), JobOptions("default"), total=1, upload="upload_x"), [], 0)
     assert bench.blobs.read(bench.one.claim("default", 1).images[0].ref[5:], 9) == b"0"
     assert bench.check(kept.id).total == 1
 

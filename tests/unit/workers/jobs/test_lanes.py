@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.jobs.job import NewJob
 from workers.jobs.options import JobOptions, Lane
+from workers.jobs.submission import NewJob
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_what_is_small_is_counted_in_rows(images: int, tiles: str, lane: Lane) -
     """Eight photos of 64 tiles each would keep every other interactive image waiting for 65 batches."""
     for priority, expected in ((None, lane), ("bulk", "bulk"), ("interactive", "interactive")):
         options = JobOptions("default", tiles=tiles, priority=priority)  # type: ignore[arg-type]  # two lanes' names
-        assert expected == NewJob("job_1", options, images, 60.0, "").lane
+        assert expected == NewJob("job_1", options, total=images).lane
