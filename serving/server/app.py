@@ -19,7 +19,7 @@ from serving.server.flags import Flags, parse
 from serving.server.front import Front
 from serving.server.loading import allocator
 from serving.server.loading.version_loader import VersionLoader
-from serving.server.metrics import Metrics, PrometheusMetrics
+from serving.server.metrics import Metrics
 from serving.server.settings_files import read_setup
 from serving.server.stop import Stop
 from serving.server.versions.first_load import wait_for_models
@@ -56,7 +56,7 @@ def _serve(flags: Flags) -> None:
     rest_socket = _bound(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     allocator.tune()  # before the first load imports TensorFlow
     stop = Stop()
-    metrics = Metrics() if setup.metrics_path is None else PrometheusMetrics(setup.metrics_path)
+    metrics = Metrics(setup.metrics_path)
     scheduler = None if setup.batching is None else BatchScheduler(setup.batching, metrics)
     models = _models(flags, VersionLoader(metrics, scheduler))
     try:

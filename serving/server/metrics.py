@@ -6,56 +6,29 @@ names of counters. TF Serving's prometheus_exporter.cc does not, and dashboards 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+import prometheus_client as prometheus
 
 _MICROSECONDS: Final = 1e6
 
 
 class Metrics:
-    """The events that are counted, and the metrics of a server without a metrics page: these methods count nothing.
+    """The metrics of TF Serving in Prometheus. `path` is the path of the metrics page, None if there is no page.
 
-    Times are in seconds. `path` is the path of the metrics page.
+    The methods take seconds; the metrics are in microseconds. Sources: servables/tensorflow/util.cc,
+    batching_session.cc and TensorFlow's SavedModel loader.
     """
 
-    path: str | None = None
-
-    def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Count a call of a model that has ended, with its status and duration."""
-
-    def runtime(self, model: str, api: str, seconds: float) -> None:
-        """Record the duration of a graph run."""
-
-    def load(self, path: str, status: str, seconds: float) -> None:
-        """Count an attempt to load a version, with its status and duration."""
-
-    def queued(self, pool: str, seconds: float) -> None:
-        """Record how long a request waited until its batch began."""
-
-    def batched(self, rows: int) -> None:
-        """Record the rows of a batch that begins, padding included."""
-
-    def page(self) -> str:
-        """Return all metrics in Prometheus's text format."""
-        return ""
-
-
-class PrometheusMetrics(Metrics):
-    """The metrics of TF Serving in Prometheus; their unit of time is the microsecond.
-
-    Sources: servables/tensorflow/util.cc, batching_session.cc and TensorFlow's SavedModel loader.
-    """
-
-    def __init__(self, path: str) -> None:
-        import prometheus_client as prometheus  # noqa: PLC0415 - 50 ms that only those pay who want it
-
+    def __init__(self, path: str | None = None) -> None:
         self.path = path
         self._registry = registry = prometheus.CollectorRegistry()
         latency = _exponential(10, 1.8, 33)
 
-        def counter(name: str, text: str, *labels: str) -> Any:  # noqa: ANN401 - imported inside
+        def counter(name: str, text: str, *labels: str) -> prometheus.Counter:
             return prometheus.Counter(name, text, labels, registry=registry)
 
-        def histogram(name: str, text: str, buckets: list[float], *labels: str) -> Any:  # noqa: ANN401 - imported inside
+        def histogram(name: str, text: str, buckets: list[float], *labels: str) -> prometheus.Histogram:
             return prometheus.Histogram(name, text, labels, registry=registry, buckets=buckets)
 
         serving = ":tensorflow:serving:"
@@ -92,30 +65,30 @@ class PrometheusMetrics(Metrics):
         )
 
     def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """See Metrics."""
+        """Count a call of a model that has ended, with its status and duration."""
         self._requests.labels(model, status).inc()
         self._latency.labels(model, api, entrypoint, status).observe(seconds * _MICROSECONDS)
 
     def runtime(self, model: str, api: str, seconds: float) -> None:
-        """See Metrics."""
+        """Record the duration of a graph run."""
         self._runtime.labels(model, api, "TF1").observe(seconds * _MICROSECONDS)
 
     def load(self, path: str, status: str, seconds: float) -> None:
-        """See Metrics."""
+        """Count an attempt to load a version, with its status and duration."""
         self._loads.labels(path, "success" if status == "OK" else "fail").inc()
         if status == "OK":
             self._load_latency.labels(path).inc(seconds * _MICROSECONDS)
 
     def queued(self, pool: str, seconds: float) -> None:
-        """See Metrics."""
+        """Record how long a request waited until its batch began."""
         self._queuing.labels(pool).observe(seconds * _MICROSECONDS)
 
     def batched(self, rows: int) -> None:
-        """See Metrics."""
+        """Record the rows of a batch that begins, padding included."""
         self._batch_size.observe(rows)
 
     def page(self) -> str:
-        """See Metrics; the text is as prometheus_exporter.cc writes it."""
+        """Return all metrics in Prometheus's text format, as prometheus_exporter.cc writes it."""
         lines = []
         for metric in self._registry.collect():
             lines.append(f"# TYPE {metric.name} {metric.type}")

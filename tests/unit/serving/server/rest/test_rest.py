@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from serving.server.calls import Calls
 from serving.server.errors import StatusError
-from serving.server.metrics import PrometheusMetrics
+from serving.server.metrics import Metrics
 from serving.server.rest.rest import HTTP_STATUS, RestApi
 from serving.server.rpc.model_service import ModelService
 from serving.server.rpc.prediction import PredictionService
@@ -56,13 +56,13 @@ def acts() -> list[Act]:
 
 
 @pytest.fixture
-def metrics() -> PrometheusMetrics:
+def metrics() -> Metrics:
     """What is counted."""
-    return PrometheusMetrics("/metrics")
+    return Metrics("/metrics")
 
 
 @pytest.fixture
-def api(tmp_path: Path, acts: list[Act], metrics: PrometheusMetrics) -> Iterator[RestApi]:
+def api(tmp_path: Path, acts: list[Act], metrics: Metrics) -> Iterator[RestApi]:
     """The API of one model, whose calls may take 0.2 s."""
     (tmp_path / "1").mkdir()
     models = Models(lambda name: Lifecycle(name, lambda _: Acting(acts)))
@@ -122,7 +122,7 @@ def test_what_is_not_foreseen_is_a_status_too(
     assert predict(api) == (status, {"error": text})
 
 
-def test_what_takes_too_long_is_504(api: RestApi, acts: list[Act], metrics: PrometheusMetrics) -> None:
+def test_what_takes_too_long_is_504(api: RestApi, acts: list[Act], metrics: Metrics) -> None:
     """Its thread is free again when the graph is done."""
     gate = threading.Event()
 
