@@ -20,7 +20,7 @@ from serving.server.front import Front
 from serving.server.loading import allocator
 from serving.server.loading.version_loader import VersionLoader
 from serving.server.metrics import Metrics
-from serving.server.settings_files import read_setup
+from serving.server.settings_files import batching, first_models, metrics_path
 from serving.server.stop import Stop
 from serving.server.versions.first_load import wait_for_models
 from serving.server.versions.lifecycle import Lifecycle
@@ -50,17 +50,16 @@ def main() -> NoReturn:
 def _serve(flags: Flags) -> None:
     if find_spec("tensorflow") is None:
         raise SetupError("TensorFlow is not installed: install it with `pip install tensorflow`")
-    setup = read_setup(flags)
+    configs, batch_settings, metrics = first_models(flags), batching(flags), Metrics(metrics_path(flags))
     _bound(flags.host, flags.port).close()  # fail now if it is not free: the load takes seconds
     _check_socket_path(flags.grpc_socket_path)
     rest_socket = _bound(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     allocator.tune()  # before the first load imports TensorFlow
     stop = Stop()
-    metrics = Metrics(setup.metrics_path)
-    scheduler = None if setup.batching is None else BatchScheduler(setup.batching, metrics)
+    scheduler = None if batch_settings is None else BatchScheduler(batch_settings, metrics)
     models = _models(flags, VersionLoader(metrics, scheduler))
     try:
-        models.configure(setup.models, quiet=True)
+        models.configure(configs, quiet=True)
     except StatusError as error:
         raise SetupError(error.message) from error
     problem = wait_for_models(models, stop, retries=flags.max_num_load_retries is not None)

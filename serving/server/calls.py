@@ -42,7 +42,7 @@ class Calls:
         """Record the duration of a graph run; a run that raises is not recorded."""
         began = time.monotonic()
         yield
-        self._metrics.runtime(model, "Predict", time.monotonic() - began)
+        self._metrics.runtime(model, time.monotonic() - began)
 
 
 def as_status(error: Exception) -> StatusError:

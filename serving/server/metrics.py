@@ -69,14 +69,14 @@ class Metrics:
         self._requests.labels(model, status).inc()
         self._latency.labels(model, api, entrypoint, status).observe(seconds * _MICROSECONDS)
 
-    def runtime(self, model: str, api: str, seconds: float) -> None:
+    def runtime(self, model: str, seconds: float) -> None:
         """Record the duration of a graph run."""
-        self._runtime.labels(model, api, "TF1").observe(seconds * _MICROSECONDS)
+        self._runtime.labels(model, "Predict", "TF1").observe(seconds * _MICROSECONDS)
 
-    def load(self, path: str, status: str, seconds: float) -> None:
-        """Count an attempt to load a version, with its status and duration."""
-        self._loads.labels(path, "success" if status == "OK" else "fail").inc()
-        if status == "OK":
+    def load(self, path: str, seconds: float, *, succeeded: bool) -> None:
+        """Count an attempt to load a version, with its duration."""
+        self._loads.labels(path, "success" if succeeded else "fail").inc()
+        if succeeded:
             self._load_latency.labels(path).inc(seconds * _MICROSECONDS)
 
     def queued(self, pool: str, seconds: float) -> None:

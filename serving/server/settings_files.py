@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from serving.server.batching.settings import BatchSettings, read_batch_settings
@@ -17,17 +16,8 @@ from serving.wire.protos import MonitoringConfig
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
 
 
-@dataclass(frozen=True)
-class Setup:
-    """The first models, the batching settings (None: no batching) and the path of the metrics page (None: no page)."""
-
-    models: Sequence[ModelConfig]
-    batching: BatchSettings | None
-    metrics_path: str | None
-
-
-def read_setup(flags: Flags) -> Setup:
-    """Read the files that the flags name. Raises SetupError if a file or a model folder is missing or invalid."""
+def first_models(flags: Flags) -> Sequence[ModelConfig]:
+    """Return the models to begin with. Raises SetupError if their file or a model's folder is missing or invalid."""
     try:
         models = _models(flags)
     except StatusError as error:
@@ -38,7 +28,7 @@ def read_setup(flags: Flags) -> Setup:
             raise SetupError(f"{where} is not a folder: create it, or name another one")
         if not os.access(model.base_path, os.R_OK | os.X_OK):
             raise SetupError(f"{where} may not be read: give the server access to it")
-    return Setup(models, _batching(flags), _metrics_path(flags))
+    return models
 
 
 def _models(flags: Flags) -> Sequence[ModelConfig]:
@@ -48,7 +38,8 @@ def _models(flags: Flags) -> Sequence[ModelConfig]:
     return (ModelConfig(flags.model_name, flags.model_base_path.absolute()),)
 
 
-def _batching(flags: Flags) -> BatchSettings | None:
+def batching(flags: Flags) -> BatchSettings | None:
+    """Return the batching settings, None without batching. Raises SetupError if their file is invalid."""
     if not flags.enable_batching:
         return None
     if flags.batching_parameters_file is None:
@@ -56,7 +47,8 @@ def _batching(flags: Flags) -> BatchSettings | None:
     return read_batch_settings(flags.batching_parameters_file)
 
 
-def _metrics_path(flags: Flags) -> str | None:
+def metrics_path(flags: Flags) -> str | None:
+    """Return the path of the metrics page, None without a page. Raises SetupError if its file is invalid."""
     if flags.monitoring_config_file is None:
         return None
     config = read_text_message(MonitoringConfig, flags.monitoring_config_file).prometheus_config

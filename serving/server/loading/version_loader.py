@@ -29,14 +29,11 @@ class VersionLoader:
         """Load the version in a folder and return it ready for calls. Raises LoadError if it cannot be served."""
         with self._one_at_a_time:
             began = time.monotonic()
-            status = "OK"
+            loaded: LoadedModel | None = None
             try:
                 loaded = _load(folder)
-            except Exception:
-                status = "UNKNOWN"
-                raise
             finally:
-                self._metrics.load(str(folder), status, time.monotonic() - began)
+                self._metrics.load(str(folder), time.monotonic() - began, succeeded=loaded is not None)
         return loaded if self._scheduler is None else BatchedModel(loaded, self._scheduler)
 
 
