@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
 
 from serving.boxes.tiles import checked_tiles
 from workers.jobs.options import JobOptions
@@ -23,15 +22,29 @@ _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,200}")
 
 
+def _checked_path(path: str) -> str:
+    if not _PATH.fullmatch(path):
+        raise ValueError("write it as in /api/v3/prediction/commodity: parts of letters, digits and ._~-")
+    if path == FORM_UPLOAD_PATH or path.split("/")[1] in RESERVED:
+        raise ValueError("this address is the API's own: choose one below /api/")
+    return path
+
+
+def _checked_token(token: SecretStr) -> SecretStr:
+    if not _TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError("write 16 or more random letters or digits, as `openssl rand -hex 16` makes them")
+    return token
+
+
 class Robot(BaseModel):
     """A robot: where it calls, with what token, and how it is answered."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
 
-    path: str = Field(
+    path: Annotated[str, AfterValidator(_checked_path)] = Field(
         default="/api/v3/prediction/commodity", max_length=200, description="The path that its console registers."
     )
-    token: SecretStr | None = Field(
+    token: Annotated[SecretStr, AfterValidator(_checked_token)] | None = Field(
         default=None,
         description="Its `access_token`: 16 or more letters, digits and ._~- characters. A robot without one is "
         "answered only if the API requires no keys.",
@@ -60,33 +73,20 @@ class Robot(BaseModel):
     )
     owner: Name | None = Field(default=None, description="The owner of its jobs, as of an API key. Default: no owner.")
 
-    @field_validator("path")
-    @classmethod
-    def _check_path(cls, value: str) -> str:
-        if not _PATH.fullmatch(value):
-            raise ValueError("write it as in /api/v3/prediction/commodity: parts of letters, digits and ._~-")
-        if value == FORM_UPLOAD_PATH or value.split("/")[1] in RESERVED:
-            raise ValueError("this address is the API's own: choose one below /api/")
-        return value
-
-    @field_validator("token")
-    @classmethod
-    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
-            raise ValueError("write 16 or more random letters or digits, as `openssl rand -hex 16` makes them")
-        return value
-
     def options(self, default_model: str) -> JobOptions:
         """Return the options of the robot's jobs."""
         model = self.model or default_model
         return JobOptions(model, self.threshold, self.max_detections, tiles=self.tiles, overlap=self.overlap)
 
 
-def read_robots(text: str) -> Any:  # noqa: ANN401  the value is not checked yet
+def read_robots(text: Any) -> Any:  # noqa: ANN401  the value is not checked yet
     """Read the robots of a setting: JSON, or the path of a TOML file with a [[robots]] table for each robot.
 
-    Return what was written, not yet checked. Raises ValueError, whose message contains no token.
+    Return what was written, not yet checked, and any value but text as it is. Raises ValueError, whose message contains
+    no token.
     """
+    if not isinstance(text, str):
+        return text
     if text.lstrip().startswith(("[", "{")):
         try:
             robots = json.loads(text)
@@ -108,11 +108,13 @@ def read_robots(text: str) -> Any:  # noqa: ANN401  the value is not checked yet
     return document["robots"]
 
 
-def check_robots(robots: Sequence[Robot], served: Sequence[str]) -> None:
-    """Raise ValueError if two robots have the same path, or a robot names a model that is not served."""
+def check_robots(robots: tuple[Robot, ...], info: ValidationInfo) -> tuple[Robot, ...]:
+    """Raise ValueError if two robots have the same path, or a robot names a model that the settings do not."""
+    served = (info.data.get("model", ""), *info.data.get("more_models", ()))
     paths = [robot.path for robot in robots]
     for number, robot in enumerate(robots):
         if robot.path in paths[:number]:
             raise ValueError(f"two robots have the path {robot.path}")
         if robot.model is not None and robot.model not in served:
             raise ValueError(f"robot {number} has the model {robot.model!r}, which is not in SHELFLINE_MORE_MODELS")
+    return robots

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.errors import SettingsError
 from workers.robots import Robot, check_robots, read_robots
-from workers.settings_checks import checked_model_server, checked_rate, checked_redis_url
+from workers.settings_checks import (
+    checked_admin_key,
+    checked_model_server,
+    checked_outputs,
+    checked_pauses,
+    checked_rate,
+    checked_redis_url,
+    checked_sources,
+    in_lower_case,
+    split_at_commas,
+    split_paths,
+)
 
 ArchiveEncoding = Literal["gb18030", "cp932", "cp950", "cp949", "cp437", "cp850", "cp866", "cp1251", "cp1252"]
 ArchiveMethod = Literal["stored", "deflated", "bzip2"]
@@ -30,7 +39,18 @@ _TRACING_PACKAGES = (
     "opentelemetry.exporter.otlp.proto.http",
 )
 _ALIKE = 0.85  # difflib's similarity from which on a name counts as a misspelt setting
-_ADMIN_KEY = re.compile(r"sl_[0-9A-Za-z]{32,200}")
+
+
+_COMMAS = BeforeValidator(split_at_commas)
+_Texts = Annotated[tuple[str, ...], NoDecode, _COMMAS]
+_Ports = Annotated[frozenset[int], NoDecode, _COMMAS]
+_Hosts = Annotated[frozenset[str], NoDecode, _COMMAS, AfterValidator(in_lower_case)]
+
+
+def _check_packages(tracing: bool) -> bool:  # noqa: FBT001  pydantic calls it
+    if tracing and not all(map(find_spec, _TRACING_PACKAGES)):
+        raise ValueError("traces need packages that are not installed: run .venv/bin/pip install -e '.[tracing]'")
+    return tracing
 
 
 class Settings(BaseSettings):
@@ -68,10 +88,10 @@ class Settings(BaseSettings):
     contracts: Path | None = Field(
         default=None, description="Folder with a `<model>/contract.toml` for each model that does not describe itself."
     )
-    more_models: Annotated[tuple[str, ...], NoDecode] = Field(
+    more_models: _Texts = Field(
         default=(), description="Further models of the server that jobs may ask for, separated by commas."
     )
-    robots: Annotated[tuple[Robot, ...], NoDecode] = Field(
+    robots: Annotated[tuple[Robot, ...], NoDecode, BeforeValidator(read_robots), AfterValidator(check_robots)] = Field(
         default=(Robot(),),
         description="The robots that may call: JSON (a list of objects), or the path of a TOML file with a [[robots]] "
         "table for each. See docs/robot.md. By default there is one, without a token, at "
@@ -91,7 +111,7 @@ class Settings(BaseSettings):
         description="Answer only callers with an API key, even before a key is created. Once a key exists, or if the "
         "API listens on an address that other machines can reach, keys are required anyway.",
     )
-    admin_key: SecretStr | None = Field(
+    admin_key: Annotated[SecretStr, AfterValidator(checked_admin_key)] | None = Field(
         default=None,
         description="An API key of scope admin that is valid without being created: `sl_` and 32 or more random "
         "letters or digits.",
@@ -103,16 +123,16 @@ class Settings(BaseSettings):
     key_concurrency: int = Field(
         default=0, ge=0, description="Requests of one API key that an API process handles at once. 0: no limit."
     )
-    folder_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+    folder_roots: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(split_paths)] = Field(
         default=(),
         description="Folders of the server that jobs may read, separated as in PATH. Empty: jobs may not name folders.",
     )
-    source_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+    source_prefixes: Annotated[_Texts, AfterValidator(checked_sources)] = Field(
         default=(),
         description="fsspec URLs (s3://bucket/photos) below which jobs may read, separated by commas. Empty: jobs may "
         "not name such URLs.",
     )
-    output_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+    output_prefixes: Annotated[_Texts, AfterValidator(checked_outputs)] = Field(
         default=(),
         description="Folders of the server (/srv/results) and fsspec URLs (s3://bucket/results) below which jobs may "
         "write their results, separated by commas. Empty: jobs may not have an `output_url`.",
@@ -149,7 +169,7 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field(
         default="console", description="Format of the logs: lines for a terminal, or one JSON object per line."
     )
-    tracing: bool = Field(
+    tracing: Annotated[bool, AfterValidator(_check_packages)] = Field(
         default=False,
         description="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT (http://localhost:4318). This needs the "
         "packages of the extra `tracing`.",
@@ -166,7 +186,7 @@ class Settings(BaseSettings):
     max_archive_bytes: int = Field(
         default=10_000_000_000, gt=0, description="Largest total size of an archive's images, decompressed, in bytes."
     )
-    archive_methods: Annotated[tuple[ArchiveMethod, ...], NoDecode] = Field(
+    archive_methods: Annotated[tuple[ArchiveMethod, ...], NoDecode, _COMMAS] = Field(
         default=("stored", "deflated"),
         description="Compression methods that entries of an archive may have, separated by commas: stored, deflated, "
         "bzip2.",
@@ -179,10 +199,10 @@ class Settings(BaseSettings):
     )
     fetch_seconds: float = Field(default=15.0, gt=0, description="Deadline for fetching one image by URL.")
     fetch_redirects: int = Field(default=3, ge=0, le=20, description="Maximum number of redirects for one image.")
-    fetch_ports: Annotated[frozenset[int], NoDecode] = Field(
+    fetch_ports: _Ports = Field(
         default=frozenset((80, 443)), description="Ports that images may be fetched from, separated by commas."
     )
-    fetch_private_hosts: Annotated[frozenset[str], NoDecode] = Field(
+    fetch_private_hosts: _Hosts = Field(
         default=frozenset(),
         description="Hosts of private networks that images may be fetched from, `host` or `host:port`, separated by "
         "commas. All others must be on the public internet.",
@@ -196,7 +216,7 @@ class Settings(BaseSettings):
         "webhooks begin with it. Empty: the address that the job's request was sent to.",
     )
     webhook_seconds: float = Field(default=20.0, gt=0, le=300, description="Deadline of one POST of a webhook.")
-    webhook_retries: Annotated[tuple[float, ...], NoDecode] = Field(
+    webhook_retries: Annotated[tuple[float, ...], NoDecode, _COMMAS, AfterValidator(checked_pauses)] = Field(
         default=(5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
         description="Seconds from a failed delivery attempt to the next one, separated by commas. When the list ends, "
         "the delivery is given up.",
@@ -204,10 +224,10 @@ class Settings(BaseSettings):
     webhook_disable_seconds: float = Field(
         default=5 * 86400.0, gt=0, description="An endpoint whose deliveries all fail for this long is disabled."
     )
-    webhook_ports: Annotated[frozenset[int], NoDecode] = Field(
+    webhook_ports: _Ports = Field(
         default=frozenset((80, 443)), description="Ports that webhooks may be sent to, separated by commas."
     )
-    webhook_private_hosts: Annotated[frozenset[str], NoDecode] = Field(
+    webhook_private_hosts: _Hosts = Field(
         default=frozenset(),
         description="Hosts of private networks that webhooks may be sent to, `host` or `host:port`, separated by "
         "commas. All others must be on the public internet.",
@@ -248,94 +268,6 @@ class Settings(BaseSettings):
     upload_grace_seconds: float = Field(
         default=3600.0, gt=0, description="An upload that does not become a job is deleted after this time."
     )
-
-    @field_validator("tracing")
-    @classmethod
-    def _check_packages(cls, value: bool) -> bool:  # noqa: FBT001  pydantic calls it
-        if value and not all(map(find_spec, _TRACING_PACKAGES)):
-            raise ValueError("traces need packages that are not installed: run .venv/bin/pip install -e '.[tracing]'")
-        return value
-
-    @field_validator("folder_roots", mode="before")
-    @classmethod
-    def _split_roots(cls, value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
-        if isinstance(value, str):
-            return tuple(Path(part).resolve() for part in value.split(os.pathsep) if part)
-        return value
-
-    @field_validator(
-        "more_models",
-        "source_prefixes",
-        "output_prefixes",
-        "archive_methods",
-        "fetch_ports",
-        "fetch_private_hosts",
-        "webhook_retries",
-        "webhook_ports",
-        "webhook_private_hosts",
-        mode="before",
-    )
-    @classmethod
-    def _split_commas(cls, value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("source_prefixes")
-    @classmethod
-    def _check_prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-        for prefix in prefixes:
-            protocol, separator, path = prefix.partition("://")
-            if not separator or not path or "::" in prefix:
-                raise ValueError(f"{prefix!r} is not a prefix: write it as in s3://bucket/photos")
-            if protocol in {"file", "local"}:
-                raise ValueError(f"{prefix!r} is a folder of the server: name it in SHELFLINE_FOLDER_ROOTS")
-            if protocol in {"http", "https"}:
-                raise ValueError(f"{prefix!r} cannot be listed: send such images as items, each with its `url`")
-        return tuple(prefix.rstrip("/") for prefix in prefixes)
-
-    @field_validator("output_prefixes")
-    @classmethod
-    def _check_outputs(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-        for prefix in prefixes:
-            protocol, separator, path = prefix.partition("://")
-            if "::" in prefix or (separator and not path) or not (separator or prefix.startswith("/")):
-                raise ValueError(f"{prefix!r} is neither an absolute path nor a prefix such as s3://bucket/results")
-            if separator and protocol in {"file", "local"}:
-                raise ValueError(f"{prefix!r} is a folder of the server: name it by its absolute path")
-            if separator and protocol in {"http", "https"}:
-                raise ValueError(f"{prefix!r} cannot be written: name a folder or a store such as s3://bucket/results")
-        return tuple(prefix.rstrip("/") for prefix in prefixes)
-
-    @field_validator("robots", mode="before")
-    @classmethod
-    def _read_robots(cls, value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
-        return read_robots(value) if isinstance(value, str) else value
-
-    @field_validator("robots")
-    @classmethod
-    def _check_robots(cls, robots: tuple[Robot, ...], info: ValidationInfo) -> tuple[Robot, ...]:
-        check_robots(robots, (info.data.get("model", ""), *info.data.get("more_models", ())))
-        return robots
-
-    @field_validator("fetch_private_hosts", "webhook_private_hosts")
-    @classmethod
-    def _lower_hosts(cls, hosts: frozenset[str]) -> frozenset[str]:
-        return frozenset(host.lower() for host in hosts)
-
-    @field_validator("webhook_retries")
-    @classmethod
-    def _check_retries(cls, pauses: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 < pause <= 7 * 86400 for pause in pauses):
-            raise ValueError("each pause must be more than 0 and at most 604800 seconds")
-        return pauses
-
-    @field_validator("admin_key")
-    @classmethod
-    def _check_admin_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not _ADMIN_KEY.fullmatch(value.get_secret_value()):
-            raise ValueError("write `sl_` and 32 or more random letters or digits, as in sl_$(openssl rand -hex 16)")
-        return value
 
     @property
     def own_key(self) -> str | None:

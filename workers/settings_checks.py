@@ -1,14 +1,16 @@
-"""Checks of the values of settings: addresses, names and rates. No check connects to anything."""
+"""Checks of the values of settings: lists, prefixes, addresses, names and rates. No check connects to anything."""
 
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -23,6 +25,66 @@ _WITH_PORT: Final = re.compile(r"(?:\[[^\[\]/\s]+\]|[^\[\]:/\s]+):([0-9]{1,5})")
 _LISTS: Final = ("ipv4:", "ipv6:")
 _OTHER_SCHEMES: Final = ("unix:", "unix-abstract:", "vsock:", "xds:")  # gRPC's other schemes, not checked
 _MAX_REQUESTS: Final = 1_000_000_000  # of a rate
+_ADMIN_KEY: Final = re.compile(r"sl_[0-9A-Za-z]{32,200}")
+
+
+def split_at_commas(value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
+    """Return the parts of a text between commas, without empty ones; any other value as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def split_paths(value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
+    """Return the paths of a text that separates them as in PATH, with links resolved; any other value as it is."""
+    if isinstance(value, str):
+        return tuple(Path(part).resolve() for part in value.split(os.pathsep) if part)
+    return value
+
+
+def in_lower_case(texts: frozenset[str]) -> frozenset[str]:
+    """Return the texts in lower case."""
+    return frozenset(text.lower() for text in texts)
+
+
+def checked_sources(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return prefixes of stores to read, without `/` at their ends; raises ValueError."""
+    for prefix in prefixes:
+        protocol, separator, path = prefix.partition("://")
+        if not separator or not path or "::" in prefix:
+            raise ValueError(f"{prefix!r} is not a prefix: write it as in s3://bucket/photos")
+        if protocol in {"file", "local"}:
+            raise ValueError(f"{prefix!r} is a folder of the server: name it in SHELFLINE_FOLDER_ROOTS")
+        if protocol in {"http", "https"}:
+            raise ValueError(f"{prefix!r} cannot be listed: send such images as items, each with its `url`")
+    return tuple(prefix.rstrip("/") for prefix in prefixes)
+
+
+def checked_outputs(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return prefixes of folders and stores to write to, without `/` at their ends; raises ValueError."""
+    for prefix in prefixes:
+        protocol, separator, path = prefix.partition("://")
+        if "::" in prefix or (separator and not path) or not (separator or prefix.startswith("/")):
+            raise ValueError(f"{prefix!r} is neither an absolute path nor a prefix such as s3://bucket/results")
+        if separator and protocol in {"file", "local"}:
+            raise ValueError(f"{prefix!r} is a folder of the server: name it by its absolute path")
+        if separator and protocol in {"http", "https"}:
+            raise ValueError(f"{prefix!r} cannot be written: name a folder or a store such as s3://bucket/results")
+    return tuple(prefix.rstrip("/") for prefix in prefixes)
+
+
+def checked_pauses(pauses: tuple[float, ...]) -> tuple[float, ...]:
+    """Return pauses in seconds, each of more than 0 and at most a week; raises ValueError."""
+    if not all(0 < pause <= 7 * 86400 for pause in pauses):
+        raise ValueError("each pause must be more than 0 and at most 604800 seconds")
+    return pauses
+
+
+def checked_admin_key(key: SecretStr) -> SecretStr:
+    """Return an API key for administrators, or an empty one; raises ValueError."""
+    if key and not _ADMIN_KEY.fullmatch(key.get_secret_value()):
+        raise ValueError("write `sl_` and 32 or more random letters or digits, as in sl_$(openssl rand -hex 16)")
+    return key
 
 
 def checked_redis_url(url: str) -> str:
