@@ -77,14 +77,7 @@ class UrlsDocument(Document):
 def urls_at(base_url: str, job_id: str) -> UrlsDocument:
     """Return the absolute URLs of a job, below the API's base URL."""
     job = f"{base_url.rstrip('/')}/v1/jobs/{job_id}"
-    return UrlsDocument(
-        self=job,
-        results=f"{job}/results",
-        events=f"{job}/events",
-        deliveries=f"{job}/deliveries",
-        cancel=f"{job}/cancel",
-        retry=f"{job}/retry",
-    )
+    return UrlsDocument(self=job, **{name: f"{job}/{name}" for name in UrlsDocument.model_fields if name != "self"})
 
 
 class OutputDocument(Document):

@@ -10,8 +10,9 @@ import hmac
 import secrets
 import time
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from workers.errors import KeyNotFoundError
 from workers.io.redis_link import RedisLink, translated
@@ -36,6 +37,11 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+def _checked_rate(rate: str) -> str:
+    parsed_rates(rate)
+    return rate
+
+
 class KeyTerms(BaseModel):
     """What a key allows. A limit that is None is taken from the settings. Times are seconds since the epoch.
 
@@ -49,17 +55,10 @@ class KeyTerms(BaseModel):
     owner: Name
     scopes: tuple[Scope, ...] = Field(default=(Scope.SUBMIT, Scope.READ), min_length=1)
     expires_at: float | None = None
-    rate: str | None = None
+    rate: Annotated[str, AfterValidator(_checked_rate)] | None = None
     concurrency: int | None = Field(default=None, ge=1)
     max_waiting_images: int | None = Field(default=None, ge=1)
     max_blob_bytes: int | None = Field(default=None, ge=1)
-
-    @field_validator("rate")
-    @classmethod
-    def _check_rate(cls, value: str | None) -> str | None:
-        if value is not None:
-            parsed_rates(value)
-        return value
 
     def allows(self, scope: Scope) -> bool:
         """Return whether the key has a scope, by itself or through `admin`."""

@@ -68,17 +68,4 @@ REQUEST_SECONDS: Final = Histogram(
     ("route",),
 )
 
-ALL: Final[tuple[Metric, ...]] = (
-    STAGE_SECONDS,
-    BATCH_ROWS,
-    IMAGES,
-    TAKEOVERS,
-    HAND_BACKS,
-    WAKE_UPS,
-    DELIVERIES,
-    REDIS_ERRORS,
-    RPC_ERRORS,
-    NOT_FINITE,
-    REQUESTS,
-    REQUEST_SECONDS,
-)
+ALL: Final = tuple(metric for metric in list(globals().values()) if isinstance(metric, Metric))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Final, Self, Unpack
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from workers.telemetry.spans import Kind, Span, Tracer, Value
+from workers.telemetry.spans import Kind, Span, SpanOptions, Tracer, Value
 
 _KINDS: Final[Mapping[Kind, SpanKind]] = {
     "server": SpanKind.SERVER,
@@ -53,29 +53,13 @@ class OtlpTracer(Tracer):
         """Return a tracer that sends its spans in batches, from a thread of its own."""
         return cls(service, BatchSpanProcessor(OTLPSpanExporter()))
 
-    def start(
-        self,
-        name: str,
-        parent: str,
-        kind: Kind = "internal",
-        *,
-        began: float | None = None,
-        links: Sequence[str] = (),
-        attributes: Mapping[str, Value] | None = None,
-    ) -> Span:
-        """Start a span below `parent`, a traceparent, '' for a new trace.
-
-        It begins now, or at `began` in seconds since the epoch.
-        """
-        span = self._tracer.start_span(
-            name,
-            _context(parent),
-            _KINDS[kind],
-            attributes,
-            [trace.Link(trace.get_current_span(_context(link)).get_span_context()) for link in links],
-            None if began is None else int(began * 1e9),
-        )
-        return _OtlpSpan(span)
+    def start(self, name: str, parent: str, kind: Kind = "internal", **options: Unpack[SpanOptions]) -> Span:
+        """Start a span below `parent`, a traceparent, '' for a new trace. It begins now if `began` is not given."""
+        parents = [trace.get_current_span(_context(link)) for link in options.get("links", ())]
+        links = [trace.Link(span.get_span_context()) for span in parents]
+        began = int(options["began"] * 1e9) if "began" in options else None
+        attributes = options.get("attributes")
+        return _OtlpSpan(self._tracer.start_span(name, _context(parent), _KINDS[kind], attributes, links, began))
 
     def close(self) -> None:
         """Send the remaining spans."""

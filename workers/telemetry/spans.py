@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 Kind = Literal["server", "client", "internal"]
 
 Value = str | int | float
+
+
+class SpanOptions(TypedDict, total=False):
+    """When a span began, in seconds since the epoch; the traceparents of spans to link to; attributes."""
+
+    began: float
+    links: Sequence[str]
+    attributes: Mapping[str, Value]
 
 
 class Span:
@@ -22,21 +30,9 @@ class Span:
 class Tracer:
     """Starts spans that are not recorded."""
 
-    def start(
-        self,
-        name: str,
-        parent: str,
-        kind: Kind = "internal",
-        *,
-        began: float | None = None,
-        links: Sequence[str] = (),
-        attributes: Mapping[str, Value] | None = None,
-    ) -> Span:
-        """Start a span below `parent`, a traceparent, '' for a new trace.
-
-        It begins now, or at `began` in seconds since the epoch.
-        """
-        del name, parent, kind, began, links, attributes
+    def start(self, name: str, parent: str, kind: Kind = "internal", **options: Unpack[SpanOptions]) -> Span:
+        """Start a span below `parent`, a traceparent, '' for a new trace. It begins now if `began` is not given."""
+        del name, parent, kind, options
         return Span()
 
     def close(self) -> None:
