@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from workers.io.file_systems import open_file_system
 from workers.io.names import control_in, count_skipped, is_image_name, is_left_out
 from workers.jobs.output import Output
 from workers.settings import Settings
+
+_NOTHING = "There is nothing at the location."
 
 
 def allowed_location(url: str, prefixes: tuple[str, ...]) -> str:
@@ -46,19 +49,14 @@ def _ambiguity_of(url: str) -> str:
     return "" if {"..", "."}.isdisjoint(url.split("/")) else "a segment `.` or `..`"
 
 
-def read_location(url: str, prefixes: tuple[str, ...], max_bytes: int) -> bytes:
-    """Return up to `max_bytes` bytes of a file of another store.
+def read_location(url: str, prefixes: tuple[str, ...], max_bytes: int, missing: str) -> bytes:
+    """Return up to `max_bytes` bytes of a file of another store. `missing` is the message if there is no such file.
 
-    Raises SourceNotAllowedError, SourceUnreadableError, FileNotFoundError.
+    Raises SourceNotAllowedError, SourceUnreadableError.
     """
     files, path = _files(allowed_location(url, prefixes))
-    try:
-        with files.open(path, "rb") as opened:
-            content: bytes = opened.read(max_bytes)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # each store's library has its own errors
-        raise SourceUnreadableError(f"{_store(url)} cannot be read: {_first_line(error)}.") from error
+    with _translated(url, "read", missing), files.open(path, "rb") as opened:
+        content: bytes = opened.read(max_bytes)
     return content
 
 
@@ -80,14 +78,9 @@ def check_location(url: str, prefixes: tuple[str, ...]) -> int | None:
 
     Raises SourceNotAllowedError, or SourceUnreadableError if nothing is there or it cannot be read.
     """
-    root = allowed_location(url, prefixes)
-    files, path = _files(root)
-    try:
+    files, path = _files(allowed_location(url, prefixes))
+    with _translated(url, "read", _NOTHING):
         size = files.info(path).get("size")
-    except FileNotFoundError as error:
-        raise SourceUnreadableError("There is nothing at the location.") from error
-    except Exception as error:  # each store's library has its own errors
-        raise SourceUnreadableError(f"{_store(url)} cannot be read: {_first_line(error)}.") from error
     return None if size is None else int(size)
 
 
@@ -100,7 +93,7 @@ def list_images(url: str, prefixes: tuple[str, ...], skipped: dict[str, int] | N
     root = allowed_location(url, prefixes)
     files, path = _files(root)
     top = path.rstrip("/")
-    try:
+    with _translated(url, "listed", _NOTHING):
         for folder, folders, names in files.walk(path, on_error="raise", detail=True):
             visible = {name: folders[name] for name in sorted(folders) if not is_left_out(name)}
             folders.clear()
@@ -112,10 +105,6 @@ def list_images(url: str, prefixes: tuple[str, ...], skipped: dict[str, int] | N
                     yield FoundObject(relative, f"{root}/{relative}", names[name].get("size"), _mtime(names[name]))
                 elif skipped is not None:
                     count_skipped(skipped, name)
-    except FileNotFoundError as error:
-        raise SourceUnreadableError("There is nothing at the location.") from error
-    except Exception as error:  # each store's library has its own errors
-        raise SourceUnreadableError(f"{_store(url)} cannot be listed: {_first_line(error)}.") from error
 
 
 def _mtime(info: Mapping[str, Any]) -> float | None:
@@ -130,12 +119,23 @@ def _files(url: str) -> tuple[Any, str]:
     try:
         files, path = open_file_system(url)
     except Exception as error:  # unknown protocol, missing package, wrong credentials
-        raise SourceUnreadableError(f"{_store(url)} cannot be opened: {_first_line(error)}.") from error
+        raise _unreadable(url, "opened", error) from error
     return files, path
 
 
-def _store(url: str) -> str:
-    return f"The store {url.partition('://')[0]}://"
+@contextmanager
+def _translated(url: str, action: str, missing: str) -> Iterator[None]:
+    """Raise SourceUnreadableError for every error of the store; `missing` is the message if nothing is there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceUnreadableError(missing) from error
+    except Exception as error:  # each store's library has its own errors
+        raise _unreadable(url, action, error) from error
+
+
+def _unreadable(url: str, action: str, error: Exception) -> SourceUnreadableError:
+    return SourceUnreadableError(f"The store {url.partition('://')[0]}:// cannot be {action}: {_first_line(error)}.")
 
 
 def _first_line(error: Exception) -> str:

@@ -84,9 +84,8 @@ def fetch(ref: str, blobs: BlobStore, settings: Settings) -> bytes:
 def _read_location(url: str, settings: Settings) -> bytes:
     max_bytes = settings.max_image_bytes
     try:
-        content = read_location(url, settings.source_prefixes, max_bytes + 1)
-    except FileNotFoundError as error:
-        raise ImageMissingError("There is no such file in the store.") from error
+        missing = "There is no such file in the store."
+        content = read_location(url, settings.source_prefixes, max_bytes + 1, missing)
     except (SourceNotAllowedError, SourceUnreadableError) as error:
         raise ImageMissingError(str(error)) from error
     return bounded(io.BytesIO(content), max_bytes)

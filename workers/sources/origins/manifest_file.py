@@ -24,7 +24,6 @@ from workers.errors import (
     ManifestError,
     OutboundBlockedError,
     SourceNotAllowedError,
-    SourceUnreadableError,
 )
 from workers.io.folders import allowed_folder, within_roots
 from workers.io.locations import allowed_location, read_location
@@ -147,11 +146,8 @@ def open_manifest(where: str, settings: Settings) -> Iterator[tuple[BinaryIO, Pa
     Raises FolderNotAllowedError, FolderNotFoundError, ManifestError, SourceNotAllowedError, SourceUnreadableError.
     """
     if "://" in where:
-        url = allowed_location(where, settings.source_prefixes)
-        try:
-            content = read_location(url, settings.source_prefixes, settings.max_manifest_bytes + 1)
-        except FileNotFoundError as error:
-            raise SourceUnreadableError("There is no manifest at the location.") from error
+        url, missing = allowed_location(where, settings.source_prefixes), "There is no manifest at the location."
+        content = read_location(url, settings.source_prefixes, settings.max_manifest_bytes + 1, missing)
         yield io.BytesIO(content), url.rpartition("/")[0]
         return
     path = Path(where)

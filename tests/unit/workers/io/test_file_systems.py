@@ -61,7 +61,7 @@ def test_changes_of_others_are_seen(store: Any) -> None:
     store.rm_file("/shelf/b.png")
     assert names() == [("a.png", 11)]
     assert check_location(f"{PREFIX}/a.png", (PREFIX,)) == 11
-    assert read_location(f"{PREFIX}/a.png", (PREFIX,), 100) == b"much longer"
+    assert read_location(f"{PREFIX}/a.png", (PREFIX,), 100, "") == b"much longer"
 
 
 def test_blobs_of_other_processes_are_seen(store: Any) -> None:
