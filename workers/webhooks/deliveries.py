@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal, Self
 
 from workers.errors import DeliveryNotFoundError, WebhookStateError
@@ -32,12 +32,15 @@ class Attempt:
     error: str
     answer: str
 
+    def to_json(self) -> str:
+        """Return the attempt as JSON, as it is stored."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what the sender recorded."""
+        """Read what `to_json` wrote."""
         stored = json.loads(text)
-        names = ("delivery", "attempt", "at", "seconds", "status", "error", "answer")
-        return cls(*(stored[name] for name in names))
+        return cls(*(stored[field.name] for field in fields(cls)))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +9,8 @@ from workers.io.redis_link import RedisLink, hash_of, translated
 from workers.jobs.job import Job
 from workers.jobs.webhook import DeliveryId, Webhook
 from workers.settings import Settings
+from workers.webhooks.deliveries import Attempt
+from workers.webhooks.verdicts import Verdict, latency_class
 
 _TEST = "test"  # stands for the job in a test event; also in lib/outbox.lua
 
@@ -65,22 +66,6 @@ class DueDelivery:
         return [secret for secret in secrets if secret]
 
 
-@dataclass(frozen=True)
-class AttemptResult:
-    """The result of an attempt, as scripts/webhooks/delivery_record.lua takes it.
-
-    `pause` is in seconds until the next attempt, None if this was the last. `cooldown` is how long the destination's
-    other deliveries wait, in seconds.
-    """
-
-    verdict: str
-    latency_class: str
-    pause: float | None
-    cooldown: float
-    attempt: Mapping[str, object]
-    why: str
-
-
 class Outbox:
     """The outbox as senders see it. Every method raises StoreUnavailableError if Redis is down."""
 
@@ -107,19 +92,22 @@ class Outbox:
             for destination, member, lease, slow, attempts, *hashes in claimed
         ]
 
-    def record(self, due: DueDelivery, result: AttemptResult) -> None:
-        """Record an attempt and what follows from it. Nothing happens if another sender has the lease now."""
+    def record(self, due: DueDelivery, attempt: Attempt, verdict: Verdict, pause: float | None) -> None:
+        """Record an attempt and what follows from it. Nothing happens if another sender has the lease now.
+
+        `pause` is in seconds until the next attempt, None if this was the last.
+        """
         self._link.run(
             "webhooks/delivery_record",
             due.destination,
             due.member,
             due.lease,
-            result.verdict,
-            result.latency_class,
-            "" if result.pause is None else int(result.pause * 1000),
-            int(result.cooldown * 1000),
-            json.dumps(dict(result.attempt), ensure_ascii=False),
-            result.why,
+            verdict.word,
+            latency_class(attempt.seconds),
+            "" if pause is None else int(pause * 1000),
+            int(verdict.cooldown * 1000),
+            attempt.to_json(),
+            verdict.why if verdict.gone else f"All attempts failed for too long. The last error: {verdict.why}",
             self._threads_per_endpoint,
             self._disable_ms,
             self._retention_ms,

@@ -15,9 +15,10 @@ from workers.io.guarded_http import Answer, Guard, Limits, send
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 from workers.telemetry.metrics import DELIVERIES
-from workers.webhooks.outbox import AttemptResult, DueDelivery, Outbox
+from workers.webhooks.deliveries import Attempt
+from workers.webhooks.outbox import DueDelivery, Outbox
 from workers.webhooks.payloads import Renderer
-from workers.webhooks.verdicts import MAX_COOLDOWN, Verdict, judge, latency_class, next_pause
+from workers.webhooks.verdicts import Verdict, judge, next_pause
 
 log = structlog.get_logger(__name__)
 
@@ -43,15 +44,16 @@ class Sender:
         lease ends.
         """
         try:
-            result = self._send(due)
-            self._outbox.record(due, result)
-            DELIVERIES.add("given_up" if result.verdict == "failed" and result.pause is None else result.verdict)
+            attempt, verdict = self._send(due)
+            pause = next_pause(self._pauses, attempt.attempt, verdict)
+            self._outbox.record(due, attempt, verdict, pause)
+            DELIVERIES.add("given_up" if verdict.word == "failed" and pause is None else verdict.word)
         except StoreUnavailableError as error:  # then it is delivered again, with the same id
             log.warning("delivery waits", delivery=due.message, error=str(error))
         except Exception:
             log.exception("delivery not recorded", delivery=due.message)
 
-    def _send(self, due: DueDelivery) -> AttemptResult:
+    def _send(self, due: DueDelivery) -> tuple[Attempt, Verdict]:
         began, answer = time.time(), None
         sent_at = time.monotonic()
         try:
@@ -66,26 +68,11 @@ class Sender:
         except Exception:  # record it as a failed attempt, or the delivery would be leased again for ever
             log.exception("delivery failed", delivery=due.message)
             verdict = Verdict(_UNEXPECTED)
-        seconds = time.monotonic() - sent_at
+        seconds = round(time.monotonic() - sent_at, 3)
+        number, status = due.attempts + 1, answer.status if answer else None
         if verdict.why:
-            log.info("webhook not delivered", delivery=due.message, attempt=due.attempts + 1, why=verdict.why)
-        return AttemptResult(
-            verdict=verdict.word,
-            latency_class=latency_class(seconds),
-            pause=next_pause(self._pauses, due.attempts + 1, verdict),
-            cooldown=min(verdict.retry_after or 0.0, MAX_COOLDOWN),
-            attempt={
-                "delivery": due.message,
-                "hook": due.id.hook if due.id else None,
-                "attempt": due.attempts + 1,
-                "at": began,
-                "seconds": round(seconds, 3),
-                "status": answer.status if answer else None,
-                "error": verdict.why,
-                "answer": _shown(answer),
-            },
-            why=verdict.why if verdict.gone else f"All attempts failed for too long. The last error: {verdict.why}",
-        )
+            log.info("webhook not delivered", delivery=due.message, attempt=number, why=verdict.why)
+        return Attempt(due.message, number, began, seconds, status, verdict.why, _shown(answer)), verdict
 
     def _post(self, due: DueDelivery, body: str) -> Answer:
         headers = signed_headers(due.message, body, due.secrets(time.time())) | {"content-type": "application/json"}

@@ -16,7 +16,7 @@ from workers.jobs.webhook import WebhookFormat
 
 LatencyClass = Literal["quick", "fair", "slow"]
 MAX_RETRY_AFTER: Final = 86400.0  # seconds that an endpoint may ask for
-MAX_COOLDOWN: Final = 300.0  # seconds of that for which the destination's other deliveries wait too
+_MAX_COOLDOWN: Final = 300.0  # seconds of that for which the destination's other deliveries wait too
 _JITTER: Final = 0.1  # up to this share of a pause is added to it
 _QUICK, _SLOW = 1.0, 5.0  # seconds: up to the first an answer is quick, beyond the second it is slow
 
@@ -37,6 +37,11 @@ class Verdict:
     def delivered(self) -> bool:
         """Return whether the endpoint accepted the event."""
         return not self.why
+
+    @property
+    def cooldown(self) -> float:
+        """Return for how many seconds the destination's other deliveries wait too."""
+        return min(self.retry_after or 0.0, _MAX_COOLDOWN)
 
     @property
     def word(self) -> str:

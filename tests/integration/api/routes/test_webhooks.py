@@ -18,8 +18,10 @@ from workers.jobs.webhook import Event, Webhook, WebhookFormat, new_secret
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.store.api_keys import KeyStore, KeyTerms, Scope
-from workers.webhooks.outbox import AttemptResult, DueDelivery, Outbox
+from workers.webhooks.deliveries import Attempt
+from workers.webhooks.outbox import DueDelivery, Outbox
 from workers.webhooks.payloads import Renderer
+from workers.webhooks.verdicts import Verdict
 
 URL = "https://example.com/hook?token=1"
 SECRET = new_secret()
@@ -43,11 +45,10 @@ def started(link: RedisLink, settings: Settings) -> None:
     assert WorkQueue(link, settings, "w").claim("default", 16).images
 
 
-def result(due: DueDelivery, verdict: str = "delivered") -> AttemptResult:
-    error = "" if verdict == "delivered" else "The endpoint answered 500."
-    attempt = {"delivery": due.message, "hook": 0, "attempt": due.attempts + 1, "at": 1.0, "seconds": 0.25}
-    attempt |= {"status": 200 if not error else 500, "error": error, "answer": "thanks"}
-    return AttemptResult(verdict, "quick", None, 0.0, attempt, error)
+def record(outbox: Outbox, due: DueDelivery, error: str = "") -> None:
+    """Record the last attempt of a delivery."""
+    attempt = Attempt(due.message, due.attempts + 1, 1.0, 0.25, 500 if error else 200, error, "thanks")
+    outbox.record(due, attempt, Verdict(error), None)
 
 
 @pytest.mark.parametrize("form", ["json", "multipart"])
@@ -132,7 +133,7 @@ def test_deliveries_as_they_are_shown(http: FlaskClient, link: RedisLink, settin
     job = submitted(http)
     started(link, settings)
     (due,) = outbox.claim(8, 8)
-    outbox.record(due, result(due))
+    record(outbox, due)
 
     shown = http.get(f"/v1/jobs/{job}/deliveries").get_json()
     (hook,), (delivery,) = shown["webhooks"], shown["data"]
@@ -231,7 +232,7 @@ def test_endpoints_are_told_of_their_owners_jobs_only(
 
     (due,) = outbox.claim(8, 8)
     assert (due.destination, due.job.id) == (endpoint, job_id)
-    outbox.record(due, result(due, "failed"))
+    record(outbox, due, "The endpoint answered 500.")
     assert theirs.get(f"/v1/jobs/{job_id}/deliveries").status_code == 404
     assert theirs.post(f"/v1/deliveries/{due.message}/redeliver").status_code == 404
     assert theirs.get("/v1/webhooks").get_json()["data"] == []

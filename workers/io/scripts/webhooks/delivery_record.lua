@@ -3,14 +3,13 @@
 -- answer (quick|fair|slow), ms until the next attempt or '' if this was the last, ms of cool-down that the endpoint
 -- asked for, the attempt as JSON, the reason to show if the endpoint is disabled, maximum of deliveries at once
 -- per destination, ms of failures after which an endpoint is disabled, retention in ms.
--- Records an attempt and what follows from it. Returns 1; 0 without doing anything if another sender has the lease; 2
--- if the endpoint was disabled, or the hook of a job's own webhook ended.
+-- Records an attempt and what follows from it. Does nothing if another sender has the lease.
 local line, member, token, verdict, latency, delay, cool_down, attempt, reason, max_at_once, patience, retention = unpack(ARGV)
 local FAILURES, PAUSE_MS, LONGEST_PAUSE_MS = 3, 5000, 300000 -- failures until a cool-down; it doubles
 local ATTEMPTS, LINE_ATTEMPTS = 200, 20 -- attempts kept for a job, and for an endpoint
 local LINE_KEPT_MS = 7 * 86400000
-local key, now, answer = line_key(line), now_ms(), 1
-if redis.call('ZSCORE', leased_key(line), member) ~= token then return 0 end
+local key, now = line_key(line), now_ms()
+if redis.call('ZSCORE', leased_key(line), member) ~= token then return end
 redis.call('ZREM', leased_key(line), member)
 
 local id, n, event = parse_member(member)
@@ -59,7 +58,6 @@ if has_hook then
   end
 end
 if disabled then
-  answer = 2
   if registered(line) then
     if redis.call('HGET', endpoint_key(line), 'state') == 'enabled' and id ~= TEST then
       redis.call('HSET', endpoint_key(line), 'state', 'disabled', 'reason', reason, 'disabled_at', fmt(now))
@@ -71,4 +69,3 @@ if disabled then
   end
 end
 schedule(line, max_at_once)
-return answer
