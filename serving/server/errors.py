@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import grpc
@@ -36,39 +37,14 @@ class SetupError(Exception):
     """Raised when the server cannot start as it was told to; the message is one line."""
 
 
-def invalid_argument(message: str) -> StatusError:
-    """Return an INVALID_ARGUMENT error: the request is wrong."""
-    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
-
-
-def failed_precondition(message: str) -> StatusError:
-    """Return a FAILED_PRECONDITION error: the request does not fit the model, such as an unknown signature."""
-    return StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
-
-
-def not_found(message: str) -> StatusError:
-    """Return a NOT_FOUND error: the model or the version is not served."""
-    return StatusError(grpc.StatusCode.NOT_FOUND, message)
-
-
-def resource_exhausted(message: str) -> StatusError:
-    """Return a RESOURCE_EXHAUSTED error: there is not enough memory or time."""
-    return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
-
-
-def unavailable(message: str) -> StatusError:
-    """Return an UNAVAILABLE error: the server is overloaded now."""
-    return StatusError(grpc.StatusCode.UNAVAILABLE, message)
-
-
-def unimplemented(message: str) -> StatusError:
-    """Return an UNIMPLEMENTED error: the embedded server does not support the call."""
-    return StatusError(grpc.StatusCode.UNIMPLEMENTED, message)
-
-
-def unknown(message: str) -> StatusError:
-    """Return an UNKNOWN error: no other status fits."""
-    return StatusError(grpc.StatusCode.UNKNOWN, message)
+# Each makes the error of a status, given the message.
+invalid_argument: Final = partial(StatusError, grpc.StatusCode.INVALID_ARGUMENT)  # the request is wrong
+failed_precondition: Final = partial(StatusError, grpc.StatusCode.FAILED_PRECONDITION)  # it does not fit the model
+not_found: Final = partial(StatusError, grpc.StatusCode.NOT_FOUND)  # the model or the version is not served
+resource_exhausted: Final = partial(StatusError, grpc.StatusCode.RESOURCE_EXHAUSTED)  # not enough memory or time
+unavailable: Final = partial(StatusError, grpc.StatusCode.UNAVAILABLE)  # the server is overloaded now
+unimplemented: Final = partial(StatusError, grpc.StatusCode.UNIMPLEMENTED)  # the embedded server cannot do that
+unknown: Final = partial(StatusError, grpc.StatusCode.UNKNOWN)  # no other status fits
 
 
 def from_number(number: int, message: str) -> StatusError:

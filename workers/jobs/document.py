@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, overload
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -154,10 +154,10 @@ def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocumen
         skipped=dict(job.skipped),
         name_encoding=job.name_encoding or None,
         created_at=rfc3339(job.created_at),
-        started_at=rfc3339(job.started_at),
-        finished_at=rfc3339(job.finished_at),
-        deadline_at=rfc3339(job.deadline_at),
-        expires_at=rfc3339(job.expires_at),
+        started_at=rfc3339_if_reached(job.started_at),
+        finished_at=rfc3339_if_reached(job.finished_at),
+        deadline_at=rfc3339_if_reached(job.deadline_at),
+        expires_at=rfc3339_if_reached(job.expires_at),
         retry_of=job.retry_of or None,
         retried_as=job.retried_as or None,
         urls=urls,
@@ -174,17 +174,12 @@ def _output(job: Job) -> OutputDocument | None:
     )
 
 
-@overload
-def rfc3339(seconds: float) -> str: ...
-
-
-@overload
-def rfc3339(seconds: None) -> None: ...
-
-
-def rfc3339(seconds: float | None) -> str | None:
-    """Format seconds since the epoch as RFC 3339, in UTC, with milliseconds; None stays None."""
-    if seconds is None:
-        return None
+def rfc3339(seconds: float) -> str:
+    """Format seconds since the epoch as RFC 3339, in UTC, with milliseconds."""
     text = datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def rfc3339_if_reached(seconds: float | None) -> str | None:
+    """Format a time as `rfc3339` does; None stays None."""
+    return None if seconds is None else rfc3339(seconds)
