@@ -15,7 +15,8 @@ from serving.errors import ShelflineError
 from workers.io.redis_link import RedisLink
 from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask
-from workers.queue.sweep import Sweep
+from workers.queue.sweep import PROBE_SOON, Sweep
+from workers.queue.timer import repeat
 from workers.queue.wakeups import CeleryWakeUps
 from workers.queue.worker_app import open_worker
 from workers.runtime import Runtime, register_tasks
@@ -96,4 +97,4 @@ def _start_sweep(sender: Any, **_: object) -> None:  # noqa: ANN401  Celery carr
     _pools.append(sender.pool)
     start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
-    Sweep(link, CeleryWakeUps(link, app), settings).start()
+    repeat("sweep", Sweep(link, CeleryWakeUps(link, app), settings).once, PROBE_SOON)

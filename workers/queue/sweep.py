@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
-import structlog
-
-from serving.errors import ShelflineError
 from workers.io.redis_link import RedisLink
 from workers.queue.wakeups import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, CeleryWakeUps
 from workers.settings import Settings
 from workers.store.catalog import Catalog
 
-log = structlog.get_logger(__name__)
-
 _EVERY = 1.0  # seconds
-_PROBE_SOON = 0.5  # seconds, while the default model is not available: callers may be waiting for it
+PROBE_SOON = 0.5  # seconds, while the default model is not available: callers may be waiting for it
 
 
 class Sweep:
-    """A timer in each worker's main process, so that there is no single process on which all workers depend.
+    """What a timer does in each worker's main process, so that there is no single process on which all workers depend.
 
-    It is a thread because Celery clears its own timer when it reconnects to the broker.
+    The timer is a thread because Celery clears its own timer when it reconnects to the broker.
     """
 
     def __init__(self, link: RedisLink, wakeups: CeleryWakeUps, settings: Settings) -> None:
@@ -31,10 +23,6 @@ class Sweep:
         self._catalog = Catalog(link)
         self._model = settings.model
         self._lease_ms = int(settings.lease_seconds * 1000)
-
-    def start(self) -> None:
-        """Start the thread. Call this after the pool's processes were forked."""
-        threading.Thread(target=self._run, name="sweep", daemon=True).start()
 
     def once(self) -> float:
         """Wake workers for each target with unclaimed or abandoned images, for overdue duties and for a probe.
@@ -48,17 +36,5 @@ class Sweep:
             self._wakeups.wake_for_upkeep(DUTIES_TASK, once_in=_EVERY)
         published = self._catalog.look_up(self._model)
         available = published is not None and published.available
-        self._wakeups.wake_for_upkeep(PROBE_TASK, once_in=PROBE_SECONDS if available else _PROBE_SOON)
-        return _EVERY if available else _PROBE_SOON
-
-    def _run(self) -> None:
-        pause = _PROBE_SOON
-        while True:
-            time.sleep(pause)
-            pause = _EVERY
-            try:
-                pause = self.once()
-            except ShelflineError as error:
-                log.warning("sweep failed", error=str(error))
-            except Exception:
-                log.exception("sweep failed")
+        self._wakeups.wake_for_upkeep(PROBE_TASK, once_in=PROBE_SECONDS if available else PROBE_SOON)
+        return _EVERY if available else PROBE_SOON

@@ -6,13 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
-from workers.errors import StoreUnavailableError
 from workers.settings import Settings
 from workers.webhooks.outbox import DueDelivery, Outbox
-
-log = structlog.get_logger(__name__)
 
 _IDLE_SECONDS = 1.0  # a run ends when nothing was due for so long
 _LOOK_EVERY = 0.05  # seconds
@@ -79,28 +74,3 @@ class Dispatcher:
                 self._busy -= 1
                 self._slow -= due.slow
                 self._changed.notify_all()
-
-
-class Watch:
-    """A timer in the sender's main process. It calls `wake` if a delivery is due, so a lost message does no harm."""
-
-    def __init__(self, outbox: Outbox, wake: Callable[[], None]) -> None:
-        self._outbox = outbox
-        self._wake = wake
-
-    def start(self) -> None:
-        """Start the timer. Call it after the pool's processes were forked."""
-        threading.Thread(target=self._run, name="webhook-watch", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(_IDLE_SECONDS / 4)
-            try:
-                if self._outbox.is_due():
-                    self._wake()
-            except StoreUnavailableError as error:
-                log.warning("webhooks wait", error=str(error))
-                time.sleep(_IDLE_SECONDS)
-            except Exception:
-                log.exception("webhooks wait")
-                time.sleep(_IDLE_SECONDS)

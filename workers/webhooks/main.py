@@ -13,15 +13,18 @@ from celery import signals
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
+from workers.queue.timer import repeat
 from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryWakeUps
 from workers.queue.worker_app import open_worker
 from workers.telemetry.publishing import start_publishing
-from workers.webhooks.dispatch import Dispatcher, Watch
+from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.outbox import Outbox
 from workers.webhooks.sender import Sender
 
 settings, app = open_worker()
 log = structlog.get_logger(__name__)
+
+_WATCH_EVERY = 0.25  # seconds
 
 
 @cache
@@ -56,7 +59,12 @@ def _close(**_: object) -> None:
 def _start_watch(**_: object) -> None:
     start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
-    wakeups = CeleryWakeUps(link, app)
-    Watch(
-        Outbox(link, settings), lambda: wakeups.wake_for_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)
-    ).start()
+    wakeups, outbox = CeleryWakeUps(link, app), Outbox(link, settings)
+
+    def wake_if_due() -> float:
+        """Send a wake-up if a delivery is due, so a lost message does no harm."""
+        if outbox.is_due():
+            wakeups.wake_for_upkeep(DELIVER_TASK, once_in=0.5, queue=WEBHOOKS_QUEUE)
+        return _WATCH_EVERY
+
+    repeat("webhook-watch", wake_if_due, _WATCH_EVERY)
