@@ -18,18 +18,14 @@ class StoreUnavailableError(ShelflineError):
     retryable = True
 
 
-class OutboundError(ShelflineError):
-    """Base of the errors of a request to a URL that a caller gave."""
-
-
-class OutboundBlockedError(OutboundError):
-    """Raised when the request must not be sent, for instance because the URL is not on the public internet."""
+class OutboundBlockedError(ShelflineError):
+    """Raised when a request to a caller's URL must not be sent, for instance since it is not on the public internet."""
 
     code = "request_blocked"
 
 
-class OutboundFailedError(OutboundError):
-    """Raised when the request failed, or its response did not arrive completely."""
+class OutboundFailedError(ShelflineError):
+    """Raised when a request to a caller's URL failed, or its response did not arrive completely."""
 
     code = "request_failed"
     retryable = True

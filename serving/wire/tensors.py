@@ -116,11 +116,6 @@ def encode_response(spec: ProtoMessage, outputs: Mapping[str, Array], *, as_cont
     return b"".join(parts)
 
 
-def encode_tensor(array: Array, *, as_content: bool = False) -> bytes:
-    """Encode an array as a TensorProto, with its values in a typed field or in `tensor_content`."""
-    return b"".join(_parts(array, as_content=as_content))
-
-
 def decode(tensor: ProtoMessage) -> Array:
     """Decode a TensorProto, from `tensor_content` or from a typed field. Strings become an object array of bytes.
 

@@ -8,7 +8,7 @@ from serving.errors import ShelflineError
 from workers.errors import QueueFullError, TooManyImagesError, WaitTooLongError
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import Estimate, Job, JobState, Quota
-from workers.jobs.options import Lane, parse_target
+from workers.jobs.options import parse_target
 from workers.settings import Settings
 
 _RETRY_AFTER, _MAX_RETRY_AFTER = 60, 3600  # seconds: if nothing was measured, and at most
@@ -52,22 +52,21 @@ class Capacity:
         rate = self.rate(target)
         return rows / rate if rate else None
 
-    def wait_seconds(self, target: str, lane: Lane) -> float | None:
-        """Return how many seconds an image that is accepted now would wait; None if nothing was measured yet."""
+    def wait_seconds(self, target: str) -> float | None:
+        """Return how many seconds an interactive image that is accepted now waits; None if nothing was measured yet."""
         with translated(), self._link.client.pipeline(transaction=False) as together:
-            together.hmget("sl:open", f"lane:{target}:interactive", f"lane:{target}:bulk")
+            together.hget("sl:open", f"lane:{target}:interactive")
             together.hmget(_rate_key(target), "rows", "ms")
             ahead, measured = together.execute()
-        interactive, bulk = (int(count or 0) for count in ahead)
         rate = _rate(*measured)
-        return (interactive + (bulk if lane == "bulk" else 0)) / rate if rate else None
+        return int(ahead or 0) / rate if rate else None
 
     def check_wait(self, target: str, seconds: float) -> None:
         """Raise WaitTooLongError if an image that is accepted now would probably not be done in so many seconds.
 
         Does not raise if nothing was measured yet, since the image may be done in time.
         """
-        expected = self.wait_seconds(target, "interactive")
+        expected = self.wait_seconds(target)
         if expected is not None and expected > seconds:
             about = math.ceil(10 * expected) / 10  # rounded up: never 0, never less than the call's seconds
             raise WaitTooLongError(

@@ -49,17 +49,9 @@ class KeyCache:
         cached_at, key = self._known.get(digest, (float("-inf"), None))
         if now - cached_at > KNOWN_SECONDS:
             key = self._store.find(secret)
-            self._cache(digest, now, key)
-        return key if key and key.state == "active" else None
-
-    def _cache(self, digest: str, now: float, key: ApiKey | None) -> None:
-        """Cache an existing key.
-
-        Unknown keys are not cached: there are too many, and each may be created at any time.
-        """
-        if key is None:
             self._known.pop(digest, None)
-            return
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        self._known[digest] = (now, key)
+            if key is not None:  # unknown keys are not cached: they are too many, and each may be created at any time
+                if len(self._known) >= _MAX_KNOWN:
+                    self._known.clear()
+                self._known[digest] = (now, key)
+        return key if key and key.state == "active" else None

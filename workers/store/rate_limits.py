@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import dataclass
 
-from limits import RateLimitItem
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
@@ -48,13 +47,8 @@ class RateLimits:
                 reset_at, left = self._counter.get_window_stats(rate, caller)
             reset = max(1, math.ceil(reset_at - time.time()))
             window = rate.get_expiry()
-            states.append(
-                RateLimitState(_name(rate), rate.amount, window, left, min(reset, window), exceeded=not counted)
-            )
+            name = f"{rate.amount}-in-{window}s"
+            states.append(RateLimitState(name, rate.amount, window, left, min(reset, window), exceeded=not counted))
             if not counted:
                 break
         return states
-
-
-def _name(rate: RateLimitItem) -> str:
-    return f"{rate.amount}-in-{rate.get_expiry()}s"

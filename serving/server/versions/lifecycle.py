@@ -114,10 +114,11 @@ class Lifecycle(VersionTable):
             action = next_action(states, self._aspired)
             if action is None:
                 return
-            if action.what == "load":
-                self._load_version(action.version)
+            what, number = action
+            if what == "load":
+                self._load_version(number)
             else:
-                self._unload_version(action.version)
+                self._unload_version(number)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 _MAX_NUMBER: Final = 2**63 - 1
 
+Action = tuple[Literal["load", "unload"], int]  # on which version
+
 
 class State(IntEnum):
     """The state of a version, with the numbers of ModelVersionStatus.State."""
@@ -32,14 +34,6 @@ class VersionPolicy:
     def replaces(self) -> bool:
         """Return True if a new version replaces an older one, which is the case for the policy `latest`."""
         return self.specific is None and not self.everything
-
-
-@dataclass(frozen=True)
-class Action:
-    """The next action on one version."""
-
-    what: Literal["load", "unload"]
-    version: int
 
 
 @dataclass(frozen=True)
@@ -69,16 +63,16 @@ def aspired_of(numbers: Collection[int], policy: VersionPolicy) -> frozenset[int
 
 
 def next_action(states: Mapping[int, State], aspired: Collection[int]) -> Action | None:
-    """Return the next action of TF Serving's availability_preserving_policy.cc, or None if nothing is to do.
+    """Return the next action of TF Serving's availability_preserving_policy.cc, or None if there is nothing to do.
 
     The last old version is unloaded only when an aspired version is available or no version is aspired.
     """
     serving = {version for version, state in states.items() if state is State.AVAILABLE}
     unwanted = serving.difference(aspired)
     if unwanted and (not aspired or serving.intersection(aspired) or len(unwanted) > 1):
-        return Action("unload", min(unwanted))
+        return "unload", min(unwanted)
     waiting = [version for version in aspired if states.get(version) is State.START]
-    return Action("load", max(waiting)) if waiting else None
+    return ("load", max(waiting)) if waiting else None
 
 
 def gives_up(failure: Failure, *, retries: int) -> bool:

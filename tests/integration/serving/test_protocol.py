@@ -20,9 +20,10 @@ from serving.wire.protos import (
     SignatureDefMap,
     TensorProto,
 )
-from serving.wire.tensors import decode, encode_tensor
+from serving.wire.tensors import decode
 from tests.support.generated_stubs import BareChannel, Caller, GeneratedStubs
 from tests.support.servers.model_server import ServerProcess, random_images
+from tests.support.tensors import encode_tensor
 
 PREDICT = "PredictionService/Predict"
 METADATA = "PredictionService/GetModelMetadata"

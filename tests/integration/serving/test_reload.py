@@ -22,9 +22,9 @@ from serving.wire.protos import (
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
-from serving.wire.tensors import encode_tensor
 from tests.support.generated_stubs import BareChannel, Caller, GeneratedStubs
 from tests.support.servers.model_server import random_images, until
+from tests.support.tensors import encode_tensor
 
 RELOAD = "ModelService/HandleReloadConfigRequest"
 STATUS = "ModelService/GetModelStatus"

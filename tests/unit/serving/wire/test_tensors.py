@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from serving.errors import TensorError
 from serving.wire.protos import ModelSpec, PredictRequest, PredictResponse, ProtoMessage, TensorProto
-from serving.wire.tensors import Array, decode, dtype_name, dtype_number, encode_request, encode_response, encode_tensor
+from serving.wire.tensors import Array, decode, dtype_name, dtype_number, encode_request, encode_response
+from tests.support.tensors import encode_tensor
 
 DTYPES = ["<f4", "<f8", "<i4", "u1", "<i2", "i1", "<i8", "?", "<u2", "<f2", "<u4", "<u8"]
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)

@@ -57,16 +57,16 @@ START, LOADING, AVAILABLE, END = State.START, State.LOADING, State.AVAILABLE, St
     ("states", "aspired", "action"),
     [
         ({}, set(), None),
-        ({1: START}, {1}, Action("load", 1)),
+        ({1: START}, {1}, ("load", 1)),
         ({1: AVAILABLE}, {1}, None),
-        ({1: AVAILABLE, 2: START}, {2}, Action("load", 2)),
+        ({1: AVAILABLE, 2: START}, {2}, ("load", 2)),
         ({1: AVAILABLE, 2: LOADING}, {2}, None),
-        ({1: AVAILABLE, 2: AVAILABLE}, {2}, Action("unload", 1)),
+        ({1: AVAILABLE, 2: AVAILABLE}, {2}, ("unload", 1)),
         ({1: AVAILABLE, 2: END}, {2}, None),
-        ({1: AVAILABLE}, set(), Action("unload", 1)),
-        ({1: AVAILABLE, 2: AVAILABLE, 3: START}, {3}, Action("unload", 1)),
-        ({2: AVAILABLE, 3: START}, {3}, Action("load", 3)),
-        ({1: START, 2: START}, {1, 2}, Action("load", 2)),
+        ({1: AVAILABLE}, set(), ("unload", 1)),
+        ({1: AVAILABLE, 2: AVAILABLE, 3: START}, {3}, ("unload", 1)),
+        ({2: AVAILABLE, 3: START}, {3}, ("load", 3)),
+        ({1: START, 2: START}, {1, 2}, ("load", 2)),
         ({1: END, 2: AVAILABLE}, {2}, None),
     ],
 )
@@ -84,7 +84,8 @@ def test_steps_end_and_never_leave_a_gap(states: dict[int, State], wanted: set[i
         action = next_action(states, aspired)
         if action is None:
             break
-        states[action.version] = AVAILABLE if action.what == "load" else END
+        what, number = action
+        states[number] = AVAILABLE if what == "load" else END
         if was_available and aspired:
             assert AVAILABLE in states.values()
     else:
