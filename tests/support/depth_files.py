@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
@@ -144,8 +143,3 @@ def of_tiff() -> dict[str, Case]:
             )
             cases[f"12 bits in 16, colours, {name}"] = Case(tiff(colours, order=order, compressed=compressed), eight)
     return cases
-
-
-def decoded_by_pillow(content: bytes) -> NDArray[np.uint8]:
-    """Return the pixels of an image as Pillow shows them in RGB."""
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))

@@ -27,20 +27,20 @@ class Outcome:
 def cached(image: ClaimedImage, result: Mapping[str, Any]) -> Outcome:
     """Return the outcome of an image whose result was in the cache."""
     full = {**head(image.index, image.source), "cached": True, **result}
-    return Outcome(image, "succeeded", result_text(full), result["model_version"])
+    return Outcome(image, "succeeded", compact_json(full), result["model_version"])
 
 
 def failed(image: ClaimedImage, error: ShelflineError) -> Outcome:
     """Return the outcome of an image that failed."""
-    return Outcome(image, "failed", result_text(_failure(image.index, image.source, error)))
+    return Outcome(image, "failed", compact_json(_failure(image.index, image.source, error)))
 
 
 def given_up(index: int, source: ImageSource, *, expired: bool) -> str:
     """Return the result (JSON) of an image that was given up: its job was canceled or, if `expired`, out of time."""
     if expired:
         late = DeadlineExceededError("The job's time was over before this image's turn.")
-        return result_text(_failure(index, source, late))
-    return result_text({**head(index, source), "state": "canceled"})
+        return compact_json(_failure(index, source, late))
+    return compact_json({**head(index, source), "state": "canceled"})
 
 
 def head(index: int, source: ImageSource) -> dict[str, Any]:
@@ -54,6 +54,6 @@ def _failure(index: int, source: ImageSource, error: ShelflineError) -> dict[str
     return {**head(index, source), "state": "failed", "error": problem}
 
 
-def result_text(result: Mapping[str, Any]) -> str:
-    """Return a result as JSON, as it is stored."""
-    return json.dumps(result, ensure_ascii=False, separators=(",", ":"))
+def compact_json(document: object) -> str:
+    """Return a document as JSON, in the form that results are stored and sent in."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

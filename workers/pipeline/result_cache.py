@@ -20,7 +20,7 @@ from workers.errors import ImageError, StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.options import JobOptions
-from workers.jobs.result import Outcome
+from workers.jobs.result import Outcome, compact_json
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class ResultCache:
         now = time.time()
         period = self._period(now)
         result = {name: value for name, value in json.loads(outcome.result).items() if name not in _JOB_FIELDS}
-        text = json.dumps({"at": now, "result": result}, ensure_ascii=False, separators=(",", ":"))
+        text = compact_json({"at": now, "result": result})
         try:
             if period not in self._scheduled:  # scheduled before the first write, so that no folder stays forever
                 with translated():

@@ -15,7 +15,7 @@ from serving.boxes.tile_merging import merge
 from serving.client import ServedModel
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import Lane
-from workers.jobs.result import Outcome, head, result_text
+from workers.jobs.result import Outcome, compact_json, head
 from workers.sources.decoding import Prepared
 
 _BULK_TURN = 8  # one row in so many is kept for the bulk lane, if it has any
@@ -175,4 +175,4 @@ def _succeeded(claimed: ClaimedImage, served: ServedModel, merged: Detections, p
         **({"tiles": str(prepared.grid)} if prepared.grid else {}),
         "detections": detections,
     }
-    return Outcome(claimed, "succeeded", result_text(result), served.version, len(prepared.rows))
+    return Outcome(claimed, "succeeded", compact_json(result), served.version, len(prepared.rows))

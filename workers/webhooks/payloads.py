@@ -12,6 +12,7 @@ from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.jobs.document import JobDocument, job_document, rfc3339, urls_at
 from workers.jobs.job import Job
+from workers.jobs.result import compact_json
 from workers.jobs.webhook import Event, WebhookFormat
 from workers.results.baidu import baidu_body, request_id_of
 from workers.results.labels import Labels
@@ -72,7 +73,7 @@ def _test_body(due: DueDelivery) -> str:
 
 def envelope(kind: str, timestamp: str, data: Mapping[str, Any]) -> str:
     """Return a payload in the form that Standard Webhooks recommends."""
-    return _text({"type": kind, "timestamp": timestamp, "data": data})
+    return compact_json({"type": kind, "timestamp": timestamp, "data": data})
 
 
 def job_data(job: JobDocument) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def baidu_text(result: Mapping[str, Any], job: str, labels: Labels) -> str:
     if "result" in body:
         fitting = _fitting(body["result"], {**body, "result": []})
         body |= {"result": fitting, "resultNum": len(fitting)}
-    return _text(body)
+    return compact_json(body)
 
 
 def baidu_batch_text(results: Iterable[Mapping[str, Any]], job: JobDocument, labels: Labels) -> str:
@@ -116,7 +117,7 @@ def baidu_batch_text(results: Iterable[Mapping[str, Any]], job: JobDocument, lab
         bodies.append(body)
     left_out = (job.counts.total or 0) - len(bodies)
     rest = {"left_out": left_out, "results": f"{job.urls.results}?format=baidu"} if left_out else {}
-    return _text({"requestId": job.id, "results": bodies, "resultNum": len(bodies), "extInfos": rest})
+    return compact_json({"requestId": job.id, "results": bodies, "resultNum": len(bodies), "extInfos": rest})
 
 
 def _baidu(result: Mapping[str, Any], job: str, labels: Labels) -> dict[str, Any]:
@@ -136,11 +137,7 @@ def _fitting(detections: list[Any], rest: Mapping[str, Any]) -> list[Any]:
 
 
 def _size(data: object) -> int:
-    return len(_text(data).encode())
-
-
-def _text(data: object) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return len(compact_json(data).encode())
 
 
 def _now() -> str:

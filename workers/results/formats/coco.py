@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from workers.jobs.result import compact_json
 from workers.results.formats.source import Result, ResultSource
 from workers.results.labels import Labels
 
@@ -26,13 +27,13 @@ def write_coco(source: ResultSource) -> Iterator[str]:
     """
     unknown: dict[str, int] = {}
     yield f'{{"info":{json.dumps({"description": f"Shelfline job {source.job}"})},"licenses":[],"images":['
-    yield from _joined(map(_text, _images(source)))
+    yield from _joined(map(compact_json, _images(source)))
     yield '\n],"annotations":['
     yield from _joined(_annotations(source, unknown))
     yield '\n],"categories":['
-    yield from _joined(map(_text, _categories(source.labels, unknown)))
+    yield from _joined(map(compact_json, _categories(source.labels, unknown)))
     yield '\n],"failures":['
-    yield from _joined(map(_text, _failures(source)))
+    yield from _joined(map(compact_json, _failures(source)))
     yield "\n]}\n"
 
 
@@ -94,10 +95,6 @@ def _categories(labels: Labels, unknown: dict[str, int]) -> Iterator[Any]:
         yield {"id": label.id, "name": name, "supercategory": label.root}
     for name, category in unknown.items():
         yield {"id": category, "name": name, "supercategory": ""}
-
-
-def _text(document: Any) -> str:  # noqa: ANN401  JSON
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def _joined(texts: Iterable[str]) -> Iterator[str]:

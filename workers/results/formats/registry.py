@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from workers.jobs.result import compact_json
 from workers.results.baidu import baidu_body, request_id_of
 from workers.results.formats.coco import write_coco
 from workers.results.formats.csv_table import write_csv
@@ -53,7 +54,7 @@ def write_baidu(source: ResultSource) -> Iterator[str]:
     for line in source.lines():
         result = json.loads(line)
         body = baidu_body(result, request_id_of(result, source.job), source.labels)
-        yield json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
+        yield compact_json(body) + "\n"
 
 
 FORMATS: Mapping[FormatName, Format] = MappingProxyType(
