@@ -144,13 +144,13 @@ def _belongs(metric: Metric, labels: tuple[str, ...]) -> bool:
 
 def _counter(metric: Metric, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
     family = CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
-    for labels, value in sorted({**dict.fromkeys(metric.known, 0.0), **dict(samples)}.items()):
+    for labels, value in sorted({**dict.fromkeys(metric.known_series, 0.0), **dict(samples)}.items()):
         family.add_metric(labels, value)
     return family
 
 
 def _histogram(metric: Histogram, samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
-    parts: dict[tuple[str, ...], dict[str, float]] = {labels: {} for labels in metric.known}
+    parts: dict[tuple[str, ...], dict[str, float]] = {labels: {} for labels in metric.known_series}
     for (*labels, part), value in samples:
         parts.setdefault(tuple(labels), {})[part] = value
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)

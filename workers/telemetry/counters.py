@@ -8,8 +8,8 @@ import os
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Final
 
 SUM: Final = "sum"  # the part of a histogram that holds the sum of the values; the other parts are its buckets
@@ -52,20 +52,22 @@ def take_counted() -> dict[str, float]:
     return _COUNTED.take()
 
 
+@dataclass(frozen=True, eq=False)
 class Metric:
-    """A metric: name, meaning and labels. `known` lists the values of each label, if they are known in advance.
+    """A metric: name, meaning and labels. `known` lists the values of each label, if they are known in advance."""
 
-    Series of known labels are shown as 0 before anything was counted. A series that first appears as 1 would have no
-    increase in Prometheus.
-    """
+    name: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    known: tuple[tuple[str, ...], ...] = ()
 
-    def __init__(
-        self, name: str, meaning: str, labels: Sequence[str] = (), known: Sequence[Sequence[str]] = ()
-    ) -> None:
-        self.name = name
-        self.meaning = meaning
-        self.labels = tuple(labels)
-        self.known = tuple(itertools.product(*known)) if known or not labels else ()
+    @property
+    def known_series(self) -> list[tuple[str, ...]]:
+        """The label values of the series that are shown as 0 before anything was counted.
+
+        A series that first appears as 1 would have no increase in Prometheus.
+        """
+        return list(itertools.product(*self.known)) if self.known or not self.labels else []
 
 
 class Counter(Metric):
@@ -76,28 +78,21 @@ class Counter(Metric):
         _COUNTED.add((field_of(self.name, *labels), by))
 
 
+@dataclass(frozen=True, eq=False)
 class Histogram(Metric):
     """Counts values by size. A value counts in the bucket of the smallest of the `bounds` that is not below it."""
 
-    def __init__(
-        self,
-        name: str,
-        meaning: str,
-        bounds: Sequence[float],
-        labels: Sequence[str] = (),
-        known: Sequence[Sequence[str]] = (),
-    ) -> None:
-        super().__init__(name, meaning, labels, known)
-        self.bounds = tuple(bounds)
-        self.parts = (*(f"{bound:g}" for bound in bounds), INFINITE)
-        self._fields: dict[tuple[str, ...], list[str]] = {}  # by labels: the fields of the buckets, then of the sum
+    bounds: tuple[float, ...] = ()
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """The names of its buckets, by their bounds."""
+        return [*(f"{bound:g}" for bound in self.bounds), INFINITE]
 
     def observe(self, value: float, *labels: str) -> None:
         """Count a value."""
-        fields = self._fields.get(labels)
-        if fields is None:
-            fields = self._fields[labels] = [field_of(self.name, *labels, part) for part in (*self.parts, SUM)]
-        _COUNTED.add((fields[bisect_left(self.bounds, value)], 1.0), (fields[-1], value))
+        bucket = self.parts[bisect_left(self.bounds, value)]
+        _COUNTED.add((field_of(self.name, *labels, bucket), 1.0), (field_of(self.name, *labels, SUM), value))
 
     def timing(self, *labels: str) -> _Timing:
         """Return a context manager that counts the seconds its body takes, even if the body raises."""

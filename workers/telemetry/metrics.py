@@ -12,12 +12,12 @@ STAGE_SECONDS: Final = Histogram(
     "shelfline_stage_seconds",
     "Seconds that a stage of the pipeline took: claim, predict (a call of the model server) and settle of a batch; "
     "fetch (from the blob store or a folder), download (by URL) and decode of an image.",
-    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     ("stage",),
     (STAGES,),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 BATCH_ROWS: Final = Histogram(
-    "shelfline_batch_rows", "Rows of a Predict call.", (1, 2, 3, 4, 6, 8, 10, 12, 14, 16), ("model",)
+    "shelfline_batch_rows", "Rows of a Predict call.", ("model",), bounds=(1, 2, 3, 4, 6, 8, 10, 12, 14, 16)
 )
 IMAGES: Final = Counter(  # counted once each: by the scripts that settle an image or give it up (lib/account.lua)
     "shelfline_images_total",
@@ -64,8 +64,8 @@ REQUESTS: Final = Counter(
 REQUEST_SECONDS: Final = Histogram(
     "shelfline_http_request_seconds",
     "Seconds from a request's head to its answer's head, including the time that the caller asked to wait.",
-    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     ("route",),
+    bounds=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 
 ALL: Final = tuple(metric for metric in list(globals().values()) if isinstance(metric, Metric))
