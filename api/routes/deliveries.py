@@ -12,10 +12,10 @@ from api.http.answers import answer
 from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
-from api.schema.webhook_documents import AttemptDocument, Moment
+from api.schema.webhook_documents import AttemptDocument
 from workers.backend import Backend
 from workers.errors import DeliveryNotFoundError, JobGoneError, JobNotFoundError, WebhookStateError
-from workers.jobs.document import Document
+from workers.jobs.document import Document, Timestamp
 from workers.jobs.webhook import DeliveryId, Event, WebhookFormat
 from workers.webhooks.deliveries import JobHook, unknown_delivery
 
@@ -28,7 +28,7 @@ class DeliveryDocument(Document):
     webhook: int = Field(description="The number of the webhook among those of the job.")
     event: Event
     state: Literal["delivered", "waiting", "failed"]
-    next_attempt_at: Moment | None
+    next_attempt_at: Timestamp | None
     attempts: list[AttemptDocument] = Field(description="Newest first; only the last 200 of a job are stored.")
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from workers.jobs.document import Document, Timestamp, rfc3339
+from workers.jobs.document import Document, OptionalText, Timestamp
 from workers.jobs.webhook import Event, WebhookFormat
-
-
-def _as_timestamp(time: object) -> object:
-    return rfc3339(time) if isinstance(time, float) else time
-
-
-# Documents are made of the stored objects, which have seconds since the epoch and '' for no reason.
-Moment = Annotated[Timestamp, BeforeValidator(_as_timestamp)]
-Reason = Annotated[str | None, BeforeValidator(lambda text: text or None)]
 
 
 class AttemptDocument(Document):
@@ -24,10 +15,10 @@ class AttemptDocument(Document):
 
     delivery: str = Field(description="The `webhook-id`, the same in every attempt.")
     attempt: int = Field(description="The number of the attempt, from 1.")
-    at: Moment
+    at: Timestamp
     seconds: float = Field(description="The duration of the attempt.")
     status: int | None = Field(description="The status of the response; null if none came.")
-    error: Reason = Field(description="Why the attempt failed; null if it succeeded.")
+    error: OptionalText = Field(description="Why the attempt failed; null if it succeeded.")
     answer: str = Field(description="The first bytes of the response body, as text.")
 
 
@@ -40,12 +31,12 @@ class WebhookDocument(Document):
     events: list[Event]
     format: WebhookFormat
     state: Literal["enabled", "disabled"]
-    reason: Reason = Field(description="Why the endpoint is disabled.")
-    created_at: Moment
-    disabled_at: Moment | None
-    failing_since: Moment | None = Field(description="When it began to fail; null if the last attempt succeeded.")
-    delivered_at: Moment | None = Field(description="When an event was last delivered.")
-    old_secret_until: Moment | None = Field(description="Until then events are signed with the old secret too.")
+    reason: OptionalText = Field(description="Why the endpoint is disabled.")
+    created_at: Timestamp
+    disabled_at: Timestamp | None
+    failing_since: Timestamp | None = Field(description="When it began to fail; null if the last attempt succeeded.")
+    delivered_at: Timestamp | None = Field(description="When an event was last delivered.")
+    old_secret_until: Timestamp | None = Field(description="Until then events are signed with the old secret too.")
     secret: str | None = Field(default=None, description="Only in the response that creates it.")
 
 

@@ -5,13 +5,27 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from workers.jobs.job import Estimate, Job, JobState
 from workers.jobs.options import Lane
 from workers.jobs.output import Output, OutputFormat
 
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+def rfc3339(seconds: float) -> str:
+    """Format seconds since the epoch as RFC 3339, in UTC, with milliseconds."""
+    text = datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _as_timestamp(time: object) -> object:
+    return rfc3339(time) if isinstance(time, float) else time
+
+
+# Documents are made of stored objects, which have seconds since the epoch, and something empty where there is nothing.
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}), BeforeValidator(_as_timestamp)]
+EmptyIsNull = BeforeValidator(lambda value: value or None)
+OptionalText = Annotated[str | None, EmptyIsNull]
 
 
 class Document(BaseModel):
@@ -33,7 +47,7 @@ class CountsDocument(Document):
     The total is null while the images are being listed, and if they could not be listed.
     """
 
-    total: int | None
+    total: Annotated[int | None, EmptyIsNull]
     queued: int
     running: int
     succeeded: int
@@ -98,7 +112,9 @@ class JobDocument(Document):
     lane: Lane
     counts: CountsDocument
     progress: float = Field(ge=0, le=1, description="The share of the images that is settled.")
-    error: WhyDocument | None = Field(default=None, description="Why it failed as a whole or ended early; else null.")
+    error: Annotated[WhyDocument | None, EmptyIsNull] = Field(
+        default=None, description="Why it failed as a whole or ended early; else null."
+    )
     queue_position: int | None = Field(
         description="The number of unfinished jobs of its lane that were accepted before it; null if it does not wait."
     )
@@ -113,7 +129,7 @@ class JobDocument(Document):
         "like `.heic`. `none` are those without a suffix, `other` those of further suffixes. Hidden files are not "
         "counted.",
     )
-    name_encoding: str | None = Field(
+    name_encoding: OptionalText = Field(
         default=None,
         description="The encoding that names of an archive were guessed to have, since they say none and are not "
         "UTF-8. If the names are wrong, set SHELFLINE_ARCHIVE_ENCODING, or make the archive with UTF-8 names.",
@@ -123,8 +139,8 @@ class JobDocument(Document):
     finished_at: Timestamp | None
     deadline_at: Timestamp | None = Field(description="Images that are unfinished then fail.")
     expires_at: Timestamp | None = Field(description="The job and its results are deleted then.")
-    retry_of: str | None = Field(description="The job whose failed images this job retries.")
-    retried_as: str | None = Field(description="The job that retries its failed images.")
+    retry_of: OptionalText = Field(description="The job whose failed images this job retries.")
+    retried_as: OptionalText = Field(description="The job that retries its failed images.")
     urls: UrlsDocument
 
 
@@ -138,30 +154,15 @@ class JobsDocument(Document):
 
 def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocument:
     """Return the document of a job."""
-    return JobDocument(
-        id=job.id,
-        state=job.state,
-        lane=job.lane,
-        counts=CountsDocument.model_validate(job).model_copy(update={"total": job.total or None}),
-        progress=round(job.progress, 4),
-        error=WhyDocument(**job.error) if job.error else None,
-        queue_position=estimate.queue_position,
-        eta_seconds=None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
-        model_versions=list(job.model_versions),
-        options=OptionsDocument.model_validate(job.options),
-        metadata=dict(job.metadata),
-        output=_output(job),
-        skipped=dict(job.skipped),
-        name_encoding=job.name_encoding or None,
-        created_at=rfc3339(job.created_at),
-        started_at=rfc3339_if_reached(job.started_at),
-        finished_at=rfc3339_if_reached(job.finished_at),
-        deadline_at=rfc3339_if_reached(job.deadline_at),
-        expires_at=rfc3339_if_reached(job.expires_at),
-        retry_of=job.retry_of or None,
-        retried_as=job.retried_as or None,
-        urls=urls,
-    )
+    others = {
+        "counts": job,
+        "progress": round(job.progress, 4),
+        "queue_position": estimate.queue_position,
+        "eta_seconds": None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
+        "output": _output(job),
+        "urls": urls,
+    }
+    return JobDocument.model_validate({**vars(job), **others})
 
 
 def _output(job: Job) -> OutputDocument | None:
@@ -172,14 +173,3 @@ def _output(job: Job) -> OutputDocument | None:
     return OutputDocument(
         url=output.folder(job.id), formats=list(output.formats), annotate=output.annotate, error=error
     )
-
-
-def rfc3339(seconds: float) -> str:
-    """Format seconds since the epoch as RFC 3339, in UTC, with milliseconds."""
-    text = datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-def rfc3339_if_reached(seconds: float | None) -> str | None:
-    """Format a time as `rfc3339` does; None stays None."""
-    return None if seconds is None else rfc3339(seconds)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from workers.jobs.document import rfc3339, rfc3339_if_reached
+from workers.jobs.document import rfc3339
 from workers.jobs.job import Job
 
 _BINS = 20  # of the histogram of scores, 0.05 each
@@ -60,7 +60,7 @@ class Summary:
             "scores": {"from": [round(number / _BINS, 2) for number in range(_BINS)], "count": self._scores},
             "failures": dict(self._failures.most_common()),
             "created_at": rfc3339(job.created_at),
-            "started_at": rfc3339_if_reached(job.started_at),
+            "started_at": rfc3339(job.started_at) if job.started_at else None,
             "seconds": round(seconds, 3),
             "images_per_second": round(done / seconds, 2) if seconds > 0 else None,
         }
