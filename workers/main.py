@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from types import FrameType
 from typing import Any
 
@@ -15,7 +15,7 @@ from serving.errors import ShelflineError
 from workers.io.redis_link import RedisLink
 from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask
-from workers.queue.sweep import PROBE_SOON, Sweep
+from workers.queue.sweep import PROBE_SOON, sweep
 from workers.queue.timer import repeat
 from workers.queue.wakeups import CeleryWakeUps
 from workers.queue.worker_app import open_worker
@@ -97,4 +97,4 @@ def _start_sweep(sender: Any, **_: object) -> None:  # noqa: ANN401  Celery carr
     _pools.append(sender.pool)
     start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
-    repeat("sweep", Sweep(link, CeleryWakeUps(link, app), settings).once, PROBE_SOON)
+    repeat("sweep", partial(sweep, link, CeleryWakeUps(link, app), settings), PROBE_SOON)

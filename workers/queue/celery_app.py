@@ -33,7 +33,7 @@ def create_celery(settings: Settings) -> Celery:
         task_default_queue=UPKEEP_QUEUE,
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,  # a waiting wake-up stays in its queue, where it is counted: see Sweep
+        worker_disable_prefetch=True,  # a waiting wake-up stays in its queue, where it is counted: see wakeups.py
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

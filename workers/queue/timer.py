@@ -19,7 +19,7 @@ def repeat(name: str, action: Callable[[], float], first_pause: float) -> None:
     """Call `action` again and again, in a daemon thread; it returns the seconds until the next call.
 
     It is first called after `first_pause` seconds. Errors are logged, and it is called again. Call this after the
-    pool's processes were forked.
+    pool's processes were forked. Celery's own timer would not do, since it is cleared when the broker is reconnected.
     """
 
     def run() -> None:
