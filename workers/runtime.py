@@ -119,19 +119,13 @@ class Runtime:
 
     def do_duties(self) -> None:
         """Do due duties. If there are very many, another thread does the rest, so that images do not wait for them."""
-        if self._do_some_duties() == MAX_DUTIES:
-            self._context.upkeep_thread.submit(self._do_other_duties)
-
-    def _do_other_duties(self) -> None:
-        while not self._stopping.is_set() and self._do_some_duties() == MAX_DUTIES:
-            pass
-
-    def _do_some_duties(self) -> int:
         try:
-            return self._context.duties.run_due()
+            tried = self._context.duties.run_due()
         except StoreUnavailableError as error:
             log.warning("duties wait", error=str(error))
-            return 0
+            return
+        if tried == MAX_DUTIES and not self._stopping.is_set():
+            self._context.upkeep_thread.submit(self.do_duties)
 
     def probe(self) -> None:
         """Probe the models that jobs may ask for, and publish what is found."""
