@@ -48,7 +48,7 @@ class Lifecycle(VersionTable):
         self._poll_seconds = poll_seconds
         self._retries = retries
         self._retry_seconds = retry_seconds
-        self._base: Path | None = None
+        self.base: Path | None = None  # the folder of the versions; None if the model is not configured any more
         self._policy = VersionPolicy()
         self._aspired: frozenset[int] = frozenset()
         self._polled = False
@@ -59,13 +59,8 @@ class Lifecycle(VersionTable):
     def configure(self, base: Path | None, policy: VersionPolicy) -> None:
         """Serve the versions in the folder `base` that the policy asks for; None unloads all versions."""
         with self.changed:
-            self._base, self._policy, self._polled = base, policy, False
+            self.base, self._policy, self._polled = base, policy, False
         self._awake.set()
-
-    @property
-    def base(self) -> Path | None:
-        """Return the folder of the versions, or None if the model is not configured any more."""
-        return self._base
 
     def start(self) -> None:
         """Start the daemon thread that polls and loads. A load cannot be interrupted and must not delay the exit."""
@@ -131,7 +126,7 @@ class Lifecycle(VersionTable):
 
     def _poll(self) -> None:
         with self.changed:
-            base, policy = self._base, self._policy
+            base, policy = self.base, self._policy
             self._polled = True
         try:
             folders = version_folders(base) if base is not None else {}
