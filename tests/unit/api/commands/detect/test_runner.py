@@ -25,7 +25,8 @@ from workers.errors import (
     TooManyImagesError,
 )
 from workers.jobs.claimed_image import ClaimedImage
-from workers.jobs.job import Job, JobState, NewJob
+from workers.jobs.job import Job, JobState
+from workers.jobs.submission import NewJob
 from workers.store.job_store import unknown_job
 
 COUNT = 12
