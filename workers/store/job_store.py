@@ -239,7 +239,7 @@ class JobStore:
             image, version = outcome.image, "" if outcome.version is None else outcome.version
             flat += [*image.key, image.job, image.index, image.attempt]
             flat += [outcome.state, version, outcome.result, outcome.rows]
-        return bool(self._link.run("results/settle", *flat))
+        return bool(self._link.run("results/settle", *flat)[1])
 
     def cancel(self, job_id: str) -> Job:
         """Cancel the unfinished images. Those that are being processed may still get their result.

@@ -2,7 +2,7 @@
 -- ARGV: ms of work since the last settle, retention in ms, then for each image: stream, entry, job, index, attempt,
 -- outcome (succeeded|failed), model version or '', result, the number of its rows.
 -- Stores results, once each: nothing happens to an image whose job is gone or over, whose attempt is not the latest, or
--- that has a result. Returns whether a duty became due.
+-- that has a result. Returns how many images were settled, and whether a duty became due.
 local settled, rows, due, outcomes = {}, 0, 0, {}
 -- Returns the error code of a failed image's result.
 local function code_of(result)
@@ -56,18 +56,19 @@ for i = 3, #ARGV, 9 do
   end
   drop_entry(stream, entry_id)
 end
+local count = 0
 for id, images in pairs(settled) do
   account(id, -images)
   changed(id)
   tell(id, 'item.finished')
+  count = count + images
 end
-local first = next(settled)
-if first then
-  local model = redis.call('HGET', job_key(first), 'model') -- one for all: a pipeline has one target
+if count > 0 then
+  local model = redis.call('HGET', job_key(next(settled)), 'model') -- one for all: a pipeline has one target
   measure(model, rows, ARGV[1])
   for kind, images in pairs(outcomes) do
     local version, outcome, why = unpack(cjson.decode(kind))
     count_results(model, version, outcome, why, images)
   end
 end
-return due
+return { count, due }
