@@ -88,7 +88,7 @@ def test_a_room_that_is_full(
 ) -> None:
     """Whoever finds no place to wait has the job's address at once, however busy the model is."""
     monkeypatch.setattr("api.app.WaitingRoom", lambda: WaitingRoom(places=0))
-    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target, _lane: 1000.0)
+    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target: 1000.0)
     began = time.monotonic()
     answer = _detect(create_app(settings, backend).test_client(), Prefer="wait=4")
 
@@ -136,7 +136,7 @@ def test_a_preference_that_was_granted_is_told(http: FlaskClient, worker: Instan
 
 def test_a_wait_that_is_too_long(http: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before anything is stored, and says when to come back."""
-    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target, _lane: 7.4)
+    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target: 7.4)
     answer = _detect(http, Prefer="wait=3")
 
     assert (answer.status_code, answer.get_json()["code"]) == (503, "wait_too_long")
@@ -146,7 +146,7 @@ def test_a_wait_that_is_too_long(http: FlaskClient, backend: Backend, monkeypatc
 
 def test_a_wait_that_is_a_little_too_long(http: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """No time is told as 0 s, nor as one that is not longer than the call's."""
-    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target, _lane: 0.04)
+    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target: 0.04)
 
     assert (
         "about 0.1 s for its turn now, longer than the 0.03 s" in _detect(http, query="?wait=0.03").get_json()["detail"]

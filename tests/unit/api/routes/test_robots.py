@@ -284,7 +284,7 @@ def test_what_is_not_done_in_time(settings: Settings, backend: Backend, waits: l
 
 def test_what_could_not_be_done_in_time(robot: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more waits than the deadline allows, nothing is accepted."""
-    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target, _lane: 7.4)
+    monkeypatch.setattr(backend.capacity, "wait_seconds", lambda _target: 7.4)
 
     assert send(robot, body()).get_json()["error_code"] == 2
     assert not all_jobs(backend)
