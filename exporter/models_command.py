@@ -13,6 +13,7 @@ from exporter.graph import tensorflow
 from exporter.versions.catalogue import VersionRecord, list_versions, remove, roll_back
 from exporter.versions.folders import model_folder
 from exporter.versions.origin import read_origin
+from serving.contract import Contract
 
 COMMANDS = ("list", "verify", "rollback", "remove")
 LARGEST_DIFFERENCE = 1e-4
@@ -78,10 +79,21 @@ def _described(record: VersionRecord) -> str:
     contract, beside = record.contract, record.path.parent / "contract.toml"
     if contract:
         return (
-            f"{contract.input_width}x{contract.input_height} {contract.resize}, {len(contract.labels)} labels, "
-            f"score > {contract.score_threshold:g}, NMS {contract.nms_iou:g}, at most {contract.max_detections}"
+            f"{contract.input_width}x{contract.input_height} {_preparation(contract)}, {len(contract.labels)} labels, "
+            f"score > {contract.score_threshold:g}, {_overlaps(contract)}, at most {contract.max_detections}"
         )
     return f"described by {beside}" if beside.is_file() else "no contract in it or beside it"
+
+
+def _preparation(contract: Contract) -> str:
+    plain = "" if contract.antialias else " without antialias"
+    return f"{contract.resize}{plain}{' letterbox' if contract.resize_mode == 'letterbox' else ''}"
+
+
+def _overlaps(contract: Contract) -> str:
+    if contract.nms == "none":
+        return "no NMS"
+    return f"NMS {contract.nms_iou:g}{' among all classes' if contract.nms == 'agnostic' else ''}"
 
 
 @app.command()

@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from serving.boxes.decode import decode, prepare
+from serving.boxes.decode import constants, decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract, VersionStatus
 from serving.description import Description
@@ -169,7 +169,8 @@ class ModelClient:
             signature, inputs, outputs = "detect", {"images": images}, DETECT_OUTPUTS
         else:
             prepared = prepare(images, described.input)
-            signature, inputs, outputs = described.signature, {described.input.tensor: prepared}, described.outputs
+            inputs = {described.input.tensor: prepared, **constants(described.input, len(images))}
+            signature, outputs = described.signature, described.outputs
         request = encode_request(served.name, signature, inputs, version=served.version, outputs=outputs)
         doing = f"asking {served.name} version {served.version} on {self.target} for {len(images)} rows"
         try:

@@ -4,32 +4,65 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError, model_validator
 
 from serving.contract import Contract, FrozenModel, first_problem
+from serving.conventions import BoxesClassScores, Output, YoloRaw, YoloV8
 from serving.errors import ContractError
 
-BoxOrder = Literal["yxyx", "xyxy", "cxcywh", "xywh"]
-"""Order of a box's four numbers.
+PLACEHOLDER = "???"
+"""Name that label maps of the TF Object Detection API give to ids without a class."""
 
-`yxyx`: ymin, xmin, ymax, xmax. `xyxy`: xmin, ymin, xmax, ymax. `cxcywh`: centre x, centre y, width, height.
-`xywh`: xmin, ymin, width, height.
-"""
+_OF_CLASS_0: Final = {PLACEHOLDER, "background"}
+
+
+class ConstantInput(FrozenModel):
+    """An input that is the same in each call. `value` is a number or nested lists of numbers.
+
+    If `per_image` is True, the tensor has the value once for each image of the batch, along a new first axis.
+    """
+
+    tensor: str
+    dtype: Literal["float32", "float64", "int32", "int64", "uint8", "bool"] = "float32"
+    value: Any
+    per_image: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_shape(self) -> Self:
+        try:
+            numbers = np.asarray(self.value)
+            fits = numbers.dtype.kind in "biuf" and np.allclose(numbers, self.array(), rtol=1e-6, atol=0)
+        except (TypeError, ValueError, OverflowError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"the value of {self.tensor} is no array of {self.dtype}: give numbers, in lists of the same length"
+            )
+        return self
+
+    def array(self) -> NDArray[Any]:
+        """Return the value as an array of `dtype`, without the axis of `per_image`."""
+        return np.asarray(self.value).astype(self.dtype)
 
 
 class RawInput(FrozenModel):
-    """The model's only input: images (N, H, W, 3) of `dtype`, channels in the order `channels`.
+    """The model's input: images (N, H, W, 3) of `dtype`, channels in the order `channels`.
 
-    A pixel value is (value - mean) / scale for each channel. `mean` and `scale` are in the order of `channels`.
+    With the layout `nchw`, images are (N, 3, H, W). A pixel value is (value - mean) / scale for each channel. `mean`
+    and `scale` are in the order of `channels`. `constants` are the model's other inputs.
     """
 
     tensor: str = "images"
+    layout: Literal["nhwc", "nchw"] = "nhwc"
     dtype: Literal["float32", "uint8"] = "float32"
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    constants: tuple[ConstantInput, ...] = ()
 
     @model_validator(mode="after")
     def _bytes_stay_bytes(self) -> Self:
@@ -39,64 +72,12 @@ class RawInput(FrozenModel):
             raise ValueError("scale must not be 0: pixels are divided by it")
         return self
 
-
-class SsdRaw(FrozenModel):
-    """Raw SSD output (N, P, 4 + C + 8), as rykov8/ssd_keras writes it.
-
-    The last axis holds 4 offsets, C class scores (column 0 is the background), the prior (xmin, ymin, xmax, ymax,
-    normalised) and 4 variances. `legacy_cy_width` decodes the y of the centre with the prior's width instead of its
-    height; ssd_keras does so by mistake.
-    """
-
-    convention: Literal["ssd_raw"]
-    tensor: str
-    legacy_cy_width: bool = False
-
-
-PLACEHOLDER = "???"
-"""Name that label maps of the TF Object Detection API give to ids without a class."""
-
-TF_OBJECT_DETECTION = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
-
-
-class TfObjectDetection(FrozenModel):
-    """The four outputs of the TF Object Detection API. `detection_classes` holds label id minus `label_offset`."""
-
-    convention: Literal["tf_object_detection"]
-    label_offset: int = 0
-
-
-class BoxesScoresLabels(FrozenModel):
-    """Outputs of decoded boxes (N, P, 4), scores (N, P) and labels (N, P).
-
-    A value of the labels output is a label id minus `label_offset`. Padding has a score of 0 or a label that the
-    contract does not contain. With `box_units` `pixels`, boxes are in pixels of the model's input.
-    """
-
-    convention: Literal["boxes_scores_labels"]
-    boxes: str = "boxes"
-    scores: str = "scores"
-    labels: str = "labels"
-    box_order: BoxOrder = "yxyx"
-    box_units: Literal["normalised", "pixels"] = "normalised"
-    label_offset: int = 0
-
-
-class YoloRaw(FrozenModel):
-    """Decoded YOLO output (N, P, 4 + 1 + C): box, objectness and C class scores.
-
-    The score of a detection is objectness times class score. The first class column is the label with id
-    `label_offset`. With `box_units` `pixels`, boxes are in pixels of the model's input.
-    """
-
-    convention: Literal["yolo_raw"]
-    tensor: str
-    box_order: BoxOrder = "cxcywh"
-    box_units: Literal["normalised", "pixels"] = "normalised"
-    label_offset: int = 0
-
-
-Output = Annotated[SsdRaw | TfObjectDetection | BoxesScoresLabels | YoloRaw, Field(discriminator="convention")]
+    @model_validator(mode="after")
+    def _inputs_are_distinct(self) -> Self:
+        names = [self.tensor, *(constant.tensor for constant in self.constants)]
+        if len(set(names)) != len(names):
+            raise ValueError("two inputs have the same name: name the images and each constant once")
+        return self
 
 
 class Description(FrozenModel):
@@ -110,18 +91,21 @@ class Description(FrozenModel):
     @model_validator(mode="after")
     def _columns_are_scores(self) -> Self:
         first = min(label.id for label in self.contract.labels)
-        if isinstance(self.output, YoloRaw) and first < self.output.label_offset:
+        has_columns = isinstance(self.output, YoloRaw | YoloV8 | BoxesClassScores)
+        if has_columns and first < self.output.label_offset:
             raise ValueError(f"label_offset {self.output.label_offset} is above the lowest label's id, {first}")
         return self
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the names of the output tensors that the client reads."""
-        if isinstance(self.output, SsdRaw | YoloRaw):
-            return (self.output.tensor,)
-        if isinstance(self.output, BoxesScoresLabels):
-            return (self.output.boxes, self.output.scores, self.output.labels)
-        return TF_OBJECT_DETECTION
+        return self.output.tensors
+
+    @property
+    def image_shape(self) -> tuple[None, int, int, int]:
+        """Return the shape of the model's images, with an open batch: (None, H, W, 3), or (None, 3, H, W)."""
+        height, width = self.contract.input_height, self.contract.input_width
+        return (None, 3, height, width) if self.input.layout == "nchw" else (None, height, width, 3)
 
 
 def read_description(path: Path) -> Description:
@@ -129,7 +113,9 @@ def read_description(path: Path) -> Description:
 
     `labels` is a list of names with ids from 0, a list of tables (id, name, root), or the path of a file with one name
     per line. The path is relative to the TOML file. With `ssd_raw`, id 0 is the background and is not a label.
-    `weights_sha256` may be left out. Only the name `PLACEHOLDER` may occur more than once.
+    With `tf_object_detection` and no `label_offset`, the names in a list or a file have ids from 1, as the classes of
+    such models have; a first name "background" or `PLACEHOLDER` has the id 0. `weights_sha256` may be left out. Only
+    the name `PLACEHOLDER` may occur more than once.
 
     Raises ContractError with a message of one line if the file cannot be read or is invalid.
     """
@@ -140,7 +126,7 @@ def read_description(path: Path) -> Description:
         if isinstance(names, str):
             names = [line.strip() for line in (path.parent / names).read_text("utf-8-sig").splitlines()]
         if isinstance(names, list):
-            fields["labels"] = _labels(names, background=rest.get("output", {}).get("convention") == "ssd_raw")
+            fields["labels"] = _labels(names, rest.get("output", {}))
         description = Description.model_validate({"contract": {"weights_sha256": "0" * 64, **fields}, **rest})
     except ValidationError as error:
         raise ContractError(f"{path}: {first_problem(error)}.") from error
@@ -167,6 +153,13 @@ def _refuse_twins(contract: Contract, path: Path) -> None:
         seen[label.name] = label.id
 
 
-def _labels(names: list[Any], *, background: bool) -> list[Any]:
-    numbered = [name if isinstance(name, dict) else {"id": number, "name": name} for number, name in enumerate(names)]
-    return [label for label in numbered if not (background and label.get("id") == 0)]
+def _labels(names: list[Any], output: dict[str, Any]) -> list[Any]:
+    """Give the names of a list their ids; tables have their own. The background of `ssd_raw` is no label."""
+    first_id = 0
+    if output.get("convention") == "tf_object_detection" and "label_offset" not in output:
+        has_class_0 = bool(names) and isinstance(names[0], str) and names[0].lower() in _OF_CLASS_0
+        first_id = 0 if has_class_0 else 1
+    numbered = [
+        name if isinstance(name, dict) else {"id": number, "name": name} for number, name in enumerate(names, first_id)
+    ]
+    return [label for label in numbered if not (output.get("convention") == "ssd_raw" and label.get("id") == 0)]

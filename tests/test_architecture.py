@@ -57,7 +57,7 @@ ORDER = {
         "wsgi",
         "commands",
     ),
-    "serving": ("errors", "contract", "description", "boxes", "wire", "client", "server", "__main__"),
+    "serving": ("errors", "contract", "conventions", "description", "boxes", "wire", "client", "server", "__main__"),
     "serving.server": (
         "errors",
         "flags",
@@ -108,7 +108,18 @@ OF_WORKERS_FOR_API = (
 )
 OF_SERVING_FOR_API = ("errors", "contract", "boxes.tiles")
 # What a served model means is written once, see decision 3.
-OF_SERVING_FOR_EXPORTER = ("contract", "description", "errors", "boxes.decode", "boxes.suppression", "boxes.detections")
+OF_SERVING_FOR_EXPORTER = (
+    "contract",
+    "conventions",
+    "description",
+    "errors",
+    "boxes.arrays",
+    "boxes.candidates",
+    "boxes.decode",
+    "boxes.detections",
+    "boxes.preprocess",
+    "boxes.suppression",
+)
 
 # Modules of one name within a package: the same thing at two levels, as a resource's route, its command and its client.
 SAME_AT_TWO_LEVELS = {

@@ -15,6 +15,7 @@ from exporter.comparing.source import SourceModel
 from exporter.errors import ExportError
 from exporter.versions.verify import SessionModel
 from serving.boxes.detections import Detections
+from serving.boxes.preprocess import resize_to_input
 from serving.contract import Contract
 
 _ROWS = 8
@@ -56,10 +57,9 @@ def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
     Returns uint8 (M, H, W, 3), RGB, of the contract's input size. Files that Pillow cannot read are skipped. Raises
     ExportError if the folder has no photo.
     """
-    size = (contract.input_width, contract.input_height)
     if folder is None:
-        return np.random.default_rng(0).integers(0, 256, (_ROWS, size[1], size[0], 3), np.uint8)
-    resample = Image.Resampling.NEAREST if contract.resize == "nearest" else Image.Resampling.BILINEAR
+        shape = (_ROWS, contract.input_height, contract.input_width, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     images = []
     for path in sorted(folder.glob("*")) if folder.is_dir() else []:
         try:
@@ -67,7 +67,7 @@ def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
                 upright = ImageOps.exif_transpose(opened).convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises any of them
             continue
-        images.append(np.asarray(upright.resize(size, resample)))
+        images.append(resize_to_input(upright, contract))
     if not images:
         raise ExportError(f"There is no photo in {folder}: name a folder of JPEG or PNG files with --images.")
     return np.stack(images)

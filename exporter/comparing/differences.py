@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.boxes.detections import Detections
 from serving.contract import Contract
-from serving.description import TF_OBJECT_DETECTION
+from serving.conventions import TF_OBJECT_DETECTION
 
 _SCORE_MARGIN = 1e-3
 """Scores this close to a threshold are not compared: rounding decides whether such a detection is reported."""
@@ -52,8 +52,8 @@ def rows(answer: Mapping[str, NDArray[Any]]) -> list[Detections]:
 def compare(reference: Sequence[Detections], tested: Sequence[Detections], contract: Contract) -> Comparison:
     """Compare two sets of detections of the same images, whatever the order of detections in an image.
 
-    Detections less than 1e-3 above the score threshold are left out. If an image has `max_detections` detections,
-    those less than 1e-3 above its lowest score are left out too.
+    Detections less than 1e-3 above the threshold of their label are left out. If an image has `max_detections`
+    detections, those less than 1e-3 above its lowest score are left out too.
     """
     differences = [_difference(*pair, contract) for pair in zip(reference, tested, strict=True)]
     return Comparison(
@@ -72,11 +72,14 @@ def _difference(reference: Detections, tested: Detections, contract: Contract) -
     counterpart.
     """
     limits = [float(side.scores.min()) for side in (reference, tested) if len(side) >= contract.max_detections]
-    lowest = max([contract.score_threshold, *limits]) + _SCORE_MARGIN
+    thresholds = contract.threshold_by_id
     largest_box = largest_score = 0.0
     unmatched = False
     for side, other in ((reference, tested), (tested, reference)):
-        for number in np.flatnonzero(side.scores > lowest):
+        lowest = np.array(
+            [max([thresholds.get(int(label), contract.score_threshold), *limits]) for label in side.classes]
+        )
+        for number in np.flatnonzero(side.scores > lowest + _SCORE_MARGIN):
             same_class = other.classes == side.classes[number]
             boxes = np.abs(other.boxes[same_class] - side.boxes[number]).max(-1, initial=0.0)
             scores = np.abs(other.scores[same_class] - side.scores[number])

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 from exporter.comparing.differences import rows
 from exporter.errors import ExportError
 from serving.boxes.detections import Detections
-from serving.description import TF_OBJECT_DETECTION
+from serving.conventions import TF_OBJECT_DETECTION
 
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _PREDICT_SECONDS = 120

@@ -53,5 +53,5 @@ def _load(path: Path, origin: Origin, *, trust_model_code: bool) -> RawModel:
     if origin.kind == "ssd300":
         return load_ssd300(path)
     if origin.kind == "keras":
-        return load_keras(path, trust_model_code=trust_model_code)
+        return load_keras(path, origin.description, trust_model_code=trust_model_code)
     return load_savedmodel(path, origin.description, trust_model_code=trust_model_code)

@@ -1,22 +1,28 @@
-"""Non-maximum suppression (NMS) per class in the graph, for a whole batch at once."""
+"""Non-maximum suppression (NMS) in the graph, for a whole batch at once."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from serving.contract import Contract
 
 
-def suppress(boxes: tf.Tensor, scores: tf.Tensor, contract: Contract) -> dict[str, tf.Tensor]:
-    """Select the detections of a batch, best first, by score threshold and NMS per class.
+def suppress(
+    boxes: tf.Tensor, scores: tf.Tensor, contract: Contract, thresholds: Sequence[float] = ()
+) -> dict[str, tf.Tensor]:
+    """Select the detections of a batch, best first, by score thresholds and NMS.
 
     The NumPy form is `serving.boxes.suppression.suppress`. Outputs have the names of the TF Object Detection API.
 
     Args:
-        boxes: float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised. They are clipped to [0, 1] before NMS.
+        boxes: float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised. They are clipped to [0, 1], before or after NMS
+            as the contract says.
         scores: float32 (N, P, C), one column per class. A prior is left out if its box or one of its scores is not
             finite, or if ymax < ymin or xmax < xmin.
-        contract: its `score_threshold`, `nms_iou` and `max_detections` (K) are used.
+        contract: its `score_threshold`, `nms`, `nms_iou`, `clip` and `max_detections` (K) are used.
+        thresholds: the score threshold of each column; none stands for `score_threshold` of all.
 
     Returns:
         `detection_boxes` float32 (N, K, 4), `detection_scores` float32 (N, K), `detection_classes` int32 (N, K)
@@ -27,17 +33,26 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, contract: Contract) -> dict[st
         boxes, scores = (tf.pad(tensor, [[0, 0], [0, 1], [0, 0]]) for tensor in (boxes, scores))
     valid = tf.reduce_all(tf.math.is_finite(boxes), -1) & tf.reduce_all(tf.math.is_finite(scores), -1)
     valid &= tf.reduce_all(boxes[..., 2:] >= boxes[..., :2], -1)
-    boxes = tf.clip_by_value(tf.where(valid[..., None], boxes, 0.0), 0.0, 1.0)
-    scores = tf.where(valid[..., None] & (scores > contract.score_threshold), scores, 0.0)
+    boxes = tf.where(valid[..., None], boxes, 0.0)
+    if contract.clip == "before":
+        boxes = tf.clip_by_value(boxes, 0.0, 1.0)
+    lowest = tf.constant(thresholds) if len(set(thresholds)) > 1 else [*thresholds, contract.score_threshold][0]
+    scores = tf.where(valid[..., None] & (scores > lowest), scores, 0.0)
     boxes, scores = _priors_above(boxes, scores)
     classes = tf.shape(scores)[2]
     values, places = _best_first(scores)
-    kept = _keep(boxes, scores, places, contract)
+    if contract.nms == "none":
+        kept = _first(values, contract)
+    elif contract.nms == "agnostic":
+        kept = _keep_of_all(tf.gather(boxes, places // classes, batch_dims=1), values, contract)
+    else:
+        kept = _keep_per_class(boxes, scores, places, contract)
     present = kept >= 0
     kept = tf.maximum(kept, 0)
     places = tf.gather(places, kept, batch_dims=1)
+    boxes = tf.clip_by_value(tf.gather(boxes, places // classes, batch_dims=1), 0.0, 1.0)
     return {
-        "detection_boxes": tf.where(present[..., None], tf.gather(boxes, places // classes, batch_dims=1), 0.0),
+        "detection_boxes": tf.where(present[..., None], boxes, 0.0),
         "detection_scores": tf.where(present, tf.gather(values, kept, batch_dims=1), 0.0),
         "detection_classes": tf.where(present, places % classes, 0),
         "num_detections": tf.reduce_sum(tf.cast(present, tf.int32), -1),
@@ -72,21 +87,51 @@ def _max_count(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(tf.concat([counts, [1]], axis=0))
 
 
-def _keep(boxes: tf.Tensor, scores: tf.Tensor, places: tf.Tensor, contract: Contract) -> tf.Tensor:
+def _first(values: tf.Tensor, contract: Contract) -> tf.Tensor:
+    """Return the ranks of the best detections without NMS, int32 (N, K), ascending, padded with -1."""
+    counts = tf.minimum(tf.math.count_nonzero(values > 0.0, axis=-1, dtype=tf.int32), contract.max_detections)
+    ranks = tf.broadcast_to(tf.range(contract.max_detections), (tf.shape(values)[0], contract.max_detections))
+    return tf.where(tf.sequence_mask(counts, contract.max_detections), ranks, -1)
+
+
+def _keep_of_all(boxes: tf.Tensor, values: tf.Tensor, contract: Contract) -> tf.Tensor:
+    """Return the ranks of the detections that NMS among all classes keeps, int32 (N, K), ascending, padded with -1.
+
+    `boxes` (N, M, 4) and `values` (N, M) are the detections, best first.
+    """
+    rows, length = tf.shape(values)[0], tf.shape(values)[1]
+    marks = tf.where(values > 0.0, _marks(rows, length), 0.0)
+    return _unmarked(boxes[:, :, None, :], marks[..., None], length, contract)
+
+
+def _keep_per_class(boxes: tf.Tensor, scores: tf.Tensor, places: tf.Tensor, contract: Contract) -> tf.Tensor:
     """Return the ranks (columns of `places`) of the detections that NMS keeps, int32 (N, K), ascending, padded with -1.
 
-    `combined_non_max_suppression` does not define the order of equal scores. It therefore gets a unique number instead
-    of each score: the length of the list minus the rank. Integers below 2**24 are exact in float32.
+    `boxes` (N, P, 4), `scores` (N, P, C); `places` (N, M) are the indices (prior * C + class) of scores, best first.
     """
     rows, length = tf.shape(places)[0], tf.shape(places)[1]
     size = tf.shape(scores)[1] * tf.shape(scores)[2]
-    marks = tf.broadcast_to(tf.cast(length - tf.range(length), tf.float32), (rows, length))
+    marks = _marks(rows, length)
     marks = tf.where(tf.gather(tf.reshape(scores, (rows, size)), places, batch_dims=1) > 0.0, marks, 0.0)
     row_starts = tf.range(rows)[:, None] * size
     flat = tf.scatter_nd(tf.reshape(row_starts + places, (-1, 1)), tf.reshape(marks, (-1,)), (rows * size,))
+    return _unmarked(boxes[:, :, None, :], tf.reshape(flat, tf.shape(scores)), length, contract)
+
+
+def _marks(rows: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Return a unique number for each rank, float32 (rows, length): the length minus the rank.
+
+    `combined_non_max_suppression` does not define the order of equal scores, so it gets these instead of the scores.
+    Integers below 2**24 are exact in float32.
+    """
+    return tf.broadcast_to(tf.cast(length - tf.range(length), tf.float32), (rows, length))
+
+
+def _unmarked(boxes: tf.Tensor, marks: tf.Tensor, length: tf.Tensor, contract: Contract) -> tf.Tensor:
+    """Run NMS on boxes (N, P, 1, 4) with marks (N, P, C) as scores. Return the ranks that stay, as `_first` does."""
     _, kept_marks, _, counts = tf.image.combined_non_max_suppression(
-        boxes[:, :, None, :],
-        tf.reshape(flat, tf.shape(scores)),
+        boxes,
+        marks,
         max_output_size_per_class=contract.max_detections,
         max_total_size=contract.max_detections,
         iou_threshold=contract.nms_iou,

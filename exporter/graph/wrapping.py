@@ -76,15 +76,14 @@ def _signatures(raw_model: RawModel, description: Description) -> list[Signature
         return detections(raw_model.call(prepare(images, entry, TENSORFLOW)), description)
 
     return [
-        Signature("serving_default", entry.tensor, shape, tf.as_dtype(entry.dtype), raw),
+        Signature("serving_default", entry.tensor, description.image_shape, tf.as_dtype(entry.dtype), raw),
         Signature("detect", "images", shape, tf.uint8, detect),
         describe_signature(contract),
     ]
 
 
 def _check_input(raw_model: RawModel, description: Description) -> None:
-    contract = description.contract
-    wanted = (None, contract.input_height, contract.input_width, 3)
+    wanted = description.image_shape
     shape = raw_model.shape
     fits = len(shape) == 4 and all(size in {None, want} for size, want in zip(shape[1:], wanted[1:], strict=True))
     if not fits:

@@ -41,7 +41,7 @@ def export_described(
     description, model = read_contract(contract_file, models, name=name, weights_sha256=source_digest)
     require_free(model, version)
     if kind == "keras":
-        raw_model = load_keras(source, trust_model_code=trust_model_code)
+        raw_model = load_keras(source, description, trust_model_code=trust_model_code)
     else:
         raw_model = load_savedmodel(source, description, trust_model_code=trust_model_code)
     from exporter.graph.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
@@ -50,10 +50,11 @@ def export_described(
     return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run)
 
 
-def load_keras(source: Path, *, trust_model_code: bool = False) -> RawModel:
+def load_keras(source: Path, description: Description, *, trust_model_code: bool = False) -> RawModel:
     """Load a whole Keras model.
 
-    Raises ExportError if the file contains untrusted code, does not load, or if the model does not have one input.
+    Raises ExportError if the file contains untrusted code, does not load, or if the model does not have one input
+    besides the constants of `description`.
     """
     if not trust_model_code:
         refuse_config_code(source)
@@ -61,17 +62,25 @@ def load_keras(source: Path, *, trust_model_code: bool = False) -> RawModel:
     import keras  # noqa: PLC0415 - TensorFlow takes seconds to import
     import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds to import
 
+    from exporter.graph.inputs import model_inputs  # noqa: PLC0415 - it imports TensorFlow
     from exporter.graph.wrapping import RawModel  # noqa: PLC0415 - it imports TensorFlow
 
     try:
         network = keras.saving.load_model(str(source), compile=False, safe_mode=not trust_model_code)
     except Exception as error:  # Keras raises errors of any type
         raise _load_error(source, error) from error
-    if len(network.inputs) != 1:
-        raise ExportError(f"{source} takes {len(network.inputs)} inputs: a detector takes one, the images.")
+    constants = {constant.tensor for constant in description.input.constants}
+    others = [entry for entry in network.inputs if entry.name not in constants]
+    if len(others) != 1 or len(network.inputs) != 1 + len(constants):
+        raise ExportError(
+            f"{source} takes {', '.join(entry.name for entry in network.inputs)}: it must take one input, the images, "
+            "besides the constants that the contract gives it (`constants` in [input])."
+        )
 
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = network(images, training=False)
+        values = model_inputs(description.input, images)
+        arguments = [values.get(entry.name, images) for entry in network.inputs]
+        outputs = network(arguments if constants else images, training=False)
         if isinstance(outputs, dict):
             return outputs
         listed = outputs if isinstance(outputs, list | tuple) else [outputs]
@@ -79,8 +88,8 @@ def load_keras(source: Path, *, trust_model_code: bool = False) -> RawModel:
 
     return RawModel(
         call=call,
-        shape=tuple(network.inputs[0].shape),
-        dtype=tf.as_dtype(network.inputs[0].dtype),
+        shape=tuple(others[0].shape),
+        dtype=tf.as_dtype(others[0].dtype),
         weight_bytes=sum(4 * weight.value.shape.num_elements() for weight in network.weights),
     )
 
@@ -93,6 +102,7 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
     tensorflow.prepare()
     import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds to import
 
+    from exporter.graph.inputs import model_inputs  # noqa: PLC0415 - it imports TensorFlow
     from exporter.graph.wrapping import RawModel  # noqa: PLC0415 - it imports TensorFlow
 
     if not trust_model_code:
@@ -105,11 +115,12 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
         raise ExportError(f"{source} has no signature {description.signature}, only {', '.join(loaded.signatures)}.")
     function = loaded.signatures[description.signature]
     entries = function.structured_input_signature[1]
-    if list(entries) != [description.input.tensor]:
-        raise ExportError(f"{source} takes {', '.join(entries)}, its description says {description.input.tensor}.")
+    described = [description.input.tensor, *(constant.tensor for constant in description.input.constants)]
+    if set(entries) != set(described):
+        raise ExportError(f"{source} takes {', '.join(entries)}, its description says {', '.join(described)}.")
     entry = entries[description.input.tensor]
     return RawModel(
-        call=lambda images: function(**{description.input.tensor: images}),
+        call=lambda images: function(**model_inputs(description.input, images)),
         shape=tuple(entry.shape),
         dtype=entry.dtype,
         weight_bytes=sum(v.shape.num_elements() * v.dtype.size for v in function.graph.variables),

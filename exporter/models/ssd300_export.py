@@ -16,7 +16,8 @@ from exporter.weights.filling import fill, ssd300_classes
 from exporter.weights.labels import read_labels
 from exporter.weights.stored_weights import StoredWeights, digest, open_weights
 from serving.contract import Contract
-from serving.description import Description, RawInput, SsdRaw
+from serving.conventions import SsdRaw
+from serving.description import Description, RawInput
 
 if TYPE_CHECKING:
     from exporter.graph.signatures import Signature

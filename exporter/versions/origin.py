@@ -6,9 +6,9 @@ This module imports no TensorFlow.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from exporter.errors import ExportError
 from serving.contract import FrozenModel
@@ -22,6 +22,15 @@ class Origin(FrozenModel):
 
     kind: Literal["ssd300", "keras", "savedmodel"]
     description: Description
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_shelfline_0_2(cls, fields: Any) -> Any:  # noqa: ANN401 - JSON
+        """Add what a version of Shelfline 0.2 does not say: each class of a box was a detection then."""
+        match fields:
+            case {"description": {"output": {"convention": "yolo_raw"} as output}}:
+                output.setdefault("best_class_only", False)
+        return fields
 
 
 def write_origin(folder: Path, origin: Origin) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import ExportError
 from serving.contract import Contract
-from serving.description import TF_OBJECT_DETECTION
+from serving.conventions import TF_OBJECT_DETECTION
 
 
 class SessionModel:

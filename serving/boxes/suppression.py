@@ -1,8 +1,8 @@
-"""Non-maximum suppression (NMS) per class in NumPy, for a whole batch at once."""
+"""Non-maximum suppression (NMS) in NumPy, for a whole batch at once."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,26 @@ from serving.boxes.detections import Detections
 
 
 def suppress(
-    boxes: NDArray[Any], scores: NDArray[Any], *, score_threshold: float, nms_iou: float, max_detections: int
+    boxes: NDArray[Any],
+    scores: NDArray[Any],
+    *,
+    score_threshold: float | NDArray[np.float32],
+    nms_iou: float,
+    max_detections: int,
+    nms: Literal["per_class", "agnostic", "none"] = "per_class",
+    clip: Literal["before", "after"] = "before",
 ) -> list[Detections]:
-    """Select the detections of each row by score threshold and NMS per class.
+    """Select the detections of each row by score thresholds and NMS.
 
     Args:
-        boxes: float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised. They are clipped to [0, 1] before NMS.
+        boxes: float32 (N, P, 4), [ymin, xmin, ymax, xmax], normalised.
         scores: float32 (N, P, C), one column per class. A prior is left out if its box or one of its scores is not
             finite, or if ymax < ymin or xmax < xmin.
-        score_threshold: a detection's score is above it (and above 0).
-        nms_iou: if two boxes of one class have a higher IoU, only the box with the higher score stays.
+        score_threshold: a detection's score is above it (and above 0): one for all columns, or one for each (C,).
+        nms_iou: if two boxes have a higher IoU, only the box with the higher score stays.
         max_detections: the most detections of a row, over all classes.
+        nms: compare the boxes of each class, those of all classes (`agnostic`), or none.
+        clip: clip boxes to [0, 1] before or after they are compared.
 
     Returns:
         N Detections, best first; `classes` are column numbers. For equal scores the lower prior comes first, then the
@@ -31,12 +40,16 @@ def suppress(
     valid = np.isfinite(boxes).all(-1) & np.isfinite(scores).all(-1) & (boxes[..., 2:] >= boxes[..., :2]).all(-1)
     row, prior, column = np.nonzero(valid[..., None] & (scores > np.float32(score_threshold)) & (scores > 0))
     value = scores[row, prior, column]
-    # Sort by row, then by class, then best first: each group of a row and a class is in the order of NMS.
-    order = np.lexsort((prior, -value, column, row))
-    row, prior, column, value = row[order], prior[order], column[order], value[order]
-    corners = np.clip(boxes[row, prior], 0, 1)
-    kept = _keep(corners, row * scores.shape[2] + column, np.float32(nms_iou), max_detections)
+    # Boxes are compared within a group: those of a row, or those of a class in a row.
+    group = row * scores.shape[2] + column if nms == "per_class" else row
+    order = np.lexsort((column, prior, -value, group))  # best first in each group, as NMS goes
+    row, prior, column, value, group = row[order], prior[order], column[order], value[order], group[order]
+    corners = boxes[row, prior]
+    if clip == "before":
+        corners = np.clip(corners, 0, 1)
+    kept = np.arange(len(row)) if nms == "none" else _keep(corners, group, np.float32(nms_iou), max_detections)
     kept = kept[np.lexsort((column[kept], prior[kept], -value[kept], row[kept]))]
+    corners = np.clip(corners, 0, 1)
     ends = np.searchsorted(row[kept], np.arange(len(scores) + 1))
     rows = [kept[ends[n] : ends[n + 1]][:max_detections] for n in range(len(scores))]
     return [

@@ -46,7 +46,13 @@ class Pairs:
 
 
 def merge(
-    tile_detections: Sequence[Detections], tiles: Sequence[Tile], height: int, width: int, *, nms_iou: float
+    tile_detections: Sequence[Detections],
+    tiles: Sequence[Tile],
+    height: int,
+    width: int,
+    *,
+    nms_iou: float,
+    among_classes: bool = False,
 ) -> Detections:
     """Merge the detections of an image's tiles; the whole image may be one of the tiles.
 
@@ -57,6 +63,7 @@ def merge(
         height: the height of the upright original, in pixels.
         width: the width of the upright original, in pixels.
         nms_iou: if two boxes of one class have a higher IoU, the box with the lower score is dropped.
+        among_classes: compare boxes of different classes as if they were of one.
 
     Returns:
         Detections of the image, best first. Boxes are normalised to the upright original. For equal scores the
@@ -81,7 +88,7 @@ def merge(
     tile_of_box = np.repeat(np.arange(len(tiles)), [len(detections) for detections in tile_detections])
     sides, views, is_cut = _in_image(tile_detections, tile_of_box, tiles, height, width)
     areas = (sides[2] - sides[0]) * (sides[3] - sides[1])
-    pairs = touching(sides, classes)
+    pairs = touching(sides, np.zeros_like(classes) if among_classes else classes)
     smaller = np.minimum(areas[pairs.first], areas[pairs.second])
     shared_iou = _shared_iou(pairs, sides, views, tile_of_box)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serving.boxes.answer_checks import check_counts, check_probabilities
 from serving.boxes.detections import Detections
 from serving.contract import Contract
-from serving.description import TF_OBJECT_DETECTION
+from serving.conventions import TF_OBJECT_DETECTION
 from serving.errors import ContractError, RowsRejectedError, TensorError
 from serving.wire.protos import PredictResponse, ProtoMessage
 from serving.wire.tensors import decode

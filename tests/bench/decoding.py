@@ -33,8 +33,8 @@ def reduced(content: bytes, contract: Contract) -> Pixels:
 
 def whole(content: bytes, contract: Contract) -> Pixels:
     """Every pixel decoded."""
-    image, width, height = decode(content, _LIMIT)
-    return resize_to_input(image, contract, (0, 0, width, height))
+    image, _, _ = decode(content, _LIMIT)
+    return resize_to_input(image, contract)
 
 
 def main() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.boxes.detections import Detections
+from serving.boxes.placement import boxes_in_part
 from serving.boxes.tile_merging import merge
 from serving.client import ServedModel
 from workers.jobs.claimed_image import ClaimedImage
@@ -47,12 +48,24 @@ class ImageRows:
         if self.over or len(self._answers) < len(self._prepared.rows):
             return None
         self.over = True
-        prepared, answers = self._prepared, [self._answers[number] for number in sorted(self._answers)]
+        prepared, contract = self._prepared, served.contract
+        answers = [
+            replace(answer, boxes=boxes_in_part(answer.boxes, contract, tile.height, tile.width))
+            for tile, answer in zip(
+                prepared.tiles, (self._answers[number] for number in sorted(self._answers)), strict=True
+            )
+        ]
         if prepared.grid is None:
             (merged,) = answers
         else:
-            iou = served.contract.nms_iou
-            merged = merge(answers, prepared.tiles, prepared.height, prepared.width, nms_iou=iou)
+            merged = merge(
+                answers,
+                prepared.tiles,
+                prepared.height,
+                prepared.width,
+                nms_iou=contract.nms_iou,
+                among_classes=contract.nms == "agnostic",
+            )
         return _succeeded(self.claimed, served, merged, prepared)
 
 

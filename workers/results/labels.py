@@ -41,7 +41,7 @@ class Labels:
     @cached_property
     def score_threshold(self) -> float:
         """Return the score below which no detection is in the results."""
-        return max(self.min_score or 0.0, min((contract.score_threshold for contract in self.contracts), default=0.0))
+        return max(self.min_score or 0.0, min((contract.lowest_threshold for contract in self.contracts), default=0.0))
 
     def root(self, name: str) -> str:
         """Return the category path of a label, empty if it has none."""

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from serving.boxes.preprocess import resize_parts
+from serving.boxes.placement import place
+from serving.boxes.preprocess import resize_tiles
 from serving.boxes.tiles import Grid, Tile, choose_grid, cut
 from serving.contract import Contract
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
@@ -102,20 +103,15 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
     def needed_size(width: int, height: int) -> tuple[int, int]:
         """Return the size of the whole image, in pixels, at which its smallest part, a tile, has the input's size."""
         _, (*_, tile) = _layout(width, height, contract, tiling)
-        return (
-            math.ceil(contract.input_width * width / tile.width),
-            math.ceil(contract.input_height * height / tile.height),
-        )
+        shown = place(contract, tile.height, tile.width)
+        return math.ceil(shown.width * width / tile.width), math.ceil(shown.height * height / tile.height)
 
-    image, width, height = decode(content, max_pixels, needed_size)
+    # Without antialias single pixels are sampled, and a reduced image has others.
+    image, width, height = decode(content, max_pixels, needed_size if contract.antialias else None)
     grid, tiles = _layout(width, height, contract, tiling)
     with _image_errors(content):
-        across, down = image.width / width, image.height / height  # less than 1 if the decoder reduced the image
-        boxes = [
-            (tile.left * across, tile.top * down, (tile.left + tile.width) * across, (tile.top + tile.height) * down)
-            for tile in tiles
-        ]
-        return Prepared(tuple(resize_parts(image, contract, boxes)), tuple(tiles), grid, width, height)
+        rows = resize_tiles(image, contract, tiles, (height, width))
+        return Prepared(tuple(rows), tuple(tiles), grid, width, height)
 
 
 def _layout(width: int, height: int, contract: Contract, tiling: Tiling | None) -> tuple[Grid | None, list[Tile]]:

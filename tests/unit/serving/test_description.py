@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from serving.contract import Label
-from serving.description import SsdRaw, read_description
+from serving.conventions import SsdRaw
+from serving.description import read_description
 from serving.errors import ContractError
 from tests.support.real_ssd import contract_toml
 
@@ -70,6 +71,15 @@ def test_numbers_that_no_class_has_share_a_name(tmp_path: Path) -> None:
         ('"labels.txt"', '["background", "tea", "rice", "tea"]', "labels: 'tea' stands for 1 and for 3: "),
         ('channels = "bgr"', 'dtype = "uint8"', "input: "),
         ('"ssd_raw"', '"yolo_raw"\nlabel_offset = 1', "label_offset 1 is above the lowest label's id, 0"),
+        ('"ssd_raw"', '"yolo_v8"\nlabel_offset = 1', "label_offset 1 is above the lowest label's id, 0"),
+        ('"ssd_raw"', '"yolo_v8"\nboxes_axis = 3', "output.yolo_v8.boxes_axis: "),
+        ("[input]", "[thresholds]\ncoffee = 0.4\n[input]", "thresholds: no label is called 'coffee'"),
+        ("[input]", '[input]\nlayout = "chwn"', "input.layout: "),
+        ("[input]", '[input]\nconstants = [{ tensor = "images", value = 1 }]', "input: two inputs have the same name"),
+        ("[input]", '[input]\nconstants = [{ tensor = "a", value = [[1], [1, 2]] }]', "the value of a is no array of"),
+        ("[input]", '[input]\nconstants = [{ tensor = "a", value = "1" }]', "the value of a is no array of float32"),
+        ("[input]", '[input]\nconstants = [{ tensor = "a", dtype = "uint8", value = 256 }]', "no array of uint8"),
+        ("[input]", '[input]\nconstants = [{ tensor = "a", dtype = "int32", value = 1.5 }]', "no array of int32"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, before: str, after: str, complaint: str) -> None:
@@ -84,3 +94,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """As any other."""
     with pytest.raises(ContractError, match=r"Cannot read .*none\.toml"):
         read_description(tmp_path / "none.toml")
+
+
+def object_detection(folder: Path, labels: str, output: str = "") -> list[tuple[int, str]]:
+    """The labels of a model of the TF Object Detection API."""
+    text = TEXT.replace('"labels.txt"', labels).replace('"ssd_raw"', f'"tf_object_detection"\n{output}')
+    described = read_description(write(folder, text.replace('tensor = "concat_3:0"', "")))
+    return [(label.id, label.name) for label in described.contract.labels]
+
+
+@pytest.mark.parametrize(
+    ("labels", "output", "expected"),
+    [
+        ('["tea", "rice"]', "", [(1, "tea"), (2, "rice")]),
+        ('["???", "tea"]', "", [(0, "???"), (1, "tea")]),
+        ('"labels.txt"', "", [(0, "Background"), (1, "tea"), (2, "rice")]),
+        ('["tea", "rice"]', "label_offset = -1", [(0, "tea"), (1, "rice")]),
+        ('["tea", "rice"]', "label_offset = 0", [(0, "tea"), (1, "rice")]),
+        ('[{ id = 7, name = "tea" }]', "", [(7, "tea")]),
+    ],
+)
+def test_classes_of_object_detection_count_from_1(
+    tmp_path: Path, labels: str, output: str, expected: list[tuple[int, str]]
+) -> None:
+    """So the first name is the model's class 1, unless the contract says how classes and ids belong together."""
+    assert object_detection(tmp_path, labels, output) == expected

@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from serving.description import Output, read_description
+from serving.conventions import Output
+from serving.description import read_description
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "export.md").read_text("utf-8")
@@ -29,7 +30,7 @@ def test_an_example_is_a_contract(text: str, tmp_path: Path) -> None:
 def test_every_convention_has_an_example() -> None:
     """Whoever adds one documents it."""
     union, _ = get_args(Output)
-    known = {get_args(one.model_fields["convention"].annotation)[0] for one in get_args(union)}
+    known = {name for one in get_args(union) for name in get_args(one.model_fields["convention"].annotation)}
 
     assert {match[1] for text in EXAMPLES for match in re.finditer(r'convention = "(\w+)"', text)} == known
 
@@ -37,11 +38,13 @@ def test_every_convention_has_an_example() -> None:
 def test_every_key_of_the_file_is_documented() -> None:
     """The contract's own fields, the input's and each convention's; the exporter sets the digest itself."""
     from serving.contract import Contract
-    from serving.description import RawInput
+    from serving.description import ConstantInput, RawInput
 
     union, _ = get_args(Output)
-    fields = {*Contract.model_fields, *RawInput.model_fields, "signature"} - {"weights_sha256"}
+    fields = {*Contract.model_fields, *RawInput.model_fields, *ConstantInput.model_fields, "signature"} - {
+        "weights_sha256"
+    }
     for one in get_args(union):
         fields |= set(one.model_fields)
 
-    assert {name for name in fields if not re.search(rf"\b{name}\b = ", DOCUMENT)} == set()
+    assert {name for name in fields if not re.search(rf"\b{name}\b = |\[{name}\]", DOCUMENT)} == set()

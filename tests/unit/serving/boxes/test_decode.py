@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serving.boxes.decode import decode, prepare, ssd_boxes
+from serving.boxes.candidates import ssd_boxes
+from serving.boxes.decode import constants, decode, prepare
 from serving.contract import Contract, Label
-from serving.description import BoxesScoresLabels, Description, Output, RawInput, SsdRaw, TfObjectDetection, YoloRaw
+from serving.conventions import (
+    BoxesClassScores,
+    BoxesScoresLabels,
+    EndToEnd,
+    Output,
+    SsdRaw,
+    TfObjectDetection,
+    YoloRaw,
+    YoloV8,
+)
+from serving.description import ConstantInput, Description, RawInput
 from serving.errors import RowsRejectedError
 from tests.unit.exporter import plain
 
@@ -113,14 +125,171 @@ def test_the_legacy_defect_moves_only_the_centre_s_y() -> None:
     ],
 )
 def test_every_order_and_unit_of_boxes(order: Any, units: Any, box: list[float]) -> None:
-    """One box, said in many ways, by both conventions that leave it open."""
-    listed = BoxesScoresLabels(convention="boxes_scores_labels", box_order=order, box_units=units)
-    yolo = YoloRaw(convention="yolo_raw", tensor="x", box_order=order, box_units=units, label_offset=1)
+    """One box, said in many ways, by each convention that leaves it open."""
+    told: dict[str, Any] = {"box_order": order, "box_units": units}
+    listed = BoxesScoresLabels(convention="boxes_scores_labels", **told)
+    columns = BoxesClassScores(convention="boxes_class_scores", label_offset=1, **told)
+    v5 = YoloRaw(convention="yolo_v5", tensor="x", label_offset=1, **told)
+    v8 = YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=1, **told)
+    end_to_end = EndToEnd(convention="end_to_end", tensor="x", label_offset=1, **told)
 
-    by_list = found({"boxes": [[box]], "scores": [[0.75]], "labels": [[2]]}, listed)
-    by_yolo = found({"x": [[[*box, 0.75, 0.1, 1, 0, 0]]]}, yolo)
+    answers = [
+        found({"boxes": [[box]], "scores": [[0.75]], "labels": [[2]]}, listed),
+        found({"boxes": [[box]], "scores": [[[0.1, 0.75, 0, 0]]]}, columns),
+        found({"x": [[[*box, 0.75, 0.1, 1, 0, 0]]]}, v5),
+        found({"x": [[[*box, 0.1, 0.75, 0, 0]]]}, v8),
+        found({"x": [[[*box, 0.75, 1]]]}, end_to_end),
+    ]
 
-    assert [[(2, 0.75, BOX)]] == by_list == by_yolo
+    assert answers == [[[(2, 0.75, BOX)]]] * 5
+
+
+FAR = [0.6, 0.6, 0.9, 0.9]
+SCORES = [[0.1, 0.6, 0.5, 0.1], [0.4, 0.1, 0.7, 0.1]]  # two boxes of four classes; the contract has not the third
+
+
+def class_scores(convention: str, *, best_class_only: bool) -> tuple[dict[str, Any], Output]:
+    """SCORES as each convention that has a column for each class answers them."""
+    boxes, scores = np.array([[BOX, FAR]]), np.array([SCORES])
+    best: dict[str, Any] = {"best_class_only": best_class_only}
+    if convention == "ssd_raw":
+        priors = np.concatenate([boxes[..., [1, 0, 3, 2]], np.full((1, 2, 4), 0.1)], -1)
+        return {"x": np.concatenate([np.zeros((1, 2, 4)), np.full((1, 2, 1), 0.9), scores, priors], -1)}, SsdRaw(
+            convention="ssd_raw", tensor="x", **best
+        )
+    if convention == "boxes_class_scores":
+        return {"boxes": boxes, "scores": scores}, BoxesClassScores(
+            convention="boxes_class_scores", label_offset=1, **best
+        )
+    told: dict[str, Any] = {"tensor": "x", "box_order": "yxyx", "label_offset": 1, **best}
+    if convention == "yolo_v8":
+        return {"x": np.concatenate([boxes, scores], -1).swapaxes(1, 2)}, YoloV8(convention="yolo_v8", **told)
+    with_objectness = np.concatenate([boxes, np.ones((1, 2, 1)), scores], -1)
+    return {"x": with_objectness}, YoloRaw(convention="yolo_v5", **told)
+
+
+@pytest.mark.parametrize("convention", ["ssd_raw", "boxes_class_scores", "yolo_v5", "yolo_v8"])
+def test_a_box_counts_for_its_best_class_or_for_each(convention: str) -> None:
+    """The best of all that the model knows: a box whose best class the contract has not is no detection."""
+    best = found(*class_scores(convention, best_class_only=True))
+    each = found(*class_scores(convention, best_class_only=False))
+
+    assert best == [[(2, 0.6, BOX)]]
+    assert each == [[(2, 0.6, BOX), (1, 0.4, FAR)]]
+
+
+def test_yolo_keeps_the_best_class_unless_told_otherwise() -> None:
+    """As Ultralytics and YOLOv5 do; the others keep each."""
+    assert YoloRaw(convention="yolo_raw", tensor="x").best_class_only
+    assert YoloV8(convention="yolo_v8", tensor="x").best_class_only
+    assert not SsdRaw(convention="ssd_raw", tensor="x").best_class_only
+    assert not BoxesClassScores(convention="boxes_class_scores").best_class_only
+
+
+@pytest.mark.parametrize("priors", [1, 7, 9, 40])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_axis_of_the_boxes_is_told_by_the_shape(priors: int, axis: int) -> None:
+    """Of 4 + 4 columns; named, it is the same."""
+    raw = np.random.default_rng(0).uniform(0.4, 0.6, (2, priors, 8))
+    outputs = {"x": raw if axis == 1 else raw.swapaxes(1, 2)}
+
+    told, named = (
+        found(outputs, YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=boxes_axis))
+        for boxes_axis in (None, axis)
+    )
+
+    assert told == named
+    assert all(told)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "complaint"),
+    [
+        ((1, 8, 8), None, "does not tell where its 8 columns are: set boxes_axis"),
+        ((1, 9, 40), None, r"\(1, 9, 40\); 3 dimensions were expected, one of them of 8"),
+        ((1, 40, 8), 2, r"\(1, 40, 8\); 3 dimensions were expected, one of them of 8"),
+        ((8, 40), None, "3 dimensions were expected"),
+    ],
+)
+def test_a_yolo_of_other_classes_is_refused(shape: tuple[int, ...], axis: Any, complaint: str) -> None:
+    """A class more or less would shift what a column means."""
+    output = YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=axis)
+
+    with pytest.raises(RowsRejectedError, match=complaint):
+        found({"x": np.zeros(shape)}, output)
+
+
+@pytest.mark.parametrize("background", ["none", "first", "last"])
+@pytest.mark.parametrize("activation", ["none", "sigmoid", "softmax"])
+def test_scores_are_made_of_logits(activation: Any, background: Any) -> None:
+    """By the formula of each; the background has its part in the softmax, and is no detection."""
+    logits = np.array([0.3, 2.0, -1.0, 0.1, 0.2])
+    known = logits[:-1] if background == "none" else logits  # four classes, with the background five columns
+    probabilities = {
+        "none": known / 10 + 0.41,
+        "sigmoid": np.array([1 / (1 + math.exp(-x)) for x in known]),
+        "softmax": np.array([math.exp(x) / sum(math.exp(y) for y in known) for x in known]),
+    }[activation]
+    classes = probabilities[1:] if background == "first" else probabilities[:4]
+    output = BoxesClassScores(
+        convention="boxes_class_scores", activation=activation, background=background, label_offset=1
+    )
+    answered = probabilities if activation == "none" else known
+
+    answer = found({"boxes": [[BOX]], "scores": [[answered]]}, output)
+
+    expected = {label: classes[label - 1] for label in (1, 2, 4) if classes[label - 1] > 0.3}
+    assert {label: round(score, 4) for label, score in expected.items()} == {c: round(s, 4) for c, s, _ in answer[0]}
+
+
+@pytest.mark.parametrize("outputs", ["boxes_scores_labels", "boxes_class_scores", "tf_object_detection"])
+def test_outputs_that_do_not_belong_together_are_refused(outputs: str) -> None:
+    """Boxes of one head and scores of another."""
+    arrays, output = answer_with(outputs, 0.5)
+    name = "detection_boxes" if outputs == "tf_object_detection" else "boxes"
+    arrays[name] = arrays[name][:, :1]
+
+    with pytest.raises(RowsRejectedError, match="different numbers of boxes"):
+        decode(arrays, described(output))
+
+
+def test_a_label_has_its_own_threshold() -> None:
+    """Above or below the contract's."""
+    contract = CONTRACT.model_copy(update={"thresholds": {"tea": 0.45, "salt": 0.05}})
+    outputs, output = class_scores("boxes_class_scores", best_class_only=False)
+
+    (row,) = decode(outputs, Description(contract=contract, output=output))
+
+    assert row.classes.tolist() == [2, 4, 4]
+
+
+OVERLAPPING = [[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.45], [-0.5, -0.5, 0.2, 0.2], [-0.9, -0.1, 0.2, 0.2]]
+
+
+@pytest.mark.parametrize(
+    ("nms", "clip", "kept"),
+    [
+        ("per_class", "before", [0, 1, 2]),  # clipped, the last two are one box of one class
+        ("per_class", "after", [0, 1, 2, 3]),
+        ("agnostic", "before", [0, 2]),
+        ("agnostic", "after", [0, 2, 3]),
+        ("none", "before", [0, 1, 2, 3]),
+        ("none", "after", [0, 1, 2, 3]),
+    ],
+)
+def test_overlaps_are_suppressed_as_the_contract_says(nms: str, clip: str, kept: list[int]) -> None:
+    """Two classes in one place, and two boxes of one class that are alike within the input."""
+    contract = CONTRACT.model_copy(update={"nms": nms, "clip": clip})
+    outputs = {
+        "boxes": np.array([OVERLAPPING], np.float32),
+        "scores": np.array([[0.9, 0.8, 0.7, 0.6]], np.float32),
+        "labels": np.array([[1, 2, 1, 1]], np.float32),
+    }
+
+    (row,) = decode(outputs, Description(contract=contract, output=BoxesScoresLabels(convention="boxes_scores_labels")))
+
+    np.testing.assert_allclose(row.scores, [0.9 - 0.1 * number for number in kept], rtol=1e-6)
+    np.testing.assert_allclose(row.boxes, np.clip(np.array(OVERLAPPING)[kept], 0, 1), rtol=1e-6)
 
 
 def test_padding_and_strange_labels_are_left_out() -> None:
@@ -168,16 +337,33 @@ def answer_with(
     boxes[:, 1] = [0.6, 0.6, 0.9, 0.9]
     (boxes[1, 1, :1] if at == "box" else scores[1, 1:])[:] = score
     classes = np.tile(np.array(labels, np.float32), (2, 1))
+    if convention in {"boxes_scores_labels", "tf_object_detection"}:
+        return as_lists(convention, boxes, scores, classes)
+    parts: list[NDArray[Any]] = [boxes, scores[..., None], np.zeros((2, 2, 3))]
+    told: dict[str, Any] = {"tensor": "x", "box_order": "yxyx", "label_offset": 1}
+    output: Output
     if convention == "ssd_raw":
+        output = SsdRaw(convention="ssd_raw", tensor="x")
         priors = boxes[..., [1, 0, 3, 2]]
-        raw = np.concatenate([np.zeros((2, 2, 9)), priors, np.full((2, 2, 4), 0.1)], -1).astype(np.float32)
-        raw[..., 5], raw[0, 1, 5], raw[1, 1, 5] = 0.5, 0.5, scores[1, 1]
-        return {"x": raw}, SsdRaw(convention="ssd_raw", tensor="x")
-    if convention == "yolo_raw":
-        raw = np.concatenate([boxes, np.ones((2, 2, 1)), scores[..., None], np.zeros((2, 2, 3))], -1)
-        return {"x": raw.astype(np.float32)}, YoloRaw(
-            convention="yolo_raw", tensor="x", box_order="yxyx", box_units="normalised", label_offset=1
-        )
+        parts = [np.zeros((2, 2, 5)), scores[..., None], np.zeros((2, 2, 3)), priors, np.full((2, 2, 4), 0.1)]
+    elif convention == "yolo_raw":
+        output = YoloRaw(convention="yolo_raw", **told)
+        parts.insert(1, np.ones((2, 2, 1)))
+    elif convention == "yolo_v8":
+        output = YoloV8(convention="yolo_v8", boxes_axis=1, **told)
+    elif convention == "end_to_end":
+        output = EndToEnd(convention="end_to_end", **told | {"label_offset": 0})
+        parts = [boxes, scores[..., None], classes[..., None]]
+    else:
+        columns = np.concatenate(parts[1:], -1).astype(np.float32)
+        return {"boxes": boxes, "scores": columns}, BoxesClassScores(convention="boxes_class_scores", label_offset=1)
+    return {"x": np.concatenate(parts, -1).astype(np.float32)}, output
+
+
+def as_lists(
+    convention: str, boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any]
+) -> tuple[dict[str, NDArray[Any]], Output]:
+    """The same boxes in the conventions that answer a label for each box."""
     if convention == "boxes_scores_labels":
         listed = BoxesScoresLabels(convention="boxes_scores_labels")
         return {"boxes": boxes, "scores": scores, "labels": classes}, listed
@@ -186,7 +372,15 @@ def answer_with(
     return outputs | count, TfObjectDetection(convention="tf_object_detection")
 
 
-CONVENTIONS = ["ssd_raw", "yolo_raw", "boxes_scores_labels", "tf_object_detection"]
+CONVENTIONS = [
+    "ssd_raw",
+    "yolo_raw",
+    "yolo_v8",
+    "end_to_end",
+    "boxes_scores_labels",
+    "boxes_class_scores",
+    "tf_object_detection",
+]
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -263,3 +457,25 @@ def test_images_are_prepared_as_the_course_does() -> None:
     np.testing.assert_allclose(caffe[0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6)
     assert plain_bytes is images
     assert scaled[0, 0, 0].tolist() == [0, 5, 4]
+
+
+def test_images_may_have_their_channels_first() -> None:
+    """After all else: mean and scale go by channel."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8)
+    raw_input = {"channels": "bgr", "mean": (1, 2, 3), "scale": (4, 5, 6)}
+
+    first, last = (prepare(images, RawInput.model_validate({**raw_input, "layout": x})) for x in ("nchw", "nhwc"))
+
+    assert first.shape == (2, 3, 4, 5)
+    np.testing.assert_array_equal(first, np.moveaxis(last, -1, 1))
+
+
+def test_constants_are_repeated_for_each_image_if_the_contract_says_so() -> None:
+    """Each of its own type."""
+    sizes = ConstantInput(tensor="sizes", dtype="int64", value=[640, 480], per_image=True)
+    raw_input = RawInput(constants=(sizes, ConstantInput(tensor="training", dtype="bool", value=False)))
+
+    made = constants(raw_input, 2)
+
+    assert (made["sizes"].tolist(), made["sizes"].dtype) == ([[640, 480]] * 2, np.dtype(np.int64))
+    assert (made["training"].tolist(), made["training"].dtype) == (False, np.dtype(np.bool_))

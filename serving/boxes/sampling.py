@@ -1,0 +1,148 @@
+"""Resize without antialiasing, as OpenCV's `cv2.resize` does, in NumPy: a few pixels around each place are read.
+
+The place of output pixel i is (i + 0.5) * n / m - 0.5 for n input and m output pixels, and beyond the edge the edge's
+pixel counts on. Source: OpenCV's documentation of `InterpolationFlags` and its imgproc module, `resize.cpp`. OpenCV
+computes bytes with weights of 11 bits; so does this module, across first, then down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Filter = Literal["bilinear", "bicubic", "area", "lanczos", "nearest"]
+Pixels = NDArray[np.uint8]
+Indices = NDArray[np.intp]
+Weights = NDArray[np.float32]
+
+_UNIT: Final = 1 << 11  # the weight 1
+_CUBIC: Final = -0.75  # slope of the cubic kernel, as OpenCV and torch have it; Pillow and TensorFlow have -0.5
+_LANCZOS_TAPS: Final = 8
+
+
+def resample(pixels: Pixels, height: int, width: int, filter_: Filter) -> Pixels:
+    """Resize `pixels` (h, w, 3) to (height, width, 3)."""
+    rows, columns = pixels.shape[:2]
+    if (rows, columns) == (height, width):
+        return pixels
+    if filter_ == "nearest":
+        down, across = (np.floor(np.arange(m) * _step(n, m)) for n, m in ((rows, height), (columns, width)))
+        return pixels[np.minimum(down, rows - 1).astype(np.intp)][:, np.minimum(across, columns - 1).astype(np.intp)]
+    if filter_ == "area":
+        if rows >= height and columns >= width:
+            return _averaged(pixels, height, width)
+        return _interpolated(pixels, _area_taps(rows, height), _area_taps(columns, width))
+    if filter_ == "bilinear" and (rows, columns) == (2 * height, 2 * width):
+        return _averaged(pixels, height, width)  # OpenCV does so, and rounds otherwise
+    taps = _TAPS[filter_]
+    return _interpolated(pixels, taps(rows, height), taps(columns, width))
+
+
+class Taps:
+    """The input pixels and weights of each of m output pixels along an axis: both (m, k), for k taps."""
+
+    def __init__(self, size: int, first: Indices, weights: Weights) -> None:
+        taps = weights.shape[1]
+        self.indices = np.clip(first[:, None] + np.arange(taps), 0, size - 1)
+        self.weights = np.rint(weights * np.float32(_UNIT)).astype(np.int32)
+
+
+def _step(n: int, m: int) -> float:
+    """Return n / m, rounded as OpenCV rounds it: a place that should be a whole number may be just below it."""
+    return 1 / (m / n)
+
+
+def _places(n: int, m: int) -> tuple[Indices, Weights]:
+    """Return the pixel at or before each output pixel's place, and how far behind it the place is, 0 to 1."""
+    places = ((np.arange(m) + 0.5) * _step(n, m) - 0.5).astype(np.float32)
+    before = np.floor(places)
+    return before.astype(np.intp), places - before
+
+
+def _bilinear_taps(n: int, m: int) -> Taps:
+    before, beyond = _places(n, m)
+    return Taps(n, before, np.stack([1 - beyond, beyond], -1))
+
+
+def _bicubic_taps(n: int, m: int) -> Taps:
+    before, beyond = _places(n, m)
+    a = np.float32(_CUBIC)
+
+    def outer(x: Weights) -> Weights:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    def inner(x: Weights) -> Weights:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    weights = [outer(beyond + 1), inner(beyond), inner(1 - beyond)]
+    return Taps(n, before - 1, np.stack([*weights, 1 - sum(weights)], -1))
+
+
+def _lanczos_taps(n: int, m: int) -> Taps:
+    before, beyond = _places(n, m)
+    half = _LANCZOS_TAPS // 2
+    distances = beyond[:, None].astype(np.float64) - np.arange(1 - half, half + 1)
+    weights = np.sinc(distances) * np.sinc(distances / half)
+    return Taps(n, before + 1 - half, (weights / weights.sum(-1, keepdims=True)).astype(np.float32))
+
+
+def _area_taps(n: int, m: int) -> Taps:
+    """Return the taps of OpenCV's INTER_AREA if it enlarges along one axis: two pixels, blended at their border."""
+    output = np.arange(m)
+    before = np.floor(output * _step(n, m)).astype(np.intp)
+    beyond = ((output + 1) - (before + 1) * (m / n)).astype(np.float32)
+    beyond = np.where(beyond <= 0, 0, beyond - np.floor(beyond)).astype(np.float32)
+    return Taps(n, before, np.stack([1 - beyond, beyond], -1))
+
+
+_TAPS: Final[dict[str, Callable[[int, int], Taps]]] = {
+    "bilinear": _bilinear_taps,
+    "bicubic": _bicubic_taps,
+    "lanczos": _lanczos_taps,
+}
+
+
+def _interpolated(pixels: Pixels, down: Taps, across: Taps) -> Pixels:
+    """Return the weighted sums of each output pixel's taps, across and then down. Only rows that are used are read."""
+    rows, places = np.unique(down.indices, return_inverse=True)
+    used = pixels[rows].astype(np.int32)
+    lines = _weighted(used.swapaxes(0, 1), across.indices, across.weights).swapaxes(0, 1)
+    places = places.reshape(down.indices.shape)
+    if down.weights.shape[1] == 2:  # OpenCV rounds the sum of two taps in a way of its own
+        high = lines >> 4
+        weights = down.weights[:, :, None, None]
+        summed = (high[places[:, 0]] * weights[:, 0] >> 16) + (high[places[:, 1]] * weights[:, 1] >> 16)
+        return np.clip((summed + 2) >> 2, 0, 255).astype(np.uint8)
+    summed = _weighted(lines, places, down.weights)
+    return np.clip((summed + (1 << 21)) >> 22, 0, 255).astype(np.uint8)
+
+
+def _weighted(lines: NDArray[np.int32], indices: Indices, weights: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the weighted sums along the first axis: (m, ...) of lines (n, ...), indices (m, k) and weights (m, k)."""
+    total = lines[indices[:, 0]] * weights[:, 0, None, None]
+    for tap in range(1, indices.shape[1]):
+        total += lines[indices[:, tap]] * weights[:, tap, None, None]
+    return total
+
+
+def _averaged(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Return the averages of the rectangles that the output pixels cover, with fractions of pixels at their edges."""
+    averages = _axis_means(_axis_means(pixels.astype(np.float32), height).swapaxes(0, 1), width).swapaxes(0, 1)
+    return np.floor(averages + 0.5).astype(np.uint8)
+
+
+def _axis_means(lines: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Return `size` means along the first axis."""
+    n = len(lines)
+    if n == size:
+        return lines
+    edges = np.arange(size + 1) * n  # in parts of 1 / size
+    whole, part = edges // size, ((edges % size) / size).astype(np.float32)[:, None, None]
+    # Whole lines from one edge to the next, then what the fractions at both edges add and take away.
+    sums = np.add.reduceat(lines, whole[:-1], axis=0)
+    at_edge = lines[np.minimum(whole, n - 1)] * part
+    result: NDArray[np.float32] = (sums + at_edge[1:] - at_edge[:-1]) / np.float32(n / size)
+    return result
