@@ -80,7 +80,7 @@ def _described(record: VersionRecord) -> str:
     if contract:
         return (
             f"{contract.input_width}x{contract.input_height} {_preparation(contract)}, {len(contract.labels)} labels, "
-            f"score > {contract.score_threshold:g}, {_overlaps(contract)}, at most {contract.max_detections}"
+            f"score > {contract.lowest_threshold:g}, {_overlaps(contract)}, at most {contract.max_detections}"
         )
     return f"described by {beside}" if beside.is_file() else "no contract in it or beside it"
 

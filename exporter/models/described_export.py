@@ -117,7 +117,7 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
     entries = function.structured_input_signature[1]
     described = [description.input.tensor, *(constant.tensor for constant in description.input.constants)]
     if set(entries) != set(described):
-        raise ExportError(f"{source} takes {', '.join(entries)}, its description says {', '.join(described)}.")
+        raise ExportError(f"{source} takes {', '.join(sorted(entries))}, its description says {', '.join(described)}.")
     entry = entries[description.input.tensor]
     return RawModel(
         call=lambda images: function(**model_inputs(description.input, images)),

@@ -55,7 +55,16 @@ def resize_tiles(
     if not contract.antialias:
         if original != (image.height, image.width):
             raise ValueError(f"{contract.resize} without antialias needs the original pixels, not a reduced image")
-        parts = [_sampled(image, contract, tile, placed) for tile, placed in zip(tiles, placements, strict=True)]
+        pixels = np.asarray(image)
+        parts = [
+            resample(
+                pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width],
+                placed.height,
+                placed.width,
+                contract.resize,
+            )
+            for tile, placed in zip(tiles, placements, strict=True)
+        ]
     else:
         down, across = image.height / original[0], image.width / original[1]  # less than 1 if the decoder reduced it
         boxes = [
@@ -86,11 +95,6 @@ def _by_columns(
             unchanged = strip.size == size and box == (0, 0, *strip.size)
             parts[number] = np.asarray(strip if unchanged else strip.resize(size, _FILTERS[contract.resize], box))
     return [parts[number] for number in range(len(boxes))]
-
-
-def _sampled(image: Image.Image, contract: Contract, tile: Tile, placement: Placement) -> NDArray[np.uint8]:
-    pixels = np.asarray(image.crop((tile.left, tile.top, tile.left + tile.width, tile.top + tile.height)))
-    return resample(pixels, placement.height, placement.width, contract.resize)
 
 
 def _padded(part: NDArray[np.uint8], contract: Contract, placement: Placement) -> NDArray[np.uint8]:

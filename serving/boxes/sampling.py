@@ -108,41 +108,41 @@ _TAPS: Final[dict[str, Callable[[int, int], Taps]]] = {
 def _interpolated(pixels: Pixels, down: Taps, across: Taps) -> Pixels:
     """Return the weighted sums of each output pixel's taps, across and then down. Only rows that are used are read."""
     rows, places = np.unique(down.indices, return_inverse=True)
-    used = pixels[rows].astype(np.int32)
-    lines = _weighted(used.swapaxes(0, 1), across.indices, across.weights).swapaxes(0, 1)
     places = places.reshape(down.indices.shape)
-    if down.weights.shape[1] == 2:  # OpenCV rounds the sum of two taps in a way of its own
-        high = lines >> 4
-        weights = down.weights[:, :, None, None]
-        summed = (high[places[:, 0]] * weights[:, 0] >> 16) + (high[places[:, 1]] * weights[:, 1] >> 16)
-        return np.clip((summed + 2) >> 2, 0, 255).astype(np.uint8)
-    summed = _weighted(lines, places, down.weights)
-    return np.clip((summed + (1 << 21)) >> 22, 0, 255).astype(np.uint8)
-
-
-def _weighted(lines: NDArray[np.int32], indices: Indices, weights: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the weighted sums along the first axis: (m, ...) of lines (n, ...), indices (m, k) and weights (m, k)."""
-    total = lines[indices[:, 0]] * weights[:, 0, None, None]
-    for tap in range(1, indices.shape[1]):
-        total += lines[indices[:, tap]] * weights[:, tap, None, None]
-    return total
+    used, weights = pixels[rows], np.repeat(across.weights, 3, axis=0)  # a weight for each byte of a pixel
+    lines = np.zeros((len(rows), len(weights)), np.int32)
+    for tap in range(weights.shape[1]):
+        lines += used.take(across.indices[:, tap], axis=1).reshape(lines.shape) * weights[:, tap]
+    two_taps = down.weights.shape[1] == 2
+    if two_taps:
+        lines >>= 4
+    total = np.zeros((len(places), len(weights)), np.int32)
+    for tap in range(down.weights.shape[1]):
+        line = lines[places[:, tap]]
+        line *= down.weights[:, tap, None]
+        if two_taps:  # OpenCV keeps 10 and then 2 more bits of a sum of two, and 22 bits of a longer one
+            line >>= 16
+        total += line
+    total += 2 if two_taps else 1 << 21
+    total >>= 2 if two_taps else 22
+    return np.clip(total, 0, 255, out=total).astype(np.uint8).reshape(len(places), -1, 3)
 
 
 def _averaged(pixels: Pixels, height: int, width: int) -> Pixels:
     """Return the averages of the rectangles that the output pixels cover, with fractions of pixels at their edges."""
-    averages = _axis_means(_axis_means(pixels.astype(np.float32), height).swapaxes(0, 1), width).swapaxes(0, 1)
-    return np.floor(averages + 0.5).astype(np.uint8)
+    means = _axis_means(pixels, height).swapaxes(0, 1)
+    averages = _axis_means(np.ascontiguousarray(means), width).swapaxes(0, 1)
+    return np.floor(averages + np.float32(0.5)).astype(np.uint8)
 
 
-def _axis_means(lines: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def _axis_means(lines: NDArray[np.float32] | Pixels, size: int) -> NDArray[np.float32]:
     """Return `size` means along the first axis."""
     n = len(lines)
-    if n == size:
-        return lines
     edges = np.arange(size + 1) * n  # in parts of 1 / size
     whole, part = edges // size, ((edges % size) / size).astype(np.float32)[:, None, None]
     # Whole lines from one edge to the next, then what the fractions at both edges add and take away.
-    sums = np.add.reduceat(lines, whole[:-1], axis=0)
+    means: NDArray[np.float32] = np.add.reduceat(lines, whole[:-1], axis=0, dtype=np.float32)
     at_edge = lines[np.minimum(whole, n - 1)] * part
-    result: NDArray[np.float32] = (sums + at_edge[1:] - at_edge[:-1]) / np.float32(n / size)
-    return result
+    means += at_edge[1:] - at_edge[:-1]
+    means /= np.float32(n / size)
+    return means

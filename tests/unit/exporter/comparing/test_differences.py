@@ -87,3 +87,12 @@ def test_what_a_threshold_cuts_off_is_left_aside() -> None:
 def test_nothing_against_nothing_is_the_same() -> None:
     """An image in which neither finds anything."""
     assert compare([found()], [found()], CONTRACT) == Comparison(1, 0, 0.0, 0.0, 0)
+
+
+def test_the_threshold_of_its_label_decides_what_is_compared() -> None:
+    """Rounding decides whether a detection just above it is reported, whatever the others' threshold."""
+    contract = CONTRACT.model_copy(update={"thresholds": {"rice": 0.6}})
+    one = found((BOX, 0.8, 1), (OTHER_BOX, 0.6005, 2))
+
+    assert compare([one], [found((BOX, 0.8, 1))], contract).others == 0
+    assert compare([found((BOX, 0.8, 1), (OTHER_BOX, 0.6005, 1))], [found((BOX, 0.8, 1))], contract).others == 1

@@ -106,7 +106,8 @@ def raw(kind: str, rng: np.random.Generator) -> dict[str, Any]:
     elif kind == "end to end":
         outputs = {"x": np.concatenate([boxes, scores[..., :1], rng.integers(-1, 6, (2, 25, 1))], -1)}
     elif kind.startswith("columns"):
-        logits = rng.normal(0, 2, (2, 25, 6)).round(1)
+        # All different, in float16 too: an exponential's last bit depends on where in the array its value is.
+        logits = rng.permutation(np.linspace(-4, 4, 300)).reshape(2, 25, 6)
         outputs = {"boxes": boxes, "scores": scores if kind == "columns" else logits}
     elif kind == "object detection":
         outputs = {"detection_boxes": boxes, "detection_scores": scores[..., 0]}
@@ -133,7 +134,7 @@ def clear(boxes: NDArray[np.float32], *, clip: bool) -> bool:
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("kind", OUTPUTS)
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_graph_and_numpy_keep_the_same(graphs: dict[Any, Any], kind: str, dtype: Any, seed: int) -> None:
     """The same detections in the same order, boxes and scores within 1e-6, for each convention and precision."""
     outputs = {name: array.astype(dtype) for name, array in raw(kind, np.random.default_rng(seed)).items()}
@@ -142,7 +143,7 @@ def test_the_graph_and_numpy_keep_the_same(graphs: dict[Any, Any], kind: str, dt
 
 @pytest.mark.parametrize("how", SELECTIONS)
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_graph_and_numpy_select_alike(graphs: dict[Any, Any], how: str, seed: int) -> None:
     """By each rule of selection; boxes reach over the edge."""
     outputs = raw("v8", np.random.default_rng(seed))

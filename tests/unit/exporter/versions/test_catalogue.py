@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,29 @@ def test_the_list_says_what_describes_a_version(model: Path, capsys: pytest.Capt
     assert third.startswith("shop 3; 0.0 MB; 32x32 bilinear, 1 labels, score > 0.3, NMS 0.5, at most 20; sha256 000")
     assert second == "shop 2; 0.0 MB; no contract in it or beside it"
     assert described == f"shop 2; 0.0 MB; described by {model / 'contract.toml'}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"resize": "area", "resize_mode": "letterbox"}, "32x32 area letterbox, 1 labels, score > 0.3, NMS 0.5, at"),
+        ({"antialias": False}, "32x32 bilinear without antialias, 1 labels, score > 0.3, NMS 0.5, at"),
+        ({"nms": "agnostic"}, "32x32 bilinear, 1 labels, score > 0.3, NMS 0.5 among all classes, at"),
+        ({"nms": "none", "thresholds": {"tea": 0.6}}, "1 labels, score > 0.6, no NMS, at most 20"),
+    ],
+)
+def test_the_list_says_how_photos_are_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any], said: str
+) -> None:
+    """Whoever calls the model by itself needs to know."""
+    folder = tmp_path / "shop" / "1"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    write_contract(folder, CONTRACT.model_copy(update=fields))
+
+    list_command(models=tmp_path)
+
+    assert said in capsys.readouterr().out
 
 
 def test_rolling_back_disables_what_is_newer(model: Path) -> None:
