@@ -90,10 +90,9 @@ class Description(FrozenModel):
 
     @model_validator(mode="after")
     def _columns_are_scores(self) -> Self:
-        first = min(label.id for label in self.contract.labels)
-        has_columns = isinstance(self.output, YoloRaw | YoloV8 | BoxesClassScores)
-        if has_columns and first < self.output.label_offset:
-            raise ValueError(f"label_offset {self.output.label_offset} is above the lowest label's id, {first}")
+        first, output = min(label.id for label in self.contract.labels), self.output
+        if isinstance(output, YoloRaw | YoloV8 | BoxesClassScores) and first < output.label_offset:
+            raise ValueError(f"label_offset {output.label_offset} is above the lowest label's id, {first}")
         return self
 
     @property

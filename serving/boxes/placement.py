@@ -59,4 +59,5 @@ def boxes_in_part(boxes: NDArray[np.float32], contract: Contract, height: int, w
     size: NDArray[Any] = np.array([contract.input_height, contract.input_width] * 2, np.float64)
     start = np.array([placement.top, placement.left] * 2)
     shown = np.array([height * placement.down, width * placement.across] * 2)
-    return np.clip((boxes * size - start) / shown, 0, 1).astype(np.float32)
+    mapped: NDArray[np.float32] = np.clip((boxes * size - start) / shown, 0, 1).astype(np.float32)
+    return mapped

@@ -125,14 +125,16 @@ def _interpolated(pixels: Pixels, down: Taps, across: Taps) -> Pixels:
         total += line
     total += 2 if two_taps else 1 << 21
     total >>= 2 if two_taps else 22
-    return np.clip(total, 0, 255, out=total).astype(np.uint8).reshape(len(places), -1, 3)
+    np.clip(total, 0, 255, out=total)
+    return total.astype(np.uint8).reshape(len(places), -1, 3)
 
 
 def _averaged(pixels: Pixels, height: int, width: int) -> Pixels:
     """Return the averages of the rectangles that the output pixels cover, with fractions of pixels at their edges."""
     means = _axis_means(pixels, height).swapaxes(0, 1)
     averages = _axis_means(np.ascontiguousarray(means), width).swapaxes(0, 1)
-    return np.floor(averages + np.float32(0.5)).astype(np.uint8)
+    rounded: Pixels = np.floor(averages + np.float32(0.5)).astype(np.uint8)
+    return rounded
 
 
 def _axis_means(lines: NDArray[np.float32] | Pixels, size: int) -> NDArray[np.float32]:

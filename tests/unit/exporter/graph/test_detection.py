@@ -77,7 +77,7 @@ def prepared() -> None:
 
 
 @pytest.fixture(scope="module")
-def graphs() -> dict[str, Any]:
+def graphs() -> dict[tuple[str, str], Any]:
     """For each of OUTPUTS, `detections` as a function that TensorFlow traces once per precision."""
     import tensorflow as tf
 

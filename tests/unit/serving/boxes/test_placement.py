@@ -26,7 +26,7 @@ def ultralytics(shape: tuple[int, int], new_shape: tuple[int, int], *, scaleup: 
     if not scaleup:
         r = min(r, 1.0)
     resized = round(shape[1] * r), round(shape[0] * r)
-    dw, dh = new_shape[1] - resized[0], new_shape[0] - resized[1]
+    dw, dh = float(new_shape[1] - resized[0]), float(new_shape[0] - resized[1])
     if center:
         dw, dh = dw / 2, dh / 2
     top, bottom = round(dh - 0.1) if center else 0, round(dh + 0.1)

@@ -22,7 +22,8 @@ OF_OPENCV = json.loads((Path(__file__).parent / "opencv_resized.json").read_text
 def picture(height: int, width: int) -> NDArray[np.uint8]:
     """Steep in all directions, and the same everywhere."""
     i, j, c = np.ogrid[:height, :width, :3]
-    return ((i * i * 73 + j * j * 37 + i * j * 91 + c * 59) % 256).astype(np.uint8)
+    pixels: NDArray[np.uint8] = ((i * i * 73 + j * j * 37 + i * j * 91 + c * 59) % 256).astype(np.uint8)
+    return pixels
 
 
 @pytest.mark.parametrize(
