@@ -9,7 +9,7 @@ import pytest
 
 from exporter.errors import ExportError
 from exporter.models.described_export import export_described
-from serving.boxes.decode import decode, prepare
+from serving.boxes.decode import constants, decode, prepare
 from serving.description import read_description
 from tests.unit.exporter.compare import assert_same, rows
 
@@ -65,6 +65,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_gets_the_signatures(files: Path, tmp_path: Path) -> None:
     """`serving_default` takes the images alone; `detect` is NumPy's decoding of what it answers."""
+    import tensorflow as tf
+
     from exporter.versions.verify import SessionModel
 
     folder = export_described("savedmodel", files / "saved", files / "contract.toml", tmp_path)
@@ -75,6 +77,10 @@ def test_it_gets_the_signatures(files: Path, tmp_path: Path) -> None:
         raw = exported.predict("serving_default", prepare(images, description.input))
         answer = exported.predict("detect", images)
 
+    source = tf.saved_model.load(str(files / "saved")).signatures["serving_default"]
+    inputs = {"x": prepare(images, description.input), **constants(description.input, len(images))}
+    by_numpy = source(**{name: tf.constant(array) for name, array in inputs.items()})["out"].numpy()
+    np.testing.assert_allclose(raw["out"], by_numpy, rtol=1e-6)
     assert raw["out"].shape == (8, 6, 9)
     assert answer["num_detections"].sum() > 8
     assert_same(decode(raw, description), rows(answer), threshold=0.3, atol=1e-6)

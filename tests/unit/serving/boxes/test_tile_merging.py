@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -322,3 +323,13 @@ def plainly_merged(found: list[Detections], tiles: list[Tile]) -> list[float]:
         return sum(area(other.box) < area(one.box) and disagree(one, other, told) for other in kept) > 1
 
     return [one.score for one in kept if not is_group(one)]
+
+
+@pytest.mark.parametrize("among_classes", [True, False])
+def test_two_labels_of_one_object_are_one_detection_among_classes(*, among_classes: bool) -> None:
+    """As for a contract whose `nms` is `agnostic`: two tiles tell the same object, the surer label stays."""
+    tellings, whole = [one((0.2, 0.2, 0.8, 0.8), *told) for told in ((0.9, 1), (0.8, 2))], Tile(0, 0, 100, 100)
+
+    merged = merge(tellings, [whole, whole], 100, 100, nms_iou=0.5, among_classes=among_classes)
+
+    assert merged.classes.tolist() == ([1] if among_classes else [1, 2])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from serving.boxes.detections import Detections
 from serving.boxes.placement import place
+from serving.boxes.sampling import resample
 from serving.boxes.tiles import Grid
 from serving.client import ServedModel
 from serving.contract import Contract
@@ -92,6 +93,21 @@ def test_a_box_is_where_its_object_is(fields: dict[str, Any], data: st.DataObjec
 
     off = np.abs(np.array([found[side] for side in ("ymin", "xmin", "ymax", "xmax")]) - box)
     assert (off * np.array([placed.down, placed.across] * 2) <= 1.01).all()
+
+
+@pytest.mark.parametrize("fields", [fields for fields in MADE if not fields.get("antialias", True)])
+def test_without_antialias_every_pixel_of_a_jpeg_is_decoded(fields: dict[str, Any]) -> None:
+    """A decoder's reduced image has none of the pixels that are sampled."""
+    pixels = np.random.default_rng(0).integers(0, 256, (640, 800, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    model, decoded = contract(fields), np.asarray(Image.open(file))
+    placed = place(model, 640, 800)
+
+    (row,) = prepare(file.getvalue(), model, 10_000_000).rows
+
+    shown = row[placed.top : placed.top + placed.height, placed.left : placed.left + placed.width]
+    assert np.array_equal(resample(decoded, placed.height, placed.width, model.resize), shown)
 
 
 @pytest.mark.parametrize("fields", MADE)
