@@ -87,8 +87,8 @@ def _yolo_v5(
     raw = arrays.float32(_tensor(outputs, output.tensor, 3, wanted=5 + columns[-1] + 1))
     boxes = _to_boxes(raw, output.box_order, output.box_units, description, arrays)
     scores = raw[..., 4:5] * raw[..., 5:]
-    # The objectness is checked by itself, since its product with a class's score may hide a logit.
     scores = _of_labels(scores, columns, arrays, best_class_only=output.best_class_only)
+    # The objectness is checked by itself, since its product with a class's score may hide a logit.
     return Candidates(boxes, scores, ids, raw[..., 4:])
 
 

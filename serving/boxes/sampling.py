@@ -30,7 +30,9 @@ def resample(pixels: Pixels, height: int, width: int, filter_: Filter) -> Pixels
         return pixels
     if filter_ == "nearest":
         down, across = (np.floor(np.arange(m) * _step(n, m)) for n, m in ((rows, height), (columns, width)))
-        return pixels[np.minimum(down, rows - 1).astype(np.intp)][:, np.minimum(across, columns - 1).astype(np.intp)]
+        down, across = np.minimum(down, rows - 1).astype(np.intp), np.minimum(across, columns - 1).astype(np.intp)
+        nearest: Pixels = pixels[down][:, across]
+        return nearest
     if filter_ == "area":
         if rows >= height and columns >= width:
             return _averaged(pixels, height, width)

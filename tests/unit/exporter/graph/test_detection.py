@@ -24,6 +24,7 @@ from serving.conventions import (
     YoloV8,
 )
 from serving.description import ConstantInput, Description, RawInput
+from serving.errors import RowsRejectedError
 from tests.unit.exporter import plain
 
 CONTRACT = Contract(
@@ -163,6 +164,36 @@ def assert_same(graph: Any, outputs: dict[str, Any], description: Description) -
         np.testing.assert_allclose(one.scores, answer["detection_scores"][row, :count], atol=1e-6)
         np.testing.assert_allclose(one.boxes, answer["detection_boxes"][row, :count], atol=1e-6)
         assert not answer["detection_classes"][row, count:].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "boxes_axis"), [((None, 9, None), 2), ((None, None, 25), 2), ((None, None, 9), 1), ((2, 25, None), 1)]
+)
+def test_the_axis_of_the_boxes_is_told_by_open_shapes(shape: tuple[int | None, ...], boxes_axis: int) -> None:
+    """By the one size that a graph knows, as for one with closed shapes."""
+    import tensorflow as tf
+
+    from exporter.graph.detection import detections
+
+    described = Description(contract=CONTRACT, output=OUTPUTS["v8"])
+    traced = tf.function(lambda x: detections({"x": x}, described), input_signature=[tf.TensorSpec(shape, tf.float32)])
+    outputs = raw("v8", np.random.default_rng(1))
+    answer = traced(outputs["x"] if boxes_axis == 2 else outputs["x"].swapaxes(1, 2))
+
+    assert answer["num_detections"].numpy().tolist() == [len(row) for row in decode(outputs, described)]
+
+
+def test_open_shapes_that_do_not_tell_the_axis_are_refused() -> None:
+    """With the field that tells it."""
+    import tensorflow as tf
+
+    from exporter.graph.detection import detections
+
+    described = Description(contract=CONTRACT, output=OUTPUTS["v8"])
+    with pytest.raises(RowsRejectedError, match="set boxes_axis in the contract"):
+        tf.function(lambda x: detections({"x": x}, described)).get_concrete_function(
+            tf.TensorSpec((None, None, None), tf.float32)
+        )
 
 
 @pytest.mark.parametrize(
