@@ -29,9 +29,7 @@ def resample(pixels: Pixels, height: int, width: int, filter_: Filter) -> Pixels
     if (rows, columns) == (height, width):
         return pixels
     if filter_ == "nearest":
-        down, across = (np.floor(np.arange(m) * _step(n, m)) for n, m in ((rows, height), (columns, width)))
-        down, across = np.minimum(down, rows - 1).astype(np.intp), np.minimum(across, columns - 1).astype(np.intp)
-        nearest: Pixels = pixels[down][:, across]
+        nearest: Pixels = pixels[_nearest(rows, height)][:, _nearest(columns, width)]
         return nearest
     if filter_ == "area":
         if rows >= height and columns >= width:
@@ -55,6 +53,12 @@ class Taps:
 def _step(n: int, m: int) -> float:
     """Return n / m, rounded as OpenCV rounds it: a place that should be a whole number may be just below it."""
     return 1 / (m / n)
+
+
+def _nearest(n: int, m: int) -> Indices:
+    """Return the pixel at the start of each output pixel, as INTER_NEAREST takes it, not the one at its centre."""
+    starts: Indices = np.minimum(np.floor(np.arange(m) * _step(n, m)), n - 1).astype(np.intp)
+    return starts
 
 
 def _places(n: int, m: int) -> tuple[Indices, Weights]:
