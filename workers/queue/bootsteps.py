@@ -1,4 +1,4 @@
-"""Steps of a Celery worker: take the next wake-up as soon as a thread is free, and touch the heartbeat file.
+"""Steps of a Celery worker: take the next wake-up when a thread is free, forget broken connections, touch a file.
 
 Celery takes no message while the pool is busy (`worker_disable_prefetch`). The end of a task in a pool process wakes
 Celery's event loop, but the end of a task in a thread does not. Measured without `WakeAfterTask`: a single image waited
@@ -7,6 +7,7 @@ for the loop's next timer before it was claimed, 0.35 s at the median, 1.5 s at 
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from celery import Celery, bootsteps, signals
 from workers.errors import SettingsError
 
 _AFTER_TASKS = ("celery.worker.consumer.tasks:Tasks",)  # the step that must have started
+_TRANSPORT: Final = "kombu.transport.redis"
 _LOOK_AFTER: Final = (0.003, 0.03)  # seconds after a task's end; Celery counts it as running for a moment longer
 _HEARTBEAT_SECONDS: Final = 5.0
 
@@ -49,6 +51,29 @@ class WakeAfterTask(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ca
             os.read(self._read_end, 1 << 10)
         for seconds in _LOOK_AFTER:  # in each round the loop checks whether it may take messages
             self._hub.call_later(seconds, lambda: None)
+
+
+class ForgetBrokenConnection(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery carries no types
+    """Make the event loop forget a connection to the broker when the connection is broken.
+
+    For each connection, kombu's Redis transport adds a callback to the loop, `on_poll_start`, and never removes it
+    (since kombu's pull request 2492). The callback keeps the connection with its channels and pools in memory, 13 kB
+    (measured), and the loop calls it in every round. So it is removed when Celery stops the steps of a connection. What
+    is left then refers to itself in circles, and Python would collect it only after hundreds of broken connections.
+    """
+
+    requires = _AFTER_TASKS
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401  Celery carries no types
+        """Collect what is left of the connection before, whose error is over now."""
+        if consumer.restart_count:
+            gc.collect()
+
+    def stop(self, consumer: Any) -> None:  # noqa: ANN401  Celery carries no types
+        """Remove the transport's callbacks; called when the connection is broken, and at the end of the worker."""
+        if consumer.hub is not None:
+            ticks = consumer.hub.on_tick
+            ticks -= {tick for tick in ticks if tick.__module__ == _TRANSPORT}
 
 
 def add_heartbeat(app: Celery, path: Path | None) -> None:

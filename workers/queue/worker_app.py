@@ -7,7 +7,7 @@ from celery import Celery, signals
 from serving.errors import ShelflineError
 from workers.io.blobs import check_blobs
 from workers.process import refuse
-from workers.queue.bootsteps import add_heartbeat
+from workers.queue.bootsteps import ForgetBrokenConnection, add_heartbeat
 from workers.queue.celery_app import create_celery
 from workers.settings import Settings, load_settings
 from workers.telemetry.logs import configure_logs
@@ -22,6 +22,7 @@ def open_worker() -> tuple[Settings, Celery]:
         settings = load_settings()
         check_blobs(settings.blob_url)
         app = create_celery(settings)
+        app.steps["consumer"].add(ForgetBrokenConnection)
         add_heartbeat(app, settings.heartbeat_file)
     except ShelflineError as error:
         refuse(error)

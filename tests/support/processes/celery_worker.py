@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[3]
 class CeleryWorker:
     """One `celery worker` in a process group of its own."""
 
-    def __init__(self, settings: Settings, pool: str, log: Path, queues: str = "detect,upkeep") -> None:
+    def __init__(
+        self, settings: Settings, pool: str, log: Path, queues: str = "detect,upkeep", app: str = "workers.main:app"
+    ) -> None:
         self.log = log
         environment = os.environ | {
             "REDIS_URL": settings.redis_url,
@@ -40,7 +42,7 @@ class CeleryWorker:
             "--without-mingle",
             "--without-heartbeat",
         ]
-        command = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.main:app", "worker", *options]
+        command = [sys.executable, "-m", "celery", "--quiet", "--app", app, "worker", *options]
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True
