@@ -25,6 +25,7 @@ from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.pipeline.models import described
 from workers.settings import Settings
+from workers.sources.memory.figure import memory_limit, worker_memory
 
 Level = Literal["ok", "warning", "error"]
 
@@ -61,7 +62,30 @@ def examine(settings: Settings) -> Findings:
     yield from _blobs(settings)
     yield from _disks(settings)
     yield from _folders(settings)
+    yield _memory(settings)
     yield from _models(settings)
+
+
+def _memory(settings: Settings) -> Finding:
+    """Compare the most memory that a worker with these settings takes with the memory of this machine or container."""
+    memory, limit = worker_memory(settings), memory_limit()
+    each = (
+        f"a worker process takes at most {memory.of_a_process / 1e9:.1f} GB ({memory.decoding / 1e9:.1f} to decode, "
+        f"{memory.decoded_files / 1e9:.1f} for files, {memory.fetched_files / 1e9:.1f} to fetch by URL)"
+    )
+    if limit is None:
+        return Finding("memory", "ok", f"{each}; how much there is here is unknown")
+    all_of_them = f"{memory.processes} of them {memory.total / 1e9:.1f} GB; " if memory.processes > 1 else ""
+    found = f"{each}; {all_of_them}there are {limit / 1e9:.1f} GB here"
+    if memory.total <= limit:
+        return Finding("memory", "ok", found)
+    return Finding(
+        "memory",
+        "warning",
+        found,
+        "give it more memory, or lower SHELFLINE_CONCURRENCY, SHELFLINE_MAX_IMAGE_PIXELS, SHELFLINE_MAX_IMAGE_BYTES or "
+        "SHELFLINE_FETCH_THREADS, unless no worker runs here",
+    )
 
 
 def _folders(settings: Settings) -> Findings:

@@ -20,8 +20,10 @@ from workers.queue.timer import repeat
 from workers.queue.wakeups import CeleryWakeUps
 from workers.queue.worker_app import open_worker
 from workers.runtime import Runtime, register_tasks
+from workers.sources.memory.allocator import return_large_blocks
 from workers.telemetry.publishing import start_publishing, stop_publishing
 
+return_large_blocks()
 settings, app = open_worker()
 app.steps["consumer"].add(WakeAfterTask)
 _pools: list[Any] = []  # the pool of this process; empty until the worker is ready

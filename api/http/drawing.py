@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from api.http.errors import BusyError
-from workers.results.drawing import draw, drawable, save_jpeg
+from workers.results.drawing import draw, drawable, drawing_share, save_jpeg
 
 _MAX_DRAWINGS = 2
 _WAIT_SECONDS = 10.0
@@ -20,7 +20,7 @@ PICTURES: tuple[PictureType, ...] = ("image/jpeg", "image/png")
 class DrawingBoard:
     """Draws detections on images of at most `max_pixels`, at most two at the same time.
 
-    Drawing takes about 20 bytes of memory per pixel.
+    Each waits for its share of the memory that the process may decode in.
     """
 
     def __init__(self, max_pixels: int) -> None:
@@ -36,11 +36,13 @@ class DrawingBoard:
         if not self._places.acquire(timeout=_WAIT_SECONDS):
             raise BusyError("Too many pictures are being drawn. Try again later.")
         try:
-            picture, output = draw(drawable(content, self._max_pixels, result), result), io.BytesIO()
-            if kind == "image/png":
-                picture.save(output, "PNG", compress_level=3)
-            else:
-                save_jpeg(picture, output)
+            output = io.BytesIO()
+            with drawing_share(self._max_pixels, result) as share:
+                picture = draw(drawable(content, self._max_pixels, result, share), result)
+                if kind == "image/png":
+                    picture.save(output, "PNG", compress_level=3)
+                else:
+                    save_jpeg(picture, output)
         finally:
             self._places.release()
         return output.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,8 +13,10 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageDraw, ImageFont
 
 from workers.sources.decoding import decode
+from workers.sources.memory.budget import Share, decoding_share
 
 MAX_PIXELS = 12_000_000  # of a drawn picture; larger images are reduced
+_BYTES_PER_PIXEL = 12  # of memory: the image, the picture, and its file
 _JPEG_QUALITY = 90
 Colour = tuple[int, int, int]
 _BLACK: Colour = (0, 0, 0)
@@ -29,7 +32,7 @@ def draw(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
     `result` is one result of a job: `detections`, best first, each with `label`, `score` and `box` in pixels of the
     upright original. If the image has another size than the result's `width` and `height`, the boxes are scaled to it.
     """
-    drawn = image.convert("RGB").copy()
+    drawn = image.convert("RGB")  # always a copy
     scale_x = drawn.width / (result.get("width") or drawn.width)
     scale_y = drawn.height / (result.get("height") or drawn.height)
     side = (drawn.width * drawn.height) ** 0.5
@@ -47,19 +50,30 @@ def draw(image: Image.Image, result: Mapping[str, Any]) -> Image.Image:
     return drawn
 
 
-def drawable(content: bytes, max_pixels: int, result: Mapping[str, Any]) -> Image.Image:
+def drawing_share(
+    max_pixels: int, result: Mapping[str, Any], largest: int = MAX_PIXELS
+) -> AbstractContextManager[Share]:
+    """Give the share of the process's budget under which an image is decoded, drawn on and encoded.
+
+    `largest` is the most pixels that the drawn picture may have.
+    """
+    pixels = min(largest, int(result["width"]) * int(result["height"]))
+    return decoding_share(max_pixels, at_least=_BYTES_PER_PIXEL * pixels)
+
+
+def drawable(content: bytes, max_pixels: int, result: Mapping[str, Any], share: Share) -> Image.Image:
     """Return the upright RGB image to draw a result on, reduced to MAX_PIXELS if it is larger.
 
-    Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
+    `share` is what drawing_share gave. Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     width, height = int(result["width"]), int(result["height"])
     scale = min(1.0, (MAX_PIXELS / (width * height)) ** 0.5)
     size = max(1, int(width * scale)), max(1, int(height * scale))
     if scale == 1:
-        return decode(content, max_pixels)[0]
+        return decode(content, max_pixels, share=share)[0]
     # decode() returns a JPEG at least twice as large as wanted, so ask for half of the size that is needed.
     half = (max(1, (size[0] + 1) // 2), max(1, (size[1] + 1) // 2))
-    image, _, _ = decode(content, max_pixels, lambda *_: half)
+    image, _, _ = decode(content, max_pixels, lambda *_: half, share)
     return image.resize(size, Image.Resampling.BOX)
 
 

@@ -16,7 +16,7 @@ import structlog
 from workers.errors import ImageError
 from workers.io.blobs import BlobStore
 from workers.jobs.job import ImageSource, Job
-from workers.results.drawing import draw, drawable, save_jpeg
+from workers.results.drawing import draw, drawable, drawing_share, save_jpeg
 from workers.settings import Settings
 from workers.sources.original_images import stored_ref
 from workers.sources.references import fetch
@@ -36,8 +36,8 @@ def write_pictures(
 ) -> None:
     """Draw the first `max_pictures` succeeded images of a job, and write each with `put`.
 
-    `lines` are all results of the job, as JSON. Images whose bytes were deleted since are left out. A picture takes
-    about 20 bytes of memory per pixel, and has at most 12 million pixels.
+    `lines` are all results of the job, as JSON. Images whose bytes were deleted since are left out. A picture has
+    at most 12 million pixels.
     """
 
     def drawn(image: tuple[ImageSource, dict[str, Any]]) -> io.BytesIO | None:
@@ -46,14 +46,14 @@ def write_pictures(
             return drawn_picture(source, result)
 
     def drawn_picture(source: ImageSource, result: dict[str, Any]) -> io.BytesIO | None:
+        max_pixels, out = settings.max_image_pixels, io.BytesIO()
         try:
             content = fetch(stored_ref(source, job.id, result["index"]), blobs, settings)
-            picture = draw(drawable(content, settings.max_image_pixels, result), result)
+            with drawing_share(max_pixels, result) as share:
+                save_jpeg(draw(drawable(content, max_pixels, result, share), result), out)
         except ImageError as error:
             log.warning("image not drawn", error=str(error))
             return None
-        out = io.BytesIO()
-        save_jpeg(picture, out)
         out.seek(0)
         return out
 

@@ -21,10 +21,13 @@ from serving.boxes.preprocess import resize_tiles
 from serving.boxes.tiles import Grid, Tile, choose_grid, cut
 from serving.contract import Contract
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
+from workers.sources.codecs.avif import decode_avif
+from workers.sources.codecs.webp import decode_webp
 from workers.sources.colour import to_srgb
 from workers.sources.eight_bits import to_eight_bits
+from workers.sources.memory.budget import Share, decoding_share
+from workers.sources.memory.needs import bytes_to_decode
 from workers.sources.repairing import MAX_INFLATED, with_end, without_extras
-from workers.sources.webp import decode_webp
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED = {5, 6, 7, 8}  # EXIF orientations whose upright picture has width and height exchanged
@@ -52,8 +55,12 @@ _BEGINNINGS = {  # of files of each format, damaged or not
     )
 }
 _NOT_READ = re.compile("unsupported|unknown pixel mode|not (yet )?supported|cannot handle|not installed", re.IGNORECASE)
+_DIRECT = {"WEBP": decode_webp, "AVIF": decode_avif}  # by functions of the library, which take less memory
 _STRIP_PIXELS = 1_000_000
 _MAX_SIDE = 65_535  # as in JPEG. Resizing costs memory by the longest side: 1 x 49,000,000 pixels took 1.8 GB
+
+NeededSize = Callable[[int, int], tuple[int, int]]
+"""Takes an original's (width, height) in pixels, and returns the size that is needed."""
 
 # _check_size applies our limit before anything is decompressed. Pillow's limit only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
@@ -97,9 +104,14 @@ class Prepared:
 def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling | None = None) -> Prepared:
     """Decode an image once, and resize it and its tiles to the model's input.
 
-    Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
+    The function waits until the memory that it needs is free in the budget of the process. Raises ImageDecodeError,
+    ImageTooLargeError, UnsupportedFormatError.
     """
+    with decoding_share(max_pixels) as share:
+        return _prepare(content, contract, max_pixels, tiling, share)
 
+
+def _prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling | None, share: Share) -> Prepared:
     def needed_size(width: int, height: int) -> tuple[int, int]:
         """Return the size of the whole image, in pixels, at which its smallest part, a tile, has the input's size."""
         _, (*_, tile) = _layout(width, height, contract, tiling)
@@ -107,7 +119,7 @@ def prepare(content: bytes, contract: Contract, max_pixels: int, tiling: Tiling 
         return math.ceil(shown.width * width / tile.width), math.ceil(shown.height * height / tile.height)
 
     # Without antialias single pixels are sampled, and a reduced image has others.
-    image, width, height = decode(content, max_pixels, needed_size if contract.antialias else None)
+    image, width, height = decode(content, max_pixels, needed_size if contract.antialias else None, share)
     grid, tiles = _layout(width, height, contract, tiling)
     with _image_errors(content):
         rows = resize_tiles(image, contract, tiles, (height, width))
@@ -125,7 +137,7 @@ def _layout(width: int, height: int, contract: Contract, tiling: Tiling | None) 
 
 
 def decode(
-    content: bytes, max_pixels: int, needed_size: Callable[[int, int], tuple[int, int]] | None = None
+    content: bytes, max_pixels: int, needed_size: NeededSize | None = None, share: Share | None = None
 ) -> tuple[Image.Image, int, int]:
     """Decode an image; return it upright and in RGB, with the width and height of the upright original in pixels.
 
@@ -133,34 +145,40 @@ def decode(
     at a reduced size, at least twice as large as needed on both sides. That saves most of the time, and changes no
     pixel of the resized image by more than 4 of 255 (measured).
 
+    The function waits until the memory that it needs is free in the budget of the process, and leaves it in `share`.
+    Without a share it is given back when the function returns.
+
     Raises ImageDecodeError, ImageTooLargeError, UnsupportedFormatError.
     """
     if not content:
         raise ImageDecodeError("The file is empty.")
+    if share is None:
+        with decoding_share(max_pixels) as own:
+            return decode(content, max_pixels, needed_size, own)
     with _image_errors(content):
         try:
-            return _decode_as_it_is(content, max_pixels, needed_size)
+            return _decode_as_it_is(content, max_pixels, needed_size, share)
         except (ImageError, MemoryError):
             raise
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # they hold the pixels
-            better = with_end(without_extras(content), max_pixels)
+            better = with_end(without_extras(content), max_pixels, before_load=partial(_take_share, share, content))
             if better == content:
                 raise
-        return _decode_as_it_is(better, max_pixels, needed_size)
+        return _decode_as_it_is(better, max_pixels, needed_size, share)
 
 
 def _decode_as_it_is(
-    content: bytes, max_pixels: int, needed_size: Callable[[int, int], tuple[int, int]] | None
+    content: bytes, max_pixels: int, needed_size: NeededSize | None, share: Share
 ) -> tuple[Image.Image, int, int]:
-    image, orientation, (width, height) = _load(content, max_pixels, needed_size)
+    image, orientation, (width, height) = _load(content, max_pixels, needed_size, share)
     if orientation in _TURNED:
         width, height = height, width
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image, width, height
 
 
 def _load(
-    content: bytes, max_pixels: int, needed_size: Callable[[int, int], tuple[int, int]] | None
+    content: bytes, max_pixels: int, needed_size: NeededSize | None, share: Share
 ) -> tuple[Image.Image, int, tuple[int, int]]:
     """Return an image in RGB, the orientation by which it is still to be turned, and the original's size before that.
 
@@ -169,12 +187,14 @@ def _load(
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         size = image.size
         _check_size(*size, max_pixels)
-        reduced = needed_size is not None and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}
+        reduced = needed_size is not None and image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L", "CMYK"}
         if needed_size and reduced:  # the metadata of a JPEG stand before its pixels
             turned = _orientation(image) in _TURNED
             across, down = needed_size(*(reversed(size) if turned else size))
             image.draft(None, (2 * down, 2 * across) if turned else (2 * across, 2 * down))
-        pixels = decode_webp(content, image) if image.format == "WEBP" else None
+        _take_share(share, content, image, size)
+        directly = _DIRECT.get(image.format or "")
+        pixels = directly(content, image) if directly else None
         if pixels is None:
             image.load()
             pixels = image
@@ -183,7 +203,17 @@ def _load(
         # Only now, since Pillow loads a PNG to read its orientation, and turns a TIFF upright when it loads it. Nothing
         # may load an image in a place that lets errors pass: a second load does nothing, and says nothing.
         orientation = _orientation(image)
-        return to_rgb(to_srgb(to_eight_bits(pixels, content), content)), orientation, size
+        for convert in (partial(to_eight_bits, content=content), partial(to_srgb, content=content), to_rgb):
+            converted = convert(pixels)
+            if converted is not pixels:
+                pixels.close()
+            pixels = converted
+        return pixels, orientation, size
+
+
+def _take_share(share: Share, content: bytes, image: Image.Image, size: tuple[int, int] | None = None) -> None:
+    """Wait for the memory that it takes to decode an image. `size` is its size as stored, if that will be reduced."""
+    share.take(bytes_to_decode(image, size or image.size, content))
 
 
 def measure(content: bytes) -> tuple[int, int]:

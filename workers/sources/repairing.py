@@ -11,7 +11,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from PIL import Image
@@ -40,17 +40,18 @@ def without_extras(content: bytes) -> bytes:
     return _avif_without_exif(content) if content[4:8] == b"ftyp" else content
 
 
-def with_end(content: bytes, max_pixels: int) -> bytes:
+def with_end(content: bytes, max_pixels: int, before_load: Callable[[Image.Image], None]) -> bytes:
     """Return a JPEG with its end marker, if that is all that it lacks; any other file as it is.
 
-    The JPEG is decoded three times, if it has at most `max_pixels`.
+    The JPEG is decoded three times, if it has at most `max_pixels`. `before_load` is called with the image each time
+    before that.
     """
     whole = content.rstrip(b"\xff")
     if not content.startswith(_JPEG_START) or _JPEG_END in content[-64:] or not _scans_are_all_there(whole):
         return content
     # Once the last block is decoded, what follows it changes nothing. If the scan is cut short, its last blocks are
     # made of these bits.
-    pictures = {_pixels_digest(whole + tail + _JPEG_END, max_pixels) for tail in (b"", *_TAILS)}
+    pictures = {_pixels_digest(whole + tail + _JPEG_END, max_pixels, before_load) for tail in (b"", *_TAILS)}
     return whole + _JPEG_END if len(pictures) == 1 and None not in pictures else content
 
 
@@ -92,7 +93,7 @@ def _png_keeps(kind: bytes, body: bytes, colour_type: int) -> bool:
     return kind == b"eXIf" or len(body) in _PNG_SIZES.get(kind, ())
 
 
-def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield the marker, the start and the end of each segment up to the first scan, which is the last yielded."""
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF:
@@ -109,7 +110,7 @@ def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _jpeg_without_extras(content: bytes) -> bytes:
     parts, rest = [content[:2]], 2
-    for marker, start, end in _jpeg_segments(content):
+    for marker, start, end in jpeg_segments(content):
         body = content[start + 4 : end]
         if not (0xE0 <= marker <= 0xEF or marker == 0xFE) or _jpeg_keeps(marker, body):
             parts.append(content[start:end])
@@ -139,7 +140,7 @@ def _scans_are_all_there(content: bytes) -> bool:
         for component in content[at : at + 2 * count : 2]:
             lowest_bits.setdefault(component, [15] * 64)[first : last + 1] = [bits] * (last + 1 - first)
     components = next(
-        (content[start + 10 : end : 3] for marker, start, end in _jpeg_segments(content) if _is_frame(marker)), b""
+        (content[start + 10 : end : 3] for marker, start, end in jpeg_segments(content) if _is_frame(marker)), b""
     )
     return bool(components) and all(not any(lowest_bits.get(component, [15])) for component in components)
 
@@ -148,13 +149,14 @@ def _is_frame(marker: int) -> bool:
     return 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}
 
 
-def _pixels_digest(content: bytes, max_pixels: int) -> bytes | None:
+def _pixels_digest(content: bytes, max_pixels: int, before_load: Callable[[Image.Image], None]) -> bytes | None:
     """Return a digest of the pixels of a JPEG, None if it cannot be decoded or has more than `max_pixels`."""
     digest = hashlib.blake2b()
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
             if image.width * image.height > max_pixels:
                 return None
+            before_load(image)
             image.load()
             for top in range(0, image.height, 256):
                 digest.update(image.crop((0, top, image.width, min(image.height, top + 256))).tobytes())

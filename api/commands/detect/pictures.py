@@ -14,7 +14,7 @@ from typing import Any
 
 from api.commands.detect.line_files import writing
 from serving.errors import ShelflineError
-from workers.results.drawing import draw, save_jpeg
+from workers.results.drawing import draw, drawing_share, save_jpeg
 from workers.sources.decoding import decode
 
 _THREADS = 2
@@ -103,19 +103,20 @@ class Pictures:
         path = self._inside(name)
         if path is None:
             return f"{name}: not drawn: its name leads out of {self.folder}."
-        try:
-            upright, _, _ = decode(content_of(result), max_pixels)
-        except (OSError, ShelflineError) as error:
-            return f"{result['name']}: not drawn: {error}"
-        picture = draw(upright, result)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_jpeg(picture, path)
-        except OSError as error:
-            if error.errno in _DISK:
-                with writing(path):
-                    raise
-            return f"{result['name']}: not drawn: {error}"
+        with drawing_share(max_pixels, result, max_pixels) as share:
+            try:
+                upright, _, _ = decode(content_of(result), max_pixels, share=share)
+            except (OSError, ShelflineError) as error:
+                return f"{result['name']}: not drawn: {error}"
+            picture = draw(upright, result)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_jpeg(picture, path)
+            except OSError as error:
+                if error.errno in _DISK:
+                    with writing(path):
+                        raise
+                return f"{result['name']}: not drawn: {error}"
         return None
 
     def _inside(self, name: str) -> Path | None:

@@ -94,10 +94,38 @@ def test_folders_that_are_not_there(healthy: Settings, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("limit", "concurrency", "level", "text"),
+    [
+        (None, 1, "ok", "how much there is here is unknown"),
+        (2_900_000_000, 1, "ok", "there are 2.9 GB here"),
+        (2_700_000_000, 1, "warning", "there are 2.7 GB here"),
+        (2_900_000_000, 3, "warning", "3 of them 8.1 GB; there are 2.9 GB here"),
+    ],
+)
+def test_memory_for_the_workers(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int | None,
+    concurrency: int,
+    level: str,
+    text: str,
+) -> None:
+    """What a worker takes at most is told, and a warning given where there is less."""
+    monkeypatch.setattr(doctor, "memory_limit", lambda: limit)
+    finding = doctor._memory(settings.model_copy(update={"concurrency": concurrency}))
+
+    assert (finding.what, finding.level) == ("memory", level)
+    assert finding.result.startswith("a worker process takes at most 2.7 GB (0.6 to decode, 0.3 for files, 1.6 to")
+    assert finding.result.endswith(text)
+    assert ("SHELFLINE_CONCURRENCY" in finding.advice) == (level == "warning")
+
+
 def test_nothing_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Everything was looked at, and is fine."""
     monkeypatch.setattr(doctor, "_NEARLY_FULL", 0)
     monkeypatch.setattr(doctor, "_FULL", 0)
+    monkeypatch.setattr(doctor, "memory_limit", lambda: 1 << 40)
     status, said = command(healthy, monkeypatch, tmp_path)
 
     assert status == 0
@@ -107,6 +135,7 @@ def test_nothing_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, tm
         "redis",
         "worker",
         "clock",
+        "memory",
         "blob store",
         "disk of temporary files",
         "model default",

@@ -12,9 +12,9 @@ from PIL import Image
 
 from tests.support.image_files import encoded, noise, oriented, with_flipped_byte
 from workers.errors import ImageDecodeError, ImageError
-from workers.sources import webp
+from workers.sources.codecs import webp
+from workers.sources.codecs.webp import decode_webp
 from workers.sources.decoding import decode
-from workers.sources.webp import decode_webp
 
 LIMIT = 1_000_000
 RGB, RGBA = noise(61, 47), noise(61, 47, "RGBA")
@@ -50,23 +50,36 @@ def test_the_pixels_are_pillow_s(variant: str) -> None:
     assert decoded.tobytes() == expected.tobytes()
 
 
-def test_a_frame_that_does_not_fill_the_canvas_is_read_by_pillow() -> None:
-    """The rest of the canvas is transparent."""
-    content = bytearray(VARIANTS["animated with alpha"])
-    at = content.index(b"VP8X") + 12
-    content[at : at + 6] = (69).to_bytes(3, "little") + (49).to_bytes(3, "little")
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name.startswith("animated")])
+@pytest.mark.parametrize("corner", [(0, 0), (8, 2)])
+def test_a_frame_that_does_not_fill_the_canvas(variant: str, corner: tuple[int, int]) -> None:
+    """It is shown as Pillow shows it, and the rest of the canvas is white."""
+    content = bytearray(VARIANTS[variant])
+    canvas, frame = content.index(b"VP8X") + 12, content.index(b"ANMF") + 8
+    content[canvas : canvas + 6] = (69).to_bytes(3, "little") + (49).to_bytes(3, "little")
+    content[frame : frame + 6] = b"".join((side // 2).to_bytes(3, "little") for side in corner)
     with Image.open(io.BytesIO(content)) as image:
+        assert decode_webp(bytes(content), image) is not None
+    box = (*corner, corner[0] + 61, corner[1] + 47)
+    expected = Image.new("RGBA", (70, 50), "white")
+    expected.alpha_composite(by_pillow(bytes(content)).convert("RGBA").crop(box), corner)
+    assert decode(bytes(content), LIMIT)[0].tobytes() == expected.convert("RGB").tobytes()
+
+
+def test_a_frame_that_leads_out_of_its_canvas_is_left_to_pillow() -> None:
+    """Pillow refuses it."""
+    content = bytearray(VARIANTS["animated"])
+    frame = content.index(b"ANMF") + 8
+    with Image.open(io.BytesIO(content)) as image:
+        content[frame : frame + 3] = (1).to_bytes(3, "little")
         assert decode_webp(bytes(content), image) is None
-    shown = np.asarray(decode(bytes(content), LIMIT)[0])
-    assert shown.shape == (50, 70, 3)
-    assert shown[48:, 62:].min() == 255
 
 
 def test_without_libwebp_pillow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Pillow that is built in another way: the same picture, with more memory."""
     content = VARIANTS["lossy with alpha"]
     expected = np.asarray(decode(content, LIMIT)[0]).tolist()
-    monkeypatch.setattr(webp, "_libwebp", lambda: None)
+    monkeypatch.setattr(webp, "libwebp", lambda: None)
     assert np.asarray(decode(content, LIMIT)[0]).tolist() == expected
 
 
@@ -75,7 +88,7 @@ def test_a_library_that_cannot_be_loaded_is_none(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(PIL, "__file__", "/nowhere/PIL/__init__.py")
     for path in (__file__, None):
         monkeypatch.setattr(ctypes.util, "find_library", lambda _name, path=path: path)
-        assert webp._libwebp.__wrapped__() is None
+        assert webp.libwebp.__wrapped__() is None
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

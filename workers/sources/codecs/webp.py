@@ -7,13 +7,12 @@ decoder of stills in libwebp, which comes with Pillow, takes 8. It gives the sam
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 
-import PIL
 from PIL import Image
+
+from workers.sources.codecs.native import library_of_pillow
 
 _HEADER_BYTES = 12  # RIFF, size, WEBP
 _FRAME_BYTES = 16  # of the head of a frame of an animation
@@ -23,55 +22,58 @@ _ALPHA = 0x10  # a flag of VP8X
 def decode_webp(content: bytes, image: Image.Image) -> Image.Image | None:
     """Return the first picture of a WebP in RGB or RGBA; None if it must be read by Pillow.
 
-    `image` is the WebP as Pillow opened it: its size is right and its mode is known. Raises OSError if it is damaged.
+    What the first frame of an animation leaves free of its canvas is white, or transparent in RGBA. `image` is the WebP
+    as Pillow opened it: its size is right and its mode is known. Raises OSError if it is damaged.
     """
-    still, library = _still(content, image.size), _libwebp()
-    if still is None or library is None:
+    frame, library = _first_frame(content), libwebp()
+    if frame is None or library is None:
         return None
+    still, corner, size = frame
     width, height = ctypes.c_int(), ctypes.c_int()
     if not library.WebPGetInfo(still, ctypes.c_size_t(len(still)), ctypes.byref(width), ctypes.byref(height)):
         raise OSError("its header cannot be read")
-    if (width.value, height.value) != image.size:
+    size = size or image.size
+    if (width.value, height.value) != size or corner[0] + size[0] > image.width or corner[1] + size[1] > image.height:
         return None
-    mode = "RGBA" if image.mode == "RGBA" else "RGB"
-    stride = image.width * len(mode)
-    pixels = bytearray(stride * image.height)
-    target = (ctypes.c_uint8 * len(pixels)).from_buffer(pixels)
-    decode = library.WebPDecodeRGBAInto if mode == "RGBA" else library.WebPDecodeRGBInto
-    if not decode(still, ctypes.c_size_t(len(still)), target, ctypes.c_size_t(len(pixels)), ctypes.c_int(stride)):
-        raise OSError("its pixel data are damaged or end too early")
-    decoded = Image.frombuffer(mode, image.size, pixels, "raw", mode, 0, 1)  # RGBA is not copied
+    decoded = _decode(library, still, size, "RGBA" if image.mode == "RGBA" else "RGB")
+    if size != image.size:
+        canvas = Image.new(decoded.mode, image.size, (255, 255, 255, 0)[: len(decoded.mode)])
+        canvas.paste(decoded, corner)
+        decoded = canvas
     decoded.info = image.info
     return decoded
 
 
+def _decode(library: ctypes.CDLL, still: bytes, size: tuple[int, int], mode: str) -> Image.Image:
+    stride = size[0] * len(mode)
+    pixels = bytearray(stride * size[1])
+    target = (ctypes.c_uint8 * len(pixels)).from_buffer(pixels)
+    decode = library.WebPDecodeRGBAInto if mode == "RGBA" else library.WebPDecodeRGBInto
+    if not decode(still, ctypes.c_size_t(len(still)), target, ctypes.c_size_t(len(pixels)), ctypes.c_int(stride)):
+        raise OSError("its pixel data are damaged or end too early")
+    return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1)  # RGBA is not copied
+
+
 @lru_cache(maxsize=1)
-def _libwebp() -> ctypes.CDLL | None:
-    """Return the libwebp that Pillow has loaded: the one in its wheel, else the system's. None if there is none."""
-    package = Path(PIL.__file__).parent
-    carried = [*package.parent.glob("pillow.libs/libwebp-*"), *package.glob(".dylibs/libwebp.*")]
-    path = str(carried[0]) if carried else ctypes.util.find_library("webp")
-    try:
-        library = ctypes.CDLL(path) if path else None
-    except OSError:
-        return None
+def libwebp() -> ctypes.CDLL | None:
+    """Return the libwebp that Pillow has loaded; None if it is not found."""
+    library = library_of_pillow("webp")
     if library:
         library.WebPDecodeRGBAInto.restype = library.WebPDecodeRGBInto.restype = ctypes.c_void_p
     return library
 
 
-def _still(content: bytes, canvas: tuple[int, int]) -> bytes | None:
-    """Return a WebP, or the first frame of an animation as a WebP. Return None if that does not fill the canvas."""
+def _first_frame(content: bytes) -> tuple[bytes, tuple[int, int], tuple[int, int] | None] | None:
+    """Return a WebP; of an animation its first frame, as a WebP, with its upper left corner and size on the canvas."""
     for kind, body in _chunks(content, _HEADER_BYTES):
         if kind in {b"VP8 ", b"VP8L"}:
-            return content
+            return content, (0, 0), None
         if kind == b"ANMF":
             left, top, width, height = (int.from_bytes(body[at : at + 3], "little") for at in (0, 3, 6, 9))
-            if (left, top, width + 1, height + 1) != (0, 0, *canvas):
-                return None
             head = bytes((_ALPHA, 0, 0, 0)) + body[6:12]
             chunks = b"VP8X" + len(head).to_bytes(4, "little") + head + body[_FRAME_BYTES:]
-            return b"RIFF" + (len(chunks) + 4).to_bytes(4, "little") + b"WEBP" + chunks
+            still = b"RIFF" + (len(chunks) + 4).to_bytes(4, "little") + b"WEBP" + chunks
+            return still, (2 * left, 2 * top), (width + 1, height + 1)
     return None
 
 

@@ -1,0 +1,1 @@
+"""How much memory the images take that a process decodes at the same time."""
