@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from celery import signals
-from kombu import Connection
 from kombu.asynchronous.hub import Hub
+from kombu.connection import Connection
 
 from workers.queue.bootsteps import ForgetBrokenConnection, WakeAfterTask
 from workers.settings import Settings
