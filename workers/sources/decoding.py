@@ -56,7 +56,7 @@ _BEGINNINGS = {  # of files of each format, damaged or not
 }
 _NOT_READ = re.compile("unsupported|unknown pixel mode|not (yet )?supported|cannot handle|not installed", re.IGNORECASE)
 _DIRECT = {"WEBP": decode_webp, "AVIF": decode_avif}  # by functions of the library, which take less memory
-_STRIP_PIXELS = 1_000_000
+_STRIP_PIXELS = 250_000  # malloc may keep several strips for each thread that has decoded
 _MAX_SIDE = 65_535  # as in JPEG. Resizing costs memory by the longest side: 1 x 49,000,000 pixels took 1.8 GB
 
 NeededSize = Callable[[int, int], tuple[int, int]]
