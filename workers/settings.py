@@ -193,9 +193,9 @@ class Settings(BaseSettings):
     )
     archive_encoding: ArchiveEncoding = Field(
         default="gb18030",
-        description="Encoding of an archive's names that say none, are not UTF-8 and cannot be told by their "
-        "characters: gb18030, cp932, cp950, cp949. The encodings cp437, cp850, cp866, cp1251 and cp1252 are never "
-        "guessed; one of these is taken for every such name.",
+        description="Encoding of an archive's names, and of a manifest, that say none, are not UTF-8 and cannot be "
+        "told by their characters: gb18030, cp932, cp950, cp949. The encodings cp437, cp850, cp866, cp1251 and cp1252 "
+        "are never guessed; one of these is taken for every such name and manifest.",
     )
     fetch_seconds: float = Field(default=15.0, gt=0, description="Deadline for fetching one image by URL.")
     fetch_redirects: int = Field(default=3, ge=0, le=20, description="Maximum number of redirects for one image.")

@@ -33,6 +33,7 @@ _FREQUENT = {
     "cp950": re.compile(rb"[\xa1-\xc6][\x40-\xfe]"),
     "cp949": re.compile(rb"[\xb0-\xc8][\xa1-\xfe]|[\xa1\xa3][\xa1-\xfe]"),
 }
+GUESSED = tuple(_FREQUENT)
 _SURE = 0.7  # share of frequent characters from which a guess is taken
 _COMPARED = 4000  # characters beyond ASCII that a guess looks at
 WESTERN = "cp437"  # the encoding of a zip name that says none; every byte is a character of it

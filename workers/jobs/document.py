@@ -131,8 +131,8 @@ class JobDocument(Document):
     )
     name_encoding: OptionalText = Field(
         default=None,
-        description="The encoding that names of an archive were guessed to have, since they say none and are not "
-        "UTF-8. If the names are wrong, set SHELFLINE_ARCHIVE_ENCODING, or make the archive with UTF-8 names.",
+        description="The encoding that names of an archive, or the text of a manifest, were guessed to have, since "
+        "they say none and are not UTF-8. If the names are wrong, set SHELFLINE_ARCHIVE_ENCODING, or use UTF-8.",
     )
     created_at: Timestamp
     started_at: Timestamp | None

@@ -130,7 +130,7 @@ class Job:
     output: str = ""  # JSON of its output, see workers/jobs/output.py; '' if it has none
     output_error: Mapping[str, Any] = field(default_factory=dict)  # why the last attempt to write it failed
     skipped: Mapping[str, int] = field(default_factory=dict)  # files that are not named like images, by suffix
-    name_encoding: str = ""  # the encoding that the names of an archive were guessed to have
+    name_encoding: str = ""  # the encoding that an archive's names or a manifest were guessed to have
     queue_numbers: QueueNumbers | None = field(default=None, compare=False)  # only of a job that was created just now
 
     @property

@@ -7,10 +7,7 @@ lies under an allowed root or prefix itself.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,16 +27,12 @@ from workers.io.locations import allowed_location, read_location
 from workers.io.names import control_in, printable, without_controls
 from workers.io.urls import parse_http_url
 from workers.settings import Settings
+from workers.sources.origins.manifest_rows import FIELDS, Row, is_empty, read_rows
 from workers.sources.origins.origin import Notes, Part, sha256
 from workers.sources.references import failed_ref, file_ref
 
-FIELDS = ("path", "url", "name", "custom_id")
 MAX_CUSTOM_ID_CHARS = 256
-_MAX_LINE = 65_536
 _MAX_PATH = 4096
-_PIECE_BYTES = 65_536
-
-Row = Mapping[str, Any] | ManifestError  # a row's fields, or what is wrong with the whole row
 
 
 class Manifest:
@@ -65,12 +58,7 @@ class Manifest:
         ManifestError, FolderNotAllowedError, SourceNotAllowedError; the message names the row.
         """
         self._check_size()
-        start = self._content.read(_PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
-        self._content.seek(0)
-        if start.lstrip().startswith(b"["):
-            raise ManifestError("The manifest is a JSON array: write each of its objects in a line of its own instead.")
-        lines = _lines(self._content)
-        rows = _json_rows(lines) if start.lstrip().startswith(b"{") else _csv_rows(lines, _separator(start))
+        rows, self.notes.name_encoding = read_rows(self._content, self._settings.archive_encoding)
         yield from self._parts(rows)
 
     def _parts(self, rows: Iterator[tuple[int, Row]]) -> Iterator[Part]:
@@ -97,10 +85,10 @@ class Manifest:
         self._content.seek(0)
 
     def _part(self, row: Mapping[str, Any]) -> Part:
-        unknown = sorted(str(name) for name, value in row.items() if name not in FIELDS and not _is_empty(value))
+        unknown = sorted(str(name) for name, value in row.items() if name not in FIELDS and not is_empty(value))
         if unknown:
             raise ManifestError(f"There is no field {unknown[0][:100]!r}: use {', '.join(FIELDS)}.")
-        fields = {name: value for name, value in row.items() if not _is_empty(value)}
+        fields = {name: value for name, value in row.items() if not is_empty(value)}
         for name, value in fields.items():
             if not isinstance(value, str):
                 raise ManifestError(f"`{name}` must be text.")
@@ -179,12 +167,7 @@ def check_manifest_bytes(size: int, settings: Settings) -> None:
         raise ManifestError(f"The manifest has more than {settings.max_manifest_bytes} bytes: make several jobs of it.")
 
 
-def _is_empty(value: object) -> bool:
-    """Return whether a cell is empty, or all cells beyond the header are: Excel writes such columns and rows."""
-    return value is None or value == "" or (isinstance(value, list) and all(cell == "" for cell in value))
-
-
-def _failed_part(number: int, row: Mapping[str, Any] | ManifestError, message: str) -> Part:
+def _failed_part(number: int, row: Row, message: str) -> Part:
     """Return an image that fails with a message; it keeps the caller's id, and a name if the row has one."""
     texts = {} if isinstance(row, ManifestError) else row
     fields = {key: texts[key] for key in FIELDS if isinstance(texts.get(key), str)}
@@ -192,56 +175,3 @@ def _failed_part(number: int, row: Mapping[str, Any] | ManifestError, message: s
     usable_id = custom_id if not control_in(custom_id) and len(custom_id) <= MAX_CUSTOM_ID_CHARS else ""
     name = fields.get("name") or fields.get("path") or f"row-{number}"  # not the URL, which may have a password
     return Part(without_controls(name)[:_MAX_PATH], ref=failed_ref(ItemInvalidError(message)), custom_id=usable_id)
-
-
-def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield number, ManifestError(f"Row {number} of the manifest is not JSON: {str(error)[:200]}.")
-            continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            yield number, ManifestError(f"Row {number} of the manifest is not a JSON object.")
-
-
-def _separator(start: bytes) -> str:
-    """Return what separates the cells of a CSV file: a comma, or what Excel writes in countries with decimal commas."""
-    header = start.partition(b"\n")[0]
-    return "," if b"," in header else ";" if b";" in header else "\t" if b"\t" in header else ","
-
-
-def _csv_rows(lines: Iterator[str], separator: str) -> Iterator[tuple[int, Row]]:
-    rows = csv.DictReader(lines, delimiter=separator, restkey="more fields than the header", strict=True)
-    try:
-        for row in rows:
-            if not all(map(_is_empty, row.values())):
-                yield rows.line_num, row
-    except csv.Error as error:
-        raise ManifestError(f"Row {rows.line_num} of the manifest is not CSV: {error}.") from error
-
-
-def _lines(content: BinaryIO) -> Iterator[str]:
-    """Yield the lines of a file, each with its end. Raises ManifestError for a line that is too long or not UTF-8."""
-    number, pending = 0, b""
-    while piece := content.read(_PIECE_BYTES):
-        *complete, pending = (pending + piece).split(b"\n")
-        for number, line in enumerate(complete, number + 1):  # noqa: B020  the number continues from the last piece
-            yield _text(line + b"\n", number)
-        if len(pending) > _MAX_LINE:
-            break
-    if pending:
-        yield _text(pending, number + 1)
-
-
-def _text(line: bytes, number: int) -> str:
-    if len(line) > _MAX_LINE:
-        raise ManifestError(f"Line {number} of the manifest is longer than {_MAX_LINE} bytes.")
-    try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"Line {number} of the manifest is not UTF-8.") from error
