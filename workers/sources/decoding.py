@@ -24,10 +24,11 @@ from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, Uns
 from workers.sources.codecs.avif import decode_avif
 from workers.sources.codecs.webp import decode_webp
 from workers.sources.colour import to_srgb
+from workers.sources.damage.png import MAX_INFLATED
+from workers.sources.damage.repairing import check_pixels, with_end, without_extras
 from workers.sources.eight_bits import to_eight_bits
 from workers.sources.memory.budget import Share, decoding_share
 from workers.sources.memory.needs import bytes_to_decode
-from workers.sources.repairing import MAX_INFLATED, with_end, without_extras
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED = {5, 6, 7, 8}  # EXIF orientations whose upright picture has width and height exchanged
@@ -198,6 +199,7 @@ def _load(
         if pixels is None:
             image.load()
             pixels = image
+            check_pixels(image, content, max_pixels, before_load=partial(_take_share, share, content))
             if not reduced:
                 size = image.size
         # Only now, since Pillow loads a PNG to read its orientation, and turns a TIFF upright when it loads it. Nothing

@@ -16,6 +16,7 @@ from workers.sources.codecs.native import library_of_pillow
 
 _HEADER_BYTES = 12  # RIFF, size, WEBP
 _FRAME_BYTES = 16  # of the head of a frame of an animation
+_PICTURES = {b"VP8 ", b"VP8L"}
 _ALPHA = 0x10  # a flag of VP8X
 
 
@@ -65,20 +66,29 @@ def libwebp() -> ctypes.CDLL | None:
 
 def _first_frame(content: bytes) -> tuple[bytes, tuple[int, int], tuple[int, int] | None] | None:
     """Return a WebP; of an animation its first frame, as a WebP, with its upper left corner and size on the canvas."""
-    for kind, body in _chunks(content, _HEADER_BYTES):
-        if kind in {b"VP8 ", b"VP8L"}:
-            return content, (0, 0), None
+    for kind, start, end in _chunks(content, _HEADER_BYTES):
+        if kind in _PICTURES:
+            return (content if end >= len(content) else _file(content[_HEADER_BYTES:end])), (0, 0), None
         if kind == b"ANMF":
+            body = content[start + 8 : end]
             left, top, width, height = (int.from_bytes(body[at : at + 3], "little") for at in (0, 3, 6, 9))
             head = bytes((_ALPHA, 0, 0, 0)) + body[6:12]
-            chunks = b"VP8X" + len(head).to_bytes(4, "little") + head + body[_FRAME_BYTES:]
-            still = b"RIFF" + (len(chunks) + 4).to_bytes(4, "little") + b"WEBP" + chunks
+            ends = (end for kind, _, end in _chunks(body, _FRAME_BYTES) if kind in _PICTURES)
+            picture = body[_FRAME_BYTES : next(ends, len(body))]
+            still = _file(b"VP8X" + len(head).to_bytes(4, "little") + head + picture)
             return still, (2 * left, 2 * top), (width + 1, height + 1)
     return None
 
 
-def _chunks(content: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:
+def _file(chunks: bytes) -> bytes:
+    """Return a WebP that ends with its picture. libwebp reads on behind the chunk of one whose data are cut short."""
+    padded = chunks + bytes(len(chunks) % 2)
+    return b"RIFF" + (len(padded) + 4).to_bytes(4, "little") + b"WEBP" + padded
+
+
+def _chunks(content: bytes, at: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind, the start and the end of each chunk."""
     while at + 8 <= len(content):
-        length = int.from_bytes(content[at + 4 : at + 8], "little")
-        yield content[at : at + 4], content[at + 8 : at + 8 + length]
-        at += 8 + length + length % 2
+        end = at + 8 + int.from_bytes(content[at + 4 : at + 8], "little")
+        yield content[at : at + 4], at, end
+        at = end + end % 2

@@ -14,7 +14,7 @@ from PIL import Image, JpegImagePlugin
 
 from workers.sources.codecs.avif import libavif
 from workers.sources.codecs.webp import libwebp
-from workers.sources.repairing import jpeg_segments
+from workers.sources.damage.jpeg import jpeg_segments
 
 _BYTES_PER_PIXEL: Final = 9  # as decoded, as RGB, and a little more
 _BYTES_PER_PIXEL_OF_AVIF: Final = 10

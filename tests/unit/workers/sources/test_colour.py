@@ -13,6 +13,7 @@ from tests.support import colour_files, colour_profiles
 from tests.support.colour_files import Case, encoded, gama, png, with_chunks
 from tests.support.colour_profiles import SPACES
 from workers.sources.colour import to_srgb
+from workers.sources.damage.repairing import check_pixels
 from workers.sources.decoding import decode
 
 LIMIT = 1_000_000
@@ -69,6 +70,7 @@ def test_what_pillow_decodes_is_never_refused_for_its_colours() -> None:
                 with Image.open(io.BytesIO(damaged)) as image:
                     image.getexif()
                     image.load()
+                    check_pixels(image, bytes(damaged), LIMIT)
                     image.convert("RGB")
             except Exception:  # noqa: BLE001, S112  whatever Pillow raises is none of this test's
                 continue

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tests.support.damaged_files import BESIDE_PIXELS_OF_JPEG, BESIDE_PIXELS_OF_PNG
 from tests.support.image_files import (
     encoded,
-    jpeg_segment,
     jpeg_with,
     noise,
     oriented,
     png_chunk,
+    png_chunks,
     png_pixel_data,
     png_with,
     png_with_pixel_data,
@@ -85,9 +86,10 @@ def test_a_png_with_a_flipped_byte_in_its_pixels_is_refused(share: float) -> Non
 @pytest.mark.parametrize("rows", [0, 1, 32, 63])
 def test_a_png_with_too_few_rows_is_refused(rows: int) -> None:
     """Pixel data that are valid, but end before the last row."""
-    some = zlib.compress(zlib.decompress(png_pixel_data(PNG))[: rows * (1 + 96 * 3) + 7])
-    with pytest.raises(ImageDecodeError, match="damaged PNG"):
-        decode(png_with_pixel_data(PNG, some), LIMIT)
+    for more in (0, 7):
+        some = zlib.compress(zlib.decompress(png_pixel_data(PNG))[: rows * (1 + 96 * 3) + more])
+        with pytest.raises(ImageDecodeError, match="damaged PNG"):
+            decode(png_with_pixel_data(PNG, some), LIMIT)
 
 
 @pytest.mark.parametrize(("bits", "colour"), [(1, 0), (2, 3), (4, 3), (8, 0), (8, 2), (8, 3), (8, 4), (8, 6), (16, 2)])
@@ -113,8 +115,31 @@ def test_a_png_is_whole_with_its_last_row_black(
         return b"\x89PNG\r\n\x1a\n" + header + palette + idat + png_chunk(b"IEND", b"")
 
     assert pixels(png(data)).shape == (height, width, 3)
-    with pytest.raises(ImageDecodeError):
-        decode(png(data[:-1]), LIMIT)
+    row = 1 + -(-len(range(grids[-1][0], width, grids[-1][2])) * bits_a_pixel // 8)
+    for missing in (1, row):  # a byte, and a whole row of the last pass that has one
+        with pytest.raises(ImageDecodeError):
+            decode(png(data[:-missing]), LIMIT)
+
+
+def test_a_png_with_another_pixel_than_its_checksums_say_is_refused() -> None:
+    """Data that inflate whole, although a byte of them was changed."""
+    data = zlib.compress(zlib.decompress(png_pixel_data(PNG)), 0)
+    content = png_with_pixel_data(PNG, data)
+    assert (pixels(content) == np.asarray(SCENE)).all()
+    with pytest.raises(ImageDecodeError, match=r"damaged PNG \(broken data stream"):
+        decode(content.replace(data, with_flipped_byte(data, len(data) // 2)), LIMIT)
+
+
+@pytest.mark.parametrize(
+    "found", [b"", png_chunk(b"PLTE", b""), png_chunk(b"pLTE", b"123"), png_chunk(b"PL\0E", b"123")]
+)
+def test_a_png_without_its_palette_is_refused(found: bytes) -> None:
+    """Its pixels are numbers of colours; they are no shades of grey."""
+    content = encoded(SCENE.quantize(60), "PNG")
+    palette = next(part for kind, part in png_chunks(content) if kind == b"PLTE")
+    assert len(np.unique(pixels(content).reshape(-1, 3), axis=0)) > 16
+    with pytest.raises(ImageDecodeError, match="damaged PNG"):
+        decode(content.replace(palette, found), LIMIT)
 
 
 def test_a_png_that_lacks_no_pixel_passes() -> None:
@@ -123,29 +148,6 @@ def test_a_png_that_lacks_no_pixel_passes() -> None:
     at = PNG.index(data) + len(data)
     for damaged in (with_flipped_byte(PNG, at), PNG[:-12]):
         assert (pixels(damaged) == np.asarray(SCENE)).all()
-
-
-BOMB = zlib.compress(bytes(9_000_000))
-LONG = zlib.compress(b"all is well " * 100_000)
-BESIDE_PIXELS_OF_PNG = {
-    "zTXt, 1.2 MB inflated": png_chunk(b"zTXt", b"Comment\0\0" + LONG),
-    "zTXt, 9 MB inflated": png_chunk(b"zTXt", b"Comment\0\0" + BOMB),
-    "iTXt, 9 MB inflated": png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + BOMB),
-    "iCCP, 9 MB inflated": png_chunk(b"iCCP", b"profile\0\0" + BOMB),
-    "zTXt, unknown compression": png_chunk(b"zTXt", b"Comment\0\7" + LONG),
-    "iCCP, unknown compression": png_chunk(b"iCCP", b"profile\0\7" + LONG),
-    "iCCP, only a name": png_chunk(b"iCCP", b"profile\0"),
-    "tEXt, wrong checksum": png_chunk(b"tEXt", b"Comment\0text", wrong_checksum=True),
-    "pHYs, wrong checksum": png_chunk(b"pHYs", bytes(9), wrong_checksum=True),
-    "unknown chunk, wrong checksum": png_chunk(b"abCd", b"x", wrong_checksum=True),
-    "short gAMA": png_chunk(b"gAMA", b"\0"),
-    "short pHYs": png_chunk(b"pHYs", b"\0"),
-    "short sRGB": png_chunk(b"sRGB", b""),
-    "short cHRM": png_chunk(b"cHRM", b"\0"),
-    "short tRNS": png_chunk(b"tRNS", b"\0"),
-    "short acTL": png_chunk(b"acTL", b"\0"),
-    "short fcTL": png_chunk(b"fcTL", b"\0"),
-}
 
 
 @pytest.mark.parametrize("behind_pixels", [False, True], ids=["before", "behind"])
@@ -176,16 +178,6 @@ def test_damaged_pixels_and_damage_beside_them_are_refused() -> None:
     header = with_flipped_byte(PNG, PNG.index(b"IHDR") + 11)  # of a critical chunk
     with pytest.raises(ImageDecodeError, match="checksum in b'IHDR'"):
         decode(header, LIMIT)
-
-
-BESIDE_PIXELS_OF_JPEG = {
-    "short APP14": jpeg_segment(0xEE, b"Adobe"),
-    "APP14 without its last byte": jpeg_segment(0xEE, b"Adobe\0\x64\0\0\0\0"),
-    "short JFIF": jpeg_segment(0xE0, b"JFIF\0"),
-    "short Photoshop block": jpeg_segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed"),
-    "short MPF": jpeg_segment(0xE2, b"MPF\0II*\0\xff"),
-    "damaged EXIF": jpeg_segment(0xE1, b"Exif\0\0MM\0*\0\0\xff\xff"),
-}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -244,6 +236,70 @@ def test_a_jpeg_that_is_cut_in_a_scan_is_refused(kind: str, share: float) -> Non
     begin = content.index(b"\xff\xda") + 12
     with pytest.raises(ImageDecodeError, match=r"damaged JPEG \(image file is truncated"):
         decode(content[: begin + int((len(content) - begin) * share)], LIMIT)
+
+
+def half(width: int, height: int) -> tuple[int, int]:
+    """Ask the decoder for a reduced image, as for a small model."""
+    return width // 16, height // 16
+
+
+SCANS: dict[str, dict[str, Any]] = {
+    **WITHOUT_END,
+    "4:1:1": {"subsampling": 2},
+    "restarts in rows": {"restart_marker_rows": 1},
+}
+SMOOTH = noise(9, 6, seed=7).resize((600, 410), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("needed", [None, half], ids=["whole", "reduced"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("kind", SCANS)
+def test_a_jpeg_whose_data_end_too_early_is_refused(kind: str, mode: str, needed: Any) -> None:
+    """Its last blocks are grey, whether the end marker came too early or was added to a part of the file."""
+    content = encoded(SMOOTH.convert(mode), "JPEG", quality=90, **SCANS[kind])
+    begin = content.index(b"\xff\xda") + 14
+    # Data that are lost from the first scan of a progressive JPEG are lost for good; later ones make it sharper.
+    next_scan = content.find(b"\xff\xc4", begin)
+    end = next_scan if next_scan > 0 else len(content)
+    assert decode(content, LIMIT, needed)[1:] == SMOOTH.size
+    for share in (0.1, 0.5, 0.9):
+        cut = begin + int((end - begin) * share)
+        for damaged in (content[:cut] + content[-2:], content[:cut] + content[-2:] + content[cut:]):
+            with pytest.raises(ImageDecodeError, match=r"damaged JPEG \(its pixel data end too early\)"):
+                decode(damaged, LIMIT, needed)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_restart_interval_that_ends_too_early_is_refused(mode: str, *, rows: bool) -> None:
+    """The blocks up to the next restart marker are grey, and those behind it are right."""
+    options = {"restart_marker_rows": 1} if rows else {"restart_marker_blocks": 12}
+    content = encoded(SMOOTH.convert(mode), "JPEG", quality=90, **options)
+    second, third = (content.index(bytes((0xFF, marker))) for marker in (0xD1, 0xD2))
+    damaged = content[: (second + third) // 2] + content[third:]
+    for needed in (None, half):
+        with pytest.raises(ImageDecodeError, match="its pixel data end too early"):
+            decode(damaged, LIMIT, needed)
+
+
+def test_a_jpeg_that_lacks_its_last_restart_intervals_is_refused() -> None:
+    """Zeros up to its end, say of a disk: the decoder looks for the next restart marker in them."""
+    content = encoded(SMOOTH, "JPEG", quality=90, restart_marker_blocks=12)
+    at = content.index(b"\xff\xd2")
+    for damaged in (content[:at] + bytes(len(content) - at), content[:at] + b"\xff\xd9"):
+        with pytest.raises(ImageDecodeError, match="damaged JPEG"):
+            decode(damaged, LIMIT)
+
+
+@pytest.mark.parametrize("kind", SCANS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_is_grey_is_whole(kind: str, mode: str) -> None:
+    """The grey of blocks that were not decoded may be in the picture."""
+    grey = SMOOTH.convert(mode)
+    grey.paste((127 if mode == "CMYK" else 128,) * len(mode), (0, 200, *grey.size))
+    content = encoded(grey, "JPEG", quality=90, **SCANS[kind])
+    for whole in (content, content[:-2], content[:-2] + bytes(40) + content[-2:], content + b"more"):
+        assert (pixels(whole) == pixels(content)).all()
 
 
 def test_a_progressive_jpeg_is_refused_between_two_scans() -> None:

@@ -140,3 +140,21 @@ def test_what_is_no_still_or_of_another_size_is_left_to_pillow() -> None:
 def test_a_webp_is_turned() -> None:
     """Its orientation stands in its EXIF chunk."""
     assert decode(oriented("WEBP", 6), LIMIT)[1:] == (60, 40)
+
+
+@pytest.mark.parametrize("behind", [b"", b"EXIF"], ids=["behind the file", "in another chunk"])
+@pytest.mark.parametrize("variant", ["lossy", "lossless", "lossy with alpha"])
+def test_a_picture_does_not_go_on_behind_its_chunk(variant: str, behind: bytes) -> None:
+    """Data that are cut short, and happen to be followed by others, are damaged."""
+    content = VARIANTS[variant]
+    start = max(content.find(b"VP8 "), content.find(b"VP8L"))
+    length = int.from_bytes(content[start + 4 : start + 8], "little")
+    kept = length // 4 * 2
+    rest = content[start + 8 + kept :]
+    if behind:
+        rest = behind + len(rest).to_bytes(4, "little") + rest
+    chunks = content[8 : start + 4] + kept.to_bytes(4, "little") + content[start + 8 : start + 8 + kept]
+    size = len(chunks + rest) if behind else len(chunks)
+    with pytest.raises(ImageDecodeError, match="damaged WEBP"):
+        decode(b"RIFF" + size.to_bytes(4, "little") + chunks + rest, LIMIT)
+    assert decode(content + b"more", LIMIT)[0].tobytes() == decode(content, LIMIT)[0].tobytes()
