@@ -1,6 +1,6 @@
 // The page: choose photos, send them, follow the job, look at its detections. The address names the job (#job=…).
 
-import { chosen, dropped, size } from "./files.js";
+import { bySuffix, chosen, dropped, leftOut, size } from "./files.js";
 import { JobView } from "./job.js";
 import * as server from "./server.js";
 
@@ -8,6 +8,7 @@ const $ = (id) => document.getElementById(id);
 const photos = (count) => `${count.toLocaleString()} photo${count === 1 ? "" : "s"}`;
 
 let files = [];
+let others = new Set(); // names of files that were left out of dropped folders
 let sendingKey = ""; // the idempotency key of these files with these options, so that a second try makes no second job
 let upload = null;
 let models = [];
@@ -52,7 +53,8 @@ function route(sent = null) {
 
 // --- choosing ---
 
-function take(more) {
+function take(more, left = []) {
+  others = new Set([...others, ...left]);
   const before = new Set(files.map(({ file, name }) => `${name}\n${file.size}\n${file.lastModified}`));
   files = [...files, ...more.filter(({ file, name }) => !before.has(`${name}\n${file.size}\n${file.lastModified}`))];
   changed();
@@ -62,7 +64,8 @@ function changed() {
   sendingKey = "";
   const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
   $("chosen").hidden = !files.length;
-  $("chosen-text").textContent = files.length ? `${photos(files.length)}, ${size(bytes)}` : "";
+  const facts = files.length ? [`${photos(files.length)}, ${size(bytes)}`, leftOut(bySuffix(others))] : [];
+  $("chosen-text").textContent = facts.filter(Boolean).join(" · ");
   $("files-label").textContent = files.length ? "Add photos" : "Choose photos";
   $("files-label").classList.toggle("primary", !files.length);
   $("submit").textContent = files.length ? `Detect in ${photos(files.length)}` : "Detect";
@@ -76,6 +79,7 @@ $("files").addEventListener("change", () => {
 });
 $("clear").addEventListener("click", () => {
   files = [];
+  others = new Set();
   changed();
   $("files").focus();
 });
@@ -100,10 +104,11 @@ document.addEventListener("drop", async (event) => {
   $("drop").classList.remove("over");
   if (upload) return;
   try {
-    const photosDropped = await dropped(event.dataTransfer);
+    const found = await dropped(event.dataTransfer);
     if (jobInAddress()) go("");
-    take(photosDropped);
-    say(photosDropped.length ? "" : "You dropped no photo. Drop photos, or folders with photos.");
+    if (found.photos.length) take(found.photos, found.others);
+    const left = leftOut(bySuffix(found.others));
+    say(found.photos.length ? "" : `You dropped no photo${left && ` (${left})`}. Drop photos, or folders with photos.`);
   } catch {
     say("The files that you dropped cannot be read. Try to choose them instead.");
   }
@@ -125,6 +130,7 @@ $("submit-form").addEventListener("submit", async (event) => {
     const job = await server.submit(files, options, send);
     const sent = files;
     files = [];
+    others = new Set();
     go(job.id, sent);
   } catch (error) {
     report(error);

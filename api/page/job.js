@@ -1,5 +1,6 @@
 // The view of one job: its progress, its photos, and its actions.
 
+import { leftOut } from "./files.js";
 import { MAX_SHOWN, follow, isOver } from "./following.js";
 import { Pictures } from "./pictures.js";
 import * as server from "./server.js";
@@ -25,6 +26,14 @@ const TITLES = {
   failed: "Failed",
   canceled: "Canceled",
   expired: "Out of time",
+};
+
+const ENCODINGS = {
+  gb18030: "Chinese (GBK)",
+  cp950: "Chinese (Big5)",
+  cp932: "Japanese (Shift-JIS)",
+  cp949: "Korean (EUC-KR)",
+  cp437: "Western (cp437)",
 };
 
 const count = (number, word) => `${number.toLocaleString()} ${word}${number === 1 ? "" : "s"}`;
@@ -224,9 +233,9 @@ function summary({ counts, skipped, name_encoding: encoding, expires_at: expires
   if (counts.succeeded) parts.push(`${count(counts.succeeded, "photo")} done`);
   if (counts.failed) parts.push(`${counts.failed.toLocaleString()} failed`);
   if (counts.canceled) parts.push(`${counts.canceled.toLocaleString()} canceled`);
-  const others = Object.entries(skipped ?? {}).map(([suffix, number]) => `${number.toLocaleString()} ${suffix}`);
-  if (others.length) parts.push(`left out: ${others.join(", ")}`);
-  if (encoding) parts.push(`names read as ${encoding}`);
+  const others = leftOut(skipped);
+  if (others) parts.push(others);
+  if (encoding) parts.push(`names read as ${ENCODINGS[encoding] ?? encoding}`);
   if (expires) {
     const until = new Date(expires).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
     parts.push(`kept until ${until}`);

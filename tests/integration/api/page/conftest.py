@@ -82,6 +82,15 @@ def submit(page: Page, *files: FilePayload) -> None:
     expect(page.locator("#job-title")).not_to_have_text("Job")
 
 
+def drop(page: Page, path: Path) -> None:
+    """Drop a file or a folder of this machine onto the page, as from a file manager."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for step in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": step, "x": 100, "y": 100, "data": data})
+    session.detach()
+
+
 def done(page: Page, title: str = "Done") -> None:
     expect(page.locator("#job-title")).to_have_text(title)
     expect(page.locator("#stage-text")).not_to_have_text("Loading the photo …")

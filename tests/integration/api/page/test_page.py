@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.integration.api.page.conftest import assert_downloaded, done, has_box, page_file, photo, submit
+from tests.integration.api.page.conftest import assert_downloaded, done, drop, has_box, page_file, photo, submit
 from tests.support.stacks.front_stack import FrontStack
+from tests.support.zip_names import archive_named
 
 
 def test_from_photos_to_boxes(open_page: Callable[..., Page]) -> None:
@@ -271,3 +274,44 @@ def test_what_happens_is_announced(open_page: Callable[..., Page]) -> None:
     expect(page.get_by_role("status")).to_contain_text("Done. 1 photo done")
     assert page.title() == "Done \N{EN DASH} Shelfline"
     expect(page.locator("#photo")).to_have_attribute("alt", "a.png")
+
+
+def test_what_was_left_out_is_said(open_page: Callable[..., Page], stack: FrontStack) -> None:
+    """How many files of which kind an archive has beside its photos, and how names were read that do not say it."""
+    names = ["货架.png".encode("gb18030"), b"a.heic", b"b.HEIC", b"README"]
+    sent = httpx.post(
+        f"{stack.url}/v1/jobs", content=archive_named(names), headers={"Content-Type": "application/zip"}
+    ).json()
+    page = open_page(f"/#job={sent['id']}")
+
+    done(page, "1 photo failed")
+    expect(page.locator("#job-text")).to_contain_text(
+        "1 failed · 3 files left out: .heic (2), without a suffix (1) · names read as Chinese (GBK)"
+    )
+    expect(page.locator("#photo-name")).to_have_text("货架.png")
+
+
+def test_a_dropped_folder(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    """Its photos are taken, at any depth; its other files are counted, but for those that systems make."""
+    shelves = tmp_path / "shelves"
+    without = tmp_path / "without"
+    of_systems = ("@eaDir/a.png/SYNOPHOTO.jpg", "b/.hidden.jpg", "Thumbs.db")
+    names = ("a.png", "b/c.JPG", "x.heic", "b/y.heic", "z.txt", *of_systems)
+    for file in (*(shelves / name for name in names), without / "x"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(photo())
+    page = open_page()
+
+    drop(page, shelves)
+    expect(page.locator("#chosen-text")).to_have_text(
+        re.compile(r"^2 photos, .* · 3 files left out: .heic \(2\), .txt")
+    )
+    drop(page, shelves)
+    expect(page.locator("#submit")).to_have_text("Detect in 2 photos")
+    expect(page.locator("#chosen-text")).to_contain_text("3 files left out")
+
+    page.get_by_role("button", name="Remove all").click()
+    drop(page, without)
+    expect(page.locator("#error")).to_have_text(
+        "You dropped no photo (1 file left out: without a suffix (1)). Drop photos, or folders with photos."
+    )
