@@ -8,6 +8,9 @@ needs imagecodecs for LZW; Pillow itself is what is tested.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import imagecodecs
 import numpy as np
 import simplejpeg
@@ -35,10 +38,11 @@ def _jpeg(content: bytes) -> Pixels:
     return np.asarray(simplejpeg.decode_jpeg(content, "RGB"))
 
 
-def _on_white(values: NDArray[np.generic]) -> Pixels:
+def _on_white(values: NDArray[Any]) -> Pixels:
     """Return samples (H, W), (H, W, 1 to 4) or several such pictures, of 8 or 16 bits, as RGB on white."""
-    samples = values.astype(bool) * 255 if values.dtype == bool else values
-    samples = (samples >> 8 if samples.dtype.itemsize == 2 else samples).astype(int)
+    samples: NDArray[np.int_] = values.astype(int) * (255 if values.dtype == bool else 1)
+    if values.dtype.itemsize == 2:
+        samples >>= 8
     if samples.ndim == 2:
         samples = samples[..., None]
     if samples.ndim == 4:
@@ -51,7 +55,7 @@ def _on_white(values: NDArray[np.generic]) -> Pixels:
     return np.asarray(colours, np.uint8)
 
 
-_DECODERS = {
+_DECODERS: dict[bytes, Callable[[bytes], NDArray[Any]]] = {
     b"\xff\xd8": _jpeg,
     b"\x89PNG": imagecodecs.png_decode,
     b"GIF87a": lambda content: imagecodecs.gif_decode(content, 0),
