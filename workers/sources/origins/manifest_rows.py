@@ -67,6 +67,8 @@ def _json_rows(lines: Iterator[tuple[int, str | ManifestError]]) -> Iterator[tup
 def _json_row(line: str, number: int) -> Row:
     try:
         row = json.loads(line)
+    except json.JSONDecodeError as error:  # its text counts lines within the row
+        return ManifestError(f"Row {number} of the manifest is not JSON: {error.msg} at character {error.pos + 1}.")
     except (ValueError, RecursionError) as error:
         return ManifestError(f"Row {number} of the manifest is not JSON: {str(error)[:200]}.")
     return row if isinstance(row, dict) else ManifestError(f"Row {number} of the manifest is not a JSON object.")

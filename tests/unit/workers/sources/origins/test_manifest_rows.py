@@ -57,7 +57,7 @@ def test_a_line_of_csv_that_is_wrong_fails_alone(case: str, end: bytes) -> None:
 
 
 WRONG_JSON = {
-    "no JSON": (b'{"url": ', "Row 2 of the manifest is not JSON"),
+    "no JSON": (b'{"url": ', "Row 2 of the manifest is not JSON: Expecting value at character 9."),
     "no object": (b"[]", "Row 2 of the manifest is not a JSON object"),
     "too long": (b'{"url": "' + b"x" * 70_000 + b'"}', "Line 2 of the manifest is longer than 65536 bytes"),
     "no text": (b'{"url": "\xff"}', "Line 2 of the manifest is not UTF-8"),
