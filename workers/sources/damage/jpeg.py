@@ -22,6 +22,7 @@ _TAILS = (b"\x55" * 512, b"\xaa" * 512)  # bits that no scan ends with
 _INNER_TAIL = 64  # bytes of a tail within a scan
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")  # within a scan, the byte FF is followed by 00
 _RESTARTS = range(0xD0, 0xD8)
+_WITHOUT_LENGTH = {0, 1, *_RESTARTS}  # 0 is no marker
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _GREY = (126, 130)  # around what libjpeg gives for a block that it has no data for: 128, of CMYK 127
 _SCAN, _LAST = 0xDA, 0xD9  # markers of the start of a scan, and of the end
@@ -166,19 +167,24 @@ def _scan_pieces(content: bytes) -> Iterator[bytes]:
 
 
 def jpeg_segments(content: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
-    """Yield the marker, the start and the end of each segment from `at` up to a scan, which is the last yielded."""
-    while at + 4 <= len(content) and content[at] == 0xFF:
+    """Yield the marker, the start and the end of each segment from `at` up to a scan, which is the last yielded.
+
+    As libjpeg does, it skips what stands between segments.
+    """
+    while 0 <= (at := content.find(b"\xff", at)) <= len(content) - 4:
         marker = content[at + 1]
         if marker == 0xFF:  # padding
             at += 1
-            continue
-        if marker == _LAST:
+        elif marker in _WITHOUT_LENGTH:
+            at += 2
+        elif marker == _LAST:
             return
-        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-        yield marker, at, end
-        if marker == _SCAN:
-            return
-        at = end
+        else:
+            end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+            yield marker, at, end
+            if marker == _SCAN:
+                return
+            at = end
 
 
 def _keeps(marker: int, body: bytes) -> bool:

@@ -38,6 +38,11 @@ def png_without_extras(content: bytes) -> bytes:
     return b"".join(parts)
 
 
+def begins_with_header(content: bytes) -> bool:
+    """Return whether a PNG's first chunk is its header. Pillow takes chunks in any order, and other readers do not."""
+    return content[_HEADER - 4 : _HEADER] == b"IHDR"
+
+
 def lacks_palette(content: bytes) -> bool:
     """Return whether a PNG's pixels are numbers of colours that it does not give. Pillow would show them as grey."""
     if content[_COLOUR_TYPE : _COLOUR_TYPE + 1] != b"\x03":

@@ -11,7 +11,7 @@ import re
 from PIL import Image
 
 from workers.sources.damage.jpeg import JPEG_START, BeforeLoad, has_lost_blocks, jpeg_with_end, jpeg_without_extras
-from workers.sources.damage.png import PNG_START, lacks_palette, lacks_rows, png_without_extras
+from workers.sources.damage.png import PNG_START, begins_with_header, lacks_palette, lacks_rows, png_without_extras
 
 
 def without_extras(content: bytes) -> bytes:
@@ -41,10 +41,13 @@ def check_pixels(image: Image.Image, content: bytes, max_pixels: int, before_loa
     `image` is the decoded file, before its colours are changed. `max_pixels` and `before_load` are as for
     `with_end`.
     """
-    if content.startswith(PNG_START) and lacks_palette(content):
-        raise OSError("its palette is missing")
-    if content.startswith(PNG_START) and lacks_rows(image, content):
-        raise OSError("its pixel data end too early")
+    if content.startswith(PNG_START):
+        if not begins_with_header(content):
+            raise OSError("its header does not come first")
+        if lacks_palette(content):
+            raise OSError("its palette is missing")
+        if lacks_rows(image, content):
+            raise OSError("its pixel data end too early")
     if content.startswith(JPEG_START) and has_lost_blocks(image, content, max_pixels, before_load):
         raise OSError("its pixel data end too early")
 

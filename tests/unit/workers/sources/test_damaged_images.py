@@ -142,6 +142,15 @@ def test_a_png_without_its_palette_is_refused(found: bytes) -> None:
         decode(content.replace(palette, found), LIMIT)
 
 
+def test_a_png_whose_palette_stands_before_its_header_is_refused() -> None:
+    """No other reader takes it; a text there is left out."""
+    content = encoded(SCENE.quantize(60), "PNG")
+    palette = next(part for kind, part in png_chunks(content) if kind == b"PLTE")
+    with pytest.raises(ImageDecodeError, match="its header does not come first"):
+        decode(content[:8] + palette + content[8:].replace(palette, b""), LIMIT)
+    assert (pixels(PNG[:8] + png_chunk(b"tEXt", b"Comment\0text") + PNG[8:]) == np.asarray(SCENE)).all()
+
+
 def test_a_png_that_lacks_no_pixel_passes() -> None:
     """A wrong checksum of pixel data that inflate whole, and a missing IEND."""
     data = png_pixel_data(PNG)
@@ -280,6 +289,17 @@ def test_a_restart_interval_that_ends_too_early_is_refused(mode: str, *, rows: b
     for needed in (None, half):
         with pytest.raises(ImageDecodeError, match="its pixel data end too early"):
             decode(damaged, LIMIT, needed)
+
+
+def test_bytes_between_segments_hide_no_lost_blocks() -> None:
+    """The decoder skips them, and markers without a body."""
+    content = encoded(SMOOTH, "JPEG", quality=90)
+    cut = content[: (content.index(b"\xff\xda") + len(content)) // 2] + b"\xff\xd9"
+    at = content.index(b"\xff\xdb")
+    for between in (b"\0\0\0", b"\xff\xff\xff", b"\xff\x01", b"\xff\xd0", b"\xff\0"):
+        assert (pixels(content[:at] + between + content[at:]) == pixels(content)).all()
+        with pytest.raises(ImageDecodeError, match="its pixel data end too early"):
+            decode(cut[:at] + between + cut[at:], LIMIT)
 
 
 def test_a_jpeg_that_lacks_its_last_restart_intervals_is_refused() -> None:
