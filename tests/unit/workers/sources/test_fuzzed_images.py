@@ -38,7 +38,7 @@ def test_the_reference_agrees_on_the_valid_file(variant: str) -> None:
     pixels = accepted(FILES[variant])
     assert pixels is not None
     assert not lost_rows(pixels, FILES[variant])
-    if not variant.startswith("PPM"):  # which the reference does not know
+    if not variant.startswith(("BMP", "PPM")):  # which the reference does not know
         reference = strict_pixels(FILES[variant])
         assert reference is not None
         assert np.array_equal(pixels, reference)
@@ -74,7 +74,9 @@ def _check(content: bytes, intact: NDArray[np.uint8]) -> None:
     pixels, reference = accepted(content), strict_pixels(content)
     if pixels is None:
         # What is damaged beside the pixels is shown. If pixels are damaged, we may see it where the reference does not.
-        assert reference is None or not np.array_equal(reference, intact) or _is_unsupported(content)
+        # The reference does not look at the head of a frame of a WebP, which may contradict the picture in it.
+        refused = reference is None or not np.array_equal(reference, intact)
+        assert refused or _is_unsupported(content) or b"ANMF" in content
     elif reference is None:
         # Repaired, or of a kind that the reference does not know, or damaged so that no decoder of ours can tell.
         assert np.array_equal(pixels, intact) or not lost_rows(pixels, content)
