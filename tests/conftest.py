@@ -50,13 +50,9 @@ structlog.configure(
 SHARED_FIXTURES = ("whole", "shared", "ssd300_folder", "demo_folder", "receiver")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use two processes a core (`pytest -n auto`): about half of the time, a test waits for another process.
-
-    Tests marked `process` wait longer: they get three.
-    """
-    per_core = 3 if config.option.markexpr.startswith("process") else 2
-    return min(per_core * (os.cpu_count() or 1), 12)
+def pytest_xdist_auto_num_workers() -> int:
+    """Use two processes a core (`pytest -n auto`): about half of the time, a test waits for another process."""
+    return min(2 * (os.cpu_count() or 1), 12)
 
 
 @pytest.hookimpl(wrapper=True)
