@@ -19,7 +19,7 @@ from workers.store.api_keys import new_secret
 pytestmark = pytest.mark.process
 
 LONGER = os.environ.get("SHELFLINE_TEST_SCHEMATHESIS_SECONDS")
-SECONDS = int(LONGER or "40")
+SECONDS = int(LONGER or "30")
 
 
 KEY = new_secret()

@@ -55,7 +55,7 @@ def test_damaged_files(variant: str) -> None:
 def test_many_damaged_files(variant: str) -> None:
     """The same, longer."""
     examples = os.environ.get("SHELFLINE_TEST_FUZZ")
-    _try(variant, int(examples or 300), derandomize=not examples)
+    _try(variant, int(examples or 100), derandomize=not examples)
 
 
 def _try(variant: str, examples: int, *, derandomize: bool = True) -> None:
