@@ -292,7 +292,7 @@ def test_what_was_left_out_is_said(open_page: Callable[..., Page], stack: FrontS
 
 
 def test_a_dropped_folder(open_page: Callable[..., Page], tmp_path: Path) -> None:
-    """Its photos are taken, at any depth; its other files are counted, but for those that systems make."""
+    """Its photos are taken at any depth. Its other files are counted, except those that operating systems make."""
     shelves = tmp_path / "shelves"
     without = tmp_path / "without"
     of_systems = ("@eaDir/a.png/SYNOPHOTO.jpg", "b/.hidden.jpg", "Thumbs.db")

@@ -71,7 +71,7 @@ def test_tiles_are_what_each_is_alone(resize: str, padding: dict[str, Any], side
 
 @pytest.mark.parametrize("resize", ["bilinear", "area"])
 def test_without_antialias_the_original_pixels_are_needed(resize: str) -> None:
-    """A reduced image has others, and nobody would see it."""
+    """A reduced image has other pixels, and no error would tell."""
     model = contract(resize, antialias=False)
 
     with pytest.raises(ValueError, match="needs the original pixels"):

@@ -112,7 +112,7 @@ def test_names_that_are_taken(stored: str, shown: str) -> None:
 
 
 def test_what_is_left_out_is_counted() -> None:
-    """By suffix, but for hidden files, and folders that systems make for themselves, in whatever way they separate."""
+    """By suffix. Hidden files and folders that operating systems make are not counted, with either separator."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name in (
