@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,8 @@ from pydantic import ValidationError, model_validator
 from serving.contract import Contract, FrozenModel, first_problem
 from serving.conventions import BoxesClassScores, Output, YoloRaw, YoloV8
 from serving.errors import ContractError
-
-PLACEHOLDER = "???"
-"""Name that label maps of the TF Object Detection API give to ids without a class."""
-
-_OF_CLASS_0: Final = {PLACEHOLDER, "background"}
+from serving.label_files import first_id, read_label_file, refuse_twins
+from serving.utf8_files import read_utf8
 
 
 class ConstantInput(FrozenModel):
@@ -110,55 +107,36 @@ class Description(FrozenModel):
 def read_description(path: Path) -> Description:
     """Read a description from a TOML file: the contract's fields at the top, then `[input]` and `[output]`.
 
-    `labels` is a list of names with ids from 0, a list of tables (id, name, root), or the path of a file with one name
-    per line. The path is relative to the TOML file. With `ssd_raw`, id 0 is the background and is not a label.
-    With `tf_object_detection` and no `label_offset`, the names in a list or a file have ids from 1, as the classes of
-    such models have; a first name "background" or `PLACEHOLDER` has the id 0. `weights_sha256` may be left out. Only
-    the name `PLACEHOLDER` may occur more than once.
+    `labels` is a list of names with ids from 0, a list of tables (id, name, root), or the path of a file of labels (see
+    `read_label_file`). The path is relative to the TOML file. With `ssd_raw`, id 0 is the background and is not a
+    label. With `tf_object_detection` and no `label_offset`, names without ids get ids from 1, as the classes of such
+    models have; see `first_id`. `weights_sha256` may be left out. Only the name `PLACEHOLDER` may occur more than once.
 
     Raises ContractError with a message of one line if the file cannot be read or is invalid.
     """
     try:
-        fields = tomllib.loads(path.read_text("utf-8"))
+        fields = tomllib.loads(read_utf8(path))
         rest = {key: fields.pop(key) for key in ("signature", "input", "output") if key in fields}
         names = fields.get("labels")
-        if isinstance(names, str):
-            names = [line.strip() for line in (path.parent / names).read_text("utf-8-sig").splitlines()]
-        if isinstance(names, list):
-            fields["labels"] = _labels(names, rest.get("output", {}))
+        if isinstance(names, str | list):
+            fields["labels"] = _labels(names, rest.get("output", {}), path.parent)
         description = Description.model_validate({"contract": {"weights_sha256": "0" * 64, **fields}, **rest})
     except ValidationError as error:
         raise ContractError(f"{path}: {first_problem(error)}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
+    except (tomllib.TOMLDecodeError, AttributeError) as error:
         raise ContractError(f"{path} is not a TOML file as docs/export.md describes it: {error}.") from error
-    except OSError as error:
-        raise ContractError(f"Cannot read {error.filename or path}: {error.strerror}.") from error
-    _refuse_twins(description.contract, path)
+    refuse_twins(description.contract.labels, f"{path}: labels")
     return description
 
 
-def _refuse_twins(contract: Contract, path: Path) -> None:
-    """Raise ContractError if two labels have the same name.
-
-    A duplicate is usually a line that was copied twice; every label after it would then have the wrong id.
-    """
-    seen: dict[str, int] = {}
-    for label in contract.labels:
-        if label.name != PLACEHOLDER and label.name in seen:
-            raise ContractError(
-                f"{path}: labels: {label.name!r} stands for {seen[label.name]} and for {label.id}: "
-                f"name each class once, and give ids without a class the name {PLACEHOLDER!r}."
-            )
-        seen[label.name] = label.id
-
-
-def _labels(names: list[Any], output: dict[str, Any]) -> list[Any]:
-    """Give the names of a list their ids; tables have their own. The background of `ssd_raw` is no label."""
-    first_id = 0
-    if output.get("convention") == "tf_object_detection" and "label_offset" not in output:
-        has_class_0 = bool(names) and isinstance(names[0], str) and names[0].lower() in _OF_CLASS_0
-        first_id = 0 if has_class_0 else 1
-    numbered = [
-        name if isinstance(name, dict) else {"id": number, "name": name} for number, name in enumerate(names, first_id)
-    ]
+def _labels(names: str | list[Any], output: dict[str, Any], folder: Path) -> list[Any]:
+    """Give the names of a list or a file their ids; tables have their own. The background of `ssd_raw` is no label."""
+    from_1 = output.get("convention") == "tf_object_detection" and "label_offset" not in output
+    if isinstance(names, str):
+        numbered: list[Any] = [label.model_dump() for label in read_label_file(folder / names, from_1=from_1)]
+    else:
+        first = first_id(names[0] if names else None, from_1=from_1)
+        numbered = [
+            name if isinstance(name, dict) else {"id": number, "name": name} for number, name in enumerate(names, first)
+        ]
     return [label for label in numbered if not (output.get("convention") == "ssd_raw" and label.get("id") == 0)]

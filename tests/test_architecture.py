@@ -60,7 +60,9 @@ ORDER = {
     "serving": (
         "errors",
         "malloc",
+        "utf8_files",
         "contract",
+        "label_files",
         "conventions",
         "description",
         "boxes",
@@ -121,6 +123,7 @@ OF_SERVING_FOR_API = ("errors", "contract", "boxes.tiles")
 # What a served model means is written once, see decision 3.
 OF_SERVING_FOR_EXPORTER = (
     "contract",
+    "label_files",
     "conventions",
     "description",
     "errors",

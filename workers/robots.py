@@ -95,7 +95,7 @@ def read_robots(text: Any) -> Any:  # noqa: ANN401  the value is not checked yet
             raise ValueError(f"this is not JSON (at {at})") from None
         return [robots] if isinstance(robots, dict) else robots
     try:
-        document = tomllib.loads(Path(text).read_text())
+        document = tomllib.loads(Path(text).read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(
             f"the file cannot be read ({error.strerror}): write JSON, or the path of a TOML file"

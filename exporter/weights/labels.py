@@ -1,4 +1,4 @@
-"""Read label files: one name per line. The first line is class 0, the background of an SSD."""
+"""Read the labels of an SSD, whose class 0 is the background."""
 
 from __future__ import annotations
 
@@ -6,35 +6,21 @@ from pathlib import Path
 
 from exporter.errors import ExportError
 from serving.contract import Label
+from serving.label_files import read_label_file
 
 
 def read_labels(path: Path, *, classes: int) -> tuple[Label, ...]:
-    """Read the labels of the classes 1 to `classes` - 1. A tab and a category path may follow a name.
+    """Read the labels of the classes 1 to `classes` - 1. The label with id 0 is the background, and is left out.
 
-    Raises ExportError if the file cannot be read, if it does not have `classes` lines (background included), or if it
-    has a blank name or the same name twice.
+    Raises ContractError if the file is no file of labels (see `read_label_file`), ExportError if its labels are not
+    those of `classes` classes, background included.
     """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise ExportError(f"Cannot read the labels {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ExportError(f"The labels {path} are not UTF-8 text: save the file as UTF-8.") from error
-    seen: dict[str, int] = {}
-    labels = []
-    for number, line in enumerate(lines):
-        name, _, root = (part.strip() for part in line.partition("\t"))
-        if not name:
-            raise ExportError(f"{path}, line {number + 1}: the name is blank: give each class a name.")
-        if name in seen:
-            raise ExportError(
-                f"{path}, line {number + 1}: {name!r} stands on line {seen[name]} already: name each class once."
-            )
-        seen[name] = number + 1
-        labels.append(Label(id=number, name=name, root=root))
-    if len(labels) != classes:
+    labels = tuple(label for label in read_label_file(path) if label.id)
+    ids = [label.id for label in labels]
+    if ids != list(range(1, classes)):
+        numbers = f"{len(ids)} labels beside the background" + (f", with ids from {ids[0]} to {ids[-1]}" if ids else "")
         raise ExportError(
-            f"{path} has {len(labels)} lines, but the weights have {classes} classes: "
-            "write one name per line, the first for the background."
+            f"{path} has {numbers}, but the weights have {classes} classes, background included: "
+            f"write {classes} lines, the first for the background, or the ids 1 to {classes - 1}."
         )
-    return tuple(labels[1:])
+    return labels

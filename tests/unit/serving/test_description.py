@@ -16,6 +16,7 @@ TEXT = contract_toml("commodity", labels="labels.txt", score_threshold=0.01, nms
 def write(folder: Path, text: str) -> Path:
     """The file and the labels that it names."""
     (folder / "labels.txt").write_text("Background\ntea\nrice\n", "utf-8")
+    (folder / "gbk.txt").write_text("背景\n茶叶\n", "gbk")
     (folder / "contract.toml").write_text(text, "utf-8")
     return folder / "contract.toml"
 
@@ -67,6 +68,7 @@ def test_numbers_that_no_class_has_share_a_name(tmp_path: Path) -> None:
         ('name = "commodity"', "name = ", "not a TOML file"),
         ("[input]", "surprise = 1\n[input]", "surprise: "),
         ('"labels.txt"', '["background", ""]', "labels.0.name: "),
+        ('"labels.txt"', '"gbk.txt"', "gbk.txt is GBK text: save it as UTF-8"),
         ('"labels.txt"', '["background"]', "labels: "),
         ('"labels.txt"', '["background", "tea", "rice", "tea"]', "labels: 'tea' stands for 1 and for 3: "),
         ('channels = "bgr"', 'dtype = "uint8"', "input: "),
@@ -88,6 +90,30 @@ def test_a_wrong_field_is_named(tmp_path: Path, before: str, after: str, complai
         read_description(write(tmp_path, TEXT.replace(before, after)))
     assert complaint in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_contract(tmp_path: Path) -> None:
+    """Notepad writes one."""
+    assert read_description(write(tmp_path, "\ufeff" + TEXT)).contract.name == "commodity"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "complaint"),
+    [
+        (
+            "gbk",
+            r"contract.toml is GBK text: save it as UTF-8, or convert it with `iconv -f GBK -t UTF-8 FILE > NEW`\.",
+        ),
+        ("utf-16", r"contract.toml is UTF-16 text: "),
+    ],
+)
+def test_another_encoding_is_named(tmp_path: Path, encoding: str, complaint: str) -> None:
+    """Of the contract itself: Chinese editors write GBK."""
+    path = write(tmp_path, TEXT)
+    path.write_text(TEXT.replace('"labels.txt"', '["背景", "茶叶", "大米"]'), encoding)
+
+    with pytest.raises(ContractError, match=complaint):
+        read_description(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,29 @@ import pytest
 from exporter.errors import ExportError
 from exporter.weights.labels import read_labels
 from serving.contract import Label
+from serving.description import read_description
+from tests.support.real_ssd import contract_toml
+
+
+def test_both_commands_read_the_same(tmp_path: Path) -> None:
+    """What `export ssd300 --labels` reads, `labels` of contract.toml reads; tabs above all."""
+    (tmp_path / "labels.txt").write_text("Background\ntea\tdrinks/hot\nrice\n")
+    (tmp_path / "contract.toml").write_text(
+        contract_toml("shop", labels="labels.txt", score_threshold=0.5, nms_iou=0.5, max_detections=10)
+    )
+
+    described = read_description(tmp_path / "contract.toml")
+    assert described.contract.labels == read_labels(tmp_path / "labels.txt", classes=3)
+
+
+def test_a_label_map_has_no_background(tmp_path: Path) -> None:
+    """Its ids are the classes, from 1."""
+    path = tmp_path / "map.pbtxt"
+    path.write_text("item { id: 2 name: 'rice' } item { id: 1 name: 'tea' }")
+
+    assert read_labels(path, classes=3) == (Label(id=1, name="tea"), Label(id=2, name="rice"))
+    with pytest.raises(ExportError, match="has 2 labels beside the background, with ids from 1 to 2, but the weights"):
+        read_labels(path, classes=4)
 
 
 def test_the_background_is_no_label(tmp_path: Path) -> None:
@@ -18,37 +41,22 @@ def test_the_background_is_no_label(tmp_path: Path) -> None:
     assert expected == read_labels(path, classes=3)
 
 
-def test_what_editors_of_windows_add_is_no_part_of_a_name(tmp_path: Path) -> None:
-    """A byte order mark before the first name, a carriage return after each."""
-    path = tmp_path / "labels.txt"
-    path.write_bytes("\ufefftea\r\ntea\r\n".encode())
-
-    with pytest.raises(ExportError, match="line 2: 'tea' stands on line 1 already"):
-        read_labels(path, classes=2)
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (b"Background\ntea\n", "has 2 lines, but the weights have 3 classes"),
-        (b"Background\n\ntea\n", "line 2: the name is blank"),
-        (b"Background\ntea\ntea\n", "line 3: 'tea' stands on line 2 already"),
-        (b"", "has 0 lines"),
-        (b"Background\n\xff\xfe\ntea", "not UTF-8"),
+        (
+            "Background\ntea\n",
+            "has 1 labels beside the background, with ids from 1 to 1, but the weights have 3 classes",
+        ),
+        ("", "has 0 labels beside the background, but the weights have 3 classes"),
+        ("item { id: 1 name: 'tea' } item { id: 3 name: 'rice' }", "with ids from 1 to 3"),
     ],
 )
-def test_wrong_labels_are_refused(tmp_path: Path, text: bytes, complaint: str) -> None:
-    """Each in one line that says where."""
+def test_another_number_of_labels_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    """In one line that says what to write."""
     path = tmp_path / "labels.txt"
-    path.write_bytes(text)
+    path.write_text(text)
 
-    with pytest.raises(ExportError) as refused:
+    with pytest.raises(ExportError, match=complaint) as refused:
         read_labels(path, classes=3)
-    assert complaint in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """As any other."""
-    with pytest.raises(ExportError, match="No such file"):
-        read_labels(tmp_path / "none.txt", classes=3)
+    assert str(refused.value).endswith("write 3 lines, the first for the background, or the ids 1 to 2.")
