@@ -20,15 +20,17 @@ from serving.errors import ContractError, ModelUnavailableError, RowsRejectedErr
 from serving.wire.protos import (
     MODEL_SERVICE,
     PREDICTION_SERVICE,
+    GetModelMetadataRequest,
     GetModelStatusRequest,
     GetModelStatusResponse,
     ModelVersionStatus,
 )
-from serving.wire.responses import DETECT_OUTPUTS, parse_response, to_contract, to_detections
+from serving.wire.responses import DETECT_OUTPUTS, parse_response, parse_signatures, to_contract, to_detections
 from serving.wire.status import translate
 from serving.wire.tensors import encode_request
 
 _PREDICT: Final = f"/{PREDICTION_SERVICE}/Predict"
+_METADATA: Final = f"/{PREDICTION_SERVICE}/GetModelMetadata"
 _STATUS: Final = f"/{MODEL_SERVICE}/GetModelStatus"
 
 _CHANNEL_OPTIONS: Final = (
@@ -52,13 +54,15 @@ _CHANNEL_OPTIONS: Final = (
 class ServedModel:
     """A version of a model on a server, with its contract.
 
-    `description` is None if the model has the signature `describe`.
+    `description` is None if the model has the signature `describe`. `fixed_rows` is the number of rows that each call
+    of the model must have, or None if any number will do; `contract.max_batch_rows` is not above it.
     """
 
     name: str
     version: int
     contract: Contract
     description: Description | None = None
+    fixed_rows: int | None = None
 
 
 class ModelClient:
@@ -105,9 +109,9 @@ class ModelClient:
     def describe(self, model: str, version: int | None = None, *, instead: Description | None = None) -> ServedModel:
         """Return the contract of a version and its number; without `version`, the server chooses the version.
 
-        `instead` describes a model that has no signature `describe`. Raises ContractError if such a model comes
-        without `instead` or if the contract is invalid, VersionGoneError if the version is not served, and
-        ModelUnavailableError if the server does not answer.
+        `instead` describes a model that has no signature `describe`; whether that model takes batches of one size only
+        is read from its signature. Raises ContractError if such a model comes without `instead` or if the contract is
+        invalid, VersionGoneError if the version is not served, and ModelUnavailableError if the server does not answer.
         """
         doing = f"asking {model} on {self.target} to describe itself"
         request = encode_request(model, "describe", {"query": np.zeros(1, np.int32)}, version=version)
@@ -115,8 +119,7 @@ class ModelClient:
             content = self._call(_PREDICT, request, self.timeout, doing)
         except _NoSignatureError as error:
             if instead is not None:
-                chosen = self._newest(model) if version is None else version
-                return ServedModel(model, chosen, instead.contract, instead)
+                return self._described(model, self._newest(model) if version is None else version, instead)
             raise ContractError(
                 f"The model {model} on {self.target} has no signature `describe`: export it with Shelfline's exporter, "
                 "or describe it in a TOML file."
@@ -158,12 +161,14 @@ class ModelClient:
             RowsRejectedError: a row may be the cause of the failure, or the response is malformed.
             ContractError: the model does not have the signature.
         """
-        contract = served.contract
+        contract, rows = served.contract, len(images)
         wanted = (contract.input_height, contract.input_width, 3)
         if images.dtype != np.uint8 or images.shape[1:] != wanted:
             raise ValueError(f"{served.name} takes uint8 (N, {wanted}), not {images.dtype} {images.shape}")
-        if not len(images):
+        if not rows:
             return []
+        if served.fixed_rows is not None:
+            images = _filled_up(images, served.fixed_rows, served.name)
         described = served.description
         if described is None:
             signature, inputs, outputs = "detect", {"images": images}, DETECT_OUTPUTS
@@ -172,7 +177,7 @@ class ModelClient:
             inputs = {described.input.tensor: prepared, **constants(described.input, len(images))}
             signature, outputs = described.signature, described.outputs
         request = encode_request(served.name, signature, inputs, version=served.version, outputs=outputs)
-        doing = f"asking {served.name} version {served.version} on {self.target} for {len(images)} rows"
+        doing = f"asking {served.name} version {served.version} on {self.target} for {rows} rows"
         try:
             content = self._call(_PREDICT, request, self.timeout if timeout is None else timeout, doing, metadata)
         except _NoSignatureError as error:
@@ -182,11 +187,25 @@ class ModelClient:
             ) from error
         _, answered = parse_response(content)
         if described is None:
-            return to_detections(answered, len(images))
+            return to_detections(answered, rows)
         detections = decode(answered, described)
         if len(detections) != len(images):
             raise RowsRejectedError(f"The model answered {len(detections)} rows; {len(images)} were asked for.")
-        return detections
+        return detections[:rows]
+
+    def _described(self, model: str, version: int, description: Description) -> ServedModel:
+        """Return a model without the signature `describe`, with the size of its batches as its signature gives it."""
+        request = GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = model
+        request.model_spec.version.value = version
+        doing = f"asking {self.target} for the signatures of {model} version {version}"
+        signatures = parse_signatures(self._call(_METADATA, request.SerializeToString(), self.timeout, doing))
+        shape = signatures.get(description.signature, {}).get(description.input.tensor)
+        rows = (shape[0] or None) if shape else None
+        contract = description.contract
+        if rows is not None and rows < contract.max_batch_rows:
+            contract = contract.model_copy(update={"max_batch_rows": rows})
+        return ServedModel(model, version, contract, description, rows)
 
     def _newest(self, model: str) -> int:
         """Return the number of the newest AVAILABLE version. Raises VersionGoneError if there is none."""
@@ -225,6 +244,13 @@ class ModelClient:
         except ValueError as error:  # gRPC raises it if another thread closed the channel
             raise ModelUnavailableError(f"The connection was closed while {doing}.") from error
         return content
+
+
+def _filled_up(images: NDArray[np.uint8], rows: int, model: str) -> NDArray[np.uint8]:
+    """Return `rows` images: those given, and black ones. Raises ValueError if more are given."""
+    if len(images) > rows:
+        raise ValueError(f"{model} takes batches of {rows} only, not of {len(images)}")
+    return np.concatenate([images, np.zeros((rows - len(images), *images.shape[1:]), np.uint8)])
 
 
 class _NoSignatureError(ContractError):

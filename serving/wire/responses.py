@@ -13,8 +13,8 @@ from serving.boxes.answer_checks import check_counts, check_probabilities
 from serving.boxes.detections import Detections
 from serving.contract import Contract
 from serving.conventions import TF_OBJECT_DETECTION
-from serving.errors import ContractError, RowsRejectedError, TensorError
-from serving.wire.protos import PredictResponse, ProtoMessage
+from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, TensorError
+from serving.wire.protos import GetModelMetadataResponse, PredictResponse, ProtoMessage, SignatureDefMap
 from serving.wire.tensors import decode
 
 DETECT_OUTPUTS: Final[tuple[str, ...]] = TF_OBJECT_DETECTION
@@ -36,6 +36,26 @@ def parse_response(content: bytes) -> tuple[ProtoMessage, dict[str, NDArray[Any]
         except TensorError as error:
             raise RowsRejectedError(f"The model's output {alias} is malformed: {error}") from error
     return response.model_spec, outputs
+
+
+def parse_signatures(content: bytes) -> dict[str, dict[str, tuple[int | None, ...]]]:
+    """Return the shapes of the inputs of each signature, from the bytes of a GetModelMetadataResponse.
+
+    A size that may differ from call to call is None, and the shape of a tensor of unknown rank is empty. Raises
+    ModelUnavailableError if the bytes are not such a response.
+    """
+    signatures = SignatureDefMap()
+    try:
+        GetModelMetadataResponse.FromString(content).metadata["signature_def"].Unpack(signatures)
+    except DecodeError as error:
+        raise ModelUnavailableError("The model server's answer is not a GetModelMetadataResponse.") from error
+    return {
+        name: {
+            alias: tuple(None if size.size < 0 else int(size.size) for size in entry.tensor_shape.dim)
+            for alias, entry in signature.inputs.items()
+        }
+        for name, signature in signatures.signature_def.items()
+    }
 
 
 def to_contract(outputs: Mapping[str, NDArray[Any]]) -> Contract:

@@ -255,13 +255,14 @@ class Pipeline:
     def _change_version(self) -> None:
         """Replace the pinned version, which was unloaded, by the target's current one.
 
-        If that takes the same pixels, all prepared rows are sent to it. Otherwise all images are handed back, to be
-        prepared again. Raises VersionGoneError if the model server still describes the missing version.
+        If that takes the same pixels and batches as large, all prepared rows are sent to it. Otherwise all images are
+        handed back, to be prepared again. Raises VersionGoneError if the model server still describes the missing
+        version.
         """
         old, new = self._served, self._context.models.current(self._target, fresh=True)
         if new.version == old.version:
             raise VersionGoneError(f"The model server describes version {old.version}, but cannot predict with it.")
-        if new.contract.takes_same_pixels(old.contract):
+        if new.contract.takes_same_pixels(old.contract) and new.contract.max_batch_rows >= self._batch_rows:
             self._served = new
             for image in dict.fromkeys(row.image for row in self._ready.take_all()):
                 self._ready.add(image.rows())  # all rows of an image must be answered by the same version

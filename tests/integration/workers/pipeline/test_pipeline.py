@@ -232,6 +232,18 @@ def test_a_version_of_another_input_size(worker: Worker, server: ScriptedServer)
     assert {result["model_version"] for result in worker.results(job)} == {2}
 
 
+def test_a_version_of_smaller_batches(worker: Worker, server: ScriptedServer) -> None:
+    """No batch that was made up for the old version goes to the new one."""
+    worker.submit(photo(1))
+    worker.detect()
+    server.version, server.contract = 2, tiny_contract().model_copy(update={"max_batch_rows": 3})
+    job = worker.submit(*[photo(number) for number in range(20)])
+    worker.detect_until(lambda: worker.store.get(job.id).state.terminal)
+
+    assert (worker.store.get(job.id).state, worker.store.get(job.id).succeeded) == (JobState.SUCCEEDED, 20)
+    assert max(server.batches) == 3
+
+
 def test_a_worker_that_is_told_to_stop(worker: Worker, server: ScriptedServer) -> None:
     """The batch in flight is settled, the rest is handed back at once, and another worker finishes."""
     job = worker.submit(*[photo(number) for number in range(30)])
