@@ -13,8 +13,8 @@ import typer
 from exporter.graph import tensorflow
 from exporter.models.described_export import export_described
 from exporter.models.ssd300_export import Ssd300Options, export_ssd300
+from exporter.models_command import Modules, with_default_command
 from exporter.models_command import app as models_app
-from exporter.models_command import with_default_command
 from exporter.versions.folders import complete_versions, model_folder
 from serving.errors import ShelflineError
 
@@ -31,6 +31,9 @@ ContractFile = Annotated[
 ]
 OtherName = Annotated[
     str | None, typer.Option(help="The name of the served model, instead of the name in the contract.")
+]
+SampleImages = Annotated[
+    Path | None, typer.Option(help="A folder of photos to check the boxes on. Default: made-up images.")
 ]
 TrustModelCode = Annotated[
     bool, typer.Option("--trust-model-code", help="Run code in the model file. Only for files of someone you trust.")
@@ -103,7 +106,9 @@ def keras(
     models: Models = Path("models"),
     version: Version = None,
     dry_run: DryRun = False,
+    images: SampleImages = None,
     trust_model_code: TrustModelCode = False,
+    modules: Modules = None,
 ) -> None:
     """Export any Keras detector whose outputs a contract describes."""
     path = export_described(
@@ -115,6 +120,8 @@ def keras(
         version=version,
         dry_run=dry_run,
         trust_model_code=trust_model_code,
+        modules=modules or (),
+        images=images,
     )
     _show(path, dry_run=dry_run)
 
@@ -130,6 +137,7 @@ def savedmodel(
     models: Models = Path("models"),
     version: Version = None,
     dry_run: DryRun = False,
+    images: SampleImages = None,
     trust_model_code: TrustModelCode = False,
 ) -> None:
     """Export any SavedModel of a detector whose outputs a contract describes."""
@@ -142,6 +150,7 @@ def savedmodel(
         version=version,
         dry_run=dry_run,
         trust_model_code=trust_model_code,
+        images=images,
     )
     _show(path, dry_run=dry_run)
 

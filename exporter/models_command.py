@@ -12,7 +12,7 @@ from exporter.errors import ExportError
 from exporter.graph import tensorflow
 from exporter.versions.catalogue import VersionRecord, list_versions, remove, roll_back
 from exporter.versions.folders import model_folder
-from exporter.versions.origin import read_origin
+from exporter.versions.origin import has_origin, read_origin
 from serving.contract import Contract
 
 COMMANDS = ("list", "verify", "rollback", "remove")
@@ -25,6 +25,10 @@ app = typer.Typer(
 Models = Annotated[Path, typer.Option(help="The folder that the model server serves.")]
 Name = Annotated[str, typer.Argument(help="The name of the model.")]
 Number = Annotated[int, typer.Argument(help="The number of the version.", metavar="VERSION")]
+Modules = Annotated[
+    list[str] | None,
+    typer.Option("--import", help="A module or .py file that the model's code is in; with --trust-model-code."),
+]
 Server = Annotated[str | None, typer.Option(help="The gRPC address of a model server, HOST:PORT.")]
 
 
@@ -110,12 +114,13 @@ def verify(
     trust_model_code: Annotated[
         bool, typer.Option("--trust-model-code", help="Run code in the source. Only for files of someone you trust.")
     ] = False,
+    modules: Modules = None,
 ) -> None:
     """Load a version as TF Serving does, and compare its detections on the same images.
 
     With --source, the version is compared with the trained model, which runs in this process with NumPy before and
     after it. With --server, the version runs on that server, otherwise in this process. The exit status is 1 if boxes
-    or scores differ by more than 1e-4, or if a detection is missing.
+    or scores differ by more than 1e-4, or if a detection is missing; 2 if the boxes cannot be boxes.
     """
     model_folder(models, name)
     records = [record for record in list_versions(models, name) if record.enabled and version in {None, record.number}]
@@ -125,16 +130,21 @@ def verify(
             "model again."
         )
     record, contract = records[0], records[0].contract
-    trained = SourceModel(source, read_origin(record.path), trust_model_code=trust_model_code) if source else None
+    origin = read_origin(record.path) if source or has_origin(record.path) else None
+    trained = None
+    if source and origin:
+        trained = SourceModel(source, origin, trust_model_code=trust_model_code, modules=modules or ())
     tensorflow.prepare()
     from exporter.comparing import comparison  # noqa: PLC0415 - it imports TensorFlow
     from exporter.versions.verify import verify as load  # noqa: PLC0415 - it imports TensorFlow
 
     load(record.path, contract)
+    photos = comparison.photos(contract, images)
+    if origin:
+        comparison.check_version_boxes(record.path, origin.description, photos)
     if server is None and trained is None:
         typer.echo(f"{record.path} loads and detects.")
         return
-    photos = comparison.photos(contract, images)
     result = comparison.compare_version(record.path, contract, photos, target=server, source=trained)
     typer.echo(
         f"{result.images} images, {result.detections} detections; "

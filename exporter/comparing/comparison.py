@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from exporter.comparing.differences import Comparison, compare, rows
 from exporter.comparing.served import served_version
 from exporter.comparing.source import SourceModel
 from exporter.errors import ExportError
+from exporter.graph.box_checks import check_boxes
+from exporter.graph.sample_photos import read_photos
 from exporter.versions.verify import SessionModel
+from serving.boxes.decode import prepare
 from serving.boxes.detections import Detections
-from serving.boxes.preprocess import resize_to_input
 from serving.contract import Contract
+from serving.description import Description
 
 _ROWS = 8
 
@@ -52,25 +54,22 @@ def compare_version(
 
 
 def photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
-    """Read the photos of a folder, or make 8 images of noise with a fixed seed if `folder` is None.
+    """Read the photos of a folder (see `read_photos`), or make 8 images of noise with a fixed seed if it is None.
 
-    Returns uint8 (M, H, W, 3), RGB, of the contract's input size. Files that Pillow cannot read are skipped. Raises
-    ExportError if the folder has no photo.
+    Returns uint8 (M, H, W, 3), RGB, of the contract's input size. Raises ExportError if the folder has no photo.
     """
-    if folder is None:
-        shape = (_ROWS, contract.input_height, contract.input_width, 3)
-        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    images = []
-    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
-        try:
-            with Image.open(path) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises any of them
-            continue
-        images.append(resize_to_input(upright, contract))
-    if not images:
-        raise ExportError(f"There is no photo in {folder}: name a folder of JPEG or PNG files with --images.")
-    return np.stack(images)
+    if folder is not None:
+        return read_photos(contract, folder)
+    size = (_ROWS, contract.input_height, contract.input_width, 3)
+    return np.random.default_rng(0).integers(0, 256, size, np.uint8)
+
+
+def check_version_boxes(folder: Path, description: Description, images: NDArray[np.uint8]) -> None:
+    """Check the boxes of a version's raw outputs; see `check_boxes`. `images` are as for `compare_version`."""
+    with SessionModel(folder) as model:
+        rows = model.fixed_rows("serving_default") or min(len(images), _ROWS)
+        filled = np.resize(images, (rows, *images.shape[1:]))  # repeats the images where there are too few
+        check_boxes([model.predict("serving_default", prepare(filled, description.input))], description)
 
 
 def _detect_in_process(folder: Path, images: NDArray[np.uint8]) -> list[Detections]:

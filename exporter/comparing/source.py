@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,16 +27,17 @@ class SourceModel:
     The constructor raises ExportError if `path` is not the file that the version was exported from, or does not load.
     """
 
-    def __init__(self, path: Path, origin: Origin, *, trust_model_code: bool = False) -> None:
+    def __init__(
+        self, path: Path, origin: Origin, *, trust_model_code: bool = False, modules: Sequence[str] = ()
+    ) -> None:
         self._description = origin.description
         _require_same_file(path, origin)
-        self._model = _load(path, origin, trust_model_code=trust_model_code)
+        self._model = _load(path, origin, trust_model_code=trust_model_code, modules=modules)
 
     def detect(self, images: NDArray[np.uint8]) -> list[Detections]:
         """Return the detections of each image; `images` is uint8 (N, H, W, 3), RGB, of the contract's input size."""
-        prepared = prepare(images, self._description.input)
-        outputs = {name: np.asarray(tensor) for name, tensor in self._model.call(prepared).items()}
-        return decode(outputs, self._description)
+        answers = self._model.answers(prepare(images, self._description.input))
+        return [row for answer in answers for row in decode(answer, self._description)]
 
 
 def _require_same_file(path: Path, origin: Origin) -> None:
@@ -49,9 +51,9 @@ def _require_same_file(path: Path, origin: Origin) -> None:
         )
 
 
-def _load(path: Path, origin: Origin, *, trust_model_code: bool) -> RawModel:
+def _load(path: Path, origin: Origin, *, trust_model_code: bool, modules: Sequence[str]) -> RawModel:
     if origin.kind == "ssd300":
         return load_ssd300(path)
     if origin.kind == "keras":
-        return load_keras(path, origin.description, trust_model_code=trust_model_code)
+        return load_keras(path, origin.description, trust_model_code=trust_model_code, modules=modules)
     return load_savedmodel(path, origin.description, trust_model_code=trust_model_code)

@@ -23,7 +23,7 @@ _SHARED_FROM_BYTES = 1024
 def write_frozen(folder: Path, signatures: Sequence[Signature]) -> None:
     """Write a SavedModel with `signatures` into `folder`, which must not exist yet.
 
-    The batch dimension stays open.
+    Sizes that a signature leaves open stay open.
     """
     # Each signature is traced alone: in one trace, a stateful call of one would wait for stateful calls of another.
     merged = graph_pb2.GraphDef()

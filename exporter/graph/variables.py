@@ -18,9 +18,9 @@ from exporter.graph.signatures import Signature
 def write_archive(folder: Path, signatures: Sequence[Signature], *, resources: Sequence[Any] = ()) -> None:
     """Write a SavedModel with `signatures` into `folder`, which must not exist yet.
 
-    The batch dimension stays open. `resources` are objects that the signatures use and Keras does not track by itself.
-    Keras' ExportArchive writes the folder: TF Serving's TF1 session loader does not find the variables of a Keras 3
-    model that `tf.saved_model.save` has written.
+    Sizes that a signature leaves open stay open. `resources` are objects that the signatures use and Keras does not
+    track by itself. Keras' ExportArchive writes the folder: TF Serving's TF1 session loader does not find the variables
+    of a Keras 3 model that `tf.saved_model.save` has written.
     """
     archive = keras.export.ExportArchive()
     for resource in resources:

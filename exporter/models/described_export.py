@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from exporter.graph import tensorflow
 from exporter.versions.contracts import read_contract
 from exporter.versions.folders import require_free
 from exporter.versions.origin import Origin
+from exporter.weights.custom_code import explain, import_modules
 from exporter.weights.model_code import refuse_config_code, refuse_graph_code
 from exporter.weights.stored_weights import digest
 from serving.description import Description
@@ -29,69 +31,55 @@ def export_described(
     version: int | None = None,
     dry_run: bool = False,
     trust_model_code: bool = False,
+    modules: Sequence[str] = (),
+    images: Path | None = None,
 ) -> Path:
     """Export a whole Keras model (`.keras` or `.h5`), or the folder of a SavedModel, as a version below `models`.
 
     `contract_file` is the TOML file of `serving.description.read_description`; `name` replaces the name in it. A source
-    that contains code, or a graph that accesses files, is refused unless `trust_model_code` is True. Without `version`,
-    the version gets the next free number. Returns the folder of the version. Raises ContractError if the TOML file is
-    invalid, ExportError for any other failure; no files are left then.
+    that contains code, or a graph that accesses files, is refused unless `trust_model_code` is True; `modules` are then
+    imported before a Keras model is loaded. The boxes are checked on the photos in the folder `images`, or on made-up
+    images. Without `version`, the version gets the next free number. Returns the folder of the version. Raises
+    ContractError if the TOML file is invalid, ExportError for any other failure; no files are left then.
     """
     source_digest = digest(source) if kind == "keras" else savedmodel_digest(source)
     description, model = read_contract(contract_file, models, name=name, weights_sha256=source_digest)
     require_free(model, version)
     if kind == "keras":
-        raw_model = load_keras(source, description, trust_model_code=trust_model_code)
+        raw_model = load_keras(source, description, trust_model_code=trust_model_code, modules=modules)
     else:
         raw_model = load_savedmodel(source, description, trust_model_code=trust_model_code)
     from exporter.graph.wrapping import export_wrapped  # noqa: PLC0415 - TensorFlow takes seconds, a wrong contract should not
 
     origin = Origin(kind=kind, description=description)
-    return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run)
+    return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run, images=images)
 
 
-def load_keras(source: Path, description: Description, *, trust_model_code: bool = False) -> RawModel:
-    """Load a whole Keras model.
+def load_keras(
+    source: Path, description: Description, *, trust_model_code: bool = False, modules: Sequence[str] = ()
+) -> RawModel:
+    """Load a whole Keras model. Its trusted code may need `modules` to be imported; see `import_modules`.
 
     Raises ExportError if the file contains untrusted code, does not load, or if the model does not have one input
     besides the constants of `description`.
     """
     if not trust_model_code:
         refuse_config_code(source)
+        if modules:
+            raise ExportError("--import runs code: if you trust whoever made the model, add --trust-model-code.")
     tensorflow.prepare()
     import keras  # noqa: PLC0415 - TensorFlow takes seconds to import
-    import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds to import
 
-    from exporter.graph.inputs import model_inputs  # noqa: PLC0415 - it imports TensorFlow
-    from exporter.graph.wrapping import RawModel  # noqa: PLC0415 - it imports TensorFlow
+    from exporter.models.keras_models import raw_model  # noqa: PLC0415 - it imports TensorFlow
 
+    objects = import_modules(modules)
     try:
-        network = keras.saving.load_model(str(source), compile=False, safe_mode=not trust_model_code)
-    except Exception as error:  # Keras raises errors of any type
-        raise _load_error(source, error) from error
-    constants = {constant.tensor for constant in description.input.constants}
-    others = [entry for entry in network.inputs if entry.name not in constants]
-    if len(others) != 1 or len(network.inputs) != 1 + len(constants):
-        raise ExportError(
-            f"{source} takes {', '.join(entry.name for entry in network.inputs)}: it must take one input, the images, "
-            "besides the constants that the contract gives it (`constants` in [input])."
+        network = keras.saving.load_model(
+            str(source), custom_objects=objects, compile=False, safe_mode=not trust_model_code
         )
-
-    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = model_inputs(description.input, images)
-        arguments = [values.get(entry.name, images) for entry in network.inputs]
-        outputs = network(arguments if constants else images, training=False)
-        if isinstance(outputs, dict):
-            return outputs
-        listed = outputs if isinstance(outputs, list | tuple) else [outputs]
-        return dict(zip(network.output_names, listed, strict=True))
-
-    return RawModel(
-        call=call,
-        shape=tuple(others[0].shape),
-        dtype=tf.as_dtype(others[0].dtype),
-        weight_bytes=sum(4 * weight.value.shape.num_elements() for weight in network.weights),
-    )
+    except Exception as error:  # Keras raises errors of any type
+        raise explain(source, error) from error
+    return raw_model(network, description, source)
 
 
 def load_savedmodel(source: Path, description: Description, *, trust_model_code: bool = False) -> RawModel:
@@ -100,31 +88,31 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
     Raises ExportError if the graph contains untrusted code, does not load or does not fit the description.
     """
     tensorflow.prepare()
-    import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds to import
-
     from exporter.graph.inputs import model_inputs  # noqa: PLC0415 - it imports TensorFlow
     from exporter.graph.wrapping import RawModel  # noqa: PLC0415 - it imports TensorFlow
+    from exporter.models.savedmodels import load_signature  # noqa: PLC0415 - it imports TensorFlow
 
     if not trust_model_code:
         refuse_graph_code(source)
+    tensor = description.input.tensor
     try:
-        loaded = tf.saved_model.load(str(source))
+        loaded = load_signature(source, description.signature)
+    except ExportError:
+        raise
     except Exception as error:  # TensorFlow raises errors of any type
         raise _load_error(source, error) from error
-    if description.signature not in loaded.signatures:
-        raise ExportError(f"{source} has no signature {description.signature}, only {', '.join(loaded.signatures)}.")
-    function = loaded.signatures[description.signature]
-    entries = function.structured_input_signature[1]
-    described = [description.input.tensor, *(constant.tensor for constant in description.input.constants)]
-    if set(entries) != set(described):
-        raise ExportError(f"{source} takes {', '.join(sorted(entries))}, its description says {', '.join(described)}.")
-    entry = entries[description.input.tensor]
+    described = [tensor, *(constant.tensor for constant in description.input.constants)]
+    if set(loaded.inputs) != set(described):
+        inputs = ", ".join(sorted(loaded.inputs))
+        raise ExportError(f"{source} takes {inputs}, its description says {', '.join(described)}.")
+    entry = loaded.inputs[tensor]
     return RawModel(
-        call=lambda images: function(**model_inputs(description.input, images)),
+        call=lambda images: loaded.call(**model_inputs(description.input, images)),
         shape=tuple(entry.shape),
         dtype=entry.dtype,
-        weight_bytes=sum(v.shape.num_elements() * v.dtype.size for v in function.graph.variables),
-        resources=[loaded],
+        # Constants count as weights: a file of several hundred MB must not be copied from graph to graph.
+        weight_bytes=loaded.variable_bytes + (source / "saved_model.pb").stat().st_size,
+        resources=loaded.resources,
     )
 
 
@@ -138,7 +126,9 @@ def savedmodel_digest(source: Path) -> str:
     content = hashlib.sha256()
     try:
         for path in [source / "saved_model.pb", *sorted((source / "variables").glob("variables.*"))]:
-            content.update(path.read_bytes())
+            with path.open("rb") as file:
+                while part := file.read(1 << 20):
+                    content.update(part)
     except OSError as error:
         raise ExportError(f"Cannot read {error.filename}: {error.strerror}.") from error
     return content.hexdigest()

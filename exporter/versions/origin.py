@@ -40,6 +40,11 @@ def write_origin(folder: Path, origin: Origin) -> None:
     path.write_text(origin.model_dump_json(), "utf-8")
 
 
+def has_origin(folder: Path) -> bool:
+    """Return whether a version has an origin: the default model has none."""
+    return (folder / ORIGIN_FILE).is_file()
+
+
 def read_origin(folder: Path) -> Origin:
     """Read the origin of a version. Raises ExportError if the folder has none."""
     try:

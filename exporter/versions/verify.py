@@ -32,6 +32,12 @@ class SessionModel:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
+    def fixed_rows(self, signature: str) -> int | None:
+        """Return the number of rows that each call of a signature with one input must have, or None for any number."""
+        (entry,) = self.signatures[signature].inputs.values()
+        rows = entry.tensor_shape.dim[0].size if entry.tensor_shape.dim else -1
+        return rows if rows > 0 else None
+
     def predict(self, signature: str, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run a signature with one input and return its outputs by name."""
         definition = self.signatures[signature]

@@ -31,9 +31,36 @@ def refuse_config_code(path: Path) -> None:
     for node in _nodes(_config(path)):
         if node.get("class_name") in _CODE_CLASSES:
             raise ExportError(f"{path} holds code (a {node['class_name']} layer): {_ADVICE}.")
-        module = node.get("module")
-        if "class_name" in node and module is not None and str(module).partition(".")[0] != "keras":
-            raise ExportError(f"{path} names code outside Keras ({module}.{node['class_name']}): {_ADVICE}.")
+    for module, name in foreign_classes(path):
+        # Keras imports its own packages itself.
+        more = "" if module.startswith("keras_") else f" --import {module.replace('__main__', 'MODULE')}"
+        raise ExportError(f"{path} names code outside Keras ({module}.{name}): {_ADVICE}{more}.")
+
+
+def foreign_classes(path: Path) -> list[tuple[str, str]]:
+    """Return the module and the name of each class or function outside Keras that a whole model's config names.
+
+    Files of Keras 2 mostly name no modules. Raises ExportError if the file is not a whole Keras model.
+    """
+    named = [(str(node["module"]), str(node["class_name"])) for node in _nodes(_config(path)) if _names_class(node)]
+    return [(module, name) for module, name in named if module.partition(".")[0] != "keras"]
+
+
+def _names_class(node: dict[str, Any]) -> bool:
+    return "class_name" in node and node.get("module") is not None
+
+
+def keras_version(path: Path) -> str:
+    """Return the version of Keras that saved a whole model, or '' if the file does not say it."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return str(json.loads(archive.read("metadata.json"))["keras_version"])
+        with h5py.File(path, "r") as file:
+            version = file.attrs["keras_version"]
+            return version.decode() if isinstance(version, bytes) else str(version)
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        return ""
 
 
 def refuse_graph_code(folder: Path) -> None:

@@ -18,12 +18,13 @@ def export_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return run_in_process(main, "exporter", *arguments)
 
 
-def start_export(*arguments: object) -> subprocess.Popen[str]:
+def start_export(*arguments: object, cwd: Path = ROOT) -> subprocess.Popen[str]:
     """Start `python -m exporter` with pipes, as a user does: without what TensorFlow set in this environment."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("TF_", "CUDA_", "KERAS_"))}
+    environment["PYTHONPATH"] = str(ROOT)  # -P takes the current folder off the path
     return subprocess.Popen(
-        [sys.executable, "-m", "exporter", *map(str, arguments)],
-        cwd=ROOT,
+        [sys.executable, "-P", "-m", "exporter", *map(str, arguments)],
+        cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -31,8 +32,8 @@ def start_export(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def run_export(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run_export(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run `python -m exporter` as a user does; its exit status and what it printed."""
-    process = start_export(*arguments)
+    process = start_export(*arguments, cwd=cwd)
     out, err = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -1,0 +1,281 @@
+"""Models of every make: of TensorFlow 1, `Sequential`, classes of a user's own, large constants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exporter.errors import ExportError
+from exporter.models.described_export import export_described, load_savedmodel
+from serving.boxes.decode import decode, prepare
+from serving.description import read_description
+from tests.support.export_command import export_command, run_export
+from tests.support.raw_models import RAW_CONTRACT, write_simple_save
+from tests.unit.exporter.compare import assert_same, rows
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras saving on NumPy 2
+
+LAYERS = """
+import keras
+
+
+@keras.saving.register_keras_serializable("shelf")
+class Registered(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs * 0.5
+
+
+class Plain(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs + 0.25
+"""
+
+
+def contract(folder: Path, tensor: str = "boxes") -> Path:
+    """The contract of all these models."""
+    path = folder / "contract.toml"
+    path.write_text(RAW_CONTRACT.replace('tensor = "boxes"', f'tensor = "{tensor}"'))
+    return path
+
+
+def images() -> NDArray[np.uint8]:
+    """Three images of noise."""
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), np.uint8)
+
+
+def assert_detects(folder: Path, raw: NDArray[np.float32], toml: Path, tensor: str = "boxes") -> None:
+    """The version answers what NumPy decodes of the model's own answer to `images`."""
+    from exporter.versions.verify import SessionModel
+
+    with SessionModel(folder) as model:
+        answer = rows(model.predict("detect", images()))
+    assert all(len(row) for row in answer)
+    assert_same(decode({tensor: raw}, read_description(toml)), answer, threshold=0.25)
+
+
+@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.process)])
+def test_simple_save_s_reference_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, frozen: bool) -> None:
+    """The course's own files: their values are those that TF Serving would have."""
+    from exporter.versions.verify import SessionModel
+
+    if not frozen:
+        monkeypatch.setattr("exporter.graph.wrapping._FREEZE_BELOW", 0)
+    write_simple_save(tmp_path / "saved")
+    toml = contract(tmp_path)
+
+    folder = export_described("savedmodel", tmp_path / "saved", toml, tmp_path / "models")
+
+    with SessionModel(tmp_path / "saved") as source:
+        raw = source.predict("serving_default", prepare(images(), read_description(toml).input))
+    assert (folder / "variables" / "variables.index").exists() is not frozen
+    assert_detects(folder, raw["boxes"], toml)
+
+
+def test_the_signature_of_a_tf1_model_is_named(tmp_path: Path) -> None:
+    """As of any other; a file that TensorFlow cannot read is refused in one line."""
+    write_simple_save(tmp_path / "saved")
+    toml = contract(tmp_path)
+    toml.write_text(f'signature = "detect"\n{RAW_CONTRACT}')
+
+    with pytest.raises(ExportError, match="has no signature detect, only serving_default"):
+        load_savedmodel(tmp_path / "saved", read_description(toml))
+    for path in (tmp_path / "saved" / "variables").iterdir():
+        path.unlink()
+    with pytest.raises(ExportError, match="does not load: ") as refused:
+        load_savedmodel(tmp_path / "saved", read_description(contract(tmp_path)))
+    assert "\n" not in str(refused.value)
+
+
+def test_constants_count_as_weights(tmp_path: Path) -> None:
+    """Those of a frozen graph lie in its saved_model.pb, which must not be copied from graph to graph."""
+    write_simple_save(tmp_path / "saved", constant=True)
+
+    model = load_savedmodel(tmp_path / "saved", read_description(contract(tmp_path)))
+
+    assert model.weight_bytes >= (tmp_path / "saved" / "saved_model.pb").stat().st_size
+
+
+def test_large_constants_of_tf1_become_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are then in memory twice or so, where the TF2 loader copied them a dozen times."""
+    toml = contract(tmp_path)
+    description = read_description(toml)
+    write_simple_save(tmp_path / "saved", constant=True)
+    prepared = prepare(images(), description.input)
+    (expected,) = load_savedmodel(tmp_path / "saved", description).answers(prepared)
+    monkeypatch.setattr("exporter.models.savedmodels._LARGE_FILE", 0)
+    monkeypatch.setattr("exporter.models.savedmodels._LARGE_CONSTANT", 10_000)
+
+    model = load_savedmodel(tmp_path / "saved", description)
+
+    (answer,) = model.answers(prepared)
+    np.testing.assert_array_equal(expected["boxes"], answer["boxes"])
+    assert [variable.shape for variable in model.resources[0].kept] == [(8, 8, 3, 14)]
+
+
+def sequential() -> Any:
+    """A detector without a graph of its own names."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    stack = [
+        keras.Input((32, 64, 3)),
+        layers.Conv2D(14, 8, strides=8, activation="sigmoid"),
+        layers.Reshape((64, 7), name="boxes"),
+    ]
+    return keras.Sequential(stack)
+
+
+def test_a_sequential_model_s_output_has_its_last_layer_s_name(tmp_path: Path) -> None:
+    """Keras gives it none."""
+    model = sequential()
+    model.save(tmp_path / "model.keras")
+    toml = contract(tmp_path)
+
+    folder = export_described("keras", tmp_path / "model.keras", toml, tmp_path / "models")
+
+    assert_detects(folder, model(prepare(images(), read_description(toml).input)).numpy(), toml)
+
+
+def test_outputs_without_names_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `model.export` does; a class of a user's own has neither named inputs nor named outputs."""
+    import keras
+
+    class Detector(keras.Model):  # type: ignore[misc]  # Keras has no types
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.body = sequential()
+
+        def call(self, inputs: Any) -> Any:
+            boxes = self.body(inputs)
+            return [[boxes], boxes * 0]
+
+    monkeypatch.setitem(keras.saving.get_custom_objects(), "Detector", Detector)
+    model = Detector()
+    toml = contract(tmp_path, "output_0")
+    raw = model(prepare(images(), read_description(toml).input))
+    model.save(tmp_path / "model.keras")
+
+    folder = export_described("keras", tmp_path / "model.keras", toml, tmp_path / "models", trust_model_code=True)
+
+    assert_detects(folder, raw[0][0].numpy(), toml, "output_0")
+    with pytest.raises(ExportError, match="answers no boxes, only output_0"):
+        export_described(
+            "keras", tmp_path / "model.keras", contract(tmp_path), tmp_path / "models", trust_model_code=True
+        )
+
+
+def save_with_own_layers(folder: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Save a model with two layers of the module `mylayers`, which nothing knows of afterwards."""
+    import importlib
+    import sys
+
+    import keras
+    from keras import layers
+
+    (folder / "mylayers.py").write_text(LAYERS)
+    monkeypatch.syspath_prepend(folder)
+    mylayers = importlib.import_module("mylayers")
+    keras.utils.set_random_seed(1)
+    entry = keras.Input((32, 64, 3), name="images")
+    x = mylayers.Plain()(mylayers.Registered()(layers.Conv2D(14, 8, strides=8, activation="sigmoid")(entry)))
+    keras.Model(entry, layers.Reshape((64, 7), name="boxes")(x)).save(folder / form)
+    monkeypatch.undo()
+    del sys.modules["mylayers"]
+    keras.saving.get_custom_objects().clear()
+    return folder / form
+
+
+@pytest.mark.parametrize("form", ["model.keras", pytest.param("model.h5", marks=pytest.mark.process)])
+def test_the_code_of_a_model_is_imported_if_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Only together with --trust-model-code; without it the missing class or module is named."""
+    import sys
+
+    import keras
+
+    path = save_with_own_layers(tmp_path, form, monkeypatch)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds the current folder
+    command = ["keras", path, "--models", tmp_path / "m", "--contract", contract(tmp_path), "--dry-run"]
+
+    untrusted = export_command(*command)
+    forbidden = export_command(*command, "--import", "mylayers")
+    missing = export_command(*command, "--trust-model-code")
+    monkeypatch.chdir(tmp_path)
+    no_module = export_command(*command, "--trust-model-code", "--import", "otherlayers")
+    no_file = export_command(*command, "--trust-model-code", "--import", "other/layers.py")
+    imported = export_command(*command, "--trust-model-code", "--import", "mylayers.py")
+    sys.modules.pop("mylayers", None)
+    keras.saving.get_custom_objects().clear()
+
+    assert "--trust-model-code" in untrusted.stderr
+    assert ("mylayers.Plain" if form == "model.keras" else "needs the layer") in untrusted.stderr
+    assert "--import" in missing.stderr
+    assert ("there is no module mylayers" if form == "model.keras" else "needs the layer Registered") in missing.stderr
+    if form == "model.h5":
+        assert "--import runs code: " in forbidden.stderr
+    assert "Cannot import otherlayers: there is no module otherlayers: install its package" in no_module.stderr
+    assert "Cannot import other/layers.py: there is no such file" in no_file.stderr
+    for refused in (untrusted, forbidden, missing, no_module, no_file):
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert (imported.returncode, imported.stderr) == (0, "")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.process
+def test_a_module_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command does not have it on its path by itself."""
+    path = save_with_own_layers(tmp_path, "model.keras", monkeypatch)
+    options = ["--models", tmp_path / "m", "--contract", contract(tmp_path), "--trust-model-code"]
+
+    exported = run_export("keras", path, *options, "--import", "mylayers", cwd=tmp_path)
+    verified = run_export(
+        "models", "verify", "yolo", "--source", path, "--models", tmp_path / "m", "--trust-model-code",
+        "--import", tmp_path / "mylayers.py",
+    )  # fmt: skip
+
+    assert (exported.returncode, exported.stderr) == (0, "")
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("raise ValueError('no')", "Cannot import .*mylayers.py: ValueError: no"),
+        ("import nosuchpackage", "Cannot import .*mylayers.py: there is no module nosuchpackage: install its package"),
+        ("def", "Cannot import .*mylayers.py: SyntaxError: "),
+    ],
+)
+def test_code_that_cannot_be_imported_is_named(tmp_path: Path, code: str, complaint: str) -> None:
+    """In one line."""
+    from exporter.weights.custom_code import import_modules
+
+    (tmp_path / "mylayers.py").write_text(code)
+
+    with pytest.raises(ExportError, match=complaint) as refused:
+        import_modules([str(tmp_path / "mylayers.py")])
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_keras_3_cannot_read_names_the_way(tmp_path: Path) -> None:
+    """Keras 2 wrote `groups` for depthwise convolutions, for one."""
+    import json
+
+    import h5py
+
+    model = sequential()
+    model.save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"][1]["config"]["surprise"] = 1
+        file.attrs["model_config"] = json.dumps(config)
+        file.attrs["keras_version"] = "2.15.0"
+
+    complaint = r"saved by Keras 2\.15\.0, and Keras 3 cannot read it \(.*surprise.*tf_keras"
+    with pytest.raises(ExportError, match=complaint) as refused:
+        export_described("keras", tmp_path / "model.h5", contract(tmp_path), tmp_path / "models")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "models").exists()
