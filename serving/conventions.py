@@ -21,7 +21,37 @@ BoxUnits = Literal["normalised", "pixels"]
 TF_OBJECT_DETECTION: Final = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
-class SsdRaw(FrozenModel):
+class _OneTensor(FrozenModel):
+    """A convention with a single output, `tensor`."""
+
+    tensor: str
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Return the names of the output tensors."""
+        return (self.tensor,)
+
+
+class DescribedBoxes(FrozenModel):
+    """A convention of decoded boxes, which come in any order and unit.
+
+    With `box_units` `pixels`, boxes are in pixels of the model's input. A class or a class column of the model is a
+    label id minus `label_offset`.
+    """
+
+    box_order: BoxOrder = "yxyx"
+    box_units: BoxUnits = "normalised"
+    label_offset: int = 0
+
+
+class _Yolo(_OneTensor, DescribedBoxes):
+    """What YOLO's conventions share. `best_class_only` keeps a box for its best class alone, as their programs do."""
+
+    box_order: BoxOrder = "cxcywh"
+    best_class_only: bool = True
+
+
+class SsdRaw(_OneTensor):
     """Raw SSD output (N, P, 4 + C + 8), as rykov8/ssd_keras writes it.
 
     The last axis holds 4 offsets, C class scores (column 0 is the background), the prior (xmin, ymin, xmax, ymax,
@@ -31,14 +61,8 @@ class SsdRaw(FrozenModel):
     """
 
     convention: Literal["ssd_raw"]
-    tensor: str
     legacy_cy_width: bool = False
     best_class_only: bool = False
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Return the names of the output tensors."""
-        return (self.tensor,)
 
 
 class TfObjectDetection(FrozenModel):
@@ -53,20 +77,16 @@ class TfObjectDetection(FrozenModel):
         return TF_OBJECT_DETECTION
 
 
-class BoxesScoresLabels(FrozenModel):
+class BoxesScoresLabels(DescribedBoxes):
     """Outputs of decoded boxes (N, P, 4), scores (N, P) and labels (N, P).
 
-    A value of the labels output is a label id minus `label_offset`. Padding has a score of 0 or a label that the
-    contract does not contain. With `box_units` `pixels`, boxes are in pixels of the model's input.
+    Padding has a score of 0 or a label that the contract does not contain.
     """
 
     convention: Literal["boxes_scores_labels"]
     boxes: str = "boxes"
     scores: str = "scores"
     labels: str = "labels"
-    box_order: BoxOrder = "yxyx"
-    box_units: BoxUnits = "normalised"
-    label_offset: int = 0
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -74,7 +94,7 @@ class BoxesScoresLabels(FrozenModel):
         return (self.boxes, self.scores, self.labels)
 
 
-class BoxesClassScores(FrozenModel):
+class BoxesClassScores(DescribedBoxes):
     """Outputs of decoded boxes (N, P, 4) and a score of each class (N, P, C).
 
     `activation` is what makes probabilities of the scores: `none` if they are that already. With `background` `first`
@@ -86,11 +106,8 @@ class BoxesClassScores(FrozenModel):
     convention: Literal["boxes_class_scores"]
     boxes: str = "boxes"
     scores: str = "scores"
-    box_order: BoxOrder = "yxyx"
-    box_units: BoxUnits = "normalised"
     activation: Literal["none", "sigmoid", "softmax"] = "none"
     background: Literal["none", "first", "last"] = "none"
-    label_offset: int = 0
     best_class_only: bool = False
 
     @property
@@ -99,64 +116,34 @@ class BoxesClassScores(FrozenModel):
         return (self.boxes, self.scores)
 
 
-class YoloRaw(FrozenModel):
+class YoloRaw(_Yolo):
     """Decoded YOLO output (N, P, 4 + 1 + C), as YOLOv5 and YOLOX write it: box, objectness and C class scores.
 
-    The score of a detection is objectness times class score. The first class column is the label with id
-    `label_offset`. `best_class_only` keeps a box for its best class alone, as their own `detect` does.
+    The score of a detection is objectness times class score.
     """
 
     convention: Literal["yolo_raw", "yolo_v5"]
-    tensor: str
-    box_order: BoxOrder = "cxcywh"
-    box_units: BoxUnits = "normalised"
-    label_offset: int = 0
-    best_class_only: bool = True
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Return the names of the output tensors."""
-        return (self.tensor,)
 
 
-class YoloV8(FrozenModel):
+class YoloV8(_Yolo):
     """Decoded YOLO output (N, 4 + C, P), as Ultralytics writes it from YOLOv8 on: box and C class scores.
 
     `boxes_axis` is the axis of the P boxes: 2, or 1 for the transpose (N, P, 4 + C). None tells it by the shape, since
-    the contract knows C; that fails if P is 4 + C too. The first class column is the label with id `label_offset`.
-    `best_class_only` keeps a box for its best class alone, as Ultralytics' `predict` does.
+    the contract knows C; that fails if P is 4 + C too.
     """
 
     convention: Literal["yolo_v8"]
-    tensor: str
     boxes_axis: Literal[1, 2] | None = None
-    box_order: BoxOrder = "cxcywh"
-    box_units: BoxUnits = "normalised"
-    label_offset: int = 0
-    best_class_only: bool = True
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Return the names of the output tensors."""
-        return (self.tensor,)
 
 
-class EndToEnd(FrozenModel):
+class EndToEnd(_OneTensor, DescribedBoxes):
     """Selected detections (N, K, 6), as YOLOv10 and Ultralytics' exports with NMS write them: box, score, class.
 
-    A class is a label id minus `label_offset`. Padding has a score of 0 or a class that the contract does not contain.
+    Padding has a score of 0 or a class that the contract does not contain.
     """
 
     convention: Literal["end_to_end"]
-    tensor: str
     box_order: BoxOrder = "xyxy"
-    box_units: BoxUnits = "normalised"
-    label_offset: int = 0
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Return the names of the output tensors."""
-        return (self.tensor,)
 
 
 Output = Annotated[

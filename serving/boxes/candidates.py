@@ -15,7 +15,7 @@ from serving.conventions import (
     BoxesClassScores,
     BoxesScoresLabels,
     BoxOrder,
-    BoxUnits,
+    DescribedBoxes,
     EndToEnd,
     SsdRaw,
     TfObjectDetection,
@@ -85,7 +85,7 @@ def _yolo_v5(
 ) -> Candidates:
     columns = [label - output.label_offset for label in ids]
     raw = arrays.float32(_tensor(outputs, output.tensor, 3, wanted=5 + columns[-1] + 1))
-    boxes = _to_boxes(raw, output.box_order, output.box_units, description, arrays)
+    boxes = _to_boxes(raw, output, description, arrays)
     scores = raw[..., 4:5] * raw[..., 5:]
     scores = _of_labels(scores, columns, arrays, best_class_only=output.best_class_only)
     # The objectness is checked by itself, since its product with a class's score may hide a logit.
@@ -103,7 +103,7 @@ def _yolo_v8(
     if raw.shape[2] not in {None, width}:
         raise RowsRejectedError(_wrong_shape(output.tensor, outputs[output.tensor].shape, 3, f"one of them of {width}"))
     raw = arrays.float32(raw)
-    boxes = _to_boxes(raw, output.box_order, output.box_units, description, arrays)
+    boxes = _to_boxes(raw, output, description, arrays)
     scores = _of_labels(raw[..., 4:], columns, arrays, best_class_only=output.best_class_only)
     return Candidates(boxes, scores, ids, raw[..., 4:])
 
@@ -139,7 +139,7 @@ def _boxes_class_scores(
         answered = arrays.softmax(answered)
     classes = answered[..., first : first + width]
     scores = _of_labels(classes, columns, arrays, best_class_only=output.best_class_only)
-    boxes = _to_boxes(boxes, output.box_order, output.box_units, description, arrays)
+    boxes = _to_boxes(boxes, output, description, arrays)
     return Candidates(boxes, scores, ids, answered)
 
 
@@ -149,7 +149,7 @@ def _boxes_scores_labels(
     boxes = arrays.float32(_tensor(outputs, output.boxes, 3, wanted=4))
     scores, labels = _tensor(outputs, output.scores, 2), _tensor(outputs, output.labels, 2)
     _require_same_length(outputs, output.tensors)
-    boxes = _to_boxes(boxes, output.box_order, output.box_units, description, arrays)
+    boxes = _to_boxes(boxes, output, description, arrays)
     return _labelled(boxes, scores, labels, ids, output.label_offset, arrays)
 
 
@@ -157,7 +157,7 @@ def _end_to_end(
     outputs: Mapping[str, Array], output: EndToEnd, ids: list[int], description: Description, arrays: Arrays
 ) -> Candidates:
     raw = arrays.float32(_tensor(outputs, output.tensor, 3, wanted=6))
-    boxes = _to_boxes(raw, output.box_order, output.box_units, description, arrays)
+    boxes = _to_boxes(raw, output, description, arrays)
     return _labelled(boxes, raw[..., 4], raw[..., 5], ids, output.label_offset, arrays)
 
 
@@ -216,11 +216,11 @@ def _columns(raw: Array, columns: list[int], arrays: Arrays) -> Array:
     return arrays.stack([raw[..., column] for column in columns])
 
 
-def _to_boxes(raw: Array, order: BoxOrder, units: BoxUnits, description: Description, arrays: Arrays) -> Array:
+def _to_boxes(raw: Array, output: DescribedBoxes, description: Description, arrays: Arrays) -> Array:
     """Return boxes (N, P, 4), [ymin, xmin, ymax, xmax], normalised, from the first four columns of `raw`."""
-    boxes = arrays.stack(_corners(raw, order))
+    boxes = arrays.stack(_corners(raw, output.box_order))
     height, width = description.contract.input_height, description.contract.input_width
-    return boxes / np.array([height, width, height, width], np.float32) if units == "pixels" else boxes
+    return boxes / np.array([height, width, height, width], np.float32) if output.box_units == "pixels" else boxes
 
 
 def _corners(boxes: Array, order: BoxOrder) -> Sides:
