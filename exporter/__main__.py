@@ -95,10 +95,16 @@ def ssd300(
     _show(export_ssd300(weights, model, options, version=version, dry_run=dry_run), dry_run=dry_run)
 
 
-@app.command()
-def keras(
+@app.command("keras", help="Export any Keras detector whose outputs a contract describes.")
+@app.command("savedmodel", help="Export any SavedModel of a detector whose outputs a contract describes.")
+def described(
+    context: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A whole model: a .keras file, or an .h5 file of model.save.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="For keras, a .keras file or an .h5 file of model.save; else a SavedModel's folder.",
+        ),
     ],
     *,
     contract: ContractFile,
@@ -110,9 +116,9 @@ def keras(
     trust_model_code: TrustModelCode = False,
     modules: Modules = None,
 ) -> None:
-    """Export any Keras detector whose outputs a contract describes."""
+    """Export any detector whose outputs a contract describes."""
     path = export_described(
-        "keras",
+        "keras" if context.info_name == "keras" else "savedmodel",
         source,
         contract,
         models,
@@ -121,35 +127,6 @@ def keras(
         dry_run=dry_run,
         trust_model_code=trust_model_code,
         modules=modules or (),
-        images=images,
-    )
-    _show(path, dry_run=dry_run)
-
-
-@app.command()
-def savedmodel(
-    source: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder of the SavedModel, with saved_model.pb in it.")
-    ],
-    *,
-    contract: ContractFile,
-    name: OtherName = None,
-    models: Models = Path("models"),
-    version: Version = None,
-    dry_run: DryRun = False,
-    images: SampleImages = None,
-    trust_model_code: TrustModelCode = False,
-) -> None:
-    """Export any SavedModel of a detector whose outputs a contract describes."""
-    path = export_described(
-        "savedmodel",
-        source,
-        contract,
-        models,
-        name=name,
-        version=version,
-        dry_run=dry_run,
-        trust_model_code=trust_model_code,
         images=images,
     )
     _show(path, dry_run=dry_run)
