@@ -119,7 +119,7 @@ def read_description(path: Path) -> Description:
         rest = {key: fields.pop(key) for key in ("signature", "input", "output") if key in fields}
         names = fields.get("labels")
         if isinstance(names, str | list):
-            fields["labels"] = _labels(names, rest.get("output", {}), path.parent)
+            fields["labels"] = _labels(names, rest.get("output", {}), path)
         description = Description.model_validate({"contract": {"weights_sha256": "0" * 64, **fields}, **rest})
     except ValidationError as error:
         raise ContractError(f"{path}: {first_problem(error)}.") from error
@@ -129,14 +129,23 @@ def read_description(path: Path) -> Description:
     return description
 
 
-def _labels(names: str | list[Any], output: dict[str, Any], folder: Path) -> list[Any]:
-    """Give the names of a list or a file their ids; tables have their own. The background of `ssd_raw` is no label."""
+def _labels(names: str | list[Any], output: dict[str, Any], path: Path) -> list[Any]:
+    """Give the names of a list or a file their ids; tables have their own. The background of `ssd_raw` is no label.
+
+    `path` is the TOML file. Raises ContractError if a class has the id 0 where the model's classes begin with 1.
+    """
     from_1 = output.get("convention") == "tf_object_detection" and "label_offset" not in output
     if isinstance(names, str):
-        numbered: list[Any] = [label.model_dump() for label in read_label_file(folder / names, from_1=from_1)]
+        numbered: list[Any] = [label.model_dump() for label in read_label_file(path.parent / names, from_1=from_1)]
     else:
         first = first_id(names[0] if names else None, from_1=from_1)
         numbered = [
             name if isinstance(name, dict) else {"id": number, "name": name} for number, name in enumerate(names, first)
         ]
+    for label in numbered:
+        if from_1 and label.get("id") == 0 and first_id(label.get("name"), from_1=True):
+            raise ContractError(
+                f"{path}: labels: {label.get('name')!r} has the id 0, but in tf_object_detection classes begin at 1: "
+                "number the labels from 1, or set label_offset (0 if the model's classes begin with 0, else -1)."
+            )
     return [label for label in numbered if not (output.get("convention") == "ssd_raw" and label.get("id") == 0)]

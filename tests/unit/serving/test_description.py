@@ -16,6 +16,8 @@ TEXT = contract_toml("commodity", labels="labels.txt", score_threshold=0.01, nms
 def write(folder: Path, text: str) -> Path:
     """The file and the labels that it names."""
     (folder / "labels.txt").write_text("Background\ntea\nrice\n", "utf-8")
+    (folder / "data.yaml").write_text("names: [tea, rice]", "utf-8")
+    (folder / "by_id.yaml").write_text("names: {0: tea, 1: rice}", "utf-8")
     (folder / "gbk.txt").write_text("背景\n茶叶\n", "gbk")
     (folder / "contract.toml").write_text(text, "utf-8")
     return folder / "contract.toml"
@@ -138,6 +140,9 @@ def object_detection(folder: Path, labels: str, output: str = "") -> list[tuple[
         ('["tea", "rice"]', "label_offset = -1", [(0, "tea"), (1, "rice")]),
         ('["tea", "rice"]', "label_offset = 0", [(0, "tea"), (1, "rice")]),
         ('[{ id = 7, name = "tea" }]', "", [(7, "tea")]),
+        ('[{ id = 0, name = "tea" }]', "label_offset = -1", [(0, "tea")]),
+        ('[{ id = 0, name = "background" }, { id = 1, name = "tea" }]', "", [(0, "background"), (1, "tea")]),
+        ('"data.yaml"', "", [(1, "tea"), (2, "rice")]),
     ],
 )
 def test_classes_of_object_detection_count_from_1(
@@ -145,3 +150,12 @@ def test_classes_of_object_detection_count_from_1(
 ) -> None:
     """So the first name is the model's class 1, unless the contract says how classes and ids belong together."""
     assert object_detection(tmp_path, labels, output) == expected
+
+
+@pytest.mark.parametrize("labels", ['[{ id = 0, name = "tea" }, { id = 1, name = "rice" }]', '"by_id.yaml"'])
+def test_object_detection_has_no_class_0(tmp_path: Path, labels: str) -> None:
+    """Such labels are another model's: each detection would get its neighbour's name."""
+    with pytest.raises(
+        ContractError, match=r"'tea' has the id 0, .* begin at 1: number the labels from 1, or set label_offset"
+    ):
+        object_detection(tmp_path, labels)

@@ -57,6 +57,28 @@ def test_each_form_is_read_as_what_it_is(tmp_path: Path, name: str, text: str, l
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "labels"),
+    [
+        ("labels.txt", "tea\nrice\n", FROM_1),
+        ("labels.txt", "???\ntea\nrice", (Label(id=0, name="???"), *FROM_1)),
+        ("labels.txt", "Background\ntea\nrice", (Label(id=0, name="Background"), *FROM_1)),
+        ("data.yaml", "names: [tea, rice]", FROM_1),
+        ("labels.json", '["tea", "rice"]', FROM_1),
+        ("label_map.pbtxt", LABEL_MAP, FROM_1),
+        ("data.yaml", "names: {0: tea, 1: rice}", FROM_0),
+        ("labels.json", '{"0": "tea", "1": "rice"}', FROM_0),
+        ("labels.json", '{"tea": 1, "rice": 2}', FROM_1),
+        ("instances.json", json.dumps(COCO), (Label(id=1, name="tea", root="drinks"), FROM_1[1])),
+    ],
+)
+def test_names_without_ids_may_begin_with_1(tmp_path: Path, name: str, text: str, labels: tuple[Label, ...]) -> None:
+    """A file that has ids keeps them."""
+    (tmp_path / name).write_text(text, "utf-8")
+
+    assert labels == read_label_file(tmp_path / name, from_1=True)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
         ("labels.txt", b"tea\n\nrice", "labels.txt, line 2: the name is blank"),
