@@ -1,4 +1,4 @@
-"""Look at the boxes of a model, and refuse a description with which they cannot be boxes."""
+"""Look at the answers of a model, and refuse a description with which they cannot be boxes and scores."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from exporter.errors import ExportError
 from serving.boxes.candidates import candidates
-from serving.conventions import BoxOrder, BoxUnits
+from serving.boxes.decode import decode
+from serving.conventions import BoxesClassScores, BoxOrder, BoxUnits, DescribedBoxes
 from serving.description import Description
+from serving.errors import RowsRejectedError
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -24,14 +26,20 @@ _FEWEST: Final = 3
 
 
 def check_boxes(answers: Iterable[Outputs], description: Description) -> None:
-    """Raise ExportError if the best boxes of a model are no boxes with this description.
+    """Raise ExportError if the best boxes of a model are no boxes, or its scores no scores, with this description.
 
-    That is so if all are smaller than 2 pixels, if nine of ten reach beyond twice the image, or if most end before they
-    begin. The error names the values of `box_units` and `box_order` to try. `answers` are raw outputs of batches.
+    That is so if all boxes are smaller than 2 pixels, if nine of ten reach beyond twice the image, if most end before
+    they begin, or if a score is not in 0..1. The error names the values of `box_units`, `box_order` or `activation` to
+    try. `answers` are raw outputs of batches. Raises RowsRejectedError if an output is missing or has a wrong shape.
     """
     answers = list(answers)
     if problem := _problem(answers, description):
         raise ExportError(f"{problem}: {_advice(answers, description)}.")
+    for outputs in answers:
+        try:
+            decode(outputs, description)
+        except RowsRejectedError as error:
+            raise ExportError(f"{str(error).rstrip('.')}{_advice_on_scores(description)}.") from error
 
 
 def _best_boxes(outputs: Outputs, description: Description) -> NDArray[np.float32]:
@@ -63,17 +71,26 @@ def _problem(answers: Sequence[Outputs], description: Description) -> str:
 
 def _advice(answers: Sequence[Outputs], description: Description) -> str:
     output = description.output
-    if "box_units" not in type(output).model_fields:
-        if description.output.convention == "tf_object_detection":
+    if not isinstance(output, DescribedBoxes):
+        if output.convention == "tf_object_detection":
             return 'try convention = "boxes_scores_labels" with box_units = "pixels"'
         return "check that the convention is the model's"
     fitting = [text for text, other in _others(description) if not _problem(answers, other)]
     return f"try {' or '.join(fitting[:3])}" if fitting else "check that tensor and convention are the model's"
 
 
+def _advice_on_scores(description: Description) -> str:
+    output = description.output
+    if isinstance(output, BoxesClassScores):
+        others = [f'"{name}"' for name in ("none", "sigmoid", "softmax") if name != output.activation]
+        return f", or try activation = {' or '.join(others)}"
+    return ""
+
+
 def _others(description: Description) -> Iterator[tuple[str, Description]]:
     """Yield other descriptions and what they change: first another unit, then another order, then both."""
-    output: Any = description.output
+    output = description.output
+    assert isinstance(output, DescribedBoxes)
     pairs = list(product(get_args(BoxUnits), get_args(BoxOrder)))
     changes = [
         {"box_units": units, "box_order": order}

@@ -96,7 +96,7 @@ def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
                 return json.loads(archive.read("config.json"))
         with h5py.File(path, "r") as file:
             return json.loads(file.attrs["model_config"])
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise ExportError(
             f"{path} is no whole Keras model: name a .keras file, or an .h5 file of model.save."
         ) from error
