@@ -58,6 +58,7 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.detect_latency
 	@$(PY) -m tests.bench.robot
 	@$(PY) -m tests.bench.export
+	@$(PY) -m tests.bench.exported_models
 	@$(PY) -m tests.bench.model_server
 	@$(PY) -m tests.bench.submits
 	@$(PY) -m tests.bench.results

@@ -27,6 +27,7 @@ box_units = "{units}"
 """
 THREE = YOLO.replace('"yolo_raw"', '"boxes_scores_labels"').replace('tensor = "boxes"\n', "")
 TF = YOLO.partition("[output]")[0] + '[output]\nconvention = "tf_object_detection"'
+HEAD = THREE.replace("boxes_scores_labels", "boxes_class_scores")
 SSD = YOLO.partition("[output]")[0] + '[output]\nconvention = "ssd_raw"\ntensor = "raw"'
 
 
@@ -137,3 +138,36 @@ def test_priors_that_reach_nowhere_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ExportError, match="check that the convention is the model's"):
         check_boxes([{"raw": raw}], described(tmp_path, SSD))
+
+
+@pytest.mark.parametrize(
+    ("activation", "scores", "advice"),
+    [
+        ("none", (-3.0, 3.0), '.*, or try activation = "sigmoid" or "softmax"\\.'),
+        ("sigmoid", (-30.0, 30.0), ""),
+    ],
+)
+def test_logits_are_refused_where_they_are_not_described(
+    tmp_path: Path, activation: str, scores: tuple[float, float], advice: str
+) -> None:
+    """They would be found out in production."""
+    answers = {
+        "boxes": boxes("xyxy", "pixels"),
+        "scores": np.random.default_rng(0).uniform(*scores, (2, 50, 2)).astype(np.float32),
+    }
+    description = described(tmp_path, f'{HEAD}activation = "{activation}"')
+
+    if not advice:
+        check_boxes([answers], description)
+        return
+    with pytest.raises(ExportError, match=f"not within 0..1: the model must answer probabilities{advice}"):
+        check_boxes([answers], description)
+
+
+def test_a_score_that_is_none_is_refused_of_any_convention(tmp_path: Path) -> None:
+    """Here an objectness."""
+    answers = yolo("xyxy", "pixels")
+    answers["boxes"][1, 7, 4] = 7.5
+
+    with pytest.raises(ExportError, match=r"not within 0..1: the model must answer probabilities, not logits\.$"):
+        check_boxes([answers], described(tmp_path, YOLO))
