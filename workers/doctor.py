@@ -76,13 +76,13 @@ def _memory(settings: Settings) -> Finding:
     if limit is None:
         return Finding("memory", "ok", f"{each}; how much there is here is unknown")
     all_of_them = f"{memory.processes} of them {memory.total / 1e9:.1f} GB; " if memory.processes > 1 else ""
-    found = f"{each}; {all_of_them}there are {limit / 1e9:.1f} GB here"
+    result = f"{each}; {all_of_them}there are {limit / 1e9:.1f} GB here"
     if memory.total <= limit:
-        return Finding("memory", "ok", found)
+        return Finding("memory", "ok", result)
     return Finding(
         "memory",
         "warning",
-        found,
+        result,
         "give it more memory, or lower SHELFLINE_CONCURRENCY, SHELFLINE_MAX_IMAGE_PIXELS, SHELFLINE_MAX_IMAGE_BYTES or "
         "SHELFLINE_FETCH_THREADS, unless no worker runs here",
     )

@@ -104,11 +104,11 @@ document.addEventListener("drop", async (event) => {
   $("drop").classList.remove("over");
   if (upload) return;
   try {
-    const found = await dropped(event.dataTransfer);
+    const drop = await dropped(event.dataTransfer);
     if (jobInAddress()) go("");
-    if (found.photos.length) take(found.photos, found.others);
-    const left = leftOut(bySuffix(found.others));
-    say(found.photos.length ? "" : `You dropped no photo${left && ` (${left})`}. Drop photos, or folders with photos.`);
+    if (drop.photos.length) take(drop.photos, drop.others);
+    const left = leftOut(bySuffix(drop.others));
+    say(drop.photos.length ? "" : `You dropped no photo${left && ` (${left})`}. Drop photos, or folders with photos.`);
   } catch {
     say("The files that you dropped cannot be read. Try to choose them instead.");
   }

@@ -23,8 +23,8 @@ export async function dropped(transfer) {
   const photos = [];
   const others = [];
   for (const { entry, file } of entries) {
-    const found = entry?.isDirectory ? (await inFolder(entry)).filter(isSeen) : [];
-    for (const photo of found) {
+    const inside = entry?.isDirectory ? (await inFolder(entry)).filter(isSeen) : [];
+    for (const photo of inside) {
       if (PICTURE.test(photo.name)) photos.push(photo);
       else others.push(photo.name);
     }

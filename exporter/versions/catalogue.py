@@ -96,11 +96,11 @@ def _require_version(model: Path, number: int) -> tuple[dict[int, Path], dict[in
 
 
 def _versions(model: Path) -> list[VersionRecord]:
-    found = [(number, path, True) for number, path in complete_versions(model).items()]
-    found += [(number, path, False) for number, path in _disabled(model).items()]
+    versions = [(number, path, True) for number, path in complete_versions(model).items()]
+    versions += [(number, path, False) for number, path in _disabled(model).items()]
     return [
         VersionRecord(model.name, number, path, enabled, _size(path), _contract(path))
-        for number, path, enabled in sorted(found, reverse=True)
+        for number, path, enabled in sorted(versions, reverse=True)
     ]
 
 
@@ -108,8 +108,8 @@ def _disabled(model: Path) -> dict[int, Path]:
     """Return the folders of the disabled versions that still have their files, by number."""
     if not model.is_dir():
         return {}
-    found = {int(match[1]): path for path in model.iterdir() if (match := _DISABLED.fullmatch(path.name))}
-    return {number: path for number, path in found.items() if (path / "saved_model.pb").is_file()}
+    disabled = {int(match[1]): path for path in model.iterdir() if (match := _DISABLED.fullmatch(path.name))}
+    return {number: path for number, path in disabled.items() if (path / "saved_model.pb").is_file()}
 
 
 def _size(path: Path) -> int:

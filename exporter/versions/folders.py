@@ -34,8 +34,8 @@ def complete_versions(model: Path) -> dict[int, Path]:
     """
     if not model.is_dir():
         return {}
-    found = {int(path.name): path for path in model.iterdir() if _NUMBER.fullmatch(path.name)}
-    return {number: found[number] for number in sorted(found) if (found[number] / _MODEL_FILE).is_file()}
+    folders = {int(path.name): path for path in model.iterdir() if _NUMBER.fullmatch(path.name)}
+    return {number: folders[number] for number in sorted(folders) if (folders[number] / _MODEL_FILE).is_file()}
 
 
 def used_numbers(model: Path) -> set[int]:
