@@ -111,7 +111,9 @@ def against_the_ceiling(what: str, count: int, make_folder: Callable[[Path], Non
             (warm / path.name).hardlink_to(path)
         state = StackState(work / "var")
         with local_stack(state, ROOT / "models", [work], say) as stack:
-            version = max((ROOT / "models" / "default").iterdir(), key=lambda one: one.name.isdigit() and int(one.name))
+            version = max(
+                (ROOT / "models" / "default").iterdir(), key=lambda entry: entry.name.isdigit() and int(entry.name)
+            )
             subprocess.run(
                 [sys.executable, "-m", "tests.bench.decoding", str(version), str(warm)], cwd=ROOT, check=True
             )

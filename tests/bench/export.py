@@ -73,7 +73,7 @@ def swap(url: str, models: Path, photo: Path) -> None:
     shutil.copytree(models / "default" / "1", models / "default" / "copying")
     with ShelflineClient(url) as client:
 
-        def one() -> tuple[float, list[int]]:
+        def detect_image() -> tuple[float, list[int]]:
             began = time.monotonic()
             *_, job = client.wait(client.submit_folder(str(photo)).id)
             assert job.state == "succeeded", job
@@ -83,14 +83,14 @@ def swap(url: str, models: Path, photo: Path) -> None:
             """Seconds to the version's first result; p95 and slowest of the images from now to some after it."""
             began, first, answered, during = time.monotonic(), 0.0, 0, list[float]()
             while answered < CALLS_AFTER:
-                seconds, versions = one()
+                seconds, versions = detect_image()
                 during.append(seconds)
                 if versions == [version]:
                     answered += 1
                     first = first or time.monotonic() - began
             return first, _p95(during), max(during)
 
-        before = [one()[0] for _ in range(CALLS)]
+        before = [detect_image()[0] for _ in range(CALLS)]
         say(f"a single image: p95 {_p95(before) * 1000:.0f} ms, the slowest {max(before) * 1000:.0f} ms")
         (models / "default" / "copying").rename(models / "default" / "2")
         times = {"the swap": until(2)}

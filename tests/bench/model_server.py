@@ -111,7 +111,7 @@ def swap(base: Path) -> None:
         errors: list[str] = []
         over = threading.Event()
 
-        def one() -> None:
+        def call_until_over() -> None:
             while not over.is_set():
                 began = time.monotonic()
                 try:
@@ -122,7 +122,7 @@ def swap(base: Path) -> None:
                 version = PredictResponse.FromString(answer).model_spec.version.value
                 calls.append((began, time.monotonic() - began, version))
 
-        threads = [threading.Thread(target=one) for _ in range(2)]
+        threads = [threading.Thread(target=call_until_over) for _ in range(2)]
         for thread in threads:
             thread.start()
         time.sleep(5)

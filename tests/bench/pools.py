@@ -33,8 +33,8 @@ def main() -> None:
                 Shape(1, 60).images_per_second(client, photos)  # warm
                 for shape in SHAPES:
                     speeds[pool, processes][shape].append(shape.images_per_second(client, photos))
-    for (pool, processes), found in speeds.items():
-        for shape, own in found.items():
+    for (pool, processes), by_shape in speeds.items():
+        for shape, own in by_shape.items():
             ratios = [a / b for a, b in zip(own, speeds[POOLS[0]][shape], strict=True)]
             say(
                 f"{pool} x {processes}, {shape} photos: {statistics.median(own):.1f} images/s, "

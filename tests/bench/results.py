@@ -99,10 +99,10 @@ def running() -> Iterator[tuple[JobBench, str, psutil.Process]]:
         try:
             with web_server(redis_server.url, folder / "blobs") as (host, port):
                 (process,) = (
-                    one
+                    worker
                     for child in psutil.Process().children(recursive=True)
                     if "gunicorn" in " ".join(child.cmdline())
-                    for one in child.children()
+                    for worker in child.children()
                 )
                 yield bench, f"http://{host}:{port}", process
         finally:

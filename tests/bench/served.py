@@ -48,32 +48,32 @@ def closed_loops(target: str, request: bytes, count: int, seconds: float) -> lis
     over = time.monotonic() + seconds
     times: list[float] = []
 
-    def one(call: Callable[..., bytes]) -> None:
+    def call_until_over(call: Callable[..., bytes]) -> None:
         while time.monotonic() < over:
             began = time.monotonic()
             call(request, timeout=120)
             times.append(time.monotonic() - began)
 
-    _together(target, count, one)
+    _together(target, count, call_until_over)
     return times
 
 
 def many(target: str, request: bytes, count: int) -> None:
     """So many calls by eight clients."""
 
-    def one(call: Callable[..., bytes]) -> None:
+    def call_repeatedly(call: Callable[..., bytes]) -> None:
         for _ in range(count // 8):
             call(request, timeout=120)
 
-    _together(target, 8, one)
+    _together(target, 8, call_repeatedly)
 
 
-def _together(target: str, count: int, one: Callable[[Callable[..., bytes]], None]) -> None:
+def _together(target: str, count: int, work: Callable[[Callable[..., bytes]], None]) -> None:
     """So many clients at once, each with a connection of its own."""
 
     def client() -> None:
         with grpc.insecure_channel(target, OWN_CONNECTION) as channel:
-            one(channel.unary_unary(PREDICT, None, None))
+            work(channel.unary_unary(PREDICT, None, None))
 
     threads = [threading.Thread(target=client) for _ in range(count)]
     for thread in threads:

@@ -91,11 +91,13 @@ def main() -> None:
         models = ROOT / "models"
         state = StackState(work / "var")
         with local_stack(state, models, [folder], say) as stack:
-            version = max((models / "default").iterdir(), key=lambda one: int(one.name) if one.name.isdigit() else -1)
+            version = max(
+                (models / "default").iterdir(), key=lambda entry: int(entry.name) if entry.name.isdigit() else -1
+            )
             with ceiling(version, folder) as process, ShelflineClient(stack.url) as client:
                 Shape(1, 100).images_per_second(client, photos)  # warm
                 speeds = {batch: statistics.median(ask(process, batch) for _ in range(2)) for batch in BATCHES}
-                batch = max(speeds, key=lambda one: speeds[one])
+                batch = max(speeds, key=lambda size: speeds[size])
                 say(f"in process, images/s by batch size: {', '.join(f'{b}: {v:.1f}' for b, v in speeds.items())}")
                 for shape in SHAPES:
                     compare(shape, client, photos, lambda: ask(process, batch))

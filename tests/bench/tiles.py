@@ -64,16 +64,16 @@ def merging() -> None:
     rng = np.random.default_rng(0)
     tiles = cut(6000, 8000, Grid(8, 8), overlap=0.2, aspect=1.0)
     for classes in (80, 1):
-        found = []
+        detections = []
         for _ in tiles:
             start = rng.uniform(0, 0.9, (100, 2))
             boxes = np.concatenate([start, np.minimum(1, start + rng.uniform(0.05, 0.25, (100, 2)))], axis=1)
             scores = np.sort(rng.uniform(0.3, 1, 100))[::-1].astype(np.float32)
-            found.append(Detections(boxes.astype(np.float32), scores, rng.integers(0, classes, 100)))
+            detections.append(Detections(boxes.astype(np.float32), scores, rng.integers(0, classes, 100)))
         took = []
         for _ in range(15):
             began = time.process_time()
-            merge(found, tiles, 6000, 8000, nms_iou=0.5)
+            merge(detections, tiles, 6000, 8000, nms_iou=0.5)
             took.append(1000 * (time.process_time() - began))
         say(f"merging 64 tiles of 100 boxes of {classes} classes: {statistics.median(took):.1f} ms of processor time")
 
