@@ -98,10 +98,3 @@ def overlaps(a: Boxes, b: Boxes) -> tuple[NDArray[np.float64], NDArray[np.float6
     common = np.maximum(sides, 0).prod(axis=2) * (np.array(a.labels)[:, None] == np.array(b.labels)[None, :])
     area_a, area_b = (np.maximum((boxes.boxes[:, 2:] - boxes.boxes[:, :2]).prod(axis=1), 1e-9) for boxes in (a, b))
     return common / (area_a[:, None] + area_b[None, :] - common), common / area_a[:, None]
-
-
-def told(detections: Sequence[dict[str, object]]) -> Boxes:
-    """The boxes of a result of the API."""
-    sides = ("ymin", "xmin", "ymax", "xmax")
-    boxes = [[detection["box"][side] for side in sides] for detection in detections]  # type: ignore[index]
-    return Boxes(np.array(boxes, np.float64).reshape(-1, 4), tuple(str(detection["label"]) for detection in detections))

@@ -23,7 +23,7 @@ __all__ = ["app"]
 def write_counts(_signal: int, _frame: FrameType | None) -> None:
     """Write the number of live objects of kombu's transport, in place of an earlier number."""
     gc.collect()
-    count = sum(isinstance(found, (Channel, MultiChannelPoller, Transport)) for found in gc.get_objects())
+    count = sum(isinstance(obj, (Channel, MultiChannelPoller, Transport)) for obj in gc.get_objects())
     path = Path(os.environ["COUNTS_FILE"])
     path.with_suffix(".new").write_text(str(count))
     path.with_suffix(".new").rename(path)

@@ -79,9 +79,9 @@ def _pump(source: socket.socket, sink: socket.socket, most: int | None = None) -
         _shut(sink, socket.SHUT_WR)
 
 
-def _shut(one: socket.socket, how: int = socket.SHUT_RDWR) -> None:
+def _shut(connection: socket.socket, how: int = socket.SHUT_RDWR) -> None:
     try:
-        one.shutdown(how)
+        connection.shutdown(how)
     except OSError:
         return
 

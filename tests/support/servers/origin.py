@@ -36,14 +36,14 @@ def gated(gate: threading.Event, then: Handler) -> Handler:
 
 
 class Origin(socketserver.ThreadingTCPServer):
-    """Answers each path as its handler does; `asked` holds the requests, heads and bodies."""
+    """Answers each path as its handler does; `requests` holds those that came, heads and bodies."""
 
     daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.handlers: dict[str, Handler] = {}
-        self.asked: list[bytes] = []
+        self.requests: list[bytes] = []
         self.stopped = threading.Event()
         self._tls = tls
         super().__init__(("127.0.0.1", 0), _Connection)
@@ -77,7 +77,7 @@ class _Connection(socketserver.BaseRequestHandler):
             if not piece:
                 return
             head += piece
-        self.server.asked.append(head)
+        self.server.requests.append(head)
         path = head.split(b" ", 2)[1].decode()
         with contextlib.suppress(OSError):
             self.server.handlers.get(path, answer(b"none", status=404))(self.request)

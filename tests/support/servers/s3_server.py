@@ -84,14 +84,14 @@ def s3_server() -> Iterator[S3Server]:
         pytest.importorskip("s3fs")
     import s3fs
 
-    found = S3Server()
+    server = S3Server()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in found.environment.items():
+        for name, value in server.environment.items():
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
-        found.start()
+        server.start()
         try:
-            yield found
+            yield server
         finally:
-            found.stop()
+            server.stop()
             s3fs.S3FileSystem.clear_instance_cache()

@@ -73,7 +73,7 @@ def test_images_by_url(make_fetching: Callable[..., Worker], web: Origin) -> Non
         ("a.png", "0", "succeeded"),
         ("b", "1", "succeeded"),
     ]
-    assert len(web.asked) == 3
+    assert len(web.requests) == 3
     originals = OriginalImages(worker.store, worker.blobs, worker.settings)
     assert originals.read(job.id, 1) == photo(1)
 
@@ -131,7 +131,7 @@ def test_a_slow_host_holds_up_nobody(make_fetching: Callable[..., Worker], web: 
     web.handlers["/slow"] = gated(web.stopped, answer(photo(1)))
     slow = submit(worker, *[f"{web.url}/slow"] * 24)
     worker.detect()
-    wait_until(lambda: len(web.asked) == 2, what="two requests")
+    wait_until(lambda: len(web.requests) == 2, what="two requests")
     worker.link.client.delete(DETECT_QUEUE, "sl:ring:default")
     worker.detect()
     assert not worker.link.client.exists(DETECT_QUEUE)  # or workers would wake each other all the while
@@ -140,7 +140,7 @@ def test_a_slow_host_holds_up_nobody(make_fetching: Callable[..., Worker], web: 
     for other in others:
         assert {result["state"] for result in finished(worker, other)} == {"succeeded"}
 
-    assert len(web.asked) == 2
+    assert len(web.requests) == 2
     stored = worker.store.get(slow.id)
     assert (stored.running, stored.queued) == (2, 22)
     web.stopped.set()
@@ -154,7 +154,7 @@ def test_more_urls_than_places(make_fetching: Callable[..., Worker], web: Origin
     web.handlers["/now"] = answer(photo(2))
     bulk = submit(worker, *[f"{web.url}/bulk"] * 40)
     worker.detect()
-    wait_until(lambda: len(web.asked) == 3, what="three requests")
+    wait_until(lambda: len(web.requests) == 3, what="three requests")
 
     now = submit(worker, f"{web.url}/now", options=JobOptions("default"))
     assert finished(worker, now)[0]["state"] == "succeeded"
@@ -162,7 +162,7 @@ def test_more_urls_than_places(make_fetching: Callable[..., Worker], web: Origin
     gate.set()
 
     assert {result["state"] for result in finished(worker, bulk)} == {"succeeded"}
-    assert len(web.asked) == 41
+    assert len(web.requests) == 41
 
 
 def test_a_worker_that_dies_while_it_fetches(make_fetching: Callable[..., Worker], web: Origin) -> None:
@@ -198,7 +198,7 @@ def test_a_job_that_is_deleted_meanwhile(make_fetching: Callable[..., Worker], w
     web.handlers["/a"] = gated(gate, answer(photo(1)))
     job = submit(worker, f"{web.url}/a")
     worker.detect()
-    wait_until(lambda: web.asked, what="the request")
+    wait_until(lambda: web.requests, what="the request")
     worker.link.run("jobs/delete", job.id, 1000, "any")
     worker.runtime.do_duties()
 
@@ -217,12 +217,12 @@ def test_a_worker_that_shall_stop(make_fetching: Callable[..., Worker], web: Ori
     fetcher = worker.runtime._context.fetcher
     fetcher._settings = worker.settings.model_copy(update={"fetch_threads": 2})  # two places, one thread
     worker.detect()
-    wait_until(lambda: web.asked, what="the request")
+    wait_until(lambda: web.requests, what="the request")
     worker.runtime.stop()
     gate.set()
     fetcher.close()
 
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
     assert worker.store.get(job.id).queued == 2
     worker.runtime = worker.another()
     assert {result["state"] for result in finished(worker, job)} == {"succeeded"}
@@ -246,7 +246,7 @@ def test_a_blob_store_that_cannot_be_written(
     job = submit(worker, f"{web.url}/a")
 
     assert finished(worker, job)[0]["state"] == "succeeded"
-    assert len(web.asked) == 2
+    assert len(web.requests) == 2
 
 
 def test_an_error_that_nobody_foresaw(

@@ -47,7 +47,7 @@ def test_a_job_of_urls(front: Worker, web: Origin, start: Callable[[str], Celery
 
     complete(front, job)
 
-    assert len(web.asked) == 200
+    assert len(web.requests) == 200
 
 
 def test_sigterm_while_urls_are_fetched(front: Worker, web: Origin, start: Callable[[str], CeleryWorker]) -> None:
@@ -56,7 +56,7 @@ def test_sigterm_while_urls_are_fetched(front: Worker, web: Origin, start: Calla
     web.handlers["/a"] = gated(gate, answer(photo(1)))
     job = submit(front, web, 40)
     worker = start("prefork")
-    wait_until(lambda: web.asked, what="the first request")
+    wait_until(lambda: web.requests, what="the first request")
     worker.signal_group(signal.SIGTERM)
     gate.set()
     assert worker.process.wait(180) == 0

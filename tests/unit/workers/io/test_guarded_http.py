@@ -47,7 +47,7 @@ def test_an_answer_comes_whole(web: Origin) -> None:
         True,
         "1",
     )
-    head = web.asked[0].lower()
+    head = web.requests[0].lower()
     assert f"host: {web.host}\r\n".encode() in head
     assert b"accept-encoding: identity\r\n" in head
 
@@ -60,9 +60,9 @@ def test_a_post_carries_its_body_and_follows_nothing(web: Origin) -> None:
         "POST", f"{web.url}/hook", guard=opened(web), limits=LIMITS, body=b"{}", headers={"X-Signature": "s"}
     )
 
-    assert (response.status, len(web.asked)) == (307, 1)
-    assert b"x-signature: s" in web.asked[0].lower()
-    assert b"content-length: 2" in web.asked[0].lower()
+    assert (response.status, len(web.requests)) == (307, 1)
+    assert b"x-signature: s" in web.requests[0].lower()
+    assert b"content-length: 2" in web.requests[0].lower()
 
 
 @pytest.mark.parametrize(
@@ -158,12 +158,12 @@ def test_redirects_are_judged_anew(web: Origin) -> None:
             web.handlers[f"/{number}"] = answer(status=301, Location=place)
             with pytest.raises(OutboundBlockedError):
                 get(web, f"/{number}")
-        assert other.asked == []
+        assert other.requests == []
     web.handlers["/loop"] = answer(status=302, Location="/loop")
-    web.asked.clear()
+    web.requests.clear()
     with pytest.raises(OutboundFailedError, match="more than 3 times"):
         get(web, "/loop")
-    assert len(web.asked) == 4
+    assert len(web.requests) == 4
 
 
 def test_headers_stay_with_the_host_they_were_meant_for(web: Origin) -> None:
@@ -173,8 +173,8 @@ def test_headers_stay_with_the_host_they_were_meant_for(web: Origin) -> None:
         other.handlers["/b"] = answer(b"end")
         send("GET", f"{web.url}/a", guard=opened(web, other), limits=LIMITS, headers={"X-Secret": "s"})
 
-        assert b"x-secret" in web.asked[0].lower()
-        assert b"x-secret" not in other.asked[0].lower()
+        assert b"x-secret" in web.requests[0].lower()
+        assert b"x-secret" not in other.requests[0].lower()
 
 
 def test_a_named_host_is_opened_on_its_port_only(web: Origin) -> None:
@@ -340,4 +340,4 @@ def test_certificates_are_verified_with_the_host_name() -> None:
             else:
                 with pytest.raises(OutboundFailedError, match="certificate"):
                     send("GET", web.url, guard=guard, limits=LIMITS)
-                assert web.asked == []
+                assert web.requests == []
