@@ -22,24 +22,24 @@ IMAGES = 400  # tests/bench/bulk.py does it with 20,000
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     (tmp_path / "redis").mkdir()
-    found = RedisServer(tmp_path / "redis", durable=True)
-    found.start()
-    yield found
-    found.kill()
+    server = RedisServer(tmp_path / "redis", durable=True)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture
 def stack(redis_server: RedisServer, tmp_path: Path) -> Iterator[ApiStack]:
-    found = ApiStack(
+    stack = ApiStack(
         redis_server.url,
         tmp_path,
         SHELFLINE_FOLDER_ROOTS=str(tmp_path / "photos"),
         SHELFLINE_OUTPUT_PREFIXES=str(tmp_path / "out"),
         SHELFLINE_LEASE_SECONDS="2",
     )
-    found.start()
-    yield found
-    found.stop()
+    stack.start()
+    yield stack
+    stack.stop()
 
 
 @pytest.mark.parametrize("moment", ["listing", "running"])

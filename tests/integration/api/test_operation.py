@@ -23,9 +23,9 @@ TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    found = Collector()
-    yield found
-    found.close()
+    collector = Collector()
+    yield collector
+    collector.close()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
     (folder / "redis").mkdir()
     redis = RedisServer(folder / "redis")
     redis.start()
-    found = ApiStack(
+    stack = ApiStack(
         redis.url,
         folder,
         SHELFLINE_LOG_FORMAT="json",
@@ -43,9 +43,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         OTEL_BSP_SCHEDULE_DELAY="100",
     )
-    found.start()
-    yield found
-    found.stop()
+    stack.start()
+    yield stack
+    stack.stop()
     redis.kill()
 
 
@@ -62,7 +62,7 @@ def submitted(stack: ApiStack, count: int = 3, **headers: str) -> str:
 
 
 def logged(stack: ApiStack, event: str) -> list[dict[str, Any]]:
-    return [one for line in stack.log.read_text().splitlines() if (one := json.loads(line))["event"] == event]
+    return [entry for line in stack.log.read_text().splitlines() if (entry := json.loads(line))["event"] == event]
 
 
 @pytest.mark.process

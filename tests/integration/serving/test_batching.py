@@ -48,8 +48,8 @@ def ask_until_taken(target: str, images: NDArray[np.uint8]) -> tuple[str, Any]:
 def counted(whole: Any, name: str) -> float:
     """A number of the metrics page."""
     page = httpx.get(f"{whole.rest}/monitoring/prometheus/metrics").text
-    found = re.search(rf"^:tensorflow:serving:batching_session:{name}{{}} (\S+)$", page, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    match = re.search(rf"^:tensorflow:serving:batching_session:{name}{{}} (\S+)$", page, re.MULTILINE)
+    return float(match[1]) if match else 0.0
 
 
 @pytest.mark.process
@@ -110,7 +110,7 @@ def test_other_models_do_not_wait_behind_a_full_queue(whole: Any) -> None:
         code, _ = ask(whole.target, "default", random_images(1), timeout=180)
 
         assert code == "OK"
-        assert {one.result()[0] for one in slow} <= {"OK", "UNAVAILABLE"}
+        assert {call.result()[0] for call in slow} <= {"OK", "UNAVAILABLE"}
 
 
 def test_a_bad_image_fails_its_batch_and_no_more(whole: Any) -> None:

@@ -36,10 +36,10 @@ def test_a_row_is_answered_alike_in_any_batch(client: ModelClient) -> None:
     together = client.detect(served, images)
     alone = [client.detect(served, images[row : row + 1])[0] for row in range(6)]
 
-    for one, other in zip(together, alone, strict=True):
-        assert one.boxes.tobytes() == other.boxes.tobytes()
-        assert one.scores.tobytes() == other.scores.tobytes()
-        assert one.classes.tobytes() == other.classes.tobytes()
+    for batched, single in zip(together, alone, strict=True):
+        assert batched.boxes.tobytes() == single.boxes.tobytes()
+        assert batched.scores.tobytes() == single.scores.tobytes()
+        assert batched.classes.tobytes() == single.classes.tobytes()
     assert len({row.boxes.tobytes() for row in together}) > 1
 
 

@@ -62,7 +62,9 @@ def with_models(whole: Any, *models: str) -> str:
 def states(caller: Caller, name: str) -> list[tuple[int, int]]:
     """Versions and the numbers of their states."""
     content = caller.call(STATUS, GetModelStatusRequest(model_spec={"name": name}).SerializeToString())
-    return [(one.version, one.state) for one in GetModelStatusResponse.FromString(content).model_version_status]
+    return [
+        (status.version, status.state) for status in GetModelStatusResponse.FromString(content).model_version_status
+    ]
 
 
 def predict(caller: Caller, name: str, **spec: Any) -> tuple[int, str]:

@@ -34,7 +34,7 @@ def test_states(http: httpx.Client) -> None:
 
     assert http.get("/v1/models/default").json() == {"model_version_status": [first]}
     assert http.get("/v1/models/two/versions/1").json() == {"model_version_status": [first]}
-    assert [one["version"] for one in http.get("/v1/models/two").json()["model_version_status"]] == ["2", "1"]
+    assert [status["version"] for status in http.get("/v1/models/two").json()["model_version_status"]] == ["2", "1"]
     answer = http.get("/v1/models/m")
     assert (answer.status_code, answer.json()) == (404, {"error": "Could not find any versions of model m"})
     assert answer.headers["content-type"] == "application/json"
@@ -44,10 +44,10 @@ def test_states(http: httpx.Client) -> None:
 
 def test_metadata(http: httpx.Client) -> None:
     """Names, dtypes and shapes of what goes in and comes out."""
-    found = http.get("/v1/models/two/versions/1/metadata").json()
-    images = found["metadata"]["signature_def"]["signature_def"]["detect"]["inputs"]["images"]
+    metadata = http.get("/v1/models/two/versions/1/metadata").json()
+    images = metadata["metadata"]["signature_def"]["signature_def"]["detect"]["inputs"]["images"]
 
-    assert found["model_spec"] == {"name": "two", "signature_name": "", "version": "1"}
+    assert metadata["model_spec"] == {"name": "two", "signature_name": "", "version": "1"}
     assert images["dtype"] == "DT_UINT8"
     assert [dim["size"] for dim in images["tensor_shape"]["dim"]] == ["-1", "32", "32", "3"]
 
@@ -122,8 +122,8 @@ def test_metrics_count_calls_of_both_ways(http: httpx.Client, whole: Any) -> Non
         return http.get("/monitoring/prometheus/metrics").text
 
     def count(labels: str) -> float:
-        found = re.search(rf"^:tensorflow:serving:request_count{{{re.escape(labels)}}} (\S+)$", page(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        match = re.search(rf"^:tensorflow:serving:request_count{{{re.escape(labels)}}} (\S+)$", page(), re.MULTILINE)
+        return float(match[1]) if match else 0.0
 
     labels = 'model_name="default",status="OK"'
     before = count(labels)

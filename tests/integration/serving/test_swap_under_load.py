@@ -46,7 +46,7 @@ def test_no_call_fails_while_versions_change(prototypes: Path, own: ServerProces
     client = ModelClient(own.target, timeout=180)
 
     def states() -> dict[int, str]:
-        return {one.version: one.state for one in client.status("default")}
+        return {status.version: status.state for status in client.status("default")}
 
     try:
         publish(prototypes / "2", own.base, 2)

@@ -35,7 +35,7 @@ def stack(tmp_path: Path) -> Iterator[ApiStack]:
     redis = RedisServer(tmp_path / "redis")
     redis.folder.mkdir()
     redis.start()
-    found = ApiStack(
+    stack = ApiStack(
         redis.url,
         tmp_path,
         SHELFLINE_MAX_WAIT_SECONDS="0.2",
@@ -43,9 +43,9 @@ def stack(tmp_path: Path) -> Iterator[ApiStack]:
         SHELFLINE_ADMIN_KEY=KEY,
         SHELFLINE_ROBOTS=json.dumps([{"token": ROBOT_TOKEN, "deadline_seconds": 0.2}]),
     )
-    found.start()
-    yield found
-    found.stop()
+    stack.start()
+    yield stack
+    stack.stop()
     redis.kill()
 
 

@@ -28,8 +28,8 @@ def stack(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
     """A model whose every label is markup."""
     labels = tuple(Label(id=number, name=f"{number} {HOSTILE}") for number in range(1, 6))
     contract = tiny_contract().model_copy(update={"labels": labels})
-    with front_stack(redis_server, tmp_path_factory.mktemp("page"), contract) as found:
-        yield found
+    with front_stack(redis_server, tmp_path_factory.mktemp("page"), contract) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")

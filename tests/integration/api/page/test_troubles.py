@@ -143,8 +143,8 @@ def guarded(tmp_path: Path) -> Iterator[FrontStack]:
     (tmp_path / "redis").mkdir()
     server = RedisServer(tmp_path / "redis")
     server.start()
-    with front_stack(server, tmp_path, SHELFLINE_REQUIRE_KEYS="true") as found:
-        yield found
+    with front_stack(server, tmp_path, SHELFLINE_REQUIRE_KEYS="true") as stack:
+        yield stack
     server.kill()
 
 

@@ -17,9 +17,9 @@ from workers.settings import Settings
 
 @pytest.fixture
 def backend(settings: Settings) -> Iterator[Backend]:
-    found = Backend(settings.model_copy(update={"max_waiting_images": 10}))
-    yield found
-    found.store.close()
+    backend = Backend(settings.model_copy(update={"max_waiting_images": 10}))
+    yield backend
+    backend.store.close()
 
 
 @pytest.fixture

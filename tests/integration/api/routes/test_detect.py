@@ -24,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture(scope="module")
 def stack(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontStack]:
-    with front_stack(redis_server, tmp_path_factory.mktemp("stack"), SHELFLINE_MAX_IMAGE_BYTES="1000000") as found:
-        yield found
+    with front_stack(redis_server, tmp_path_factory.mktemp("stack"), SHELFLINE_MAX_IMAGE_BYTES="1000000") as stack:
+        yield stack
 
 
 def _detect(stack: FrontStack, content: bytes, query: str = "", **headers: str) -> httpx.Response:

@@ -56,8 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(redis_server: RedisServer, folder: Path) -> Iterator[FrontStack]:
     settings = {"SHELFLINE_ROBOTS": json.dumps(SETTING), "GUNICORN_CMD_ARGS": LOGGED}
-    with front_stack(redis_server, folder, CONTRACT, **settings) as found:
-        yield found
+    with front_stack(redis_server, folder, CONTRACT, **settings) as stack:
+        yield stack
 
 
 def photo(red: int) -> bytes:

@@ -62,8 +62,8 @@ def test_a_job_with_a_webhook(http: FlaskClient, backend: Backend, form: str) ->
     assert answer.status_code == 202, answer.text
     job = answer.get_json()["id"]
     kept, base_url = backend.store.webhook_of(job)
-    asked = Webhook(URL, (Event.JOB_STARTED, Event.ITEM_FINISHED), WebhookFormat.STANDARD, SECRET)
-    assert (kept, base_url) == (asked, "http://localhost/")
+    expected = Webhook(URL, (Event.JOB_STARTED, Event.ITEM_FINISHED), WebhookFormat.STANDARD, SECRET)
+    assert (kept, base_url) == (expected, "http://localhost/")
     shown = answer.text + http.get(f"/v1/jobs/{job}").text + http.get(f"/v1/jobs/{job}/deliveries").text
     assert SECRET not in shown
     assert SECRET.removeprefix("whsec_") not in shown
