@@ -115,10 +115,10 @@ class Worker:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    found = ScriptedServer()
-    found.start()
-    yield found
-    found.stop()
+    server = ScriptedServer()
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -84,11 +84,11 @@ def test_folders_that_are_not_there(healthy: Settings, tmp_path: Path) -> None:
         update={"folder_roots": (tmp_path, gone), "output_prefixes": (str(gone),), "contracts": gone}
     )
 
-    def found(settings: Settings) -> list[tuple[str, str]]:
+    def folder_findings(settings: Settings) -> list[tuple[str, str]]:
         return [(level, text) for what, level, text, _ in wrong(settings) if what == "folders"]
 
-    assert found(there) == []
-    assert found(named) == [
+    assert folder_findings(there) == []
+    assert folder_findings(named) == [
         ("warning", f"{gone} of SHELFLINE_{name} does not exist here")
         for name in ("FOLDER_ROOTS", "OUTPUT_PREFIXES", "CONTRACTS")
     ]
@@ -166,7 +166,7 @@ def test_redis_is_set_up_wrong(healthy: Settings, own_redis: RedisServer) -> Non
         before = {name: link.client.config_get(name)[name] for name in values}
         for name, value in values.items():
             link.client.config_set(name, value)
-        said = [f"{level} {found}" for what, level, found, _ in wrong(settings) if what == "redis"]
+        said = [f"{level} {result}" for what, level, result, _ in wrong(settings) if what == "redis"]
         for name, value in before.items():
             link.client.config_set(name, value)
         return said
@@ -205,13 +205,13 @@ def test_redis_that_cannot_write_or_be_asked(healthy: Settings, monkeypatch: pyt
     ]
 
 
-@pytest.mark.parametrize(("seconds", "found"), [(-60.0, "60 s behind Redis'"), (60.0, "60 s ahead of Redis'")])
-def test_a_clock_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, seconds: float, found: str) -> None:
+@pytest.mark.parametrize(("seconds", "result"), [(-60.0, "60 s behind Redis'"), (60.0, "60 s ahead of Redis'")])
+def test_a_clock_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, seconds: float, result: str) -> None:
     """This host's, or that of Redis."""
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
 
-    assert ("clock", "error", found) in [finding[:3] for finding in wrong(healthy)]
+    assert ("clock", "error", result) in [finding[:3] for finding in wrong(healthy)]
 
 
 def test_no_worker(healthy: Settings, link: RedisLink) -> None:

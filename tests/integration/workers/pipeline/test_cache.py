@@ -33,7 +33,7 @@ def done(worker: Worker, job: Job) -> list[dict[str, Any]]:
     return worker.results(job)
 
 
-def told(results: list[dict[str, Any]]) -> list[str]:
+def detections(results: list[dict[str, Any]]) -> list[str]:
     return [json.dumps(result["detections"]) for result in results]
 
 
@@ -43,7 +43,7 @@ def test_only_what_is_new_is_predicted(worker: Worker, server: ScriptedServer) -
     assert sum(server.batches) == 10
     again = done(worker, worker.submit(photo(99), *PHOTOS, cache=True))
     assert sum(server.batches) == 11
-    assert told(again[1:]) == told(first)
+    assert detections(again[1:]) == detections(first)
     assert [result.get("cached", False) for result in again] == [False] + [True] * 10
     assert [result["name"] for result in again] == [f"{number}.png" for number in range(11)]
     assert [result["index"] for result in again] == list(range(11))

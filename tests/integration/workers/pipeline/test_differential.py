@@ -90,12 +90,12 @@ def run(worker: Worker, *jobs: Sequence[Upload]) -> dict[str, str]:
     ]
     worker.detect_until(lambda: worker.store.get(submitted[-1].id).state.terminal)
     worker.detect_until(lambda: all(worker.store.get(job.id).state.terminal for job in submitted))
-    found = {}
+    by_name = {}
     for job in submitted:
         for result in worker.results(job):
             del result["index"]
-            found[result["name"]] = json.dumps(result)
-    return found
+            by_name[result["name"]] = json.dumps(result)
+    return by_name
 
 
 @pytest.fixture
@@ -148,23 +148,24 @@ def test_a_real_model_answers_alike(serve: Callable[[Path], Worker], tmp_path: P
             assert_alike(json.loads(together[name]), json.loads(other[name]), threshold)
 
 
-def assert_alike(one: dict[str, Any], other: dict[str, Any], threshold: float) -> None:
+def assert_alike(first: dict[str, Any], second: dict[str, Any], threshold: float) -> None:
     """Every detection that is clear of the threshold has its like on the other side, and they are as many."""
     mine, others = (
-        [found for found in result["detections"] if found["score"] > threshold + 1e-3] for result in (one, other)
+        [detection for detection in result["detections"] if detection["score"] > threshold + 1e-3]
+        for result in (first, second)
     )
     assert len(mine) == len(others)
     left = list(others)
-    for found in mine:
-        like = next((candidate for candidate in left if alike(found, candidate)), None)
-        assert like is not None, (one["name"], found)
+    for detection in mine:
+        like = next((candidate for candidate in left if alike(detection, candidate)), None)
+        assert like is not None, (first["name"], detection)
         left.remove(like)
 
 
-def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    boxes = [list(found["box_normalized"].values()) for found in (one, other)]
+def alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    boxes = [list(detection["box_normalized"].values()) for detection in (first, second)]
     return (
-        one["label"] == other["label"]
-        and abs(one["score"] - other["score"]) <= 1e-4
+        first["label"] == second["label"]
+        and abs(first["score"] - second["score"]) <= 1e-4
         and float(np.abs(np.subtract(boxes[0], boxes[1])).max()) <= 1e-4
     )

@@ -125,8 +125,8 @@ def test_a_turned_photo_has_its_boxes_upright(worker: Worker) -> None:
     complete(worker, job)
     (result,) = worker.results(job)
     assert (result["width"], result["height"]) == (128, 256)
-    (found,) = [box for box in boxes(result) if box[2] - box[0] < 60]
-    np.testing.assert_allclose(found, (200, 98, 220, 118), atol=4)
+    (upright,) = [box for box in boxes(result) if box[2] - box[0] < 60]
+    np.testing.assert_allclose(upright, (200, 98, 220, 118), atol=4)
 
 
 def test_rows_of_several_photos_share_batches(worker: Worker, server: ScriptedServer) -> None:
@@ -136,8 +136,8 @@ def test_rows_of_several_photos_share_batches(worker: Worker, server: ScriptedSe
 
     for number, job in enumerate(jobs):
         complete(worker, job)
-        (found,) = boxes(worker.results(job)[0])
-        np.testing.assert_allclose(found, (32 * number, 16, 32 * number + 48, 64), atol=8)
+        (box,) = boxes(worker.results(job)[0])
+        np.testing.assert_allclose(box, (32 * number, 16, 32 * number + 48, 64), atol=8)
     assert sum(server.batches) == 6 * 5
     assert max(server.batches) == 8
 

@@ -32,8 +32,8 @@ class Bench:
         self.store = JobStore(link, self.blobs, settings)
         self.intake = Intake(link, self.store, self.blobs, self, settings)
         self.duties = Duties(link, self.blobs, settings, self.wake)
-        self.one = WorkQueue(link, settings, "one")
-        self.two = WorkQueue(link, settings, "two")
+        self.queue = WorkQueue(link, settings, "one")
+        self.other_queue = WorkQueue(link, settings, "two")
 
     def wake(self, model: str) -> None:
         self.woken.append(model)
@@ -73,7 +73,7 @@ def taken_over(bench: Bench, most: int) -> list[ClaimedImage]:
     taken: list[ClaimedImage] = []
 
     def some() -> bool:
-        taken.extend(bench.two.take_over("default", most, []))
+        taken.extend(bench.other_queue.take_over("default", most, []))
         return bool(taken)
 
     wait_until(some)

@@ -33,7 +33,7 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 
 def listeners(client: redis.Redis) -> set[str]:
     """Return the connections on which a worker waits for messages."""
-    return {str(found["id"]) for found in client.client_list() if found["cmd"] == "brpop"}
+    return {str(connection["id"]) for connection in client.client_list() if connection["cmd"] == "brpop"}
 
 
 def break_connection(client: redis.Redis) -> None:

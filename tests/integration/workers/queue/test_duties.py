@@ -22,20 +22,20 @@ SHORT, LONG = 20, 60_000  # ms
 
 def lease(bench: Bench, milliseconds: int) -> tuple[str, str]:
     """The duty that is due, once one is, and its lease."""
-    found: list[Any] = []
+    leased: list[Any] = []
 
     def look() -> bool:
-        found[:] = bench.link.run("duties/lease_duty", milliseconds) or []
-        return bool(found)
+        leased[:] = bench.link.run("duties/lease_duty", milliseconds) or []
+        return bool(leased)
 
     wait_until(look)
-    return found[0], found[1]
+    return leased[0], leased[1]
 
 
 def test_a_late_doer_does_not_end_anothers_duty(bench: Bench) -> None:
     """Its lease ran out and somebody else has the duty: the record is that doer's."""
     job = bench.submit(100)
-    bench.one.claim("default", 24)
+    bench.queue.claim("default", 24)
     duty, late = lease(bench, SHORT)
     again, other = lease(bench, LONG)
     assert duty == again == f"topup:{job.id}"
@@ -48,9 +48,9 @@ def test_a_late_doer_does_not_end_anothers_duty(bench: Bench) -> None:
 def test_what_is_claimed_during_a_top_up_makes_it_due_again(bench: Bench) -> None:
     """The claim finds the record there and adds none; the top-up looks again before it takes its record off."""
     job = bench.submit(100)
-    bench.one.claim("default", 24)
+    bench.queue.claim("default", 24)
     duty, mine = lease(bench, LONG)
-    assert bench.one.claim("default", 8).duty_due is False
+    assert bench.queue.claim("default", 8).duty_due is False
     eight = [part for number in range(8) for part in (f"{number}.jpg", "blob:x", "")]
     assert bench.link.run("lanes/topup", duty, mine, job.id, 32, 32, 0, *eight) == 1
     assert bench.link.run("duties/lease_duty", LONG)[0] == duty
@@ -92,7 +92,7 @@ def test_what_somebody_waits_for_goes_before_what_tidies_up(bench: Bench) -> Non
     bench.link.client.zadd("sl:due", {f"retire:job_{number:032x}": yesterday for number in range(500)})
     large, canceled = bench.submit(100), bench.submit(1)
     bench.store.cancel(canceled.id)
-    bench.one.claim("default", 24)
+    bench.queue.claim("default", 24)
     bench.duties.run_due(2)
     assert int(bench.link.client.hget(f"sl:job:{large.id}", "fed")) > 32
     assert bench.check(canceled.id).state is JobState.CANCELED

@@ -24,11 +24,11 @@ from workers.sources.origins.simple import Files
 def test_a_dead_workers_images_are_taken_over_after_the_lease(bench: Bench) -> None:
     """Nothing is taken before the lease is over, all of it after; what another took cannot be handed back."""
     job = bench.submit(5)
-    old = bench.one.claim("default", 8).images
-    assert bench.two.take_over("default", 8, []) == []
+    old = bench.queue.claim("default", 8).images
+    assert bench.other_queue.take_over("default", 8, []) == []
     taken = taken_over(bench, 8)
     assert [image.index for image in taken] == [0, 1, 2, 3, 4]
-    bench.one.hand_back(old)
+    bench.queue.hand_back(old)
     assert bench.check(job.id).running == 5
     bench.settle(taken)
     bench.settle(old)
@@ -38,25 +38,25 @@ def test_a_dead_workers_images_are_taken_over_after_the_lease(bench: Bench) -> N
 def test_a_renewed_lease_is_not_taken_over(bench: Bench) -> None:
     """As long as a worker renews, its images stay its own; what was taken meanwhile is named as lost."""
     bench.submit(2)
-    held = [image.key for image in bench.one.claim("default", 8).images]
+    held = [image.key for image in bench.queue.claim("default", 8).images]
     end = time.monotonic() + 3 * bench.settings.lease_seconds
     while time.monotonic() < end:
-        assert bench.one.renew(held) == set()
-        assert bench.two.take_over("default", 8, []) == []
-    wait_until(lambda: bench.two.take_over("default", 8, []))
-    assert bench.one.renew(held) == set(held)
+        assert bench.queue.renew(held) == set()
+        assert bench.other_queue.take_over("default", 8, []) == []
+    wait_until(lambda: bench.other_queue.take_over("default", 8, []))
+    assert bench.queue.renew(held) == set(held)
 
 
 def test_an_image_that_was_started_is_taken_over_alone(bench: Bench) -> None:
     """Started images come one at a time, the others together; three starts are told."""
     bench.submit(4)
-    got = bench.one.claim("default", 8).images
-    bench.one.start(got[:2])
-    bench.one.start([dataclasses.replace(got[0], starts=2)])
+    got = bench.queue.claim("default", 8).images
+    bench.queue.start(got[:2])
+    bench.queue.start([dataclasses.replace(got[0], starts=2)])
     rounds: list[list[tuple[int, int]]] = []
 
     def look() -> bool:
-        taken = bench.two.take_over("default", 8, [])
+        taken = bench.other_queue.take_over("default", 8, [])
         if taken:
             rounds.append([(image.index, image.starts) for image in taken])
         return sum(len(images) for images in rounds) == 4
@@ -68,19 +68,19 @@ def test_an_image_that_was_started_is_taken_over_alone(bench: Bench) -> None:
 def test_what_the_caller_holds_itself_is_not_taken_over(bench: Bench) -> None:
     """A worker that was paused does not take its own images from itself."""
     bench.submit(1)
-    (mine,) = bench.one.claim("default", 8).images
-    wait_until(lambda: bench.one.take_over("default", 8, []))
+    (mine,) = bench.queue.claim("default", 8).images
+    wait_until(lambda: bench.queue.take_over("default", 8, []))
     end = time.monotonic() + 2 * bench.settings.lease_seconds
     while time.monotonic() < end:
-        assert bench.one.take_over("default", 8, [mine.key]) == []
+        assert bench.queue.take_over("default", 8, [mine.key]) == []
 
 
 def test_a_restarted_redis_gives_everyone_one_lease(bench: Bench) -> None:
     """Right after a restart of Redis all leases look old, and nothing may be taken: the uptime tells."""
     slow = WorkQueue(bench.link, bench.settings.model_copy(update={"lease_seconds": 3600.0}), "slow")
     bench.submit(1)
-    (one,) = bench.one.claim("default", 8).images
-    bench.link.client.xclaim(one.stream, "workers", "one", 0, [one.entry], idle=7_200_000)
+    (image,) = bench.queue.claim("default", 8).images
+    bench.link.client.xclaim(image.stream, "workers", "one", 0, [image.entry], idle=7_200_000)
     assert slow.take_over("default", 8, []) == []
 
 
@@ -143,7 +143,7 @@ class SlowStore:
 
     def settle(self, outcomes: Sequence[Outcome], seconds: float) -> bool:
         self._renewals.wait_for(4)  # a third of a lease each: longer than a lease
-        assert self._bench.two.take_over("default", 8, []) == []
+        assert self._bench.other_queue.take_over("default", 8, []) == []
         due = self._bench.store.settle(outcomes, seconds)
         self._renewals.wait_for(1)
         return due
@@ -154,12 +154,12 @@ def test_a_settle_that_takes_longer_than_a_lease(bench: Bench) -> None:
 
     A renewal that comes between the script and its answer finds no entry any more: that is the end of the lease.
     """
-    renewals = Renewals(bench.one)
+    renewals = Renewals(bench.queue)
     leases = Leases(renewals, bench.settings.lease_seconds)  # type: ignore[arg-type]  # all of a queue that it needs
     in_flight = InFlight(renewals, SlowStore(bench, renewals), leases)  # type: ignore[arg-type]
     job = bench.submit(2)
     with structlog.testing.capture_logs() as logs:
-        in_flight.add(bench.one.claim("default", 8).images)
+        in_flight.add(bench.queue.claim("default", 8).images)
         for image in list(in_flight._images.values()):
             in_flight.done(outcome(image, "{}"))
         in_flight.settle()
@@ -171,7 +171,7 @@ def test_a_settle_that_takes_longer_than_a_lease(bench: Bench) -> None:
 
 def test_the_start_of_a_canceled_image_is_no_take_over(bench: Bench) -> None:
     """The script that gives it up ends its lease; a renewal meanwhile does not say that another worker has it."""
-    renewals = Renewals(bench.one)
+    renewals = Renewals(bench.queue)
     leases = Leases(renewals, bench.settings.lease_seconds)  # type: ignore[arg-type]
     in_flight = InFlight(renewals, bench.store, leases)  # type: ignore[arg-type]
     job = bench.submit(2)
@@ -184,7 +184,7 @@ def test_the_start_of_a_canceled_image_is_no_take_over(bench: Bench) -> None:
 
     renewals.start = start_slowly  # type: ignore[method-assign]
     with structlog.testing.capture_logs() as logs:
-        images = bench.one.claim("default", 8).images
+        images = bench.queue.claim("default", 8).images
         in_flight.add(images)
         bench.store.cancel(job.id)
         assert in_flight.start(images) == []
@@ -196,6 +196,6 @@ def test_what_is_taken_over_is_counted_in_rows(bench: Bench) -> None:
     """An image in tiles makes many rows. A claim ends with the image that fills the room; its rows may exceed it."""
     files = [(f"{number}.jpg", io.BytesIO(b"x")) for number in range(6)]
     bench.intake.submit(Files(files), JobOptions("default", tiles="2x3"))
-    assert [image.rows for image in bench.one.claim("default", 42).images] == [7] * 5
+    assert [image.rows for image in bench.queue.claim("default", 42).images] == [7] * 5
     taken = taken_over(bench, 16)
     assert len(taken) == 3

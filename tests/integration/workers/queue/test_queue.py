@@ -23,7 +23,7 @@ def test_a_job_goes_from_accepted_to_succeeded(bench: Bench) -> None:
     """Claimed images run, settled ones count, and with the last one the job is over: nothing else is to be done."""
     job = bench.submit(3)
     assert (job.state, job.queued, bench.woken) == (JobState.QUEUED, 3, ["default"])
-    claimed = bench.one.claim("default", 8).images
+    claimed = bench.queue.claim("default", 8).images
     assert [image.index for image in claimed] == [0, 1, 2]
     assert bench.check(job.id).running == 3
     assert bench.check(job.id).state is JobState.RUNNING
@@ -37,7 +37,7 @@ def test_a_job_goes_from_accepted_to_succeeded(bench: Bench) -> None:
 def test_a_batch_is_formed_across_jobs_interactive_first(bench: Bench) -> None:
     """One claim takes images of several jobs; a small job's come before a large one's that was there first."""
     large, small, other = bench.submit(20), bench.submit(2), bench.submit(1)
-    got = bench.one.claim("default", 8).images
+    got = bench.queue.claim("default", 8).images
     assert [image.job for image in got] == [small.id, small.id, other.id] + [large.id] * 5
 
 
@@ -46,7 +46,7 @@ def test_the_lane_holds_a_window_and_is_topped_up(bench: Bench) -> None:
     wide = window(bench.settings)
     job = bench.submit(5 * wide + 3)
     seen: list[int] = []
-    while claim := bench.one.claim("default", 8):
+    while claim := bench.queue.claim("default", 8):
         if not claim.images:
             break
         assert bench.link.client.xlen("sl:lane:default:bulk") <= wide + 8
@@ -60,12 +60,12 @@ def test_the_lane_holds_a_window_and_is_topped_up(bench: Bench) -> None:
 def test_two_that_top_up_at_once_add_each_image_once(bench: Bench) -> None:
     """Top-up is compare-and-set: a doer whose lease ran out, and who goes on, adds nothing twice."""
     bench.submit(100)
-    first = bench.one.claim("default", 24).images
-    assert bench.one.claim("default", 1).duty_due is False  # it is due already
+    first = bench.queue.claim("default", 24).images
+    assert bench.queue.claim("default", 1).duty_due is False  # it is due already
     bench.duties.run_due()
     late = bench.link.client.hget(f"sl:job:{first[0].job}", "fed")
     bench.link.run("lanes/topup", f"topup:{first[0].job}", "0", first[0].job, int(late) - 24, 32, 0, "x", "blob:x")
-    rest = bench.one.claim("default", 99).images
+    rest = bench.queue.claim("default", 99).images
     assert len({image.index for image in rest}) == len(rest)
     assert all(image.name != "x" for image in rest)
 
@@ -73,15 +73,15 @@ def test_two_that_top_up_at_once_add_each_image_once(bench: Bench) -> None:
 def test_a_result_is_written_once(bench: Bench) -> None:
     """A second settle, a settle after a hand-back, and a settle of a job that is gone change nothing."""
     job = bench.submit(2)
-    first, second = bench.one.claim("default", 8).images
+    first, second = bench.queue.claim("default", 8).images
     bench.settle([first], '"one"')
     bench.settle([first], '"again"')
-    bench.one.hand_back([second])
+    bench.queue.hand_back([second])
     bench.settle([second], '"late"')
     now = bench.check(job.id)
     assert (now.succeeded, now.queued) == (1, 1)
     assert list(bench.store.results(job.id)) == ['"one"']
-    (again,) = bench.two.claim("default", 8).images
+    (again,) = bench.other_queue.claim("default", 8).images
     assert (again.index, again.attempt, again.starts) == (1, "1", 0)
     bench.link.client.delete(f"sl:job:{job.id}", f"sl:job:{job.id}:items")
     bench.settle([again])
@@ -94,10 +94,10 @@ def test_a_hand_back_is_not_a_death(bench: Bench) -> None:
     """A start that was handed back is taken off; a fault is counted where it is one."""
     bench.submit(1)
     for faults in (0, 1):
-        (one,) = bench.one.claim("default", 8).images
-        assert (one.starts, one.faults) == (0, faults)
-        bench.one.start([one])
-        bench.one.hand_back([one], fault=True)
+        (image,) = bench.queue.claim("default", 8).images
+        assert (image.starts, image.faults) == (0, faults)
+        bench.queue.start([image])
+        bench.queue.hand_back([image], fault=True)
 
 
 def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
@@ -109,7 +109,7 @@ def test_an_upload_that_became_no_job_is_deleted(bench: Bench) -> None:
     assert not bench.blobs._files.exists(bench.blobs._path("uploads/upload_x"))
     with pytest.raises(StoreUnavailableError, match="given up"):
         bench.store.create(NewJob(new_id("job"), JobOptions("default"), total=1, upload="upload_x"), [], 0)
-    assert bench.blobs.read(bench.one.claim("default", 1).images[0].ref[5:], 9) == b"0"
+    assert bench.blobs.read(bench.queue.claim("default", 1).images[0].ref[5:], 9) == b"0"
     assert bench.check(kept.id).total == 1
 
 
@@ -117,7 +117,7 @@ def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
     """A waiter is woken by the finish, and gets the job as it stands where the time is over first."""
     job = bench.submit(1)
     assert bench.store.wait(job.id, 0.05).state is JobState.QUEUED
-    claimed = bench.one.claim("default", 1).images
+    claimed = bench.queue.claim("default", 1).images
     with bench.store._listener.waiting_for(job.id) as finished:
         bench.settle(claimed)
         bench.duties.run_due()
@@ -128,23 +128,23 @@ def test_waiting_for_a_job_ends_when_it_finishes(bench: Bench) -> None:
 def test_a_start_counts_once_and_only_for_its_holder(bench: Bench) -> None:
     """Sent twice it counts once; sent late, by one whose image was taken over or is done, it changes nothing."""
     job = bench.submit(2)
-    first, second = bench.one.claim("default", 8).images
-    assert bench.one.start([first]) == bench.one.start([first]) == set()
+    first, second = bench.queue.claim("default", 8).images
+    assert bench.queue.start([first]) == bench.queue.start([first]) == set()
     bench.settle([second])
-    assert bench.one.start([second]) == {second.key}
+    assert bench.queue.start([second]) == {second.key}
     taken = taken_over(bench, 8)
     assert [image.starts for image in taken] == [1]
-    assert bench.one.start([first]) == {first.key}
+    assert bench.queue.start([first]) == {first.key}
     bench.settle(taken)
     bench.duties.run_due()
-    assert bench.one.start([first]) == {first.key}
+    assert bench.queue.start([first]) == {first.key}
     assert bench.link.client.exists(f"sl:job:{job.id}:items") == 0
 
 
 def test_only_ids_are_looked_up(bench: Bench) -> None:
     """The job's other keys are no jobs."""
     job = bench.submit(1)
-    bench.settle(bench.one.claim("default", 1).images)
+    bench.settle(bench.queue.claim("default", 1).images)
     for other in (f"{job.id}:seg:0", f"{job.id}:items", "", "*", job.id.upper()):
         with pytest.raises(JobNotFoundError):
             bench.store.get(other)
@@ -155,7 +155,7 @@ def test_a_manifest_that_is_cut_short_is_not_retried_at_once(bench: Bench) -> No
     job = bench.submit(100)
     path = bench.blobs._path(f"jobs/{job.id}/manifest.jsonl")
     bench.blobs._files.pipe_file(path, b"".join(bench.blobs._files.cat_file(path).splitlines(keepends=True)[:32]))
-    bench.one.claim("default", 24)
+    bench.queue.claim("default", 24)
     assert bench.duties.run_due() == 1
     assert bench.duties.run_due() == 0
 
@@ -169,18 +169,18 @@ def test_a_claim_passes_over_any_number_of_given_up_images(bench: Bench) -> None
     answer = json.loads(bench.link.run("lanes/claim", "default", "one", 8, 8, 0, 32))
     assert (answer["items"], answer["more"]) == ([], True)
     assert 0 < bench.link.client.xlen(stream) < 641
-    assert [image.job for image in bench.two.claim("default", 8).images] == [live.id]
+    assert [image.job for image in bench.other_queue.claim("default", 8).images] == [live.id]
     assert bench.link.client.xlen(stream) == 1
 
 
 def test_whoever_is_busy_sees_that_others_wait(bench: Bench) -> None:
-    """Also where the other's ring is long over, and where so many rings wait that it cannot ring again."""
+    """Also where the others' wake-up is long over, and where so many wake-ups wait that no other can be sent."""
     bench.submit(3)
     assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 0
     bench.intake.submit(Files([("a.jpg", io.BytesIO(b"x"))]), JobOptions("default", model_version=2))
     bench.link.client.delete("sl:ring:default@2")
     assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 1
-    bench.one.claim("default@2", 1)
+    bench.queue.claim("default@2", 1)
     assert bench.link.run("lanes/others_waiting", "default", UPKEEP_QUEUE) == 0
 
 
@@ -189,5 +189,5 @@ def test_a_clock_that_was_set_back_makes_no_estimate_negative(bench: Bench) -> N
     ahead = int(time.time() * 1000) + 60_000
     bench.link.client.hset("sl:rate:default", mapping={"rows": "10", "ms": "1000", "at": ahead})
     bench.submit(1)
-    bench.settle(bench.one.claim("default", 1).images)
+    bench.settle(bench.queue.claim("default", 1).images)
     assert Capacity(bench.link).rate("default") == pytest.approx(11.0)

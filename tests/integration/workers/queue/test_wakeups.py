@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process
 @contextmanager
 def counted_wakeups(url: str) -> Iterator[list[str]]:
     """The Celery messages that wake for images, as they are sent."""
-    found: list[str] = []
+    wakeups: list[str] = []
     with redis.Redis.from_url(url, decode_responses=True) as client, client.monitor() as monitor:
 
         def listen() -> None:
@@ -31,12 +31,12 @@ def counted_wakeups(url: str) -> Iterator[list[str]]:
                 if text == "GET test:over":
                     return
                 if text.startswith(f"LPUSH {DETECT_QUEUE} "):
-                    found.append(text)
+                    wakeups.append(text)
 
         thread = threading.Thread(target=listen)
         thread.start()
         try:
-            yield found
+            yield wakeups
         finally:
             with redis.Redis.from_url(url) as other:
                 other.get("test:over")

@@ -40,8 +40,8 @@ def names(worker: Worker, job: Job) -> list[str]:
     return [result["name"] for result in worker.results(job)]
 
 
-def outcome(one: dict[str, Any]) -> str:
-    return str(one["error"]["code"] if one["state"] == "failed" else one["state"])
+def outcome(result: dict[str, Any]) -> str:
+    return str(result["error"]["code"] if result["state"] == "failed" else result["state"])
 
 
 def manifests(worker: Worker) -> list[Path]:

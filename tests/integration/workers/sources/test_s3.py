@@ -32,8 +32,8 @@ PHOTOS, BLOBS = f"s3://{BUCKET}/photos", f"s3://{BUCKET}/blobs"
 
 @pytest.fixture(scope="module")
 def server_of_s3() -> Iterator[S3Server]:
-    with s3_server() as found:
-        yield found
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture

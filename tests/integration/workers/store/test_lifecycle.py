@@ -41,8 +41,8 @@ def make_bench(link: RedisLink, settings: Settings) -> Iterator[Callable[..., Be
         return made[-1]
 
     yield make
-    for one in made:
-        one.store.close()
+    for bench in made:
+        bench.store.close()
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
 
 def settle(bench: Bench, claimed: list[ClaimedImage], state: str = "succeeded") -> None:
     texts = [json.dumps({"index": image.index, "name": image.name, "state": state}) for image in claimed]
-    bench.store.settle([outcome(one, text, state) for one, text in zip(claimed, texts, strict=True)], 0.01)
+    bench.store.settle([outcome(image, text, state) for image, text in zip(claimed, texts, strict=True)], 0.01)
 
 
 def work_off(bench: Bench, state: str = "succeeded") -> None:
     """Settle everything that waits, and do what is due."""
-    while claimed := bench.one.claim("default", 32).images:
+    while claimed := bench.queue.claim("default", 32).images:
         settle(bench, claimed, state)
         bench.duties.run_due()
     bench.duties.run_due()
@@ -83,20 +83,20 @@ def left_of(bench: Bench, job: Job) -> list[str]:
 def test_a_cancel_keeps_what_is_done_and_gives_up_the_rest(bench: Bench) -> None:
     """Waiting images are given up at once; one that is processed may finish; the others get a line that says so."""
     job = bench.submit(50)
-    first, second, third = bench.one.claim("default", 3).images
+    first, second, third = bench.queue.claim("default", 3).images
     settle(bench, [first])
     canceling = bench.store.cancel(job.id)
     assert (canceling.state, canceling.canceled, canceling.running) == (JobState.CANCELING, 47, 2)
     assert bench.store.cancel(job.id).state is JobState.CANCELING
     settle(bench, [third])
-    assert bench.one.start([second]) == {second.key}
+    assert bench.queue.start([second]) == {second.key}
     bench.duties.run_due()
     done = bench.check(job.id)
     assert (done.state, done.succeeded, done.canceled) == (JobState.CANCELED, 2, 48)
     assert states(bench, job) == ["succeeded", "canceled", "succeeded"] + ["canceled"] * 47
     settle(bench, [second])
     assert states(bench, job)[1] == "canceled"
-    assert bench.one.claim("default", 99).images == []
+    assert bench.queue.claim("default", 99).images == []
     assert bench.store.cancel(job.id).state is JobState.CANCELED
     assert open_images(bench) == 0
 
@@ -105,13 +105,13 @@ def test_a_cancel_keeps_what_is_done_and_gives_up_the_rest(bench: Bench) -> None
 def test_a_canceled_image_that_comes_back_is_not_done_again(bench: Bench, how: str) -> None:
     """Whether its worker hands it back or dies."""
     job = bench.submit(2)
-    claimed = bench.one.claim("default", 8).images
-    bench.one.start(claimed)
+    claimed = bench.queue.claim("default", 8).images
+    bench.queue.start(claimed)
     bench.store.cancel(job.id)
     if how == "hand_back":
-        bench.one.hand_back(claimed)
+        bench.queue.hand_back(claimed)
     else:
-        wait_until(lambda: bench.two.take_over("default", 8, []) == [] and not bench.check(job.id).running)
+        wait_until(lambda: bench.other_queue.take_over("default", 8, []) == [] and not bench.check(job.id).running)
     bench.duties.run_due()
     assert bench.check(job.id).state is JobState.CANCELED
     assert states(bench, job) == ["canceled", "canceled"]
@@ -121,7 +121,7 @@ def test_a_canceled_image_that_comes_back_is_not_done_again(bench: Bench, how: s
 def test_a_cancel_that_comes_too_late_is_a_conflict(bench: Bench) -> None:
     """A job that is over stays what it is; one of which everything was done when the cancel came has succeeded."""
     job = bench.submit(2)
-    claimed = bench.one.claim("default", 8).images
+    claimed = bench.queue.claim("default", 8).images
     assert bench.store.cancel(job.id).state is JobState.CANCELING
     settle(bench, claimed)
     bench.duties.run_due()
@@ -138,7 +138,7 @@ def test_what_is_unfinished_at_the_deadline_fails(bench: Bench) -> None:
     files = [(f"{i}.jpg", io.BytesIO(b"x")) for i in range(40)]
     job = bench.intake.submit(Files(files), OPTIONS, Submission(deadline_seconds=0.3))
     assert job.deadline_at == pytest.approx(job.created_at + 0.3, abs=0.01)
-    first = bench.one.claim("default", 2).images
+    first = bench.queue.claim("default", 2).images
     settle(bench, first)
     wait_until(lambda: bench.duties.run_due() and bench.check(job.id).state.terminal)
     done = bench.check(job.id)
@@ -172,7 +172,7 @@ def test_everything_of_a_job_goes_after_its_retention(make_bench: Callable[..., 
 def test_a_job_that_is_over_can_be_deleted_once_or_twice(bench: Bench) -> None:
     """Not before; whoever settles late afterwards changes nothing."""
     job = bench.submit(2)
-    claimed = bench.one.claim("default", 8).images
+    claimed = bench.queue.claim("default", 8).images
     with pytest.raises(JobStateError, match="running"):
         bench.store.delete(job.id)
     settle(bench, claimed)
@@ -206,7 +206,7 @@ def test_full_segments_leave_redis_and_read_the_same(bench: Bench) -> None:
     job = bench.submit(2100)
     seen: list[ClaimedImage] = []
     while len(seen) < 1500:
-        claimed = bench.one.claim("default", 25).images
+        claimed = bench.queue.claim("default", 25).images
         settle(bench, claimed)
         seen += claimed
         bench.duties.run_due()
@@ -226,7 +226,7 @@ def test_full_segments_leave_redis_and_read_the_same(bench: Bench) -> None:
 def test_a_large_job_that_is_canceled_has_a_line_for_each_image(bench: Bench) -> None:
     """Also in segments that were never begun."""
     job = bench.submit(2100)
-    settle(bench, bench.one.claim("default", 25).images)
+    settle(bench, bench.queue.claim("default", 25).images)
     bench.store.cancel(job.id)
     bench.duties.run_due()
     assert states(bench, job) == ["succeeded"] * 25 + ["canceled"] * 2075
@@ -248,7 +248,7 @@ def test_a_retry_is_a_new_job_of_the_failed_images(bench: Bench) -> None:
     job = bench.submit(5)
     with pytest.raises(JobStateError, match="queued"):
         bench.intake.retry(job.id)
-    claimed = bench.one.claim("default", 8).images
+    claimed = bench.queue.claim("default", 8).images
     settle(bench, [claimed[0], claimed[2], claimed[4]])
     settle(bench, [claimed[1], claimed[3]], "failed")
     bench.duties.run_due()
@@ -257,7 +257,7 @@ def test_a_retry_is_a_new_job_of_the_failed_images(bench: Bench) -> None:
     assert bench.intake.retry(job.id).id == again.id
     bench.store.delete(job.id)
     bench.duties.run_due()
-    tried = bench.one.claim("default", 8).images
+    tried = bench.queue.claim("default", 8).images
     assert [(image.index, image.name) for image in tried] == [(0, "1.jpg"), (1, "3.jpg")]
     assert [bench.blobs.read(image.ref[5:], 9) for image in tried] == [b"1", b"3"]
     settle(bench, tried)
@@ -269,7 +269,7 @@ def test_a_retry_is_a_new_job_of_the_failed_images(bench: Bench) -> None:
 def test_two_retries_at_once_make_one_job(bench: Bench) -> None:
     """The second finds that the first was faster, and what it stored in vain is deleted in time."""
     job = bench.submit(1)
-    settle(bench, bench.one.claim("default", 8).images, "failed")
+    settle(bench, bench.queue.claim("default", 8).images, "failed")
     bench.duties.run_due()
     first = bench.intake.retry(job.id)
     bench.link.client.hdel(f"sl:job:{job.id}", "retried_as")
@@ -342,7 +342,7 @@ def test_more_than_may_wait_is_refused_whole(make_bench: Callable[..., Bench]) -
     bench.intake.submit(Files([("a", io.BytesIO(b"x"))] * 2), OPTIONS, Submission("o"))
     with pytest.raises(QueueFullError):
         bench.intake.submit(Files([("a", io.BytesIO(b"x"))]), OPTIONS, Submission("p"))
-    claimed = bench.one.claim("default", 10).images
+    claimed = bench.queue.claim("default", 10).images
     bench.store.settle([outcome(claimed[0], "{}")], 20.0)  # one image in 20 s
     with pytest.raises(QueueFullError) as refused:
         bench.submit(3)
@@ -369,7 +369,7 @@ def test_estimates_come_from_what_was_measured(bench: Bench) -> None:
     first, second = bench.submit(20), bench.submit(30)
     load = bench.store._capacity
     assert (load.estimate(second).queue_position, load.estimate(second).eta_seconds) == (1, None)
-    claimed = bench.one.claim("default", 10).images
+    claimed = bench.queue.claim("default", 10).images
     bench.store.settle([outcome(image, "{}") for image in claimed], 2.0)  # 5 images a second
     assert load.rate("default") == pytest.approx(5.0, rel=0.01)
     assert load.estimate(bench.check(first.id)).eta_seconds == pytest.approx(4.0, rel=0.01)

@@ -76,15 +76,15 @@ def test_a_list_is_filtered(bench: JobBench) -> None:
         bench.link.client.zadd("sl:jobs:", {job.id: 1_700_000_000_000 + 1000 * at})
     bench.end(done)
 
-    def found(**wanted: Any) -> list[str]:
+    def listed(**wanted: Any) -> list[str]:
         return [job for page in pages(bench, 2, JobFilter(**wanted)) for job in page]
 
-    assert found(state="succeeded") == [done.id]
-    assert found(state="queued") == [waiting.id, other.id]
-    assert found(model="other") == [other.id]
-    assert found(since=1_700_000_001.0) == [waiting.id, other.id]
-    assert found(until=1_700_000_001.0) == [done.id]
-    assert found(since=1_700_000_001.0, until=1_700_000_002.0, state="queued") == [other.id]
+    assert listed(state="succeeded") == [done.id]
+    assert listed(state="queued") == [waiting.id, other.id]
+    assert listed(model="other") == [other.id]
+    assert listed(since=1_700_000_001.0) == [waiting.id, other.id]
+    assert listed(until=1_700_000_001.0) == [done.id]
+    assert listed(since=1_700_000_001.0, until=1_700_000_002.0, state="queued") == [other.id]
     assert bench.listing.page("", JobFilter(until=1_700_000_002.0), 1).jobs[0].id == other.id
 
 

@@ -199,7 +199,7 @@ def test_the_page_is_openmetrics_too(worker: Worker) -> None:
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_processes_of_a_worker_publish(front: Worker, start: Callable[[str], CeleryWorker], pool: str) -> None:
-    """The pool's process, which does the work, and the main one, which rings; what is left at the end too."""
+    """The pool's process, which does the work, and the main one, which sends wake-ups; what is left at the end too."""
     worker = start(pool)
     complete(front, front.submit(*[photo(number) for number in range(20)]))
     worker.process.terminate()

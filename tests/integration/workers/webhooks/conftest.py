@@ -110,7 +110,7 @@ class Post:
         assert parsed is not None
         return parsed
 
-    def told(self, job: Job) -> bool:
+    def deliveries_ended(self, job: Job) -> bool:
         """Whether all that the job's webhooks are told was told, or given up."""
         return self.worker.store.get(job.id).expires_at is not None
 
@@ -126,7 +126,7 @@ class Post:
     def finish(self, job: Job) -> None:
         """Have the job end and its webhooks told."""
         self.work(job)
-        wait_until(lambda: self.told(job), what="the end of the deliveries")
+        wait_until(lambda: self.deliveries_ended(job), what="the end of the deliveries")
 
 
 def verified(request: dict[str, Any], secret: str = SECRET) -> Any:

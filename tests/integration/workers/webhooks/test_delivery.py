@@ -30,17 +30,19 @@ def test_every_event_of_a_job(post: Post) -> None:
     assert post.receiver.came("ok/all") == []  # nothing is so yet
     post.finish(job)
 
-    told = [verified(request) for request in post.receiver.came("ok/all")]
-    kinds = [event["type"] for event in told if event["type"] != "job.progress"]
+    events = [verified(request) for request in post.receiver.came("ok/all")]
+    kinds = [event["type"] for event in events if event["type"] != "job.progress"]
     assert sorted(kinds) == ["item.finished"] * 3 + ["job.finished", "job.started"]
-    items = sorted((event["data"] for event in told if event["type"] == "item.finished"), key=lambda one: one["index"])
+    items = sorted(
+        (event["data"] for event in events if event["type"] == "item.finished"), key=lambda data: data["index"]
+    )
     results = post.worker.results(job)
     for item, result in zip(items, results, strict=True):
         assert item.items() >= result.items()
         assert item["urls"]["item"] == f"{BASE}v1/jobs/{job.id}/items/{result['index']}"
-    (end,) = [event["data"] for event in told if event["type"] == "job.finished"]
+    (end,) = [event["data"] for event in events if event["type"] == "job.finished"]
     assert (end["id"], end["state"], end["counts"]["failed"]) == (job.id, "partial", 1)
-    assert len(set(post.receiver.ids("ok/all"))) == len(told)
+    assert len(set(post.receiver.ids("ok/all"))) == len(events)
 
 
 def test_a_retried_delivery_keeps_its_id(post: Post) -> None:

@@ -40,7 +40,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_IDLE_SECONDS", 0.02)
 
 
-def told(post: Post, job: Job) -> bool:
+def end_deliveries(post: Post, job: Job) -> bool:
     """Have the job ended and its webhooks told, by a worker and a sender that nothing happens to."""
     worker = post.worker
     other, lease = worker.another(), int(worker.settings.lease_seconds * 1000)
@@ -53,7 +53,7 @@ def told(post: Post, job: Job) -> bool:
         if overdue:
             other.do_duties()
         sender.run()
-        return post.told(job)
+        return post.deliveries_ended(job)
 
     wait_until(step, what="the end of the deliveries")
     return True
@@ -84,7 +84,7 @@ def test_a_worker_that_stops_after_any_command(make_post: Callable[..., Post]) -
             runtime.detect("default")
             runtime.do_duties()
         stopped = mortal.stopped
-        assert told(post, job)
+        assert end_deliveries(post, job)
         for hook in (0, 1):
             ids = post.receiver.ids(f"{where}{hook}/")
             assert (set(ids), len(ids)) == (messages(job, hook), len(NAMES))
@@ -118,7 +118,7 @@ def test_a_front_end_that_stops_after_any_command(make_post: Callable[..., Post]
         made |= new
         life += 1
     (job,) = map(post.worker.store.get, made)
-    assert told(post, job)
+    assert end_deliveries(post, job)
     assert [set(post.receiver.ids(f"ok/front/{hook}/")) for hook in (0, 1)] == [messages(job, hook) for hook in (0, 1)]
 
 
@@ -139,7 +139,7 @@ def change(post: Post, link: RedisLink, action: str, endpoint: str, job: Job) ->
 
 def all_is_told(post: Post, endpoint: str, job: Job, where: str) -> None:
     """Whatever a change has begun: every event of the job was told, and nothing waits for ever."""
-    assert told(post, job)
+    assert end_deliveries(post, job)
     sender = post.dispatchers[-1]
 
     def sent() -> bool:
@@ -181,11 +181,11 @@ def test_a_change_that_stops_after_any_command(make_post: Callable[..., Post], a
         nothing_is_half(post)
         with suppress(WebhookNotFoundError):  # where it was deleted already
             change(post, post.link, action, endpoint, job)
-        found = {kept.id: kept for kept in post.endpoints.all("owner")}
+        endpoints = {kept.id: kept for kept in post.endpoints.all("owner")}
         nothing_is_half(post)
-        assert (endpoint in found) == (action != "delete")
-        assert action == "delete" or (found[endpoint].state == "enabled") == (action != "disable")
-        for one in found:
-            post.endpoints.delete(one)
+        assert (endpoint in endpoints) == (action != "delete")
+        assert action == "delete" or (endpoints[endpoint].state == "enabled") == (action != "disable")
+        for endpoint_id in endpoints:
+            post.endpoints.delete(endpoint_id)
         life += 1
     assert life >= 2

@@ -73,10 +73,10 @@ def test_a_sender_that_is_killed(post: Post, sender_process: Callable[[], subpro
     first = sender_process()
     wait_until(lambda: post.receiver.came("slow/0.6/killed"), what="the first POST")
     os.killpg(first.pid, signal.SIGKILL)
-    assert not post.told(job)
+    assert not post.deliveries_ended(job)
 
     second = sender_process()
-    wait_until(lambda: post.told(job), what="the end of the deliveries")
+    wait_until(lambda: post.deliveries_ended(job), what="the end of the deliveries")
     ids = post.receiver.ids("slow/0.6/killed")
     assert (len(ids), len(set(ids))) == (2, 1)
     assert [verified(request)["type"] for request in post.receiver.came("slow/0.6/killed")] == ["job.finished"] * 2
@@ -100,11 +100,11 @@ def test_a_sender_that_stops_after_any_command(make_post: Callable[..., Post], p
         link.close()
         other = post.sender()
 
-        def told(other: Any = other, job: Any = job) -> bool:
+        def all_sent(other: Any = other, job: Any = job) -> bool:
             other.run()
-            return post.told(job)
+            return post.deliveries_ended(job)
 
-        wait_until(told, what="the end of the deliveries")
+        wait_until(all_sent, what="the end of the deliveries")
         names = ("started", "item-0", "finished") if len(events) > 1 else ("finished",)
         assert set(post.receiver.ids(where)) == {f"msg_{job.id[4:]}_0_{name}" for name in names}
         (hook,) = post.deliveries.hooks(post.worker.store.get(job.id))
@@ -182,10 +182,10 @@ def test_an_endpoint_that_goes_in_between(make_post: Callable[..., Post], change
     post.sending()
     wait_until(lambda: post.receiver.came(f"status/500/{change}"))
     wait_until(lambda: post.deliveries.events(job))
-    assert not post.told(job)
+    assert not post.deliveries_ended(job)
     getattr(post.endpoints, change)(endpoint.id)
 
-    wait_until(lambda: post.told(job), what="the job's retention")
+    wait_until(lambda: post.deliveries_ended(job), what="the job's retention")
     (hook,) = post.deliveries.hooks(post.worker.store.get(job.id))
     assert hook.dropped
     wait_until(lambda: post.link.client.zcard("sl:due:webhooks") == 0, what="an empty outbox")
@@ -202,7 +202,7 @@ def test_an_endpoint_that_only_fails_is_disabled(make_post: Callable[..., Post])
     post.sending()
     wait_until(lambda: post.endpoints.get(endpoint.id).state == "disabled", what="the end of patience")
     assert "503" in post.endpoints.get(endpoint.id).reason
-    wait_until(lambda: post.told(job), what="the job's retention")
+    wait_until(lambda: post.deliveries_ended(job), what="the job's retention")
     assert post.endpoints.attempts(endpoint.id)[0].status == 503
 
     post.endpoints.update(endpoint.id, post.hook("ok/days", Event.JOB_FINISHED))
@@ -273,4 +273,4 @@ def test_a_hanging_endpoint_beside_a_healthy_one(make_post: Callable[..., Post])
     first, last = hanging[0]["at"], post.receiver.came("ok/beside")[-1]["at"]
     # Two at first, then one at a time, each for a second at least.
     assert len([request for request in hanging if request["at"] <= last]) <= 3 + (last - first)
-    assert not post.told(job)
+    assert not post.deliveries_ended(job)
