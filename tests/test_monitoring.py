@@ -71,8 +71,8 @@ def test_every_metric_that_is_named_is_shown(shown: dict[str, set[str]]) -> None
     assert named
     assert [metric for metric in sorted(named) if metric[1] not in families] == []
     for where, text in expressions():
-        for name, asked in re.findall(r"(shelfline_\w+)\{([^}]*)\}", text):
-            assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", asked)) <= shown[name], where
+        for name, matchers in re.findall(r"(shelfline_\w+)\{([^}]*)\}", text):
+            assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) <= shown[name], where
 
 
 def test_what_is_grouped_by_is_a_label(shown: dict[str, set[str]]) -> None:

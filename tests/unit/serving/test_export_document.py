@@ -30,7 +30,7 @@ def test_an_example_is_a_contract(text: str, tmp_path: Path) -> None:
 def test_every_convention_has_an_example() -> None:
     """Whoever adds one documents it."""
     union, _ = get_args(Output)
-    known = {name for one in get_args(union) for name in get_args(one.model_fields["convention"].annotation)}
+    known = {name for model in get_args(union) for name in get_args(model.model_fields["convention"].annotation)}
 
     assert {match[1] for text in EXAMPLES for match in re.finditer(r'convention = "(\w+)"', text)} == known
 
@@ -44,7 +44,7 @@ def test_every_key_of_the_file_is_documented() -> None:
     fields = {*Contract.model_fields, *RawInput.model_fields, *ConstantInput.model_fields, "signature"} - {
         "weights_sha256"
     }
-    for one in get_args(union):
-        fields |= set(one.model_fields)
+    for model in get_args(union):
+        fields |= set(model.model_fields)
 
     assert {name for name in fields if not re.search(rf"\b{name}\b = |\[{name}\]", DOCUMENT)} == set()

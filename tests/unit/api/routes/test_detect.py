@@ -18,7 +18,7 @@ from workers.jobs.job import ImageSource
 from workers.robots import FORM_UPLOAD_PATH
 from workers.settings import Settings
 
-FOUND = {
+RESULT = {
     "index": 0,
     "name": "a.png",
     "state": "succeeded",
@@ -42,10 +42,10 @@ def _failed(code: str, *, retryable: bool) -> dict[str, Any]:
 
 def test_the_result_and_its_job(http: FlaskClient, backend: Backend, worker: InstantWorker) -> None:
     """The answer is the result as the job keeps it, with the job's id and addresses."""
-    worker.result = FOUND
+    worker.result = RESULT
     result = _detect(http, b"content").get_json()
 
-    assert result == FOUND | {"job_id": result["job_id"], "urls": result["urls"]}
+    assert result == RESULT | {"job_id": result["job_id"], "urls": result["urls"]}
     assert result["urls"]["self"] == f"http://localhost/v1/jobs/{result['job_id']}"
     assert stored_images(backend, result["job_id"]) == [("image", b"content")]
 
@@ -127,7 +127,7 @@ def test_how_long_it_waits(
 
 def test_a_preference_that_was_granted_is_told(http: FlaskClient, worker: InstantWorker) -> None:
     """As RFC 7240 wants it."""
-    worker.result = FOUND
+    worker.result = RESULT
 
     assert _detect(http, Prefer="wait=3").headers["Preference-Applied"] == "wait=3"
     assert "Preference-Applied" not in _detect(http).headers
@@ -165,7 +165,7 @@ def test_what_nobody_can_answer_with(http: FlaskClient, backend: Backend, accept
 @pytest.mark.parametrize("accept", ["", "*/*", "text/html,application/xhtml+xml,image/avif,*/*;q=0.8", "application/*"])
 def test_json_is_what_is_answered_else(http: FlaskClient, worker: InstantWorker, accept: str) -> None:
     """A caller that does not say what it wants gets the result."""
-    worker.result = FOUND
+    worker.result = RESULT
 
     assert _detect(http, Accept=accept).content_type == "application/json"
 
@@ -181,7 +181,7 @@ def test_bodies_of_other_kinds(http: FlaskClient, kind: str) -> None:
 
 def test_json(http: FlaskClient, backend: Backend, worker: InstantWorker) -> None:
     """An image in base64, or its URL, with the options beside it."""
-    worker.result = FOUND
+    worker.result = RESULT
     coded = http.post("/v1/detect", json={"image": base64.b64encode(b"content").decode(), "min_score": 0.5})
     named = http.post("/v1/detect?wait=1", json={"url": "https://shop.example/a.png", "custom_id": "a"})
 
@@ -233,7 +233,7 @@ def test_one_image_a_call(http: FlaskClient) -> None:
 def test_the_course(http: FlaskClient, worker: InstantWorker) -> None:
     """A form with an image is answered with the picture, in which the boxes are drawn."""
     side = {"ymin": 3.0, "xmin": 4.0, "ymax": 20.0, "xmax": 30.0}
-    worker.result = {**FOUND, "width": 40, "height": 30, "detections": [{"label": "a", "score": 0.9, "box": side}]}
+    worker.result = {**RESULT, "width": 40, "height": 30, "detections": [{"label": "a", "score": 0.9, "box": side}]}
     out = io.BytesIO()
     Image.new("RGB", (40, 30), "white").save(out, "PNG")
     content = out.getvalue()

@@ -34,7 +34,7 @@ from workers.store.catalog import Published
 
 PATH = "/api/v3/prediction/commodity"
 ACCESS = "a-token-that-nobody-guesses"
-FOUND: dict[str, Any] = {
+RESULT: dict[str, Any] = {
     "index": 0,
     "name": "item-0",
     "state": "succeeded",
@@ -67,7 +67,7 @@ def robot_client(settings: Settings, backend: Backend, *robots: Robot, **more: A
 
 
 def failed(code: str) -> dict[str, Any]:
-    return {**FOUND, "state": "failed", "error": {"code": code, "detail": "what is wrong", "retryable": False}}
+    return {**RESULT, "state": "failed", "error": {"code": code, "detail": "what is wrong", "retryable": False}}
 
 
 def publish(backend: Backend) -> None:
@@ -84,7 +84,7 @@ def robot_app(shared_api: Api) -> Flask:
 @pytest.fixture
 def robot(robot_app: Flask, worker: InstantWorker, backend: Backend) -> FlaskClient:
     """The robot; the model finds something in every photo."""
-    worker.result = FOUND
+    worker.result = RESULT
     publish(backend)
     return robot_app.test_client()
 
@@ -114,7 +114,7 @@ def test_the_answer(robot: FlaskClient, backend: Backend) -> None:
 
 def test_nothing_found(robot: FlaskClient, worker: InstantWorker) -> None:
     """That is a result too: 200, an empty list."""
-    worker.result = {**FOUND, "detections": []}
+    worker.result = {**RESULT, "detections": []}
     answer = send(robot, body())
 
     assert answer.status_code == 200
@@ -123,7 +123,7 @@ def test_nothing_found(robot: FlaskClient, worker: InstantWorker) -> None:
 
 def test_a_model_whose_contract_nobody_knows(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """Its labels have no category path then, and they may have one the next time."""
-    worker.result = FOUND
+    worker.result = RESULT
     http = robot_client(settings, backend)
     assert {detection["root"] for detection in send(http, body()).get_json()["result"]} == {""}
     publish(backend)
@@ -311,7 +311,7 @@ def test_a_room_that_is_full(settings: Settings, backend: Backend, monkeypatch: 
 )
 def test_the_token(settings: Settings, backend: Backend, worker: InstantWorker, query: str, code: int | None) -> None:
     """Where one is configured it is asked for, in the query; then nobody asks for a key, or by which name one came."""
-    worker.result = FOUND
+    worker.result = RESULT
     for keys in (False, True):
         robots = Robot(token=SecretStr(ACCESS))
         http = robot_client(settings, backend, robots, require_keys=keys)
@@ -327,7 +327,7 @@ def test_the_token(settings: Settings, backend: Backend, worker: InstantWorker, 
 
 def test_a_robot_without_a_token(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """It is answered on this machine only, where the API asks for no keys; a key does not help."""
-    worker.result = FOUND
+    worker.result = RESULT
     http = robot_client(settings, backend)
     assert "result" in send(http, body(), "?access_token=whatever").get_json()
     assert send(http, body(), Host="shelf.example").get_json()["error_code"] == 110
@@ -339,7 +339,7 @@ def test_a_robot_without_a_token(settings: Settings, backend: Backend, worker: I
 
 def test_a_rate(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """Beyond it the code is 18; each robot is counted for itself."""
-    worker.result = FOUND
+    worker.result = RESULT
     http = robot_client(settings, backend, Robot(rate="1/hour"), Robot(path="/api/v3/drinks", rate="1/hour"))
     answers = [send(http, body()) for _ in range(2)]
 
@@ -352,7 +352,7 @@ def test_a_rate(settings: Settings, backend: Backend, worker: InstantWorker) -> 
 
 def test_several_robots(settings: Settings, backend: Backend, worker: InstantWorker) -> None:
     """Each has its own path, token, model, threshold, tiles and owner."""
-    worker.result = FOUND
+    worker.result = RESULT
     other = Robot(
         path="/api/v3/drinks",
         token=SecretStr(ACCESS),

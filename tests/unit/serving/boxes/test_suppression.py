@@ -38,34 +38,34 @@ def keep(batch: Batch, *, limit: int = 20) -> list[Detections]:
 @settings(max_examples=200, deadline=None)
 def test_it_keeps_what_plain_nms_keeps(batch: Batch, limit: int) -> None:
     """Order, ties, limits and values that are not finite included, for every image of the batch."""
-    for found, boxes, scores in zip(keep(batch, limit=limit), *batch, strict=True):
+    for kept, boxes, scores in zip(keep(batch, limit=limit), *batch, strict=True):
         expected = plain.suppress(boxes, scores, threshold=0.3, nms_iou=0.5, limit=limit)
-        assert [one.class_column for one in expected] == found.classes.tolist()
-        assert [one.score for one in expected] == found.scores.tolist()
-        assert [list(one.box) for one in expected] == found.boxes.tolist()
+        assert [detection.class_column for detection in expected] == kept.classes.tolist()
+        assert [detection.score for detection in expected] == kept.scores.tolist()
+        assert [list(detection.box) for detection in expected] == kept.boxes.tolist()
 
 
 @given(batch=batches())
 @settings(max_examples=100, deadline=None)
 def test_no_kept_pair_of_a_class_overlaps_too_much(batch: Batch) -> None:
     """And what is kept once is kept whole when it is suppressed again."""
-    for found in keep(batch):
-        for one in range(len(found)):
-            for other in range(one):
-                if found.classes[one] == found.classes[other]:
-                    assert plain.iou(found.boxes[one], found.boxes[other]) <= 0.5
-        spread = np.zeros((1, len(found), 4), np.float32)
-        spread[0, np.arange(len(found)), found.classes] = found.scores
-        again = keep((found.boxes[None], spread))[0]
-        np.testing.assert_array_equal(found.scores, again.scores)
-        np.testing.assert_array_equal(found.boxes, again.boxes)
+    for kept in keep(batch):
+        for first in range(len(kept)):
+            for second in range(first):
+                if kept.classes[first] == kept.classes[second]:
+                    assert plain.iou(kept.boxes[first], kept.boxes[second]) <= 0.5
+        spread = np.zeros((1, len(kept), 4), np.float32)
+        spread[0, np.arange(len(kept)), kept.classes] = kept.scores
+        again = keep((kept.boxes[None], spread))[0]
+        np.testing.assert_array_equal(kept.scores, again.scores)
+        np.testing.assert_array_equal(kept.boxes, again.boxes)
 
 
 @pytest.mark.parametrize(("rows", "priors"), [(0, 3), (2, 0), (2, 3)])
 def test_nothing_to_keep(rows: int, priors: int) -> None:
     """An empty answer for each row, of the right shapes and types."""
-    found = keep((np.zeros((rows, priors, 4), np.float32), np.zeros((rows, priors, 2), np.float32)))
+    kept = keep((np.zeros((rows, priors, 4), np.float32), np.zeros((rows, priors, 2), np.float32)))
 
-    assert [0] * rows == [len(one) for one in found]
-    assert all(one.boxes.shape == (0, 4) and one.boxes.dtype == np.float32 for one in found)
-    assert all(one.classes.dtype == np.int64 for one in found)
+    assert [0] * rows == [len(row) for row in kept]
+    assert all(row.boxes.shape == (0, 4) and row.boxes.dtype == np.float32 for row in kept)
+    assert all(row.classes.dtype == np.int64 for row in kept)

@@ -26,8 +26,8 @@ def test_tiles_cover_every_pixel_and_overlap(
 
     assert len(tiles) == rows * columns
     for sides, length, count in (
-        ([(one.top, one.height) for one in tiles[::columns]], height, rows),
-        ([(one.left, one.width) for one in tiles[:columns]], width, columns),
+        ([(tile.top, tile.height) for tile in tiles[::columns]], height, rows),
+        ([(tile.left, tile.width) for tile in tiles[:columns]], width, columns),
     ):
         assert sides[0][0] == 0
         assert sum(sides[-1]) == length
@@ -36,7 +36,7 @@ def test_tiles_cover_every_pixel_and_overlap(
             assert start <= following <= start + size  # no pixel between them
             if length > 4 * count:
                 assert start + size - following >= overlap * size - 1
-    assert all(one.top + one.height <= height and one.left + one.width <= width for one in tiles)
+    assert all(tile.top + tile.height <= height and tile.left + tile.width <= width for tile in tiles)
 
 
 @given(st.integers(400, 4000), st.integers(400, 4000), st.integers(1, 6), st.integers(1, 6), ASPECT)

@@ -18,14 +18,16 @@ def test_every_pair_that_meets_is_found_once(seed: int, boxes: int, size: float,
     sides = sides.astype(np.float32)
     labels = rng.integers(0, classes, boxes)
 
-    found = touching(sides, labels)
+    overlaps = touching(sides, labels)
 
     expected = {}
-    for one in range(boxes):
-        for other in range(one + 1, boxes):
-            tall, wide = np.minimum(sides[2:, one], sides[2:, other]) - np.maximum(sides[:2, one], sides[:2, other])
-            if labels[one] == labels[other] and tall > 0 and wide > 0:
-                expected[one, other] = tall * wide
-    pairs = list(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    for first in range(boxes):
+        for second in range(first + 1, boxes):
+            tall, wide = np.minimum(sides[2:, first], sides[2:, second]) - np.maximum(
+                sides[:2, first], sides[:2, second]
+            )
+            if labels[first] == labels[second] and tall > 0 and wide > 0:
+                expected[first, second] = tall * wide
+    pairs = list(zip(overlaps.first.tolist(), overlaps.second.tolist(), strict=True))
     assert sorted(expected) == sorted(pairs)
-    assert [expected[pair] for pair in pairs] == found.common.tolist()
+    assert [expected[pair] for pair in pairs] == overlaps.common.tolist()

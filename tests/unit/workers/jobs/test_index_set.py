@@ -15,11 +15,11 @@ def _of(indexes: set[int]) -> IndexSet:
 
 @settings(deadline=None)
 @given(SETS, SETS)
-def test_it_is_a_set(one: set[int], other: set[int]) -> None:
+def test_it_is_a_set(left: set[int], right: set[int]) -> None:
     """Ranges hold what a set would, in order, and none touches the next."""
-    union = _of(one) | _of(other)
-    assert list(union) == sorted(one | other)
-    assert len(union) == len(one | other)
+    union = _of(left) | _of(right)
+    assert list(union) == sorted(left | right)
+    assert len(union) == len(left | right)
     assert all(first < behind for first, behind in union.ranges)
     assert all(a[1] < b[0] for a, b in zip(union.ranges, union.ranges[1:], strict=False))
 

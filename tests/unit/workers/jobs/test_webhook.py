@@ -40,11 +40,11 @@ def test_what_is_no_secret(secret: str) -> None:
 
 def test_a_secret_is_not_shown() -> None:
     """Not by repr, and not in a fingerprint, which differs with it all the same."""
-    one, other = (Webhook("http://x/", secret=new_secret()) for _ in range(2))
+    first, second = (Webhook("http://x/", secret=new_secret()) for _ in range(2))
 
-    assert one.secret not in repr(one)
-    assert one.secret not in one.identity
-    assert one.identity != other.identity
+    assert first.secret not in repr(first)
+    assert first.secret not in first.identity
+    assert first.identity != second.identity
 
 
 @pytest.mark.parametrize(

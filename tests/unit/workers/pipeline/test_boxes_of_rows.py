@@ -89,9 +89,9 @@ def test_a_box_is_where_its_object_is(fields: dict[str, Any], data: st.DataObjec
     top, left = data.draw(st.integers(0, height - tall)), data.draw(st.integers(0, width - wide))
     box = (top, left, data.draw(st.integers(top + tall, height)), data.draw(st.integers(left + wide, width)))
 
-    (found,) = detected(photo((height, width), box, "PNG"), model)
+    (detection,) = detected(photo((height, width), box, "PNG"), model)
 
-    off = np.abs(np.array([found[side] for side in ("ymin", "xmin", "ymax", "xmax")]) - box)
+    off = np.abs(np.array([detection[side] for side in ("ymin", "xmin", "ymax", "xmax")]) - box)
     assert (off * np.array([placed.down, placed.across] * 2) <= 1.01).all()
 
 
@@ -120,6 +120,6 @@ def test_a_box_in_tiles_is_where_its_object_is(fields: dict[str, Any], kind: str
 
     scale = place(model, 450, 550).down  # of a tile, about
     assert boxes
-    for found in boxes:
-        off = np.abs(np.array([found[side] for side in ("ymin", "xmin", "ymax", "xmax")]) - box)
+    for detection in boxes:
+        off = np.abs(np.array([detection[side] for side in ("ymin", "xmin", "ymax", "xmax")]) - box)
         assert (off * scale <= 2).all()

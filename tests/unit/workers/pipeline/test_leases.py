@@ -17,10 +17,10 @@ class Queue:
     """Says of every entry that it is no longer the caller's, once it may."""
 
     def __init__(self) -> None:
-        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.renewal_began, self.may_answer = threading.Event(), threading.Event()
 
     def renew(self, held: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        self.asked.set()
+        self.renewal_began.set()
         assert self.may_answer.wait(10)
         return set(held)
 
@@ -36,10 +36,10 @@ def queue() -> Queue:
 
 @pytest.fixture
 def leases(queue: Queue) -> Iterator[Leases]:
-    found = Leases(queue, 0.03)  # type: ignore[arg-type]  # all of a queue that it needs
-    yield found
+    leases = Leases(queue, 0.03)  # type: ignore[arg-type]  # all of a queue that it needs
+    yield leases
     queue.may_answer.set()
-    found.stop()
+    leases.stop()
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -48,7 +48,7 @@ def test_what_was_settled_meanwhile_is_not_lost(queue: Queue, leases: Leases, *,
     with structlog.testing.capture_logs() as logs:
         mine = claimed("1-0")
         leases.add([mine])
-        assert queue.asked.wait(10)
+        assert queue.renewal_began.wait(10)
         if settled:
             leases.remove([mine.key])
         queue.may_answer.set()

@@ -46,7 +46,7 @@ def test_the_label_stays_inside(box: tuple[float, float, float, float]) -> None:
 
     def plate(where: tuple[float, float, float, float]) -> int:
         drawn = draw(Image.new("RGB", (400, 300), "gray"), _result(400, 300, where))
-        return sum(count for count, found in drawn.getcolors(1 << 20) or [] if found == class_colour("cup"))
+        return sum(count for count, colour in drawn.getcolors(1 << 20) or [] if colour == class_colour("cup"))
 
     assert plate(box) >= plate((150.0, 150.0, 151.0, 151.0)) - 4  # less the dot that the middle one's outline is
 

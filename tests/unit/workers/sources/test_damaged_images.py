@@ -131,15 +131,15 @@ def test_a_png_with_another_pixel_than_its_checksums_say_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "found", [b"", png_chunk(b"PLTE", b""), png_chunk(b"pLTE", b"123"), png_chunk(b"PL\0E", b"123")]
+    "replacement", [b"", png_chunk(b"PLTE", b""), png_chunk(b"pLTE", b"123"), png_chunk(b"PL\0E", b"123")]
 )
-def test_a_png_without_its_palette_is_refused(found: bytes) -> None:
+def test_a_png_without_its_palette_is_refused(replacement: bytes) -> None:
     """Its pixels are numbers of colours; they are no shades of grey."""
     content = encoded(SCENE.quantize(60), "PNG")
     palette = next(part for kind, part in png_chunks(content) if kind == b"PLTE")
     assert len(np.unique(pixels(content).reshape(-1, 3), axis=0)) > 16
     with pytest.raises(ImageDecodeError, match="damaged PNG"):
-        decode(content.replace(palette, found), LIMIT)
+        decode(content.replace(palette, replacement), LIMIT)
 
 
 def test_a_png_whose_palette_stands_before_its_header_is_refused() -> None:

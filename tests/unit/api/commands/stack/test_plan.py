@@ -27,14 +27,14 @@ def test_a_machine_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("host", "asked"),
+    ("host", "url_host"),
     [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("192.0.2.1", "192.0.2.1")],  # noqa: S104  what a stack may listen on
 )
-def test_where_a_stack_is_asked(tmp_path: Path, host: str, asked: str) -> None:
+def test_where_a_stack_is_asked(tmp_path: Path, host: str, url_host: str) -> None:
     """An address that means every one of the machine is no address to call."""
     plan = plan_stack(Settings(host=host), {}, data=tmp_path, models=tmp_path, port=5001, roots=[])
 
-    assert plan.url == f"http://{asked}:5001"
+    assert plan.url == f"http://{url_host}:5001"
 
 
 def test_what_the_environment_names_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

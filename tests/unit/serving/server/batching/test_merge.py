@@ -35,7 +35,7 @@ def test_other_shapes_do_not_merge() -> None:
     assert error.value.code.name == "FAILED_PRECONDITION"
     assert merge([{"x": short}, {"x": long}], 3, pad=True)["x"].tolist() == [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
     strings = [np.array([[b"a"]], object), np.array([[b"b", b"c"]], object)]
-    assert merge([{"x": one} for one in strings], 2, pad=True)["x"].tolist() == [[b"a", b""], [b"b", b"c"]]
+    assert merge([{"x": tensor} for tensor in strings], 2, pad=True)["x"].tolist() == [[b"a", b""], [b"b", b"c"]]
     with pytest.raises(StatusError, match="different shapes"):
         merge([{"x": short}, {"x": np.ones(1, np.uint8)}], 2, pad=True)
 

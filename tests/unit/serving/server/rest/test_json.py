@@ -40,17 +40,17 @@ def refusal(value: Any, dtype: int) -> str:
 )
 def test_lists_are_arrays(value: Any, dtype: int, array: np.ndarray) -> None:
     """Of the dtype that the signature has."""
-    found = to_array(value, dtype)
+    parsed = to_array(value, dtype)
 
-    assert (found.shape, found.dtype) == (array.shape, array.dtype)
-    assert np.array_equal(found, array)
+    assert (parsed.shape, parsed.dtype) == (array.shape, array.dtype)
+    assert np.array_equal(parsed, array)
 
 
 def test_not_a_number_and_infinities_are_numbers() -> None:
     """As rapidjson reads them where it is told to."""
-    found = to_array(json.loads("[NaN, Infinity, -Infinity]"), FLOAT)
+    parsed = to_array(json.loads("[NaN, Infinity, -Infinity]"), FLOAT)
 
-    assert np.array_equal(found, np.array([np.nan, np.inf, -np.inf], np.float32), equal_nan=True)
+    assert np.array_equal(parsed, np.array([np.nan, np.inf, -np.inf], np.float32), equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ ONE, TWO = signature(x=FLOAT), signature(a=INT32, b=STRING)
 
 def read(document: Any, of: ProtoMessage = ONE) -> dict[str, Any]:
     """The arrays of a request, as lists."""
-    found = read_request(json.dumps(document).encode(), lambda _: of)
-    return {name: array.tolist() for name, array in found.inputs.items()}
+    request = read_request(json.dumps(document).encode(), lambda _: of)
+    return {name: array.tolist() for name, array in request.inputs.items()}
 
 
 def test_rows_and_columns() -> None:
@@ -205,9 +205,9 @@ def test_numbers_are_as_short_as_they_can_be() -> None:
 @given(arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 3)), elements=st.floats(width=32)))
 def test_floats_come_back_as_they_were(values: np.ndarray) -> None:
     """Bit for bit, but for the kind of NaN."""
-    found = np.array(written({"x": values}, in_rows=True)["predictions"], np.float64).astype(np.float32)
+    returned = np.array(written({"x": values}, in_rows=True)["predictions"], np.float64).astype(np.float32)
 
-    assert np.array_equal(found, values, equal_nan=True)
+    assert np.array_equal(returned, values, equal_nan=True)
 
 
 @pytest.mark.parametrize(

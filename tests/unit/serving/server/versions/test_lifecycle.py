@@ -208,7 +208,7 @@ def test_a_version_without_what_clients_call_is_not_put_in_service(tmp_path: Pat
     assert states(model) == [(2, "LOADING"), (1, "AVAILABLE")]
     assert "no signature `detect` and no `describe`" in model.states()[0].error
     assert model.states()[0].error_code == 9
-    assert [one.is_closed for one in made] == [False, True]
+    assert [servable.is_closed for servable in made] == [False, True]
     assert served(model) == 1
 
     (second / "saved_model.pb").write_text("detect describe serving_default")

@@ -168,11 +168,9 @@ def test_any_damage_is_one_of_our_errors() -> None:
     content = zipped(*((f"{number}.jpg", bytes(range(256)) * number) for number in range(5)))
     chance = random.Random(5)  # noqa: S311  not for secrets
     damages: list[Callable[[bytearray], Any]] = [
-        lambda found: found.__setitem__(
-            slice(at := chance.randrange(len(found) or 1), at + 1), [chance.randrange(256)]
-        ),
-        lambda found: found.__delitem__(slice(chance.randrange(len(found) or 1), None)),
-        lambda found: found.__delitem__(slice(at := chance.randrange(len(found) or 1), at + 1)),
+        lambda data: data.__setitem__(slice(at := chance.randrange(len(data) or 1), at + 1), [chance.randrange(256)]),
+        lambda data: data.__delitem__(slice(chance.randrange(len(data) or 1), None)),
+        lambda data: data.__delitem__(slice(at := chance.randrange(len(data) or 1), at + 1)),
     ]
     failures = 0
     for number in range(1500):
@@ -188,6 +186,6 @@ def test_any_damage_is_one_of_our_errors() -> None:
 
 def test_the_identity_is_that_of_the_bytes() -> None:
     """The same archive is the same submission."""
-    one, other = zipped(("a.jpg", b"x")), zipped(("a.jpg", b"y"))
-    identities = [tuple(Archive(io.BytesIO(each), Settings()).identity()) for each in (one, one, other)]
+    first, second = zipped(("a.jpg", b"x")), zipped(("a.jpg", b"y"))
+    identities = [tuple(Archive(io.BytesIO(each), Settings()).identity()) for each in (first, first, second)]
     assert identities[0] == identities[1] != identities[2]
