@@ -69,15 +69,15 @@ def _rewritten(call: Call, shape: Sequence[int], dtype: tf.DType) -> Call:
 def _sizes_with_batch(graph: tf.Graph, source: tf.Operation, rows: int) -> dict[str, NDArray[Any]]:
     """Return the constant shapes, by name of the tensor, whose first value seems to be the size of the batch."""
     computed = _computed_from(source)
-    found = {}
+    sizes = {}
     for operation in graph.get_operations():
         place = _SHAPES.get(operation.type)
         if place is None or not (operation.type in _MAKERS or operation.inputs[0].op in computed):
             continue
         values = tf.get_static_value(operation.inputs[place])
         if values is not None and values.ndim == 1 and len(values) > 1 and values[0] == rows:
-            found[operation.inputs[place].name] = values
-    return found
+            sizes[operation.inputs[place].name] = values
+    return sizes
 
 
 def _computed_from(source: tf.Operation) -> set[tf.Operation]:
