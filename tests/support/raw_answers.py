@@ -50,15 +50,15 @@ def described(output: Output) -> Description:
     return Description(contract=CONTRACT, output=output)
 
 
-def found(outputs: dict[str, Any], output: Output) -> list[list[tuple[int, float, list[float]]]]:
+def decoded_rows(outputs: dict[str, Any], output: Output) -> list[list[tuple[int, float, list[float]]]]:
     """Class id, score and box of each detection of each row."""
     answer = decode({name: np.array(value, np.float32) for name, value in outputs.items()}, described(output))
     return [
         [
             (int(c), round(float(s), 5), np.round(b.astype(float), 5).tolist())
-            for c, s, b in zip(one.classes, one.scores, one.boxes, strict=True)
+            for c, s, b in zip(row.classes, row.scores, row.boxes, strict=True)
         ]
-        for one in answer
+        for row in answer
     ]
 
 
@@ -75,11 +75,11 @@ def class_scores(convention: str, *, best_class_only: bool) -> tuple[dict[str, A
         return {"boxes": boxes, "scores": scores}, BoxesClassScores(
             convention="boxes_class_scores", label_offset=1, **best
         )
-    told: dict[str, Any] = {"tensor": "x", "box_order": "yxyx", "label_offset": 1, **best}
+    fields: dict[str, Any] = {"tensor": "x", "box_order": "yxyx", "label_offset": 1, **best}
     if convention == "yolo_v8":
-        return {"x": np.concatenate([boxes, scores], -1).swapaxes(1, 2)}, YoloV8(convention="yolo_v8", **told)
+        return {"x": np.concatenate([boxes, scores], -1).swapaxes(1, 2)}, YoloV8(convention="yolo_v8", **fields)
     with_objectness = np.concatenate([boxes, np.ones((1, 2, 1)), scores], -1)
-    return {"x": with_objectness}, YoloRaw(convention="yolo_v5", **told)
+    return {"x": with_objectness}, YoloRaw(convention="yolo_v5", **fields)
 
 
 def answer_with(
@@ -93,19 +93,19 @@ def answer_with(
     if convention in {"boxes_scores_labels", "tf_object_detection"}:
         return as_lists(convention, boxes, scores, classes)
     parts: list[NDArray[Any]] = [boxes, scores[..., None], np.zeros((2, 2, 3))]
-    told: dict[str, Any] = {"tensor": "x", "box_order": "yxyx", "label_offset": 1}
+    fields: dict[str, Any] = {"tensor": "x", "box_order": "yxyx", "label_offset": 1}
     output: Output
     if convention == "ssd_raw":
         output = SsdRaw(convention="ssd_raw", tensor="x")
         priors = boxes[..., [1, 0, 3, 2]]
         parts = [np.zeros((2, 2, 5)), scores[..., None], np.zeros((2, 2, 3)), priors, np.full((2, 2, 4), 0.1)]
     elif convention == "yolo_raw":
-        output = YoloRaw(convention="yolo_raw", **told)
+        output = YoloRaw(convention="yolo_raw", **fields)
         parts.insert(1, np.ones((2, 2, 1)))
     elif convention == "yolo_v8":
-        output = YoloV8(convention="yolo_v8", boxes_axis=1, **told)
+        output = YoloV8(convention="yolo_v8", boxes_axis=1, **fields)
     elif convention == "end_to_end":
-        output = EndToEnd(convention="end_to_end", **told | {"label_offset": 0})
+        output = EndToEnd(convention="end_to_end", **fields | {"label_offset": 0})
         parts = [boxes, scores[..., None], classes[..., None]]
     else:
         columns = np.concatenate(parts[1:], -1).astype(np.float32)

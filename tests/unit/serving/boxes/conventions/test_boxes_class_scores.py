@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving.conventions import BoxesClassScores
-from tests.support.raw_answers import BOX, found
+from tests.support.raw_answers import BOX, decoded_rows
 
 
 @pytest.mark.parametrize("background", ["none", "first", "last"])
@@ -27,7 +27,7 @@ def test_scores_are_made_of_logits(activation: Any, background: Any) -> None:
     )
     answered = probabilities if activation == "none" else known
 
-    answer = found({"boxes": [[BOX]], "scores": [[answered]]}, output)
+    answer = decoded_rows({"boxes": [[BOX]], "scores": [[answered]]}, output)
 
     expected = {label: classes[label - 1] for label in (1, 2, 4) if classes[label - 1] > 0.3}
     assert {label: round(score, 4) for label, score in expected.items()} == {c: round(s, 4) for c, s, _ in answer[0]}

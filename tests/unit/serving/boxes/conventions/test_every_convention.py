@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from serving.boxes.decode import decode
 from serving.conventions import BoxesClassScores, BoxesScoresLabels, EndToEnd, SsdRaw, YoloRaw, YoloV8
 from serving.errors import RowsRejectedError
-from tests.support.raw_answers import BOX, CONVENTIONS, FAR, answer_with, class_scores, described, found
+from tests.support.raw_answers import BOX, CONVENTIONS, FAR, answer_with, class_scores, decoded_rows, described
 
 
 @pytest.mark.parametrize(
@@ -25,19 +25,19 @@ from tests.support.raw_answers import BOX, CONVENTIONS, FAR, answer_with, class_
 )
 def test_every_order_and_unit_of_boxes(order: Any, units: Any, box: list[float]) -> None:
     """One box, said in many ways, by each convention that leaves it open."""
-    told: dict[str, Any] = {"box_order": order, "box_units": units}
-    listed = BoxesScoresLabels(convention="boxes_scores_labels", **told)
-    columns = BoxesClassScores(convention="boxes_class_scores", label_offset=1, **told)
-    v5 = YoloRaw(convention="yolo_v5", tensor="x", label_offset=1, **told)
-    v8 = YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=1, **told)
-    end_to_end = EndToEnd(convention="end_to_end", tensor="x", label_offset=1, **told)
+    fields: dict[str, Any] = {"box_order": order, "box_units": units}
+    listed = BoxesScoresLabels(convention="boxes_scores_labels", **fields)
+    columns = BoxesClassScores(convention="boxes_class_scores", label_offset=1, **fields)
+    v5 = YoloRaw(convention="yolo_v5", tensor="x", label_offset=1, **fields)
+    v8 = YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=1, **fields)
+    end_to_end = EndToEnd(convention="end_to_end", tensor="x", label_offset=1, **fields)
 
     answers = [
-        found({"boxes": [[box]], "scores": [[0.75]], "labels": [[2]]}, listed),
-        found({"boxes": [[box]], "scores": [[[0.1, 0.75, 0, 0]]]}, columns),
-        found({"x": [[[*box, 0.75, 0.1, 1, 0, 0]]]}, v5),
-        found({"x": [[[*box, 0.1, 0.75, 0, 0]]]}, v8),
-        found({"x": [[[*box, 0.75, 1]]]}, end_to_end),
+        decoded_rows({"boxes": [[box]], "scores": [[0.75]], "labels": [[2]]}, listed),
+        decoded_rows({"boxes": [[box]], "scores": [[[0.1, 0.75, 0, 0]]]}, columns),
+        decoded_rows({"x": [[[*box, 0.75, 0.1, 1, 0, 0]]]}, v5),
+        decoded_rows({"x": [[[*box, 0.1, 0.75, 0, 0]]]}, v8),
+        decoded_rows({"x": [[[*box, 0.75, 1]]]}, end_to_end),
     ]
 
     assert answers == [[[(2, 0.75, BOX)]]] * 5
@@ -46,8 +46,8 @@ def test_every_order_and_unit_of_boxes(order: Any, units: Any, box: list[float])
 @pytest.mark.parametrize("convention", ["ssd_raw", "boxes_class_scores", "yolo_v5", "yolo_v8"])
 def test_a_box_counts_for_its_best_class_or_for_each(convention: str) -> None:
     """The best of all that the model knows: a box whose best class the contract has not is no detection."""
-    best = found(*class_scores(convention, best_class_only=True))
-    each = found(*class_scores(convention, best_class_only=False))
+    best = decoded_rows(*class_scores(convention, best_class_only=True))
+    each = decoded_rows(*class_scores(convention, best_class_only=False))
 
     assert best == [[(2, 0.6, BOX)]]
     assert each == [[(2, 0.6, BOX), (1, 0.4, FAR)]]

@@ -33,12 +33,12 @@ def test_an_ssd_is_decoded_as_the_document_says(seed: int, *, legacy: bool, brok
 
     answer = decode({"x": raw}, described(SsdRaw(convention="ssd_raw", tensor="x", legacy_cy_width=legacy)))
 
-    for row, one in zip(raw, answer, strict=True):
+    for row, detections in zip(raw, answer, strict=True):
         boxes = np.array([plain.ssd_box(prior, legacy_cy_width=legacy) for prior in row])
         kept = plain.suppress(boxes, row[:, [5, 6, 8]], threshold=0.3, nms_iou=0.5, limit=20)
-        assert [[1, 2, 4][k.class_column] for k in kept] == one.classes.tolist()
-        np.testing.assert_allclose(one.scores, [k.score for k in kept], atol=1e-5)
-        np.testing.assert_allclose(one.boxes, np.array([k.box for k in kept]).reshape(-1, 4), atol=1e-5)
+        assert [[1, 2, 4][k.class_column] for k in kept] == detections.classes.tolist()
+        np.testing.assert_allclose(detections.scores, [k.score for k in kept], atol=1e-5)
+        np.testing.assert_allclose(detections.boxes, np.array([k.box for k in kept]).reshape(-1, 4), atol=1e-5)
 
 
 @given(seed=st.integers(0, 2**32 - 1))

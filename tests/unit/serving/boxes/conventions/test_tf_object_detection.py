@@ -6,7 +6,7 @@ import pytest
 from serving.boxes.decode import decode
 from serving.conventions import TfObjectDetection
 from serving.errors import RowsRejectedError
-from tests.support.raw_answers import BOX, answer_with, described, found
+from tests.support.raw_answers import BOX, answer_with, decoded_rows, described
 
 
 def test_object_detection_counts_its_detections() -> None:
@@ -19,7 +19,7 @@ def test_object_detection_counts_its_detections() -> None:
     }
 
     expected = [[(1, 0.5, BOX)], [(2, 0.9, BOX), (1, 0.5, BOX)]]
-    assert expected == found(outputs, TfObjectDetection(convention="tf_object_detection"))
+    assert expected == decoded_rows(outputs, TfObjectDetection(convention="tf_object_detection"))
 
 
 @pytest.mark.parametrize("count", [np.nan, -1, 3])

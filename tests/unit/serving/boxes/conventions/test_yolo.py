@@ -8,7 +8,7 @@ import pytest
 from serving.boxes.decode import decode
 from serving.conventions import YoloV8
 from serving.errors import RowsRejectedError
-from tests.support.raw_answers import answer_with, described, found
+from tests.support.raw_answers import answer_with, decoded_rows, described
 
 
 @pytest.mark.parametrize("priors", [1, 7, 9, 40])
@@ -18,13 +18,13 @@ def test_the_axis_of_the_boxes_is_told_by_the_shape(priors: int, axis: int) -> N
     raw = np.random.default_rng(0).uniform(0.4, 0.6, (2, priors, 8))
     outputs = {"x": raw if axis == 1 else raw.swapaxes(1, 2)}
 
-    told, named = (
-        found(outputs, YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=boxes_axis))
+    by_shape, named = (
+        decoded_rows(outputs, YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=boxes_axis))
         for boxes_axis in (None, axis)
     )
 
-    assert told == named
-    assert all(told)
+    assert by_shape == named
+    assert all(by_shape)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_yolo_of_other_classes_is_refused(shape: tuple[int, ...], axis: Any, c
     output = YoloV8(convention="yolo_v8", tensor="x", label_offset=1, boxes_axis=axis)
 
     with pytest.raises(RowsRejectedError, match=complaint):
-        found({"x": np.zeros(shape)}, output)
+        decoded_rows({"x": np.zeros(shape)}, output)
 
 
 def test_an_objectness_that_is_a_logit_is_refused() -> None:
