@@ -31,19 +31,21 @@ def photos() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def found(demo_model: SessionModel, photos: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+def detections(demo_model: SessionModel, photos: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """What the default model finds in them."""
     return demo_model.predict("detect", photos)
 
 
-def test_it_finds_what_is_in_the_photos(found: dict[str, NDArray[Any]]) -> None:
+def test_it_finds_what_is_in_the_photos(detections: dict[str, NDArray[Any]]) -> None:
     """A real model on real photos; a cat for a cat."""
     from exporter.models.demo import demo_contract
 
     labels = demo_contract("default").label_by_id
     seen = {
         name: {labels[c].name for c in classes[:count]}
-        for name, classes, count in zip(NAMES, found["detection_classes"], found["num_detections"], strict=True)
+        for name, classes, count in zip(
+            NAMES, detections["detection_classes"], detections["num_detections"], strict=True
+        )
     }
 
     assert "person" in seen["astronaut"]
@@ -54,7 +56,7 @@ def test_it_finds_what_is_in_the_photos(found: dict[str, NDArray[Any]]) -> None:
 
 @pytest.mark.process
 def test_detect_is_plain_nms_of_the_raw_output(
-    demo_model: SessionModel, photos: NDArray[np.uint8], found: dict[str, NDArray[Any]]
+    demo_model: SessionModel, photos: NDArray[np.uint8], detections: dict[str, NDArray[Any]]
 ) -> None:
     """The two ways to use the model find the same boxes."""
     from exporter.models import nanodet
@@ -65,18 +67,18 @@ def test_detect_is_plain_nms_of_the_raw_output(
     expected = []
     for boxes, scores in zip(raw["boxes"], raw["scores"], strict=True):
         kept = plain.suppress(boxes, scores, threshold=0.35, nms_iou=0.6, limit=100)
-        classes = np.array([one.class_column for one in kept])
+        classes = np.array([detection.class_column for detection in kept])
         expected.append(Detections(np.array([k.box for k in kept]), np.array([k.score for k in kept]), classes))
-    assert_same(expected, rows(found), threshold=0.35)
+    assert_same(expected, rows(detections), threshold=0.35)
 
 
 def test_a_batch_finds_what_each_image_alone_does(
-    demo_model: SessionModel, photos: NDArray[np.uint8], found: dict[str, NDArray[Any]]
+    demo_model: SessionModel, photos: NDArray[np.uint8], detections: dict[str, NDArray[Any]]
 ) -> None:
     """Within the rounding of float32 sums, whose order depends on the batch."""
     alone = [rows(demo_model.predict("detect", photo[None]))[0] for photo in photos]
 
-    assert_same(rows(found), alone, threshold=0.35)
+    assert_same(rows(detections), alone, threshold=0.35)
 
 
 def test_it_describes_itself_in_every_row(demo_model: SessionModel) -> None:

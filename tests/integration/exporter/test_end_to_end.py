@@ -32,7 +32,7 @@ LETTERBOX = RAW_CONTRACT.replace("score_threshold = 0.25", 'score_threshold = 0.
 
 NAMES = ("zoo", "yolo", "pairs")
 
-Found = list[tuple[str, float, list[float]]]
+PhotoDetections = list[tuple[str, float, list[float]]]
 """The detections of a photo: name, score, and box [ymin, xmin, ymax, xmax] in pixels of the photo."""
 
 
@@ -93,7 +93,7 @@ def is_available(client: ModelClient) -> bool:
         return False
 
 
-def answered(client: ModelClient, name: str, photos: list[Path]) -> list[Found]:
+def answered(client: ModelClient, name: str, photos: list[Path]) -> list[PhotoDetections]:
     """What a job of these photos says, all in one call."""
     served = client.describe(name)
     images = []
@@ -117,7 +117,7 @@ def run(folder: Path, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         return model.predict("serving_default", next(iter(inputs.values())))
 
 
-def by_the_zoo_s_runtime(folder: Path, photo: NDArray[np.uint8]) -> Found:
+def by_the_zoo_s_runtime(folder: Path, photo: NDArray[np.uint8]) -> PhotoDetections:
     """As the Object Detection API's notebook does it: the photo as it is, and a label map that begins with 1."""
     import tensorflow as tf
 
@@ -137,7 +137,7 @@ def by_the_zoo_s_runtime(folder: Path, photo: NDArray[np.uint8]) -> Found:
     ]
 
 
-def by_yolo_s_runtime(folder: Path, photo: NDArray[np.uint8]) -> Found:
+def by_yolo_s_runtime(folder: Path, photo: NDArray[np.uint8]) -> PhotoDetections:
     """A letterbox of 32 x 64 by Pillow, the best class of each box, class-wise suppression, and boxes mapped back."""
     import tensorflow as tf
 
@@ -153,13 +153,15 @@ def by_yolo_s_runtime(folder: Path, photo: NDArray[np.uint8]) -> Found:
     boxes = np.concatenate([centre - size / 2, centre + size / 2], -1) * [32, 64, 32, 64]
     boxes = (boxes - [top, left, top, left]) / scale
     scores, best = (raw[:, 4:5] * raw[:, 5:]).max(-1), raw[:, 5:].argmax(-1)
-    found: Found = []
+    detections: PhotoDetections = []
     for label, name in enumerate(("tea", "rice")):
         chosen = np.flatnonzero((best == label) & (scores > 0.3))
         kept = tf.image.non_max_suppression(boxes[chosen], scores[chosen], 100, 0.5).numpy()
         clipped = np.clip(boxes[chosen][kept], 0, [height, width, height, width])
-        found += [(name, float(score), list(box)) for box, score in zip(clipped, scores[chosen][kept], strict=True)]
-    return sorted(found, key=lambda detection: -detection[1])[:10]
+        detections += [
+            (name, float(score), list(box)) for box, score in zip(clipped, scores[chosen][kept], strict=True)
+        ]
+    return sorted(detections, key=lambda detection: -detection[1])[:10]
 
 
 @pytest.mark.parametrize(
@@ -173,13 +175,13 @@ def test_the_version_answers_what_the_model_does(
 
     assert client.describe(name).contract.max_batch_rows == rows
     assert all(detections_of_photos)
-    for path, found in zip(photos, detections_of_photos, strict=True):
+    for path, detections in zip(photos, detections_of_photos, strict=True):
         expected = runtime(models / "own" / name, np.asarray(Image.open(path)))
-        assert len(found) == len(expected)
+        assert len(detections) == len(expected)
         for label, score, box in expected:
             assert any(
                 label == other and abs(score - other_score) < 1e-3 and np.abs(np.subtract(box, other_box)).max() < 0.5
-                for other, other_score, other_box in found
+                for other, other_score, other_box in detections
             ), (path.name, label, score, box)
 
 

@@ -55,8 +55,8 @@ def wrapped(folder: Path) -> Iterator[SessionModel]:
 @pytest.fixture(scope="module")
 def reference() -> dict[str, Any]:
     """For each photo what the original found."""
-    found: dict[str, Any] = json.loads((MODEL / "reference-detections.json").read_text("utf-8"))
-    return found
+    detections: dict[str, Any] = json.loads((MODEL / "reference-detections.json").read_text("utf-8"))
+    return detections
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def photos(reference: dict[str, Any]) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def in_graph(wrapped: SessionModel, photos: NDArray[np.uint8]) -> list[Detections]:
     """What `detect` of the wrapped model answers."""
-    found: list[Detections] = []
+    detections: list[Detections] = []
     for start in range(0, len(photos), 8):
-        found += rows(wrapped.predict("detect", photos[start : start + 8]))
-    return found
+        detections += rows(wrapped.predict("detect", photos[start : start + 8]))
+    return detections
 
 
 @pytest.fixture(scope="module")
@@ -81,36 +81,38 @@ def in_numpy(contract_file: Path, photos: NDArray[np.uint8]) -> list[Detections]
     from exporter.versions.verify import SessionModel
 
     description = read_description(contract_file)
-    found = []
+    detections = []
     with SessionModel(MODEL / "1") as model:
         for start in range(0, len(photos), 8):
             images = prepare(photos[start : start + 8], description.input)
-            found += decode(model.predict("serving_default", images), description)
-    return found
+            detections += decode(model.predict("serving_default", images), description)
+    return detections
 
 
 def sure(wanted: list[dict[str, Any]]) -> list[tuple[NDArray[np.float64], str, float]]:
     """Box, label and score of those with a score of 0.5 and more."""
     return [
-        (np.array(one["box_ymin_xmin_ymax_xmax"]), one["label"], one["score"]) for one in wanted if one["score"] >= 0.5
+        (np.array(detection["box_ymin_xmin_ymax_xmax"]), detection["label"], detection["score"])
+        for detection in wanted
+        if detection["score"] >= 0.5
     ]
 
 
 @pytest.mark.parametrize("way", ["in_graph", "in_numpy"])
 def test_it_finds_what_the_original_found(way: str, reference: dict[str, Any], request: pytest.FixtureRequest) -> None:
     """All 160 with a score of 0.5 and more; 95 % of the box edges within 0.015, of the scores within 0.02."""
-    found: list[Detections] = request.getfixturevalue(way)
+    detections: list[Detections] = request.getfixturevalue(way)
     edges, scores = [], []
     ids = {label: number for number, label in enumerate((MODEL / "labels.txt").read_text("utf-8").splitlines())}
-    for one, wanted in zip(found, reference.values(), strict=True):
+    for in_photo, wanted in zip(detections, reference.values(), strict=True):
         for box, label, score in sure(wanted):
-            same = one.classes == ids[label]
-            apart = np.abs(one.boxes[same] - box).max(1)
+            same = in_photo.classes == ids[label]
+            apart = np.abs(in_photo.boxes[same] - box).max(1)
             assert len(apart), "a label is missing"
             nearest = int(apart.argmin())
             assert apart[nearest] < 0.1
-            edges += np.abs(one.boxes[same][nearest] - box).tolist()
-            scores.append(abs(float(one.scores[same][nearest]) - score))
+            edges += np.abs(in_photo.boxes[same][nearest] - box).tolist()
+            scores.append(abs(float(in_photo.scores[same][nearest]) - score))
 
     assert len(scores) == 160
     assert np.quantile(edges, 0.95) <= 0.015

@@ -74,18 +74,18 @@ def test_detect_is_the_document_s_decoding_of_the_raw_output(
     ssd300_model: SessionModel, raw: NDArray[np.float32], images: NDArray[np.uint8]
 ) -> None:
     """By the slow decoder that is written plainly from it; what scores below the 200 that are kept changes nothing."""
-    (found,) = rows(ssd300_model.predict("detect", images[1:]))
-    lowest = float(found.scores.min()) - 0.01
+    (detections,) = rows(ssd300_model.predict("detect", images[1:]))
+    lowest = float(detections.scores.min()) - 0.01
     row = raw[1]
     boxes = np.array([plain.ssd_box(prior) for prior in row])
     kept = plain.suppress(boxes, row[:, 5:13], threshold=lowest, nms_iou=0.45, limit=200)
     expected = Detections(
-        boxes=np.array([one.box for one in kept], np.float32),
-        scores=np.array([one.score for one in kept], np.float32),
-        classes=np.array([1 + one.class_column for one in kept]),
+        boxes=np.array([detection.box for detection in kept], np.float32),
+        scores=np.array([detection.score for detection in kept], np.float32),
+        classes=np.array([1 + detection.class_column for detection in kept]),
     )
 
-    assert_same([expected], [found], threshold=lowest)
+    assert_same([expected], [detections], threshold=lowest)
 
 
 @pytest.mark.process

@@ -25,10 +25,10 @@ def assert_same(ones: list[Detections], others: list[Detections], *, threshold: 
     Left aside are those within 1e-3 of the score threshold, or of the last score where the limit cut them off.
     """
     assert len(ones) == len(others)
-    for one, other in zip(ones, others, strict=True):
-        cut = max([threshold, *(float(some.scores.min()) for some in (one, other) if len(some) >= 100)])
-        assert abs(int((one.scores > cut + 1e-3).sum()) - int((other.scores > cut + 1e-3).sum())) <= 1
-        for some, like in ((one, other), (other, one)):
+    for first, second in zip(ones, others, strict=True):
+        cut = max([threshold, *(float(some.scores.min()) for some in (first, second) if len(some) >= 100)])
+        assert abs(int((first.scores > cut + 1e-3).sum()) - int((second.scores > cut + 1e-3).sum())) <= 1
+        for some, like in ((first, second), (second, first)):
             for box, score, label in zip(some.boxes, some.scores, some.classes, strict=True):
                 near = np.abs(like.scores - score) <= atol
                 near &= (np.abs(like.boxes - box) <= atol).all(-1) & (like.classes == label)

@@ -43,7 +43,7 @@ def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 def suppress(boxes: NDArray[Any], scores: NDArray[Any], *, threshold: float, nms_iou: float, limit: int) -> list[Kept]:
     """Per-class NMS of one image: boxes (P, 4), scores (P, C). Class by class, then the best of all."""
-    found: list[Kept] = []
+    detections: list[Kept] = []
     finite = np.isfinite(boxes).all(-1) & np.isfinite(scores).all(-1)
     finite &= (boxes[:, 2] >= boxes[:, 0]) & (boxes[:, 3] >= boxes[:, 1])
     clipped = np.clip(np.where(finite[:, None], boxes, 0), 0, 1).astype(np.float32)
@@ -54,6 +54,6 @@ def suppress(boxes: NDArray[Any], scores: NDArray[Any], *, threshold: float, nms
         for prior in candidates:
             if all(iou(clipped[prior], clipped[other]) <= np.float32(nms_iou) for other in kept):
                 kept.append(prior)
-        found += [Kept(p, column, float(scores[p, column]), tuple(clipped[p].tolist())) for p in kept]
-    found.sort(key=lambda kept: (-kept.score, kept.prior, kept.class_column))
-    return found[:limit]
+        detections += [Kept(p, column, float(scores[p, column]), tuple(clipped[p].tolist())) for p in kept]
+    detections.sort(key=lambda kept: (-kept.score, kept.prior, kept.class_column))
+    return detections[:limit]

@@ -72,9 +72,9 @@ def _legacy(root: Any, layers: Layers, title: Any) -> None:
     for name, arrays in layers.items():
         group = root.create_group(name)
         titles = [title(name, role) for role in ROLES[len(arrays)]]
-        group.attrs["weight_names"] = np.array([one.encode() for one in titles])
-        for one, array in zip(titles, arrays, strict=True):
-            group.create_dataset(one, data=array)
+        group.attrs["weight_names"] = np.array([weight_name.encode() for weight_name in titles])
+        for weight_name, array in zip(titles, arrays, strict=True):
+            group.create_dataset(weight_name, data=array)
 
 
 def _numbered(file: Any, layers: Layers, *, named: bool) -> None:

@@ -21,9 +21,9 @@ BOX = (0.1, 0.1, 0.4, 0.5)
 OTHER_BOX = (0.5, 0.5, 0.9, 0.9)
 
 
-def found(*detections: tuple[tuple[float, ...], float, int]) -> Detections:
+def detections_of(*detections: tuple[tuple[float, ...], float, int]) -> Detections:
     """Detections of one image: box, score, label id."""
-    boxes, scores, classes = ([one[place] for one in detections] for place in range(3))
+    boxes, scores, classes = ([detection[place] for detection in detections] for place in range(3))
     return Detections(
         np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int64)
     )
@@ -31,10 +31,10 @@ def found(*detections: tuple[tuple[float, ...], float, int]) -> Detections:
 
 def test_the_order_of_near_equal_scores_does_not_matter() -> None:
     """Rounding swaps them; each is held against its own counterpart."""
-    one = found((BOX, 0.80002, 1), (OTHER_BOX, 0.8, 2))
-    other = found((OTHER_BOX, 0.80002, 2), (BOX, 0.8, 1))
+    first = detections_of((BOX, 0.80002, 1), (OTHER_BOX, 0.8, 2))
+    second = detections_of((OTHER_BOX, 0.80002, 2), (BOX, 0.8, 1))
 
-    result = compare([one], [other], CONTRACT)
+    result = compare([first], [second], CONTRACT)
 
     assert result.largest_score == pytest.approx(2e-5, rel=0.01)
     assert (result.images, result.detections, result.largest_box, result.others) == (1, 2, 0.0, 0)
@@ -44,27 +44,27 @@ def test_the_order_of_near_equal_scores_does_not_matter() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        found((BOX, 0.8, 2)),  # another label
-        found((OTHER_BOX, 0.8, 1)),  # elsewhere
-        found((BOX, 0.7, 1)),  # another score
-        found(),  # missing
-        found((BOX, 0.8, 1), (OTHER_BOX, 0.5, 1)),  # one too many
-        found(((float("nan"), 0.1, 0.4, 0.5), 0.8, 1)),
+        detections_of((BOX, 0.8, 2)),  # another label
+        detections_of((OTHER_BOX, 0.8, 1)),  # elsewhere
+        detections_of((BOX, 0.7, 1)),  # another score
+        detections_of(),  # missing
+        detections_of((BOX, 0.8, 1), (OTHER_BOX, 0.5, 1)),  # one too many
+        detections_of(((float("nan"), 0.1, 0.4, 0.5), 0.8, 1)),
     ],
 )
 def test_a_detection_without_its_like_is_counted(other: Detections) -> None:
     """In either direction, once an image."""
-    one = found((BOX, 0.8, 1))
+    reference = detections_of((BOX, 0.8, 1))
 
-    for pair in ((one, other), (other, one)):
-        result = compare([pair[0], one], [pair[1], one], CONTRACT)
+    for pair in ((reference, other), (other, reference)):
+        result = compare([pair[0], reference], [pair[1], reference], CONTRACT)
         assert (result.images, result.others) == (2, 1)
         assert not result.within(1.0)
 
 
 def test_small_differences_are_measured() -> None:
     """The largest of a box edge and of a score."""
-    moved = found((BOX, 0.8, 1)), found(((0.1, 0.1005, 0.4, 0.5), 0.799, 1))
+    moved = detections_of((BOX, 0.8, 1)), detections_of(((0.1, 0.1005, 0.4, 0.5), 0.799, 1))
 
     result = compare([moved[0]], [moved[1]], CONTRACT)
 
@@ -74,10 +74,10 @@ def test_small_differences_are_measured() -> None:
 
 def test_what_a_threshold_cuts_off_is_left_aside() -> None:
     """Near the score threshold, and near the last score where the limit is reached, rounding decides."""
-    nearly = found((BOX, 0.8, 1)), found((BOX, 0.8, 1), (OTHER_BOX, 0.3005, 1))
+    nearly = detections_of((BOX, 0.8, 1)), detections_of((BOX, 0.8, 1), (OTHER_BOX, 0.3005, 1))
     full = (
-        found((BOX, 0.8, 1), (BOX, 0.7, 2), (OTHER_BOX, 0.6002, 1)),
-        found((BOX, 0.8, 1), (BOX, 0.7, 2), (OTHER_BOX, 0.6003, 2)),
+        detections_of((BOX, 0.8, 1), (BOX, 0.7, 2), (OTHER_BOX, 0.6002, 1)),
+        detections_of((BOX, 0.8, 1), (BOX, 0.7, 2), (OTHER_BOX, 0.6003, 2)),
     )
 
     assert compare([nearly[0]], [nearly[1]], CONTRACT).others == 0
@@ -86,13 +86,13 @@ def test_what_a_threshold_cuts_off_is_left_aside() -> None:
 
 def test_nothing_against_nothing_is_the_same() -> None:
     """An image in which neither finds anything."""
-    assert compare([found()], [found()], CONTRACT) == Comparison(1, 0, 0.0, 0.0, 0)
+    assert compare([detections_of()], [detections_of()], CONTRACT) == Comparison(1, 0, 0.0, 0.0, 0)
 
 
 def test_the_threshold_of_its_label_decides_what_is_compared() -> None:
     """Rounding decides whether a detection just above it is reported, whatever the others' threshold."""
     contract = CONTRACT.model_copy(update={"thresholds": {"rice": 0.6}})
-    one = found((BOX, 0.8, 1), (OTHER_BOX, 0.6005, 2))
+    other = detections_of((BOX, 0.8, 1))
 
-    assert compare([one], [found((BOX, 0.8, 1))], contract).others == 0
-    assert compare([found((BOX, 0.8, 1), (OTHER_BOX, 0.6005, 1))], [found((BOX, 0.8, 1))], contract).others == 1
+    assert compare([detections_of((BOX, 0.8, 1), (OTHER_BOX, 0.6005, 2))], [other], contract).others == 0
+    assert compare([detections_of((BOX, 0.8, 1), (OTHER_BOX, 0.6005, 1))], [other], contract).others == 1

@@ -158,11 +158,11 @@ def assert_same(graph: Any, outputs: dict[str, Any], description: Description) -
 
     answer = {name: tensor.numpy() for name, tensor in graph(outputs).items()}
 
-    for row, one in enumerate(decode(outputs, description)):
+    for row, expected in enumerate(decode(outputs, description)):
         count = int(answer["num_detections"][row])
-        np.testing.assert_array_equal(one.classes, answer["detection_classes"][row, :count])
-        np.testing.assert_allclose(one.scores, answer["detection_scores"][row, :count], atol=1e-6)
-        np.testing.assert_allclose(one.boxes, answer["detection_boxes"][row, :count], atol=1e-6)
+        np.testing.assert_array_equal(expected.classes, answer["detection_classes"][row, :count])
+        np.testing.assert_allclose(expected.scores, answer["detection_scores"][row, :count], atol=1e-6)
+        np.testing.assert_allclose(expected.boxes, answer["detection_boxes"][row, :count], atol=1e-6)
         assert not answer["detection_classes"][row, count:].any()
 
 

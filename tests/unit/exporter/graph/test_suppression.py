@@ -43,8 +43,8 @@ def kept(answer: dict[str, Any], row: int) -> list[tuple[int, float, list[float]
 
 def expected(boxes: NDArray[Any], scores: NDArray[Any]) -> list[tuple[int, float, list[float]]]:
     """What the plain one keeps of one row."""
-    found = plain.suppress(boxes, scores, threshold=0.3, nms_iou=0.5, limit=20)
-    return [(one.class_column, one.score, list(one.box)) for one in found]
+    kept = plain.suppress(boxes, scores, threshold=0.3, nms_iou=0.5, limit=20)
+    return [(detection.class_column, detection.score, list(detection.box)) for detection in kept]
 
 
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 3), priors=st.integers(1, 40), classes=st.integers(1, 4))

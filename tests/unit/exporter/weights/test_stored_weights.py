@@ -34,10 +34,10 @@ def test_every_form_is_read(tmp_path: Path, layers: dict[str, list[NDArray[Any]]
     with open_weights(tmp_path / form) as stored:
         assert set(layers) == set(stored.layers)
         for name, arrays in layers.items():
-            found = stored.read(name)
-            assert all(array.dtype == np.float32 for array in found)
-            for array, one in zip(arrays, found, strict=True):
-                np.testing.assert_array_equal(array.astype(np.float32), one)
+            stored_arrays = stored.read(name)
+            assert all(array.dtype == np.float32 for array in stored_arrays)
+            for array, stored_array in zip(arrays, stored_arrays, strict=True):
+                np.testing.assert_array_equal(array.astype(np.float32), stored_array)
 
 
 def test_unnamed_layers_are_not_guessed(tmp_path: Path, layers: dict[str, list[NDArray[Any]]]) -> None:
@@ -144,10 +144,10 @@ def test_numbers_that_cannot_be_unpacked_are_an_error_like_any_other(tmp_path: P
 def test_the_complaint_names_every_kind() -> None:
     """Missing, unexpected and wrong-shaped, in one line, and not all of a hundred."""
     wanted = {"a": ((1,),), "b": ((2,),), **{f"m{n}": ((1,),) for n in range(9)}}
-    found = {"b": ((3,),), "x": ((1,),)}
+    stored = {"b": ((3,),), "x": ((1,),)}
 
     with pytest.raises(ExportError) as refused:
-        require_same_layers(wanted, found)
+        require_same_layers(wanted, stored)
     assert "missing: a, m0, m1, m2 and 6 more; unexpected: x; of another shape: b ((3,),) instead of ((2,),)" in str(
         refused.value
     )
