@@ -52,10 +52,7 @@ def checked(kind: type[Checked], values: Mapping[str, Any], *, strict: bool) -> 
             raise UnknownFieldError(
                 f"Unknown field {', '.join(unknown[:_MAX_LISTED])}: this request takes {known}."
             ) from error
-        messages = [
-            f"{_where(detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}"
-            for detail in details[:_MAX_LISTED]
-        ]
+        messages = [_message(detail["loc"], detail["msg"]) for detail in details[:_MAX_LISTED]]
         more = f"; and {len(details) - _MAX_LISTED} more" if len(details) > _MAX_LISTED else ""
         raise InvalidRequestError(f"{'; '.join(messages)}{more}.") from error
 
@@ -107,5 +104,11 @@ def checked_body(
     return bodies
 
 
+def _message(location: tuple[int | str, ...], text: str) -> str:
+    """Return what is wrong with a field; what is wrong with several together names them itself."""
+    text = text.removeprefix("Value error, ")
+    return f"{_where(location)}: {text}" if location else f"{text[:1].upper()}{text[1:]}"
+
+
 def _where(location: tuple[int | str, ...]) -> str:
-    return ".".join(repr(str(part))[1:-1][:100] for part in location) or "body"
+    return ".".join(repr(str(part))[1:-1][:100] for part in location)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, url_for
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field
 
 from api.access.caller import caller
 from api.http.answers import answer
@@ -11,10 +11,10 @@ from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.checking import RequestModel
 from api.schema.webhook_documents import TestDocument, WebhookDetails, WebhookDocument, WebhooksDocument
-from api.schema.webhook_request import SIGNING, WebhookFields
+from api.schema.webhook_request import SIGNING, SigningSecret, WebhookFields
 from workers.backend import Backend
 from workers.errors import WebhookNotFoundError, WebhookStateError
-from workers.jobs.webhook import checked_secret, new_secret
+from workers.jobs.webhook import new_secret
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
 
 _PROBLEMS = (WebhookNotFoundError,)
@@ -30,7 +30,7 @@ class ChangedWebhook(WebhookFields):
 class Rotation(RequestModel):
     """A new secret for an endpoint."""
 
-    secret: SecretStr | None = Field(
+    secret: SigningSecret | None = Field(
         default=None,
         description="`whsec_` and base64 of 24 to 64 bytes. Default: a new one.",
         json_schema_extra={"pattern": SIGNING},
@@ -38,12 +38,6 @@ class Rotation(RequestModel):
     keep_old_seconds: float = Field(
         default=_DAY, ge=0, le=30 * _DAY, description="For how long events are signed with the old secret too."
     )
-
-    @model_validator(mode="after")
-    def _check_secret(self) -> Rotation:
-        if self.secret is not None:
-            checked_secret(self.secret.get_secret_value())
-        return self
 
 
 _WEBHOOK = document_answer(WebhookDocument)

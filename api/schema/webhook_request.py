@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from api.requests.checking import RequestModel
 from workers.errors import OutboundBlockedError
@@ -39,8 +39,21 @@ def _member(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
     return read
 
 
+def _fits_events(written: WebhookFormat, info: ValidationInfo) -> WebhookFormat:
+    """Check that a format sends the events; raises ValueError. If the events are wrong themselves, they say it."""
+    if "events" in info.data:
+        checked_events(info.data["events"], written)
+    return written
+
+
+def _signing(secret: SecretStr) -> SecretStr:
+    checked_secret(secret.get_secret_value())
+    return secret
+
+
 NamedEvent = Annotated[Event, BeforeValidator(_member(Event))]
 NamedFormat = Annotated[WebhookFormat, BeforeValidator(_member(WebhookFormat))]
+SigningSecret = Annotated[SecretStr, AfterValidator(_signing)]
 
 
 class WebhookFields(RequestModel):
@@ -52,22 +65,15 @@ class WebhookFields(RequestModel):
     events: Annotated[list[NamedEvent], Field(min_length=1, max_length=len(Event))] | None = Field(
         default=None, description="The events to send. Null: `job.finished`, or `item.finished` for the format `baidu`."
     )
-    format: NamedFormat = Field(
+    format: Annotated[NamedFormat, AfterValidator(_fits_events)] = Field(
         default=WebhookFormat.STANDARD,
         description="Standard Webhooks 1.0, or the result body of the Baidu robot: one POST per image, or one for all.",
     )
-    secret: SecretStr | None = Field(
+    secret: SigningSecret | None = Field(
         default=None,
         description="The secret that signs the events: `whsec_` and base64 of 24 to 64 bytes. It is never shown.",
         json_schema_extra={"pattern": SIGNING},
     )
-
-    @model_validator(mode="after")
-    def _fits(self) -> WebhookFields:
-        checked_events(self.events, self.format)
-        if self.secret is not None:
-            checked_secret(self.secret.get_secret_value())
-        return self
 
     @property
     def webhook(self) -> Webhook:

@@ -201,7 +201,9 @@ def test_a_secret_is_rotated(http: FlaskClient, outbox: Outbox) -> None:
     until = float(due.endpoint["old_secret_until"])
     assert due.secrets(until - 1) == [rotated["secret"], SECRET]
     assert due.secrets(until + 1) == [rotated["secret"]]
-    assert http.post(f"{where}/rotate", json={"secret": "short"}).status_code == 400
+    refused = http.post(f"{where}/rotate", json={"secret": "short"})
+    assert refused.status_code == 400
+    assert refused.get_json()["detail"].startswith("secret: write whsec_ and the base64")
 
 
 def test_there_are_so_many_endpoints_at_most(http: FlaskClient) -> None:

@@ -147,6 +147,27 @@ def test_exactly_one_form(http: FlaskClient, body: dict[str, Any]) -> None:
     _problem(http, body)
 
 
+@pytest.mark.parametrize(
+    ("body", "begins"),
+    [
+        ({"webhook": {"secret": "short"}}, "webhook.secret: write whsec_ and the base64"),
+        ({"webhook": {"events": ["job.started"], "format": "baidu"}}, "webhook.format: the format baidu sends only"),
+        ({"webhook": {"events": ["no.event"], "format": "baidu"}}, "webhook.events.0: give one of job.started"),
+        ({"webhook": {"events": []}}, "webhook.events: List should have at least 1 item"),
+        ({"annotate": 3}, "`annotate` needs an `output_url`."),
+        ({"sample": 3}, "`include`, `exclude`, `limit`, `sample` and `seed` need a"),
+        ({"folder": "/photos"}, "Give exactly one of `items`, `folder`"),
+    ],
+)
+def test_an_error_names_its_field(http: FlaskClient, body: dict[str, Any], begins: str) -> None:
+    """A field of a webhook too; what is wrong with several fields together names them."""
+    if "webhook" in body:
+        body["webhook"]["url"] = "https://a.example/hook"
+    detail = _problem(http, {"items": [{"image": BASE64}], **body})
+    assert detail.startswith(begins)
+    assert "short" not in detail
+
+
 @pytest.mark.usefixtures("bucket")
 @pytest.mark.parametrize(("field", "kind"), [("source", "location"), ("manifest", "manifest")])
 def test_where_images_are(http: FlaskClient, link: RedisLink, field: str, kind: Kind) -> None:
@@ -200,7 +221,7 @@ def test_what_an_archive_has_beside_its_images(http: FlaskClient) -> None:
 
     problem = http.post("/v1/jobs", data=archive_named([b"b.heic"]), content_type="application/zip").get_json()
     assert problem["code"] == "no_images"
-    assert problem["detail"].endswith("Other files were left out (1 .heic): convert them to JPEG.")
+    assert problem["detail"].endswith("Other files were left out (1 .heic): convert photos among them to JPEG.")
 
 
 @pytest.mark.parametrize("kind", ["application/zip", "application/x-zip-compressed"])
