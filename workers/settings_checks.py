@@ -26,6 +26,7 @@ _LISTS: Final = ("ipv4:", "ipv6:")
 _OTHER_SCHEMES: Final = ("unix:", "unix-abstract:", "vsock:", "xds:")  # gRPC's other schemes, not checked
 _MAX_REQUESTS: Final = 1_000_000_000  # of a rate
 _ADMIN_KEY: Final = re.compile(r"sl_[0-9A-Za-z]{32,200}")
+_ADMIN_KEY_FORM: Final = "write `sl_` and 32 or more random letters or digits, as in sl_$(openssl rand -hex 16)"
 
 
 def split_at_commas(value: Any) -> Any:  # noqa: ANN401  the value is not checked yet
@@ -81,9 +82,11 @@ def checked_pauses(pauses: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def checked_admin_key(key: SecretStr) -> SecretStr:
-    """Return an API key for administrators, or an empty one; raises ValueError."""
-    if key and not _ADMIN_KEY.fullmatch(key.get_secret_value()):
-        raise ValueError("write `sl_` and 32 or more random letters or digits, as in sl_$(openssl rand -hex 16)")
+    """Return an API key for administrators; raises ValueError, also for an empty one, which nobody could send."""
+    if not key:
+        raise ValueError(f"it is empty: leave the variable out, or {_ADMIN_KEY_FORM}")
+    if not _ADMIN_KEY.fullmatch(key.get_secret_value()):
+        raise ValueError(_ADMIN_KEY_FORM)
     return key
 
 

@@ -208,6 +208,13 @@ def test_a_key_of_the_settings_that_can_be_guessed(text: str) -> None:
     assert text not in str(caught.value)
 
 
+def test_an_empty_key_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a mistake: keys would be required, and nobody would have one. The error says how to have none."""
+    monkeypatch.setenv("SHELFLINE_ADMIN_KEY", "")
+    with pytest.raises(SettingsError, match=r"^SHELFLINE_ADMIN_KEY is wrong: it is empty: leave the variable out, or"):
+        load_settings()
+
+
 def test_a_key_is_looked_up_once_a_second(
     ring: KeyCache, store: KeyStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
