@@ -31,6 +31,7 @@ WAYS: dict[str, Callable[[bytes], str]] = {
         plain(content).replace("+", "%2b").replace("/", "%2f").replace("=", "%3d")
     ),
     "data URL": lambda content: f"data:image/jpeg;base64,{plain(content)}",
+    "data URL, percent-encoded": lambda content: quote(f"data:image/jpeg;base64,{plain(content)}", safe=""),
     "data URL with parameters": lambda content: f"DATA:image/jpeg;charset=utf-8;BASE64,{plain(content).rstrip('=')}",
 }
 
@@ -49,11 +50,14 @@ def test_every_way_gives_the_bytes(way: str, content: bytes) -> None:
         ("YWJj=", "wrong padding"),
         ("YQ=", "wrong padding"),
         ("YQ===", "wrong padding"),
-        ("YQ==YQ==", "not base64"),
-        ("YW Jj", "not base64"),
-        ("\u00e4", "not base64"),
-        ("%zz", "not base64"),
-        ("%25" * 200_000, "not base64"),
+        ("YQ==YQ==", "not base64 .*: the character '=' at place 3$"),
+        ("YW Jj", "not base64 .*: a space, perhaps in place of a `\\+`$"),
+        ("YQ== ", ": a space, perhaps"),
+        ("data:image/png;base64, YWJj", ": a space, perhaps"),
+        ("\u00e4", "not base64 .*: the character '\u00e4' at place 1$"),
+        ("%zz", "not base64 .*: the character '%' at place 1$"),
+        ("%25" * 200_000, "not base64 .*: the character '%' at place 1$"),
+        ("A\x00AA", r"not base64 .*: the character '\\x00' at place 2$"),
         ("data:image/png,YWJj", "`;base64,`"),
         ("data:YWJj", "`;base64,`"),
     ],
