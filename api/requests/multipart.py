@@ -19,6 +19,7 @@ FILE_FIELDS = frozenset(("archive", "manifest"))  # form fields that take one fi
 _PIECE_BYTES = 1 << 16
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
 _SECOND_BYTE = re.compile(rb"([\x80-\xff])\\(?!\\)")
+_BACKSLASH = re.compile(rb'\\([\\"])?')
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 _EXTENDED_NAME = re.compile(r";\s*filename\*=[^;]*", re.IGNORECASE)
 
@@ -69,7 +70,13 @@ class MultipartParser(FormDataParser):
             if self.max_form_memory_size is not None and len(value) > self.max_form_memory_size:
                 raise RequestEntityTooLarge
 
-        return write, lambda: form.append((event.name, value.decode("utf-8", "replace")))
+        def finish() -> None:
+            try:
+                form.append((event.name, value.decode()))
+            except UnicodeDecodeError as error:
+                raise InvalidRequestError(f"The field {event.name!r} is not UTF-8. Send its text in UTF-8.") from error
+
+        return write, finish
 
     def _start_file(
         self, event: File, content_length: int | None, files: list[tuple[str, FileStorage]]
@@ -88,7 +95,7 @@ class _Decoder(MultipartDecoder):
     """Decodes headers whose bytes are not UTF-8 with these escaped, as in names of folders, and prefers `filename*`."""
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
-        headers = super()._parse_headers(_as_utf8(bytes(data)))
+        headers = super()._parse_headers(_in_rfc_form(bytes(data)))
         disposition = headers.get("content-disposition", "")
         extended = _EXTENDED_NAME.search(_QUOTED.sub(lambda quoted: " " * len(quoted[0]), disposition))
         if extended:  # of two parameters the last one counts
@@ -96,15 +103,28 @@ class _Decoder(MultipartDecoder):
         return headers
 
 
-def _as_utf8(headers: bytes) -> bytes:
-    """Return headers with bytes that are not UTF-8 escaped as in folders; a value in quotes doubles its backslashes."""
+def _in_rfc_form(headers: bytes) -> bytes:
+    """Return headers in UTF-8, with bytes that are not UTF-8 escaped as in folders, and with backslashes doubled.
+
+    Browsers and most libraries send a backslash as it is, and only curl escapes it. So it is an escape only before a
+    quotation mark or another backslash.
+    """
+    in_utf8 = _is_utf8(headers)
+    if not in_utf8:  # in GBK, Shift-JIS and Big5 a backslash can be the second byte of a character
+        headers = _SECOND_BYTE.sub(rb"\1\\\\", headers)
+    headers = _BACKSLASH.sub(lambda match: match[0] if match[1] else rb"\\", headers)
+    if in_utf8:
+        return headers
+    text = headers.decode("utf-8", "surrogateescape")
+    return _NOT_UTF8.sub(lambda byte: f"\\\\udc{ord(byte[0]) & 0xFF:02x}", text).encode()
+
+
+def _is_utf8(headers: bytes) -> bool:
     try:
         headers.decode()
     except UnicodeDecodeError:
-        # In GBK, Shift-JIS and Big5 a backslash can be the second byte of a character: it escapes nothing then.
-        text = _SECOND_BYTE.sub(rb"\1\\\\", headers).decode("utf-8", "surrogateescape")
-        return _NOT_UTF8.sub(lambda byte: f"\\\\udc{ord(byte[0]) & 0xFF:02x}", text).encode()
-    return headers
+        return False
+    return True
 
 
 def _refuse(data: bytes) -> None:

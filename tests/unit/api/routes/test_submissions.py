@@ -200,6 +200,9 @@ def _send_body(http: FlaskClient, body: bytes) -> TestResponse:
         (b'images; filename="' + "полка.jpg".encode("cp1251") + b'"', r"\udcef\udcee\udceb\udcea\udce0.jpg"),
         (b'images; filename="K\xe4se.jpg"', r"K\udce4se.jpg"),
         (b'images; filename="' + "货架\u3000\u202f.jpg".encode() + b'"', "货架\u3000\u202f.jpg"),
+        (b'images; filename="C:\\photos\\a.jpg"', r"C:\photos\a.jpg"),
+        (b'images; filename="\\srv\\a\\"b\\".jpg"', r'\srv\a"b".jpg'),
+        (b'images; filename="C:\\' + "照片\\a.jpg".encode("gbk") + b'"', r"C:\\udcd5\udcd5Ƭ\a.jpg"),
         (b"images; filename*=UTF-8''%E8%B4%A7%E6%9E%B6.jpg", "货架.jpg"),
         (b"images; filename*=utf-8'zh'%E8%B4%A7%E6%9E%B6.jpg; filename=\"a.jpg\"", "货架.jpg"),
         (b"images; filename=\"a.jpg\"; filename*=UTF-8''%E8%B4%A7.jpg", "货.jpg"),
@@ -239,6 +242,13 @@ def test_an_option_that_is_too_long(http: FlaskClient) -> None:
 def test_an_unknown_file_field(http: FlaskClient) -> None:
     """A file under another name would be lost: it is refused by name."""
     assert "'photo'" in _assert_problem(_send(http, [("a.jpg", b"x")], "photo"), 400, "unknown_field")["detail"]
+
+
+def test_an_option_that_is_not_utf8(http: FlaskClient) -> None:
+    """It would be stored as other text: the error names it."""
+    response = _send_body(http, _body(b"metadata", content='{"shop": "货架"}'.encode("gbk")))
+    problem = _assert_problem(response, 400, "invalid_request")
+    assert problem["detail"] == "The field 'metadata' is not UTF-8. Send its text in UTF-8."
 
 
 def test_a_doubled_option(http: FlaskClient) -> None:
