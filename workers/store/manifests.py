@@ -55,7 +55,9 @@ def write_manifest(
             if written.total > max_images:
                 raise TooManyImagesError(f"The job has more than {max_images} images: make several jobs of it.")
             if source.custom_id in seen:
-                raise DuplicateIdError(f"Two images of the job have the custom_id {source.custom_id!r}.")
+                raise DuplicateIdError(
+                    f"Two images of the job have the custom_id {source.custom_id!r}: give each its own."
+                )
             if source.custom_id:
                 seen.add(source.custom_id)
             line = manifest_line(source)

@@ -86,15 +86,19 @@ class Manifest:
 
     def _part(self, row: Mapping[str, Any]) -> Part:
         unknown = sorted(str(name) for name, value in row.items() if name not in FIELDS and not is_empty(value))
+        if unknown == [""]:
+            raise ManifestError("It has a value in a column without a name: name the column, or delete it.")
         if unknown:
-            raise ManifestError(f"There is no field {unknown[0][:100]!r}: use {', '.join(FIELDS)}.")
+            raise ManifestError(f"There is no field {unknown[-1][:100]!r}: use {', '.join(FIELDS)}.")
         fields = {name: value for name, value in row.items() if not is_empty(value)}
         for name, value in fields.items():
             if not isinstance(value, str):
                 raise ManifestError(f"`{name}` must be text.")
             if control := control_in(value):
                 raise ManifestError(f"`{name}` has the control character {control}: write it without.")
-        if ("path" in fields) == ("url" in fields):
+        if "path" not in fields and "url" not in fields:
+            raise ManifestError("It has neither `path` nor `url`: give one of them.")
+        if "path" in fields and "url" in fields:
             raise ManifestError("Give either `path` or `url`, not both.")
         custom_id = fields.get("custom_id", "")
         if len(custom_id) > MAX_CUSTOM_ID_CHARS:

@@ -28,6 +28,7 @@ _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NO_UTF8 = b"\xff"
 # The first line may be one that is no JSON. CSV may have a path in braces, but not with a quotation mark behind one.
 _JSON_LINES = re.compile(rb'\s*\{|[^\r\n]*[\r\n]\s*\{\s*"')
+_NAMED_SEPARATOR = re.compile(r"sep=([,;\t|])", re.IGNORECASE)  # the line in which a CSV file tells Excel its separator
 _OPEN_QUOTE = "unexpected end of data"  # what Python's csv says of it
 
 
@@ -52,8 +53,8 @@ def read_rows(content: BinaryIO, encoding: str) -> tuple[Iterator[tuple[int, Row
 
 
 def is_empty(value: object) -> bool:
-    """Return whether a cell is empty: Excel writes such columns and rows."""
-    return value is None or value == ""
+    """Return whether a cell is empty or blank: Excel writes such columns and rows."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _json_rows(lines: Iterator[tuple[int, str | ManifestError]]) -> Iterator[tuple[int, Row]]:
@@ -68,7 +69,10 @@ def _json_row(line: str, number: int) -> Row:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:  # its text counts lines within the row
-        return ManifestError(f"Row {number} of the manifest is not JSON: {error.msg} at character {error.pos + 1}.")
+        return ManifestError(
+            f"Row {number} of the manifest is not JSON: {error.msg} at character {error.pos + 1}. "
+            "Write one object in a line."
+        )
     except (ValueError, RecursionError) as error:
         return ManifestError(f"Row {number} of the manifest is not JSON: {str(error)[:200]}.")
     return row if isinstance(row, dict) else ManifestError(f"Row {number} of the manifest is not a JSON object.")
@@ -76,20 +80,23 @@ def _json_row(line: str, number: int) -> Row:
 
 def _csv_rows(lines: Iterator[tuple[int, str | ManifestError]]) -> Iterator[tuple[int, Row]]:
     header: list[str] = []
-    separator = ","
+    named = separator = ""
     for number, line in lines:
         if isinstance(line, str) and not header:
-            separator = _separator(line)
+            if number == 1 and (match := _NAMED_SEPARATOR.fullmatch(line)):
+                named = match[1]
+                continue
+            separator = named or _separator(line)
         cells = line if isinstance(line, ManifestError) else _cells(line, separator, number)
         if not header:
             header = _header(cells, number)
         elif isinstance(cells, ManifestError):
             yield number, cells
-        elif any(cells[len(header) :]):
+        elif not all(map(is_empty, cells[len(header) :])):
             problem = f"Row {number} of the manifest has more fields than the header"
             yield number, ManifestError(f"{problem}: put a cell that has a {separator!r} in quotation marks.")
-        elif any(cells):
-            yield number, dict(zip(header, cells, strict=False))
+        elif not all(map(is_empty, cells)):
+            yield number, {name: cell for name, cell in zip(header, cells, strict=False) if not is_empty(cell)}
 
 
 def _separator(header: str) -> str:
@@ -109,10 +116,14 @@ def _cells(line: str, separator: str, number: int) -> list[str] | ManifestError:
 
 
 def _header(cells: Sequence[str] | ManifestError, number: int) -> list[str]:
-    """Return the names of the columns, none if the line is empty. Raises ManifestError."""
+    """Return the names of the columns, none if the line is empty. Raises ManifestError.
+
+    Known names may be written with capitals, and with spaces around them.
+    """
     if isinstance(cells, ManifestError):
         raise cells
-    names = [name for name in cells if name]
+    columns = [name.strip().lower() if name.strip().lower() in FIELDS else name.strip() for name in cells]
+    names = [name for name in columns if name]
     if names and not {"path", "url"}.intersection(names):
         raise ManifestError(
             f"Line {number} of the manifest names no column `path` or `url`: begin a CSV file with the names of its "
@@ -121,7 +132,7 @@ def _header(cells: Sequence[str] | ManifestError, number: int) -> list[str]:
     twice = next((name for name in FIELDS if names.count(name) > 1), "")
     if twice:
         raise ManifestError(f"Line {number} of the manifest names the column `{twice}` twice: remove one of them.")
-    return list(cells) if names else []
+    return columns if names else []
 
 
 def _texts(lines: Iterator[bytes], guessed: str) -> Iterator[tuple[int, str | ManifestError]]:

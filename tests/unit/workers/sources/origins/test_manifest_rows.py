@@ -56,8 +56,37 @@ def test_a_line_of_csv_that_is_wrong_fails_alone(case: str, end: bytes) -> None:
     assert guessed == ""
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "URL,Custom_ID",
+        " url , custom_id ,note",
+        '"Url";"custom_id"',
+        "sep=;\r\nurl;custom_id;",
+        "SEP=|\r\nurl|custom_id",
+        "\r\n , \r\nurl,custom_id",
+    ],
+)
+def test_headers_as_people_write_them(start: str) -> None:
+    """With capitals and spaces, and behind the line that tells Excel the separator."""
+    separator = next(char for char in ";|," if char in start)
+    row = separator.join((GOOD, "7", ""))
+    blank = separator.join((" ", "", ""))
+    rows, _ = read(f"\ufeff{start}\r\n{row}\r\n{blank}\r\n".encode())
+    assert [row for _, row in rows] == [{"url": GOOD, "custom_id": "7"}]
+
+
+def test_a_cell_in_a_column_without_a_name() -> None:
+    """It is kept as what has no name, whatever other columns have none."""
+    rows, _ = read(b"url,,\n" + GOOD.encode() + b",7,\n")
+    assert rows == [(2, {"url": GOOD, "": "7"})]
+
+
 WRONG_JSON = {
-    "no JSON": (b'{"url": ', "Row 2 of the manifest is not JSON: Expecting value at character 9."),
+    "no JSON": (
+        b'{"url": ',
+        "Row 2 of the manifest is not JSON: Expecting value at character 9. Write one object",
+    ),
     "no object": (b"[]", "Row 2 of the manifest is not a JSON object"),
     "too long": (b'{"url": "' + b"x" * 70_000 + b'"}', "Line 2 of the manifest is longer than 65536 bytes"),
     "no text": (b'{"url": "\xff"}', "Line 2 of the manifest is not UTF-8"),
