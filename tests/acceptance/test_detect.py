@@ -165,7 +165,7 @@ def test_the_samples_twice(shell: Shell) -> None:
         last = out.splitlines()[-1]
         detections = sum(len(image_result["detections"]) for image_result in results)
         assert re.fullmatch(
-            rf"4 images: 4 succeeded, 0 failed, 1 other file skipped, {detections} detections in \d+\.\d s "
+            rf"4 images: 4 succeeded, 0 failed, 1 other file skipped \(1 \.md\), {detections} detections in \d+\.\d s "
             r"\(\d+\.\d images/s\) -> out/results\.jsonl, out/annotated/",
             last,
         ), last
@@ -219,7 +219,7 @@ def test_a_folder_as_people_have_them(shell: Shell) -> None:
     assert shell.pictures() == ["a.jpg", "deep/er/ü d.jpg"]
     assert "b.jpg  unsupported_format: " in out
     assert "c.jpg  image_decode_failed: " in out
-    assert out.splitlines()[-1].startswith("4 images: 2 succeeded, 2 failed, 2 other files skipped, ")
+    assert out.splitlines()[-1].startswith("4 images: 2 succeeded, 2 failed, 1 other file skipped (1 .txt), ")
 
 
 @pytest.mark.process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -91,6 +91,12 @@ def count_skipped(counts: dict[str, int], name: str) -> None:
     if len(suffix) > _MAX_SUFFIX_CHARS or (suffix not in counts and len(counts) >= MAX_SUFFIXES):
         suffix = OTHER_SUFFIXES
     counts[suffix] = counts.get(suffix, 0) + 1
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Return what `count_skipped` counted as people read it: `2 .heic, 1 without a suffix`."""
+    kinds = {NO_SUFFIX: "without a suffix", OTHER_SUFFIXES: "of other kinds"}
+    return ", ".join(f"{count:,} {kinds.get(suffix, suffix)}" for suffix, count in counts.items())
 
 
 def guess_encoding(names: Sequence[bytes], first: str) -> str:

@@ -39,7 +39,7 @@ class Summary:
             self._scores[min(int(detection["score"] * _BINS), _BINS - 1)] += 1
 
     def document(self, job: Job) -> dict[str, Any]:
-        """Return the summary of a job that is about to end.
+        """Return the summary of a job that is about to end. `skipped` are files that are not named like images.
 
         `seconds` and `images_per_second` are from the first claim to the last result: writing the output comes after
         that, and may wait long for a store that is full.
@@ -54,6 +54,8 @@ class Summary:
                 "total": job.total,
                 **{name: self._states[name] for name in ("succeeded", "failed", "canceled")},
             },
+            "skipped": dict(job.skipped),
+            "name_encoding": job.name_encoding or None,
             "cached": self._cached,
             "detections": sum(self._scores),
             "labels": dict(self._labels.most_common()),

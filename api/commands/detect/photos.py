@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.commands.errors import UsageError
-from workers.io.names import is_image_name, is_left_out
+from workers.io.names import count_skipped, in_words, is_image_name, is_left_out
 from workers.sources.origins.named import EVERYTHING
 from workers.sources.selection import Selection
 
@@ -32,13 +32,13 @@ class Photo:
 class Collection:
     """Photos, in the order of the results.
 
-    `skipped` is the number of other files in the folders. `roots` are the folders that contain all the photos, with
-    links resolved; a server that may read these folders needs no upload. `roots` is empty if some photo is in none
-    of them.
+    `skipped` are the numbers of other files in the folders, by suffix. `roots` are the folders that contain all the
+    photos, with links resolved; a server that may read these folders needs no upload. `roots` is empty if some photo is
+    in none of them.
     """
 
     photos: tuple[Photo, ...] = ()
-    skipped: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
     roots: tuple[Path, ...] = ()
 
 
@@ -47,16 +47,16 @@ def collect(
 ) -> Collection:
     """Collect the photos of folders and files.
 
-    In a folder, files that are not images are skipped and counted; a file that is named itself is always taken. Names
-    are relative to the folder if there is only one path, else to the common parent of all photos. The selection
-    applies to these names. The folders `without` are left out and not counted. Raises UsageError if a path is missing
-    or cannot be read, or if no photo is found and `empty` is False.
+    In a folder, files that are not named like images are skipped and counted; a file that is named itself is always
+    taken. Names are relative to the folder if there is only one path, else to the common parent of all photos. The
+    selection applies to these names. The folders `without` are left out and not counted. Raises UsageError if a path is
+    missing or cannot be read, or if no photo is found and `empty` is False.
     """
     named = ", ".join(map(str, paths))
     try:
         files, skipped = _list_files(paths, [os.path.realpath(folder) for folder in without])
         if not files and not empty:
-            other = f", only {skipped} other file{'s'[: skipped > 1]}" if skipped else ""
+            other = f", only other files ({in_words(skipped)})" if skipped else ""
             raise UsageError(f"{named}: there are no images (jpg, png, webp, tif, ...){other}. Name another folder.")
         if len(paths) == 1 and paths[0].is_dir():
             base = os.path.normpath(paths[0].absolute())
@@ -84,13 +84,13 @@ def stamp_of(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _list_files(paths: Sequence[Path], without: Sequence[str]) -> tuple[dict[str, bool], int]:
-    """Return the photos as path -> whether it lies in a given folder, and the number of other files.
+def _list_files(paths: Sequence[Path], without: Sequence[str]) -> tuple[dict[str, bool], dict[str, int]]:
+    """Return the photos as path -> whether it lies in a given folder, and the numbers of other files by suffix.
 
     A link out of the folder does not lie in it. Raises OSError, UsageError.
     """
     files: dict[str, bool] = {}
-    skipped = 0
+    skipped: dict[str, int] = {}
     for path in paths:
         absolute = os.path.normpath(path.absolute())
         if path.is_dir():
@@ -98,7 +98,7 @@ def _list_files(paths: Sequence[Path], without: Sequence[str]) -> tuple[dict[str
                 if image:
                     files.setdefault(file, inside)
                 else:
-                    skipped += 1
+                    count_skipped(skipped, os.path.basename(file))  # noqa: PTH119  no object for each file
         elif path.is_file():
             files.setdefault(absolute, False)
         else:
@@ -109,9 +109,9 @@ def _list_files(paths: Sequence[Path], without: Sequence[str]) -> tuple[dict[str
 def _walk(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
     """Yield the files below a folder in a stable order, as (path, is an image, is inside the folder).
 
-    A link to a file outside the folder is not inside. Files in folders that are hidden, or that systems make for
-    themselves, do not count as images, and links to folders are not followed. The folders `without`, and everything
-    below them, are left out. Raises OSError if a folder cannot be read, because its images must not be missed silently.
+    A link to a file outside the folder is not inside. Folders that are hidden, or that systems make for themselves, are
+    left out, as are the folders `without`. Links to folders are not followed. Raises OSError if a folder cannot be
+    read, because its images must not be missed silently.
     """
 
     def fail(error: OSError) -> None:
@@ -123,9 +123,9 @@ def _walk(folder: str, without: Sequence[str]) -> Iterator[tuple[str, bool, bool
     for where, folders, files in os.walk(folder, onerror=fail):
         inside = os.path.relpath(where, folder)
         below = os.path.normpath(os.path.join(real, inside))  # noqa: PTH118  links to folders are not followed
-        folders[:] = sorted(name for name in folders if os.path.join(below, name) not in without)  # noqa: PTH118
-        hidden = any(is_left_out(part) for part in Path(inside).parts if part != ".")
+        visible = (name for name in folders if not is_left_out(name))
+        folders[:] = sorted(name for name in visible if os.path.join(below, name) not in without)  # noqa: PTH118
         for name in sorted(files):
             path = os.path.join(where, name)  # noqa: PTH118  no object for each file
-            image = not hidden and is_image_name(name)
+            image = is_image_name(name)
             yield path, image, image and (not os.path.islink(path) or Path(os.path.realpath(path)).is_relative_to(real))  # noqa: PTH114  no object for each file

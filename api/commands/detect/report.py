@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from workers.io.names import escaped_controls
+from workers.io.names import escaped_controls, in_words
 
 MAX_ROWS = 50
 FIRST_ROWS = 20
@@ -91,14 +91,15 @@ class Report:
             console.print(self._histogram(plain=console.encoding.lower() not in {"utf-8", "utf8"}))
             _more(console, len(self.labels), MAX_LABELS)
 
-    def totals(self, *, seconds: float, done: int, skipped: int, written: Sequence[str]) -> str:
+    def totals(self, *, seconds: float, done: int, skipped: Mapping[str, int], written: Sequence[str]) -> str:
         """Return the last line of the report.
 
-        `done` is the number of images that this call did in `seconds`; the others were done before. `skipped` is the
-        number of other files, `written` are the paths of the output.
+        `done` is the number of images that this call did in `seconds`; the others were done before. `skipped` are the
+        numbers of other files by suffix, `written` are the paths of the output.
         """
         counts = f"{_counted(self.total, 'image')}: {self.succeeded:,} succeeded, {self.failed:,} failed"
-        other = f", {_counted(skipped, 'other file')} skipped" if skipped else ""
+        others = _counted(sum(skipped.values()), "other file")
+        other = f", {others} skipped ({in_words(skipped)})" if skipped else ""
         rate = f"{done / seconds:.1f} images/s" if seconds > 0 and done else "at once"
         detections = f"{_counted(self.detections, 'detection')} in {_lasted(seconds)} ({rate})"
         before = f", {self.total - done:,} of the images done before" if done < self.total else ""

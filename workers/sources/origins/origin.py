@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from workers.errors import NoImagesError
+from workers.io.names import in_words
 from workers.jobs.job import ImageSource
 
 MAX_NAME_CHARS = 1024  # of an uploaded image; longer names are refused, or cut off
@@ -53,10 +54,10 @@ class Notes:
 
     def no_images(self, error: NoImagesError) -> NoImagesError:
         """Return the error for a source without images, with the files that it has instead."""
-        others = ", ".join(f"{count} {suffix}" for suffix, count in self.skipped.items())
-        return (
-            NoImagesError(f"{error} Other files were left out ({others}): convert them to JPEG.") if others else error
-        )
+        if not self.skipped:
+            return error
+        others = in_words(self.skipped)
+        return NoImagesError(f"{error} Other files were left out ({others}): convert photos among them to JPEG.")
 
 
 class Origin(Protocol):

@@ -91,7 +91,7 @@ def test_what_a_folder_or_a_store_has_beside_its_images(
     assert [worker.store.get(job.id).skipped for job in jobs] == [{".heic": 2, ".jp2": 1}] * 2
     error = worker.store.get(without_images.id).error
     assert error["code"] == "no_images"
-    assert error["detail"].endswith("Other files were left out (2 .heic, 1 .jp2): convert them to JPEG.")
+    assert error["detail"].endswith("Other files were left out (2 .heic, 1 .jp2): convert photos among them to JPEG.")
 
 
 def test_a_small_folder_is_interactive(worker: Worker, folder: Path) -> None:

@@ -16,16 +16,25 @@ def _touch(*paths: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    """All images below it, by their relative names, in order; other and hidden files are counted."""
-    _touch(
-        *(tmp_path / name for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.jpg", "sub/deep/c.webp", ".git/d.jpg"))
+    """All images below it, by their relative names, in order; other files are counted by suffix, hidden ones not."""
+    names = (
+        "b.PNG",
+        "a.jpg",
+        "1.HEIC",
+        "2.heic",
+        "README",
+        ".hidden.jpg",
+        "sub/deep/c.webp",
+        ".git/d.jpg",
+        "Thumbs.db",
     )
+    _touch(*(tmp_path / name for name in names))
 
     collected = collect([tmp_path])
 
     assert [photo.name for photo in collected.photos] == ["a.jpg", "b.PNG", "sub/deep/c.webp"]
     assert [photo.path for photo in collected.photos] == [str(tmp_path / photo.name) for photo in collected.photos]
-    assert (collected.skipped, collected.roots) == (3, (tmp_path,))
+    assert (collected.skipped, collected.roots) == ({".heic": 2, "none": 1}, (tmp_path,))
 
 
 def test_folders_that_systems_make(tmp_path: Path) -> None:
@@ -63,7 +72,7 @@ def test_nothing_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         collect([tmp_path / "gone"])
     _touch(tmp_path / "a.txt")
-    with pytest.raises(UsageError, match=r"no images .*only 1 other file"):
+    with pytest.raises(UsageError, match=r"no images .*, only other files \(1 \.txt\)\. Name another folder"):
         collect([tmp_path])
     assert collect([tmp_path], empty=True).photos == ()
 
@@ -101,7 +110,7 @@ def test_a_selection(tmp_path: Path) -> None:
 
     collected = collect([tmp_path], Selection(include=("b/*",), limit=2))
 
-    assert ([photo.name for photo in collected.photos], collected.skipped) == (["b/0.jpg", "b/1.jpg"], 1)
+    assert ([photo.name for photo in collected.photos], collected.skipped) == (["b/0.jpg", "b/1.jpg"], {".txt": 1})
     with pytest.raises(UsageError, match="None of 6 images is taken"):
         collect([tmp_path], Selection(include=("*.png",)))
 
@@ -113,6 +122,6 @@ def test_what_a_run_wrote_is_no_photo(tmp_path: Path) -> None:
 
     collected = collect([tmp_path], without=[tmp_path / "out" / "annotated", tmp_path / "out" / ".shelfline"])
 
-    assert ([photo.name for photo in collected.photos], collected.skipped) == (["a.jpg", "out/mine.jpg"], 0)
+    assert ([photo.name for photo in collected.photos], collected.skipped) == (["a.jpg", "out/mine.jpg"], {})
     with pytest.raises(UsageError, match="no images"):
         collect([out / "annotated"], without=[out / "annotated"])

@@ -36,8 +36,10 @@ def test_a_report() -> None:
     assert "[a].jpg" in text
     assert "cup 0.90" in text
     assert "b.jpg  image_decode_failed: damaged" in text
-    assert report.totals(seconds=0.5, done=2, skipped=1, written=["out/results.jsonl", "out/annotated/"]) == (
-        "2 images: 1 succeeded, 1 failed, 1 other file skipped, 1 detection in 0.5 s (4.0 images/s)"
+    assert report.totals(
+        seconds=0.5, done=2, skipped={".heic": 1}, written=["out/results.jsonl", "out/annotated/"]
+    ) == (
+        "2 images: 1 succeeded, 1 failed, 1 other file skipped (1 .heic), 1 detection in 0.5 s (4.0 images/s)"
         " -> out/results.jsonl, out/annotated/"
     )
 
@@ -82,13 +84,13 @@ def test_many_images() -> None:
 def test_a_run_that_went_on() -> None:
     """Its rate is of what it did itself."""
     report = Report(succeeded=1000)
-    totals = report.totals(seconds=125.0, done=250, skipped=0, written=["r"])
+    totals = report.totals(seconds=125.0, done=250, skipped={}, written=["r"])
     assert totals == (
         "1,000 images: 1,000 succeeded, 0 failed, 0 detections in 2 min 5 s (2.0 images/s), "
         "750 of the images done before -> r"
     )
-    assert "in 0.0 s (at once)" in report.totals(seconds=0.0, done=0, skipped=0, written=["r"])
-    assert "in 2 h 5 min" in report.totals(seconds=7500.0, done=1, skipped=0, written=["r"])
+    assert "in 0.0 s (at once)" in report.totals(seconds=0.0, done=0, skipped={}, written=["r"])
+    assert "in 2 h 5 min" in report.totals(seconds=7500.0, done=1, skipped={}, written=["r"])
 
 
 def test_the_histogram() -> None:
