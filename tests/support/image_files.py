@@ -32,6 +32,13 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return out.getvalue()
 
 
+def by_pillow(content: bytes) -> Image.Image:
+    """Return the first picture of a file as Pillow decodes it. Raises what Pillow's readers raise."""
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        return image
+
+
 def quarter_scene(width: int = 60, height: int = 40) -> Image.Image:
     """Return an image that is red in the upper left quarter, on a blue ground."""
     image = Image.new("RGB", (width, height), (0, 0, 255))
@@ -93,6 +100,13 @@ def png_pixel_data(content: bytes) -> bytes:
 def with_flipped_byte(content: bytes, at: int) -> bytes:
     """Return a file with one byte changed."""
     return content[:at] + bytes((content[at] ^ 0x55,)) + content[at + 1 :]
+
+
+def cut_or_flipped(content: bytes, cases: int = 40) -> list[bytes]:
+    """Return copies of a file that are cut short, and copies with one byte changed: about so many of each."""
+    step = max(1, len(content) // cases)
+    cut = [content[:end] for end in range(20, len(content), step)]
+    return cut + [with_flipped_byte(content, at) for at in range(12, len(content), step)]
 
 
 def jpeg_segment(marker: int, body: bytes) -> bytes:

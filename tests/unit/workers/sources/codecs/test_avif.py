@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from tests.support.image_files import encoded, noise, oriented, with_flipped_byte
+from tests.support.image_files import by_pillow, cut_or_flipped, encoded, noise, oriented
 from workers.errors import ImageDecodeError, ImageError
 from workers.sources.codecs import avif
 from workers.sources.codecs.avif import decode_avif
@@ -28,12 +28,6 @@ VARIANTS = {
 }
 
 
-def by_pillow(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        image.load()
-        return image
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_pixels_are_pillow_s(variant: str) -> None:
     """Stills and animations, every subsampling, with alpha and without: no bit differs."""
@@ -49,11 +43,7 @@ def test_the_pixels_are_pillow_s(variant: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_damage_is_refused_where_pillow_refuses_it(variant: str) -> None:
     """Cut short or with a byte flipped, an AVIF is refused or shown as by Pillow."""
-    content = VARIANTS[variant]
-    step = max(1, len(content) // 40)
-    damaged = [content[:end] for end in range(20, len(content), step)]
-    damaged += [with_flipped_byte(content, at) for at in range(12, len(content), step)]
-    for case in damaged:
+    for case in cut_or_flipped(VARIANTS[variant]):
         try:
             expected = by_pillow(case)
         except Exception:  # noqa: BLE001  whatever Pillow's readers raise
