@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 from PIL import Image
@@ -20,26 +21,38 @@ _PICTURES = {b"VP8 ", b"VP8L"}
 _ALPHA = 0x10  # a flag of VP8X
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """The first picture of a WebP as a file of its own, with its upper left corner and its size on the canvas.
+
+    `size` is what the picture itself says, None if its header cannot be read.
+    """
+
+    still: bytes
+    corner: tuple[int, int]
+    size: tuple[int, int] | None
+
+
 def decode_webp(content: bytes, image: Image.Image) -> Image.Image | None:
     """Return the first picture of a WebP in RGB or RGBA; None if it must be read by Pillow.
 
-    What the first frame of an animation leaves free of its canvas is white, or transparent in RGBA. `image` is the WebP
-    as Pillow opened it: its size is right and its mode is known. Raises OSError if it is damaged.
+    What the first frame of an animation leaves free of its canvas is white, or transparent in RGBA. The size of that
+    frame is what its picture says, as in browsers, whatever the head of the frame says. `image` is the WebP as Pillow
+    opened it: its size is right and its mode is known. Raises OSError if it is damaged.
     """
-    frame, library = _first_frame(content), libwebp()
+    library = libwebp()
+    frame = _first_frame(content, library) if library else None
     if frame is None or library is None:
         return None
-    still, corner, size = frame
-    width, height = ctypes.c_int(), ctypes.c_int()
-    if not library.WebPGetInfo(still, ctypes.c_size_t(len(still)), ctypes.byref(width), ctypes.byref(height)):
+    if frame.size is None:
         raise OSError("its header cannot be read")
-    size = size or image.size
-    if (width.value, height.value) != size or corner[0] + size[0] > image.width or corner[1] + size[1] > image.height:
+    (left, top), (width, height) = frame.corner, frame.size
+    if left + width > image.width or top + height > image.height:
         return None
-    decoded = _decode(library, still, size, "RGBA" if image.mode == "RGBA" else "RGB")
-    if size != image.size:
+    decoded = _decode(library, frame.still, frame.size, "RGBA" if image.mode == "RGBA" else "RGB")
+    if frame.size != image.size:
         canvas = Image.new(decoded.mode, image.size, (255, 255, 255, 0)[: len(decoded.mode)])
-        canvas.paste(decoded, corner)
+        canvas.paste(decoded, frame.corner)
         decoded = canvas
     decoded.info = image.info
     return decoded
@@ -64,20 +77,37 @@ def libwebp() -> ctypes.CDLL | None:
     return library
 
 
-def _first_frame(content: bytes) -> tuple[bytes, tuple[int, int], tuple[int, int] | None] | None:
-    """Return a WebP; of an animation its first frame, as a WebP, with its upper left corner and size on the canvas."""
+def _first_frame(content: bytes, library: ctypes.CDLL) -> _Frame | None:
+    """Return the first picture of a WebP; None if there is none."""
     for kind, start, end in _chunks(content, _HEADER_BYTES):
         if kind in _PICTURES:
-            return (content if end >= len(content) else _file(content[_HEADER_BYTES:end])), (0, 0), None
+            still = content if end >= len(content) else _file(content[_HEADER_BYTES:end])
+            return _Frame(still, (0, 0), _size(library, still))
         if kind == b"ANMF":
             body = content[start + 8 : end]
-            left, top, width, height = (int.from_bytes(body[at : at + 3], "little") for at in (0, 3, 6, 9))
-            head = bytes((_ALPHA, 0, 0, 0)) + body[6:12]
-            ends = (end for kind, _, end in _chunks(body, _FRAME_BYTES) if kind in _PICTURES)
-            picture = body[_FRAME_BYTES : next(ends, len(body))]
-            still = _file(b"VP8X" + len(head).to_bytes(4, "little") + head + picture)
-            return still, (2 * left, 2 * top), (width + 1, height + 1)
+            left, top = (2 * int.from_bytes(body[at : at + 3], "little") for at in (0, 3))
+            return _framed(body[_FRAME_BYTES:], (left, top), library)
     return None
+
+
+def _framed(chunks: bytes, corner: tuple[int, int], library: ctypes.CDLL) -> _Frame | None:
+    """Return the picture of a frame of an animation; `chunks` are what stands behind the head of the frame."""
+    place = next(((start, end) for kind, start, end in _chunks(chunks, 0) if kind in _PICTURES), None)
+    if place is None:
+        return None
+    start, end = place
+    still = _file(chunks[start:end])
+    size = _size(library, still)
+    if size and start:  # alpha of a lossy picture stands before it, and belongs to a file with a head
+        head = bytes((_ALPHA, 0, 0, 0)) + b"".join((side - 1).to_bytes(3, "little") for side in size)
+        still = _file(b"VP8X" + len(head).to_bytes(4, "little") + head + chunks[:end])
+    return _Frame(still, corner, size)
+
+
+def _size(library: ctypes.CDLL, still: bytes) -> tuple[int, int] | None:
+    width, height = ctypes.c_int(), ctypes.c_int()
+    known = library.WebPGetInfo(still, ctypes.c_size_t(len(still)), ctypes.byref(width), ctypes.byref(height))
+    return (width.value, height.value) if known else None
 
 
 def _file(chunks: bytes) -> bytes:

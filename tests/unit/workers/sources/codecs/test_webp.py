@@ -10,7 +10,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from tests.support.image_files import encoded, noise, oriented, with_flipped_byte
+from tests.support.image_files import by_pillow, cut_or_flipped, encoded, noise, oriented
 from workers.errors import ImageDecodeError, ImageError
 from workers.sources.codecs import webp
 from workers.sources.codecs.webp import decode_webp
@@ -30,12 +30,6 @@ VARIANTS = {
     "animated with alpha": encoded(RGBA, "WEBP", save_all=True, append_images=[ICON], lossless=True),
     "animated, lossy with alpha": encoded(RGBA, "WEBP", save_all=True, append_images=[ICON]),
 }
-
-
-def by_pillow(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        image.load()
-        return image
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -63,6 +57,20 @@ def test_a_frame_that_does_not_fill_the_canvas(variant: str, corner: tuple[int, 
     box = (*corner, corner[0] + 61, corner[1] + 47)
     expected = Image.new("RGBA", (70, 50), "white")
     expected.alpha_composite(by_pillow(bytes(content)).convert("RGBA").crop(box), corner)
+    assert decode(bytes(content), LIMIT)[0].tobytes() == expected.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name.startswith("animated")])
+@pytest.mark.parametrize(("canvas_size", "head_size"), [((61, 47), (57, 9)), ((61, 47), (90, 47)), ((70, 50), (65, 9))])
+def test_the_head_of_a_frame_may_contradict_its_picture(
+    variant: str, canvas_size: tuple[int, int], head_size: tuple[int, int]
+) -> None:
+    """The picture is shown as it is, as Chromium shows it."""
+    content = bytearray(VARIANTS[variant])
+    for at, (width, height) in ((content.index(b"VP8X") + 12, canvas_size), (content.index(b"ANMF") + 14, head_size)):
+        content[at : at + 6] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    expected = Image.new("RGBA", canvas_size, "white")
+    expected.alpha_composite(by_pillow(VARIANTS[variant]).convert("RGBA"))
     assert decode(bytes(content), LIMIT)[0].tobytes() == expected.convert("RGB").tobytes()
 
 
@@ -94,11 +102,7 @@ def test_a_library_that_cannot_be_loaded_is_none(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_damage_is_refused_where_pillow_refuses_it(variant: str) -> None:
     """Cut short or with a byte flipped, a WebP is refused or shown as by Pillow."""
-    content = VARIANTS[variant]
-    step = max(1, len(content) // 40)
-    damaged = [content[:end] for end in range(20, len(content), step)]
-    damaged += [with_flipped_byte(content, at) for at in range(12, len(content), step)]
-    for case in damaged:
+    for case in cut_or_flipped(VARIANTS[variant]):
         try:
             expected = by_pillow(case)
         except Exception:  # noqa: BLE001  whatever Pillow's readers raise
@@ -131,10 +135,11 @@ def test_a_damaged_webp_is_refused_as_one() -> None:
 
 
 def test_what_is_no_still_or_of_another_size_is_left_to_pillow() -> None:
-    """A file without pixels, and one whose size is not what Pillow says."""
+    """A file without pixels, a frame without them, and a picture that is larger than Pillow says."""
     with Image.open(io.BytesIO(VARIANTS["lossy"])) as image:
         assert decode_webp(VARIANTS["lossy"][:12], image) is None
-        assert decode_webp(encoded(noise(9, 9), "WEBP"), image) is None
+        assert decode_webp(VARIANTS["animated"].replace(b"VP8 ", b"VP8?"), image) is None
+        assert decode_webp(encoded(noise(62, 9), "WEBP"), image) is None
 
 
 def test_a_webp_is_turned() -> None:
