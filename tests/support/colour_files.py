@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.support import colour_profiles as profiles
 from tests.support.colour_profiles import SPACES, Floats, Space
+from tests.support.image_files import jpeg_segment, jpeg_with
 
 Pixels = NDArray[np.uint8]
 _rng = np.random.default_rng(20)
@@ -102,6 +103,14 @@ def _avif(primaries: int, transfer: int) -> bytes:
     return content[:place] + struct.pack(">4sHH", b"nclx", primaries, transfer) + content[place + 8 :]
 
 
+def jpeg_in_parts(profile: bytes, *parts: tuple[int, int, slice]) -> bytes:
+    """Return a JPEG with parts of a profile: each with its number, how many there are, and its bytes."""
+    segments = (
+        jpeg_segment(0xE2, b"ICC_PROFILE\0" + bytes((number, count)) + profile[place]) for number, count, place in parts
+    )
+    return jpeg_with(encoded(Image.fromarray(PATCHES), "JPEG", quality=100, subsampling=0), *segments)
+
+
 def tagged() -> dict[str, Case]:
     """Return files that are to be converted, by what they are."""
     best = {"quality": 100, "subsampling": 0}
@@ -151,6 +160,14 @@ def tagged() -> dict[str, Case]:
             with_chunks(png(PATCHES, icc_profile=p3.profile), gama(1)), profiles.expected(p3.to_xyz(PATCHES / 255))
         ),
     }
+    whole, first, second = slice(None), slice(200), slice(200, None)
+    for name, parts in {
+        "two parts": ((1, 2, first), (2, 2, second)),
+        "two parts, the second first": ((2, 2, second), (1, 2, first)),
+        "a part that comes twice": ((1, 1, whole), (1, 1, whole)),
+    }.items():
+        content = jpeg_in_parts(prophoto.profile, *parts)
+        cases[f"JPEG profile in {name}"] = Case(content, profiles.expected(prophoto.to_xyz(stored_in(content) / 255)))
     for name, transfer in {"PQ": 16, "HLG": 18}.items():
         cases[f"cICP, {name}"] = Case(with_chunks(plain, cicp(9, transfer)), profiles.toned(PATCHES, transfer))
         content = _avif(9, transfer)
@@ -183,6 +200,9 @@ def unchanged() -> dict[str, bytes]:
         "cICP that is not known": with_chunks(plain, cicp(77, 77)),
         "cICP without a curve": with_chunks(plain, cicp(9, 2)),
         "cICP, short": with_chunks(plain, chunk(b"cICP", b"\x0c")),
+        "cICP of samples from 16 to 235": with_chunks(plain, chunk(b"cICP", bytes((12, 13, 0, 0)))),
+        "JPEG profile without its second part": jpeg_in_parts(profile, (1, 2, slice(200))),
+        "JPEG profile whose parts count from 0": jpeg_in_parts(profile, (0, 2, slice(200)), (1, 2, slice(200, None))),
         "profile cut short": png(PATCHES, icc_profile=profile[:300]),
         "profile of zeros": png(PATCHES, icc_profile=profile[:200] + bytes(len(profile) - 200)),
         "profile without light": png(PATCHES, icc_profile=profiles.matrix_space(profiles.SRGB, 60.0).profile[:128]),

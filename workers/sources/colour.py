@@ -17,12 +17,15 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFilter
 
 from workers.sources import colour_spaces
+from workers.sources.damage.jpeg import JPEG_START, jpeg_segments
 
 Space = bytes | ImageFilter.Color3DLUT  # an ICC profile, or a table to sRGB
 _KEPT = 1 << 20  # bytes of a profile whose transform is kept for the next image. Cameras' have 4 kB, printers' 600
 _AVIF_HEAD = 1 << 16  # bytes at the start of an AVIF in which its description is looked for
+_APP2, _ICC_PART = 0xE2, b"ICC_PROFILE\0"
 _STRIP = 256  # rows
 _PNG = b"\x89PNG\r\n\x1a\n"
+_FULL_RANGE_RGB = b"\0\1"  # how samples of a PNG must be stored, by its cICP
 _PNG_GAMMA = 0.45455  # what an encoder writes that means sRGB
 _LEAST_RANGE = 32  # of 255. A profile whose colours are all alike is damaged
 _SRGB = ImageCms.createProfile("sRGB")
@@ -51,9 +54,9 @@ def to_srgb(image: Image.Image, content: bytes) -> Image.Image:
 def _spaces(image: Image.Image, content: bytes) -> Iterator[Space]:
     """Give what the file says of its colours, what counts first: ICC profiles, or tables to sRGB."""
     chunks = _png_chunks(content) if content.startswith(_PNG) else {}
-    if b"cICP" in chunks:
+    if chunks.get(b"cICP", b"")[2:] == _FULL_RANGE_RGB:  # browsers leave others aside
         yield from _of_code_points(*chunks[b"cICP"][:2], camera_curve=(2.4, 1, 0, 1, 0))
-    embedded = image.info.get("icc_profile")
+    embedded = _of_jpeg(content) if content.startswith(JPEG_START) else image.info.get("icc_profile")
     if isinstance(embedded, bytes):
         yield embedded
     if b"gAMA" in chunks and b"sRGB" not in chunks:
@@ -64,6 +67,23 @@ def _spaces(image: Image.Image, content: bytes) -> Iterator[Space]:
             yield from _of_code_points(*content[place + 9 : place + 13 : 2], camera_curve=colour_spaces.SRGB_CURVE)
     if content.startswith(b"BM"):
         yield from _of_bitmap(content)
+
+
+def _of_jpeg(content: bytes) -> bytes | None:
+    """Return the profile of a JPEG, None if there is none or a part of it is missing.
+
+    Its parts are numbered from 1, and each says how many there are (ICC.1:2022, B.4). Pillow takes none if one comes
+    twice, and counts from 0 as well.
+    """
+    parts: dict[int, bytes] = {}
+    count = 0
+    for marker, start, end in jpeg_segments(content):
+        body = content[start + 4 : end]
+        if marker == _APP2 and body.startswith(_ICC_PART) and len(body) > len(_ICC_PART) + 2:
+            number, count = body[len(_ICC_PART) : len(_ICC_PART) + 2]
+            parts.setdefault(number, body[len(_ICC_PART) + 2 :])
+    complete = count > 0 and parts.keys() == set(range(1, count + 1))
+    return b"".join(parts[number] for number in sorted(parts)) if complete else None
 
 
 def _png_chunks(content: bytes) -> dict[bytes, bytes]:
