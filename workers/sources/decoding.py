@@ -52,9 +52,10 @@ _BEGINNINGS = {  # of files of each format, damaged or not
         ("GIF", rb"GIF8"),
         ("TIFF", rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
         ("AVIF", rb"....ftypavi[fs]"),
-        ("PPM", rb"P[1-7fy]\s"),
+        ("PPM", rb"P[1-6f]\s"),
     )
 }
+_NOT_THIS_FORMAT = re.compile("not (an? .+ file|identified by this driver)")
 _NOT_READ = re.compile("unsupported|unknown pixel mode|not (yet )?supported|cannot handle|not installed", re.IGNORECASE)
 _DIRECT = {"WEBP": decode_webp, "AVIF": decode_avif}  # by functions of the library, which take less memory
 _STRIP_PIXELS = 250_000  # malloc may keep several strips for each thread that has decoded
@@ -143,8 +144,9 @@ def decode(
     """Decode an image; return it upright and in RGB, with the width and height of the upright original in pixels.
 
     `needed_size` takes the original's (width, height) and returns the size that is needed. Then a JPEG may be decoded
-    at a reduced size, at least twice as large as needed on both sides. That saves most of the time, and changes no
-    pixel of the resized image by more than 4 of 255 (measured).
+    at a reduced size, at least twice as large as needed on both sides. That saves most of the time. It changes the
+    resized image by less than 1 of 255 in the mean and a pixel by 9 at most, in photos; in noise by 3 and 16. RGB, grey
+    and CMYK are alike in this (measured).
 
     The function waits until the memory that it needs is free in the budget of the process, and leaves it in `share`.
     Without a share it is given back when the function returns.
@@ -288,6 +290,8 @@ def _damaged(kind: str, reason: str) -> str:
 
 def _reason(error: Exception) -> str:
     """Return what a reader of Pillow says is wrong, without a full stop."""
+    if isinstance(error, SyntaxError) and _NOT_THIS_FORMAT.match(str(error)):
+        return "its header is damaged"
     cause = error.__cause__ if isinstance(error, SyntaxError) and error.__cause__ else error
     if isinstance(cause, (struct.error, IndexError)):  # their texts speak of the reader's code
         return "it ends too early"

@@ -12,12 +12,12 @@ from typing import Any, Final
 from PIL import Image, ImageStat
 
 JPEG_START: Final = b"\xff\xd8\xff"
+JPEG_END: Final = b"\xff\xd9"
 
 BeforeLoad = Callable[[Image.Image], None]
 """Takes an image that is about to be decoded."""
 
 _MIN_ADOBE, _MIN_JFIF = 12, 14  # bytes below which libjpeg, too, ignores such a segment
-_END = b"\xff\xd9"
 _TAILS = (b"\x55" * 512, b"\xaa" * 512)  # bits that no scan ends with
 _INNER_TAIL = 64  # bytes of a tail within a scan
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")  # within a scan, the byte FF is followed by 00
@@ -46,9 +46,9 @@ def jpeg_with_end(content: bytes, max_pixels: int, before_load: BeforeLoad) -> b
     before that.
     """
     whole = content.rstrip(b"\xff")
-    if _END in content[-64:] or not _scans_are_all_there(whole):
+    if JPEG_END in content[-64:] or not _scans_are_all_there(whole):
         return content
-    return whole + _END if _same_with_tails([whole], max_pixels, before_load) else content
+    return whole + JPEG_END if _same_with_tails([whole], max_pixels, before_load) else content
 
 
 def has_lost_blocks(image: Image.Image, content: bytes, max_pixels: int, before_load: BeforeLoad) -> bool:
@@ -144,7 +144,7 @@ def _same_with_tails(pieces: Sequence[bytes], max_pixels: int, before_load: Befo
     *inner, last = pieces
     pictures = set()
     for tail in (b"", *_TAILS):
-        whole = b"".join(piece + tail[:_INNER_TAIL] for piece in inner) + last + tail + _END
+        whole = b"".join(piece + tail[:_INNER_TAIL] for piece in inner) + last + tail + JPEG_END
         pictures.add(_pixels_digest(whole, max_pixels, before_load))
     return len(pictures) == 1 and None not in pictures
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from workers.sources.damage.jpeg import JPEG_START, BeforeLoad, has_lost_blocks, jpeg_with_end, jpeg_without_extras
 from workers.sources.damage.png import PNG_START, begins_with_header, lacks_palette, lacks_rows, png_without_extras
+from workers.sources.damage.tiff import lacks_blocks
 
 
 def without_extras(content: bytes) -> bytes:
@@ -49,6 +50,8 @@ def check_pixels(image: Image.Image, content: bytes, max_pixels: int, before_loa
         if lacks_rows(image, content):
             raise OSError("its pixel data end too early")
     if content.startswith(JPEG_START) and has_lost_blocks(image, content, max_pixels, before_load):
+        raise OSError("its pixel data end too early")
+    if image.format == "TIFF" and lacks_blocks(image, content):
         raise OSError("its pixel data end too early")
 
 

@@ -41,7 +41,10 @@ VARIANTS = {
     "BMP": encoded(SCENE, "BMP"),
     "AVIF": encoded(SCENE, "AVIF"),
     "PPM": encoded(SCENE, "PPM"),
-    **{f"TIFF {name}": encoded(SCENE, "TIFF", compression=name) for name in ("raw", "tiff_lzw", "tiff_adobe_deflate")},
+    **{
+        f"TIFF {name}": encoded(SCENE, "TIFF", compression=name)
+        for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg")
+    },
 }
 
 
@@ -149,6 +152,34 @@ def test_a_png_whose_palette_stands_before_its_header_is_refused() -> None:
     with pytest.raises(ImageDecodeError, match="its header does not come first"):
         decode(content[:8] + palette + content[8:].replace(palette, b""), LIMIT)
     assert (pixels(PNG[:8] + png_chunk(b"tEXt", b"Comment\0text") + PNG[8:]) == np.asarray(SCENE)).all()
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_tiff_with_a_cut_jpeg_is_refused(place: str, kept: float) -> None:
+    """A strip that ends early is neither grey nor accepted, whether its data are cut off or zeros."""
+    content = encoded(noise(96, 640), "TIFF", compression="jpeg")
+    with Image.open(io.BytesIO(content)) as image:
+        offsets, sizes = image.tag_v2[273], image.tag_v2[279]  # type: ignore[attr-defined]
+    assert len(sizes) > 1
+    number = {"first": 0, "last": -1}[place]
+    offset, size = offsets[number], sizes[number]
+    end = offset + int(size * kept)
+    zeros = content[:end] + bytes(offset + size - end) + content[offset + size :]
+    counts = struct.pack(f"<{len(sizes)}I", *sizes)
+    cut = content.replace(counts, struct.pack(f"<{len(sizes)}I", *(end - offset if n == size else n for n in sizes)))
+    assert pixels(content).shape == (640, 96, 3)
+    assert cut != content
+    for damaged in (zeros, cut):
+        with pytest.raises(ImageDecodeError, match=r"damaged TIFF \(its pixel data end too early\)"):
+            decode(damaged, LIMIT)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw"])
+def test_a_tiff_that_is_whole_passes(compression: str) -> None:
+    """In strips, however its JPEG is filled up."""
+    content = encoded(noise(96, 640, "L"), "TIFF", compression=compression)
+    assert pixels(content).shape == (640, 96, 3)
 
 
 def test_a_png_that_lacks_no_pixel_passes() -> None:
@@ -353,11 +384,21 @@ def test_a_damaged_image_is_told_from_what_is_none(variant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"BMW is a car, and this is a text about it.", b"P3P: policy", b"II and MM", b"GIF"]
+    "content", [b"BMW is a car, and this is a text about it.", b"P3P: policy", b"II and MM", b"GIF", b"P7\nWIDTH 2\n"]
 )
 def test_a_text_that_begins_like_an_image_is_none(content: bytes) -> None:
     """The two letters of some formats are not enough."""
     with pytest.raises(UnsupportedFormatError, match="not an image of a supported format: JPEG, PNG"):
+        decode(content, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(PNG.replace(b"\r\n", b"\n", 1), "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"RIFF\xff\0\0\0WEBPVP8", "WEBP")],
+)
+def test_a_damaged_header_is_no_other_format(content: bytes, kind: str) -> None:
+    """Where Pillow's reader says that it is not a file of its format, the first bytes say that it is."""
+    with pytest.raises(ImageDecodeError, match=rf"^The file is a damaged {kind} \(its header is damaged\): send"):
         decode(content, LIMIT)
 
 

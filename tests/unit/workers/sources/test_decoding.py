@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin, TiffTags
 
+from serving.boxes.preprocess import resize_to_input
 from tests.support.image_files import STORED, encoded, noise, oriented, quarter_scene
+from tests.support.models import tiny_contract
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
 from workers.sources import decoding
 from workers.sources.decoding import decode, to_rgb
 
 LIMIT = 1_000_000
+SAMPLES = Path(__file__).parents[4] / "samples"
+SIXTY = tiny_contract(height=60, width=60)
 
 
 ORIENTED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -108,6 +113,23 @@ def test_a_draft_is_at_least_twice_what_is_wanted() -> None:
     image, width, height = decode(encoded(quarter_scene(1600, 1200), "JPEG"), 10_000_000, lambda *_: (300, 300))
     assert (width, height) == (1600, 1200)
     assert image.size == (800, 600)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(("scene", "most", "mean"), [("photo", 9, 1), ("noise", 16, 3)])
+def test_a_draft_changes_little(mode: str, scene: str, most: int, mean: float) -> None:
+    """At the size where it changes most: a little more than twice what is wanted, after reduction."""
+    image = noise(250, 250)
+    if scene == "photo":
+        with Image.open(SAMPLES / "photo-grace-hopper.jpg") as photo:
+            image = photo.resize((250, 250))
+    content = encoded(image.convert(mode), "JPEG", quality=90)
+    small, whole = (decode(content, LIMIT, wanted)[0] for wanted in (lambda *_: (60, 60), None))
+    assert (small.size, whole.size) == ((125, 125), (250, 250))
+    rows = [resize_to_input(image, SIXTY).astype(int) for image in (small, whole)]
+    difference = np.abs(rows[0] - rows[1])
+    assert difference.max() <= most
+    assert difference.mean() <= mean
 
 
 def png_of_size(width: int, height: int) -> bytes:
