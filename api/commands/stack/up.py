@@ -42,7 +42,7 @@ _NEWS_SECONDS = 15.0
 def run_stack(
     *, state_folder: Path, models: Path, port: int | None, roots: Sequence[Path], until_stdin_closes: bool = False
 ) -> int:
-    """Run the stack until a signal arrives, one of its processes dies, or (if asked for) its stdin closes.
+    """Run the stack until a signal arrives, a process dies again and again, or (if asked for) its stdin closes.
 
     Returns the exit status. Raises StackError, BindError, SettingsError before it starts anything.
     """
@@ -91,19 +91,19 @@ class _Stack:
         self._plan = plan
         self._state = state
         self._until_stdin_closes = until_stdin_closes
-        self._patience = _KILL_SECONDS if temporary else None
         self._stopping = threading.Event()
         self._stdin_closed = False
+        self._group = ProcessGroup(self._started, _KILL_SECONDS if temporary else None)
 
     def run(self) -> int:
-        group = ProcessGroup(self._started, self._patience)
+        group = self._group
         for name, command in self._plan.commands.items():
             group.add_process(name, command, env=dict(self._plan.env), cwd=str(PROJECT))
         group.loop()
         self._stopping.set()
         if group.died:
-            typer.echo(f"Shelfline stopped: {', '.join(group.died)} ended by itself, see above.")
-            return CANNOT if CANNOT in group.died.values() else 1
+            typer.echo(f"Shelfline stopped: {', '.join(death.what for death in group.died.values())}, see above.")
+            return CANNOT if any(death.status == CANNOT for death in group.died.values()) else 1
         return 0 if self._stdin_closed else int(group.returncode or 0)
 
     def _started(self) -> None:
@@ -127,6 +127,7 @@ class _Stack:
             while not self._stopping.is_set():
                 missing = _not_ready(client)
                 if not missing:
+                    self._group.ready = True
                     log = str(self._state.log) if self._until_stdin_closes else None
                     self._state.write(StackRecord(self._plan.url, os.getpid(), log, self._plan.parts))
                     typer.echo(f"Shelfline is ready at {self._plan.url}")
