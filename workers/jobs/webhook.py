@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
+from urllib.parse import urlsplit
 
 _PREFIX = "whsec_"
 _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64  # the bounds of Standard Webhooks
@@ -78,8 +79,11 @@ class Webhook:
     secret: str = field(default="", repr=False)
 
     def line(self, owner: str) -> str:
-        """Return the id of its destination queue, which all jobs of an owner with this URL share."""
-        return "url_" + hashlib.sha256(f"{owner}\0{self.url}".encode()).hexdigest()[:32]
+        """Return the id of its destination queue, which all webhooks of an owner's jobs with this host share.
+
+        So a host that hangs takes as few threads of the sender for a thousand URLs as for one.
+        """
+        return "url_" + hashlib.sha256(f"{owner}\0{_server_of(self.url)}".encode()).hexdigest()[:32]
 
     def stored(self, owner: str) -> dict[str, str]:
         """Return the fields that scripts/jobs/create.lua stores."""
@@ -106,6 +110,12 @@ class Webhook:
         """A digest of its fields for a request's fingerprint; it does not reveal the secret."""
         parts = (self.url, ",".join(self.events), self.format, self.secret)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _server_of(url: str) -> str:
+    """Return host and port of a URL that a webhook may have."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or {'http': 80}.get(parts.scheme, 443)}"
 
 
 _KINDS = {

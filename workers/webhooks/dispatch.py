@@ -17,9 +17,10 @@ _STOP_SECONDS = 3.0  # how long a sender that stops waits for attempts under way
 class Dispatcher:
     """Lease due deliveries, and attempt each in a thread of its own.
 
-    A destination that answers quickly gets more attempts at once (`window` in lib/outbox.lua). Destinations that are
-    slow or fail get a single one, and all of these together half of the threads. Threads are daemons: an attempt that
-    is cut off when the process stops is made again, with the same id, when its lease ends.
+    A destination that answers quickly gets more attempts at once (`window` in lib/outbox.lua). One that is slow or
+    fails gets a single one. All of these together, with those that have taken no delivery yet, get half of the threads;
+    those of one owner get a quarter. Threads are daemons: an attempt that is cut off when the process stops is made
+    again, with the same id, when its lease ends.
     """
 
     def __init__(self, outbox: Outbox, attempt: Callable[[DueDelivery], None], settings: Settings) -> None:
@@ -27,7 +28,7 @@ class Dispatcher:
         self._attempt = attempt
         self._threads = settings.webhook_threads
         self._busy = 0  # threads that make an attempt
-        self._slow = 0  # of these, for destinations that are slow or fail
+        self._slow = 0  # of these, for destinations that are slow, fail or are unknown
         self._changed = threading.Condition()
         self._stopping = threading.Event()
 

@@ -20,9 +20,9 @@ class DueDelivery:
     """A delivery that this sender has leased.
 
     `destination` is the id of its destination queue, `member` its entry there, `lease` the end of the lease as Redis
-    has it. `slow` says whether the destination is slow or fails. `attempts` counts the attempts before this one.
-    `stored`, `hook` and `endpoint` are the hashes of the job, the hook and the registered endpoint at the time of the
-    lease.
+    has it. `slow` says whether the destination is slow, fails or is unknown. `attempts` counts the attempts before this
+    one. `stored`, `hook` and `endpoint` are the hashes of the job, the hook and the registered endpoint at the time of
+    the lease.
     """
 
     destination: str
@@ -72,19 +72,22 @@ class Outbox:
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
         self._threads_per_endpoint = settings.webhook_threads_per_endpoint
+        # Half of the threads are for slow destinations (see dispatch.py), and half of these for those of one owner.
+        self._slow_threads_per_owner = max(1, settings.webhook_threads // 4)
         # The lease outlasts the deadline of an attempt, so it is never renewed: when it ends, the sender is dead.
         self._lease_ms = int((settings.webhook_seconds + settings.lease_seconds) * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._disable_ms = int(settings.webhook_disable_seconds * 1000)
 
     def claim(self, max_deliveries: int, max_slow: int) -> list[DueDelivery]:
-        """Lease up to `max_deliveries`, of which up to `max_slow` for destinations that are slow or fail."""
+        """Lease up to `max_deliveries`, of which up to `max_slow` for destinations that are slow, fail or unknown."""
         claimed = self._link.run(
             "webhooks/delivery_claim",
             self._lease_ms,
             max_deliveries,
             self._threads_per_endpoint,
             max_slow,
+            self._slow_threads_per_owner,
             self._retention_ms,
         )
         return [

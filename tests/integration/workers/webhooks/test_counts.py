@@ -19,8 +19,8 @@ def test_each_attempt_is_counted_by_what_came_of_it(make_post: Callable[..., Pos
     """Delivered at once or at last, failed and to be tried again, given up after the last try, refused for good."""
     post = make_post(webhook_retries=(0.05, 0.05))
     take_counted()
-    jobs = [
-        post.submit(photo(1), webhook=post.hook(path))
+    jobs = [  # each of an owner of its own, since the failures of an owner's webhooks on one host count together
+        post.submit(photo(1), owner=path, webhook=post.hook(path))
         for path in ("ok/a", "flaky/2/counted", "status/500", "status/410")
     ]
     post.sending()

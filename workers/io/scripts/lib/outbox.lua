@@ -2,10 +2,11 @@
 -- What the scripts of webhooks share.
 --
 -- The outbox is not a list of messages. Each hook of a job records how far it was delivered, and its next event is found
--- by comparing that with the job. A destination (`line`) is one endpoint, or one URL of an owner. Its queue `todo`
--- holds, by the time when they are due, hooks to look at ("job n") and deliveries that wait for another attempt ("job n
--- event"). Its `leased` holds the deliveries under way, by the end of their lease. `sl:due:webhooks` holds the
--- destinations, by the time to look at them.
+-- by comparing that with the job. A destination (`line`) is one endpoint, or one host to which an owner's jobs name
+-- URLs. Its queue `todo` holds, by the time when they are due, hooks to look at ("job n") and deliveries that wait for
+-- another attempt ("job n event"). Its `leased` holds the deliveries under way, by the end of their lease.
+-- `sl:due:webhooks` holds the destinations, by the time to look at them. `sl:slow:<owner>` holds an owner's deliveries
+-- under way to destinations that are slow, fail or are unknown, by the end of their lease.
 local DUE = 'sl:due:webhooks'
 local FIRST_WINDOW = 2 -- deliveries at once to a destination that has not answered yet
 local TEST = 'test' -- stands for the job in a test event
@@ -13,6 +14,7 @@ local TEST = 'test' -- stands for the job in a test event
 local function line_key(line) return 'sl:line:' .. line end
 local function todo_key(line) return 'sl:line:' .. line .. ':todo' end
 local function leased_key(line) return 'sl:line:' .. line .. ':leased' end
+local function slow_key(owner) return 'sl:slow:' .. owner end
 local function endpoint_key(line) return 'sl:endpoint:' .. line end
 local function registered(line) return string.sub(line, 1, 3) == 'wh_' end
 

@@ -1,4 +1,4 @@
--- requires: values, webhooks, outbox
+-- requires: values, keys, webhooks, outbox
 -- ARGV: destination, member of its queue, score of the lease, verdict (delivered|failed|gone), latency class of the
 -- answer (quick|fair|slow), ms until the next attempt or '' if this was the last, ms of cool-down that the endpoint
 -- asked for, the attempt as JSON, the reason to show if the endpoint is disabled, maximum of deliveries at once
@@ -15,6 +15,8 @@ redis.call('ZREM', leased_key(line), member)
 local id, n, event = parse_member(member)
 local hook = hook_key(id, n)
 local has_hook = redis.call('EXISTS', hook) == 1
+local owner = redis.call('HGET', job_key(id), 'owner') or redis.call('HGET', endpoint_key(line), 'owner') or ''
+redis.call('ZREM', slow_key(owner), line .. ' ' .. member)
 if has_hook then
   redis.call('LPUSH', 'sl:job:' .. id .. ':attempts', attempt)
   redis.call('LTRIM', 'sl:job:' .. id .. ':attempts', 0, ATTEMPTS - 1)
@@ -66,6 +68,10 @@ if disabled then
     end
   elseif has_hook then
     drop_hook(id, n, reason, retention)
+    if verdict ~= 'gone' then -- give up all that waits for the host now, or its jobs would be kept for ever
+      redis.call('HSET', key, 'given_up_at', fmt(now), 'given_up_why', reason)
+      redis.call('HDEL', key, 'failing_since', 'paused_until')
+    end
   end
 end
 schedule(line, max_at_once)
