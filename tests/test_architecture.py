@@ -135,6 +135,16 @@ OF_SERVING_FOR_EXPORTER = (
     "boxes.suppression",
 )
 
+# Who reads this host's clock, and why. All other modules take the time from Redis: hosts' clocks differ by minutes.
+OWN_CLOCK = {
+    "api.commands.detect.arrivals": "compares it with the times of this machine's files",
+    "api.commands.webhook_listener": "prints the reader's own time",
+    "workers.doctor": "compares the clock with Redis'",
+    "workers.jobs.job": "makes ids that sort by time, more or less",
+    "workers.store.rate_limits": "subtracts it from a time that the package limits made with the same clock",
+}
+_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
+
 # Modules of one name within a package: the same thing at two levels, as a resource's route, its command and its client.
 SAME_AT_TWO_LEVELS = {
     "api": {"errors", "events", "jobs", "options", "webhooks"},
@@ -326,6 +336,19 @@ def test_the_sender_of_webhooks_knows_nothing_of_the_pipeline(tmp_path: Path) ->
     )
 
     assert set(done.stdout.split()) & {"tensorflow", "numpy", "PIL", "grpc", "flask", "workers.pipeline"} == set()
+
+
+def test_only_redis_clock_decides() -> None:
+    """A lease, an end or a due time by a host's own clock would be wrong for all other hosts."""
+    readers = {
+        module
+        for module, path in MODULES.items()
+        if module.startswith(("api", "workers"))
+        and _CLOCKS
+        & {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    }
+
+    assert readers == OWN_CLOCK.keys()
 
 
 def test_there_is_no_drawer_for_everything() -> None:

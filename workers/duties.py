@@ -7,7 +7,6 @@ idempotent, and its record is removed together with its last step or after it.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 
@@ -25,7 +24,7 @@ from workers.results.output_writer import OutputError, OutputWriter
 from workers.settings import Settings
 from workers.sources.enumeration import Enumeration
 from workers.store.catalog import Catalog
-from workers.store.job_store import REMEMBERED_SECONDS
+from workers.store.job_store import REMEMBERED_JOBS
 from workers.store.manifests import read_window
 from workers.store.result_segments import Segments
 
@@ -157,7 +156,7 @@ class Duties:
         lease.renew()
         stored = self._stored(job_id)
         if stored and stored["state"] == JobState.FINISHING:
-            job, problem, now = Job.from_hash(job_id, stored), "", int(time.time() * 1000)
+            job, problem, now = Job.from_hash(job_id, stored), "", int(self._link.now() * 1000)
             try:
                 self._writer.write(job, Output.from_json(job.output), lease)
             except OutputError as error:
@@ -173,7 +172,7 @@ class Duties:
         lease.end()
 
     def _retire(self, lease: DutyLease, job_id: str) -> None:
-        self._link.run("jobs/delete", job_id, REMEMBERED_SECONDS * 1000, "any")
+        self._link.run("jobs/delete", job_id, REMEMBERED_JOBS, "any")
         lease.end()
 
     def _give_up_draft(self, lease: DutyLease, path: str) -> None:

@@ -12,10 +12,18 @@ class SettingsError(ShelflineError):
 
 
 class StoreUnavailableError(ShelflineError):
-    """Raised when Redis or the blob store cannot be reached."""
+    """Raised when Redis or the blob store cannot be reached.
+
+    Also if it refuses what it is asked for. `reason` then names a state of Redis that an operator has to end, as in
+    `redis_full`; else it is ''.
+    """
 
     code = "store_unavailable"
     retryable = True
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class OutboundBlockedError(ShelflineError):

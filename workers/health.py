@@ -35,6 +35,7 @@ class Health:
                 seen = self._link.client.exists(WORKER_SEEN_KEY)
         except StoreUnavailableError as error:
             return results | {"redis": str(error), "model": "unknown", "worker": "unknown"}
+        results["redis"] = self._redis_keeps_jobs()
         if published is None:
             results["model"] = f"No worker has looked for model {model!r} lately."
         elif not published.available:
@@ -42,3 +43,12 @@ class Health:
         if not seen:
             results["worker"] = "No worker has taken up work lately: start one."
         return results
+
+    def _redis_keeps_jobs(self) -> str:
+        """Return "ok" if Redis accepts jobs and keeps them, or what is wrong."""
+        try:
+            self._link.check_writes()
+            self._link.check_keeps()
+        except StoreUnavailableError as error:
+            return f"{error.reason}: {error}" if error.reason else str(error)
+        return OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -56,12 +55,12 @@ def create(
     var: Var = Path("var"),
 ) -> None:
     """Create a key and write it to stdout. It is shown only once, because only its hash is stored."""
+    term = _seconds(expires)
     try:
         terms = KeyTerms(
             name=name,
             owner=name if owner is None else owner,
             scopes=tuple(dict.fromkeys(scope or (Scope.SUBMIT, Scope.READ))),
-            expires_at=_end(expires),
             rate=rate,
             concurrency=concurrency,
             max_waiting_images=max_waiting_images,
@@ -71,7 +70,8 @@ def create(
         wrong = [f"{entry['loc'][0]}: {entry['msg'].removeprefix('Value error, ')}" for entry in error.errors()]
         raise UsageError("; ".join(dict.fromkeys(wrong)) + ".") from error
     with _key_store(var) as store:
-        secret, key = store.create(terms)
+        end = None if term is None else store.now() + term
+        secret, key = store.create(terms.model_copy(update={"expires_at": end}))
     typer.echo(secret)
     typer.echo(f"This is {key.id} of {key.owner}. Keep it like a password: it is not shown again.", err=True)
 
@@ -80,13 +80,13 @@ def create(
 def listed(*, var: Var = Path("var")) -> None:
     """List the keys, oldest first, without their secrets."""
     with _key_store(var) as store:
-        keys = store.all()
+        keys, now = store.all(), store.now()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("id", "name", "owner", "scopes", "state", "limits", "created", "last used", "expires"):
         table.add_column(column, overflow="fold")
     for key in keys:
         table.add_row(
-            *(key.id, key.name, key.owner, " ".join(key.scopes), key.state, _limits(key) or "-"),
+            *(key.id, key.name, key.owner, " ".join(key.scopes), key.state(now), _limits(key) or "-"),
             *(_day(at) for at in (key.created_at, key.last_used_at, key.expires_at)),
         )
     stdout_console(200).print(table, markup=False, highlight=False)
@@ -126,13 +126,13 @@ def _key_store(var: Path) -> Iterator[KeyStore]:
         link.close()
 
 
-def _end(term: str | None) -> float | None:
+def _seconds(term: str | None) -> int | None:
     if term is None:
         return None
     match = _TERM.fullmatch(term)
     if not match:
         raise UsageError(f"--expires {term!r} is not a time: write it as 90d, 12h or 30m.")
-    return time.time() + int(match[1]) * _SECONDS[match[2]]
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _limits(key: ApiKey) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import time
 from typing import Any
 
 import structlog
@@ -46,7 +45,11 @@ class ResultCache:
 
         The result has no fields that depend on the job.
         """
-        now = time.time()
+        try:
+            now = self._link.now()
+        except StoreUnavailableError as error:
+            log.warning("cached result not read", error=str(error))
+            return None
         newest = self._period(now)
         for period in (newest, newest - 1):
             try:
@@ -62,18 +65,19 @@ class ResultCache:
 
     def put(self, digest: str, served: ServedModel, options: JobOptions, outcome: Outcome) -> None:
         """Store the result of an outcome, without the fields that depend on the job."""
-        now = time.time()
-        period = self._period(now)
         result = {name: value for name, value in json.loads(outcome.result).items() if name not in _JOB_FIELDS}
-        text = compact_json({"at": now, "result": result})
         try:
+            now = self._link.now()
+            period = self._period(now)
             if period not in self._scheduled:  # scheduled before the first write, so that no folder stays forever
                 with translated():
                     at = int((period + 2) * self._seconds * 1000)
                     self._link.client.zadd("sl:due", {f"purge:{_folder(period)}": at}, nx=True)
                 self._scheduled.add(period)
             path = _path(period, digest, served, options)
-            self._blobs.write(path, io.BytesIO(text.encode("utf-8", "surrogatepass")))
+            text = compact_json({"at": now, "result": result})
+            content = io.BytesIO(text.encode("utf-8", "surrogatepass"))
+            self._blobs.write(path, content, durable=False)  # what a power failure damages is computed again
         except ShelflineError as error:
             log.warning("result not cached", error=str(error))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from workers.jobs.lanes import DETECT_QUEUE
-from workers.queue.wakeups import UPKEEP_QUEUE, WEBHOOKS_QUEUE
+from workers.queue.transport import use_wake_up_transport
+from workers.queue.wakeups import TASKS, UPKEEP_QUEUE
 from workers.settings import Settings
 
 
 def create_celery(settings: Settings) -> Celery:
     """Return a Celery application on the settings' Redis, which is not set as the current application."""
+    use_wake_up_transport()
     app = Celery("shelfline", set_as_current=False)
     app.conf.update(
         broker_url=settings.redis_url,
@@ -27,9 +28,7 @@ def create_celery(settings: Settings) -> Celery:
         task_serializer="json",
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        task_queues=[
-            Queue(name, Exchange(name), routing_key=name) for name in (DETECT_QUEUE, UPKEEP_QUEUE, WEBHOOKS_QUEUE)
-        ],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in TASKS],
         task_default_queue=UPKEEP_QUEUE,
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,

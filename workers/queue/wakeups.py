@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -19,6 +19,12 @@ UPKEEP_QUEUE = "upkeep"
 DELIVER_TASK, WEBHOOKS_QUEUE = "shelfline.deliver", "webhooks"
 PROBE_SECONDS = 5.0  # between probes of the model server; a worker that has work looks at it anyway
 _MAX_UPKEEP = 2  # messages in a queue for upkeep; if so many wait, no worker takes them, and no more are sent
+# What a message may say: by queue the tasks, and how many texts each is given.
+TASKS: Mapping[str, Mapping[str, int]] = {
+    DETECT_QUEUE: {DETECT_TASK: 1},
+    UPKEEP_QUEUE: {DUTIES_TASK: 0, PROBE_TASK: 0},
+    WEBHOOKS_QUEUE: {DELIVER_TASK: 0},
+}
 
 
 def wakeup_key(target: str) -> str:
@@ -83,10 +89,8 @@ class CeleryWakeUps:
 
         Sends nothing if messages pile up in the queue. Raises StoreUnavailableError if Redis is down.
         """
-        with translated():
-            if self._is_full(queue):
-                return
-            if self._link.client.set(_upkeep_key(task), "1", nx=True, px=int(once_in * 1000)):
+        if self._link.run("lanes/wake_for_upkeep", task, queue, _MAX_UPKEEP, int(once_in * 1000)):
+            with translated():
                 self._send(task, queue, [])
 
     def _is_full(self, queue: str) -> bool:
@@ -105,9 +109,7 @@ class CeleryWakeUps:
         self._celery.close()
 
     def _send(self, task: str, queue: str, args: Sequence[str]) -> None:
-        self._celery.send_task(
-            task, args=list(args), queue=queue, expires=WAKE_UP_SECONDS, ignore_result=True, retry=False
-        )
+        self._celery.send_task(task, args=list(args), queue=queue, ignore_result=True, retry=False)
 
 
 def _upkeep_key(task: str) -> str:

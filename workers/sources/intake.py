@@ -25,6 +25,7 @@ from workers.queue.work_queue import window, window_images
 from workers.settings import Settings
 from workers.sources.origins.named import NamedSource
 from workers.sources.origins.origin import Notes, Origin, Part
+from workers.sources.origins.simple import Files, Items
 from workers.sources.uploads import Upload
 from workers.store.catalog import Catalog
 from workers.store.idempotency import IdempotencyKeys, Reservation
@@ -72,7 +73,9 @@ class Intake:
                     return self._store.get(reservation.job)
             if isinstance(origin, NamedSource):
                 return self._make_unlisted(origin, options, submission, reservation)
-            return self._make(self._new(options, submission), origin.parts(), origin.empty, reservation, origin.notes)
+            known_bytes = origin.known_bytes() if isinstance(origin, Files | Items) else 0
+            job = self._new(options, submission, known_bytes=known_bytes)
+            return self._make(job, origin.parts(), origin.empty, reservation, origin.notes)
 
     def retry(self, job_id: str, quota: Quota = NO_QUOTA, request: Request = UNKNOWN_REQUEST) -> Job:
         """Make a new job of the failed images of a job, for the same owner; called again, return the same new job.
@@ -125,7 +128,15 @@ class Intake:
             self._idempotency_keys.release(reservation)
             raise
 
-    def _new(self, options: JobOptions, submission: Submission, *, retry_of: str = "", upload: bool = True) -> NewJob:
+    def _new(
+        self,
+        options: JobOptions,
+        submission: Submission,
+        *,
+        retry_of: str = "",
+        upload: bool = True,
+        known_bytes: int = 0,
+    ) -> NewJob:
         """Return a job that may be created, and note where its bytes will lie. Without `upload` it has none."""
         job = NewJob(
             new_id("job"),
@@ -135,7 +146,7 @@ class Intake:
             retry_of=retry_of,
             rules=self._rules(options, submission),
         )
-        self._store.draft(job)
+        self._store.draft(job, known_bytes)
         return job
 
     def _rules(self, options: JobOptions, submission: Submission) -> list[str]:
@@ -179,7 +190,9 @@ class Intake:
                 window=window_images(window(self._settings), job.options.rows_guess),
                 max_images=self._settings.max_job_images,
                 empty=empty,
+                durable=False,
             )
+            upload.sync(manifest_path(job.id))  # all of it together, since the disk takes as long for one file
         except BaseException as error:
             self._store.give_up(job)
             if isinstance(error, NoImagesError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import time
 from enum import StrEnum
 from typing import Annotated
 
@@ -81,12 +80,11 @@ class ApiKey(KeyTerms):
     revoked_at: float | None = None
     last_used_at: float | None = None
 
-    @property
-    def state(self) -> str:
-        """`active`, `expired` or `revoked`."""
+    def state(self, now: float) -> str:
+        """Return `active`, `expired` or `revoked`; `now` is in seconds since the epoch, by Redis' clock."""
         if self.revoked_at is not None:
             return "revoked"
-        return "expired" if self.expires_at is not None and self.expires_at <= time.time() else "active"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
 
 
 def new_secret() -> str:
@@ -110,11 +108,16 @@ class KeyStore:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
+    def now(self) -> float:
+        """Return the time in seconds since the epoch, by Redis' clock."""
+        return self._link.now()
+
     def create(self, terms: KeyTerms) -> tuple[str, ApiKey]:
         """Create a key. Return it with its record; the key itself is not stored, so it cannot be read again."""
+        now = self.now()
         while True:
             secret = new_secret()
-            key = ApiKey(**terms.model_dump(), id=id_of(secret), digest=digest_of(secret), created_at=time.time())
+            key = ApiKey(**terms.model_dump(), id=id_of(secret), digest=digest_of(secret), created_at=now)
             stored = key.model_dump_json(exclude={"revoked_at", "last_used_at"})
             with translated():
                 if self._link.client.hsetnx(_KEYS, key.id, stored):
@@ -140,8 +143,8 @@ class KeyStore:
         key = _read(stored, revoked, used)
         if not hmac.compare_digest(key.digest, digest_of(secret)):
             return None
-        now = time.time()
-        if key.state == "active" and now - (key.last_used_at or 0.0) > _USED_EVERY:
+        now = self.now()
+        if key.state(now) == "active" and now - (key.last_used_at or 0.0) > _USED_EVERY:
             with translated():
                 self._link.client.hset(_USED, key_id, now)
         return key
@@ -160,7 +163,7 @@ class KeyStore:
         with translated():
             if not self._link.client.hexists(_KEYS, key_id):
                 raise KeyNotFoundError(f"There is no key {mask_keys(key_id)!r}: see `shelfline keys list`.")
-            self._link.client.hsetnx(_REVOKED, key_id, time.time())
+            self._link.client.hsetnx(_REVOKED, key_id, self.now())
         return next(key for key in self.all() if key.id == key_id)
 
 

@@ -27,7 +27,7 @@ class KeyCache:
         self._admin: ApiKey | None = None
         if settings.admin_key:
             digest = digest_of(settings.admin_key.get_secret_value())
-            self._admin = ApiKey(**_ADMIN.model_dump(), id="key_of_settings", digest=digest, created_at=time.time())
+            self._admin = ApiKey(**_ADMIN.model_dump(), id="key_of_settings", digest=digest, created_at=0.0)
         self._required = settings.demands_keys
         self._looked_up_at = float("-inf")
         self._known: dict[str, tuple[float, ApiKey]] = {}
@@ -54,4 +54,4 @@ class KeyCache:
                 if len(self._known) >= _MAX_KNOWN:
                     self._known.clear()
                 self._known[digest] = (now, key)
-        return key if key and key.state == "active" else None
+        return key if key and key.state(self._store.now()) == "active" else None

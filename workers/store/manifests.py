@@ -39,9 +39,18 @@ class Written:
 
 
 def write_manifest(
-    blobs: BlobStore, path: str, sources: Iterable[ImageSource], *, window: int, max_images: int, empty: str
+    blobs: BlobStore,
+    path: str,
+    sources: Iterable[ImageSource],
+    *,
+    window: int,
+    max_images: int,
+    empty: str,
+    durable: bool = True,
 ) -> Written:
     """Write a manifest to `path` in the blob store. `window` is the number of images in the first window.
+
+    If it is not written `durable`, call `blobs.sync` before a job relies on it.
 
     Raises NoImagesError with the text `empty` if there are no images, TooManyImagesError if there are more than
     `max_images`, DuplicateIdError if two images have the same custom id, StoreUnavailableError if the blob store is
@@ -68,5 +77,5 @@ def write_manifest(
         if not written.total:
             raise NoImagesError(empty)
         manifest.seek(0)
-        blobs.write(path, manifest)  # type: ignore[arg-type]  # SpooledTemporaryFile has a file's methods without its type
+        blobs.write(path, manifest, durable=durable)  # type: ignore[arg-type]  # SpooledTemporaryFile has a file's methods without its type
     return written

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Self
@@ -38,8 +37,10 @@ class Endpoint:
     old_secret_until: float | None
 
     @classmethod
-    def from_hashes(cls, endpoint_id: str, stored: Mapping[str, str], destination: Mapping[str, str]) -> Self:
-        """Read an endpoint from its hash in Redis and the hash of its destination."""
+    def from_hashes(
+        cls, endpoint_id: str, stored: Mapping[str, str], destination: Mapping[str, str], now: float
+    ) -> Self:
+        """Read an endpoint from its hash in Redis and the hash of its destination; `now` is Redis' time in seconds."""
         webhook = Webhook.from_hash(stored)
         until = float(stored.get("old_secret_until") or 0)
         return cls(
@@ -54,7 +55,7 @@ class Endpoint:
             disabled_at=seconds_of(stored.get("disabled_at")),
             failing_since=seconds_of(destination.get("failing_since")),
             delivered_at=seconds_of(destination.get("delivered_at")),
-            old_secret_until=until if until > time.time() else None,
+            old_secret_until=until if until > now else None,
         )
 
 
@@ -73,18 +74,13 @@ class Endpoints:
 
         Raises WebhookStateError if the owner has too many.
         """
-        endpoint_id, now = new_id("wh"), time.time()
-        with translated():
-            if self._link.client.zcard(_owner_key(owner)) >= MAX_ENDPOINTS:
-                raise WebhookStateError(
-                    f"You already have {MAX_ENDPOINTS} webhooks, which is the most allowed. Delete one first."
-                )
-            with self._link.client.pipeline(transaction=True) as pipe:
-                stored = webhook.stored(owner) | {"owner": owner, "state": "enabled", "created_at": str(now)}
-                pipe.hset(_key(endpoint_id), mapping=stored)
-                pipe.zadd(_owner_key(owner), {endpoint_id: now})
-                pipe.zadd("sl:endpoints", {endpoint_id: now})
-                pipe.execute()
+        endpoint_id, now = new_id("wh"), self._link.now()
+        stored = webhook.stored(owner) | {"owner": owner, "state": "enabled", "created_at": str(now)}
+        flat = [text for field in stored.items() for text in field]
+        if not self._link.run("webhooks/endpoint_create", endpoint_id, owner, MAX_ENDPOINTS, now, *flat):
+            raise WebhookStateError(
+                f"You already have {MAX_ENDPOINTS} webhooks, which is the most allowed. Delete one first."
+            )
         return self.get(endpoint_id)
 
     def get(self, endpoint_id: str) -> Endpoint:
@@ -110,7 +106,7 @@ class Endpoints:
         """Set a new secret. For `keep_old_seconds` deliveries are signed with the old secret too."""
         with translated():
             old = self._link.client.hget(_key(endpoint_id), "secret") or ""
-        self._change(endpoint_id, secret=secret, old_secret=old, old_secret_until=time.time() + keep_old_seconds)
+        self._change(endpoint_id, secret=secret, old_secret=old, old_secret_until=self._link.now() + keep_old_seconds)
         return self.get(endpoint_id)
 
     def enable(self, endpoint_id: str) -> Endpoint:
@@ -131,7 +127,7 @@ class Endpoints:
         """Make a test event due for the endpoint, enabled or not; return the id of the delivery."""
         self.get(endpoint_id)
         event = f"test-{secrets.token_hex(16)}"
-        now = int(time.time() * 1000)
+        now = int(self._link.now() * 1000)
         with translated(), self._link.client.pipeline(transaction=True) as pipe:
             pipe.zadd(f"sl:line:{endpoint_id}:todo", {f"test 0 {event}": now})
             pipe.zadd("sl:due:webhooks", {endpoint_id: now}, lt=True)
@@ -156,8 +152,9 @@ class Endpoints:
                 pipe.hgetall(_key(endpoint_id))
                 pipe.hgetall(f"sl:line:{endpoint_id}")
             hashes = pipe.execute()
+        now = self._link.now()
         return [
-            Endpoint.from_hashes(endpoint_id, stored, destination)
+            Endpoint.from_hashes(endpoint_id, stored, destination, now)
             for endpoint_id, stored, destination in zip(ids, hashes[::2], hashes[1::2], strict=True)
             if stored
         ]

@@ -32,7 +32,7 @@ def dispatcher() -> Dispatcher:
     """Return this process's dispatcher, opened at first use."""
     link = RedisLink(settings.redis_url)
     outbox = Outbox(link, settings)
-    sender = Sender(link, BlobStore(settings.blob_url), outbox, settings)
+    sender = Sender(link, BlobStore.of(settings), outbox, settings)
     return Dispatcher(outbox, sender.attempt, settings)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -31,6 +30,7 @@ class Renderer:
     """Make the bodies of deliveries."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore) -> None:
+        self._link = link
         self._segments = Segments(link, blobs)
         self._capacity = Capacity(link)
         self._catalog = Catalog(link)
@@ -42,7 +42,7 @@ class Renderer:
         """
         delivery, webhook_format = due.id, due.webhook.format
         if delivery is None:
-            return _test_body(due)
+            return _test_body(due, rfc3339(self._link.now()))
         job = due.job
         document = job_document(job, urls_at(due.stored["base_url"], job.id), self._capacity.estimate(job))
         if webhook_format == WebhookFormat.BAIDU_BATCH:
@@ -53,9 +53,9 @@ class Renderer:
                 raise JobGoneError(f"The result {delivery.number} of {job.id} was deleted.")
             if webhook_format == WebhookFormat.BAIDU:
                 return baidu_text(result, job.id, self._labels(job))
-            return envelope(delivery.kind, _now(), item_data(result, document))
+            return envelope(delivery.kind, rfc3339(self._link.now()), item_data(result, document))
         happened_at = document.started_at if delivery.kind == Event.JOB_STARTED else document.finished_at
-        return envelope(delivery.kind, happened_at or _now(), job_data(document))
+        return envelope(delivery.kind, happened_at or rfc3339(self._link.now()), job_data(document))
 
     def _results(self, job: Job, start: int, end: int) -> Iterator[dict[str, Any]]:
         return map(json.loads, self._segments.read(job.id, start, end, job.total))
@@ -65,9 +65,9 @@ class Renderer:
         return Labels(contracts, job.options.min_score)
 
 
-def _test_body(due: DueDelivery) -> str:
+def _test_body(due: DueDelivery, now: str) -> str:
     if due.webhook.format == WebhookFormat.STANDARD:
-        return envelope("webhook.test", _now(), {"webhook": due.destination})
+        return envelope("webhook.test", now, {"webhook": due.destination})
     return baidu_text(_TEST_RESULT, due.destination, Labels())
 
 
@@ -138,7 +138,3 @@ def _fitting(detections: list[Any], rest: Mapping[str, Any]) -> list[Any]:
 
 def _size(data: object) -> int:
     return len(compact_json(data).encode())
-
-
-def _now() -> str:
-    return rfc3339(time.time())

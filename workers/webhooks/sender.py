@@ -31,6 +31,7 @@ class Sender:
     """Make delivery attempts, any number at once."""
 
     def __init__(self, link: RedisLink, blobs: BlobStore, outbox: Outbox, settings: Settings) -> None:
+        self._link = link
         self._outbox = outbox
         self._renderer = Renderer(link, blobs)
         self._guard = Guard(settings.webhook_ports, settings.webhook_private_hosts)
@@ -54,13 +55,13 @@ class Sender:
             log.exception("delivery not recorded", delivery=due.message)
 
     def _send(self, due: DueDelivery) -> tuple[Attempt, Verdict]:
-        began, answer = time.time(), None
+        began, answer = self._link.now(), None
         sent_at = time.monotonic()
         try:
             body = self._renderer.body(due)
             sent_at = time.monotonic()
             answer = self._post(due, body)
-            verdict = judge(answer, due.webhook.format)
+            verdict = judge(answer, due.webhook.format, self._link.now())
         except (OutboundBlockedError, OutboundFailedError, JobGoneError) as error:
             verdict = Verdict(str(error))
         except StoreUnavailableError:
@@ -75,17 +76,21 @@ class Sender:
         return Attempt(due.message, number, began, seconds, status, verdict.why, _shown(answer)), verdict
 
     def _post(self, due: DueDelivery, body: str) -> Answer:
-        headers = signed_headers(due.message, body, due.secrets(time.time())) | {"content-type": "application/json"}
+        now = self._link.now()
+        headers = signed_headers(due.message, body, due.secrets(now), now) | {"content-type": "application/json"}
         return send(
             "POST", due.webhook.url, guard=self._guard, limits=self._limits, body=body.encode(), headers=headers
         )
 
 
-def signed_headers(message: str, body: str, secrets: Iterable[str], at: datetime | None = None) -> dict[str, str]:
-    """Return the headers of one attempt, with one signature per secret; without secrets there is no signature."""
-    now = (at or datetime.now(UTC)).replace(microsecond=0)
-    headers = {"webhook-id": message, "webhook-timestamp": str(int(now.timestamp()))}
-    signatures = [Signer(secret).sign(message, now, body) for secret in secrets]
+def signed_headers(message: str, body: str, secrets: Iterable[str], now: float) -> dict[str, str]:
+    """Return the headers of one attempt, with one signature per secret; without secrets there is no signature.
+
+    `now` is in seconds since the epoch.
+    """
+    at = datetime.fromtimestamp(int(now), UTC)
+    headers = {"webhook-id": message, "webhook-timestamp": str(int(now))}
+    signatures = [Signer(secret).sign(message, at, body) for secret in secrets]
     if signatures:
         headers["webhook-signature"] = " ".join(signatures)
     return headers

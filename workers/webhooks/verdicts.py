@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -49,8 +48,11 @@ class Verdict:
         return "delivered" if self.delivered else "gone" if self.gone else "failed"
 
 
-def judge(answer: Answer, webhook_format: WebhookFormat, now: Callable[[], float] = time.time) -> Verdict:
-    """Judge an answer: 2xx accepts the event; with a Baidu format the body may not contain an error code either."""
+def judge(answer: Answer, webhook_format: WebhookFormat, now: float) -> Verdict:
+    """Judge an answer: 2xx accepts the event; with a Baidu format the body may not contain an error code either.
+
+    `now` is in seconds since the epoch.
+    """
     if answer.status == HTTPStatus.GONE:
         return Verdict("The endpoint answered 410: it wants no more events.", gone=True)
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -93,12 +95,12 @@ def next_pause(
     return pause * (1 + _JITTER * chance())
 
 
-def _retry_after(text: str, now: Callable[[], float]) -> float | None:
+def _retry_after(text: str, now: float) -> float | None:
     """Return the header Retry-After (RFC 9110: seconds or a date) as seconds from now; None if it is invalid."""
     text = text.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), MAX_RETRY_AFTER)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now())
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError):
         return None

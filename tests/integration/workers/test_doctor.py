@@ -205,13 +205,16 @@ def test_redis_that_cannot_write_or_be_asked(healthy: Settings, monkeypatch: pyt
     ]
 
 
-@pytest.mark.parametrize(("seconds", "result"), [(-60.0, "60 s behind Redis'"), (60.0, "60 s ahead of Redis'")])
+@pytest.mark.parametrize(
+    ("seconds", "result"),
+    [(-60.0, "60 s behind Redis'"), (60.0, "60 s ahead of Redis'"), (1.4, "1 s ahead of Redis'")],
+)
 def test_a_clock_is_wrong(healthy: Settings, monkeypatch: pytest.MonkeyPatch, seconds: float, result: str) -> None:
-    """This host's, or that of Redis."""
+    """This host's, or that of Redis: a warning, since it costs nothing."""
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
 
-    assert ("clock", "error", result) in [finding[:3] for finding in wrong(healthy)]
+    assert ("clock", "warning", result) in [finding[:3] for finding in wrong(healthy)]
 
 
 def test_no_worker(healthy: Settings, link: RedisLink) -> None:

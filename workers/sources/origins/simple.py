@@ -27,6 +27,16 @@ class Files:
         self.notes = Notes()
         self._files = files
 
+    def known_bytes(self) -> int:
+        """Return how many bytes the files have; 0 if they come one after another."""
+        if not isinstance(self._files, Sequence):
+            return 0
+        total = 0
+        for _, content in self._files:
+            total += content.seek(0, io.SEEK_END)
+            content.seek(0)
+        return total
+
     def identity(self) -> Iterator[str]:
         """Yield the name and the hash of each file."""
         for name, content in self._files:
@@ -57,6 +67,10 @@ class Items:
     def __init__(self, items: Sequence[Item]) -> None:
         self.notes = Notes()
         self._items = items
+
+    def known_bytes(self) -> int:
+        """Return how many bytes the items have that come with their bytes."""
+        return sum(len(item.image) for item in self._items)
 
     def identity(self) -> Iterator[str]:
         """Yield the fields of each item, of bytes their hash."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_what_arrives_is_verified(listener: tuple[str, subprocess.Popen[str]]) -
     body = '{"type":"job.finished"}'
     statuses = []
     for secrets in ([SECRET], [new_secret()], [], [new_secret(), SECRET]):
-        headers = signed_headers("msg_1", body, secrets)
+        headers = signed_headers("msg_1", body, secrets, time.time())
         statuses.append(httpx.post(url, content=body, headers=headers, trust_env=False).status_code)
     junk = httpx.post(url, content=b"\xff\x00", headers={"webhook-id": "msg_2"}, trust_env=False)
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +15,9 @@ from tests.integration.workers.conftest import Worker, photo
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
+from workers.io.redis_link import RedisLink
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
-from workers.pipeline import result_cache
 
 PHOTOS = [photo(number) for number in range(10)]
 
@@ -79,7 +78,7 @@ def test_results_grow_too_old(make_worker: Callable[..., Worker], server: Script
     """Then they are made anew, and the old ones are deleted."""
     worker = make_worker(cache_seconds=1000)
     now = [(time.time() // 1000 + 0.5) * 1000]  # in the middle of a period
-    monkeypatch.setattr(result_cache, "time", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(RedisLink, "now", lambda _: now[0])
     folder = Path(worker.settings.blob_url) / "cache"
     done(worker, worker.submit(PHOTOS[0], cache=True))
     now[0] += 900  # the next period
@@ -108,10 +107,10 @@ def test_a_cache_that_is_broken_is_as_good_as_none(
     assert sum(server.batches) == 2
     write = BlobStore.write
 
-    def full(self: BlobStore, path: str, content: Any) -> int:
+    def full(self: BlobStore, path: str, content: Any, **options: Any) -> int:
         if path.startswith("cache/"):
             raise StoreUnavailableError("No space left on device")
-        return write(self, path, content)
+        return write(self, path, content, **options)
 
     monkeypatch.setattr(BlobStore, "write", full)
     done(worker, worker.submit(PHOTOS[1], cache=True))

@@ -218,6 +218,10 @@ class JobsModel:
         self.due.update({f"draft:{path}": self.now + int(milliseconds) for path in paths})
         return ["ok"]
 
+    def forget_draft(self, *paths: str) -> None:
+        for path in paths:
+            self.due.pop(f"draft:{path}", None)
+
     def _feed(self, key: str, flat: Sequence[str]) -> None:
         job = self.jobs[key]
         stream = f"sl:lane:{job.document['model']}:{job.document['lane']}"

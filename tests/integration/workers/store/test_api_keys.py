@@ -134,12 +134,13 @@ def test_terms_that_are_none(wrong: dict[str, object]) -> None:
 def test_a_revoked_key_stays_revoked(store: KeyStore) -> None:
     """And in the list, with the time of the first revocation; what was never there cannot be revoked."""
     secret, key = store.create(TERMS)
-    assert known(store, secret).state == "active"
+    assert known(store, secret).state(store.now()) == "active"
 
     first = store.revoke(key.id)
     again = store.revoke(key.id)
 
-    assert (first.state, known(store, secret).state) == ("revoked", "revoked")
+    now = store.now()
+    assert (first.state(now), known(store, secret).state(now)) == ("revoked", "revoked")
     assert again.revoked_at == first.revoked_at
     with pytest.raises(KeyNotFoundError) as caught:
         store.revoke(new_secret())
@@ -255,7 +256,7 @@ def test_an_expired_key(ring: KeyCache, store: KeyStore, monkeypatch: pytest.Mon
     end = time.time() + 100
     secret, _ = store.create(TERMS.model_copy(update={"expires_at": end}))
     assert ring.find(secret) is not None
-    monkeypatch.setattr("workers.store.api_keys.time.time", lambda: end + 1)
+    monkeypatch.setattr(RedisLink, "now", lambda _: end + 1)
 
     assert ring.find(secret) is None
 

@@ -76,7 +76,7 @@ def open_images(bench: Bench) -> int:
 def left_of(bench: Bench, job: Job) -> list[str]:
     """The keys and duties that name a job, but for the note that it was there."""
     client = bench.link.client
-    keys = [key for key in client.keys("*") if job.id in key and not key.startswith("sl:gone:")]
+    keys = [key for key in client.keys("*") if job.id in key]
     return keys + [duty for duty in client.zrange("sl:due", 0, -1) if job.id in duty]
 
 

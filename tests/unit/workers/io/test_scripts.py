@@ -37,13 +37,24 @@ def test_scripts_require_what_they_use() -> None:
         code = _code(text)
         used = set(re.findall(r"(?<![.\w])[A-Za-z_]\w*", code)) - _bound(code)
         needed = {DEFINED[name] for name in used & DEFINED.keys()} - {script}
-        line = redis_link._REQUIRES.match(text)
-        required = {f"lib/{library}" for library in line[1].split(", ")} if line else set()
+        libraries = redis_link._head(text)["libraries"]
+        required = {f"lib/{library}" for library in libraries.split(", ")} if libraries else set()
         if needed != required:
             wrong[script] = (sorted(needed), sorted(required))
 
     assert SCRIPTS
     assert wrong == {}
+
+
+def test_flags_come_first() -> None:
+    """Redis reads them only there, and only once; a library has none."""
+    flagged = {script for script, text in SCRIPTS.items() if text.startswith("#!lua flags=")}
+
+    assert "jobs/delete" in flagged
+    assert not any(script.startswith("lib/") for script in flagged)
+    for script in SCRIPTS:
+        source = redis_link.script_source(script)
+        assert (source.startswith("#!lua flags="), source.count("#!lua")) == (script in flagged, script in flagged)
 
 
 def test_every_script_is_run() -> None:

@@ -21,7 +21,7 @@ def answer(status: int, body: bytes = b"", *, complete: bool = True, **headers: 
 @pytest.mark.parametrize("status", range(200, 600))
 def test_every_status(status: int) -> None:
     """2xx is a delivery, 410 the end, everything else a failure that names the status."""
-    verdict = judge(answer(status), WebhookFormat.STANDARD)
+    verdict = judge(answer(status), WebhookFormat.STANDARD, 0.0)
 
     assert verdict.word == ("delivered" if status < 300 else "gone" if status == 410 else "failed")
     assert verdict.delivered or str(status) in verdict.why
@@ -48,15 +48,15 @@ def test_every_status(status: int) -> None:
 )
 def test_the_body_counts_for_the_robot(body: bytes, *, delivered: bool) -> None:
     """A non-zero error code in it is a failure, in the Baidu formats only."""
-    assert judge(answer(200, body), WebhookFormat.BAIDU).delivered is delivered
-    assert judge(answer(200, body), WebhookFormat.BAIDU_BATCH).delivered is delivered
-    assert judge(answer(200, body), WebhookFormat.STANDARD).delivered
+    assert judge(answer(200, body), WebhookFormat.BAIDU, 0.0).delivered is delivered
+    assert judge(answer(200, body), WebhookFormat.BAIDU_BATCH, 0.0).delivered is delivered
+    assert judge(answer(200, body), WebhookFormat.STANDARD, 0.0).delivered
 
 
 def test_a_body_that_was_not_read_whole() -> None:
     """An error code may be in the rest of it."""
-    assert not judge(answer(200, b"{", complete=False), WebhookFormat.BAIDU).delivered
-    assert judge(answer(200, b"{", complete=False), WebhookFormat.STANDARD).delivered
+    assert not judge(answer(200, b"{", complete=False), WebhookFormat.BAIDU, 0.0).delivered
+    assert judge(answer(200, b"{", complete=False), WebhookFormat.STANDARD, 0.0).delivered
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_body_that_was_not_read_whole() -> None:
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
     """Seconds or a date; what is neither says nothing."""
-    verdict = judge(answer(503, retry_after=header), WebhookFormat.STANDARD, now=lambda: 60.0)
+    verdict = judge(answer(503, retry_after=header), WebhookFormat.STANDARD, 60.0)
 
     assert verdict.retry_after == seconds
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: duties
 -- ARGV: duty, lease, path.
 -- Gives up a draft: from now on no job can be created of what is stored at the path, and its deletion is due.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: values
 -- ARGV: lease in ms.
 -- Leases the duty that has been due longest. Returns its record and the score of the lease, or nil if none is due.

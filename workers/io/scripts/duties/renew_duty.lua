@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: values
 -- ARGV: duty, lease, ms.
 -- Extends the lease of a duty to so many ms from now. Returns its new score, or nil if the lease was lost.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: values, keys, states, endings
 -- ARGV: job, ending (canceled|expired).
 -- Ends a job early. Images that nobody has claimed are given up at once. Images in flight are given up when their

@@ -1,5 +1,6 @@
+#!lua flags=allow-oom
 -- requires: constants, values, keys, states, duties, webhooks, account
--- ARGV: job, for how many ms its id is remembered as gone, 'any' or 'over'.
+-- ARGV: job, how many deleted jobs are remembered, 'any' or 'over'.
 -- Deletes everything of a job from Redis, and makes the deletion of its blobs due. With 'over' it deletes only a job in
 -- a terminal state. Returns the state that the job had, or nil if there is no such job.
 local id, remembered, which = unpack(ARGV)
@@ -17,7 +18,8 @@ redis.call('ZREM', 'sl:due', 'topup:' .. id, 'finish:' .. id, 'expire:' .. id, '
 for index = 0, tonumber(job.total) - 1, SEGMENT do redis.call('UNLINK', segment_key(id, index)) end
 for n = 0, tonumber(job.hooks or '0') - 1 do redis.call('UNLINK', hook_key(id, n)) end
 redis.call('UNLINK', key, items_key(id), 'sl:job:' .. id .. ':attempts')
-redis.call('SET', gone_key(id), job.owner, 'PX', remembered)
+redis.call('ZADD', GONE, 0, id .. ' ' .. job.owner)
+redis.call('ZREMRANGEBYRANK', GONE, 0, -1 - tonumber(remembered))
 add_due('purge:jobs/' .. id, now_ms())
 if job.upload ~= '' then add_due('purge:uploads/' .. job.upload, now_ms()) end
 redis.call('PUBLISH', 'sl:finished', id)

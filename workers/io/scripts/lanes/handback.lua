@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: values, keys, lanes, endings
 -- ARGV: consumer, then for each image: stream, entry, started (0|1), fault (0|1), a new reference or ''.
 -- Hands images back: puts each at the end of its lane as a new entry, with the new reference if one is given. Returns

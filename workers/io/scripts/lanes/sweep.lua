@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: constants, values, keys, states, lanes, endings
 -- ARGV: lease in ms.
 -- Returns the targets with images that no living worker has in flight, and whether a duty is overdue.

@@ -9,7 +9,7 @@
 -- sl:job:<id>:hook:<n>      hash    a webhook of the job. jobs/create, webhooks/*. stays until jobs/delete
 -- sl:job:<id>:attempts      list    last 200 delivery attempts. webhooks/delivery_record. stays until jobs/delete
 -- sl:jobs, sl:jobs:<owner>  zset    jobs by creation time. jobs/create, jobs/delete. stays
--- sl:gone:<id>              string  owner of a deleted job. jobs/delete. 7 days
+-- sl:gone                   zset    "<id> <owner>" of the last deleted jobs, in the order of ids. jobs/delete. stays
 -- sl:idempotency:<hash>     hash    a reservation, then its job. requests/*, jobs/create. 60 s, then the retention
 -- sl:lane:<target>:<lane>   stream  images that wait or are in flight. lib/lanes, lanes/*, results/settle. stays
 -- sl:active:<target>:<lane> zset    unfinished jobs by creation time. jobs/*, lib/endings. stays
@@ -22,9 +22,10 @@
 -- sl:open                   hash    rows and bytes that wait, in all, by owner, by lane. lib/account. stays
 -- sl:rate:<model>           hash    measured rows per time. lib/account. stays
 -- sl:due                    zset    duties by due time. lib/duties and scripts that make a duty. stays
+-- sl:slow:<owner>           zset    deliveries under way to slow hosts, by lease end. delivery_claim. a lease
 -- sl:endpoint:<id>          hash    a registered endpoint. workers/webhooks/endpoints.py, webhooks/*. stays
 -- sl:endpoints[:<owner>]    zset    endpoints by creation time. the same. stays
--- sl:line:<destination>     hash    how a destination answers. webhooks/*. of a URL 7 days, of an endpoint: stays
+-- sl:line:<destination>     hash    how a destination answers. webhooks/*. of a host 7 days, of an endpoint: stays
 -- sl:line:<dest>:todo       zset    hooks and deliveries by due time. lib/webhooks, webhooks/*. stays
 -- sl:line:<dest>:leased     zset    deliveries under way by lease end. delivery_claim, delivery_record. stays
 -- sl:line:<id>:attempts     list    last 20 attempts to an endpoint. delivery_record, delivery_endpoint. stays
@@ -42,7 +43,7 @@ local function job_key(id) return 'sl:job:' .. id end
 local function items_key(id) return 'sl:job:' .. id .. ':items' end
 local function segment_key(id, index) return 'sl:job:' .. id .. ':seg:' .. fmt(math.floor(index / SEGMENT)) end
 local function stream_key(model, lane) return 'sl:lane:' .. model .. ':' .. lane end
-local function gone_key(id) return 'sl:gone:' .. id end
+local GONE = 'sl:gone'
 local function active_key(model, lane) return 'sl:active:' .. model .. ':' .. lane end
 local function owner_key(owner) return 'sl:jobs:' .. owner end
 local function rate_key(model) return 'sl:rate:' .. string.match(model, '^[^@]+') end -- all versions share a rate

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: keys, duties, endings
 -- ARGV: duty, lease, job, retention in ms.
 -- Ends a job that is finishing, and its duty.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: keys
 -- ARGV: job, then index, result, index, result, ...
 -- Writes the results of images that were given up, while their job is finishing.

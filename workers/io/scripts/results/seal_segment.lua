@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: constants, keys, states, duties
 -- ARGV: job, number of the segment.
 -- Deletes the results of a segment from Redis, since they are in the blob store now. If the job was deleted meanwhile,
