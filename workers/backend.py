@@ -28,7 +28,7 @@ class Backend:
 
     def __init__(self, settings: Settings) -> None:
         link = RedisLink(settings.redis_url)
-        blobs = BlobStore(settings.blob_url)
+        blobs = BlobStore.of(settings)
         self.store = JobStore(link, blobs, settings)
         self.listing = Listing(link)
         self.intake = Intake(link, self.store, blobs, CeleryWakeUps(link, create_celery(settings)), settings)

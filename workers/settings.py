@@ -79,6 +79,12 @@ class Settings(BaseSettings):
         description="The store of images, manifests and sealed results: a folder, or any fsspec URL.",
         repr=False,
     )
+    blob_sync: bool = Field(
+        default=True,
+        description="If BLOB_URL is a folder: sync images, manifests and results to its disk before anything relies on "
+        "them. Without it jobs are accepted faster, but after a power failure images of the jobs accepted in the last "
+        "half minute may be missing, and fail.",
+    )
     model_server: Annotated[str, AfterValidator(checked_model_server)] = Field(
         default="127.0.0.1:8500",
         description="gRPC address of TensorFlow Serving: host:port. For several servers that share the calls: "
@@ -233,7 +239,9 @@ class Settings(BaseSettings):
         "commas. All others must be on the public internet.",
     )
     webhook_threads: int = Field(default=32, ge=2, le=512, description="Webhooks that a sender delivers at once.")
-    webhook_threads_per_endpoint: int = Field(default=8, ge=1, le=512, description="The same for one URL.")
+    webhook_threads_per_endpoint: int = Field(
+        default=8, ge=1, le=512, description="The same for one endpoint, or for all URLs of one owner on one host."
+    )
     max_job_images: int = Field(default=100_000, gt=0, description="Maximum number of images in a job.")
     failure_least: int = Field(
         default=20, ge=1, description="Number of images that must be done before `max_failure_rate` can end a job."

@@ -1,7 +1,8 @@
 """Submissions of one image of 100 kB, 32 clients at once, against a bare Flask route that only stores the bytes.
 
-Both run in the same gunicorn with the same settings, one after the other in turns, and the worker is not there: what
-is measured is accepting. `python -m tests.bench.submits [ROUNDS] [SECONDS]`.
+All run in the same gunicorn with the same settings, one after the other in turns, and the worker is not there: what is
+measured is accepting. A third server leaves out that images are synced to the disk (SHELFLINE_BLOB_SYNC=false), which
+shows what that costs. `python -m tests.bench.submits [ROUNDS] [SECONDS]`.
 """
 
 from __future__ import annotations
@@ -39,19 +40,25 @@ def main() -> None:
     try:
         bare = _server("tests.bench.bare_route:app", {"BENCH_FOLDER": str(work / "bare")})
         env = {"REDIS_URL": redis.url, "BLOB_URL": str(work / "blobs"), "SHELFLINE_MAX_WAITING_IMAGES": "10000000"}
-        with bare as bare_port, _server("api.wsgi:app", env) as own_port:
-            for port in (bare_port, own_port):
+        unsynced = _server("api.wsgi:app", env | {"SHELFLINE_BLOB_SYNC": "false"})
+        with bare as bare_port, _server("api.wsgi:app", env) as own_port, unsynced as unsynced_port:
+            for port in (bare_port, own_port, unsynced_port):
                 _rate(port, 1.0)
-            ratios = []
+            ratios, of_syncing = [], []
             for number in range(rounds):
                 bare_rate, bare_p95 = _rate(bare_port, seconds)
                 own_rate, own_p95 = _rate(own_port, seconds)
+                unsynced_rate, unsynced_p95 = _rate(unsynced_port, seconds)
                 ratios.append(own_rate / bare_rate)
+                of_syncing.append(own_rate / unsynced_rate)
                 print(
                     f"{number + 1}: bare {bare_rate:.0f}/s, p95 {bare_p95:.0f} ms; "
-                    f"Shelfline {own_rate:.0f}/s, p95 {own_p95:.0f} ms; ratio {ratios[-1]:.2f}"
+                    f"Shelfline {own_rate:.0f}/s, p95 {own_p95:.0f} ms; ratio {ratios[-1]:.2f}; "
+                    f"without syncing {unsynced_rate:.0f}/s, p95 {unsynced_p95:.0f} ms; ratio {of_syncing[-1]:.2f}"
                 )
             print(f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+            middle, least, most = statistics.median(of_syncing), min(of_syncing), max(of_syncing)
+            print(f"with syncing to without: median ratio {middle:.2f} ({least:.2f} to {most:.2f})")
     finally:
         redis.kill()
         shutil.rmtree(work)

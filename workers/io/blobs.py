@@ -2,53 +2,82 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from fsspec.implementations.local import LocalFileSystem
 
 from serving.errors import ShelflineError
 from workers.errors import ImageMissingError, ImageTooLargeError, SettingsError, StoreUnavailableError
 from workers.io.file_systems import open_file_system
+from workers.io.local_files import PIECE_BYTES, PRIVATE_FOLDER, DiskSync, make_folder, write_file
+from workers.settings import Settings
 
-_PIECE_BYTES = 1 << 20
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_HERE = secrets.token_hex(4)  # with process id and count, it makes the names of temporary files unique
-_WRITES = itertools.count()
+_OPEN_FOLDER = 0o777  # less the umask
 
 
 class BlobStore:
     """Bytes by path, in a local folder (the default), `memory://`, `s3://`, or any other store that fsspec opens.
 
-    Paths are relative and never chosen by a caller.
+    Paths are relative and never chosen by a caller. In a local folder, what is written is synced to the disk unless
+    `durable` is False. Whoever may read the folder itself may read what is in it; a `private` one that is missing is
+    made for this user alone.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, durable: bool = True, private: bool = False) -> None:
         self._files, root = open_file_system(url)
         self._root = root.rstrip("/")
         self.is_folder = isinstance(self._files, LocalFileSystem)
+        self._disk = DiskSync(self._root) if self.is_folder and durable else None
+        self._new_root_mode = PRIVATE_FOLDER if private else _OPEN_FOLDER
+        self._mode: int | None = None  # of folders; known once the root is there
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the blob store of the settings."""
+        return cls(settings.blob_url, durable=settings.blob_sync, private=True)
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
 
-    def write(self, path: str, content: BinaryIO) -> int:
+    def write(self, path: str, content: BinaryIO, *, durable: bool = True) -> int:
         """Store all of `content`, whole or not at all; return its size in bytes. Raises StoreUnavailableError.
 
-        The content is copied in pieces of 1 MiB, so memory does not grow with it.
+        The content is copied in pieces of 1 MiB, so memory does not grow with it. If it is not written `durable`, call
+        `sync` before anything relies on it.
         """
         full = self._path(path)
         with self._translated("written"):
             if self.is_folder:
-                return _write_file(full, content)
+                size = write_file(full, content, self._folder_mode())
+                if durable:
+                    self.sync([path])
+                return size
             self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
             with self._files.open(full, "wb") as out:
-                shutil.copyfileobj(content, out, _PIECE_BYTES)
+                shutil.copyfileobj(content, out, PIECE_BYTES)
                 return int(out.tell())
+
+    def sync(self, paths: Sequence[str]) -> None:
+        """Make blobs that were written outlast a power failure. Raises StoreUnavailableError.
+
+        Other stores than a folder have done so when `write` returns.
+        """
+        if self._disk is not None and paths:
+            with self._translated("written"):
+                self._disk.sync_files([self._path(path) for path in paths])
+
+    def _folder_mode(self) -> int:
+        if self._mode is None:
+            try:
+                self._mode = os.stat(self._root).st_mode & 0o777  # noqa: PTH116
+            except FileNotFoundError:
+                make_folder(self._root, self._new_root_mode)
+                return self._folder_mode()
+        return self._mode
 
     def read(self, path: str, max_bytes: int) -> bytes:
         """Read a blob of at most `max_bytes` bytes.
@@ -80,6 +109,8 @@ class BlobStore:
     def check(self) -> None:
         """Raise StoreUnavailableError if nothing can be written."""
         with self._translated("written"):
+            if self.is_folder:
+                self._folder_mode()
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(self._path("check"), b"ok")
 
@@ -105,7 +136,7 @@ def check_blobs(url: str) -> None:
     Other stores are not tried: a store that is down now may be back soon, but an unwritable folder stays unwritable.
     """
     try:
-        blobs = BlobStore(url)
+        blobs = BlobStore(url, private=True)
     except (ValueError, ImportError) as error:
         raise SettingsError(f"BLOB_URL is wrong: {error}.") from error
     if blobs.is_folder:
@@ -118,46 +149,6 @@ def bounded(file: BinaryIO, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise ImageTooLargeError(f"The image has more than {max_bytes} bytes: make it smaller, or raise the limit.")
     return content
-
-
-def _write_file(path: str, content: BinaryIO) -> int:
-    """Write a local file under a temporary name, rename it, and return its size in bytes.
-
-    The rename is for readers, who must never see a half-written file; object stores show only complete objects anyway.
-    fsspec is not used, since it takes three times as long for a small file. System calls are few, since each one
-    releases the GIL and, among many busy threads, has to wait for it again.
-    """
-    temporary = f"{path}.{os.getpid():x}-{_HERE}-{next(_WRITES):x}.part"
-    try:
-        out = os.open(temporary, _NEW_FILE, 0o666)
-    except FileNotFoundError:
-        _make_folder(os.path.dirname(path))  # noqa: PTH120  pathlib is slower, here and below
-        out = os.open(temporary, _NEW_FILE, 0o666)
-    size = 0
-    try:
-        try:
-            while piece := content.read(_PIECE_BYTES):
-                written = 0
-                while written < len(piece):
-                    written += os.write(out, memoryview(piece)[written:])
-                size += written
-        finally:
-            os.close(out)
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:  # delete what was written, or repeated attempts would fill the disk
-        with suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
-    return size
-
-
-def _make_folder(path: str) -> None:
-    try:
-        os.mkdir(path)  # noqa: PTH102
-    except FileNotFoundError:
-        os.makedirs(path, exist_ok=True)  # noqa: PTH103
-    except FileExistsError:  # another thread was faster
-        return
 
 
 def _reason(error: Exception) -> str:

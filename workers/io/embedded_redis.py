@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import socket
@@ -80,6 +81,7 @@ def run(server: Path, port: int, folder: Path) -> int:
     DRAIN_SECONDS.
     """
     folder = folder.absolute()
+    os.umask(0o077)  # its files hold the secrets of webhooks
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:

@@ -51,7 +51,7 @@ class PipelineContext:
         self.upkeep_thread = ThreadPoolExecutor(1, "upkeep")
         self.long_duties_thread = ThreadPoolExecutor(1, "long-duties")
         self.tracer = open_tracer(settings, "shelfline-worker")
-        self.blobs = BlobStore(settings.blob_url)
+        self.blobs = BlobStore.of(settings)
         self.queue = WorkQueue(link, settings, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
         self.store = JobStore(link, self.blobs, settings)
         self.cache = ResultCache(link, self.blobs, settings.cache_seconds)

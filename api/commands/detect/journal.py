@@ -20,7 +20,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from api.commands.detect.photos import Photo
 from api.commands.errors import UsageError
 from serving.contract import Contract
 from serving.errors import ShelflineError
+from workers.io.local_files import sync
 
 RUNS = ".shelfline"
 
@@ -87,6 +88,7 @@ class Journal:
                     raise ValueError("run.json is missing, but not the other files")
                 beside = folder / "run.json.new"
                 beside.write_text(json.dumps({"run": secrets.token_hex(8), "asked": arguments}))
+                sync(str(beside))
                 beside.replace(folder / "run.json")
             self.run = str(json.loads((folder / "run.json").read_text())["run"])
             self.photos: list[Photo] = [Photo(*fields) for fields in kept_lines(self._photos)]
@@ -121,8 +123,7 @@ class Journal:
 
     def add_photos(self, photos: Sequence[Photo]) -> None:
         """Append photos to the run."""
-        with writing(self._photos), self._photos.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(astuple(photo)) + "\n" for photo in photos)
+        self._append(self._photos, (json.dumps(astuple(photo)) + "\n" for photo in photos))
         self.photos += photos
 
     @property
@@ -181,6 +182,7 @@ class Journal:
                 shutil.copyfileobj(part_file, into)
                 into.flush()
                 os.fsync(into.fileno())  # the server's job may be deleted after this
+                sync(str(self.folder))
             self.merged = part.end
             self.failed, part.failed = self.failed + part.failed, 0
             self.part_file(part).unlink(missing_ok=True)
@@ -218,9 +220,19 @@ class Journal:
         return next((part for part in self.parts.values() if part.start <= self.merged < part.end), None)
 
     def _write(self, event: Mapping[str, Any]) -> None:
-        with writing(self._parts), self._parts.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+        self._append(self._parts, [json.dumps(event) + "\n"])
         self._apply(event)
+
+    def _append(self, path: Path, lines: Iterable[str]) -> None:
+        """Append lines to a file, and sync them before anything is sent that they tell of."""
+        with writing(path):
+            is_new = not path.exists()
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            if is_new:
+                sync(str(self.folder))
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         if "part" in event:

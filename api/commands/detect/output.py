@@ -13,6 +13,7 @@ from typing import Any
 from api.commands.detect.line_files import writing
 from api.commands.detect.pictures import Pictures
 from api.commands.errors import UsageError
+from workers.io.local_files import sync
 from workers.results.formats.registry import FORMATS, FormatName
 from workers.results.formats.source import ResultSource
 from workers.results.labels import Labels
@@ -55,6 +56,8 @@ class Output:
                     shutil.copyfile(results, beside)
             beside.replace(self.results)
             beside.unlink(missing_ok=True)  # `replace` does nothing if both are the same file
+            sync(str(self.results))
+            sync(str(self.folder))
 
     def write_as(self, form: FormatName, run: str, labels: Labels) -> Path:
         """Write results.jsonl in another format, piece by piece; returns the path."""
@@ -66,7 +69,9 @@ class Output:
             with writing(path):
                 with beside.open("w", encoding="utf-8", newline="") as file:
                     file.writelines(FORMATS[form].write(ResultSource(run, self.lines, labels)))
+                sync(str(beside))
                 beside.replace(path)
+                sync(str(self.folder))
         finally:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)

@@ -79,6 +79,7 @@ def _start(state: StackState, models: Path, roots: Sequence[Path]) -> subprocess
     command += ["--var", str(state.folder), "--models", str(models.absolute())]
     command += [part for root in roots for part in ("--root", str(root))]
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    state.log.touch(0o600)
     with state.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  the project's own command
             command,

@@ -12,11 +12,12 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from api.commands.errors import StackError
+from workers.io.local_files import PRIVATE_FOLDER
 
 _PROBE_SECONDS = 0.5  # other commands hold the lock for an instant when they test it
 
@@ -36,7 +37,7 @@ class StackRecord:
 
 
 class StackState:
-    """The state folder of a stack."""
+    """The state folder of a stack, which only its user may read: it holds images and the secrets of webhooks."""
 
     def __init__(self, folder: Path) -> None:
         """Use a state folder; it is created when a stack starts or is used, but not by `running`."""
@@ -48,6 +49,8 @@ class StackState:
     def owned(self) -> Iterator[bool]:
         """Hold the stack's lock if it is free; yields whether it was."""
         with self._opened("stack.lock") as lock:
+            with suppress(OSError):  # another user's folder
+                self.folder.chmod(PRIVATE_FOLDER)  # one of an older version may be open to others
             give_up = time.monotonic() + _PROBE_SECONDS
             while not (locked := _try(lock, fcntl.LOCK_EX)) and time.monotonic() < give_up:
                 time.sleep(0.02)
@@ -82,6 +85,7 @@ class StackState:
     def write(self, record: StackRecord) -> None:
         """Publish the stack's record for other commands."""
         beside = self._record.with_suffix(".new")
+        beside.touch(0o600)
         beside.write_text(json.dumps(asdict(record)) + "\n")
         beside.replace(self._record)
 
@@ -104,7 +108,7 @@ class StackState:
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         except OSError as error:
             raise StackError(
                 f"The folder {self.folder} cannot be made ({error.strerror}): name another --var."

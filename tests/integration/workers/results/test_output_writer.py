@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 
 from tests.integration.workers.conftest import Worker, photo
 from workers.errors import OutputNotAllowedError, OutputUnusableError, StoreUnavailableError
+from workers.io import local_files
 from workers.io.blobs import BlobStore
 from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
@@ -116,26 +117,24 @@ def test_a_disk_that_is_full(
     job = submit(worker, photo(1), photo(2), output=Output(str(place)))
     write, full = BlobStore.write, [True]
 
-    def limited(self: BlobStore, path: str, content: Any) -> int:
+    def limited(self: BlobStore, path: str, content: Any, **options: Any) -> int:
         if full[0] and self._root.startswith(str(place)):
             self._root, before = "/dev/full", self._root
             try:
-                return write(self, path, content)
+                return write(self, path, content, **options)
             finally:
                 self._root = before
-        return write(self, path, content)
+        return write(self, path, content, **options)
 
     def fails(path: Path) -> int:
         with path.open("wb") as out:
             return out.write(b"x" * 1_000_000)
 
-    def written(path: str, content: Any) -> int:
-        return fails(Path("/dev/full")) if path.startswith("/dev/full") else real(path, content)
+    def written(path: str, content: Any, folder_mode: int) -> int:
+        return fails(Path("/dev/full")) if path.startswith("/dev/full") else real(path, content, folder_mode)
 
-    from workers.io import blobs
-
-    real = blobs._write_file
-    monkeypatch.setattr(blobs, "_write_file", written)
+    real = local_files.write_file
+    monkeypatch.setattr("workers.io.blobs.write_file", written)
     monkeypatch.setattr(BlobStore, "write", limited)
     worker.detect_until(lambda: worker.store.get(job.id).output_error)
     stored = worker.store.get(job.id)
