@@ -151,8 +151,10 @@ def test_a_second_job_does_not_wait_for_a_large_one(
     large = worker.submit(*[grey(BULK)] * 600)
     in_background()
     wait_until(lambda: len(server.batches) >= 5)
-    before = len(server.batches)
+    server.go.clear()  # else the large job may end while the second is submitted
     second = worker.submit(*[grey(OTHER)] * 20)
+    before = len(server.batches)
+    server.go.set()
 
     complete(worker, second)
     first = next(number for number, batch in enumerate(batches.seen) if OTHER in batch)
