@@ -32,6 +32,20 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return out.getvalue()
 
 
+def deep_avif(side: int, bits: int, bands: int) -> bytes:
+    """Return an AVIF of 10 or 12 bits a sample with no plane smaller than the image, which Pillow cannot write.
+
+    `bands` is 3 for RGB, 4 for RGBA.
+    """
+    import imagecodecs  # noqa: PLC0415  most tests need none of it
+
+    ramp = np.linspace(0, 2**bits - 1, side).astype(np.uint16)
+    rows = np.broadcast_to(ramp, (side, side))
+    pixels = np.stack([rows, rows.T, rows[:, ::-1], rows][:bands], axis=-1)
+    content = imagecodecs.avif_encode(pixels, level=60, speed=10, bitspersample=bits, pixelformat="444")
+    return bytes(content)
+
+
 def by_pillow(content: bytes) -> Image.Image:
     """Return the first picture of a file as Pillow decodes it. Raises what Pillow's readers raise."""
     with Image.open(io.BytesIO(content)) as image:

@@ -216,8 +216,17 @@ def _load(
 
 
 def _take_share(share: Share, content: bytes, image: Image.Image, size: tuple[int, int] | None = None) -> None:
-    """Wait for the memory that it takes to decode an image. `size` is its size as stored, if that will be reduced."""
-    share.take(bytes_to_decode(image, size or image.size, content))
+    """Wait for the memory that it takes to decode an image. `size` is its size as stored, if that will be reduced.
+
+    Raises ImageTooLargeError if it takes more than the whole budget.
+    """
+    needed = bytes_to_decode(image, size or image.size, content)
+    if needed > share.limit:
+        raise ImageTooLargeError(
+            f"The image takes {needed / 1e6:,.0f} MB of memory to decode, more than {share.limit / 1e6:,.0f}: make it "
+            "smaller, or save it with 8 bits per channel."
+        )
+    share.take(needed)
 
 
 def measure(content: bytes) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """The memory that decoders of a process may use together. Each takes its share before it decodes.
 
 The budget belongs to the process, as its memory does: every image is decoded under it, for a model and for a drawing,
-by whatever thread. It is as large as the largest image that is allowed needs in the format that needs most. So one such
-image is decoded alone, or as many smaller ones as need no more together. See docs/decisions/0021-decoding-memory.md.
+by whatever thread. It is as large as the largest image that is allowed needs in almost every format. So one such image
+is decoded alone, or as many smaller ones as need no more together. An image that needs more is refused. See
+docs/decisions/0021-decoding-memory.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-MAX_BYTES_PER_PIXEL: Final = 12  # of the format that needs most; see needs.py
+MAX_BYTES_PER_PIXEL: Final = 12  # of a progressive CMYK JPEG; see needs.py for what needs more
 
 
 class Budget:
@@ -57,8 +58,8 @@ class Share:
     """What the decoding of one image has taken of a budget of `limit` bytes. Not thread-safe."""
 
     def __init__(self, budget: Budget, limit: int, at_least: int = 0) -> None:
+        self.limit = limit
         self._budget = budget
-        self._limit = limit
         self._at_least = at_least
         self._taken = 0
 
@@ -69,7 +70,7 @@ class Share:
         """
         self.give_back()
         count = max(count, self._at_least)
-        self._budget.take(count, self._limit)
+        self._budget.take(count, self.limit)
         self._taken = count
 
     def give_back(self) -> None:

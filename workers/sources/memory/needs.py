@@ -18,6 +18,7 @@ from workers.sources.damage.jpeg import jpeg_segments
 
 _BYTES_PER_PIXEL: Final = 9  # as decoded, as RGB, and a little more
 _BYTES_PER_PIXEL_OF_AVIF: Final = 10
+_BYTES_PER_PIXEL_OF_DAV1D: Final = 1.6  # besides the planes
 _BYTES_PER_DECODED_PIXEL: Final = 4  # of every image of Pillow with more than one channel
 _BYTES_PER_PIXEL_OF_ANIMATION: Final = 21  # as which Pillow reads every WebP
 _BYTES_PER_COEFFICIENT: Final = 2  # of a JPEG
@@ -63,13 +64,15 @@ def _coefficients(image: JpegImagePlugin.JpegImageFile, size: tuple[int, int]) -
 
 
 def _avif_bytes_per_pixel(image: Image.Image, content: bytes) -> int:
-    """Return how many bytes per pixel the planes of an AVIF and its pixels take."""
+    """Return how many bytes per pixel it takes at most to decode an AVIF: planes, pixels, and what dav1d keeps."""
     head = content[:_AVIF_HEAD]
     streams = [match[1][0] for match in _AV1_CONFIGURATION.finditer(head)] or [_DEEPEST]
-    planes = max(map(_plane_bytes, streams)) + (max(map(_sample_bytes, streams)) if image.mode == "RGBA" else 0)
-    if b"grid" in head:  # of streams, whose planes are put together in others
-        planes *= 2
-    return math.ceil(planes) + len(image.mode) * (1 if libavif() else 2)
+    sample_bytes = max(map(_sample_bytes, streams))
+    planes = max(map(_plane_bytes, streams)) + (sample_bytes if image.mode == "RGBA" else 0)
+    copies = 2 if b"grid" in head else 1  # of streams, whose planes are put together in others
+    if sample_bytes > 1:  # libavif makes planes of one byte a sample first, where libyuv converts no others
+        copies += 1 / sample_bytes
+    return math.ceil(planes * copies + len(image.mode) * (1 if libavif() else 2) + _BYTES_PER_PIXEL_OF_DAV1D)
 
 
 def _sample_bytes(configuration: int) -> int:

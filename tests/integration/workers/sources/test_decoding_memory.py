@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.image_files import encoded
+from tests.support.image_files import deep_avif, encoded
 from tests.support.processes import decoding_peak
 from workers.sources.memory.budget import budget_bytes
 
@@ -72,9 +72,9 @@ VARIANTS = (
 )
 
 
-def measured(content: bytes, threads: int = 1) -> tuple[int, int, int]:
+def measured(content: bytes, threads: int = 1, max_pixels: int = SIDE * SIDE) -> tuple[int, int, int]:
     """Return, in bytes, the growth of a process at its peak, the most that it took of its budget, and what it keeps."""
-    command = [sys.executable, str(Path(decoding_peak.__file__)), str(threads), str(SIDE * SIDE)]
+    command = [sys.executable, str(Path(decoding_peak.__file__)), str(threads), str(max_pixels)]
     output = subprocess.run(command, input=content, capture_output=True, check=True, timeout=300).stdout
     growth, taken, kept = map(int, output.split())
     return growth, taken, kept
@@ -88,10 +88,18 @@ pytestmark = [
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_an_image_takes_what_it_has_taken_of_the_budget(variant: str) -> None:
-    """Every format and mode, with and without a turn: at most 450 MB for 50 megapixels, 500 for AVIF."""
+    """Every format and mode, with and without a turn: 9 bytes a pixel, 10 for AVIF."""
     growth, taken, _ = measured(large(variant))
     assert 0 < growth <= taken + SLACK_BYTES
     assert taken <= (10 if variant.startswith("AVIF") else 9) * SIDE * SIDE
+
+
+@pytest.mark.parametrize(("bits", "bands", "bytes_per_pixel"), [(10, 3, 14), (12, 4, 18)])
+def test_a_deep_avif_takes_more(bits: int, bands: int, bytes_per_pixel: int) -> None:
+    """Two bytes a sample, and a copy of one: it is refused if that is more than the whole budget."""
+    growth, taken, _ = measured(deep_avif(SIDE, bits, bands), max_pixels=2 * SIDE * SIDE)
+    assert 0 < growth <= taken + SLACK_BYTES
+    assert taken == bytes_per_pixel * SIDE * SIDE
 
 
 @pytest.mark.parametrize("variant", ["flat WebP with alpha", "JPEG of CMYK, progressive", "turned PNG with alpha"])

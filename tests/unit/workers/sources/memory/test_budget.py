@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from serving.contract import Contract, Label
-from tests.support.image_files import encoded, noise
+from tests.support.image_files import deep_avif, encoded, noise
 from tests.support.polling import wait_until
-from workers.errors import ImageError
+from workers.errors import ImageError, ImageTooLargeError
 from workers.results.drawing import draw, drawable, drawing_share
 from workers.sources.decoding import decode, prepare
 from workers.sources.memory import budget
@@ -225,6 +225,15 @@ def test_an_image_that_is_refused_gives_its_share_back(
     """Whichever step refuses it, also the second try of a damaged one."""
     with pytest.raises(ImageError):
         way(content)
+    assert (of_this_process.used, of_this_process.waiting) == (0, 0)
+
+
+def test_an_image_that_needs_more_than_the_budget_is_refused(of_this_process: Budget) -> None:
+    """As one with too many pixels; a smaller one of its kind is decoded."""
+    content = deep_avif(64, 12, 4)
+    with pytest.raises(ImageTooLargeError, match=r"takes 0 MB of memory to decode, more than 0: make it smaller, or"):
+        decode(content, 64 * 64)
+    assert decode(content, 2 * 64 * 64)[1:] == (64, 64)
     assert (of_this_process.used, of_this_process.waiting) == (0, 0)
 
 
