@@ -37,7 +37,7 @@ def deep_avif(side: int, bits: int, bands: int) -> bytes:
 
     `bands` is 3 for RGB, 4 for RGBA.
     """
-    import imagecodecs  # noqa: PLC0415  most tests need none of it
+    import imagecodecs
 
     ramp = np.linspace(0, 2**bits - 1, side).astype(np.uint16)
     rows = np.broadcast_to(ramp, (side, side))

@@ -18,12 +18,12 @@ from PIL import Image, ImageCms, ImageFilter
 
 from workers.sources import colour_spaces
 from workers.sources.damage.jpeg import JPEG_START, jpeg_segments
+from workers.sources.strips import strips
 
 Space = bytes | ImageFilter.Color3DLUT  # an ICC profile, or a table to sRGB
 _KEPT = 1 << 20  # bytes of a profile whose transform is kept for the next image. Cameras' have 4 kB, printers' 600
 _AVIF_HEAD = 1 << 16  # bytes at the start of an AVIF in which its description is looked for
 _APP2, _ICC_PART = 0xE2, b"ICC_PROFILE\0"
-_STRIP = 256  # rows
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FULL_RANGE_RGB = b"\0\1"  # how samples of a PNG must be stored, by its cICP
 _PNG_GAMMA = 0.45455  # what an encoder writes that means sRGB
@@ -152,12 +152,21 @@ def _convert(image: Image.Image, profile: bytes) -> Image.Image | None:
     if not fits.get(space) or _transform(profile, mode) is None:
         return None  # before the image is converted for nothing
     if mode == "L" and image.has_transparency_data:
-        lightness, alpha = image.convert("LA").split()
-        converted = _applied(lightness, profile)
-        if converted is not None:
-            converted.putalpha(alpha)
-        return converted
+        return _grey_with_alpha(image, profile)
     return _applied(image if image.mode == mode else image.convert(mode), profile)
+
+
+def _grey_with_alpha(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return a grey image with transparent pixels in sRGB as RGBA, strip by strip."""
+    converted = Image.new("RGBA", image.size)
+    for box in strips(image):
+        lightness, alpha = image.crop(box).convert("LA").split()
+        colours = _applied(lightness, profile)
+        if colours is None or colours is lightness:  # the profile changes nothing
+            return image
+        colours.putalpha(alpha)
+        converted.paste(colours, box)
+    return converted
 
 
 def _tone(image: Image.Image, table: ImageFilter.Color3DLUT) -> Image.Image | None:
@@ -166,8 +175,7 @@ def _tone(image: Image.Image, table: ImageFilter.Color3DLUT) -> Image.Image | No
         return None
     mode = "RGBA" if image.has_transparency_data else "RGB"
     colours = image if image.mode == mode else image.convert(mode)
-    for top in range(0, colours.height, _STRIP):
-        box = (0, top, colours.width, min(top + _STRIP, colours.height))
+    for box in strips(colours):
         colours.paste(colours.crop(box).filter(table), box)
     return colours
 

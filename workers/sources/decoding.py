@@ -29,6 +29,7 @@ from workers.sources.damage.repairing import check_pixels, with_end, without_ext
 from workers.sources.eight_bits import to_eight_bits
 from workers.sources.memory.budget import Share, decoding_share
 from workers.sources.memory.needs import bytes_to_decode
+from workers.sources.strips import strips
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED = {5, 6, 7, 8}  # EXIF orientations whose upright picture has width and height exchanged
@@ -58,7 +59,6 @@ _BEGINNINGS = {  # of files of each format, damaged or not
 _NOT_THIS_FORMAT = re.compile("not (an? .+ file|identified by this driver)")
 _NOT_READ = re.compile("unsupported|unknown pixel mode|not (yet )?supported|cannot handle|not installed", re.IGNORECASE)
 _DIRECT = {"WEBP": decode_webp, "AVIF": decode_avif}  # by functions of the library, which take less memory
-_STRIP_PIXELS = 250_000  # malloc may keep several strips for each thread that has decoded
 _MAX_SIDE = 65_535  # as in JPEG. Resizing costs memory by the longest side: 1 x 49,000,000 pixels took 1.8 GB
 
 NeededSize = Callable[[int, int], tuple[int, int]]
@@ -207,7 +207,12 @@ def _load(
         # Only now, since Pillow loads a PNG to read its orientation, and turns a TIFF upright when it loads it. Nothing
         # may load an image in a place that lets errors pass: a second load does nothing, and says nothing.
         orientation = _orientation(image)
-        for convert in (partial(to_eight_bits, content=content), partial(to_srgb, content=content), to_rgb):
+        again = partial(_take_share, share, content, beside=1)
+        for convert in (
+            partial(to_eight_bits, content=content, before_load=again),
+            partial(to_srgb, content=content),
+            to_rgb,
+        ):
             converted = convert(pixels)
             if converted is not pixels:
                 pixels.close()
@@ -215,12 +220,16 @@ def _load(
         return pixels, orientation, size
 
 
-def _take_share(share: Share, content: bytes, image: Image.Image, size: tuple[int, int] | None = None) -> None:
+def _take_share(
+    share: Share, content: bytes, image: Image.Image, size: tuple[int, int] | None = None, *, beside: int = 0
+) -> None:
     """Wait for the memory that it takes to decode an image. `size` is its size as stored, if that will be reduced.
+
+    `beside` is how many images of its size are held meanwhile.
 
     Raises ImageTooLargeError if it takes more than the whole budget.
     """
-    needed = bytes_to_decode(image, size or image.size, content)
+    needed = bytes_to_decode(image, size or image.size, content, beside=beside)
     if needed > share.limit:
         raise ImageTooLargeError(
             f"The image takes {needed / 1e6:,.0f} MB of memory to decode, more than {share.limit / 1e6:,.0f}: make it "
@@ -345,10 +354,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _by_strips(image: Image.Image, to_rgb_strip: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Return the RGB image of the same size whose strips are `to_rgb_strip` of the image's strips."""
     rgb = Image.new("RGB", image.size)
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(image.height, top + rows)))
-        rgb.paste(to_rgb_strip(strip), (0, top))
+    for box in strips(image):
+        rgb.paste(to_rgb_strip(image.crop(box)), box)
     return rgb
 
 

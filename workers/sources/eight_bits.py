@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
+from workers.sources.damage.jpeg import BeforeLoad
+from workers.sources.strips import strips
+
 _BITS_PER_SAMPLE = 258
 _FEW = 14  # bits: cameras and scanners give 10, 12 or 14, and store them in 16
 _WHITE = 255
-_STRIP = 256  # rows at a time, so that no second image of the full size is needed
 
 
-def to_eight_bits(image: Image.Image, content: bytes) -> Image.Image:
+def to_eight_bits(image: Image.Image, content: bytes, before_load: BeforeLoad) -> Image.Image:
     """Return the image with eight bits a channel; the same image if Pillow did all that is needed.
 
-    `content` is the file that the image was decoded from. Images of mode I that are no TIFF stay as they are.
+    `content` is the file that the image was decoded from. `before_load` is called with the image if it must be decoded
+    once more. Images of mode I that are no TIFF stay as they are.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "TIFF"):
         return _grey(image)
     transparent = image.info.get("transparency")
     if image.format == "PNG" and image.mode == "RGB" and isinstance(transparent, tuple) and content[24:25] == b"\x10":
-        _whiten(image, content, transparent)
+        _whiten(image, _lower_bits(image, content, before_load), transparent)
     elif image.format == "TIFF" and image.mode in {"RGB", "RGBA"} and _bits_stored(image) == 16:
-        _scale_colours(image, content)
+        _scale_colours(image, content, before_load)
     return _with_empty_margin(image, content)
 
 
@@ -41,11 +43,6 @@ def _with_profile_of(image: Image.Image, converted: Image.Image) -> Image.Image:
     if "icc_profile" in image.info:
         converted.info["icc_profile"] = image.info["icc_profile"]
     return converted
-
-
-def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
-    for top in range(0, image.height, _STRIP):
-        yield 0, top, image.width, min(top + _STRIP, image.height)
 
 
 def _bits_stored(image: Image.Image) -> int:
@@ -70,11 +67,11 @@ def _grey(image: Image.Image) -> Image.Image:
     """Return a grey image of 12 to 32 bits as L, white where it has the transparent value."""
     shift = 8
     if image.format == "TIFF":
-        largest = max(int(np.asarray(image.crop(box)).max()) for box in _strips(image))
+        largest = max(int(np.asarray(image.crop(box)).max()) for box in strips(image))
         shift = _bits_used(largest, _bits_stored(image)) - 8
     transparent = image.info.get("transparency")
     grey = Image.new("L", image.size)
-    for box in _strips(image):
+    for box in strips(image):
         values = np.asarray(image.crop(box))
         scaled = (values.clip(0) >> shift).astype(np.uint8)  # a negative sample is black
         if transparent is not None:
@@ -83,7 +80,7 @@ def _grey(image: Image.Image) -> Image.Image:
     return _with_profile_of(image, grey)
 
 
-def _lower_bits(image: Image.Image, content: bytes) -> Image.Image:
+def _lower_bits(image: Image.Image, content: bytes, before_load: BeforeLoad) -> Image.Image:
     """Decode a 16-bit image again, with the lower eight bits of each sample in place of the upper ones."""
     swapped = {"16B": "16L", "16L": "16B", "16N": "16B"}  # N is the order of this machine: L
     with Image.open(io.BytesIO(content), formats=[image.format or ""]) as lower:
@@ -93,17 +90,17 @@ def _lower_bits(image: Image.Image, content: bytes) -> Image.Image:
             order = f"{order[:-3]}{swapped[order[-3:]]}"
             tiles.append(tile._replace(args=(order, *rest) if rest else order))
         lower.tile = tiles
+        before_load(lower)
         lower.load()
         return lower
 
 
-def _whiten(image: Image.Image, content: bytes, transparent: tuple[int, ...]) -> None:
+def _whiten(image: Image.Image, lower: Image.Image, transparent: tuple[int, ...]) -> None:
     """Make the pixels of a 16-bit RGB PNG white, in place, that have the transparent colour."""
-    lower = _lower_bits(image, content)
     upper_bits = np.array([value >> 8 for value in transparent], np.uint8)
     lower_bits = np.array([value & 255 for value in transparent], np.uint8)
     del image.info["transparency"]
-    for box in _strips(image):
+    for box in strips(image):
         pixels = np.array(image.crop(box))
         alike: NDArray[np.bool_] = (pixels == upper_bits).all(axis=-1)
         alike &= (np.asarray(lower.crop(box)) == lower_bits).all(axis=-1)
@@ -111,18 +108,18 @@ def _whiten(image: Image.Image, content: bytes, transparent: tuple[int, ...]) ->
         image.paste(Image.fromarray(pixels), box)
 
 
-def _scale_colours(image: Image.Image, content: bytes) -> None:
+def _scale_colours(image: Image.Image, content: bytes, before_load: BeforeLoad) -> None:
     """Scale an RGB or RGBA image of a 16-bit TIFF, in place, if its samples use 14 bits or fewer."""
     extremes: Any = image.getextrema()
     if not max(most for _, most in extremes[:3]) < 1 << (_FEW - 8):
         return
-    lower = _lower_bits(image, content)
+    lower = _lower_bits(image, content, before_load)
     largest = max(
         int((np.asarray(image.crop(box))[..., :3].astype(np.uint16) << 8 | np.asarray(lower.crop(box))[..., :3]).max())
-        for box in _strips(image)
+        for box in strips(image)
     )
     shift = _bits_used(largest, 16) - 8
-    for box in _strips(image):
+    for box in strips(image):
         upper = np.asarray(image.crop(box))
         values = (upper.astype(np.uint16) << 8 | np.asarray(lower.crop(box))) >> shift
         values[..., 3:] = upper[..., 3:]  # alpha uses all its bits

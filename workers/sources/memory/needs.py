@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image, JpegImagePlugin
 
@@ -23,21 +23,25 @@ _BYTES_PER_DECODED_PIXEL: Final = 4  # of every image of Pillow with more than o
 _BYTES_PER_PIXEL_OF_ANIMATION: Final = 21  # as which Pillow reads every WebP
 _BYTES_PER_COEFFICIENT: Final = 2  # of a JPEG
 _SCAN: Final = 0xDA  # marker of a JPEG
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _PLANAR = 258, 277, 284  # tags of a TIFF
+_STRIP_ROWS, _TILE_COLUMNS, _TILE_ROWS = 278, 322, 323
 _AVIF_HEAD: Final = 1 << 16  # bytes at the start of an AVIF in which its description is looked for
 _DEEP, _MONOCHROME, _HALF_WIDTH, _HALF_HEIGHT = 0x40, 0x10, 0x08, 0x04  # bits of the third byte of av1C
 _DEEPEST: Final = _DEEP  # more than 8 bits a sample, and no plane smaller than the image
 _AV1_CONFIGURATION: Final = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 
 
-def bytes_to_decode(image: Image.Image, size: tuple[int, int], content: bytes) -> int:
+def bytes_to_decode(image: Image.Image, size: tuple[int, int], content: bytes, *, beside: int = 0) -> int:
     """Return how many bytes it takes to decode an image, make it upright sRGB and resize it.
 
     `image` is open and not loaded. `size` is its width and height in pixels as stored; the size of a JPEG that is to be
-    decoded at a reduced size is smaller.
+    decoded at a reduced size is smaller. `beside` is how many images of its size are held meanwhile.
     """
     pixels = image.width * image.height
     if image.format == "AVIF":
         return pixels * max(_BYTES_PER_PIXEL_OF_AVIF, _avif_bytes_per_pixel(image, content))
+    if image.format == "TIFF":
+        return max(pixels * _BYTES_PER_PIXEL, _tiff_bytes(image, 1 + beside))
     if image.format == "WEBP" and libwebp() is None:
         return pixels * _BYTES_PER_PIXEL_OF_ANIMATION
     needed = pixels * _BYTES_PER_PIXEL
@@ -61,6 +65,17 @@ def _coefficients(image: JpegImagePlugin.JpegImageFile, size: tuple[int, int]) -
     factors = [(across, down) for _, across, down, _ in image.layer]
     whole = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
     return width * height * sum(across * down for across, down in factors) // max(1, whole)
+
+
+def _tiff_bytes(image: Image.Image, images: int) -> int:
+    """Return how many bytes a TIFF and images take: libtiff decodes a tile or a strip at once, perhaps the only one."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
+    samples = tags.get(_SAMPLES_PER_PIXEL, 1) if tags.get(_PLANAR, 1) == 1 else 1
+    rows, columns = tags.get(_TILE_ROWS, tags.get(_STRIP_ROWS, image.height)), tags.get(_TILE_COLUMNS, image.width)
+    by_libtiff = any(tile[0] == "libtiff" for tile in image.tile)
+    at_once = min(rows, image.height) * columns * samples * bits // 8 if by_libtiff else 0
+    return image.width * image.height * images * _BYTES_PER_DECODED_PIXEL + at_once
 
 
 def _avif_bytes_per_pixel(image: Image.Image, content: bytes) -> int:

@@ -16,7 +16,7 @@ from serving.boxes.preprocess import resize_to_input
 from tests.support.image_files import STORED, encoded, noise, oriented, quarter_scene
 from tests.support.models import tiny_contract
 from workers.errors import ImageDecodeError, ImageError, ImageTooLargeError, UnsupportedFormatError
-from workers.sources import decoding
+from workers.sources import strips
 from workers.sources.decoding import decode, to_rgb
 
 LIMIT = 1_000_000
@@ -240,7 +240,7 @@ MODES = ("RGBA", "LA", "P index", "P alphas", "L key", "RGB key", "I;16", "I", "
 @pytest.mark.parametrize("strip_pixels", [1, 31, 100, 31 * 50])
 def test_strips_change_no_pixel(mode: str, strip_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Converted strip by strip, an image is the same to the bit as converted at once."""
-    monkeypatch.setattr(decoding, "_STRIP_PIXELS", strip_pixels)
+    monkeypatch.setattr(strips, "_STRIP_PIXELS", strip_pixels)
     image = many_moded(mode)
     assert np.asarray(to_rgb(image)).tolist() == np.asarray(over_white_at_once(image)).tolist()
 

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from serving.contract import Contract, Label
+from tests.support.depth_files import tiff
 from tests.support.image_files import deep_avif, encoded, noise
 from tests.support.polling import wait_until
 from workers.errors import ImageError, ImageTooLargeError
@@ -228,9 +230,10 @@ def test_an_image_that_is_refused_gives_its_share_back(
     assert (of_this_process.used, of_this_process.waiting) == (0, 0)
 
 
-def test_an_image_that_needs_more_than_the_budget_is_refused(of_this_process: Budget) -> None:
-    """As one with too many pixels; a smaller one of its kind is decoded."""
-    content = deep_avif(64, 12, 4)
+@pytest.mark.parametrize("kind", ["AVIF", "TIFF"])
+def test_an_image_that_needs_more_than_the_budget_is_refused(kind: str, of_this_process: Budget) -> None:
+    """As one with too many pixels; a smaller one of its kind is decoded. A TIFF of few bits is decoded twice."""
+    content = deep_avif(64, 12, 4) if kind == "AVIF" else tiff(np.full((64, 64, 3), 1000), compressed=True)
     with pytest.raises(ImageTooLargeError, match=r"takes 0 MB of memory to decode, more than 0: make it smaller, or"):
         decode(content, 64 * 64)
     assert decode(content, 2 * 64 * 64)[1:] == (64, 64)

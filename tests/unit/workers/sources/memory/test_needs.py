@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.depth_files import tiff
 from tests.support.image_files import encoded, noise
 from workers.sources.codecs import avif, webp
 from workers.sources.memory import needs
@@ -33,6 +35,18 @@ def file(kind: str, mode: str = "RGB", **options: Any) -> bytes:
 def test_most_formats_need_the_same(kind: str) -> None:
     """The image as it is decoded, and as RGB."""
     assert needed(file(kind)) == 9
+
+
+def test_a_tiff_in_one_strip_needs_the_strip() -> None:
+    """It is decoded whole. Uncompressed it is read row by row, and of many strips each is small."""
+    samples = np.zeros((HEIGHT, WIDTH, 4), np.uint16)
+    assert needed(tiff(samples[..., :3])) == 9
+    assert needed(tiff(samples[..., :3], compressed=True)) == 10
+    assert needed(tiff(samples, compressed=True)) == 12
+    assert needed(file("TIFF", "RGBA", compression="tiff_lzw")) == 9
+    content = tiff(samples[..., :3], compressed=True)
+    with Image.open(io.BytesIO(content)) as image:
+        assert bytes_to_decode(image, image.size, content, beside=1) == 14 * WIDTH * HEIGHT
 
 
 @pytest.mark.parametrize(
