@@ -19,10 +19,10 @@ from api.openapi.common_problems import OF_A_JOB, OF_OUTPUT
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.checking import RequestModel
+from api.schema.fields import PlainText
 from api.schema.options import ShowHeaders, ShowQuery
 from workers.backend import Backend
 from workers.errors import JobGoneError, JobNotFoundError, JobStateError, QueueFullError
-from workers.io.names import NO_CONTROLS
 from workers.jobs.document import JobDocument, JobsDocument
 from workers.jobs.job import JobState, is_id
 from workers.settings import Settings
@@ -48,7 +48,7 @@ class ListQuery(RequestModel):
     """Which jobs to list."""
 
     state: JobState | None = Field(default=None, description="Only jobs in this state.")
-    model: Annotated[str, Field(max_length=128, pattern=NO_CONTROLS)] | None = Field(
+    model: Annotated[PlainText, Field(max_length=128)] | None = Field(
         default=None, description="Only jobs of this model."
     )
     created_after: Time | None = Field(default=None, description="Only jobs created at this time or later.")

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from api.requests.base64_images import decode_base64
 from api.requests.json_bodies import strict_json
-from workers.io.names import NO_CONTROLS
+from workers.io.names import NO_CONTROLS, control_in
 from workers.sources.selection import Selection
 
 MAX_GLOBS, MAX_GLOB_CHARS, MAX_GLOB_STARS, MAX_SAMPLE = 20, 200, 4, 100_000
@@ -53,6 +53,13 @@ def _glob(text: str) -> str:
     return text
 
 
+def _without_controls(text: str) -> str:
+    """Check that a text has no control characters. Raises ValueError, which names the first one."""
+    if control := control_in(text):
+        raise ValueError(f"it has the control character {control}: write it without")
+    return text
+
+
 def from_words(value: Any) -> Any:  # noqa: ANN401  the value before its validation
     """Split text at commas; a form or a query sends a list as one text."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
@@ -61,13 +68,15 @@ def from_words(value: Any) -> Any:  # noqa: ANN401  the value before its validat
 Base64Image = Annotated[
     bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 2})
 ]
-Location = Annotated[str, Field(min_length=1, max_length=4096, pattern=NO_CONTROLS)]
+# Text of at least one character without control characters. JSON Schema says it by a pattern, whose error would not.
+PlainText = Annotated[
+    str, Field(min_length=1, json_schema_extra={"pattern": NO_CONTROLS}), AfterValidator(_without_controls)
+]
+Location = Annotated[PlainText, Field(max_length=4096)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
 Globs = Annotated[
-    Sequence[
-        Annotated[str, Field(min_length=1, max_length=MAX_GLOB_CHARS, pattern=NO_CONTROLS), AfterValidator(_glob)]
-    ],
+    Sequence[Annotated[PlainText, Field(max_length=MAX_GLOB_CHARS), AfterValidator(_glob)]],
     Field(max_length=MAX_GLOBS),
 ]
 Metadata = Annotated[

@@ -30,6 +30,7 @@ from api.schema.fields import (
     Globs,
     Location,
     Metadata,
+    PlainText,
     from_text,
     from_words,
     only_ascii,
@@ -128,7 +129,7 @@ class ItemFields(RequestModel):
         description="The image file in base64: bare, in lines, percent-encoded or as a `data:` URL.",
         repr=False,
     )
-    custom_id: Annotated[str, Field(max_length=MAX_CUSTOM_ID_CHARS, pattern=NO_CONTROLS)] | None = Field(
+    custom_id: Annotated[PlainText, Field(max_length=MAX_CUSTOM_ID_CHARS)] | None = Field(
         default=None, description="An id of your own, unique within the job. The image's result contains it."
     )
 

@@ -154,6 +154,12 @@ def test_exactly_one_form(http: FlaskClient, body: dict[str, Any]) -> None:
         ({"webhook": {"events": ["job.started"], "format": "baidu"}}, "webhook.format: the format baidu sends only"),
         ({"webhook": {"events": ["no.event"], "format": "baidu"}}, "webhook.events.0: give one of job.started"),
         ({"webhook": {"events": []}}, "webhook.events: List should have at least 1 item"),
+        (
+            {"items": [{"image": BASE64, "custom_id": "a\x01"}]},
+            "items.0.custom_id: it has the control character U+0001",
+        ),
+        ({"items": None, "folder": "/a\x7fb"}, "folder: it has the control character U+007F: write it without"),
+        ({"include": ["a\n"]}, "include.0: it has the control character U+000A: write it without"),
         ({"annotate": 3}, "`annotate` needs an `output_url`."),
         ({"sample": 3}, "`include`, `exclude`, `limit`, `sample` and `seed` need a"),
         ({"folder": "/photos"}, "Give exactly one of `items`, `folder`"),
