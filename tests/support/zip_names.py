@@ -10,10 +10,13 @@ import zlib
 _UTF8_FLAG = 0x800
 
 
-def archive_named(names: list[bytes], *, flagged: bool = False, extra: bytes = b"") -> bytes:
+def archive_named(
+    names: list[bytes], *, flagged: bool = False, extra: bytes = b"", own_names: list[bytes] | None = None
+) -> bytes:
     """Return an archive with an entry for each name, whose content is its number.
 
-    The names are stored as these bytes, with or without the flag for UTF-8, and with an extra field.
+    The names are stored as these bytes, with or without the flag for UTF-8, and with an extra field. `own_names` are
+    those in the entries' own headers, of the same lengths, if they differ from the directory's.
     """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
@@ -22,9 +25,12 @@ def archive_named(names: list[bytes], *, flagged: bool = False, extra: bytes = b
             info.extra = extra
             archive.writestr(info, str(number))
     changed = bytearray(content.getvalue())
-    for signature, flag_at, name_at in ((b"PK\x03\x04", 6, 30), (b"PK\x01\x02", 8, 46)):
+    for signature, flag_at, name_at, here in (
+        (b"PK\x03\x04", 6, 30, own_names or names),
+        (b"PK\x01\x02", 8, 46, names),
+    ):
         start = 0
-        for name in names:
+        for name in here:
             start = changed.index(signature, start)
             (flags,) = struct.unpack_from("<H", changed, start + flag_at)
             struct.pack_into("<H", changed, start + flag_at, flags | _UTF8_FLAG if flagged else flags)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from workers.errors import ArchiveEntryError, ArchiveError, ArchiveTooLargeError, ImageTooLargeError
-from workers.io.names import control_in, count_skipped, is_image_name, is_left_out, without_controls
+from workers.io.names import WESTERN, control_in, count_skipped, is_image_name, is_left_out, without_controls
 from workers.settings import Settings
 from workers.sources.origins.archive_names import ArchiveFile, decode_names
 from workers.sources.origins.origin import MAX_NAME_CHARS, Notes, Part, sha256
@@ -78,14 +78,16 @@ class Archive:
             names, self.notes.name_encoding = decode_names(entries, self._settings.archive_encoding)
             for entry, name in zip(entries, names, strict=True):
                 if _is_image(name, self.notes.skipped):
-                    yield self._part(opened, entry, name, budget)
+                    yield self._part(opened, content, entry, name, budget)
 
-    def _part(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, entry_name: str, budget: _Budget) -> Part:
+    def _part(
+        self, opened: zipfile.ZipFile, content: ArchiveFile, entry: zipfile.ZipInfo, entry_name: str, budget: _Budget
+    ) -> Part:
         name = _shown(entry_name)
         problem = _problem(entry, entry_name, self._methods)
         if problem:
             return Part(name, ref=failed_ref(ArchiveEntryError(problem)))
-        inflating = _Inflating(opened, entry, self._settings.max_image_bytes, budget)
+        inflating = _Inflating(opened, content, entry, self._settings.max_image_bytes, budget)
         return Part(name, cast("BinaryIO", inflating))
 
 
@@ -145,9 +147,16 @@ class _Budget:
 class _Inflating(io.RawIOBase):
     """An entry's bytes, counted while they inflate, since the sizes that the archive declares may be false."""
 
-    def __init__(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, max_bytes: int, budget: _Budget) -> None:
+    def __init__(
+        self,
+        opened: zipfile.ZipFile,
+        content: ArchiveFile,
+        entry: zipfile.ZipInfo,
+        max_bytes: int,
+        budget: _Budget,
+    ) -> None:
         super().__init__()
-        self._opened, self._entry = opened, entry
+        self._opened, self._content, self._entry = opened, content, entry
         self._max_bytes, self._count = max_bytes, 0
         self._budget = budget
         self._file: IO[bytes] | None = None
@@ -159,10 +168,14 @@ class _Inflating(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         try:
             if self._file is None:
+                self._content.opened_name = self._entry.orig_filename.encode(WESTERN)
                 self._file = self._opened.open(self._entry)
+                self._content.opened_name = b""
             data = self._file.read(len(view))
         except _DAMAGE as error:
-            raise ArchiveEntryError(f"The entry is damaged: {str(error)[:200] or 'it ends too early'}.") from error
+            raise ArchiveEntryError(
+                f"The entry is damaged: {str(error)[:200].rstrip('.') or 'it ends too early'}."
+            ) from error
         self._count += len(data)
         if self._count > self._max_bytes:
             raise ImageTooLargeError(f"The image has more than {self._max_bytes} bytes: make it smaller.")

@@ -15,21 +15,24 @@ from workers.io.names import WESTERN, guess_encoding
 _DIRECTORY_BYTES_AN_ENTRY = 160  # in the central directory: 46, and room for the name and times
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075  # extra field of Info-ZIP (APPNOTE.TXT, 4.6.9): version, CRC of the name in the header, UTF-8
+_HIDDEN_PATH, _NO_FIELD = 0x7F75, 0x7F76  # numbers that mean nothing
 _DIRECTORY_ENTRY, _LOCAL_HEADER = b"PK\x01\x02", b"PK\x03\x04"
 _LOCAL_HEADER_BYTES, _ENTRY_BYTES = 30, 46
 
 
 class ArchiveFile:
-    """An archive as a file for zipfile, which it reads without the flags for UTF-8.
+    """An archive as a file for zipfile, without what makes it refuse an entry or all of them for a name.
 
-    So zipfile reads every name as cp437, which keeps its bytes, and a name that is wrongly flagged does not make the
-    whole archive unreadable. Very large reads are refused, since zipfile reads the whole directory of an archive at
-    once.
+    It has no flags for UTF-8, so zipfile reads every name as cp437, which keeps its bytes. Its extra fields have
+    possible sizes, and a name in an entry's own header is the one in the directory, which some tools write in another
+    encoding. Very large reads are refused, since zipfile reads the whole directory of an archive at once.
     """
 
     def __init__(self, content: BinaryIO, entries: int) -> None:
         self._content = content
         self._entries = entries
+        self._name_bytes = 0  # that are read next, of the name in an entry's own header
+        self.opened_name = b""  # of the entry that is opened, as in the directory
         self._max_read = 1_000_000 + entries * _DIRECTORY_BYTES_AN_ENTRY
 
     def read(self, count: int = -1) -> bytes:
@@ -38,8 +41,12 @@ class ArchiveFile:
             raise ArchiveTooLargeError(f"The archive has more than {self._entries} entries: split it.")
         data = self._content.read(count)
         if data.startswith(_DIRECTORY_ENTRY):
-            return _without_flags(data)
+            return _readable(data)
+        if self.opened_name and count == self._name_bytes:
+            self._name_bytes, name = 0, self.opened_name
+            return name
         if count == _LOCAL_HEADER_BYTES and len(data) == count and data.startswith(_LOCAL_HEADER):
+            self._name_bytes = int.from_bytes(data[26:28], "little")
             return data[:7] + bytes((data[7] & ~(_UTF8_FLAG >> 8),)) + data[8:]
         return data
 
@@ -56,11 +63,24 @@ class ArchiveFile:
         return True
 
 
-def _without_flags(directory: bytes) -> bytes:
+def _readable(directory: bytes) -> bytes:
+    """Return a directory without flags for UTF-8, in which each extra field ends with the extra fields.
+
+    The Unicode Path field gets another number, since zipfile of Python 3.13 refuses an archive in which one is damaged.
+    """
     changed, start = bytearray(directory), 0
     while changed.startswith(_DIRECTORY_ENTRY, start) and start + _ENTRY_BYTES <= len(changed):
         changed[start + 9] &= ~(_UTF8_FLAG >> 8)
-        start += _ENTRY_BYTES + sum(struct.unpack_from("<3H", changed, start + 28))  # its name, extra fields, comment
+        name, extra, comment = struct.unpack_from("<3H", changed, start + 28)
+        at = start + _ENTRY_BYTES + name
+        end = min(at + extra, len(changed))
+        while at + 4 <= end:
+            kind, size = struct.unpack_from("<HH", changed, at)
+            if size > end - at - 4:
+                kind, size = _NO_FIELD, end - at - 4
+            struct.pack_into("<HH", changed, at, _HIDDEN_PATH if kind == _UNICODE_PATH else kind, size)
+            at += 4 + size
+        start += _ENTRY_BYTES + name + extra + comment
     return bytes(changed)
 
 
@@ -81,10 +101,15 @@ def decode_names(entries: Sequence[zipfile.ZipInfo], encoding: str) -> tuple[lis
 
 def _stated(raw: bytes, entry: zipfile.ZipInfo) -> str | None:
     """Return the name that an entry states in UTF-8, None if it states none."""
+    return _unicode_path(entry.extra, zlib.crc32(raw)) or _utf8(raw) or (None if raw else "")
+
+
+def _utf8(raw: bytes) -> str:
+    """Return a name in UTF-8, '' if it is not that."""
     try:
-        return _unicode_path(entry.extra, zlib.crc32(raw)) or raw.decode("utf-8")
+        return raw.decode()
     except UnicodeDecodeError:
-        return None
+        return ""
 
 
 def _unicode_path(extra: bytes, crc: int) -> str:
@@ -92,9 +117,9 @@ def _unicode_path(extra: bytes, crc: int) -> str:
     start = 0
     while start + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, start)
-        if kind == _UNICODE_PATH and size > 5:
+        if kind == _HIDDEN_PATH and size > 5:
             version, name_crc = struct.unpack_from("<BI", extra, start + 4)
             name = extra[start + 9 : start + 4 + size]
-            return name.decode("utf-8", "replace") if (version, name_crc) == (1, crc) else ""
+            return _utf8(name) if (version, name_crc) == (1, crc) else ""
         start += 4 + size
     return ""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 
 import pytest
 
@@ -48,6 +50,29 @@ def test_the_setting_tells_what_names_cannot(encoding: str, name: str) -> None:
 
     assert (numbered([name]), encoding) == listed(content, archive_encoding=encoding)
     assert listed(content)[0] != numbered([name])
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        struct.pack("<HH", 0x7075, 300) + b"\1ab",
+        struct.pack("<HHHH", 0x5455, 0, 0xCAFE, 9),
+        struct.pack("<HHBI", 0x7075, 7, 1, zlib.crc32(b"a.jpg")) + b"\xff\xfe",
+    ],
+    ids=["name that is cut off", "field that is cut off", "name that is no text"],
+)
+def test_a_damaged_extra_field_harms_nothing(extra: bytes) -> None:
+    """Photos need none of them; zipfile alone refuses the whole archive."""
+    assert listed(archive_named([b"a.jpg", b"b.jpg"], extra=extra)) == (numbered(["a.jpg", "b.jpg"]), "")
+
+
+def test_an_entry_whose_own_header_has_another_name() -> None:
+    """Some tools write the name in UTF-8 in the directory alone. The directory counts; zipfile refuses the entry."""
+    own = ["货物.jpg".encode("gbk").ljust(10, b"g"), b"b.jpg"]
+    assert listed(archive_named(["货物.jpg".encode(), b"b.jpg"], own_names=own)) == (
+        numbered(["货物.jpg", "b.jpg"]),
+        "",
+    )
 
 
 def test_the_setting_does_not_overrule_the_characters() -> None:
