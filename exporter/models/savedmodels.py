@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -14,8 +17,10 @@ from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 from exporter.errors import ExportError
+from exporter.models.large_constants import take_large_constants
 
 _REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
+_TABLE = re.compile("HashTable|LookupTable")
 _LARGE_FILE = 64 << 20
 _LARGE_CONSTANT = 1 << 16
 
@@ -40,8 +45,9 @@ def load_signature(source: Path, name: str) -> LoadedSignature:
 
     Raises ExportError if it has no such signature. TensorFlow raises errors of any type if the file does not load.
     """
-    if _needs_session(source):
-        return _load_through_session(source, name)
+    graph = _graph_for_session(source)
+    if graph is not None:
+        return _load_through_session(source, graph, name)
     loaded = tf.saved_model.load(str(source))
     _require(name, loaded.signatures, source)
     function = loaded.signatures[name]
@@ -58,24 +64,34 @@ def _require(name: str, names: Mapping[str, Any], source: Path) -> None:
         raise ExportError(f"{source} has no signature {name}, only {', '.join(names)}.")
 
 
-def _needs_session(source: Path) -> bool:
-    """Return whether TensorFlow 1 wrote the file, with what the TF2 loader does not do well.
+def _graph_for_session(source: Path) -> saved_model_pb2.SavedModel | None:
+    """Return the file if it has what TensorFlow 2 does not load well, else None.
 
-    That loader does not restore the reference variables that `simple_save` wrote, and it copies large constants often.
+    The TF2 loader does not restore the reference variables that `simple_save` wrote, and it copies large constants
+    often. A file with tables is left to it, because a session would have to fill them.
     """
     path = source / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    if any(node.op in _REFERENCE_VARIABLES for meta in saved.meta_graphs for node in meta.graph_def.node):
-        return True
-    is_large = path.stat().st_size >= _LARGE_FILE
-    return is_large and not any(meta.HasField("object_graph_def") for meta in saved.meta_graphs)
+    operations = {node.op for meta in saved.meta_graphs for node in _nodes(meta.graph_def)}
+    if operations & _REFERENCE_VARIABLES:
+        return saved
+    return saved if path.stat().st_size >= _LARGE_FILE and not any(map(_TABLE.search, operations)) else None
 
 
-def _load_through_session(source: Path, name: str) -> LoadedSignature:
+def _nodes(graph: graph_pb2.GraphDef) -> Iterator[Any]:
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
+def _load_through_session(source: Path, saved: saved_model_pb2.SavedModel, name: str) -> LoadedSignature:
     """Load a signature through a TF1 session. Its variables and large constants become variables of TensorFlow 2."""
-    needed, definition, read = _read(source, name)
-    gc.collect()  # the graph of the session, which has cycles, holds all constants
-    outputs = {alias: entry.name for alias, entry in definition.outputs.items()}
+    constants = _take_constants(saved)
+    needed, definition, read = _read(source, saved, name)
+    del saved
+    gc.collect()  # the graph of the session has cycles
+    read |= {node.name: constants[node.name] for node in needed.node if node.name in constants}
+    constants.clear()
     handles = {node.name for node in needed.node if node.op == "VarHandleOp"}
     # Each value is dropped as soon as it is a variable: a large model is in memory once, not twice.
     variables = {key: tf.Variable(read.pop(key), trainable=False) for key in list(read)}
@@ -83,49 +99,100 @@ def _load_through_session(source: Path, name: str) -> LoadedSignature:
     inputs = {alias: entry.name for alias, entry in definition.inputs.items()}
 
     def build() -> None:
-        values = {
-            f"{key}:0": variable.handle if key in handles else variable.read_value()
-            for key, variable in variables.items()
-        }
+        graph = tf.compat.v1.get_default_graph()
+        values = {}
+        for key, variable in variables.items():
+            graph.watch_variable(variable)  # whoever saves the graph finds the variable by this
+            values[f"{key}:0"] = graph.capture(variable.handle) if key in handles else variable.read_value()
         tf.graph_util.import_graph_def(needed, input_map=values, name="")
 
     whole = tf.compat.v1.wrap_function(build, [])
     tensor = whole.graph.get_tensor_by_name
     function = whole.prune(
-        [tensor(inputs[alias]) for alias in inputs], {alias: tensor(output) for alias, output in outputs.items()}
+        [tensor(inputs[alias]) for alias in inputs],
+        {alias: tensor(entry.name) for alias, entry in definition.outputs.items()},
     )
+    shapes = {alias: tf.TensorShape(entry.tensor_shape) for alias, entry in definition.outputs.items()}
+
+    def call(**given: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = function(*(given[alias] for alias in inputs))
+        # A call of a function in the graph does not tell the shapes of what it returns.
+        return {alias: tf.ensure_shape(output, shapes[alias]) for alias, output in outputs.items()}
+
     holder = tf.Module()
     holder.kept = list(variables.values())
     return LoadedSignature(
         inputs={alias: tf.TensorSpec(tensor(full).shape, tensor(full).dtype) for alias, full in inputs.items()},
-        call=lambda **given: function(*(given[alias] for alias in inputs)),
+        call=call,
         variable_bytes=sum(v.shape.num_elements() * v.dtype.size for v in holder.kept),
         resources=[holder],
     )
 
 
-def _read(source: Path, name: str) -> tuple[graph_pb2.GraphDef, Any, dict[str, NDArray[Any]]]:
-    """Return the graph that a signature needs, its definition, and the values of its variables and large constants."""
-    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(source))
+def _take_constants(saved: saved_model_pb2.SavedModel) -> dict[str, NDArray[Any]]:
+    """Take the large constants out of a file, and what a session does not need; return them by their placeholders."""
+    constants: dict[str, NDArray[Any]] = {}
+    for meta in saved.meta_graphs:
+        meta.ClearField("object_graph_def")
+        if tf.saved_model.SERVING in meta.meta_info_def.tags:
+            constants = take_large_constants(meta.graph_def, _LARGE_CONSTANT)
+            _rename_functions(meta.graph_def)
+    return constants
+
+
+def _rename_functions(graph: graph_pb2.GraphDef) -> None:
+    """Give the functions of a graph names that no other function of this process has.
+
+    TensorFlow numbers them per process, and refuses two functions with one name.
+    """
+    mark = uuid4().hex[:12]
+    names = {function.signature.name: f"{function.signature.name}_{mark}" for function in graph.library.function}
+    for node in _nodes(graph):
+        node.op = names.get(node.op, node.op)
+        for value in node.attr.values():
+            for function in [value.func] if value.HasField("func") else value.list.func:
+                function.name = names.get(function.name, function.name)
+    for function in graph.library.function:
+        function.signature.name = names[function.signature.name]
+    for gradient in graph.library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
+
+
+def _read(
+    source: Path, saved: saved_model_pb2.SavedModel, name: str
+) -> tuple[graph_pb2.GraphDef, Any, dict[str, NDArray[Any]]]:
+    """Return the graph that a signature needs, its definition, and the values of its variables.
+
+    `saved` is the file in the folder `source`, without its large constants.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tf.Graph().as_default() as graph,
+        tf.compat.v1.Session(graph=graph) as session,
+    ):
+        for part in ("variables", "assets", "assets.extra"):
+            if (source / part).is_dir():
+                (Path(folder) / part).symlink_to((source / part).resolve())
+        (Path(folder) / "saved_model.pb").write_bytes(saved.SerializeToString())
+        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], folder)
         _require(name, meta.signature_def, source)
         definition = meta.signature_def[name]
         operations = sorted({entry.name.partition(":")[0] for entry in definition.outputs.values()})
         needed = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), operations)
-        return needed, definition, {n.name: _value(graph, session, n) for n in needed.node if _is_weight(n)}
+        return (
+            needed,
+            definition,
+            {node.name: _value(graph, session, node) for node in needed.node if _is_variable(node)},
+        )
 
 
-def _is_weight(node: Any) -> bool:  # noqa: ANN401 - TensorFlow's NodeDef
-    is_variable = node.op in _REFERENCE_VARIABLES or node.op == "VarHandleOp"
-    return is_variable or (node.op == "Const" and node.ByteSize() >= _LARGE_CONSTANT)
+def _is_variable(node: Any) -> bool:  # noqa: ANN401 - TensorFlow's NodeDef
+    return node.op in _REFERENCE_VARIABLES or node.op == "VarHandleOp"
 
 
 def _value(graph: tf.Graph, session: Any, node: Any) -> NDArray[Any]:  # noqa: ANN401 - TensorFlow has no types
-    """Return the value of a constant, or that a variable has in a session."""
-    if node.op == "Const":
-        constant: NDArray[Any] = tf.make_ndarray(node.attr["value"].tensor)
-        node.attr.pop("value")
-        return constant
+    """Return the value that a variable has in a session."""
     tensor = graph.get_tensor_by_name(f"{node.name}:0")
     if node.op == "VarHandleOp":
         tensor = tf.raw_ops.ReadVariableOp(resource=tensor, dtype=tf.as_dtype(node.attr["dtype"].type))

@@ -99,21 +99,106 @@ def test_constants_count_as_weights(tmp_path: Path) -> None:
     assert model.weight_bytes >= (tmp_path / "saved" / "saved_model.pb").stat().st_size
 
 
-def test_large_constants_of_tf1_become_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are then in memory twice or so, where the TF2 loader copied them a dozen times."""
-    toml = contract(tmp_path)
-    description = read_description(toml)
-    write_simple_save(tmp_path / "saved", constant=True)
-    prepared = prepare(images(), description.input)
-    (expected,) = load_savedmodel(tmp_path / "saved", description).answers(prepared)
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of any size are large, and constants from 10 kB."""
     monkeypatch.setattr("exporter.models.savedmodels._LARGE_FILE", 0)
     monkeypatch.setattr("exporter.models.savedmodels._LARGE_CONSTANT", 10_000)
+    monkeypatch.setattr("exporter.graph.wrapping._FREEZE_BELOW", 0)
+
+
+@pytest.mark.usefixtures("large")
+def test_large_constants_of_tf1_become_variables(tmp_path: Path) -> None:
+    """They are then in memory a few times, where the TF2 loader copied them a dozen times."""
+    from exporter.versions.verify import SessionModel
+
+    description = read_description(contract(tmp_path))
+    write_simple_save(tmp_path / "saved", constant=True)
+    prepared = prepare(images(), description.input)
 
     model = load_savedmodel(tmp_path / "saved", description)
 
     (answer,) = model.answers(prepared)
-    np.testing.assert_array_equal(expected["boxes"], answer["boxes"])
+    with SessionModel(tmp_path / "saved") as source:
+        np.testing.assert_array_equal(source.predict("serving_default", prepared)["boxes"], answer["boxes"])
     assert [variable.shape for variable in model.resources[0].kept] == [(8, 8, 3, 14)]
+
+
+def write_with_constants(folder: Path, *, table: bool = False) -> None:
+    """Write a SavedModel of TensorFlow 2 with large constants wherever a graph may have them, and a variable.
+
+    A function returns one of its constants, two functions share a third, and a loop has a constant of its own.
+    """
+    import tensorflow as tf
+
+    random = np.random.default_rng(3)
+    kernels = [random.normal(0, 0.1, (64, 64)).astype(np.float32) for _ in range(5)]
+    model = tf.Module()
+    model.kernel = tf.Variable(random.normal(0, 0.2, (8, 8, 3, 14)).astype(np.float32))
+    model.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2]), 0) if table else None
+
+    @tf.function
+    def returned() -> tf.Tensor:
+        return tf.constant(kernels[0])
+
+    @tf.function
+    def shared(x: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(x, tf.constant(kernels[1]))
+
+    @tf.function
+    def outer(x: tf.Tensor) -> tf.Tensor:
+        weights = tf.constant(kernels[2])
+        with tf.control_dependencies([weights]):
+            return shared(tf.matmul(x, weights)) + tf.matmul(x, returned())
+
+    @tf.function
+    def in_loop(x: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(x, tf.constant(kernels[4]))
+
+    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        x = tf.reshape(tf.nn.conv2d(images, model.kernel, 8, "VALID"), (-1, 7, 64))
+        x = outer(x) + shared(x) + tf.matmul(x, tf.constant(kernels[3]))
+        x = tf.while_loop(lambda i, _: i < 2, lambda i, x: (i + 1, in_loop(x)), (0, x))[1]
+        if model.table is not None:
+            x *= tf.cast(model.table.lookup(tf.constant(1)), tf.float32)
+        return {"boxes": tf.sigmoid(tf.transpose(x, (0, 2, 1)))}
+
+    traced = tf.function(answer).get_concrete_function(tf.TensorSpec((None, 32, 64, 3), tf.float32, "images"))
+    tf.saved_model.save(model, str(folder), {"serving_default": traced})
+
+
+@pytest.mark.usefixtures("large")
+def test_large_constants_of_tf2_become_variables(tmp_path: Path) -> None:
+    """Those in functions too, but for those in loops; the whole then goes through the export as before."""
+    import tensorflow as tf
+
+    write_with_constants(tmp_path / "saved")
+    toml = contract(tmp_path)
+    prepared = prepare(images(), read_description(toml).input)
+    original = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
+    expected = original(images=tf.constant(prepared))["boxes"].numpy()
+
+    model = load_savedmodel(tmp_path / "saved", read_description(toml))
+    folder = export_described("savedmodel", tmp_path / "saved", toml, tmp_path / "models")
+
+    (answer,) = model.answers(prepared)
+    np.testing.assert_allclose(answer["boxes"], expected, atol=1e-6)
+    shapes = sorted(tuple(variable.shape) for variable in model.resources[0].kept)
+    assert shapes == [(8, 8, 3, 14), *[(64, 64)] * 4]
+    assert_detects(folder, expected, toml)
+
+
+@pytest.mark.usefixtures("large")
+def test_tables_are_left_to_the_tf2_loader(tmp_path: Path) -> None:
+    """A session would have to fill them."""
+    write_with_constants(tmp_path / "saved", table=True)
+    description = read_description(contract(tmp_path))
+
+    model = load_savedmodel(tmp_path / "saved", description)
+
+    (answer,) = model.answers(prepare(images(), description.input))
+    assert answer["boxes"].shape == (3, 64, 7)
+    assert hasattr(model.resources[0], "signatures")
 
 
 def sequential() -> Any:
