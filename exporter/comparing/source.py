@@ -52,6 +52,8 @@ def _require_same_file(path: Path, origin: Origin) -> None:
 
 
 def _load(path: Path, origin: Origin, *, trust_model_code: bool, modules: Sequence[str]) -> RawModel:
+    if modules and origin.kind != "keras":
+        raise ExportError("--import is for the code of Keras models: leave it out.")
     if origin.kind == "ssd300":
         return load_ssd300(path)
     if origin.kind == "keras":

@@ -42,6 +42,8 @@ def export_described(
     images. Without `version`, the version gets the next free number. Returns the folder of the version. Raises
     ContractError if the TOML file is invalid, ExportError for any other failure; no files are left then.
     """
+    if modules and kind != "keras":
+        raise ExportError("--import is for the code of Keras models: leave it out.")
     source_digest = digest(source) if kind == "keras" else savedmodel_digest(source)
     description, model = read_contract(contract_file, models, name=name, weights_sha256=source_digest)
     require_free(model, version)

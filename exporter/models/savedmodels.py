@@ -20,6 +20,7 @@ from exporter.errors import ExportError
 from exporter.models.large_constants import take_large_constants
 
 _REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
+_VARIABLES = _REFERENCE_VARIABLES | {"VarHandleOp"}
 _TABLE = re.compile("HashTable|LookupTable")
 _LARGE_FILE = 64 << 20
 _LARGE_CONSTANT = 1 << 16
@@ -43,11 +44,16 @@ class LoadedSignature:
 def load_signature(source: Path, name: str) -> LoadedSignature:
     """Load a signature of the SavedModel in the folder `source`.
 
-    Raises ExportError if it has no such signature. TensorFlow raises errors of any type if the file does not load.
+    Raises ExportError if it has no such signature or no values of its variables. TensorFlow raises errors of any type
+    if the file does not load.
     """
-    graph = _graph_for_session(source)
-    if graph is not None:
-        return _load_through_session(source, graph, name)
+    saved = saved_model_pb2.SavedModel.FromString((source / "saved_model.pb").read_bytes())
+    operations = {node.op for meta in saved.meta_graphs for node in _nodes(meta.graph_def)}
+    if operations & _VARIABLES and not (source / "variables" / "variables.index").is_file():
+        raise ExportError(f"{source} has no variables/variables.index: copy the whole folder of the model.")
+    if _needs_session(source, operations):
+        return _load_through_session(source, saved, name)
+    del saved
     loaded = tf.saved_model.load(str(source))
     _require(name, loaded.signatures, source)
     function = loaded.signatures[name]
@@ -64,18 +70,14 @@ def _require(name: str, names: Mapping[str, Any], source: Path) -> None:
         raise ExportError(f"{source} has no signature {name}, only {', '.join(names)}.")
 
 
-def _graph_for_session(source: Path) -> saved_model_pb2.SavedModel | None:
-    """Return the file if it has what TensorFlow 2 does not load well, else None.
+def _needs_session(source: Path, operations: set[str]) -> bool:
+    """Return whether the file has what TensorFlow 2 does not load well.
 
     The TF2 loader does not restore the reference variables that `simple_save` wrote, and it copies large constants
     often. A file with tables is left to it, because a session would have to fill them.
     """
-    path = source / "saved_model.pb"
-    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    operations = {node.op for meta in saved.meta_graphs for node in _nodes(meta.graph_def)}
-    if operations & _REFERENCE_VARIABLES:
-        return saved
-    return saved if path.stat().st_size >= _LARGE_FILE and not any(map(_TABLE.search, operations)) else None
+    is_large = (source / "saved_model.pb").stat().st_size >= _LARGE_FILE
+    return bool(operations & _REFERENCE_VARIABLES) or (is_large and not any(map(_TABLE.search, operations)))
 
 
 def _nodes(graph: graph_pb2.GraphDef) -> Iterator[Any]:
@@ -183,12 +185,8 @@ def _read(
         return (
             needed,
             definition,
-            {node.name: _value(graph, session, node) for node in needed.node if _is_variable(node)},
+            {node.name: _value(graph, session, node) for node in needed.node if node.op in _VARIABLES},
         )
-
-
-def _is_variable(node: Any) -> bool:  # noqa: ANN401 - TensorFlow's NodeDef
-    return node.op in _REFERENCE_VARIABLES or node.op == "VarHandleOp"
 
 
 def _value(graph: tf.Graph, session: Any, node: Any) -> NDArray[Any]:  # noqa: ANN401 - TensorFlow has no types
