@@ -18,6 +18,7 @@ from workers.settings import Settings
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
+MAX_ITEMS = "max_items"  # in the context of validators: how many images a job may have
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
@@ -36,14 +37,16 @@ class NoQuery(RequestModel):
     """The query of a route without parameters."""
 
 
-def checked(kind: type[Checked], values: Mapping[str, Any], *, strict: bool) -> Checked:
-    """Validate the values of a request with the model `kind`.
+def checked(
+    kind: type[Checked], values: Mapping[str, Any], *, strict: bool, context: Mapping[str, Any] | None = None
+) -> Checked:
+    """Validate the values of a request with the model `kind`; its validators get the `context`.
 
     `strict` is for typed values (JSON). Without it, text is converted (forms, queries, headers). Raises
     UnknownFieldError, InvalidRequestError; they name the wrong fields, at most ten of them.
     """
     try:
-        return kind.model_validate(dict(values), strict=strict)
+        return kind.model_validate(dict(values), strict=strict, context=context)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         unknown = [_where(detail["loc"]) for detail in details if detail["type"] == "extra_forbidden"]
@@ -88,9 +91,11 @@ def checked_body(
     kind that was not sent is None. `raw` are media types, or ranges of them (`image/*`), whose body the route reads
     itself. Raises UnsupportedMediaTypeError, and the errors of `read_json`, `read_upload` and `checked`.
     """
+    request.check_encoding()
     bodies: dict[str, BaseModel | None] = {name: None for name, kind in (("json", json), ("form", form)) if kind}
     if json and request.mimetype == JSON_TYPE:
-        bodies["json"] = checked(json, read_json(request, settings), strict=True)
+        limits = {MAX_ITEMS: settings.max_job_images}
+        bodies["json"] = checked(json, read_json(request, settings), strict=True, context=limits)
     elif form and request.mimetype == FORM_TYPE:
         files, fields = read_upload(request, settings, FILE_FIELDS & form.model_fields.keys())
         bodies["form"] = checked(form, {**fields, **files}, strict=False)

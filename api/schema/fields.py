@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -76,7 +75,7 @@ Location = Annotated[PlainText, Field(max_length=4096)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY_CHARS)]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
 Globs = Annotated[
-    Sequence[Annotated[PlainText, Field(max_length=MAX_GLOB_CHARS), AfterValidator(_glob)]],
+    list[Annotated[PlainText, Field(max_length=MAX_GLOB_CHARS), AfterValidator(_glob)]],
     Field(max_length=MAX_GLOBS),
 ]
 Metadata = Annotated[

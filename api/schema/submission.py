@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -14,13 +14,15 @@ from pydantic import (
     PrivateAttr,
     SkipValidation,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails
 
-from api.requests.checking import RequestModel
+from api.requests.checking import MAX_ITEMS, RequestModel
 from api.requests.uploads import Upload
 from api.schema.fields import (
     FILE_SCHEMA,
@@ -37,6 +39,7 @@ from api.schema.fields import (
 )
 from api.schema.options import OptionFields, ShowHeaders, SubmitHeaders
 from api.schema.webhook_request import HTTP, WebhookFields, fetchable
+from workers.errors import TooManyImagesError
 from workers.io.names import NO_CONTROLS
 from workers.io.urls import MAX_URL_CHARS
 from workers.jobs.output import Output, OutputFormat
@@ -48,6 +51,7 @@ from workers.sources.selection import Selection
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 
 _MAX_ERROR_CHARS = 300
+_MAX_WRONG_SHOWN = 10  # more errors than the answer to a request lists
 _FILES = {"type": "array", "items": FILE_SCHEMA, "minItems": 1}
 
 
@@ -154,31 +158,45 @@ class ItemFields(RequestModel):
         return Item(self.url or "", self.image or b"", self.custom_id or "", self._error)
 
 
-def _each_alone(values: Any, validate: ValidatorFunctionWrapHandler) -> Sequence[ItemFields]:  # noqa: ANN401
+def _each_alone(
+    values: Any,  # noqa: ANN401  the value before its validation
+    validate: ValidatorFunctionWrapHandler,
+    info: ValidationInfo,
+) -> Sequence[ItemFields]:
     """Validate the items; one that is wrong becomes an image that fails, so that it takes no other with it.
 
-    Raises ValidationError if all items are wrong, or if one has a field that does not exist: then the program that
-    sends them is at fault, and learns it at once.
+    Raises ValidationError if all items are wrong, or at the first field that does not exist: then the program that
+    sends them is at fault, and learns it at once. Raises TooManyImagesError if there are more items than a job may
+    have.
     """
-    try:
-        items: Sequence[ItemFields] = validate(values)
-    except ValidationError as error:
-        messages: dict[int, str] = {}
-        for detail in error.errors(include_url=False, include_context=False, include_input=False):
-            number = next((part for part in detail["loc"] if isinstance(part, int)), None)
-            if number is None or detail["type"] == "extra_forbidden":
-                raise
-            field = ".".join(str(part) for part in detail["loc"][1:])
-            text = f"{field}: {detail['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-            messages.setdefault(number, f"The item is wrong: {text[:_MAX_ERROR_CHARS].rstrip('.')}.")
-        if len(messages) == len(values):
-            raise
-        good = iter(validate([value for number, value in enumerate(values) if number not in messages]))
-        return [
-            ItemFields.of_error(messages[number], _custom_id_of(value)) if number in messages else next(good)
-            for number, value in enumerate(values)
-        ]
+    if not isinstance(values, list) or not values:
+        return cast("Sequence[ItemFields]", validate(values))
+    most = (info.context or {}).get(MAX_ITEMS, len(values))
+    if len(values) > most:
+        raise TooManyImagesError(f"The job has {len(values)} items, and may have {most}. Submit several jobs.")
+    items: list[ItemFields] = []
+    wrong = 0
+    for number, value in enumerate(values):
+        try:
+            items += validate([value])
+        except ValidationError as error:
+            wrong += 1
+            items.append(_wrong_item(number, value, error))
+    if wrong == len(values):
+        validate(values[:_MAX_WRONG_SHOWN])
     return items
+
+
+def _wrong_item(number: int, value: Any, error: ValidationError) -> ItemFields:  # noqa: ANN401  not validated
+    """Return an item that fails with the first of its errors; raises ValidationError for a field that is unknown."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    unknown = [detail["loc"][1:] for detail in details if detail["type"] == "extra_forbidden"]
+    if unknown:
+        lines = [InitErrorDetails(type="extra_forbidden", loc=(number, *names), input=None) for names in unknown]
+        raise ValidationError.from_exception_data("items", lines)
+    field = ".".join(str(part) for part in details[0]["loc"][1:])
+    text = f"{field}: {details[0]['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+    return ItemFields.of_error(f"The item is wrong: {text[:_MAX_ERROR_CHARS].rstrip('.')}.", _custom_id_of(value))
 
 
 def _custom_id_of(value: Any) -> str:  # noqa: ANN401  an item before its validation
@@ -211,11 +229,11 @@ class JsonJob(SubmittedJob):
     )
 
     include: Globs = Field(
-        default=(),
+        default=[],
         description="Take only those images of a folder, source or manifest whose name matches one of these globs. A "
         "glob without a `/` is compared with the last part of the name. `*` matches within a part, `**` across parts.",
     )
-    exclude: Globs = Field(default=(), description="Leave out images whose name matches one of these globs.")
+    exclude: Globs = Field(default=[], description="Leave out images whose name matches one of these globs.")
     limit: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Take only this many of these images, the first ones."
     )
