@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-THREADS = 256  # per web process; a waiting thread costs a stack of about 100 kB
-LONG_POLLS = THREADS - 32  # 32 threads stay free for short requests, so that waiting callers do not block others
+LONG_POLLS = 224  # callers of a web process that wait for a job; a waiting thread costs a stack of about 100 kB
+UPLOADS = 128  # threads that read large bodies
+THREADS = LONG_POLLS + UPLOADS + 32  # 32 threads stay free for short requests, so that nobody blocks them
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
