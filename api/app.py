@@ -8,6 +8,7 @@ from flask import Flask, Response
 
 from api.access.gate import Gate
 from api.http.drawing import DrawingBoard
+from api.http.links import register_links
 from api.http.malformed import register_malformed
 from api.http.problems import register_problems
 from api.http.request_ids import register_request_ids
@@ -63,6 +64,7 @@ def create_app(settings: Settings, backend: Backend) -> Flask:
     register_problems(app)
     register_headers(app)
     register_malformed(app)
+    register_links(app, settings)
     Gate(settings, backend).register(app)
     api = Api(settings)
     room, board = WaitingRoom(), DrawingBoard(settings.max_image_pixels)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flask import g, request
+from flask import g
 
+from api.http.links import link_base
 from api.http.request_ids import this_request
 from workers.backend import Backend
 from workers.errors import JobGoneError
@@ -63,7 +64,7 @@ def while_key_is_valid(pieces: Iterable[str]) -> Iterator[str]:
 def by_caller(submission: Submission) -> Submission:
     """Return a submission as the current caller's: with the owner, the quota and the request."""
     owner, quota = caller().owner, caller().quota
-    return replace(submission, owner=owner, quota=quota, base_url=request.root_url, request=this_request())
+    return replace(submission, owner=owner, quota=quota, base_url=link_base(), request=this_request())
 
 
 def own_job(backend: Backend, job_id: str) -> Job:

@@ -6,6 +6,7 @@ import hashlib
 
 from flask import Response, request
 
+from api.http.links import link_base
 from workers.backend import Backend
 from workers.jobs.document import Document, JobDocument, UrlsDocument, job_document, urls_at
 from workers.jobs.job import Job
@@ -45,5 +46,5 @@ def accepted(backend: Backend, job: Job) -> Response:
 
 
 def job_urls(job_id: str) -> UrlsDocument:
-    """Return the URLs of a job, based on the URL by which the caller reached the API."""
-    return urls_at(request.root_url, job_id)
+    """Return the URLs of a job."""
+    return urls_at(link_base(), job_id)

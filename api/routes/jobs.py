@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from api.access.caller import caller, own_job
 from api.http.answers import accepted, answer, document_of
 from api.http.errors import UnprocessableError
+from api.http.links import link_base
 from api.http.request_ids import this_request
 from api.http.waiting import WaitingRoom, requested_wait
 from api.openapi.common_problems import OF_A_JOB, OF_OUTPUT
@@ -134,7 +135,7 @@ def list_routes(backend: Backend, api: Api) -> Blueprint:
         next_url = None
         if page.next:
             parameters = query.model_dump(mode="json", exclude_none=True) | {"cursor": _cursor_text(page.next)}
-            next_url = url_for("listing.listed", _external=True, **parameters)
+            next_url = link_base() + url_for("listing.listed", **parameters)
         return answer(JobsDocument(data=[document_of(backend, job) for job in page.jobs], next=next_url))
 
     return routes

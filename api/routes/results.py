@@ -8,6 +8,7 @@ from pydantic import Field
 from api.access.caller import own_job
 from api.http.answers import tag_of
 from api.http.errors import UnprocessableError
+from api.http.links import link_base
 from api.http.streaming import streamed
 from api.openapi.common_problems import OF_A_JOB
 from api.openapi.declaration import Api
@@ -82,4 +83,5 @@ def result_routes(backend: Backend, api: Api) -> Blueprint:
 
 
 def _results_url(job_id: str, query: ResultsQuery) -> str:
-    return url_for("results.results", job_id=job_id, _external=True, **query.model_dump(mode="json", exclude_none=True))
+    parameters = query.model_dump(mode="json", exclude_none=True)
+    return link_base() + url_for("results.results", job_id=job_id, **parameters)

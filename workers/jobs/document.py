@@ -89,7 +89,7 @@ class UrlsDocument(Document):
 
 
 def urls_at(base_url: str, job_id: str) -> UrlsDocument:
-    """Return the absolute URLs of a job, below the API's base URL."""
+    """Return the URLs of a job, below the API's base URL; relative to its host if that is ''."""
     job = f"{base_url.rstrip('/')}/v1/jobs/{job_id}"
     return UrlsDocument(self=job, **{name: f"{job}/{name}" for name in UrlsDocument.model_fields if name != "self"})
 
