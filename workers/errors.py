@@ -15,15 +15,16 @@ class StoreUnavailableError(ShelflineError):
     """Raised when Redis or the blob store cannot be reached.
 
     Also if it refuses what it is asked for. `reason` then names a state of Redis that an operator has to end, as in
-    `redis_full`; else it is ''.
+    `redis_full`; else it is ''. `retry_after` is the number of seconds after which a caller should try again.
     """
 
     code = "store_unavailable"
     retryable = True
 
-    def __init__(self, message: str, reason: str = "") -> None:
+    def __init__(self, message: str = "", reason: str = "", retry_after: int = 1) -> None:
         super().__init__(message)
         self.reason = reason
+        self.retry_after = retry_after
 
 
 class OutboundBlockedError(ShelflineError):
@@ -143,6 +144,12 @@ class TooManyImagesError(JobError):
     """Raised when a job has more images than the setting allows."""
 
     code = "too_many_images"
+
+
+class TooManyBytesError(JobError):
+    """Raised when the images of a job have more bytes than the quota allows to store."""
+
+    code = "too_many_bytes"
 
 
 class FolderNotAllowedError(JobError):

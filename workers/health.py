@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
@@ -23,11 +26,12 @@ class Health:
 
     def checks(self) -> dict[str, str]:
         """Run the checks and return the result of each by its name: "ok", or what is wrong."""
-        results = dict.fromkeys(("redis", "blob_store", "model", "worker"), OK)
+        results = dict.fromkeys(("redis", "blob_store", "disk", "model", "worker"), OK)
         try:
             self._blobs.check()
         except StoreUnavailableError as error:
             results["blob_store"] = str(error)
+        results["disk"] = self._disk()
         model = self._settings.model
         try:
             published = Catalog(self._link).look_up(model)
@@ -51,4 +55,16 @@ class Health:
             self._link.check_keeps()
         except StoreUnavailableError as error:
             return f"{error.reason}: {error}" if error.reason else str(error)
+        return OK
+
+    def _disk(self) -> str:
+        """Return "ok", or which folder has too little free space."""
+        try:
+            free = {"blob store's folder": self._blobs.free_bytes()}
+            free["temporary folder"] = shutil.disk_usage(tempfile.gettempdir()).free
+        except (OSError, StoreUnavailableError) as error:
+            return f"The free space cannot be read ({error})."
+        for name, free_bytes in free.items():
+            if free_bytes is not None and free_bytes < self._settings.min_free_bytes:
+                return f"The {name} has only {free_bytes} bytes free, less than SHELFLINE_MIN_FREE_BYTES: make room."
         return OK

@@ -12,7 +12,9 @@ from typing import Any
 from celery import signals
 
 from serving.errors import ShelflineError
+from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
+from workers.io.store_id import check_store_id
 from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask
 from workers.queue.sweep import PROBE_SOON, sweep
@@ -88,6 +90,7 @@ def _check_redis(**_: object) -> None:
     link = RedisLink(settings.redis_url, patience=10)
     try:
         link.check_policy()
+        check_store_id(link, BlobStore.of(settings))
     except ShelflineError as error:
         refuse(error)
     finally:

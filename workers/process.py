@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from workers.errors import SettingsError
+
 CANNOT: Final = 2  # exit status of a process that cannot start
 _PR_SET_PDEATHSIG: Final = 1  # see prctl(2)
 
@@ -17,6 +19,16 @@ def refuse(error: Exception) -> NoReturn:
     """Print what is wrong to stderr and exit with status 2, as every command does."""
     print(f"shelfline: {error}", file=sys.stderr, flush=True)  # noqa: T201  logs are not set up yet
     raise SystemExit(CANNOT)
+
+
+def check_utf8() -> None:
+    """Raise SettingsError if names of files are not UTF-8 here: then a folder named é could not be opened."""
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise SettingsError(
+            f"Python takes the names of files for {encoding!r} here, so images with other names cannot be read. Unset "
+            "PYTHONUTF8, or set LC_ALL=C.UTF-8."
+        )
 
 
 def die_with_parent(sent: signal.Signals = signal.SIGKILL) -> Callable[[], None]:

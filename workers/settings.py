@@ -111,6 +111,18 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("PORT", "SHELFLINE_PORT"),
         description="Port that the API listens on.",
     )
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^?#\s]+)?$",
+        description="The address at which callers reach this API, as in https://shelfline.example.com. Links begin "
+        "with it. Empty: they begin with the address that the request was sent to if its host is allowed; otherwise "
+        "they are relative.",
+    )
+    allowed_hosts: _Hosts = Field(
+        default=frozenset(),
+        description="Hosts that links may begin with, `host` or `host:port`, separated by commas. This machine's "
+        "loopback and SHELFLINE_HOST are allowed anyway.",
+    )
     api_key: SecretStr | None = Field(default=None, description="The API key that commands send.")
     require_keys: bool = Field(
         default=False,
@@ -215,12 +227,6 @@ class Settings(BaseSettings):
     )
     fetch_threads: int = Field(default=16, ge=1, le=256, description="Images that a worker process fetches at once.")
     fetch_threads_per_host: int = Field(default=8, ge=1, le=256, description="The same for one host.")
-    public_url: str = Field(
-        default="",
-        pattern=r"^(https?://[^?#\s]+)?$",
-        description="The address at which callers reach this API, as in https://shelfline.example.com. Links in "
-        "webhooks begin with it. Empty: the address that the job's request was sent to.",
-    )
     webhook_seconds: float = Field(default=20.0, gt=0, le=300, description="Deadline of one POST of a webhook.")
     webhook_retries: Annotated[tuple[float, ...], NoDecode, _COMMAS, AfterValidator(checked_pauses)] = Field(
         default=(5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
@@ -254,6 +260,12 @@ class Settings(BaseSettings):
         default=100_000_000_000, gt=0, description="Maximum size of all stored uploads, in bytes. More are refused."
     )
     max_blob_bytes_per_key: int = Field(default=100_000_000_000, gt=0, description="The same for each API key.")
+    min_free_bytes: int = Field(
+        default=200_000_000,
+        ge=0,
+        description="Free space of the blob store's folder and of the temporary folder, in bytes. With less, /readyz "
+        "says that the disk is full.",
+    )
     deadline_seconds: float = Field(
         default=7 * 86400.0, gt=0, description="Deadline of jobs that do not name one. Unfinished images then fail."
     )
@@ -267,8 +279,26 @@ class Settings(BaseSettings):
     slow_client_seconds: float = Field(
         default=20.0,
         gt=0,
-        description="How long a caller may take to send the head of a request, and how long it may pause in the body "
-        "(1 s more for each 1000 bytes).",
+        description="How long a caller may take to send the head of a request, and how long it may pause in the body. "
+        "Each 1000 bytes of the body give back 1 s of what it has paused.",
+    )
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="Connections to an API process, and at most half of its open files (`ulimit -n`). One more closes "
+        "the connection that has been without a whole request for longest.",
+    )
+    max_connections_per_address: int = Field(
+        default=0,
+        ge=0,
+        description="Connections from one IP address to an API process. 0: no limit, as behind a proxy, where all come "
+        "from the address of the proxy.",
+    )
+    max_connections_per_key: int = Field(
+        default=0,
+        ge=0,
+        description="Connections with one API key to an API process, from the end of the head of a request to the end "
+        "of its answer. 0: no limit.",
     )
     detect_wait_seconds: float = Field(
         default=10.0, ge=0, description="How long POST /v1/detect waits for a result if the caller does not say."

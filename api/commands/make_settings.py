@@ -24,7 +24,7 @@ _HEADINGS: Final = {
     "log_level": "Logs and traces",
     "max_image_bytes": "Bounds of what comes",
     "fetch_seconds": "Images by URL",
-    "public_url": "Webhooks",
+    "webhook_seconds": "Webhooks",
     "max_job_images": "How much, and for how long",
 }
 _SIGNS: Final = {Ge: "at least", Gt: "more than", Le: "at most", Lt: "less than"}

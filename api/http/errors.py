@@ -104,12 +104,20 @@ class SpoolFullError(ShelflineError):
 
     code = "upload_storage_full"
     retryable = True
+    retry_after = 30  # seconds; space comes back only when other requests end, or somebody makes room
 
 
 class BusyError(ShelflineError):
     """Raised when the server already handles as many requests of this kind as it can."""
 
     code = "busy"
+    retryable = True
+
+
+class TooManyConnectionsError(ShelflineError):
+    """Raised when an address or an API key has as many connections as it may."""
+
+    code = "too_many_connections"
     retryable = True
 
 

@@ -14,6 +14,7 @@ from api.http.errors import (
     ExpectationFailedError,
     HeadersTooLargeError,
     InvalidRequestError,
+    NotFoundError,
     RequestTimeoutError,
     UnsupportedTransferCodingError,
     UrlTooLongError,
@@ -46,6 +47,9 @@ _REFUSALS: dict[type[Exception], ShelflineError] = {
 }
 
 
+SLOW_CLIENT = RequestTimeoutError("The request did not arrive in time. Send it without pauses.")
+
+
 class SlowClientError(http.ParseException):  # type: ignore[misc]  # gunicorn carries no types
     """Raised when a client takes too long to send the request that it began."""
 
@@ -53,7 +57,7 @@ class SlowClientError(http.ParseException):  # type: ignore[misc]  # gunicorn ca
 def refusal(error: Exception) -> ShelflineError | None:
     """Return the error to answer a request that gunicorn could not read; None if the client is not at fault."""
     if isinstance(error, SlowClientError):
-        return RequestTimeoutError("The request did not arrive in time. Send it without pauses.")
+        return SLOW_CLIENT
     if isinstance(error, http.ConfigurationProblem):
         return None
     return next((refused for kind, refused in _REFUSALS.items() if isinstance(error, kind)), None)
@@ -92,10 +96,13 @@ def register_malformed(app: Flask) -> None:
 def _check_address() -> None:
     """Check that the address decodes to UTF-8 without NUL, and that HTTP/1.1 requests have a Host header.
 
-    Raises InvalidRequestError. Without this check, Flask would silently read a broken address as a different one.
+    Raises InvalidRequestError, NotFoundError. Without this check, Flask would silently read a broken address as a
+    different one.
     """
     if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
         raise InvalidRequestError("The request has no Host header. HTTP/1.1 requires one.")
+    if str(request.environ.get("PATH_INFO", "")).startswith("//"):  # werkzeug would take it for one slash
+        raise NotFoundError("There is nothing at an address that begins with two slashes. Send one.")
     address = str(request.environ.get("RAW_URI", ""))
     if _BROKEN_ESCAPE.search(address):
         raise InvalidRequestError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -11,10 +12,10 @@ from flask import Flask, Response
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import HTTPException
 
-from api.http.errors import RefusedError
+from api.http.errors import BusyError, RefusedError, SpoolFullError
 from api.http.request_ids import request_id
 from serving.errors import ShelflineError
-from workers.errors import RetryLaterError
+from workers.errors import RetryLaterError, StoreUnavailableError
 from workers.telemetry.masking import mask_keys
 
 PROBLEM_TYPE = "application/problem+json"
@@ -31,7 +32,7 @@ _CODES_BY_STATUS: Mapping[int, tuple[str, ...]] = {
     408: ("request_timeout",),
     409: ("idempotency_in_flight", "image_changed", "item_failed", "item_not_finished", "job_state", "webhook_state"),
     410: ("job_gone",),
-    413: ("archive_too_large", "request_too_large", "too_many_images"),
+    413: ("archive_too_large", "request_too_large", "too_many_bytes", "too_many_images"),
     414: ("url_too_long",),
     415: ("unsupported_media_type",),
     417: ("expectation_failed",),
@@ -39,6 +40,7 @@ _CODES_BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "archive_entry_refused",
         "archive_invalid",
         "fetch_blocked",
+        "fetch_failed",
         "folder_not_found",
         "idempotency_mismatch",
         "image_decode_failed",
@@ -49,16 +51,17 @@ _CODES_BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "no_images",
         "output_unusable",
         "request_blocked",
+        "request_failed",
         "source_unreadable",
         "unknown_model",
         "unprocessable",
         "unsupported_format",
     ),
-    429: ("concurrency_limited", "rate_limited"),
+    429: ("concurrency_limited", "rate_limited", "too_many_connections"),
     431: ("headers_too_large",),
     500: ("crashed_worker", "internal_error"),
     501: ("unsupported_transfer_coding",),
-    502: ("contract_invalid", "fetch_failed", "model_error", "request_failed"),
+    502: ("contract_invalid", "model_error"),
     503: (
         "busy",
         "model_unavailable",
@@ -79,6 +82,8 @@ _OF_HTTP: Mapping[int, tuple[str, str]] = {
     413: ("request_too_large", "The body is larger than this address takes."),
     415: ("unsupported_media_type", ""),
 }
+
+_NO_FILES = frozenset((errno.EMFILE, errno.ENFILE))
 
 _log = structlog.get_logger(__name__)
 
@@ -139,7 +144,7 @@ def _of_project(error: ShelflineError) -> Response:
     if status > HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", code=error.code, detail=str(error), cause=str(error.__cause__ or ""))
     response = problem(error.code, str(error), retryable=error.retryable)
-    if isinstance(error, RetryLaterError):
+    if isinstance(error, RetryLaterError | SpoolFullError | StoreUnavailableError):
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, RefusedError):
         response.headers.extend(error.headers)
@@ -159,5 +164,9 @@ def _of_http(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
+    if isinstance(error, OSError) and error.errno in _NO_FILES:
+        _log.warning("request failed", code=BusyError.code, cause=str(error))
+        detail = "The server has as many files open as it may. Send the request again later."
+        return problem(BusyError.code, detail, retryable=True)
     _log.error("request failed", exc_info=error)
     return problem("internal_error", "The server failed to answer. Its log has the cause, under the request id.")

@@ -10,7 +10,8 @@ from workers import errors
 
 Problems = tuple[type[ShelflineError], ...]
 
-OF_EVERY_ADDRESS: Problems = (http.UrlTooLongError,)  # raised before routing, so robots get it too
+# Raised before routing, so robots get them too.
+OF_EVERY_ADDRESS: Problems = (http.UrlTooLongError, http.HeadersTooLargeError)
 OF_EVERY_ROUTE: Problems = (
     http.InvalidRequestError,
     http.UnknownFieldError,
@@ -48,6 +49,7 @@ OF_SOURCES: Problems = (
     errors.ManifestError,
     errors.SourceNotAllowedError,
     errors.SourceUnreadableError,
+    errors.TooManyBytesError,
     errors.TooManyImagesError,
 )
 OF_A_SYNCHRONOUS_CALL: Problems = (
@@ -63,7 +65,8 @@ OF_ANY_REQUEST: Problems = (
     http.MethodNotAllowedError,
     http.RequestTimeoutError,
     http.ExpectationFailedError,
-    http.HeadersTooLargeError,
+    http.TooManyConnectionsError,
+    http.BusyError,
     http.UnsupportedTransferCodingError,
 )
 

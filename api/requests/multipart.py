@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from api.http.errors import InvalidRequestError
+from api.http.errors import InvalidRequestError, RequestTooLargeError
+from workers.errors import TooManyImagesError
 
 IMAGE_FIELDS = ("images", "images[]", "image", "file", "files")
 FILE_FIELDS = frozenset(("archive", "manifest"))  # form fields that take one file each
@@ -28,7 +28,10 @@ _Finish = Callable[[], None]
 
 
 class MultipartParser(FormDataParser):
-    """A parser that raises ValueError for a broken body, and InvalidRequestError for a file without a file name."""
+    """A parser that raises ValueError for a broken body, and InvalidRequestError for a file without a file name.
+
+    It raises RequestTooLargeError for a field that is too long, and TooManyImagesError for too many parts.
+    """
 
     def parse(
         self,
@@ -41,7 +44,8 @@ class MultipartParser(FormDataParser):
         boundary = (options or {}).get("boundary", "").encode("ascii")
         if not boundary:
             raise ValueError("Missing boundary")
-        decoder = _Decoder(boundary, self.max_form_memory_size, max_parts=self.max_form_parts)
+        decoder = _Decoder(boundary, self.max_form_memory_size)
+        parts = 0
         form: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
         write: _Write = _refuse
@@ -49,10 +53,16 @@ class MultipartParser(FormDataParser):
         while not isinstance(event := decoder.next_event(), Epilogue):
             if isinstance(event, NeedData):
                 decoder.receive_data(stream.read(_PIECE_BYTES) or None)
-            elif isinstance(event, Field):
-                write, finish = self._start_field(event, form)
-            elif isinstance(event, File):
-                write, finish = self._start_file(event, content_length, files)
+            elif isinstance(event, Field | File):
+                parts += 1
+                if self.max_form_parts is not None and parts > self.max_form_parts:
+                    raise TooManyImagesError(
+                        f"The request has more than {self.max_form_parts} files and fields. Send several jobs."
+                    )
+                if isinstance(event, Field):
+                    write, finish = self._start_field(event, form)
+                else:
+                    write, finish = self._start_file(event, content_length, files)
             elif isinstance(event, Data):
                 write(event.data)
                 if not event.more_data:
@@ -68,7 +78,9 @@ class MultipartParser(FormDataParser):
         def write(data: bytes) -> None:
             value.extend(data)
             if self.max_form_memory_size is not None and len(value) > self.max_form_memory_size:
-                raise RequestEntityTooLarge
+                raise RequestTooLargeError(
+                    f"The field {event.name[:100]!r} has more than {self.max_form_memory_size} bytes. Shorten it."
+                )
 
         def finish() -> None:
             try:

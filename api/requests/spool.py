@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from flask import Request
 
-from api.http.errors import SpoolFullError
+from api.http.errors import SpoolFullError, UnsupportedMediaTypeError
 from api.requests.multipart import MultipartParser
 
 if TYPE_CHECKING:
@@ -137,6 +137,14 @@ class UploadRequest(Request):
         if self._at_close is not None:
             self._at_close()
             self._at_close = None
+
+    def check_encoding(self) -> None:
+        """Raise UnsupportedMediaTypeError if the body is compressed."""
+        encoding = self.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in {"", "identity"}:
+            raise UnsupportedMediaTypeError(
+                f"The body has the Content-Encoding {encoding[:40]!r}. Send it without: photos are compressed anyway."
+            )
 
     def _get_file_stream(
         self,

@@ -37,13 +37,8 @@ def read_upload(
     try:
         form, files = request.form, request.files
     except RequestEntityTooLarge as error:
-        if request.content_length is not None and request.content_length > settings.max_upload_bytes:
-            raise RequestTooLargeError(
-                f"An upload may have at most {settings.max_upload_bytes} bytes. Send several jobs."
-            ) from error
-        raise TooManyImagesError(
-            f"The request has more than {max_files} files, more than {settings.max_upload_bytes} bytes, or an option "
-            "that is too long. Send several jobs."
+        raise RequestTooLargeError(
+            f"An upload may have at most {settings.max_upload_bytes} bytes. Send several jobs."
         ) from error
     except ValueError as error:
         raise InvalidRequestError(f"The multipart body is broken: {error}.") from error

@@ -108,6 +108,7 @@ class _Answerer:
     def _submit(self, options: JobOptions, due: float) -> Job:
         """Make a job of the image in the request. The memory of the body is free when this returns."""
         body = cast("UploadRequest", request)
+        body.check_encoding()
         fields = read_json(body, self.settings, MAX_BODY_BYTES)
         g.robot_request_id = request_id_of(fields)
         item = Item(image=image_of(fields), custom_id=g.robot_request_id)

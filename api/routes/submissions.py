@@ -16,6 +16,7 @@ from api.openapi.responses import document_answer
 from api.requests.spool import UploadRequest
 from api.schema.submission import ZIP_TYPES, JobFields, JobHeaders, JsonJob, UploadJob
 from workers.backend import Backend
+from workers.errors import OutboundBlockedError
 from workers.jobs.document import JobDocument
 from workers.jobs.submission import Submission
 from workers.settings import Settings
@@ -42,7 +43,7 @@ def submission_routes(settings: Settings, backend: Backend, api: Api, room: Wait
         json=JsonJob,
         form=UploadJob,
         raw=ZIP_TYPES,
-        problems=(*OF_A_SUBMISSION, *OF_OPTIONS, *OF_SOURCES, *OF_OUTPUT),
+        problems=(*OF_A_SUBMISSION, *OF_OPTIONS, *OF_SOURCES, *OF_OUTPUT, OutboundBlockedError),
     )
     def submit(query: JobFields, headers: JobHeaders, json: JsonJob | None, form: UploadJob | None) -> Response:
         """Submit a job.

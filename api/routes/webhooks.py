@@ -7,13 +7,14 @@ from pydantic import Field
 
 from api.access.caller import caller
 from api.http.answers import answer
+from api.http.links import link_base
 from api.openapi.declaration import Api
 from api.openapi.responses import Answer, document_answer
 from api.requests.checking import RequestModel
 from api.schema.webhook_documents import TestDocument, WebhookDetails, WebhookDocument, WebhooksDocument
 from api.schema.webhook_request import SIGNING, SigningSecret, WebhookFields
 from workers.backend import Backend
-from workers.errors import WebhookNotFoundError, WebhookStateError
+from workers.errors import OutboundBlockedError, WebhookNotFoundError, WebhookStateError
 from workers.jobs.webhook import new_secret
 from workers.webhooks.endpoints import Endpoint, unknown_webhook
 
@@ -53,14 +54,14 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         document_answer(WebhookDocument, 201, headers=("Location",)),
         tag="webhooks",
         json=WebhookFields,
-        problems=(WebhookStateError,),
+        problems=(OutboundBlockedError, WebhookStateError),
     )
     def create(json: WebhookFields) -> Response:
         """Register an endpoint for the events of jobs that you create from now on. Only this answer has its secret."""
         secret = json.webhook.secret or new_secret()
         endpoint = endpoints.create(caller().owner, json.webhook.signed_with(secret))
         response = answer(_document(endpoint, secret), 201)
-        response.headers["Location"] = url_for("webhooks.show", webhook_id=endpoint.id, _external=True)
+        response.headers["Location"] = link_base() + url_for("webhooks.show", webhook_id=endpoint.id)
         return response
 
     @routes.get("")
@@ -78,7 +79,7 @@ def webhook_routes(backend: Backend, api: Api) -> Blueprint:
         return answer(WebhookDetails(**_document(endpoint).model_dump(), attempts=endpoints.attempts(endpoint.id)))
 
     @routes.put("/<webhook_id>")
-    @api.describe(_WEBHOOK, tag="webhooks", json=ChangedWebhook, problems=_PROBLEMS)
+    @api.describe(_WEBHOOK, tag="webhooks", json=ChangedWebhook, problems=(*_PROBLEMS, OutboundBlockedError))
     def update(webhook_id: str, json: ChangedWebhook) -> Response:
         """Change an endpoint. Events that wait go to the new URL; new events apply to jobs created from now on."""
         return answer(_document(endpoints.update(_own(backend, webhook_id).id, json.webhook)))

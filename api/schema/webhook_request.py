@@ -6,16 +6,21 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
 from api.requests.checking import RequestModel
 from workers.errors import OutboundBlockedError
 from workers.io.urls import MAX_URL_CHARS, parse_http_url
-from workers.jobs.webhook import Event, Webhook, WebhookFormat, checked_events, checked_secret
+from workers.jobs.webhook import EVENT_OF_FORMAT, Event, Webhook, WebhookFormat, checked_events, checked_secret
 
 # `whsec_` and 24 to 64 bytes in base64.
 SIGNING = "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|([A-Za-z0-9+/]{4})?[A-Za-z0-9+/]{2}==)?$"
-HTTP: dict[str, Any] = {"pattern": "^https?://"}  # not `uri`: hosts and paths may have letters of any script
+# Not `uri`: hosts and paths may have letters of any script. The host is a name or an address, with a port or without.
+HTTP: dict[str, Any] = {
+    "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://"
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[^\x00-\x20\x7f/?#@:\[\]\\]*[^\x00-\x7f]"
+    r"[^\x00-\x20\x7f/?#@:\[\]\\]*)(:[0-9]{0,5})?([/?#][^\x00-\x20\x7f\\]*)?$"
+}
 
 
 def fetchable(url: str) -> str:
@@ -56,8 +61,23 @@ NamedFormat = Annotated[WebhookFormat, BeforeValidator(_member(WebhookFormat))]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing)]
 
 
+def _events_of_formats() -> dict[str, Any]:
+    """Return the JSON Schema of which events each format sends."""
+    branches: list[dict[str, Any]] = [{"properties": {"format": {"const": WebhookFormat.STANDARD.value}}}]
+    for name, event in EVENT_OF_FORMAT.items():
+        branches.append(
+            {
+                "properties": {"format": {"const": name.value}, "events": {"items": {"const": event.value}}},
+                "required": ["format"],
+            }
+        )
+    return {"oneOf": branches}
+
+
 class WebhookFields(RequestModel):
     """A webhook: where events are sent, which ones, and how. docs/webhooks.md explains the events and formats."""
+
+    model_config = ConfigDict(json_schema_extra=_events_of_formats())
 
     url: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(fetchable)] = Field(
         description="The http(s) URL that gets a POST for each event.", json_schema_extra=HTTP

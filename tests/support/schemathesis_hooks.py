@@ -23,7 +23,7 @@ THERE = {
     "image": base64.b64encode((Path(ROOT) / "photos" / "a.png").read_bytes()).decode(),
     "manifest": f"{ROOT}/list.jsonl",
     "model": "default",
-    "url": "http://192.0.2.1/a.jpg",  # an address of no one
+    "url": "http://photos.invalid/a.jpg",  # a name that nobody has (RFC 6761)
 }
 
 
@@ -64,8 +64,6 @@ def _help(given: dict[str, Any]) -> None:
     for document in (given, given.get("webhook"), *(items if isinstance(items, list) else ())):
         if isinstance(document, dict):
             document |= {name: there for name, there in THERE.items() if isinstance(document.get(name), str)}
-            if document.get("format", "standard") != "standard":
-                document.pop("events", None)  # each format of the robot's has its own
     rows, by, columns = str(given.get("tiles", "")).partition("x")
     if by and int(rows) * int(columns) > MAX_TILES:
         given["tiles"] = "8x8"

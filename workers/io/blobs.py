@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +20,8 @@ from workers.io.local_files import PIECE_BYTES, PRIVATE_FOLDER, DiskSync, make_f
 from workers.settings import Settings
 
 _OPEN_FOLDER = 0o777  # less the umask
+_NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
+_RETRY_WHEN_FULL = 30  # seconds
 
 
 class BlobStore:
@@ -114,6 +119,40 @@ class BlobStore:
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(self._path("check"), b"ok")
 
+    def write_once(self, path: str, content: bytes, max_bytes: int) -> bytes:
+        """Store a blob unless there is one, and return the one that is stored, of at most `max_bytes` bytes.
+
+        Of several processes that do this at once in a folder, all return the same. Raises ImageTooLargeError,
+        StoreUnavailableError.
+        """
+        full = self._path(path)
+        with self._translated("written"):
+            if not self._files.exists(full):
+                if self.is_folder:
+                    self._write_unless_there(full, content)
+                    self.sync([path])
+                else:
+                    self._files.makedirs(self._root, exist_ok=True)
+                    self._files.pipe_file(full, content)
+        return self.read(path, max_bytes)
+
+    def _write_unless_there(self, path: str, content: bytes) -> None:
+        temporary = f"{path}.{secrets.token_hex(8)}"
+        write_file(temporary, io.BytesIO(content), self._folder_mode())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:  # another process was faster
+            return
+        finally:
+            os.unlink(temporary)  # noqa: PTH108
+
+    def free_bytes(self) -> int | None:
+        """Return the free space of the folder's file system, None for another store. Raises StoreUnavailableError."""
+        if not self.is_folder:
+            return None
+        with self._translated("read"):
+            return shutil.disk_usage(self._root).free
+
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
         """Raise StoreUnavailableError for every error of the store: the system's, or those of the store's library."""
@@ -124,8 +163,10 @@ class BlobStore:
         except Exception as error:
             if self.is_folder and not isinstance(error, OSError):
                 raise
+            is_full = isinstance(error, OSError) and error.errno in _NO_SPACE
             raise StoreUnavailableError(
-                f"The blob store cannot be {action} ({_reason(error)}): check BLOB_URL."
+                f"The blob store cannot be {action} ({_reason(error)}): check BLOB_URL.",
+                retry_after=_RETRY_WHEN_FULL if is_full else 1,
             ) from error
 
 

@@ -18,19 +18,25 @@ from urllib.parse import urljoin
 
 import certifi
 import httpcore
+import structlog
 
 from workers.errors import OutboundBlockedError, OutboundFailedError
 from workers.io.public_addresses import is_public
 from workers.io.sockets import Clock, Connector, Resolver, system_resolver
 from workers.io.urls import HttpUrl, parse_http_url
+from workers.settings import Settings
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PIECE_BYTES = 65_536
+_CHECK_SECONDS = 2.0  # for the look-up of a host whose URL is to be stored
 _WINDOW_BITS = {  # zlib's window bits for what a server compressed although it was asked not to
     "gzip": 31,
     "x-gzip": 31,
     "deflate": 15,
 }
+
+
+log = structlog.get_logger(__name__)
 
 
 @cache
@@ -58,14 +64,37 @@ class Guard:
         """Return the addresses of a URL's host, all allowed. Raises OutboundBlockedError, OutboundFailedError."""
         private = not {url.host, url.address}.isdisjoint(self.private_hosts)
         if not private and url.port not in self.ports:
-            ports = ", ".join(map(str, sorted(self.ports)))
-            raise OutboundBlockedError(f"Port {url.port} of {url.host} is not allowed: only {ports}.")
+            raise self._refusal(url)
         addresses = self.resolve(url.host, url.port, clock)
         if not addresses:
             raise OutboundFailedError(f"The host {url.host} has no address.")
         if not private and not all(map(is_public, addresses)):
-            raise OutboundBlockedError(f"The host {url.host} is not on the public internet.")
+            raise self._refusal(url)
         return addresses
+
+    def check(self, url: str) -> None:
+        """Check a URL before it is stored: its spelling, its port and the addresses that its host has now.
+
+        Each request checks them again. So a host that is not found now passes: it may be found later. Raises
+        OutboundBlockedError.
+        """
+        target = parse_http_url(url)
+        try:
+            self.addresses(target, Clock(_CHECK_SECONDS))
+        except OutboundFailedError as error:
+            log.info("host not found", host=target.host, reason=str(error))
+
+    def _refusal(self, url: HttpUrl) -> OutboundBlockedError:
+        ports = " or ".join(map(str, sorted(self.ports)))
+        return OutboundBlockedError(
+            f"The address {url.address} is not allowed: requests go only to hosts of the public internet, on port "
+            f"{ports}."
+        )
+
+
+def webhook_guard(settings: Settings) -> Guard:
+    """Return which addresses webhooks may reach."""
+    return Guard(settings.webhook_ports, settings.webhook_private_hosts)
 
 
 @dataclass(frozen=True)

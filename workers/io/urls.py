@@ -14,6 +14,7 @@ MAX_URL_CHARS = 8192
 _PORTS = {"http": 80, "https": 443}
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
+_HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?")
 _KEPT = "/?:@!$&'()*+,;=-._~%[]|^"  # kept in path and query; other characters are sent as %XX
 
 
@@ -65,6 +66,8 @@ def parse_http_url(text: str) -> HttpUrl:
         raise OutboundBlockedError("The URL must begin with http:// or https://.")
     if password or "@" in parts.netloc:
         raise OutboundBlockedError("The URL contains a user name or a password, which are not sent: leave them out.")
+    if not _HOST_AND_PORT.fullmatch(parts.netloc):
+        raise OutboundBlockedError("The URL's host is malformed: write http(s)://host/path.")
     target = quote(parts.path or "/", safe=_KEPT)
     if parts.query:
         target += "?" + quote(parts.query, safe=_KEPT)

@@ -35,12 +35,13 @@ class WebhookFormat(StrEnum):
     BAIDU_BATCH = "baidu_batch"
 
 
-_OF_BAIDU = {WebhookFormat.BAIDU: Event.ITEM_FINISHED, WebhookFormat.BAIDU_BATCH: Event.JOB_FINISHED}
+# The only event that a format sends; a format that is not here sends any.
+EVENT_OF_FORMAT = {WebhookFormat.BAIDU: Event.ITEM_FINISHED, WebhookFormat.BAIDU_BATCH: Event.JOB_FINISHED}
 
 
 def checked_events(events: Sequence[Event] | None, written: WebhookFormat) -> tuple[Event, ...]:
     """Return the events of a webhook; None takes the default of its format. Raises ValueError if they do not fit it."""
-    only = _OF_BAIDU.get(written)
+    only = EVENT_OF_FORMAT.get(written)
     if events is None:
         return (only or Event.JOB_FINISHED,)
     if not events:

@@ -14,6 +14,7 @@ import structlog
 
 from workers.errors import ImageError, JobError, JobStateError, NoImagesError
 from workers.io.blobs import BlobStore
+from workers.io.guarded_http import webhook_guard
 from workers.io.locations import check_output
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import NO_QUOTA, UNKNOWN_REQUEST, ImageSource, Job, Quota, Request, manifest_path, new_id
@@ -58,11 +59,14 @@ class Intake:
     def submit(self, origin: Origin | NamedSource, options: JobOptions, submission: Submission = PLAIN) -> Job:
         """Make a job of the images of an origin. Those of a named source are listed later, by a duty.
 
-        Raises UnknownModelError, OutputNotAllowedError, OutputUnusableError. For a named source it raises what
-        NamedSource.check raises; what the duty finds wrong later ends the job. For any other origin it raises
-        NoImagesError, TooManyImagesError, DuplicateIdError, and what the origin's `parts` raises.
+        Raises UnknownModelError, OutputNotAllowedError, OutputUnusableError, and OutboundBlockedError for a webhook
+        whose URL must not be requested. For a named source it raises what NamedSource.check raises; what the duty
+        finds wrong later ends the job. For any other origin it raises NoImagesError, TooManyImagesError,
+        DuplicateIdError, and what the origin's `parts` raises.
         """
         self._catalog.check(options.model, options.model_version, self._settings.served_models)
+        if submission.webhook:
+            webhook_guard(self._settings).check(submission.webhook.url)
         if isinstance(origin, NamedSource):
             origin.check(self._settings)
         with self._reserved(submission) as reservation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from serving.errors import ShelflineError
-from workers.errors import QueueFullError, TooManyImagesError, WaitTooLongError
+from workers.errors import QueueFullError, TooManyBytesError, TooManyImagesError, WaitTooLongError
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import Estimate, Job, JobState, Quota
 from workers.jobs.options import parse_target
@@ -25,11 +25,13 @@ def quotas(settings: Settings, images: int, byte_count: int, owner: str, quota: 
     return [[str(part) for part in limit] for limit in limits]
 
 
-def too_many(field: str, added: int, allowed: int) -> TooManyImagesError:
+def too_many(field: str, added: int, allowed: int) -> TooManyImagesError | TooManyBytesError:
     """Return the error of a job that exceeds a quota by itself, so that it would not fit into an empty queue either."""
-    return TooManyImagesError(
-        f"The job has {added} {field.partition(':')[0]}, and at most {allowed} may wait: make several jobs of it."
-    )
+    if field.partition(":")[0] == "bytes":
+        return TooManyBytesError(
+            f"The job has {added} bytes, and at most {allowed} may be stored: make several jobs of it."
+        )
+    return TooManyImagesError(f"The job has {added} images, and at most {allowed} may wait: make several jobs of it.")
 
 
 class Capacity:

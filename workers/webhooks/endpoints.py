@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from workers.errors import WebhookNotFoundError, WebhookStateError
+from workers.io.guarded_http import webhook_guard
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import is_id, new_id, seconds_of
 from workers.jobs.webhook import Event, Webhook, WebhookFormat
@@ -68,12 +69,14 @@ class Endpoints:
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
         self._threads_per_endpoint = settings.webhook_threads_per_endpoint
+        self._guard = webhook_guard(settings)
 
     def create(self, owner: str, webhook: Webhook) -> Endpoint:
         """Register an endpoint, which is sent events of jobs created from now on.
 
-        Raises WebhookStateError if the owner has too many.
+        Raises OutboundBlockedError if its URL must not be requested, WebhookStateError if the owner has too many.
         """
+        self._guard.check(webhook.url)
         endpoint_id, now = new_id("wh"), self._link.now()
         stored = webhook.stored(owner) | {"owner": owner, "state": "enabled", "created_at": str(now)}
         flat = [text for field in stored.items() for text in field]
@@ -97,7 +100,11 @@ class Endpoints:
         return self._read(ids)
 
     def update(self, endpoint_id: str, webhook: Webhook) -> Endpoint:
-        """Set URL, events and format. The secret stays. Events that wait go to the new URL."""
+        """Set URL, events and format. The secret stays. Events that wait go to the new URL.
+
+        Raises OutboundBlockedError if the URL must not be requested.
+        """
+        self._guard.check(webhook.url)
         stored = webhook.stored("")
         self._change(endpoint_id, **{name: stored[name] for name in ("url", "events", "format")})
         return self.get(endpoint_id)

@@ -10,9 +10,11 @@ from functools import cache
 import structlog
 from celery import signals
 
-from workers.errors import StoreUnavailableError
+from workers.errors import SettingsError, StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
+from workers.io.store_id import check_store_id
+from workers.process import refuse
 from workers.queue.timer import repeat
 from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryWakeUps
 from workers.queue.worker_app import open_worker
@@ -43,6 +45,19 @@ def deliver() -> None:
         dispatcher().run()
     except StoreUnavailableError as error:  # the watch sends another wake-up when Redis is back
         log.warning("webhooks wait", error=str(error))
+
+
+@signals.worker_init.connect(weak=False)
+def _check_store(**_: object) -> None:
+    link = RedisLink(settings.redis_url)
+    try:
+        check_store_id(link, BlobStore.of(settings))
+    except StoreUnavailableError as error:
+        log.warning("store not checked", error=str(error))
+    except SettingsError as error:
+        refuse(error)
+    finally:
+        link.close()
 
 
 @signals.worker_shutting_down.connect(weak=False)

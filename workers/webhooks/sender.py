@@ -11,7 +11,7 @@ from standardwebhooks import Webhook as Signer
 
 from workers.errors import JobGoneError, OutboundBlockedError, OutboundFailedError, StoreUnavailableError
 from workers.io.blobs import BlobStore
-from workers.io.guarded_http import Answer, Guard, Limits, send
+from workers.io.guarded_http import Answer, Limits, send, webhook_guard
 from workers.io.redis_link import RedisLink
 from workers.settings import Settings
 from workers.telemetry.metrics import DELIVERIES
@@ -34,7 +34,7 @@ class Sender:
         self._link = link
         self._outbox = outbox
         self._renderer = Renderer(link, blobs)
-        self._guard = Guard(settings.webhook_ports, settings.webhook_private_hosts)
+        self._guard = webhook_guard(settings)
         self._limits = Limits(settings.webhook_seconds, _MAX_ANSWER_BYTES, inflate=False)
         self._pauses = settings.webhook_retries
 

@@ -57,6 +57,7 @@ def plan_stack(
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
         "PORT": str(port or web_port),
         "SHELFLINE_VAR": str(data),
         "SHELFLINE_MODELS": str(models.absolute()),

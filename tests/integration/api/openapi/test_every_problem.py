@@ -42,7 +42,7 @@ FORM = "multipart/form-data"
 HOOK = {"url": "https://example.com/hook", "events": ["job.started"]}
 
 # What the server says before the application is asked: see test_malformed.py.
-OF_THE_WIRE = {"url_too_long"}
+OF_THE_WIRE = {"url_too_long", "headers_too_large"}
 DETECT = {"post /v1/detect", "post /api/v1/prediction/commodity"}  # which wait for a worker
 
 
@@ -302,6 +302,16 @@ def _too_many_webhooks(lab: Lab) -> TestResponse:
     return lab.call()
 
 
+def _blocked_webhook(lab: Lab) -> TestResponse:
+    """A webhook of this machine, with a job or registered."""
+    private = {"url": "http://127.0.0.1:6379/"}
+    if lab.operation == "post /v1/jobs":
+        return lab.call(**_json(items=[{"image": "eHg="}], webhook=private))
+    return lab.call(
+        values={"webhook_id": lab.http.post("/v1/webhooks", json=HOOK).get_json()["id"]}, **_json(**private)
+    )
+
+
 def _disabled(lab: Lab) -> TestResponse:
     """A job was told to an endpoint that is disabled now."""
     endpoint = lab.http.post("/v1/webhooks", json=HOOK).get_json()["id"]
@@ -353,6 +363,7 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "output_unusable": _with_output("nosuch://x/y", output_prefixes=("nosuch://x",)),
     "queue_full": _full_queue,
     "rate_limited": lambda lab: _with_key(lab, rate="1/hour", calls=2),
+    "request_blocked": _blocked_webhook,
     "request_too_large": lambda lab: lab.call(http=lab.client(max_upload_bytes=10, max_json_bytes=1)),
     "key_invalid": lambda lab: lab.call(
         http=lab.client(host="192.0.2.1"), headers={"Authorization": "Bearer " + new_secret()}
@@ -365,6 +376,7 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
         http=lab.client(source_prefixes=("memory://photos",)), **_json(source="memory://photos/nothing")
     ),
     "store_unavailable": _without_redis,
+    "too_many_bytes": lambda lab: lab.call(http=lab.client(max_blob_bytes=1), **_upload(content=b"xx")),
     "too_many_images": lambda lab: lab.call(data={"images": [(io.BytesIO(b"x"), "a.jpg")] * 21}),
     "unknown_field": lambda lab: lab.call(query_string={"nothing": "1"}),
     "unknown_model": lambda lab: lab.call(**_upload(fields={"model": "nothing"})),

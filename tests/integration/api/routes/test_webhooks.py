@@ -63,7 +63,7 @@ def test_a_job_with_a_webhook(http: FlaskClient, backend: Backend, form: str) ->
     job = answer.get_json()["id"]
     kept, base_url = backend.store.webhook_of(job)
     expected = Webhook(URL, (Event.JOB_STARTED, Event.ITEM_FINISHED), WebhookFormat.STANDARD, SECRET)
-    assert (kept, base_url) == (expected, "http://localhost/")
+    assert (kept, base_url) == (expected, "http://localhost")
     shown = answer.text + http.get(f"/v1/jobs/{job}").text + http.get(f"/v1/jobs/{job}/deliveries").text
     assert SECRET not in shown
     assert SECRET.removeprefix("whsec_") not in shown

@@ -121,7 +121,7 @@ def test_wrong_form_fields_are_named(http: FlaskClient, form: dict[str, str], co
     [
         ("{", "invalid_request", "not JSON"),
         ("\xff", "invalid_request", "not JSON"),
-        ("[" * 5_000 + "]" * 5_000, "invalid_request", "deeper"),
+        ("[" * 900 + "]" * 900, "invalid_request", "deeper"),
         ("[]", "invalid_request", "object"),
         ("{}", "invalid_request", "folder"),
         ('{"folder": 3}', "invalid_request", "folder"),
@@ -236,7 +236,7 @@ def test_a_name_with_a_control_character(http: FlaskClient) -> None:
 
 def test_an_option_that_is_too_long(http: FlaskClient) -> None:
     """Its value is not kept in memory: the upload is refused."""
-    _assert_problem(_send_body(http, _body(b"metadata", content=b"x" * 3_000_000)), 413, "too_many_images")
+    _assert_problem(_send_body(http, _body(b"metadata", content=b"x" * 3_000_000)), 413, "request_too_large")
 
 
 def test_an_unknown_file_field(http: FlaskClient) -> None:

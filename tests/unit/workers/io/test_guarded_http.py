@@ -107,6 +107,46 @@ def test_what_is_never_asked(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://127.1/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0177.0.0.1/",
+        "http://0/",
+        "http://localhost/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[64:ff9b::a00:1]/",
+        "http://192.168.0.7:8080/",
+        *(f"https://8.8.8.8:{port}/" for port in (0, 22, 25, 6379, 8080)),
+    ],
+)
+def test_a_url_is_refused_before_it_is_stored(url: str) -> None:
+    """By the rule of the requests themselves, and in one sentence."""
+    with pytest.raises(OutboundBlockedError, match="requests go only to hosts of the public internet, on port 80 or"):
+        Guard().check(url)
+
+
+@pytest.mark.parametrize("url", ["http://8.8.8.8/", "https://[64:ff9b::808:808]/", "http://[2606:4700::1111]/"])
+def test_a_public_url_may_be_stored(url: str) -> None:
+    """Also one that an IPv6-only host reaches through NAT64."""
+    Guard().check(url)
+
+
+def test_a_name_is_looked_up_before_its_url_is_stored() -> None:
+    """A name that leads to a private address is refused. One that is not found passes: it may be found later."""
+    with pytest.raises(OutboundBlockedError):
+        Guard(resolve=lambda *_: ["8.8.8.8", "10.0.0.1"]).check("http://a.example/")
+
+    def nowhere(*_: object) -> list[str]:
+        raise OutboundFailedError("The host a.example was not found.")
+
+    Guard(resolve=nowhere).check("http://a.example/")
+    Guard(private_hosts=frozenset(("a.example",)), resolve=lambda *_: ["10.0.0.1"]).check("http://a.example:9000/")
+
+
 def test_one_private_address_among_public_ones() -> None:
     """A host that is also private is refused, whichever address would have been asked first."""
     guard = Guard(resolve=lambda *_: ["1.1.1.1", "2606:4700::1111", "127.0.0.1"])

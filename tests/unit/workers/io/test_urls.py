@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.errors import SettingsError
+from workers.errors import OutboundBlockedError, SettingsError
 from workers.io.urls import parse_http_url
 from workers.settings import load_settings
 
@@ -21,6 +21,25 @@ def test_the_parts_of_a_url(text: str, address: str, host_header: str, target: s
     """As they are connected to and sent: lower case, ASCII, brackets where they belong, no fragment."""
     url = parse_http_url(text)
     assert (url.address, url.host_header, url.target, url.file_name) == (address, host_header, target, file_name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://[::1]extra/",
+        "http://[::1]extra:80/",
+        "http://x[::1]/",
+        "http://[::1]:80:80/",
+        "http://[::1][::1]/",
+        "http://a:b/",
+        "http://a:1:2/",
+        "http://a]/",
+    ],
+)
+def test_a_malformed_host(text: str) -> None:
+    """It is no host at all, so it is not taken for the part of it that looks like one."""
+    with pytest.raises(OutboundBlockedError):
+        parse_http_url(text)
 
 
 @pytest.mark.parametrize(
