@@ -44,6 +44,7 @@ _MAX_UNREAD_BYTES = 16 << 20
 _PIECE_BYTES = 1 << 17
 _LOOK_SECONDS = 0.2  # how often deadlines are compared with the clock
 _ACCEPTED_AT_ONCE = 64
+_YOUNG_SECONDS = 1.0
 _THREADS_OF_PATHS: Mapping[tuple[bytes, ...], int] = {(b"/healthz",): 1, (b"/readyz", b"/metrics"): 4}
 
 _FULL = BusyError("The server has too many connections. Send the request again later.")
@@ -348,6 +349,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         self._looks_at = now + _LOOK_SECONDS
         for conn in [conn for conn in self._arriving if conn.arrival.deadline <= now or self._is_idle(conn, now)]:
             self._drop(conn, SLOW_CLIENT)
+        for _ in range(_ACCEPTED_AT_ONCE):
+            if self.nr_conns < self.worker_connections or not self._make_room():
+                break
         for sock in [sock for sock, ends_at in self._leaving.items() if ends_at <= now]:
             self._close_leaving(sock)
 
@@ -358,13 +362,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         return not self.alive or conn.arrival.began_at + self.cfg.keepalive <= now
 
     def _make_room(self) -> bool:
-        """Close the connection that has been without a whole request for longest; return whether there was one."""
+        """Close the connection that has been without a whole request for longest; return whether there was one.
+
+        One that has just begun is not closed: others can wait for it to be answered.
+        """
         if self.keepalived_conns:
             self._end_keepalived()
-        elif self._arriving:
-            self._drop(next(iter(self._arriving)), _FULL)
-        else:
+            return True
+        oldest = next(iter(self._arriving), None)
+        if oldest is None or oldest.arrival.began_at + _YOUNG_SECONDS > time.monotonic():
             return False
+        self._drop(oldest, _FULL)
         return True
 
     def _drop(self, conn: Connection, error: ShelflineError) -> None:
