@@ -14,7 +14,7 @@ _MAX_OTHER_ESCAPES: Final = 100_000
 _PIECE_CHARS: Final = 1 << 20  # a multiple of 4
 _LEFT_OUT: Final = ("\n", "\r", "\t")
 _WRONG: Final = "this is not base64 (RFC 4648, section 4)"
-_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/=]")
 
 
 def decode_base64(text: str) -> bytes:
@@ -33,10 +33,11 @@ def decode_base64(text: str) -> bytes:
         text = text.replace(character, "")
     text = text.replace("-", "+").replace("_", "/")
     bare = text.rstrip("=")
-    for at, piece in _pieces(bare):
-        if wrong := _NO_BASE64.search(piece):
-            place = f"the character {wrong[0]!r} at place {at + wrong.start() + 1}"
-            raise ValueError(f"{_WRONG}: {'a space, perhaps in place of a `+`' if wrong[0] == ' ' else place}")
+    wrong = next((at + match.start() for at, piece in _pieces(text) if (match := _NO_BASE64.search(piece))), -1)
+    wrong = bare.find("=") if wrong < 0 else wrong
+    if wrong >= 0:
+        place = f"the character {text[wrong]!r} at place {wrong + 1}"
+        raise ValueError(f"{_WRONG}: {'a space, perhaps in place of a `+`' if text[wrong] == ' ' else place}")
     missing = -len(bare) % 4
     if len(text) - len(bare) not in {0, missing} or missing == 3:
         raise ValueError(f"{_WRONG}: its end is cut off or has wrong padding")

@@ -37,8 +37,7 @@ from api.http.security_headers import SECURITY_HEADERS
 from api.http.waiting import UPLOADS
 from serving.errors import ShelflineError
 
-_ANSWER_SECONDS = 2.0  # time for the client to receive the response to a request that was not read completely
-_PAUSE_SECONDS = 0.5  # after such a pause, the client is taken to have finished sending
+_ANSWER_SECONDS = 5.0  # time for the client to receive the response to a request that was not read completely
 _NO_FILE_SECONDS = 0.1  # pause when no file descriptor is free, until other connections close
 _MAX_UNREAD_BYTES = 16 << 20
 _PIECE_BYTES = 1 << 17
@@ -120,6 +119,14 @@ class OnceOnlyRequest(Request):  # type: ignore[misc]  # gunicorn carries no typ
         return bool(super().should_close() or self.body_is_left)
 
 
+@dataclass
+class _Leaving:
+    """When a connection is closed at the latest: at a monotonic time, or when so many bytes were discarded."""
+
+    ends_at: float
+    bytes_left: int = _MAX_UNREAD_BYTES
+
+
 @dataclass(frozen=True)
 class ConnectionSettings:
     """Settings of the worker: time for a slow client in seconds, and connections per address and per key (0: any)."""
@@ -177,19 +184,19 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn carries no types
         """Return True: a thread gets only connections with data."""
         return True
 
-    def linger(self) -> None:
-        """Close the connection after the client had time to receive its response.
-
-        If the connection were closed with bytes unread, the kernel would reset it and the response could be lost.
-        """
+    @property
+    def has_unread_bytes(self) -> bool:
+        """Return whether the client may still send what nobody reads; after a response that ends the connection."""
         request = self.parser.mesg if self.parser else None
-        if request is None or request.body_is_left:
-            _read_on(self.sock)
-        util.close(self.sock)
+        return request is None or bool(request.body_is_left)
 
-    def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  gunicorn's signature
-        """Close at once. Gunicorn's own method would linger here, in the thread that serves every connection."""
-        util.close(self.sock)
+    def close(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002  gunicorn's signature
+        """Close at once; `graceful`: leave that to the worker, after the response.
+
+        Gunicorn's own method would wait here for the client, in the thread that serves every connection.
+        """
+        if not graceful:
+            util.close(self.sock)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
@@ -200,7 +207,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  gunicorn's signature
         super().__init__(*args, **kwargs)
         self._arriving: dict[Connection, None] = {}  # in the order in which they began
-        self._leaving: dict[socket.socket, float] = {}  # refused; when they are closed at the latest
+        self._leaving: dict[socket.socket, _Leaving] = {}  # they only receive their response
         self._counts = ConnectionCounts(self.settings.per_address, self.settings.per_key)
         self._uploads = 0
         self._waiting_uploads: deque[Connection] = deque()
@@ -329,6 +336,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         super().finish_request(conn, fs)
         if self.nr_conns < before:
             conn.counted_address = self._counts.leave(conn.counted_address)
+            if conn.has_unread_bytes:
+                self._let_leave(conn.sock)
+            else:
+                conn.close()
 
     def murder_keepalived(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  gunicorn's signature
         """Close connections on which no further request has come in time."""
@@ -352,7 +363,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         for _ in range(_ACCEPTED_AT_ONCE):
             if self.nr_conns < self.worker_connections or not self._make_room():
                 break
-        for sock in [sock for sock, ends_at in self._leaving.items() if ends_at <= now]:
+        for sock in [sock for sock, leaving in self._leaving.items() if leaving.ends_at <= now]:
             self._close_leaving(sock)
 
     def _is_idle(self, conn: Connection, now: float) -> bool:
@@ -391,22 +402,36 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         with suppress(OSError):
             conn.sock.setblocking(False)
             conn.sock.send(_answer(error, request_id, with_body=not is_head))
-            conn.sock.shutdown(socket.SHUT_WR)
-            if len(self._leaving) < self.worker_connections // 4:
-                self.poller.register(conn.sock, selectors.EVENT_READ, self._on_leaving)
-                self._leaving[conn.sock] = time.monotonic() + _ANSWER_SECONDS
-        self._end(conn, close=conn.sock not in self._leaving)
+        self._end(conn, close=False)
+        self._let_leave(conn.sock)
+
+    def _let_leave(self, sock: socket.socket) -> None:
+        """Close a connection after the client had time to receive its response, and read what it still sends.
+
+        If the connection were closed with bytes unread, the kernel would reset it and the response could be lost.
+        """
+        try:
+            sock.setblocking(False)
+            sock.shutdown(socket.SHUT_WR)
+            if len(self._leaving) >= self.worker_connections // 4:
+                raise BlockingIOError
+            self.poller.register(sock, selectors.EVENT_READ, self._on_leaving)
+        except (OSError, ValueError):  # ValueError: it was closed already
+            util.close(sock)
+        else:
+            self._leaving[sock] = _Leaving(time.monotonic() + _ANSWER_SECONDS)
 
     def _on_leaving(self, sock: socket.socket) -> None:
-        """Discard what a refused client still sends, and close the connection at its end."""
+        leaving = self._leaving[sock]
         try:
-            if sock.recv(_PIECE_BYTES):
-                return
+            received = len(sock.recv(_PIECE_BYTES))
         except BlockingIOError:
             return
         except OSError:
-            _log.debug("a refused client went away")
-        self._close_leaving(sock)
+            received = 0
+        leaving.bytes_left -= received
+        if not received or leaving.bytes_left < 0:
+            self._close_leaving(sock)
 
     def _close_leaving(self, sock: socket.socket) -> None:
         del self._leaving[sock]
@@ -427,13 +452,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         self.nr_conns -= 1
         if close:
             conn.close()
-
-    def handle(self, conn: Connection) -> bool:
-        """Answer the next request of a connection, in a pool thread; return whether the connection is kept alive."""
-        state = bool(super().handle(conn))
-        if not state:
-            conn.linger()
-        return state
 
     def handle_request(self, req: Request, conn: Connection) -> bool:
         """Answer a request whose head has been read, in a pool thread."""
@@ -468,16 +486,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
 
 def _do_nothing() -> None:
     pass
-
-
-def _read_on(sock: socket.socket) -> None:
-    """Read and discard what a client still sends before it sees the response, within limits of time and size."""
-    ends, left = time.monotonic() + _ANSWER_SECONDS, _MAX_UNREAD_BYTES
-    with suppress(OSError):
-        sock.shutdown(socket.SHUT_WR)
-        sock.settimeout(_PAUSE_SECONDS)
-        while left > 0 and time.monotonic() < ends and (data := sock.recv(65536)):
-            left -= len(data)
 
 
 def worker_class(settings: ConnectionSettings) -> type[Worker]:

@@ -49,6 +49,7 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(redis_server: RedisServer, blobs: Path) -> Iterator[Server]:
     """Host and port of the API as it is run: one for all tests of a file."""
+    redis_server.empty()  # it belongs to another blob store
     with web_server(redis_server.url, blobs) as address:
         yield address
 

@@ -6,14 +6,19 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import httpx
 import pytest
+import redis
 
 from api.commands import cli
 from api.commands.stack.plan import read_procfile
 from tests.support.in_process import run_in_process
 from tests.support.machine import free_port
+from tests.support.servers.redis_server import RedisServer
+from tests.support.stacks.web_server import web_server
 
 pytestmark = pytest.mark.process
 
@@ -56,6 +61,46 @@ def test_a_process_of_the_procfile(name: str, setting: str, value: str, says: st
 
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert [says in line for line in done.stderr.splitlines()] == [True], done.stderr
+
+
+def test_a_process_whose_file_names_are_no_utf8(tmp_path: Path) -> None:
+    """It says so, before it accepts a job on a folder that it could not open."""
+    command = ["/bin/sh", "-c", read_procfile(PROJECT / "Procfile")["web"]]
+    done = _run(command, tmp_path, LC_ALL="POSIX", PYTHONUTF8="0")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "PYTHONUTF8" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_a_process_of_another_blob_store(name: str, tmp_path: Path, redis_server: RedisServer) -> None:
+    """The jobs of this Redis have their images elsewhere."""
+    redis_server.empty()
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set("sl:store-id", "another")
+    command = ["/bin/sh", "-c", read_procfile(PROJECT / "Procfile")[name]]
+    done = _run(command, tmp_path, REDIS_URL=redis_server.url)
+    assert (done.returncode, "REDIS_URL and BLOB_URL do not belong together" in done.stderr) == (2, True), done.stderr
+
+
+def test_an_api_that_may_open_few_files(tmp_path: Path, redis_server: RedisServer) -> None:
+    """It warns at its start, and callers are told to come back: none gets a server error."""
+    redis_server.empty()
+    statuses: list[int] = []
+    with web_server(redis_server.url, tmp_path / "blobs", files=64) as (host, port):
+
+        def upload() -> None:
+            for _ in range(2):
+                sent = {"images": ("a.jpg", b"x" * 400_000)}
+                statuses.append(httpx.post(f"http://{host}:{port}/v1/jobs", files=sent, timeout=180).status_code)
+
+        callers = [threading.Thread(target=upload) for _ in range(24)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert set(statuses) <= {202, 503}
+    assert 202 in statuses
+    assert "Only 64 files may be open" in (tmp_path / "web.log").read_text()
 
 
 @pytest.mark.parametrize("command", ["export", "models"])

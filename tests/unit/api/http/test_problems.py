@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import errno
 import importlib
+import shutil
 
 import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
-from api.http.problems import STATUS_BY_CODE
+from api.http.errors import BusyError, SpoolFullError
+from api.http.problems import STATUS_BY_CODE, register_problems
 from serving.errors import ModelUnavailableError, ShelflineError
 from workers.backend import Backend
+from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY
 from workers.io.redis_link import RedisLink
 from workers.store.catalog import Published
@@ -138,3 +143,66 @@ def test_ready(http: FlaskClient, backend: Backend, link: RedisLink) -> None:
     assert response.get_json()["detail"] == "model: not loaded yet"
     assert response.get_json()["checks"]["redis"] == "ok"
     assert http.get("/healthz").status_code == 200
+
+
+def test_two_slashes_lead_nowhere(http: FlaskClient) -> None:
+    """Werkzeug takes them for one, and an address that is guarded by a prefix would be reached by another."""
+    for address in ("//metrics", "//v1/jobs", "///healthz"):
+        answer = http.get("/", environ_overrides={"PATH_INFO": address})
+        assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found"), address
+
+
+@pytest.mark.parametrize("address", ["/v1/jobs", "/v1/detect", "/api/v3/prediction/commodity"])
+def test_a_compressed_body_is_refused(http: FlaskClient, address: str) -> None:
+    """It would be read as what it is not; `identity` says that it is not compressed."""
+    sent = {"data": b"{}", "content_type": "application/json"}
+    refused = http.post(address, headers={"Content-Encoding": "gzip"}, **sent)
+    read = http.post(address, headers={"Content-Encoding": "identity"}, **sent)
+    if "prediction" in address:
+        assert refused.get_json()["error_code"] != read.get_json()["error_code"]
+    else:
+        assert (refused.status_code, refused.get_json()["code"]) == (415, "unsupported_media_type")
+        assert read.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(errno.EMFILE, 503, "busy"), (errno.ENFILE, 503, "busy"), (errno.EIO, 500, "internal_error")],
+)
+def test_too_many_open_files_are_a_503(number: int, status: int, code: str) -> None:
+    """A caller may try again; other errors of the system are the server's fault."""
+    answer = _answer_of(OSError(number, "no file"))
+    assert (answer.status_code, answer.get_json()["code"], "Retry-After" in answer.headers) == (
+        status,
+        code,
+        status == 503,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [(SpoolFullError("full"), 30), (StoreUnavailableError("full", 30), 30), (BusyError("busy"), 1)],
+)
+def test_when_to_come_back(error: ShelflineError, seconds: int) -> None:
+    """A full disk is not empty again after a second."""
+    assert _answer_of(error).headers["Retry-After"] == str(seconds)
+
+
+def _answer_of(error: Exception) -> TestResponse:
+    """The answer to a request that ends with an error."""
+    own = Flask("errors")
+    register_problems(own)
+
+    def fail() -> str:
+        raise error
+
+    own.add_url_rule("/", view_func=fail)
+    return own.test_client().get("/")
+
+
+def test_ready_looks_at_free_space(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes fit on a disk that has no room for a photo."""
+    assert backend.health.checks()["disk"] == "ok"
+    usage = shutil.disk_usage("/")._replace(free=100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    assert "only 100000 bytes free" in backend.health.checks()["disk"]

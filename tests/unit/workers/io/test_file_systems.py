@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -10,6 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
+from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.locations import check_location, list_images, read_location
 
@@ -70,3 +74,20 @@ def test_blobs_of_other_processes_are_seen(store: Any) -> None:
     assert blobs._files.find("shelf") == ["shelf/a.png"]
     store.pipe_file("/shelf/b.png", b"new")
     assert blobs._files.find("shelf") == ["shelf/a.png", "shelf/b.png"]
+
+
+@pytest.mark.parametrize(("number", "seconds"), [(errno.ENOSPC, 30), (errno.EDQUOT, 30), (errno.EIO, 1)])
+def test_a_full_disk_is_full_for_longer(
+    number: int, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says when to come back, and nothing is left of the blob."""
+    store = BlobStore(str(tmp_path))
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr("workers.io.blobs.os.write", refuse)
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.write("a", io.BytesIO(b"x"))
+    assert caught.value.retry_after == seconds
+    assert list(tmp_path.iterdir()) == []
