@@ -78,7 +78,8 @@ def test_a_secret_that_is_none() -> None:
 @pytest.fixture
 def api_url(redis_server: RedisServer, settings: Settings, tmp_path: Path) -> Iterator[str]:
     assert settings.redis_url == redis_server.url  # which is empty
-    with web_server(redis_server.url, tmp_path / "blobs") as (host, port):
+    private = {"SHELFLINE_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1"}
+    with web_server(redis_server.url, tmp_path / "blobs", **private) as (host, port):
         yield f"http://{host}:{port}"
 
 
