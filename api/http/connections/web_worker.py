@@ -305,7 +305,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         """Have a thread answer the request; one with a large body waits while too many threads read such bodies."""
         self._unwatch(conn)
         if conn.arrival.is_whole:
-            self._submit(conn, self._own_pools.get(conn.arrival.path, self.tpool))
+            self._submit(conn, self._own_pools.get(conn.arrival.path))
         else:
             self._waiting_uploads.append(conn)
             self._start_upload()
@@ -316,7 +316,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
             conn = self._waiting_uploads.popleft()
             conn.is_uploading = True
             conn.when_whole = partial(self.method_queue.defer, self._end_upload, conn)  # called in a pool thread
-            self._submit(conn, self.tpool)
+            self._submit(conn)
 
     def _end_upload(self, conn: Connection) -> None:
         if conn.is_uploading:
@@ -324,8 +324,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
             self._uploads -= 1
             self._start_upload()
 
-    def _submit(self, conn: Connection, pool: Executor) -> None:
-        future = pool.submit(self.handle, conn)
+    def _submit(self, conn: Connection, own_pool: Executor | None = None) -> None:
+        future = (own_pool or self.tpool).submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def finish_request(self, conn: Connection, fs: Any) -> None:  # noqa: ANN401  gunicorn has no types

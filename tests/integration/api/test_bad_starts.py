@@ -86,7 +86,7 @@ def test_an_api_that_may_open_few_files(tmp_path: Path, redis_server: RedisServe
     """It warns at its start, and callers are told to come back: none gets a server error."""
     redis_server.empty()
     statuses: list[int] = []
-    with web_server(redis_server.url, tmp_path / "blobs", files=64) as (host, port):
+    with web_server(redis_server.url, tmp_path / "blobs", OPEN_FILES="64") as (host, port):
 
         def upload() -> None:
             for _ in range(2):

@@ -19,17 +19,17 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 
 @contextmanager
-def web_server(redis_url: str, blobs: Path, files: int = 0, **env: str) -> Iterator[tuple[str, int]]:
+def web_server(redis_url: str, blobs: Path, **env: str) -> Iterator[tuple[str, int]]:
     """Run the API; yields its host and port, and afterwards what it left in its log is in `blobs`' folder.
 
-    It may have so many files open, 0: as many as this process.
+    With `OPEN_FILES` among the variables it may have only so many files open.
     """
     port = free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith("SHELFLINE_")}
     own |= {"PORT": str(port), "REDIS_URL": redis_url, "BLOB_URL": str(blobs)}
     command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn", "api.wsgi:app"]
-    if files:
-        command = ["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
+    if "OPEN_FILES" in env:
+        command = ["/bin/sh", "-c", 'ulimit -n "$OPEN_FILES"; exec "$@"', "sh", *command]
     with (blobs.parent / "web.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=own | env, stdout=log, stderr=log)
         try:

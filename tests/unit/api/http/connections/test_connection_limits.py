@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 
-from api.http.connections import connection_limits
 from api.http.connections.connection_limits import ConnectionCounts, connection_limit
 from api.http.errors import TooManyConnectionsError
 
@@ -51,7 +50,7 @@ def test_half_of_the_open_files_are_connections(
 ) -> None:
     """The process asks for as many files as it needs."""
     limit = [soft, hard]
-    monkeypatch.setattr(connection_limits.resource, "getrlimit", lambda _what: tuple(limit))
-    monkeypatch.setattr(connection_limits.resource, "setrlimit", lambda _what, pair: limit.__setitem__(0, pair[0]))
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(limit))
+    monkeypatch.setattr(resource, "setrlimit", lambda _what, pair: limit.__setitem__(0, pair[0]))
     assert connection_limit(4096) == connections
     assert limit[0] == raised
