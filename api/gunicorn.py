@@ -17,10 +17,10 @@ from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore, check_blobs
 from workers.io.redis_link import RedisLink
-from workers.io.store_id import check_store_id
 from workers.process import check_utf8, refuse
 from workers.settings import load_settings
 from workers.store.api_keys import keys_exist
+from workers.store.store_id import check_store_id
 from workers.telemetry.logs import log_formatter
 
 _FEW_FILES = 1024

@@ -14,7 +14,6 @@ from celery import signals
 from serving.errors import ShelflineError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.io.store_id import check_store_id
 from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask
 from workers.queue.sweep import PROBE_SOON, sweep
@@ -23,6 +22,7 @@ from workers.queue.wakeups import CeleryWakeUps
 from workers.queue.worker_app import open_worker
 from workers.runtime import Runtime, register_tasks
 from workers.sources.memory.allocator import return_large_blocks
+from workers.store.store_id import check_store_id
 from workers.telemetry.publishing import start_publishing, stop_publishing
 
 return_large_blocks()

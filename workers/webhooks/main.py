@@ -13,11 +13,11 @@ from celery import signals
 from workers.errors import SettingsError, StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.io.store_id import check_store_id
 from workers.process import refuse
 from workers.queue.timer import repeat
 from workers.queue.wakeups import DELIVER_TASK, WEBHOOKS_QUEUE, CeleryWakeUps
 from workers.queue.worker_app import open_worker
+from workers.store.store_id import check_store_id
 from workers.telemetry.publishing import start_publishing
 from workers.webhooks.dispatch import Dispatcher
 from workers.webhooks.outbox import Outbox

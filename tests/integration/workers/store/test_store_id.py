@@ -10,7 +10,7 @@ import pytest
 from workers.errors import SettingsError, StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
-from workers.io.store_id import KEY, check_store_id
+from workers.store.store_id import KEY, check_store_id
 
 
 def test_the_first_process_ties_them_and_others_fit(link: RedisLink, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_too_many_open_files_are_a_503(number: int, status: int, code: str) -> N
 
 @pytest.mark.parametrize(
     ("error", "seconds"),
-    [(SpoolFullError("full"), 30), (StoreUnavailableError("full", 30), 30), (BusyError("busy"), 1)],
+    [(SpoolFullError("full"), 30), (StoreUnavailableError("full", retry_after=30), 30), (BusyError("busy"), 1)],
 )
 def test_when_to_come_back(error: ShelflineError, seconds: int) -> None:
     """A full disk is not empty again after a second."""

@@ -86,7 +86,7 @@ def test_a_full_disk_is_full_for_longer(
     def refuse(*_: object) -> int:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr("workers.io.blobs.os.write", refuse)
+    monkeypatch.setattr("workers.io.local_files.os.write", refuse)
     with pytest.raises(StoreUnavailableError) as caught:
         store.write("a", io.BytesIO(b"x"))
     assert caught.value.retry_after == seconds
