@@ -8,8 +8,9 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 
 PIECE_BYTES = 1 << 20
@@ -17,7 +18,8 @@ PRIVATE_FOLDER = 0o700
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _HERE = secrets.token_hex(4)  # with process id and count, it makes the names of temporary files unique
 _WRITES = itertools.count()
-_SYNC_THREADS = 8  # a file system writes its journal once for all that wait
+_SYNC_THREADS = 16  # per process
+_FEW_CALLERS, _FEW_FILES = 2, 8
 
 
 def write_file(path: str, content: BinaryIO, folder_mode: int) -> int:
@@ -80,6 +82,9 @@ def sync(path: str) -> None:
 class DiskSync:
     """Syncs files below a folder, so that they outlast a power failure: their bytes, and each name on the way to them.
 
+    All of it is synced at once, by threads, since a file system writes its journal once for all that wait. Measured on
+    ext4: a file, a manifest and five folders take 27 ms one after another and 3.5 ms at once, as long as one file. If
+    several callers sync, each does so one after another: together they wait at once, without the cost of threads.
     Folders that many files share are synced by one thread for all that wait for it.
     """
 
@@ -88,32 +93,45 @@ class DiskSync:
         self._root = os.path.abspath(root)  # noqa: PTH100
         self._shared = SharedSync()
         self._known = False  # the root's own name, and those above it
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0  # of the pool: its threads do not outlast a fork
+        self._lock = threading.Lock()
+        self._callers = 0
 
     def sync_files(self, paths: Sequence[str]) -> None:
         """Sync files, which are complete, and the folders that hold them. Raises OSError."""
         absolute = [os.path.abspath(path) for path in paths]  # noqa: PTH100
-        if len(absolute) > 2:
-            with ThreadPoolExecutor(min(_SYNC_THREADS, len(absolute))) as pool:
-                list(pool.map(sync, absolute))
-        else:
-            for path in absolute:
-                sync(path)
-        for folder in self._folders(absolute):
-            self._shared.sync(folder)
-        if not self._known:
-            for folder in _above(self._root):
-                sync(folder)
-            self._known = True
+        syncs = [partial(sync, path) for path in (*absolute, *([] if self._known else _above(self._root)))]
+        syncs += [partial(self._shared.sync, folder) for folder in self._folders(absolute)]
+        with self._lock:
+            self._callers += 1
+            few = self._callers <= _FEW_CALLERS
+            if self._pool is None or self._process != os.getpid():
+                self._pool, self._process = ThreadPoolExecutor(_SYNC_THREADS, "sync"), os.getpid()
+            pool = self._pool
+        try:
+            if few or len(absolute) > _FEW_FILES:
+                under_way = [pool.submit(call) for call in syncs]
+                wait(under_way)
+                for done in under_way:
+                    done.result()
+            else:
+                for call in syncs:
+                    call()
+        finally:
+            with self._lock:
+                self._callers -= 1
+        self._known = True
 
-    def _folders(self, paths: Iterable[str]) -> list[str]:
-        """Return the folders between the root and the files, the deepest first."""
+    def _folders(self, paths: Iterable[str]) -> set[str]:
+        """Return the folders from the root to those that hold the files."""
         folders: set[str] = {self._root}
         for path in paths:
             folder = os.path.dirname(path)  # noqa: PTH120
             while folder not in folders:
                 folders.add(folder)
                 folder = os.path.dirname(folder)  # noqa: PTH120
-        return sorted(folders, key=lambda folder: (-folder.count("/"), folder))
+        return folders
 
 
 def _above(folder: str) -> list[str]:
