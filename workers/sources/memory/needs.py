@@ -70,10 +70,11 @@ def _coefficients(image: JpegImagePlugin.JpegImageFile, size: tuple[int, int]) -
 def _tiff_bytes(image: Image.Image, images: int) -> int:
     """Return how many bytes a TIFF and images take: libtiff decodes a tile or a strip at once, perhaps the only one."""
     tags: Any = getattr(image, "tag_v2", {})
+    pieces: Any = getattr(image, "tile", ())
     bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
     samples = tags.get(_SAMPLES_PER_PIXEL, 1) if tags.get(_PLANAR, 1) == 1 else 1
     rows, columns = tags.get(_TILE_ROWS, tags.get(_STRIP_ROWS, image.height)), tags.get(_TILE_COLUMNS, image.width)
-    by_libtiff = any(tile[0] == "libtiff" for tile in image.tile)
+    by_libtiff = any(piece[0] == "libtiff" for piece in pieces)
     at_once = min(rows, image.height) * columns * samples * bits // 8 if by_libtiff else 0
     return image.width * image.height * images * _BYTES_PER_DECODED_PIXEL + at_once
 
@@ -84,7 +85,7 @@ def _avif_bytes_per_pixel(image: Image.Image, content: bytes) -> int:
     streams = [match[1][0] for match in _AV1_CONFIGURATION.finditer(head)] or [_DEEPEST]
     sample_bytes = max(map(_sample_bytes, streams))
     planes = max(map(_plane_bytes, streams)) + (sample_bytes if image.mode == "RGBA" else 0)
-    copies = 2 if b"grid" in head else 1  # of streams, whose planes are put together in others
+    copies = 2.0 if b"grid" in head else 1.0  # of streams, whose planes are put together in others
     if sample_bytes > 1:  # libavif makes planes of one byte a sample first, where libyuv converts no others
         copies += 1 / sample_bytes
     return math.ceil(planes * copies + len(image.mode) * (1 if libavif() else 2) + _BYTES_PER_PIXEL_OF_DAV1D)
