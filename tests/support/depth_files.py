@@ -27,6 +27,16 @@ def png_16(samples: Samples, transparent: tuple[int, ...] | None = None) -> byte
     )
 
 
+def png_of_few_bits(samples: NDArray[np.integer], bits: int, transparent: int) -> bytes:
+    """Return grey samples (H, W) of 1, 2 or 4 bits as a PNG, with the value that is transparent."""
+    height, width = samples.shape
+    digits = np.unpackbits(samples.astype(np.uint8)[..., None], axis=-1)[..., 8 - bits :].reshape(height, -1)
+    body = b"".join(b"\0" + np.packbits(row).tobytes() for row in digits)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = {b"IHDR": header, b"tRNS": struct.pack(">H", transparent), b"IDAT": zlib.compress(body), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks.items())
+
+
 def tiff(samples: NDArray[np.integer], *, bits: int = 16, order: str = "<", compressed: bool = False) -> bytes:
     """Return samples (H, W) or (H, W, 3 or 4) as a TIFF with one strip. 12 bits are packed, two samples in 3 bytes."""
     height, width = samples.shape[:2]
@@ -98,6 +108,7 @@ def shown_by_browsers() -> dict[str, Case]:
     grey = np.array([[0x1234, 0x1235], [0x8000, 0xFFFF]], np.uint16)
     colours = np.stack([grey, grey, grey], axis=-1)
     colours[0, 0, 2] = 0x99FF
+    few = np.arange(16).reshape(2, 8)
     key_grey, key_colour = _grey(grey >> 8), (colours >> 8).astype(np.uint8)
     key_grey[0, 0] = key_colour[0, 0] = _WHITE
     return {
@@ -106,6 +117,12 @@ def shown_by_browsers() -> dict[str, Case]:
         "16-bit RGB PNG, no such colour": Case(
             png_16(colours, (0x1235, 0x1234, 0x99FF)), (colours >> 8).astype(np.uint8)
         ),
+        **{
+            f"{bits}-bit grey PNG, transparent value": Case(
+                png_of_few_bits(few % 2**bits, bits, 1), _grey(np.where(few % 2**bits == 1, 255, few % 2**bits * scale))
+            )
+            for bits, scale in ((1, 255), (2, 85), (4, 17))
+        },
         "GIF with a margin": Case(gif_with_margin(), _on_white((5, 2, 9, 5))),
         "GIF with a margin and a transparent entry": Case(gif_with_margin(0), _on_white((5, 2, 9, 5))),
         "WebP with a margin": Case(webp_with_margin(), _on_white((4, 2, 8, 5))),

@@ -20,6 +20,7 @@ from workers.sources.strips import strips
 
 _BITS_PER_SAMPLE = 258
 _FEW = 14  # bits: cameras and scanners give 10, 12 or 14, and store them in 16
+_PNG_DEPTH = 24  # the place in a PNG of the number of bits of a sample
 _WHITE = 255
 
 
@@ -32,7 +33,10 @@ def to_eight_bits(image: Image.Image, content: bytes, before_load: BeforeLoad) -
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "TIFF"):
         return _grey(image)
     transparent = image.info.get("transparency")
-    if image.format == "PNG" and image.mode == "RGB" and isinstance(transparent, tuple) and content[24:25] == b"\x10":
+    if image.format == "PNG" and image.mode == "L" and isinstance(transparent, int):
+        most = (1 << content[_PNG_DEPTH]) - 1
+        image.info["transparency"] = (transparent & most) * (_WHITE // most)  # as Pillow scaled the samples
+    elif image.format == "PNG" and image.mode == "RGB" and isinstance(transparent, tuple) and content[_PNG_DEPTH] == 16:
         _whiten(image, _lower_bits(image, content, before_load), transparent)
     elif image.format == "TIFF" and image.mode in {"RGB", "RGBA"} and _bits_stored(image) == 16:
         _scale_colours(image, content, before_load)
