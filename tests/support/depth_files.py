@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -37,7 +38,14 @@ def png_of_few_bits(samples: NDArray[np.integer], bits: int, transparent: int) -
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks.items())
 
 
-def tiff(samples: NDArray[np.integer], *, bits: int = 16, order: str = "<", compressed: bool = False) -> bytes:
+def tiff(
+    samples: NDArray[np.integer],
+    *,
+    bits: int = 16,
+    order: str = "<",
+    compressed: bool = False,
+    white_is_zero: bool = False,
+) -> bytes:
     """Return samples (H, W) or (H, W, 3 or 4) as a TIFF with one strip. 12 bits are packed, two samples in 3 bytes."""
     height, width = samples.shape[:2]
     channels = 1 if samples.ndim == 2 else samples.shape[2]
@@ -48,7 +56,7 @@ def tiff(samples: NDArray[np.integer], *, bits: int = 16, order: str = "<", comp
         body = samples.astype(f"{order}u{bits // 8}").tobytes()
     if compressed:
         body = zlib.compress(body)
-    count = {256: width, 257: height, 259: 8 if compressed else 1, 262: 1 if channels == 1 else 2}
+    count = {256: width, 257: height, 259: 8 if compressed else 1, 262: 0 if white_is_zero else min(channels, 2)}
     place = 8
     depths = struct.pack(f"{order}{channels}H", *[bits] * channels).ljust(8, b"\0")
     tags = [(tag, 3, 1, struct.pack(f"{order}Hxx", value)) for tag, value in count.items()]
@@ -63,6 +71,13 @@ def tiff(samples: NDArray[np.integer], *, bits: int = 16, order: str = "<", comp
     mark = b"II*\0" if order == "<" else b"MM\0*"
     padded = body + bytes(len(body) % 2)
     return mark + struct.pack(f"{order}I", place + 8 + len(padded)) + depths + padded + directory
+
+
+def tiff_in_planes(samples: NDArray[np.uint16]) -> bytes:
+    """Return 16-bit samples (H, W, 3 or 4) as an uncompressed TIFF that stores each channel apart."""
+    extra = {"extrasample": "unassalpha"} if samples.shape[2] == 4 else {}
+    planes = np.ascontiguousarray(np.moveaxis(samples, -1, 0))
+    return bytes(imagecodecs.tiff_encode(planes, planarconfig="separate", photometric="rgb", **extra))
 
 
 def gif_with_margin(transparent: int | None = None) -> bytes:
@@ -145,6 +160,13 @@ def of_tiff() -> dict[str, Case]:
         "16 bits of 16": Case(tiff(full), _grey(full >> 8)),
         "15 bits in 16, as 16": Case(tiff(night), _grey(night >> 8)),
         "12 bits in 32": Case(tiff(deep, bits=32), _grey(ramp >> 4)),
+        "32 bits of 32": Case(tiff(deep << 20, bits=32), _grey(ramp >> 4)),
+        "16 bits, white is zero": Case(tiff(full, white_is_zero=True), 255 - _grey(full >> 8)),
+        "12 bits in 16, white is zero": Case(tiff(ramp, white_is_zero=True), 255 - _grey(ramp >> 4)),
+        "16 bits in planes": Case(tiff_in_planes(colours * 16), eight),
+        "16 bits in planes, with alpha": Case(
+            tiff_in_planes(np.where(with_alpha == 65535, 65535, with_alpha * 16)), eight
+        ),
         "28 bits in 32": Case(tiff(deep << 16, bits=32), _grey(ramp >> 4)),
         "16 bits of 16, colours": Case(tiff(colours * 16), eight),
         "12 bits in 16, colours, with alpha": Case(tiff(with_alpha), eight),

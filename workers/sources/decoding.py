@@ -26,7 +26,7 @@ from workers.sources.codecs.webp import decode_webp
 from workers.sources.colour import to_srgb
 from workers.sources.damage.png import MAX_INFLATED
 from workers.sources.damage.repairing import check_pixels, with_end, without_extras
-from workers.sources.eight_bits import to_eight_bits
+from workers.sources.eight_bits import read_planes_right, to_eight_bits
 from workers.sources.memory.budget import Share, decoding_share
 from workers.sources.memory.needs import bytes_to_decode
 from workers.sources.strips import strips
@@ -195,6 +195,7 @@ def _load(
             turned = _orientation(image) in _TURNED
             across, down = needed_size(*(reversed(size) if turned else size))
             image.draft(None, (2 * down, 2 * across) if turned else (2 * across, 2 * down))
+        read_planes_right(image)
         _take_share(share, content, image, size)
         directly = _DIRECT.get(image.format or "")
         pixels = directly(content, image) if directly else None

@@ -18,7 +18,8 @@ from PIL import GifImagePlugin, Image
 from workers.sources.damage.jpeg import BeforeLoad
 from workers.sources.strips import strips
 
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of a TIFF
+_WHITE_IS_ZERO, _SEPARATE = 0, 2  # values of the second and third
 _FEW = 14  # bits: cameras and scanners give 10, 12 or 14, and store them in 16
 _PNG_DEPTH = 24  # the place in a PNG of the number of bits of a sample
 _WHITE = 255
@@ -49,6 +50,21 @@ def _with_profile_of(image: Image.Image, converted: Image.Image) -> Image.Image:
     return converted
 
 
+def read_planes_right(image: Image.Image) -> None:
+    """Have libtiff read an open TIFF that stores its channels apart, uncompressed, with 16 bits a sample.
+
+    Pillow would read each plane as one of eight bits.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    tiff: Any = image
+    if tags.get(_PLANAR) != _SEPARATE or _bits_stored(image) != 16 or tiff.use_load_libtiff or not tiff.tile:
+        return
+    right, lower = (max(tile[1][corner] for tile in tiff.tile) for corner in (2, 3))
+    args = (f"{image.mode};16N", False, tags.offset)
+    tiff.tile = [tiff.tile[0]._replace(codec_name="libtiff", extents=(0, 0, right, lower), offset=0, args=args)]
+    tiff.use_load_libtiff = True
+
+
 def _bits_stored(image: Image.Image) -> int:
     """Return how many bits a sample of a TIFF has in the file."""
     tags: Any = getattr(image, "tag_v2", {})
@@ -70,14 +86,19 @@ def _bits_used(largest: int, stored: int) -> int:
 def _grey(image: Image.Image) -> Image.Image:
     """Return a grey image of 12 to 32 bits as L, white where it has the transparent value."""
     shift = 8
+    tags: Any = getattr(image, "tag_v2", {})
+    unsigned = image.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1  # Pillow takes 32 bits for signed ones
+    kind = np.uint32 if unsigned else np.asarray(image.crop((0, 0, 1, 1))).dtype
     if image.format == "TIFF":
-        largest = max(int(np.asarray(image.crop(box)).max()) for box in strips(image))
+        largest = max(int(np.asarray(image.crop(box)).view(kind).max()) for box in strips(image))
         shift = _bits_used(largest, _bits_stored(image)) - 8
     transparent = image.info.get("transparency")
     grey = Image.new("L", image.size)
     for box in strips(image):
-        values = np.asarray(image.crop(box))
+        values = np.asarray(image.crop(box)).view(kind)
         scaled = (values.clip(0) >> shift).astype(np.uint8)  # a negative sample is black
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            scaled = _WHITE - scaled
         if transparent is not None:
             scaled[values == transparent] = _WHITE
         grey.paste(Image.fromarray(scaled), box)
@@ -88,6 +109,7 @@ def _lower_bits(image: Image.Image, content: bytes, before_load: BeforeLoad) -> 
     """Decode a 16-bit image again, with the lower eight bits of each sample in place of the upper ones."""
     swapped = {"16B": "16L", "16L": "16B", "16N": "16B"}  # N is the order of this machine: L
     with Image.open(io.BytesIO(content), formats=[image.format or ""]) as lower:
+        read_planes_right(lower)  # of channels that are stored apart libtiff gives the upper bits again
         tiles = []
         for tile in lower.tile:
             order, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)

@@ -18,6 +18,13 @@ def test_pixels_have_eight_bits_on_white(case: Case) -> None:
     assert np.asarray(decode(case.content, 1_000_000)[0]).tolist() == case.pixels.tolist()
 
 
+def test_few_bits_in_planes_keep_their_upper_ones() -> None:
+    """Libtiff gives no lower bits of planes: the pixels have the right brightness, and fewer levels."""
+    samples = np.arange(0, 4096, 16, np.uint16).reshape(16, 16, 1).repeat(3, axis=2)
+    pixels = np.asarray(decode(depth_files.tiff_in_planes(samples), 1_000_000)[0]).astype(int)
+    assert np.abs(pixels - (samples >> 4)).max() <= 16
+
+
 def test_a_large_image_is_done_in_strips() -> None:
     """Rows beyond the first strip are scaled and made transparent as the first ones are."""
     colours = np.zeros((600, 3, 3), np.uint16)
