@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -75,7 +76,7 @@ def tiff(
 
 def tiff_in_planes(samples: NDArray[np.uint16]) -> bytes:
     """Return 16-bit samples (H, W, 3 or 4) as an uncompressed TIFF that stores each channel apart."""
-    extra = {"extrasample": "unassalpha"} if samples.shape[2] == 4 else {}
+    extra: Any = {"extrasample": "unassalpha"} if samples.shape[2] == 4 else {}
     planes = np.ascontiguousarray(np.moveaxis(samples, -1, 0))
     return bytes(imagecodecs.tiff_encode(planes, planarconfig="separate", photometric="rgb", **extra))
 

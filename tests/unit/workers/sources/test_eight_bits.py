@@ -20,7 +20,7 @@ def test_pixels_have_eight_bits_on_white(case: Case) -> None:
 
 def test_few_bits_in_planes_keep_their_upper_ones() -> None:
     """Libtiff gives no lower bits of planes: the pixels have the right brightness, and fewer levels."""
-    samples = np.arange(0, 4096, 16, np.uint16).reshape(16, 16, 1).repeat(3, axis=2)
+    samples = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16, 1).repeat(3, axis=2)
     pixels = np.asarray(decode(depth_files.tiff_in_planes(samples), 1_000_000)[0]).astype(int)
     assert np.abs(pixels - (samples >> 4)).max() <= 16
 
