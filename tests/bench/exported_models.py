@@ -65,7 +65,7 @@ def write_nanodet(folder: Path) -> None:
 
     traced = tf.function(answer).get_concrete_function(tf.TensorSpec((1, 416, 416, 3), tf.float32, "images"))
     module = tf.Module()
-    module.network = network
+    module.weights = [weight.value for weight in network.rgb.weights]  # what is saved is what a module has
     tf.saved_model.save(module, str(folder / "nanodet"), {"serving_default": traced})
     names = [label.name for label in demo_contract("nanodet").labels]
     (folder / "labels.txt").write_text("\n".join(names))
@@ -128,10 +128,11 @@ def _possible(detect: Detect, images: NDArray[np.uint8]) -> Iterator[int]:
     """Yield the sizes of batches that the model takes."""
     for batch in OWN_BATCHES:
         try:
-            detect(images[:batch])
+            answers = detect(images[:batch])
         except (tf.errors.InvalidArgumentError, TypeError, ValueError):
             continue
-        yield batch
+        if len(answers) == batch:  # TensorFlow takes several images where a shape says 1, and mixes their boxes
+            yield batch
 
 
 def main() -> None:
