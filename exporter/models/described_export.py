@@ -13,7 +13,8 @@ from exporter.versions.contracts import read_contract
 from exporter.versions.folders import require_free
 from exporter.versions.origin import Origin
 from exporter.weights.custom_code import explain, import_modules
-from exporter.weights.model_code import refuse_config_code, refuse_graph_code
+from exporter.weights.keras2 import keras_2_layers
+from exporter.weights.model_code import keras_version, refuse_config_code, refuse_graph_code
 from exporter.weights.stored_weights import digest
 from serving.description import Description
 
@@ -75,6 +76,8 @@ def load_keras(
     from exporter.models.keras_models import raw_model  # noqa: PLC0415 - it imports TensorFlow
 
     objects = import_modules(modules)
+    if keras_version(source).startswith("2."):
+        objects = keras_2_layers() | objects
     try:
         network = keras.saving.load_model(
             str(source), custom_objects=objects, compile=False, safe_mode=not trust_model_code

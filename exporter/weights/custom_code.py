@@ -12,15 +12,11 @@ from types import ModuleType
 from typing import Any
 
 from exporter.errors import ExportError
+from exporter.weights.keras2 import unreadable
 from exporter.weights.model_code import foreign_classes, keras_version
 
 _UNKNOWN = re.compile(r"(?:Could not locate|Unknown) (\w+):? '([^']+)'")
 _KERAS_2_ONLY = frozenset({"TFOpLambda", "SlicingOpLambda"})
-_CONVERT = (
-    "convert it with Keras 2, `pip install tf_keras` and "
-    "`python -c \"import tf_keras; tf_keras.models.load_model('{path}', compile=False).export('saved')\"`, and export "
-    "the folder `saved` with `shelfline export savedmodel`"
-)
 
 
 def import_modules(names: Sequence[str]) -> dict[str, Any]:
@@ -88,12 +84,11 @@ def explain(path: Path, error: Exception) -> ExportError:
             f"name the module that defines it: --trust-model-code --import {foreign.get(name, 'MODULE')}"
         )
     if version.startswith("2."):
-        advice = _CONVERT.format(path=path)
-        return ExportError(f"{path} was saved by Keras {version}, and Keras 3 cannot read it ({reason}): {advice}.")
+        return unreadable(path, version, reason)
     return ExportError(f"{path} does not load: {reason}")
 
 
 def _reason(error: Exception) -> str:
     """Return one line of an error. Keras puts the error of a layer behind its own text and the layer's config."""
     cause = str(error).rpartition("Exception encountered:")[2].strip()
-    return (cause.partition("\n")[0] or type(error).__name__)[:300]
+    return (cause.partition("\n")[0].partition(" Full object config:")[0].rstrip(".") or type(error).__name__)[:300]

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 
 from exporter.errors import ExportError
+from exporter.weights.keras2 import unreadable
 
 _ADVICE = "it was not run. If you trust whoever made the file, add --trust-model-code"
 _CODE_CLASSES = frozenset({"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda"})
@@ -32,6 +33,8 @@ def refuse_config_code(path: Path) -> None:
         if node.get("class_name") in _CODE_CLASSES:
             raise ExportError(f"{path} holds code (a {node['class_name']} layer): {_ADVICE}.")
     for module, name in foreign_classes(path):
+        if module.partition(".")[0] == "tf_keras":
+            raise unreadable(path, keras_version(path), f"it names {module}.{name}")
         # Keras imports its own packages itself.
         more = "" if module.startswith("keras_") else f" --import {module.replace('__main__', 'MODULE')}"
         raise ExportError(f"{path} names code outside Keras ({module}.{name}): {_ADVICE}{more}.")

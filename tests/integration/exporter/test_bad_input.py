@@ -140,6 +140,12 @@ def zipped(**files: str) -> Callable[[Path], None]:
     return write
 
 
+def of_keras_2(package: str) -> Callable[[Path], None]:
+    """Write a `.keras` file as Keras 2 did, alone or beside Keras 3."""
+    model = {"module": f"{package}.src.engine.functional", "class_name": "Functional", "config": {}}
+    return zipped(config=json.dumps(model), metadata='{"keras_version": "2.15.0"}')
+
+
 @pytest.mark.parametrize(
     ("name", "write", "complaint"),
     [
@@ -149,6 +155,12 @@ def zipped(**files: str) -> Callable[[Path], None]:
         ("model.keras", zipped(config="{"), "is no whole Keras model"),
         ("model.keras", zipped(config="[" * 100_000), "is no whole Keras model"),
         ("model.keras", zipped(config=json.dumps({"class_name": "Functional"})), "does not load: "),
+        (
+            "model.keras",
+            of_keras_2("tf_keras"),
+            "saved by Keras 2.15.0, and Keras 3 cannot read it (it names tf_keras.",
+        ),
+        ("model.keras", of_keras_2("keras"), "functional cannot be imported): convert it with Keras 2, `pip install"),
         ("weights.h5", write_weights, "is no whole Keras model: name a .keras file, or an .h5 file of"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -340,19 +341,45 @@ def test_code_that_cannot_be_imported_is_named(tmp_path: Path, code: str, compla
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_keras_3_cannot_read_names_the_way(tmp_path: Path) -> None:
-    """Keras 2 wrote `groups` for depthwise convolutions, for one."""
-    import json
-
+def as_keras_2(path: Path, surplus: dict[str, dict[str, Any]]) -> None:
+    """Make an `.h5` one of Keras 2, with more arguments for the layers of some classes."""
     import h5py
 
-    model = sequential()
-    model.save(tmp_path / "model.h5")
-    with h5py.File(tmp_path / "model.h5", "r+") as file:
+    with h5py.File(path, "r+") as file:
         config = json.loads(file.attrs["model_config"])
-        config["config"]["layers"][1]["config"]["surprise"] = 1
+        for layer in config["config"]["layers"]:
+            layer["config"] |= surplus.get(layer["class_name"], {})
         file.attrs["model_config"] = json.dumps(config)
         file.attrs["keras_version"] = "2.15.0"
+
+
+def test_layers_of_keras_2_with_arguments_that_they_do_not_use(tmp_path: Path) -> None:
+    """MobileNets have such layers; Keras 3 refuses what Keras 2 wrote for them."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    entry = keras.Input((32, 64, 3), name="images")
+    x = layers.SeparableConv2D(4, 3, padding="same")(layers.DepthwiseConv2D(3, padding="same")(entry))
+    x = layers.Conv2DTranspose(6, 2, strides=2)(x)
+    x = layers.Conv2D(14, 16, strides=16, activation="sigmoid")(x)
+    model = keras.Model(entry, layers.Reshape((64, 7), name="boxes")(x))
+    model.save(tmp_path / "model.h5")
+    unused = {"groups": 1, "kernel_initializer": None, "kernel_regularizer": None, "kernel_constraint": None}
+    layers_of_keras_2 = {"DepthwiseConv2D": unused, "SeparableConv2D": unused, "Conv2DTranspose": {"groups": 1}}
+    as_keras_2(tmp_path / "model.h5", layers_of_keras_2)
+    toml = contract(tmp_path)
+
+    folder = export_described("keras", tmp_path / "model.h5", toml, tmp_path / "models")
+
+    assert_detects(folder, model(prepare(images(), read_description(toml).input)).numpy(), toml)
+
+
+def test_a_file_that_keras_3_cannot_read_names_the_way(tmp_path: Path) -> None:
+    """A command that converts it."""
+    model = sequential()
+    model.save(tmp_path / "model.h5")
+    as_keras_2(tmp_path / "model.h5", {"Conv2D": {"surprise": 1}})
 
     complaint = r"saved by Keras 2\.15\.0, and Keras 3 cannot read it \(.*surprise.*tf_keras"
     with pytest.raises(ExportError, match=complaint) as refused:
