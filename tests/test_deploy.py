@@ -32,7 +32,7 @@ EMBEDDED = yaml.safe_load((PROJECT / "docker-compose.embedded.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("web", "worker", "webhooks")
 BEHIND_A_PROXY = {"host", "port", "require_keys", "heartbeat_file"}  # what the image itself says
-NOT_FOR_CONTAINERS = {"api_key", "folder_roots"}  # a command's; folders of the host
+NOT_FOR_CONTAINERS = {"api_key", "folder_roots", "models"}  # a command's; folders of the host
 OF_TRACES = {  # OpenTelemetry's own, without which SHELFLINE_TRACING would send to the container itself
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_HEADERS",

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from serving.boxes.tiles import checked_tiles
 from workers.jobs.options import JobOptions
-from workers.settings_checks import Name, checked_rate
+from workers.settings_checks import Name, checked_rate, models_in
 
 FORM_UPLOAD_PATH: Final = "/api/v1/prediction/commodity"
 # First path segments that the API uses, or may use later.
@@ -110,7 +110,7 @@ def read_robots(text: Any) -> Any:  # noqa: ANN401  the value is not checked yet
 
 def check_robots(robots: tuple[Robot, ...], info: ValidationInfo) -> tuple[Robot, ...]:
     """Raise ValueError if two robots have the same path, or a robot names a model that the settings do not."""
-    served = (info.data.get("model", ""), *info.data.get("more_models", ()))
+    served = (info.data.get("model", ""), *info.data.get("more_models", ()), *models_in(info.data.get("models")))
     paths = [robot.path for robot in robots]
     for number, robot in enumerate(robots):
         if robot.path in paths[:number]:

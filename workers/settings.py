@@ -22,6 +22,7 @@ from workers.settings_checks import (
     checked_redis_url,
     checked_sources,
     in_lower_case,
+    models_in,
     split_at_commas,
     split_paths,
 )
@@ -96,6 +97,11 @@ class Settings(BaseSettings):
     )
     more_models: _Texts = Field(
         default=(), description="Further models of the server that jobs may ask for, separated by commas."
+    )
+    models: Path | None = Field(
+        default=None,
+        description="A folder of exported models. Jobs may ask for each model in it that has a version, new ones too. "
+        "For a model server that serves the whole folder, as that of `shelfline up` does; commands have `models`.",
     )
     robots: Annotated[tuple[Robot, ...], NoDecode, BeforeValidator(read_robots), AfterValidator(check_robots)] = Field(
         default=(Robot(),),
@@ -319,8 +325,8 @@ class Settings(BaseSettings):
 
     @property
     def served_models(self) -> tuple[str, ...]:
-        """Return the models that jobs may ask for, the default model first."""
-        return (self.model, *(name for name in self.more_models if name != self.model))
+        """Return the models that jobs may ask for, the default model first. The folder `models` is listed anew."""
+        return tuple(dict.fromkeys((self.model, *self.more_models, *models_in(self.models))))
 
 
 # Variables that the Procfiles and the commands read themselves.

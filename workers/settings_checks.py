@@ -25,6 +25,7 @@ _WITH_PORT: Final = re.compile(r"(?:\[[^\[\]/\s]+\]|[^\[\]:/\s]+):([0-9]{1,5})")
 _LISTS: Final = ("ipv4:", "ipv6:")
 _OTHER_SCHEMES: Final = ("unix:", "unix-abstract:", "vsock:", "xds:")  # gRPC's other schemes, not checked
 _MAX_REQUESTS: Final = 1_000_000_000  # of a rate
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADMIN_KEY: Final = re.compile(r"sl_[0-9A-Za-z]{32,200}")
 _ADMIN_KEY_FORM: Final = "write `sl_` and 32 or more random letters or digits, as in sl_$(openssl rand -hex 16)"
 
@@ -79,6 +80,28 @@ def checked_pauses(pauses: tuple[float, ...]) -> tuple[float, ...]:
     if not all(0 < pause <= 7 * 86400 for pause in pauses):
         raise ValueError("each pause must be more than 0 and at most 604800 seconds")
     return pauses
+
+
+def models_in(folder: Path | None) -> tuple[str, ...]:
+    """Return the names of the models in a folder that have a version, sorted.
+
+    A version is a folder `<model>/<number>` with a saved_model.pb. None, a missing or an unreadable folder has none.
+    """
+    if folder is None:
+        return ()
+    try:
+        models = [path.name for path in folder.iterdir() if _MODEL.fullmatch(path.name) and _has_version(path)]
+    except OSError:
+        return ()
+    return tuple(sorted(models))
+
+
+def _has_version(model: Path) -> bool:
+    try:
+        numbered = [path for path in model.iterdir() if re.fullmatch(r"[0-9]+", path.name)]
+        return any((path / "saved_model.pb").is_file() for path in numbered)
+    except OSError:
+        return False
 
 
 def checked_admin_key(key: SecretStr) -> SecretStr:

@@ -227,6 +227,14 @@ class ShelflineClient:
         """Return the bytes of an image of a job, as it was submitted."""
         return self._connection.call("GET", _path(job_id, f"/items/{index}/image")).content
 
+    def model_names(self) -> list[str]:
+        """Return the names of the models that jobs may ask for, the default model first."""
+        response = self._connection.call("GET", "/v1/models")
+        try:
+            return [str(document["id"]) for document in response.json()["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise problem(response) from error
+
     def contract(self, model: str | None = None) -> Contract | None:
         """Return the contract of a model, by default of the server's default model.
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from api.commands.errors import UsageError
 from api.commands.options import Key, Url, Var, connect, stdout_console
-from api.commands.progress import job_progress
+from api.commands.progress import WaitingReason, job_progress
 from workers.jobs.document import JobDocument
 from workers.jobs.job import JobState
 from workers.results.formats.registry import FormatName
@@ -63,10 +63,12 @@ def show(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var")
 def watch(job: JobId, *, url: Url = None, key: Key = None, var: Var = Path("var")) -> None:
     """Follow a job to its end, then show it. The exit status is 1 if not every image succeeded."""
     with connect(url, key, var, patience=60.0) as client:
-        document = client.job(job)
-        with job_progress(Console(stderr=True)) as bar:
+        document, status, waiting = client.job(job), Console(stderr=True), WaitingReason()
+        with job_progress(status) as bar:
             for document in client.wait(job, every=1.0):
                 bar.show(document.counts)
+                if waiting.is_news(document.waiting_for):
+                    status.print(f"Waiting. {document.waiting_for}", markup=False, highlight=False, soft_wrap=True)
     _print(document)
     raise typer.Exit(0 if document.state == JobState.SUCCEEDED else 1)
 

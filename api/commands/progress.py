@@ -15,6 +15,7 @@ from workers.jobs.document import CountsDocument
 
 _WINDOW_SECONDS = 60.0  # the rate is measured over this time
 _FIRST_LINE_SECONDS, _LINE_SECONDS = 10.0, 60.0
+_REASON_SECONDS = 2.0  # a new version or a restart takes the model away for a moment
 _NARROW = 70  # columns; a narrower terminal has no room for a bar
 
 
@@ -48,6 +49,25 @@ class RecentRate:
         if seconds < 90:
             return f"{seconds:.0f} s left"
         return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"
+
+
+@dataclass
+class WaitingReason:
+    """Tells when the user should hear why a job waits: once per reason, and only if it has lasted for 2 s."""
+
+    clock: Callable[[], float] = time.monotonic
+    _reason: str | None = None
+    _since: float = 0.0
+    _was_news: bool = False
+
+    def is_news(self, reason: str | None) -> bool:
+        """Record why the job waits now, None if it goes on. Return True if the user should hear the reason now."""
+        if reason != self._reason:
+            self._reason, self._since, self._was_news = reason, self.clock(), False
+        if reason is None or self._was_news or self.clock() - self._since < _REASON_SECONDS:
+            return False
+        self._was_news = True
+        return True
 
 
 class JobProgress:

@@ -13,8 +13,8 @@ from workers.jobs.job import Job
 
 
 def document_of(backend: Backend, job: Job) -> JobDocument:
-    """Return the job's document, with its URLs and estimate."""
-    return job_document(job, job_urls(job.id), backend.capacity.estimate(job))
+    """Return the job's document, with its URLs, its estimate and what it waits for."""
+    return job_document(job, job_urls(job.id), backend.capacity.estimate(job), backend.catalog.waiting_for(job))
 
 
 def answer(document: Document, status: int = 200) -> Response:

@@ -218,13 +218,14 @@ export class JobView {
   }
 }
 
-function progressText({ counts, queue_position: ahead, eta_seconds: left }) {
+function progressText({ counts, queue_position: ahead, eta_seconds: left, waiting_for: reason }) {
   const done = counts.succeeded + counts.failed + counts.canceled;
   if (counts.total === null) return "";
   const parts = [`${done.toLocaleString()} of ${count(counts.total, "photo")}`];
   if (counts.failed) parts.push(`${counts.failed.toLocaleString()} failed`);
   if (ahead) parts.push(`${count(ahead, "job")} ahead`);
   if (left >= 1) parts.push(`about ${left < 90 ? `${Math.ceil(left)} s` : `${Math.ceil(left / 60)} min`} left`);
+  if (reason) parts.push(reason);
   return parts.join(" · ");
 }
 

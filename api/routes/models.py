@@ -14,7 +14,6 @@ from serving.contract import Contract
 from workers.backend import Backend
 from workers.jobs.document import Document
 from workers.settings import Settings
-from workers.store.catalog import Published
 
 
 class VersionDocument(Document):
@@ -50,9 +49,7 @@ def model_routes(settings: Settings, backend: Backend, api: Api) -> Blueprint:
     routes = Blueprint("models", __name__, url_prefix="/v1/models")
 
     def document(model: str) -> ModelDocument:
-        published = backend.catalog.look_up(model) or Published(
-            model, "No worker has looked for the model lately: check that one runs."
-        )
+        published = backend.catalog.state(model)
         return ModelDocument(
             id=model,
             default=model == settings.model,

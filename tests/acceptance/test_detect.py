@@ -126,7 +126,9 @@ def shell(tmp_path: Path, models: Path) -> Iterator[Shell]:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[tuple[Shell, str]]:
     """A stack of `shelfline up`: the directory it runs in, and its address. Ctrl-C ends it."""
-    with working_directory(tmp_path_factory.mktemp("up"), models) as shell:
+    own_models = tmp_path_factory.mktemp("models")
+    (own_models / "default").symlink_to(models / "default")
+    with working_directory(tmp_path_factory.mktemp("up"), own_models) as shell:
         process = shell.start("up", "--port", "0")
         state = StackState(shell.var)
         wait_until(lambda: state.read() or process.poll() is not None)
@@ -266,6 +268,26 @@ def test_a_stack_that_is_up_is_used(up: tuple[Shell, str]) -> None:
     status, _, err = shell.run("up")
     assert status == 2
     assert url in err
+
+
+@pytest.mark.process
+def test_a_model_that_was_just_exported(up: tuple[Shell, str]) -> None:
+    """It is served without a setting and a restart; a run that names none says which model it used."""
+    shell, _ = up
+    photo = SAMPLES / NAMES[0]
+    status, _, err = shell.run("detect", "--model", "sku", photo)
+    assert status == 2
+    assert "There is no model 'sku' here; choose from default" in err
+    (shell.models / "sku").symlink_to((shell.models / "default").resolve())
+
+    status, out, err = shell.run("detect", "--model", "sku", photo)
+
+    assert (status, out.splitlines()[-1][:31]) == (0, "1 image: 1 succeeded, 0 failed,"), err
+    assert shell.results()[0]["model"] == "sku"
+    status, _, err = shell.run("detect", photo)
+    assert status == 0
+    assert "Using the model default. Also here, for --model: sku." in err
+    (shell.models / "sku").unlink()
 
 
 @pytest.mark.process

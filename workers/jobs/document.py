@@ -119,6 +119,11 @@ class JobDocument(Document):
         description="The number of unfinished jobs of its lane that were accepted before it; null if it does not wait."
     )
     eta_seconds: float | None = Field(description="Expected seconds until it ends; null if nothing was measured yet.")
+    waiting_for: str | None = Field(
+        default=None,
+        description="Why none of its images is processed now, as when no server has its model. It goes on by itself "
+        "when that has changed; unfinished images fail at `deadline_at`. Null if nothing stands in its way.",
+    )
     model_versions: list[int] = Field(description="The model versions that made its results.")
     options: OptionsDocument
     metadata: dict[str, str] = Field(default_factory=dict, description="What the caller sent with it.")
@@ -152,13 +157,14 @@ class JobsDocument(Document):
     next: str | None = Field(description="The absolute URL of the next page; null on the last page.")
 
 
-def job_document(job: Job, urls: UrlsDocument, estimate: Estimate) -> JobDocument:
-    """Return the document of a job."""
+def job_document(job: Job, urls: UrlsDocument, estimate: Estimate, waiting_for: str | None = None) -> JobDocument:
+    """Return the document of a job. `waiting_for` is why none of its images can be processed, if none can."""
     others = {
         "counts": job,
         "progress": round(job.progress, 4),
         "queue_position": estimate.queue_position,
         "eta_seconds": None if estimate.eta_seconds is None else round(estimate.eta_seconds, 1),
+        "waiting_for": waiting_for,
         "output": _output(job),
         "urls": urls,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from serving.contract import Contract, VersionStatus
 from workers.errors import UnknownModelError
 from workers.io.redis_link import RedisLink, translated
+from workers.jobs.job import Job
 
 _PUBLISHED_SECONDS = 60  # until what was published expires
 _CONTRACT_SECONDS = 30 * 86400  # longer, since results are read long after their version was unloaded
@@ -61,6 +62,32 @@ class Catalog:
         versions = tuple(VersionStatus(*fields) for fields in json.loads(stored["versions"]))
         return Published(model, stored["error"], int(stored["version"] or 0) or None, stored["contract"], versions)
 
+    def state(self, model: str) -> Published:
+        """Return what a worker found about a model. If no worker looked within the last minute, the error says so."""
+        nobody = "No worker has looked for the model lately: check that one runs."
+        return self.look_up(model) or Published(model, nobody)
+
+    def waiting_for(self, job: Job) -> str | None:
+        """Return why none of a job's images can be processed now.
+
+        None if some are being processed, if no image waits, or if its model is available.
+        """
+        if not job.state.waits or not job.queued or job.running:
+            return None
+        model, version = job.options.model, job.options.model_version
+        published = self.state(model)
+        there = published.versions
+        if version is None:
+            if published.available:
+                return None
+            reason = published.error
+        else:
+            if any(status.version == version and status.state == "AVAILABLE" for status in there):
+                return None
+            reason = f"Version {version} of the model is not served." if there else published.error
+        states = ", ".join(f"{each.version} is {each.state}{each.error and f' ({each.error})'}" for each in there)
+        return f"The model {model} is not available: {reason}" + (f" Of its versions {states}." if states else "")
+
     def contracts(self, model: str, versions: Iterable[int]) -> list[Contract]:
         """Return the contracts of these versions, newest first; without those not published within the last 30 days."""
         keys = [_contract_key(model, version) for version in sorted(versions, reverse=True)]
@@ -77,7 +104,8 @@ class Catalog:
         if model not in served:
             choices = ", ".join(served)
             raise UnknownModelError(
-                f"There is no model {model!r} here; choose from {choices}. See SHELFLINE_MORE_MODELS."
+                f"There is no model {model!r} here; choose from {choices}. To add it, export it into the folder that "
+                "`shelfline up` serves; for another model server, name it in SHELFLINE_MORE_MODELS."
             )
         published = self.look_up(model) if version is not None else None
         if published is None or not published.available:

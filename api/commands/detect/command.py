@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from api.client.client import ShelflineClient
+from api.client.client import Options, ShelflineClient
 from api.client.errors import ApiError
 from api.client.multipart_body import open_photo
 from api.commands.detect.arrivals import Arrivals
@@ -30,6 +30,7 @@ from api.commands.detect.runner import Runner, Tally
 from api.commands.detect.sending import Sender, Sharing
 from api.commands.errors import UsageError
 from api.commands.progress import drawing_progress, job_progress
+from api.commands.stack.served_models import DEFAULT_MODEL
 from api.commands.stack.session import Stack, local_stack
 from api.commands.stack.state import StackState
 from serving.errors import ShelflineError
@@ -101,7 +102,8 @@ class _Run:
     def _stack(self, notify: Callable[[str], None]) -> AbstractContextManager[Stack]:
         if self.request.url:
             return nullcontext(Stack(self.request.url, shares_files=False, alive=lambda: None))
-        return local_stack(StackState(self.request.state_folder), self.request.models, self.collection.roots, notify)
+        state, model = StackState(self.request.state_folder), self.request.options.get("model")
+        return local_stack(state, self.request.models, self.collection.roots, notify, model)
 
     def _client(self, stack: Stack, patience: float = PATIENCE_SECONDS) -> ShelflineClient:
         key = self.request.key or self.settings.own_key
@@ -114,9 +116,10 @@ class _Run:
                 client.cancel(job_id)
         if self.request.job:
             self._take_job(client, self.request.job)
+        options = self._options(client, stack)
         begin = time.monotonic()
         with job_progress(self.status) as bar:
-            sender = Sender(client, self.journal, self.request.options, self._sharing(stack), self._say)
+            sender = Sender(client, self.journal, options, self._sharing(stack), self._say)
             arrivals = self._arrivals()
 
             def show(tally: Tally) -> None:
@@ -143,8 +146,24 @@ class _Run:
                 raise
             finally:
                 self.seconds = time.monotonic() - begin
-        if self.request.formats and (contract := client.contract(self.request.options.get("model"))):
+        if self.request.formats and (contract := client.contract(options.get("model"))):
             self.journal.keep_contract(contract)
+
+    def _options(self, client: ShelflineClient, stack: Stack) -> Options:
+        """Return the options of the run's jobs. If several models could be meant, say which one is used."""
+        options = self.request.options
+        if options.get("model") or self.request.job:
+            return options
+        try:
+            default, *others = client.model_names()
+        except (ShelflineError, ValueError):  # a key that may only submit does not see the models
+            return options
+        used = stack.model or default
+        if others := [name for name in (default, *others) if name != used]:
+            self._say(f"Using the model {used}. Also here, for --model: {', '.join(others)}.")
+        elif used != DEFAULT_MODEL:
+            self._say(f"Using the model {used}, the only one here.")
+        return {**options, "model": stack.model} if stack.model else options
 
     def _sharing(self, stack: Stack) -> Sharing:
         if self.request.upload or not self.collection.roots:

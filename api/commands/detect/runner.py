@@ -16,6 +16,7 @@ from api.client.errors import ApiError, ConnectionFailedError
 from api.commands.detect.journal import Journal, Part
 from api.commands.detect.line_files import SUCCEEDED, writing
 from api.commands.detect.sending import Sender, Sent, Sharing
+from api.commands.progress import WaitingReason
 from serving.errors import ShelflineError
 from workers.io.names import printable
 
@@ -44,7 +45,7 @@ class Runner:
     `show` is called with the progress. `arrived`, if given, adds new photos to the journal and returns whether there
     were any; it is called after each merge, and the run goes on until the command is stopped. With `own_names` the
     results keep the server's names, since there are no local photos. `say` is called with the reason if a job ended
-    early.
+    early, or if the first job waits for something (`waiting`).
     """
 
     client: ShelflineClient
@@ -55,6 +56,7 @@ class Runner:
     arrived: Callable[[], bool] | None = None
     own_names: bool = False
     say: Callable[[str], None] = lambda _text: None
+    waiting: WaitingReason = field(default_factory=WaitingReason)
     _sending: set[int] = field(init=False, default_factory=set)
     _outcomes: queue.SimpleQueue[Sent | Exception] = field(init=False, default_factory=queue.SimpleQueue)
     _turn: int = field(init=False, default=0)
@@ -144,12 +146,15 @@ class Runner:
         """Look at the first job, because the merge waits for its results, and at one of the others in turn."""
         active = self._following
         if active:
-            self._look(active[0], wait=_LOOK_SECONDS)
+            reason = self._look(active[0], wait=_LOOK_SECONDS)
+            if self.waiting.is_news(reason):
+                self.say(f"Waiting. {reason}")
         if len(active) > 1:
             self._turn = self._turn % (len(active) - 1) + 1
             self._look(active[self._turn], wait=0.0)
 
-    def _look(self, part: Part, *, wait: float) -> None:
+    def _look(self, part: Part, *, wait: float) -> str | None:
+        """Fetch what is due of a part's results. Return what its job waits for, None if it goes on."""
         try:
             job = self.client.job(part.job, wait=wait)
             part.settled_badly = job.counts.failed + job.counts.canceled
@@ -163,7 +168,7 @@ class Runner:
             # Keep the fetched results of the job that is gone, and send its other photos again.
             self.journal.cut(part)
             self._plan()
-            return
+            return None
         if job.state.terminal and job.error:
             self.say(f"The job {job.id} ended early: {job.error.detail}")
         if job.state.terminal and not part.complete:
@@ -171,6 +176,7 @@ class Runner:
                 f"{self.client.base_url} sent {part.fetched} of {part.size} results of {job.id}, though it has "
                 "ended. Run the same command again."
             )
+        return job.waiting_for
 
     def _fetch(self, part: Part) -> None:
         """Fetch the finished results of a part and append them to its file."""

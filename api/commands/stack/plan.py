@@ -42,11 +42,13 @@ def plan_stack(
     *,
     data: Path,
     models: Path,
+    model: str,
     port: int,
     roots: Sequence[Path],
 ) -> StackPlan:
     """Plan a stack that keeps its Redis and blobs in the folder `data`; `port` 0 takes a free port.
 
+    Its model server serves the models in the folder `models`; jobs that name none use `model`.
     If the settings name a Redis or a model server, the stack uses it and starts none of its own. Raises StackError if
     a Procfile is missing.
     """
@@ -60,8 +62,7 @@ def plan_stack(
         "PYTHONUTF8": "1",
         "PORT": str(port or web_port),
         "SHELFLINE_VAR": str(data),
-        "SHELFLINE_MODELS": str(models.absolute()),
-        "SHELFLINE_MODEL": settings.model,
+        "SHELFLINE_MODEL": model,
         "SHELFLINE_CONTRACTS": str(settings.contracts or models.absolute()),
         "BLOB_URL": _absolute_url(settings.blob_url) if "blob_url" in given else str(data / "blobs"),
         # A root with a `:` in its name would be read as two roots, so it is left out and its images are uploaded.
@@ -76,8 +77,15 @@ def plan_stack(
         env |= {"REDIS_URL": f"redis://127.0.0.1:{redis_port}/0", "REDIS_PORT": str(redis_port)}
         commands = {"redis": local["redis"], **commands}
     if own_model:
-        env |= {"SHELFLINE_MODEL_SERVER": f"127.0.0.1:{model_port}", "MODEL_PORT": str(model_port)}
+        env |= {
+            "SHELFLINE_MODEL_SERVER": f"127.0.0.1:{model_port}",
+            "SHELFLINE_MODELS": str(models.absolute()),  # all that is in it is served, so jobs may ask for it
+            "MODEL_PORT": str(model_port),
+            "MODEL_CONFIG": str(data / "models.config"),
+        }
         commands = {"model": local["model"], **commands}
+    else:
+        env.pop("SHELFLINE_MODELS", None)  # the other server may have other models
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compares, binds nothing
     host = f"[{host}]" if ":" in host else host
     parts = {name: env[variable_of(name)] for name in _PARTS if name not in given}

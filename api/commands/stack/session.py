@@ -16,8 +16,10 @@ from pathlib import Path
 from api.client.client import ShelflineClient
 from api.commands.errors import StackError
 from api.commands.stack.plan import PROJECT
+from api.commands.stack.served_models import main_model
 from api.commands.stack.state import StackRecord, StackState
 from serving.errors import ShelflineError
+from workers.settings import load_settings
 
 START_SECONDS = 300.0
 _STOP_SECONDS = 30.0
@@ -29,22 +31,25 @@ class Stack:
     """A running stack.
 
     `shares_files`: it runs on this machine, so it can read folders by their paths. `own`: it was started for this
-    command and ends with it. `alive` raises StackError if the stack has died.
+    command and ends with it. `alive` raises StackError if the stack has died. `model` is the model of this
+    command's jobs that name none, "" for the stack's default.
     """
 
     url: str
     shares_files: bool
     alive: Callable[[], None]
     own: bool = False
+    model: str = ""
 
 
 @contextmanager
 def local_stack(
-    state: StackState, models: Path, roots: Sequence[Path], notify: Callable[[str], None]
+    state: StackState, models: Path, roots: Sequence[Path], notify: Callable[[str], None], model: str | None = None
 ) -> Iterator[Stack]:
     """Yield the stack of the state folder; if none is running, start one and stop it at the end.
 
-    `notify` is called with what the command waits for. Raises StackError if no stack can be started.
+    A new stack has `model` ready first, by default that of `main_model`. `notify` is called with what the command waits
+    for. Raises StackError if no stack can be started, or if `models` does not have the model.
     """
     with state.used() as users_lock:
         own: subprocess.Popen[bytes] | None = None
@@ -55,15 +60,19 @@ def local_stack(
                     record = _ready_record(state, lambda: not state.running(), None)
                     if record:
                         break
+                main = main_model(models, load_settings(), model)
                 notify("Starting the stack")
-                own = _start(state, models, roots)
+                own = _start(state, models, roots, main)
                 record = _ready_record(state, _ended(own), own.pid)
                 if record:
                     break
                 if not state.running():
                     raise StackError(f"The stack could not be started: {_last_line(state.log)}")
                 own = None  # another command started a stack first: use that
-            yield Stack(record.url, shares_files=True, alive=_alive_check(state, own, record), own=own is not None)
+            # Another command's stack has the model of that command as its default.
+            default = main_model(models, load_settings()) if record.log and not model else ""
+            alive = _alive_check(state, own, record)
+            yield Stack(record.url, shares_files=True, alive=alive, own=own is not None, model=default)
         finally:
             if own is not None:
                 _stop(own, wait=not state.used_by_others(users_lock))
@@ -73,7 +82,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Callable[[], bool]:
     return lambda: process.poll() is not None
 
 
-def _start(state: StackState, models: Path, roots: Sequence[Path]) -> subprocess.Popen[bytes]:
+def _start(state: StackState, models: Path, roots: Sequence[Path], model: str) -> subprocess.Popen[bytes]:
     """Start a stack that ends when this process closes the pipe to it or dies."""
     command = [sys.executable, "-P", "-m", "api.commands.cli", "up", "--port", "0", "--until-stdin-closes"]
     command += ["--var", str(state.folder), "--models", str(models.absolute())]
@@ -83,7 +92,7 @@ def _start(state: StackState, models: Path, roots: Sequence[Path]) -> subprocess
     with state.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  the project's own command
             command,
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | {"PYTHONPATH": path, "SHELFLINE_MODEL": model},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -149,10 +158,13 @@ def _answers(record: StackRecord) -> bool:
 
 
 def _last_line(log: Path) -> str:
-    """Return the last line of a log, with the path of the log."""
+    """Return the last line of a log, with the path of the log; if a process ended by itself, its own last line."""
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if re.search("[a-z]{3}", line)]
     except OSError:
         lines = []
-    last = lines[-1][:300] if lines else "it wrote nothing"
-    return f"{last} (log: {log})"
+    last = lines[-1] if lines else "it wrote nothing"
+    if dead := re.match(r"Shelfline stopped: ([a-z]+)", last):
+        said = [line.partition(" | ")[2] for line in lines if re.match(rf"[\d:]+ {dead[1]} +\| ", line)]
+        last = said[-1] if said else last
+    return f"{last[:300]} (log: {log})"

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -20,6 +21,7 @@ from api.client.client import ShelflineClient
 from api.commands.errors import StackError
 from api.commands.stack.plan import PROJECT, StackPlan, plan_stack
 from api.commands.stack.processes import ProcessGroup
+from api.commands.stack.served_models import DEFAULT_MODEL, main_model, write_model_config
 from api.commands.stack.state import StackRecord, StackState
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
@@ -28,15 +30,16 @@ from workers.io.blobs import check_blobs
 from workers.io.redis_link import RedisLink, translated
 from workers.process import CANNOT, die_with_parent
 from workers.settings import load_settings
+from workers.settings_checks import models_in
 from workers.store.api_keys import keys_exist
 from workers.store.catalog import Catalog
 
-DEFAULT_MODEL = "default"
 LOOPBACK = "127.0.0.1"
 _NOT_PASSED_ON = {"SHELFLINE_HOST", "SHELFLINE_REQUIRE_KEYS", "SHELFLINE_ADMIN_KEY"}
 _POLL_SECONDS = 0.1
 _KILL_SECONDS = 0.3  # seconds until the processes of a temporary stack are killed; its state is deleted anyway
 _NEWS_SECONDS = 15.0
+_NEW_MODELS_SECONDS = 1.0  # between looks for new models in the folder
 
 
 def run_stack(
@@ -69,15 +72,21 @@ def run_stack(
         if port:
             exist = _not_known if own_redis else (lambda: keys_exist(settings.redis_url))
             checked_binding(settings.model_copy(update={"port": port}), exist)
+        model = main_model(models, settings)
         data = state.folder / "run" if temporary else state.folder
         if temporary:
             shutil.rmtree(data, ignore_errors=True)  # left by a stack that was killed
-        plan = plan_stack(settings, environ, data=data, models=models, port=port, roots=roots)
+        plan = plan_stack(settings, environ, data=data, models=models, model=model, port=port, roots=roots)
         check_blobs(plan.env["BLOB_URL"])
-        if plan.own_model and not _export(models, settings.model, plan, until_stdin_closes=until_stdin_closes):
+        if plan.own_model and not _export(models, model, plan, until_stdin_closes=until_stdin_closes):
             return 0
         try:
-            return _Stack(plan, state, until_stdin_closes=until_stdin_closes, temporary=temporary).run()
+            if plan.own_model:
+                data.mkdir(parents=True, exist_ok=True)
+                # The server opens its port when all of these are loaded, so the others come later.
+                write_model_config(Path(plan.env["MODEL_CONFIG"]), models, [model])
+            stack = _Stack(plan, state, models, until_stdin_closes=until_stdin_closes, temporary=temporary)
+            return stack.run()
         finally:
             state.forget()
             if temporary:
@@ -87,9 +96,13 @@ def run_stack(
 class _Stack:
     """One run of a stack's processes."""
 
-    def __init__(self, plan: StackPlan, state: StackState, *, until_stdin_closes: bool, temporary: bool) -> None:
+    def __init__(
+        self, plan: StackPlan, state: StackState, models: Path, *, until_stdin_closes: bool, temporary: bool
+    ) -> None:
         self._plan = plan
         self._state = state
+        self._models = models
+        self._model = plan.env["SHELFLINE_MODEL"]
         self._until_stdin_closes = until_stdin_closes
         self._stopping = threading.Event()
         self._stdin_closed = False
@@ -133,11 +146,27 @@ class _Stack:
                     typer.echo(f"Shelfline is ready at {self._plan.url}")
                     if self._is_open():
                         typer.echo("It has no keys, so it answers this machine only: see `shelfline keys --help`.")
-                    return
+                    break
                 if time.monotonic() > next_news:
                     typer.echo(f"Shelfline is not ready yet: {missing}")
                     next_news += _NEWS_SECONDS
                 time.sleep(_POLL_SECONDS)
+        self._serve_all_models()
+
+    def _serve_all_models(self) -> None:
+        """Have the model server serve all models of the folder, also those that come and go while the stack runs.
+
+        A model that does not load stops none of the others: its error is in the log and in /v1/models.
+        """
+        served: tuple[str, ...] = (self._model,)
+        while self._plan.own_model and not self._stopping.is_set():
+            names = tuple(dict.fromkeys((self._model, *models_in(self._models))))
+            if names != served:
+                with suppress(OSError):  # a full disk: the next look tries again
+                    write_model_config(Path(self._plan.env["MODEL_CONFIG"]), self._models, names)
+                    served = names
+                    typer.echo(f"Models: {', '.join(names)}. Jobs that name none use {self._model}.")
+            self._stopping.wait(_NEW_MODELS_SECONDS)
 
     def _is_open(self) -> bool:
         """Return whether the API needs no key; always False for the stack that a command started for itself."""
@@ -155,7 +184,7 @@ class _Stack:
             try:
                 with translated():
                     link.client.delete(WORKER_SEEN_KEY)
-                Catalog(link).forget(self._plan.env["SHELFLINE_MODEL"])
+                Catalog(link).forget(self._model)
                 break
             except ShelflineError:
                 time.sleep(0.02)
@@ -176,14 +205,9 @@ def _not_ready(client: ShelflineClient) -> str:
 
 def _export(models: Path, model: str, plan: StackPlan, *, until_stdin_closes: bool) -> bool:
     """Export the default model if it is missing; returns False if stdin closed meanwhile. Raises StackError."""
-    folder = models.absolute() / model
-    if folder.is_dir() and any(version.name.isdigit() for version in folder.iterdir()):
+    if model != DEFAULT_MODEL or model in models_in(models):
         return True
-    if models.exists() and not models.is_dir():
-        raise StackError(f"{models.absolute()} is not a folder: name the folder of the models with --models.")
-    if model != DEFAULT_MODEL:
-        raise StackError(f"There is no version of the model {model!r} in {folder}: export one first.")
-    typer.echo(f"Exporting the default model to {folder}, once; this takes about a minute.")
+    typer.echo(f"Exporting the default model to {models.absolute() / model}, once; this takes about a minute.")
     command = [sys.executable, "-m", "exporter", "demo", "--if-missing"]
     exporter = subprocess.Popen(  # noqa: S603  the project's own command
         [*command, "--models", str(models.absolute()), "--name", model],

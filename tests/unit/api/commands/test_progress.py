@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from api.commands.progress import JobProgress, RecentRate, job_progress
+from api.commands.progress import JobProgress, RecentRate, WaitingReason, job_progress
 
 
 class Clock:
@@ -71,3 +71,16 @@ def test_a_bar_on_a_terminal(width: int) -> None:
     shown = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip("\r") for line in out.getvalue().splitlines()]
     assert any("4120/100000" in line and "12 failed" in line for line in shown)
     assert all(len(line) <= width for line in shown)
+
+
+def test_a_reason_is_told_once_it_lasts() -> None:
+    """Not that of a moment, as when a version is exchanged; another one, and the same one later, are told again."""
+    clock = Clock()
+    waiting = WaitingReason(clock)
+    seen = []
+    for second, reason in enumerate([None, "a", None, "a", "a", "a", "a", "b", "b", "b", None, "b", "b", "b"]):
+        clock.now = float(second)
+        if waiting.is_news(reason):
+            seen.append((second, reason))
+
+    assert seen == [(5, "a"), (9, "b"), (13, "b")]

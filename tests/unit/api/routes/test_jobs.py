@@ -10,10 +10,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.http.waiting import LONG_POLLS, THREADS, WaitingRoom, requested_wait
+from serving.contract import VersionStatus
 from tests.unit.api.conftest import InstantWorker
 from workers.backend import Backend
 from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink
+from workers.store.catalog import Published
 
 
 def _submit(http: FlaskClient, count: int = 2) -> str:
@@ -49,6 +51,53 @@ def test_a_job_is_shown(http: FlaskClient, worker: InstantWorker, link: RedisLin
     assert (job["state"], job["progress"], job["finished_at"]) == ("partial", 1.0, "2023-11-14T22:13:22.500Z")
     assert (job["counts"]["succeeded"], job["counts"]["failed"]) == (1, 1)
     assert job["lane"] != "bulk"
+
+
+_GONE = "127.0.0.1:8500 has no version of default that is available."
+_LOADING, _READY = VersionStatus(3, "LOADING", "try 2"), VersionStatus(2, "AVAILABLE", "")
+
+
+@pytest.mark.parametrize(
+    ("published", "version", "expected"),
+    [
+        (None, None, "The model default is not available: No worker has looked for the model lately: check that one"),
+        (Published("default", "", 2, "", (_LOADING, _READY)), None, None),
+        (Published("default", "", 2, "", (_LOADING, _READY)), 2, None),
+        (Published("default", "The contract is wrong.", None, "", (_READY,)), None, "not available: The contract is"),
+        (Published("default", _GONE), 3, _GONE),
+        (Published("default", _GONE, None, "", (_LOADING,)), None, "Of its versions 3 is LOADING (try 2)."),
+        (
+            Published("default", "", 2, "", (_LOADING, _READY)),
+            3,
+            "Version 3 of the model is not served. Of its versions 3 is LOADING (try 2), 2 is AVAILABLE.",
+        ),
+    ],
+)
+def test_what_a_job_waits_for(
+    http: FlaskClient,
+    worker: InstantWorker,
+    backend: Backend,
+    published: Published | None,
+    version: int | None,
+    expected: str | None,
+) -> None:
+    """A job whose model no server has says so, as long as none of its images is processed."""
+    data: dict[str, Any] = {"images": (io.BytesIO(b"x"), "0.jpg")} | (
+        {"model_version": str(version)} if version else {}
+    )
+    job_id = str(http.post("/v1/jobs", data=data, content_type="multipart/form-data").get_json()["id"])
+    if published:
+        backend.catalog.publish(published)
+
+    waiting_for = http.get(f"/v1/jobs/{job_id}").get_json()["waiting_for"]
+
+    assert (expected is None) == (waiting_for is None)
+    assert (expected or "") in (waiting_for or "")
+    backend.catalog.forget("default")
+    images = worker.claim(backend.store.get(job_id).options.target)
+    assert http.get(f"/v1/jobs/{job_id}").get_json()["waiting_for"] is None, "its image is being processed"
+    worker.settle(images[0], width=1)
+    assert http.get(f"/v1/jobs/{job_id}").get_json()["waiting_for"] is None
 
 
 @pytest.mark.parametrize("path", ["", "/results"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from api.commands.detect.journal import Journal, opened_journal
 from api.commands.detect.photos import Photo
 from api.commands.detect.runner import Runner, Tally
 from api.commands.detect.sending import Sender, Sharing
+from api.commands.progress import WaitingReason
 from tests.unit.api.conftest import InstantWorker, all_jobs
 from workers.backend import Backend
 from workers.errors import (
@@ -331,3 +333,19 @@ def test_a_job_of_others(
     Runner(client, journal, sender, show=lambda _tally: None, own_names=True).run()
 
     assert [result["name"] for result in _results(journal)] == ["their name.jpg"]
+
+
+def test_a_job_whose_model_is_nowhere_says_why_it_waits(run: Callable[..., Tally], worker: InstantWorker) -> None:
+    """Once, on the terminal; the run goes on when the model is there."""
+    succeed, worker.result = worker.result, None
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        worker.result = succeed
+        worker.send("default")
+
+    run(Sharing.NO, say=say, waiting=WaitingReason(clock=itertools.count(0.0, 1.0).__next__))
+
+    assert len(said) == 1
+    assert said[0].startswith("Waiting. The model default is not available: No worker has looked for the model lately")

@@ -14,7 +14,9 @@ def test_a_machine_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Everything runs here, on free ports, with absolute paths."""
     monkeypatch.chdir(tmp_path)
 
-    plan = plan_stack(Settings(), {"HOME": "/h"}, data=tmp_path / "var", models=Path("m"), port=0, roots=[tmp_path])
+    plan = plan_stack(
+        Settings(), {"HOME": "/h"}, data=tmp_path / "var", models=Path("m"), model="sku", port=0, roots=[tmp_path]
+    )
 
     assert set(plan.commands) == {"redis", "model", "web", "worker", "webhooks"}
     env = plan.env
@@ -22,6 +24,7 @@ def test_a_machine_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert env["REDIS_URL"] == f"redis://127.0.0.1:{env['REDIS_PORT']}/0"
     assert env["SHELFLINE_MODEL_SERVER"] == f"127.0.0.1:{env['MODEL_PORT']}"
     assert (env["SHELFLINE_MODELS"], env["BLOB_URL"]) == (str(tmp_path / "m"), str(tmp_path / "var" / "blobs"))
+    assert (env["SHELFLINE_MODEL"], env["MODEL_CONFIG"]) == ("sku", str(tmp_path / "var" / "models.config"))
     assert (env["HOME"], env["SHELFLINE_FOLDER_ROOTS"]) == ("/h", str(tmp_path))
     assert len({env["PORT"], env["REDIS_PORT"], env["MODEL_PORT"]}) == 3
 
@@ -32,7 +35,7 @@ def test_a_machine_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_where_a_stack_is_asked(tmp_path: Path, host: str, url_host: str) -> None:
     """An address that means every one of the machine is no address to call."""
-    plan = plan_stack(Settings(host=host), {}, data=tmp_path, models=tmp_path, port=5001, roots=[])
+    plan = plan_stack(Settings(host=host), {}, data=tmp_path, models=tmp_path, model="default", port=5001, roots=[])
 
     assert plan.url == f"http://{url_host}:5001"
 
@@ -41,13 +44,15 @@ def test_what_the_environment_names_is_used(tmp_path: Path, monkeypatch: pytest.
     """A Redis and a model server of the user's are not started again."""
     given = {"REDIS_URL": "redis://r/0", "SHELFLINE_MODEL_SERVER": "m:8500", "BLOB_URL": "s3://b"}
     given["SHELFLINE_FOLDER_ROOTS"] = f"/x{os.pathsep}/y"
+    given["SHELFLINE_MODELS"] = "/models"
     for name, value in given.items():
         monkeypatch.setenv(name, value)
 
-    plan = plan_stack(Settings(), given, data=tmp_path, models=tmp_path, port=5001, roots=[Path("/z")])
+    plan = plan_stack(Settings(), given, data=tmp_path, models=tmp_path, model="default", port=5001, roots=[Path("/z")])
 
     assert (set(plan.commands), plan.own_redis, plan.own_model) == ({"web", "worker", "webhooks"}, False, False)
     assert {name: plan.env[name] for name in list(given)[:3]} == dict(list(given.items())[:3])
+    assert "SHELFLINE_MODELS" not in plan.env, "the other server may have other models"
     assert (plan.url, plan.env["SHELFLINE_FOLDER_ROOTS"]) == (
         "http://127.0.0.1:5001",
         os.pathsep.join(("/x", "/y", "/z")),
@@ -59,9 +64,9 @@ def test_a_relative_blob_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BLOB_URL", "b")
 
-    assert plan_stack(Settings(), {}, data=tmp_path, models=tmp_path, port=0, roots=[]).env["BLOB_URL"] == str(
-        tmp_path / "b"
-    )
+    assert plan_stack(Settings(), {}, data=tmp_path, models=tmp_path, model="default", port=0, roots=[]).env[
+        "BLOB_URL"
+    ] == str(tmp_path / "b")
 
 
 def test_free_ports_are_different() -> None:
@@ -83,6 +88,6 @@ def test_a_root_that_would_read_as_two_is_left_out(tmp_path: Path) -> None:
     """The images of such a folder are uploaded instead."""
     odd = tmp_path / f"a{os.pathsep}b"
 
-    plan = plan_stack(Settings(), {}, data=tmp_path, models=tmp_path, port=0, roots=[odd, tmp_path])
+    plan = plan_stack(Settings(), {}, data=tmp_path, models=tmp_path, model="default", port=0, roots=[odd, tmp_path])
 
     assert plan.env["SHELFLINE_FOLDER_ROOTS"] == str(tmp_path)
