@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -130,6 +131,30 @@ def described(
         images=images,
     )
     _show(path, dry_run=dry_run)
+
+
+@app.command()
+def inspect(
+    source: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="The folder of a SavedModel, a .keras file or an .h5 file.")
+    ],
+    *,
+    labels: Annotated[Path | None, typer.Option(help="A file with the names of the model's classes.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of photos to run the model on. Default: made-up images.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    trust_model_code: TrustModelCode = False,
+    modules: Modules = None,
+) -> None:
+    """Say what a model is and what its outputs look like, and print a draft of its contract.toml."""
+    from exporter.inspecting.inspection import inspect_model  # noqa: PLC0415 - only this command needs it
+
+    inspection = inspect_model(
+        source, labels=labels, images=images, trust_model_code=trust_model_code, modules=modules or ()
+    )
+    text = json.dumps(inspection.document(), ensure_ascii=False, indent=2) + "\n" if as_json else inspection.draft
+    typer.echo(text, nl=False)
 
 
 def _show(path: Path, *, dry_run: bool) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from serving.conventions import BoxesClassScores, Output, YoloRaw, YoloV8
 from serving.errors import ContractError
 from serving.label_files import first_id, read_label_file, refuse_twins
 from serving.utf8_files import read_utf8
+
+UNKNOWN: Final = "?"
+"""Stands in a draft of a contract for a value that could not be told."""
 
 
 class ConstantInput(FrozenModel):
@@ -117,6 +121,7 @@ def read_description(path: Path) -> Description:
     try:
         fields = tomllib.loads(read_utf8(path))
         rest = {key: fields.pop(key) for key in ("signature", "input", "output") if key in fields}
+        _refuse_unknown(path, {**fields, **rest})
         names = fields.get("labels")
         if isinstance(names, str | list):
             fields["labels"] = _labels(names, rest.get("output", {}), path)
@@ -127,6 +132,18 @@ def read_description(path: Path) -> Description:
         raise ContractError(f"{path} is not a TOML file as docs/export.md describes it: {error}.") from error
     refuse_twins(description.contract.labels, f"{path}: labels")
     return description
+
+
+def _refuse_unknown(path: Path, fields: Mapping[str, Any], section: str = "") -> None:
+    """Raise ContractError for the first key whose value is UNKNOWN."""
+    for key, value in fields.items():
+        if value == UNKNOWN:
+            raise ContractError(
+                f'{path}: {section}{key} is "{UNKNOWN}", since `shelfline export inspect` could not tell it: give a '
+                "value; the comment above it says which."
+            )
+        if isinstance(value, dict):
+            _refuse_unknown(path, value, f"{key}.")
 
 
 def _labels(names: str | list[Any], output: dict[str, Any], path: Path) -> list[Any]:

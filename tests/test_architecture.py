@@ -93,6 +93,7 @@ ORDER = {
         "weights",
         "graph",
         "models",
+        "inspecting",
         "comparing",
         "models_command",
         "__main__",

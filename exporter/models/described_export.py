@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.errors import ExportError
 from exporter.graph import tensorflow
@@ -66,6 +66,17 @@ def load_keras(
     Raises ExportError if the file contains untrusted code, does not load, or if the model does not have one input
     besides the constants of `description`.
     """
+    network = load_network(source, trust_model_code=trust_model_code, modules=modules)
+    from exporter.models.keras_models import raw_model  # noqa: PLC0415 - it imports TensorFlow
+
+    return raw_model(network, description, source)
+
+
+def load_network(source: Path, *, trust_model_code: bool = False, modules: Sequence[str] = ()) -> Any:  # noqa: ANN401 - Keras has no types
+    """Load a whole Keras model, as `load_keras` does, and return Keras' object.
+
+    Raises ExportError if the file contains untrusted code or does not load.
+    """
     if not trust_model_code:
         refuse_config_code(source)
         if modules:
@@ -73,18 +84,15 @@ def load_keras(
     tensorflow.prepare()
     import keras  # noqa: PLC0415 - TensorFlow takes seconds to import
 
-    from exporter.models.keras_models import raw_model  # noqa: PLC0415 - it imports TensorFlow
-
     objects = import_modules(modules)
     if keras_version(source).startswith("2."):
         objects = keras_2_layers() | objects
     try:
-        network = keras.saving.load_model(
+        return keras.saving.load_model(
             str(source), custom_objects=objects, compile=False, safe_mode=not trust_model_code
         )
     except Exception as error:  # Keras raises errors of any type
         raise explain(source, error) from error
-    return raw_model(network, description, source)
 
 
 def load_savedmodel(source: Path, description: Description, *, trust_model_code: bool = False) -> RawModel:

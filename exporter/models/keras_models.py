@@ -37,7 +37,7 @@ def raw_model(network: Any, description: Description, source: Path) -> RawModel:
         if isinstance(outputs, dict):
             return {str(name): output for name, output in outputs.items()}
         listed = keras.tree.flatten(outputs)
-        return dict(zip(_names(network, len(listed)), listed, strict=True))
+        return dict(zip(output_names(network, len(listed)), listed, strict=True))
 
     return RawModel(
         call=call,
@@ -56,7 +56,8 @@ def _arguments(network: Any, description: Description, images: tf.Tensor) -> Any
     return [values.get(entry.name, images) for entry in inputs] if inputs else values
 
 
-def _names(network: Any, count: int) -> Sequence[str]:  # noqa: ANN401 - Keras has no types
+def output_names(network: Any, count: int) -> Sequence[str]:  # noqa: ANN401 - Keras has no types
+    """Return the names of the `count` outputs of a Keras model; see `raw_model`."""
     names = getattr(network, "output_names", None)
     if names is None and isinstance(network, keras.Sequential):
         names = [network.layers[-1].name]

@@ -29,7 +29,7 @@ def refuse_config_code(path: Path) -> None:
 
     Keras imports any module that a config names. Raises ExportError too if the file is not a whole Keras model.
     """
-    for node in _nodes(_config(path)):
+    for node in config_objects(keras_config(path)):
         if node.get("class_name") in _CODE_CLASSES:
             raise ExportError(f"{path} holds code (a {node['class_name']} layer): {_ADVICE}.")
     for module, name in foreign_classes(path):
@@ -45,7 +45,11 @@ def foreign_classes(path: Path) -> list[tuple[str, str]]:
 
     Files of Keras 2 mostly name no modules. Raises ExportError if the file is not a whole Keras model.
     """
-    named = [(str(node["module"]), str(node["class_name"])) for node in _nodes(_config(path)) if _names_class(node)]
+    named = [
+        (str(node["module"]), str(node["class_name"]))
+        for node in config_objects(keras_config(path))
+        if _names_class(node)
+    ]
     return [(module, name) for module, name in named if module.partition(".")[0] != "keras"]
 
 
@@ -92,7 +96,8 @@ def _reaches_out(node: Any) -> bool:  # noqa: ANN401 - TensorFlow's NodeDef
     return bool(_PYTHON_OPERATION.fullmatch(node.op) or _FILE_OPERATION.fullmatch(node.op))
 
 
-def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
+def keras_config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return the config of a whole Keras model. Raises ExportError if the file is none."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -105,7 +110,7 @@ def _config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
         ) from error
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - whatever JSON holds
+def config_objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - whatever JSON holds
     """Yield every object in a JSON value. There is no recursion: a config may be nested deeper than Python's limit."""
     pending = [value]
     while pending:

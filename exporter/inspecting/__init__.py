@@ -1,0 +1,1 @@
+"""Tell what a model is, what its outputs mean, and draft its contract."""

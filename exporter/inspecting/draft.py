@@ -1,0 +1,62 @@
+"""Write a draft of a contract, with a comment for each key that was told or could not be told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from exporter.inspecting.facts import Told
+from serving.contract import Label
+from serving.description import UNKNOWN
+
+_SECTIONS: Final = ("", "input", "output")
+_LINE: Final = 120
+
+
+def draft_text(told: Sequence[Told], labels: Told | tuple[Label, ...], head: Iterable[str] = ()) -> str:
+    """Return a contract.toml of the keys, each with its reason. `labels` is UNKNOWN with its reason, or the labels.
+
+    `head` are lines that stand as comments above all.
+    """
+    lines = [f"# {line}".rstrip() for line in head]
+    if lines:
+        lines.append("")
+    for section in _SECTIONS:
+        if section:
+            lines += ["", f"[{section}]"]
+        for each in told:
+            if each.section == section:
+                lines += _line(each)
+        if not section:
+            lines += _labels(labels)
+    return "\n".join(lines) + "\n"
+
+
+def _line(told: Told) -> list[str]:
+    text = f"{told.key} = {_value(told.value)}"
+    why = " ".join(told.why.split())
+    if told.value == UNKNOWN:
+        return [f"# NOT TOLD: {why}", text]
+    if not why:
+        return [text]
+    if len(text) + 4 + len(why) <= _LINE:
+        return [f"{text}  # {why}"]
+    return [f"# {why}", text]
+
+
+def _labels(labels: Told | tuple[Label, ...]) -> list[str]:
+    if isinstance(labels, Told):
+        return _line(labels)
+    if [label.id for label in labels] == list(range(len(labels))) and not any(label.root for label in labels):
+        return ["labels = [", *(f"    {_value(label.name)}," for label in labels), "]"]
+    rows = []
+    for label in labels:
+        root = f", root = {_value(label.root)}" if label.root else ""
+        rows.append(f"    {{ id = {label.id}, name = {_value(label.name)}{root} }},")
+    return ["labels = [", *rows, "]"]
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - a text, a number, a truth value, or a list of these
+    # Of the values that occur here, JSON's form is TOML's too; only DEL must be escaped besides.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
