@@ -28,6 +28,7 @@ from workers.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
+GPU = yaml.safe_load((PROJECT / "docker-compose.gpu.yml").read_text())
 EMBEDDED = yaml.safe_load((PROJECT / "docker-compose.embedded.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("web", "worker", "webhooks")
@@ -217,6 +218,22 @@ def test_the_embedded_server_takes_only_the_image_s_place() -> None:
     assert EMBEDDED["services"]["serving"]["build"]["target"] in STAGES
 
 
+def test_the_gpu_takes_the_same_server(tmp_path: Path) -> None:
+    """The same version of TensorFlow Serving, flags that it knows, and settings that there are."""
+    serving, worker = GPU["services"]["serving"], GPU["services"]["worker"]
+    given = parse([*serving["command"], f"--model_base_path={tmp_path}"])
+    name = serving["command"][1].rpartition("/")[2]
+    batching = read_batch_settings(PROJECT / "docs" / "tf-serving" / name)
+
+    assert serving["image"] == f"{SERVICES['serving']['image']}-gpu"
+    assert given.enable_batching
+    assert batching.max_batch_size == 64
+    for variable, value in worker["environment"].items():
+        field = variable.removeprefix("SHELFLINE_").lower()
+        (default,) = re.findall(rf"\$\{{{variable}:-(\d+)\}}", value)
+        assert getattr(Settings.model_validate({field: default}), field) == int(default)
+
+
 def test_every_target_is_a_stage() -> None:
     """Of the services that are built."""
     targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
@@ -280,7 +297,7 @@ def test_a_file_follows_the_compose_specification(name: str) -> None:
 
 @pytest.mark.parametrize(
     "files",
-    [("docker-compose.yml", other) for other in ("docker-compose.embedded.yml", "docker-compose.monitoring.yml")],
+    [("docker-compose.yml", f"docker-compose.{other}.yml") for other in ("embedded", "gpu", "monitoring")],
 )
 def test_compose_reads_the_files(files: tuple[str, ...], tmp_path: Path) -> None:
     """Where Compose is installed, of whichever version."""
