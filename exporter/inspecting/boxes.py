@@ -26,6 +26,7 @@ def tell_boxes(boxes: Boxes, size: tuple[int, int], usual: str | None = None, *,
     writes; it is taken if the boxes do not speak against it. Boxes that were `selected` lie on no grid.
     """
     finite = np.isfinite(boxes).all(-1) & (boxes != 0).any(-1)
+    boxes = np.where(finite[..., None], boxes, 0)
     chosen = boxes[finite].astype(np.float64)
     if len(chosen) < _FEWEST:
         why = f"the model has only {len(chosen)} boxes for the sample photos: try others with --images"

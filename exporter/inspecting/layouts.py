@@ -39,6 +39,11 @@ class Layout:
     top: Sequence[Told] = ()
 
     @property
+    def unknown(self) -> int:
+        """Return how many keys were not told; a layout without a convention has the most."""
+        return sum(told.value == UNKNOWN for told in self.keys) if self.keys else 99
+
+    @property
     def convention(self) -> str:
         """Return the name of the convention, '' if none fits."""
         return next((str(told.value) for told in self.keys if told.key == "convention"), "")

@@ -92,6 +92,8 @@ def try_model(
     sums = {name: _found(layout) for name, (_, layout) in answers.items()}
     found = {name: f"{count} scores over 0.25, the best {best:.2f}" for name, (count, _, best) in sums.items()}
     best, pixels = _tell_pixels(sums, candidates, of_photos=images is not None)
+    if any(each.value == UNKNOWN for each in pixels):  # wrong pixels may give wild boxes: look at those that tell most
+        best = min(answers, key=lambda name: (answers[name][1].unknown, -sums[name][1]))
     outputs, layout = answers[best]
     shapes: tuple[Told, ...] = ()
     if images and "resize_mode" not in told:
@@ -180,5 +182,5 @@ def _statistics(name: str, value: NDArray[Any]) -> OutputStatistics:
         finite=float(finite.mean()) if value.size else 1.0,
         whole_numbers=bool(numbers.size and (numbers == np.round(numbers)).all()),
         over_a_quarter=int((numbers > 0.25).sum()),
-        sum_of_last_axis=float(np.nan_to_num(value).sum(-1).mean()) if wide else None,
+        sum_of_last_axis=float(np.where(finite, value, 0).sum(-1).mean()) if wide else None,
     )
