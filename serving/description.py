@@ -120,7 +120,7 @@ def read_description(path: Path) -> Description:
     """
     try:
         fields = tomllib.loads(read_utf8(path))
-        rest = {key: fields.pop(key) for key in ("signature", "input", "output") if key in fields}
+        rest: dict[str, Any] = {key: fields.pop(key) for key in ("signature", "input", "output") if key in fields}
         _refuse_unknown(path, {**fields, **rest})
         names = fields.get("labels")
         if isinstance(names, str | list):

@@ -87,8 +87,8 @@ def try_model(
         candidates = dict(list(candidates.items())[:1]) or {"as the file says": {"scale": known.value}}
     answers: dict[str, tuple[Outputs, Layout]] = {}
     for name, fields in candidates.items():
-        outputs = run(prepare(photos, RawInput(**base, **fields)))
-        answers[name] = outputs, tell_layout(outputs, size, labels)
+        answer = run(prepare(photos, RawInput(**base, **fields)))
+        answers[name] = answer, tell_layout(answer, size, labels)
     sums = {name: _found(layout) for name, (_, layout) in answers.items()}
     found = {name: f"{count} scores over 0.25, the best {best:.2f}" for name, (count, _, best) in sums.items()}
     best, pixels = _tell_pixels(sums, candidates, of_photos=images is not None)

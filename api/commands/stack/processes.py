@@ -39,11 +39,17 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
     runner.
     """
 
-    def __init__(self, started: Callable[[], None], patience: float | None = None) -> None:
+    def __init__(
+        self,
+        started: Callable[[], None],
+        patience: float | None = None,
+        before_restart: Callable[[str], None] = lambda _name: None,
+    ) -> None:
         """Create a group without processes.
 
         `started` is called after every runner was forked, since no thread may be started before. Processes that do
-        not end within `patience` seconds are killed; the default is honcho's 5 s.
+        not end within `patience` seconds are killed; the default is honcho's 5 s. `before_restart` is called with the
+        name of a command before it is started again.
         """
         if patience is not None:
             manager.KILL_WAIT = patience  # honcho reads this constant in its loop, and has no parameter
@@ -51,6 +57,7 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
         super().__init__()
         self._process_ctor = _BoundProcess
         self._started = started
+        self._before_restart = before_restart
         self._stop_wanted = False
         self._restarted_at: dict[str, list[float]] = defaultdict(list)  # times of restarts by name
         self._restart_due: dict[str, float] = {}  # when to start a command again, by name
@@ -89,6 +96,7 @@ class ProcessGroup(Manager):  # type: ignore[misc]  # honcho has no types
 
     def _start_again(self, name: str) -> None:
         del self._restart_due[name]
+        self._before_restart(name)
         process = self._processes[name]
         del process["pid"]
         process["process"] = multiprocessing.Process(name=name, target=process["obj"].run, args=(self.events, True))

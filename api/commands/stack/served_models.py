@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import socket
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -45,22 +46,62 @@ def main_model(models: Path, settings: Settings, wanted: str | None = None) -> s
     return name
 
 
-def write_model_config(path: Path, models: Path, names: Iterable[str]) -> None:
-    """Write the file that `--model_config_file` takes, with the folders of these models. Readers see all or nothing.
+class ModelConfigFile:
+    """The file that names the models of a folder to the model server (`--model_config_file`), which looks at it again.
 
-    Raises StackError if the path of the models is not UTF-8, which such a file cannot say.
+    A server opens its port when all models of the file that it starts with are loaded. So it starts with the main model
+    alone, and gets the others when its port is open: then one that does not load stops none of the others.
     """
-    try:
-        paths = {name: _escaped(models.absolute() / name) for name in names}
-    except UnicodeEncodeError as error:
-        raise StackError(f"The path of {models.absolute()!a} is not UTF-8: rename the folder.") from error
-    beside = path.with_name(f"{path.name}.new")
-    lines = (
-        f'  config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" }}\n'
-        for name, base in paths.items()
-    )
-    beside.write_text("model_config_list {\n" + "".join(lines) + "}\n")
-    beside.replace(path)
+
+    def __init__(self, path: Path, models: Path, main: str, port: int) -> None:
+        """Name the file, the folder of the models, the main model, and the port of the server on this machine."""
+        self._path = path
+        self._models = models
+        self._main = main
+        self._port = port
+        self._written: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    def reset(self) -> None:
+        """Name the main model alone, before the server starts.
+
+        Raises StackError if the path of the models is not UTF-8, which such a file cannot say, and OSError.
+        """
+        with self._lock:
+            self._write((self._main,))
+
+    def refresh(self) -> tuple[str, ...] | None:
+        """Name all models that are there now, if the server runs; return their names if they are others than before.
+
+        Raises OSError.
+        """
+        with self._lock:
+            names = tuple(dict.fromkeys((self._main, *models_in(self._models))))
+            if names == self._written or not self._is_open():
+                return None
+            self._write(names)
+            return names
+
+    def _is_open(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _write(self, names: tuple[str, ...]) -> None:
+        try:
+            paths = {name: _escaped(self._models.absolute() / name) for name in names}
+        except UnicodeEncodeError as error:
+            raise StackError(f"The path of {self._models.absolute()!a} is not UTF-8: rename the folder.") from error
+        lines = (
+            f'  config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" }}\n'
+            for name, base in paths.items()
+        )
+        beside = self._path.with_name(f"{self._path.name}.new")
+        beside.write_text("model_config_list {\n" + "".join(lines) + "}\n")
+        beside.replace(self._path)  # readers see all or nothing
+        self._written = names
 
 
 def _escaped(path: Path) -> str:

@@ -21,7 +21,7 @@ from api.client.client import ShelflineClient
 from api.commands.errors import StackError
 from api.commands.stack.plan import PROJECT, StackPlan, plan_stack
 from api.commands.stack.processes import ProcessGroup
-from api.commands.stack.served_models import DEFAULT_MODEL, main_model, write_model_config
+from api.commands.stack.served_models import DEFAULT_MODEL, ModelConfigFile, main_model
 from api.commands.stack.state import StackRecord, StackState
 from serving.errors import ShelflineError
 from workers.errors import StoreUnavailableError
@@ -83,8 +83,6 @@ def run_stack(
         try:
             if plan.own_model:
                 data.mkdir(parents=True, exist_ok=True)
-                # The server opens its port when all of these are loaded, so the others come later.
-                write_model_config(Path(plan.env["MODEL_CONFIG"]), models, [model])
             stack = _Stack(plan, state, models, until_stdin_closes=until_stdin_closes, temporary=temporary)
             return stack.run()
         finally:
@@ -101,15 +99,20 @@ class _Stack:
     ) -> None:
         self._plan = plan
         self._state = state
-        self._models = models
         self._model = plan.env["SHELFLINE_MODEL"]
+        self._model_config: ModelConfigFile | None = None
+        if plan.own_model:
+            port = int(plan.env["MODEL_PORT"])
+            self._model_config = ModelConfigFile(Path(plan.env["MODEL_CONFIG"]), models, self._model, port)
         self._until_stdin_closes = until_stdin_closes
         self._stopping = threading.Event()
         self._stdin_closed = False
-        self._group = ProcessGroup(self._started, _KILL_SECONDS if temporary else None)
+        self._group = ProcessGroup(self._started, _KILL_SECONDS if temporary else None, self._before_restart)
 
     def run(self) -> int:
         group = self._group
+        if self._model_config:
+            self._model_config.reset()
         for name, command in self._plan.commands.items():
             group.add_process(name, command, env=dict(self._plan.env), cwd=str(PROJECT))
         group.loop()
@@ -158,15 +161,16 @@ class _Stack:
 
         A model that does not load stops none of the others: its error is in the log and in /v1/models.
         """
-        served: tuple[str, ...] = (self._model,)
-        while self._plan.own_model and not self._stopping.is_set():
-            names = tuple(dict.fromkeys((self._model, *models_in(self._models))))
-            if names != served:
-                with suppress(OSError):  # a full disk: the next look tries again
-                    write_model_config(Path(self._plan.env["MODEL_CONFIG"]), self._models, names)
-                    served = names
+        while self._model_config and not self._stopping.is_set():
+            with suppress(OSError):  # a full disk: the next look tries again
+                if names := self._model_config.refresh():
                     typer.echo(f"Models: {', '.join(names)}. Jobs that name none use {self._model}.")
             self._stopping.wait(_NEW_MODELS_SECONDS)
+
+    def _before_restart(self, name: str) -> None:
+        if name == "model" and self._model_config:
+            with suppress(OSError):  # a full disk: it then starts with all models
+                self._model_config.reset()
 
     def _is_open(self) -> bool:
         """Return whether the API needs no key; always False for the stack that a command started for itself."""

@@ -20,7 +20,7 @@ import sys
 from api.commands.stack import processes
 
 processes._PAUSES = (0.0, 0.0, 0.5)
-group = processes.ProcessGroup(lambda: None, 2.0)
+group = processes.ProcessGroup(lambda: None, 2.0, lambda name: print("AGAIN", name, flush=True))
 group.ready = sys.argv[1] == "ready"
 group.add_process("stays", "echo $$ >> stays; exec sleep 1000")
 group.add_process("ends", sys.argv[2])
@@ -55,6 +55,7 @@ def test_a_process_that_ends_again_and_again(
     out, _ = started(tmp_path, when, command).communicate(timeout=120)
 
     assert out.splitlines()[-1] == f"END {died}"
+    assert out.splitlines().count("AGAIN ends") == runs - 1
     assert len((tmp_path / "runs").read_text().splitlines()) == runs
     assert len((tmp_path / "stays").read_text().splitlines()) == 1
 

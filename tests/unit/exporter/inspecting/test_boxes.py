@@ -23,7 +23,7 @@ def grid_boxes(anchors: int = 1, stride: int = 16) -> NDArray[np.float64]:
     return np.concatenate([centres, random.uniform(8, 150, (2, centres.shape[1], 2))], -1)
 
 
-def in_order(boxes: NDArray[np.float64], order: str) -> NDArray[np.float64]:
+def in_order(boxes: NDArray[Any], order: str) -> NDArray[Any]:
     """The same boxes in another order of their numbers."""
     x, y, w, h = np.moveaxis(boxes, -1, 0)
     return np.stack(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.commands.errors import StackError
-from api.commands.stack.served_models import main_model, write_model_config
+from api.commands.stack.plan import free_ports
+from api.commands.stack.served_models import ModelConfigFile, main_model
 from serving.server.versions.model_config import read_model_config
 from workers.settings import Settings
 from workers.settings_checks import models_in
@@ -77,20 +80,62 @@ def test_models_that_are_a_file(tmp_path: Path) -> None:
         main_model(tmp_path / "models", Settings())
 
 
-@pytest.mark.parametrize("name", ["models", 'a "quoted" \\ one', "模型 'é'"])
-def test_the_model_server_reads_the_config(tmp_path: Path, name: str) -> None:
-    """Whatever the path is called."""
-    file = tmp_path / "models.config"
-    write_model_config(file, tmp_path / name, ["default"])
-    write_model_config(file, tmp_path / name, ["default", "sku-1.0"])
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that a server listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
+
+def _named(file: Path) -> list[str]:
+    return [model.name for model in read_model_config(file)]
+
+
+@pytest.mark.parametrize("name", ["models", 'a "quoted" \\ one', "模型 'é'"])
+def test_the_model_server_reads_the_config(tmp_path: Path, port: int, name: str) -> None:
+    """Whatever the path is called."""
+    models = _folder(tmp_path, "sku-1.0").rename(tmp_path / name)
+    file = tmp_path / "models.config"
+    config = ModelConfigFile(file, models, "default", port)
+    config.reset()
+
+    assert config.refresh() == ("default", "sku-1.0")
     assert [(model.name, model.base_path) for model in read_model_config(file)] == [
-        (model, tmp_path / name / model) for model in ("default", "sku-1.0")
+        (model, models / model) for model in ("default", "sku-1.0")
     ]
-    assert list(tmp_path.iterdir()) == [file]
+    assert set(tmp_path.iterdir()) == {file, models}
+
+
+def test_models_come_and_go(tmp_path: Path, port: int) -> None:
+    """The file changes with the folder; a server that starts again begins with the main model alone."""
+    models, file = _folder(tmp_path, "default"), tmp_path / "models.config"
+    config = ModelConfigFile(file, models, "default", port)
+    config.reset()
+    assert config.refresh() is None
+    _folder(tmp_path, "sku")
+
+    assert (config.refresh(), config.refresh()) == (("default", "sku"), None)
+    assert _named(file) == ["default", "sku"]
+    config.reset()
+    assert _named(file) == ["default"]
+    (models / "sku").rename(tmp_path / "away")
+    assert config.refresh() is None
+
+
+def test_a_server_that_starts_gets_no_other_models(tmp_path: Path) -> None:
+    """It would wait for all of them before it opens its port."""
+    file = tmp_path / "models.config"
+    (free,) = free_ports(1)
+    config = ModelConfigFile(file, _folder(tmp_path, "default", "broken"), "default", free)
+    config.reset()
+
+    assert config.refresh() is None
+    assert _named(file) == ["default"]
 
 
 def test_a_path_that_the_config_cannot_say(tmp_path: Path) -> None:
     """Protobuf's texts are UTF-8."""
+    config = ModelConfigFile(tmp_path / "models.config", tmp_path / "\udcff", "default", 1)
+
     with pytest.raises(StackError, match="not UTF-8: rename the folder"):
-        write_model_config(tmp_path / "models.config", tmp_path / "\udcff", ["default"])
+        config.reset()
