@@ -125,6 +125,7 @@ OF_SERVING_FOR_API = ("errors", "contract", "boxes.tiles")
 OF_SERVING_FOR_EXPORTER = (
     "contract",
     "label_files",
+    "utf8_files",
     "conventions",
     "description",
     "errors",

@@ -8,11 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from exporter.errors import ExportError
 from exporter.inspecting.facts import Hints, Told
 from exporter.weights.model_code import config_objects, keras_config
 from serving.errors import ContractError
 from serving.label_files import read_label_file
+from serving.utf8_files import read_utf8
 
 _LABEL_FILES: Final = (
     "metadata.yaml",
@@ -34,7 +37,7 @@ def read_hints(path: Path, labels: Path | None) -> Hints:
     Raises ContractError if that file is no file of labels. A file that was only found beside the model is left aside if
     it cannot be read.
     """
-    told = {each.key: each for each in (*_of_pipeline(path), *_of_keras(path))}
+    told = {each.key: each for each in (*_of_ultralytics(path), *_of_pipeline(path), *_of_keras(path))}
     is_zoo = "aspect" in told
     told.pop("aspect", None)
     if labels is not None:
@@ -53,6 +56,24 @@ def _beside(path: Path) -> Iterator[Path]:
         for pattern in _LABEL_FILES:
             with suppress(OSError):
                 yield from sorted(folder.glob(pattern))
+
+
+def _of_ultralytics(path: Path) -> Iterator[Told]:
+    """Yield what Ultralytics' metadata.yaml says, and how its own programs prepare photos and select boxes."""
+    try:
+        fields = yaml.load(read_utf8(path / "metadata.yaml"), yaml.BaseLoader)  # noqa: S506 - it makes texts only
+    except (ContractError, yaml.YAMLError, RecursionError):
+        return
+    if not isinstance(fields, dict) or not {"names", "stride"} <= fields.keys():
+        return
+    why = "metadata.yaml: as Ultralytics prepares photos"
+    size = fields.get("imgsz")
+    if isinstance(size, list) and len(size) == 2 and all(str(side).isdigit() for side in size):
+        yield from _size(int(size[0]), int(size[1]), "metadata.yaml: imgsz")
+    yield Told("", "resize_mode", "letterbox", why)
+    yield Told("", "antialias", value=False, why=why)
+    yield Told("", "clip", "after", "as Ultralytics selects boxes")
+    yield Told("input", "scale", [255, 255, 255], why)
 
 
 def _of_pipeline(path: Path) -> Iterator[Told]:

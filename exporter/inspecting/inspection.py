@@ -185,7 +185,7 @@ def _keys(
         known.get("resize_mode")
         or Told("", "resize_mode", UNKNOWN, '"stretch" or "letterbox" (padded), as photos were in its training')
     )
-    keys += [known[key] for key in ("align", "pad_colour", "antialias") if key in known]
+    keys += [known[key] for key in ("align", "pad_colour", "antialias", "clip") if key in known]
     if "antialias" not in known:
         keys.append(Told("", "antialias", True, "Pillow's filters; false for OpenCV's and tf.image.resize"))
     keys += [

@@ -14,6 +14,8 @@ from PIL import Image
 
 from exporter.errors import ExportError
 from exporter.inspecting.inspection import Inspection, inspect_model
+from serving.conventions import YoloV8
+from serving.description import read_description
 from serving.errors import ContractError
 from tests.support import small_heads
 from tests.support.export_command import export_command
@@ -97,6 +99,29 @@ def test_a_model_of_the_zoo(tmp_path: Path) -> None:
     assert draft["labels"] == [{"id": 1, "name": "tea"}, {"id": 2, "name": "rice"}]
     assert (draft["nms"], draft["input"]["dtype"]) == ("none", "uint8")
     assert "TF2 Object Detection API" in inspection.facts.kind
+
+
+def test_a_model_of_ultralytics(tmp_path: Path) -> None:
+    """Its metadata says all: names, letterbox, how pixels are scaled."""
+    import keras
+
+    folder = tmp_path / "best_saved_model"
+    layers = [keras.layers.Conv2D(6, 8, 8, activation="sigmoid"), keras.layers.Reshape((64, 6))]
+    model = keras.Sequential([keras.Input((64, 64, 3)), *layers, keras.layers.Permute((2, 1))])
+    model.export(folder, verbose=False)
+    (folder / "metadata.yaml").write_text("stride: 32\ntask: detect\nimgsz: [64, 64]\nnames:\n  0: tea\n  1: rice\n")
+
+    inspection = inspect_model(folder)
+
+    (tmp_path / "contract.toml").write_text(inspection.draft)
+    description = read_description(tmp_path / "contract.toml")
+    assert inspection.unknown == []
+    assert (description.contract.name, description.contract.resize_mode) == ("best", "letterbox")
+    assert (description.contract.antialias, description.contract.clip) == (False, "after")
+    assert description.input.scale == (255, 255, 255)
+    assert isinstance(description.output, YoloV8)
+    (folder / "metadata.yaml").write_text("author: [")
+    assert "resize_mode" in inspect_model(folder).unknown
 
 
 def spots(folder: Path) -> Path:
