@@ -141,7 +141,7 @@ def inspect(
     *,
     labels: Annotated[Path | None, typer.Option(help="A file with the names of the model's classes.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="A folder of photos to run the model on. Default: made-up images.")
+        Path | None, typer.Option(help="A folder of photos, or one, to run the model on. Default: made-up images.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
     trust_model_code: TrustModelCode = False,

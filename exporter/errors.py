@@ -15,3 +15,7 @@ class ExportError(ShelflineError):
 
 class VersionExistsError(ExportError):
     """Raised when a version number is in use: a version is never overwritten."""
+
+
+class ModelNotRunError(ExportError):
+    """Raised when a model that is inspected cannot be run on photos."""

@@ -14,13 +14,13 @@ from serving.contract import Contract
 
 
 def read_photos(contract: Contract, folder: Path) -> NDArray[np.uint8]:
-    """Read the photos of a folder, in the order of their names.
+    """Read the photos of a folder, in the order of their names, or the one photo that `folder` is.
 
     Returns uint8 (M, H, W, 3), RGB, of the contract's input size. Files that Pillow cannot read are skipped. Raises
     ExportError if the folder has no photo.
     """
     images = []
-    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
+    for path in sorted(folder.glob("*")) if folder.is_dir() else [folder]:
         try:
             with Image.open(path) as opened:
                 upright = ImageOps.exif_transpose(opened).convert("RGB")

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, ModelNotRunError
 from exporter.graph import tensorflow
 from exporter.inspecting.draft import draft_text
-from exporter.inspecting.facts import Hints, ModelFacts, TensorFacts, Told
+from exporter.inspecting.facts import Hints, ModelFacts, SignatureFacts, TensorFacts, Told
 from exporter.inspecting.hints import read_hints
 from exporter.weights.stored_weights import open_weights
 from serving.contract import Label
@@ -88,7 +88,7 @@ def inspect_model(
     """Inspect a SavedModel, or a whole Keras model (`.keras`, `.h5`), and run it on sample photos if that is possible.
 
     `images` is a folder of photos, `labels` a file of the names of its classes. Raises ExportError if there is no such
-    model, or if a Keras model does not load, and ContractError for a file of labels that cannot be read.
+    model or photo, or if a Keras model does not load, and ContractError for a file of labels that cannot be read.
     """
     if not path.exists():
         raise ExportError(f"There is no {path}: name the folder of a SavedModel, or a .keras or .h5 file.")
@@ -110,7 +110,7 @@ def inspect_model(
         count = len(hints.labels) or None
         try:
             trial = try_model(run, entry, size or _ANY_SIZE, facts.hints.told, labels=count, images=images)
-        except ExportError as error:
+        except ModelNotRunError as error:
             not_run = str(error)
     told, named = _keys(facts, entry, size, trial)
     return Inspection(facts, trial, not_run, tuple(told), named)
@@ -238,11 +238,22 @@ def _name(path: Path) -> str:
     return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]", "-", stem).strip("-") or "model"
 
 
+def _distinct(facts: ModelFacts) -> Iterator[tuple[str, SignatureFacts]]:
+    """Yield the signatures that differ, with the names of those that are the same. The one to wrap comes first."""
+    by_tensors: dict[Any, list[SignatureFacts]] = {}
+    for signature in (facts.signature, *facts.signatures):
+        same = by_tensors.setdefault((signature.inputs, signature.outputs), [])
+        if signature not in same:
+            same.append(signature)
+    for same in by_tensors.values():
+        yield ", ".join(each.name for each in same), same[0]
+
+
 def _report(inspection: Inspection) -> Iterator[str]:
     facts, trial = inspection.facts, inspection.trial
     yield f"{facts.path}: {facts.kind}."
-    for signature in facts.signatures:
-        yield f"{f'Signature {signature.name}' if signature.name else 'The model'} takes"
+    for names, signature in _distinct(facts):
+        yield f"{f'Signature {names}' if names else 'The model'} takes"
         yield from (f"    {each}" for each in signature.inputs)
         yield "and answers"
         yield from (f"    {each}" for each in signature.outputs)
@@ -260,7 +271,7 @@ def _report(inspection: Inspection) -> Iterator[str]:
                 parts.append(f"{1 - each.finite:.1%} are no numbers")
             yield f"    {each.name} (N, {', '.join(map(str, each.shape))}): {', '.join(parts)}"
         if len(trial.found) > 1:
-            yield "By how pixels were scaled:"
+            yield "By how photos were prepared:"
             yield from (f"    {name}: {text}" for name, text in trial.found.items())
     if facts.hints.labels_file:
         yield f"Labels: {len(facts.hints.labels)} of {facts.hints.labels_file}."

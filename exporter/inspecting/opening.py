@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, ModelNotRunError
 from exporter.inspecting.facts import Hints, ModelFacts, SignatureFacts, TensorFacts, Told
 from exporter.models.described_export import load_network
 from exporter.models.keras_models import output_names
@@ -158,7 +158,7 @@ def _by_batches(call: Callable[[tf.Tensor], Any], rows: int | None) -> Run:
             try:
                 answered = call(tf.constant(filled))
             except Exception as error:  # TensorFlow and Keras raise errors of any type
-                raise ExportError(
+                raise ModelNotRunError(
                     f"it does not take images of the shape {filled.shape}: {_first_line(error)}"
                 ) from error
             answers.append({name: np.asarray(tensor)[: len(batch)] for name, tensor in answered.items()})

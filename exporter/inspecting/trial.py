@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.errors import ExportError
+from exporter.errors import ModelNotRunError
 from exporter.graph.sample_photos import made_up_photos, read_photos
 from exporter.inspecting.facts import TensorFacts, Told
 from exporter.inspecting.layouts import Layout, Outputs, tell_layout
@@ -72,11 +72,11 @@ def try_model(
 ) -> Trial:
     """Run a model with the input `entry` on photos of `size` (height, width), and tell what its outputs are.
 
-    `told` are the keys that are certain already; what they leave open of the pixels is tried. Raises ExportError if the
-    model does not run, or if `images` has no photo.
+    `told` are the keys that are certain already; what they leave open of the pixels is tried. Raises ModelNotRunError
+    if the model does not run, ExportError if `images` has no photo.
     """
     if entry.dtype not in {"float32", "uint8"}:
-        raise ExportError(f"its input is {entry.dtype}, and photos are float32 or uint8")
+        raise ModelNotRunError(f"its input is {entry.dtype}, and photos are float32 or uint8")
     layout_of_input = "nchw" if is_nchw(entry) else "nhwc"
     photos = _photos(size, images, letterbox=_is_letterbox(told))
     base = {"tensor": entry.name, "layout": layout_of_input, "dtype": entry.dtype}
@@ -101,7 +101,8 @@ def try_model(
         other = _found(tell_layout(run(boxed), size, labels))
         found |= {"letterboxed": f"{other[0]} scores over 0.25, the best {other[2]:.2f}"}
         shapes = _tell_shape(sums[best], other)
-    where = f"{len(photos)} photos in {images}" if images else f"{len(photos)} made-up images"
+    many = f"{len(photos)} photos" if len(photos) > 1 else "1 photo"
+    where = f"{many} in {images}" if images else f"{len(photos)} made-up images"
     statistics = tuple(_statistics(name, value) for name, value in sorted(outputs.items()))
     return Trial(where, size, statistics, layout, (*pixels, *shapes), found)
 

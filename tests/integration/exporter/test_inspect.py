@@ -120,6 +120,7 @@ def test_a_model_of_ultralytics(tmp_path: Path) -> None:
     assert (description.contract.antialias, description.contract.clip) == (False, "after")
     assert description.input.scale == (255, 255, 255)
     assert isinstance(description.output, YoloV8)
+    assert "Signature serving_default, serve takes" in inspection.report(), "they are the same"
     (folder / "metadata.yaml").write_text("author: [")
     assert "resize_mode" in inspect_model(folder).unknown
 
@@ -160,6 +161,11 @@ def test_how_pixels_are_scaled_is_told_by_photos(tmp_path: Path, scale: float, e
     found = inspection.document()["run"]["scores"]
     assert set(found) > {"0 to 255", "0 to 1", "letterboxed"}
     assert "2 photos in" in inspection.document()["run"]["photos"]
+    one = inspect_model(tmp_path / "spots.keras", images=tmp_path / "photos" / "0.png")
+    assert contract(one)["input"]["scale"] == expected
+    assert "1 photo in" in one.document()["run"]["photos"]
+    with pytest.raises(ExportError, match="There is no photo in"):
+        inspect_model(tmp_path / "spots.keras", images=tmp_path / "none")
 
 
 def test_what_it_prints(own_keras: Path, tmp_path: Path) -> None:
@@ -271,3 +277,45 @@ def test_a_model_that_cannot_be_run(tmp_path: Path) -> None:
     assert "sizes float32 (N, 2)" in inspection.draft
     assert "It was not run: it takes 2 inputs." in inspection.report()
     assert inspection.document()["run"] is None
+
+
+def write_function(folder: Path, shape: tuple[int | None, ...], dtype: str, *, reads_files: bool = False) -> Path:
+    """A SavedModel of a function that takes images of this shape and needs 64 x 64 x 3 numbers for each."""
+    import tensorflow as tf
+
+    def boxes(x: Any) -> dict[str, Any]:
+        text = tf.strings.length(tf.io.read_file("/nowhere")) if reads_files else 0
+        return {"boxes": tf.reshape(tf.cast(x, tf.float32), (tf.shape(x)[0], 64, 48, 4)) + tf.cast(text, tf.float32)}
+
+    function = tf.function(boxes).get_concrete_function(tf.TensorSpec(shape, dtype, "x"))
+    tf.saved_model.save(tf.Module(), str(folder / "saved"), {"serving_default": function})
+    return folder / "saved"
+
+
+def without_variables(folder: Path) -> Path:
+    """A SavedModel that was copied in part."""
+    write_simple_save(folder / "saved")
+    for path in (folder / "saved" / "variables").iterdir():
+        path.unlink()
+    return folder / "saved"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda folder: write_function(folder, (None, 64, 64, 3), "int32"), "its input is int32, and photos are"),
+        (lambda folder: write_function(folder, (None, None, None, 3), "float32"), "does not take images of the shape"),
+        (
+            lambda folder: write_function(folder, (None, 64, 64, 3), "float32", reads_files=True),
+            "calls Python or touches files",
+        ),
+        (without_variables, "does not load"),
+    ],
+)
+def test_a_savedmodel_that_does_not_run(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
+    """Its signature is known nevertheless."""
+    inspection = inspect_model(make(tmp_path))
+
+    assert reason in inspection.not_run
+    assert "output.convention" in inspection.unknown
+    assert "float32" in inspection.draft
