@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -35,7 +36,7 @@ from tests.support.real_ssd import MODEL, contract_toml
 from workers.sources.decoding import prepare as decode_photo
 
 IMAGES = 16
-ROUNDS = 5
+ROUNDS = 11
 OWN_BATCHES = (1, 2, 4, 8, 16)
 
 NANODET_CONTRACT = """
@@ -101,30 +102,26 @@ def rate(detect: Detect, images: NDArray[np.uint8], batch: int) -> float:
 
 
 def compare(title: str, own: Path, contract: Path, models: Path) -> None:
-    """Export the model, and measure both in turns."""
+    """Export the model, find the best batch of its own runtime, and measure both in turns."""
     folder = export_described("savedmodel", own, contract, models, images=ROOT / "samples")
     description = read_description(contract)
     images, by_owner = photos(description.contract), own_runtime(own, description)
     with SessionModel(folder) as model:
         described = model.predict("describe", np.zeros(1, np.int32))["contract"][0]
         rows = Contract.from_json(described).max_batch_rows
-        ways = {("exported", rows): lambda batch: model.predict("detect", batch)}
-        ways |= {("own", batch): by_owner for batch in _possible(by_owner, images)}
-        rates: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
-        for way, detect in ways.items():
-            rate(detect, images, way[1])
-        for _ in range(ROUNDS):
-            for way, detect in ways.items():
-                rates[way].append(rate(detect, images, way[1]))
-    best = max((way for way in ways if way[0] == "own"), key=lambda way: statistics.median(rates[way]))
-    ratios = sorted(a / b for a, b in zip(rates["exported", rows], rates[best], strict=True))
+        exported = partial(model.predict, "detect")
+        own_rates = {batch: [rate(by_owner, images, batch) for _ in range(3)] for batch in possible(by_owner, images)}
+        best = max(own_rates, key=lambda batch: statistics.median(own_rates[batch]))
+        rate(exported, images, rows)
+        pairs = [(rate(exported, images, rows), rate(by_owner, images, best)) for _ in range(ROUNDS)]
+    ratios = sorted(exported_rate / own_rate for exported_rate, own_rate in pairs)
     say(
-        f"{title}: exported, {rows} images a call, over its own runtime, {best[1]} a call: "
+        f"{title}: exported, {rows} images a call, over its own runtime, {best} a call: "
         f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
     )
 
 
-def _possible(detect: Detect, images: NDArray[np.uint8]) -> Iterator[int]:
+def possible(detect: Detect, images: NDArray[np.uint8]) -> Iterator[int]:
     """Yield the sizes of batches that the model takes."""
     for batch in OWN_BATCHES:
         try:
