@@ -6,6 +6,7 @@ names of counters. TF Serving's prometheus_exporter.cc does not, and dashboards 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import prometheus_client as prometheus
@@ -37,7 +38,7 @@ class Metrics:
             f"{serving}request_latency",
             "Distribution of wall time (in microseconds) for Tensorflow Serving request.",
             latency,
-            *("model_name", "API", "entrypoint", "status"),
+            *("model_name", "API", "entrypoint"),
         )
         self._runtime = histogram(
             f"{serving}runtime_latency",
@@ -51,10 +52,29 @@ class Metrics:
             _exponential(100, 1.2, 52),
             "thread_pool_name",
         )
+        self._runs = counter(
+            f"{serving}batching_session:wrapped_run_count", "Total count of run calls on the wrapped session"
+        )
+        self._input_size = histogram(
+            f"{serving}batching_session:input_batch_size",
+            "Tracks the batch size distribution on the inputs.",
+            _exponential(1, 2, 16),
+        )
+        self._padding = histogram(
+            f"{serving}batching_session:padding_size",
+            "Tracks the padding size distribution on batches.",
+            _exponential(1, 2, 16),
+        )
         self._batch_size = histogram(
             f"{serving}batching_session:processed_batch_size",
             "Tracks the batch size distribution on processing.",
             _exponential(1, 2, 16),
+        )
+        self._warm_up = histogram(
+            f"{serving}model_warmup_latency",
+            "Distribution of wall time (in microseconds) for warming up the model.",
+            latency,
+            *("model_path", "status"),
         )
         loader = ":tensorflow:cc:saved_model:"
         self._loads = counter(
@@ -67,7 +87,7 @@ class Metrics:
     def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
         """Count a call of a model that has ended, with its status and duration."""
         self._requests.labels(model, status).inc()
-        self._latency.labels(model, api, entrypoint, status).observe(seconds * _MICROSECONDS)
+        self._latency.labels(model, api, entrypoint).observe(seconds * _MICROSECONDS)
 
     def runtime(self, model: str, seconds: float) -> None:
         """Record the duration of a graph run."""
@@ -79,13 +99,21 @@ class Metrics:
         if succeeded:
             self._load_latency.labels(path).inc(seconds * _MICROSECONDS)
 
+    def warmed_up(self, path: str, seconds: float) -> None:
+        """Record how long the warm-up records of a version took."""
+        self._warm_up.labels(path, "OK").observe(seconds * _MICROSECONDS)
+
     def queued(self, pool: str, seconds: float) -> None:
         """Record how long a request waited until its batch began."""
         self._queuing.labels(pool).observe(seconds * _MICROSECONDS)
 
-    def batched(self, rows: int) -> None:
-        """Record the rows of a batch that begins, padding included."""
+    def batched(self, sizes: Sequence[int], rows: int) -> None:
+        """Record the rows of each request of a batch that begins, and of the batch with its padding."""
+        self._runs.inc()
+        for size in sizes:
+            self._input_size.observe(size)
         self._batch_size.observe(rows)
+        self._padding.observe(rows - sum(sizes))
 
     def page(self) -> str:
         """Return all metrics in Prometheus's text format, as prometheus_exporter.cc writes it."""

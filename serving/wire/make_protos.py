@@ -17,10 +17,9 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 DESCRIPTOR_SET = Path(__file__).with_name("protos.binpb")  # not imported from serving.wire.protos, which reads the file
 
 ROOTS = (
-    "tensorflow_serving/apis/predict.proto",
-    "tensorflow_serving/apis/get_model_metadata.proto",
-    "tensorflow_serving/apis/get_model_status.proto",
-    "tensorflow_serving/apis/model_management.proto",
+    "tensorflow/core/example/example.proto",
+    "tensorflow_serving/apis/prediction_service.proto",
+    "tensorflow_serving/apis/model_service.proto",
 )
 
 SPELLED_OUT = {
@@ -28,16 +27,20 @@ SPELLED_OUT = {
         "PrometheusConfig": "bool enable = 1; string path = 2",
         "MonitoringConfig": "tensorflow.serving.PrometheusConfig prometheus_config = 1",
     },
+    "tensorflow_serving/config/ssl_config.proto": {
+        "SSLConfig": "string server_key = 1; string server_cert = 2; string custom_ca = 3; bool client_verify = 4",
+    },
     "tensorflow_serving/servables/tensorflow/session_bundle_config.proto": {
         "BatchingParameters": (
             "google.protobuf.Int64Value max_batch_size = 1; google.protobuf.Int64Value batch_timeout_micros = 2; "
             "google.protobuf.Int64Value max_enqueued_batches = 3; google.protobuf.Int64Value num_batch_threads = 4; "
             "google.protobuf.StringValue thread_pool_name = 5; repeated int64 allowed_batch_sizes = 6; "
-            "bool pad_variable_length_inputs = 7"
+            "bool pad_variable_length_inputs = 7; google.protobuf.BoolValue enable_large_batch_splitting = 8; "
+            "google.protobuf.Int64Value max_execution_batch_size = 9"
         ),
     },
 }
-"""Messages by .proto file, copied from the sources of tensorflow/serving."""
+"""Messages by .proto file, with the names of tensorflow/serving's sources. Text files hold no field numbers."""
 
 
 def descriptor_set() -> bytes:

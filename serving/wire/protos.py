@@ -28,11 +28,11 @@ def _pool() -> descriptor_pool.DescriptorPool:
     return pool
 
 
-_POOL: Final = _pool()
+POOL: Final = _pool()
 
 
 def _message(name: str) -> ProtoMessage:
-    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
+    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
 
 
 ModelSpec: Final = _message("tensorflow.serving.ModelSpec")
@@ -48,6 +48,7 @@ ReloadConfigRequest: Final = _message("tensorflow.serving.ReloadConfigRequest")
 ReloadConfigResponse: Final = _message("tensorflow.serving.ReloadConfigResponse")
 ModelServerConfig: Final = _message("tensorflow.serving.ModelServerConfig")
 MonitoringConfig: Final = _message("tensorflow.serving.MonitoringConfig")
+SSLConfig: Final = _message("tensorflow.serving.SSLConfig")
 BatchingParameters: Final = _message("tensorflow.serving.BatchingParameters")
 TensorProto: Final = _message("tensorflow.TensorProto")
 SignatureDef: Final = _message("tensorflow.SignatureDef")

@@ -54,6 +54,13 @@ def split(outputs: Sequence[Array], sizes: Sequence[int], rows: int) -> list[lis
     return [[output[end - size : end] for output in outputs] for size, end in zip(sizes, ends, strict=True)]
 
 
+def joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    """Join the outputs of the parts of a call that was split, in the order of its rows."""
+    if len(parts) == 1:
+        return list(parts[0])
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
 def _merged(name: str, arrays: list[Array], rows: int, *, pad: bool) -> Array:
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:

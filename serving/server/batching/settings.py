@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from serving.server.errors import SetupError
 from serving.server.text_files import read_text_message
@@ -31,6 +32,15 @@ class BatchSettings:
     thread_pool_name: str = "model_server_batch_threads"
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int = 0
+
+    @property
+    def rows_of_a_batch(self) -> int:
+        """Return the most rows of a batch: `max_execution_batch_size` if calls are split and it is set."""
+        if self.enable_large_batch_splitting and self.max_execution_batch_size:
+            return self.max_execution_batch_size
+        return self.max_batch_size
 
     def padded(self, rows: int) -> int:
         """Return the number of rows that a batch is padded to: the next allowed batch size."""
@@ -43,7 +53,7 @@ def read_batch_settings(path: Path) -> BatchSettings:
     Fields that the file does not set have the defaults.
     """
     message = read_text_message(BatchingParameters, path)
-    given = {
+    given: dict[str, Any] = {
         field.name: getattr(message, field.name).value
         for field in BatchingParameters.DESCRIPTOR.fields
         if field.message_type and message.HasField(field.name)
@@ -61,12 +71,18 @@ def read_batch_settings(path: Path) -> BatchSettings:
 
 def _problem(settings: BatchSettings) -> str | None:
     """Return the first error, in the words of shared_batch_scheduler.h and batching_session.cc, or None."""
-    for name in ("max_batch_size", "num_batch_threads"):
+    for name in ("max_batch_size", "num_batch_threads", "max_enqueued_batches"):
         if getattr(settings, name) < 1:
             return f"{name} must be positive; was {getattr(settings, name)}"
-    for name in ("batch_timeout_micros", "max_enqueued_batches"):
+    for name in ("batch_timeout_micros", "max_execution_batch_size"):
         if getattr(settings, name) < 0:
             return f"{name} must be non-negative; was {getattr(settings, name)}"
+    execution_rows = settings.max_execution_batch_size
+    if settings.enable_large_batch_splitting and execution_rows > settings.max_batch_size:
+        return (
+            f"max_execution_batch_size {execution_rows} is greater than max_batch_size {settings.max_batch_size}: "
+            "a batch of the split calls cannot be larger than a call"
+        )
     sizes = settings.allowed_batch_sizes
     if sizes and (any(a >= b for a, b in pairwise(sizes)) or sizes[0] < 1):
         return "allowed_batch_sizes entries must be monotonically increasing"

@@ -30,6 +30,10 @@ def test_batching_parameters_have_tf_servings_defaults(tmp_path: Path) -> None:
     given = read_batch_settings(written(tmp_path, text + " pad_variable_length_inputs: true"))
     assert (given.max_batch_size, given.num_batch_threads, given.pad_variable_length_inputs) == (4, 3, True)
     assert [given.padded(rows) for rows in (1, 2, 3, 4)] == [2, 2, 4, 4]
+    split = read_batch_settings(
+        written(tmp_path, "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 8 }")
+    )
+    assert (split.max_batch_size, split.rows_of_a_batch, given.rows_of_a_batch) == (1000, 8, 4)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +41,18 @@ def test_batching_parameters_have_tf_servings_defaults(tmp_path: Path) -> None:
     [
         ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
         ("num_batch_threads { value: -1 }", "num_batch_threads must be positive; was -1"),
+        ("max_enqueued_batches { value: 0 }", "max_enqueued_batches must be positive; was 0"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be non-negative; was -1"),
         ("max_batch_size { value: 4 } allowed_batch_sizes: [4, 2]", "must be monotonically increasing"),
         ("allowed_batch_sizes: 8", "last entry was 8; expected 1000"),
+        ("max_execution_batch_size { value: -1 }", "max_execution_batch_size must be non-negative; was -1"),
+        (
+            (
+                "max_batch_size { value: 4 } enable_large_batch_splitting { value: true } "
+                "max_execution_batch_size { value: 5 }"
+            ),
+            "max_execution_batch_size 5 is greater than max_batch_size 4",
+        ),
     ],
 )
 def test_batching_that_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:

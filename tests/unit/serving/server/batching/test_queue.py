@@ -114,3 +114,28 @@ def test_every_task_is_taken_once_in_order(sizes: list[int]) -> None:
 
     assert [call for tasks in batches for call in tasks] == added
     assert all(sum(call.rows for call in tasks) <= 4 for tasks in batches)
+
+
+def test_parts_that_do_not_all_find_room_are_refused_together() -> None:
+    """Nothing of a refused call is computed."""
+    waiting = BatchQueue(
+        BatchSettings(
+            max_batch_size=9, max_execution_batch_size=3, enable_large_batch_splitting=True, max_enqueued_batches=2
+        )
+    )
+    waiting.add(task(2), 0.0)
+    with pytest.raises(StatusError, match="currently 1 batches enqueued and max_enqueued_batches is 2"):
+        waiting.add(task(5), 0.0)
+    assert rows(waiting.take(0.0)) == [2]
+
+    waiting.add(task(2), 0.0)
+    assert [part.rows for part in waiting.add(task(4), 0.0)] == [1, 3]
+    assert [rows(waiting.take(0.0)) for _ in range(2)] == [[2, 1], [3]]
+
+
+def test_a_call_that_fits_the_next_batch_is_not_split() -> None:
+    """But by `room`: what fills the open batch goes first."""
+    assert [part.rows for part in task(3).parts(0, 3)] == [3]
+    assert [part.rows for part in task(3).parts(3, 3)] == [3]
+    assert [part.rows for part in task(3).parts(2, 3)] == [2, 1]
+    assert [part.rows for part in task(7).parts(0, 3)] == [3, 3, 1]

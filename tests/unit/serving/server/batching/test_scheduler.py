@@ -36,7 +36,9 @@ class Doubling:
         assert self.gate.wait(30)
         if (feeds["x:0"] < 0).any():
             raise invalid_argument("negative")
-        return [feeds["x:0"] * (2 if name == "y:0" else 3) for name in fetches]
+        by_name = {"y:0": feeds["x:0"] * 2, "z:0": feeds["x:0"] * 3}
+        by_name |= {"scalar:0": feeds["x:0"].sum(), "first:0": feeds["x:0"][:1]}
+        return [by_name[name] for name in fetches]
 
     def close(self) -> None:
         self.is_closed = True
@@ -68,8 +70,7 @@ def held_up(pool: ThreadPoolExecutor, model: Doubling, served: BatchedModel) -> 
 
 def waiting(model: BatchedModel) -> int:
     """How many calls wait for a batch."""
-    (queue,) = model._queues.values()
-    return sum(len(batch.tasks) for batch in queue.tasks._batches)
+    return sum(len(batch.tasks) for queue in model._scheduler._queues.values() for batch in queue._batches)
 
 
 def test_what_waits_meanwhile_is_one_batch(pool: ThreadPoolExecutor) -> None:
@@ -132,13 +133,69 @@ def test_other_shapes_in_a_batch_fail_it(pool: ThreadPoolExecutor) -> None:
             call.result(30)
 
 
-def test_calls_for_other_outputs_run_by_themselves(pool: ThreadPoolExecutor) -> None:
-    """A signature is batched as it was declared, whatever else waits."""
+def test_calls_for_some_outputs_are_batched_too(pool: ThreadPoolExecutor) -> None:
+    """With those that ask for the same outputs, in whatever order, and with nobody else."""
+    model = Doubling()
+    served = batched(model)
+    held_up(pool, model, served)
+    wanted = (["y:0"], ["y:0", "y:0"], ["z:0"], ["y:0", "z:0"], ["z:0", "y:0"])
+    calls = []
+    for value, outputs in enumerate(wanted, start=2):
+        calls.append(pool.submit(served.run, {"x:0": np.array([value])}, outputs))
+        wait_until(lambda: waiting(served) == len(calls))
+    model.gate.set()
+
+    answers = [[array.tolist() for array in call.result(30)] for call in calls]
+    assert answers == [[[4]], [[6], [6]], [[12]], [[10], [15]], [[18], [12]]]
+    assert sorted(model.calls) == [[1], [2, 3], [4], [5, 6]]
+
+
+def test_a_call_for_some_outputs_may_be_too_large(pool: ThreadPoolExecutor) -> None:
+    """As one for all of them."""
+    model = Doubling()
+    served = batched(model, max_batch_size=1)
+    with pytest.raises(StatusError, match="Task size 3 is larger than maximum input batch size 1"):
+        pool.submit(served.run, {"x:0": np.array([1, 2, 3])}, ["y:0"]).result(30)
+
+    assert model.calls == []
+
+
+def test_an_output_without_the_batch_is_refused(pool: ThreadPoolExecutor) -> None:
+    """Even if a single call is the whole batch."""
     model = Doubling()
     model.gate.set()
-    served = batched(model, max_batch_size=1)
+    served = batched(model)
+    for name, message in (("scalar:0", "has 0 dimensions"), ("first:0", "0th dimension does not equal")):
+        with pytest.raises(StatusError, match=message) as error:
+            pool.submit(served.run, {"x:0": np.array([1, 2, 3])}, [name]).result(30)
+        assert error.value.code.name == "FAILED_PRECONDITION"
 
-    assert pool.submit(served.run, {"x:0": np.array([1, 2, 3])}, ["y:0"]).result(30)[0].tolist() == [2, 4, 6]
+
+def test_a_large_call_is_split_if_that_is_asked_for(pool: ThreadPoolExecutor) -> None:
+    """Its first rows fill the batch that waits; the caller gets all rows in order."""
+    model = Doubling()
+    served = batched(model, max_batch_size=8, enable_large_batch_splitting=True, max_execution_batch_size=3)
+    held_up(pool, model, served)
+    small = ask(pool, served, 10, 11)
+    wait_until(lambda: waiting(served) == 1)
+    large = ask(pool, served, *range(20, 27))
+    wait_until(lambda: waiting(served) == 4)
+    model.gate.set()
+
+    assert small.result(30)[1].tolist() == [20, 22]
+    assert large.result(30)[1].tolist() == [2 * value for value in range(20, 27)]
+    assert model.calls == [[1], [10, 11, 20], [21, 22, 23], [24, 25, 26]]
+    with pytest.raises(StatusError, match="Task size 9 is larger than maximum input batch size 8"):
+        ask(pool, served, *range(9)).result(30)
+
+
+def test_a_bad_part_fails_the_whole_call(pool: ThreadPoolExecutor) -> None:
+    """A caller gets all rows or an error."""
+    model = Doubling()
+    model.gate.set()
+    served = batched(model, max_batch_size=8, enable_large_batch_splitting=True, max_execution_batch_size=2)
+    with pytest.raises(StatusError, match="negative"):
+        ask(pool, served, 1, 2, 3, -4, 5).result(30)
 
 
 def test_nobody_computes_for_those_who_gave_up(pool: ThreadPoolExecutor) -> None:
@@ -167,11 +224,13 @@ def test_a_model_that_breaks_tells_those_who_wait(pool: ThreadPoolExecutor) -> N
     assert ask(pool, served, 1).result(30)[1].tolist() == [2]
 
 
-def test_a_closed_model_has_no_queue() -> None:
+def test_a_model_leaves_no_queue_behind(pool: ThreadPoolExecutor) -> None:
     """Its memory is free, and the scheduler does not know it any more."""
     model = Doubling()
+    model.gate.set()
     served = batched(model)
+    ask(pool, served, 1).result(30)
     served.close()
 
     assert model.is_closed
-    assert served._scheduler._queues == []
+    assert served._scheduler._queues == {}
