@@ -21,6 +21,9 @@ _LEFT_OUT_AT_DEFAULT: Final = ("antialias", "resize_mode", *_OF_LETTERBOX, "nms"
 """Fields that Shelfline 0.2 does not know. It refuses a contract with a field that it does not know."""
 
 
+_WARMUP_ROWS: Final = (1, 2, 4, 8)
+
+
 class FrozenModel(BaseModel):
     """A record that cannot be changed, without other fields than its own."""
 
@@ -161,3 +164,8 @@ class VersionStatus:
     version: int
     state: str
     error: str
+
+
+def warmup_rows(contract: Contract) -> tuple[int, ...]:
+    """Return the rows of each warm-up record of `detect` that an export has: none has more than `max_batch_rows`."""
+    return tuple(rows for rows in _WARMUP_ROWS if rows <= contract.max_batch_rows)

@@ -18,9 +18,10 @@ from serving.server.errors import SetupError, StatusError
 from serving.server.flags import Flags, parse
 from serving.server.front import Front
 from serving.server.loading import allocator
+from serving.server.loading.saved_model import SessionSettings
 from serving.server.loading.version_loader import VersionLoader
 from serving.server.metrics import Metrics
-from serving.server.settings_files import batching, first_models, metrics_path
+from serving.server.settings_files import batching, credentials, first_models, metrics_path
 from serving.server.stop import Stop
 from serving.server.versions.first_load import wait_for_models
 from serving.server.versions.lifecycle import Lifecycle
@@ -50,14 +51,18 @@ def main() -> NoReturn:
 def _serve(flags: Flags) -> None:
     if find_spec("tensorflow") is None:
         raise SetupError("TensorFlow is not installed: install it with `pip install tensorflow`")
+    for note in flags.ineffective:
+        _log.warning("%s", note)
     configs, batch_settings, metrics = first_models(flags), batching(flags), Metrics(metrics_path(flags))
-    _bound(flags.host, flags.port).close()  # fail now if it is not free: the load takes seconds
+    tls = credentials(flags)
+    if flags.port:
+        _bound(flags.host, flags.port).close()  # fail now if it is not free: the load takes seconds
     _check_socket_path(flags.grpc_socket_path)
     rest_socket = _bound(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     allocator.tune()  # before the first load imports TensorFlow
     stop = Stop()
     scheduler = None if batch_settings is None else BatchScheduler(batch_settings, metrics)
-    models = _models(flags, VersionLoader(metrics, scheduler))
+    models = _models(flags, _loader(flags, metrics, scheduler))
     try:
         models.configure(configs, quiet=True)
     except StatusError as error:
@@ -68,13 +73,24 @@ def _serve(flags: Flags) -> None:
     if stop.is_set:
         return
     front = Front(flags, models, metrics, batching=scheduler is not None)
-    front.open(rest_socket)
+    front.open(rest_socket, tls)
     if flags.model_config_file is not None and flags.model_config_file_poll_wait_seconds:
         _poll_configuration(models, flags.model_config_file, flags.model_config_file_poll_wait_seconds)
     stop.wait(float("inf"))
     _log.info("stopping: no new calls; those in flight have %.0f s", _DRAIN_SECONDS)
     models.stop()
     front.drain(_DRAIN_SECONDS)
+
+
+def _loader(flags: Flags, metrics: Metrics, scheduler: BatchScheduler | None) -> VersionLoader:
+    both = flags.tensorflow_session_parallelism
+    session = SessionSettings(
+        flags.saved_model_tags,
+        flags.tensorflow_intra_op_parallelism or both,
+        flags.tensorflow_inter_op_parallelism or both,
+    )
+    iterations = max(flags.num_request_iterations_for_warmup, 1) if flags.enable_model_warmup else 0
+    return VersionLoader(metrics, scheduler, session=session, warm_up_iterations=iterations)
 
 
 def _models(flags: Flags, load: VersionLoader) -> Models:

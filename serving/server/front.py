@@ -7,6 +7,8 @@ import os
 import socket
 from typing import Any
 
+import grpc
+
 from serving.server.calls import Calls
 from serving.server.errors import SetupError
 from serving.server.flags import Flags
@@ -14,6 +16,7 @@ from serving.server.metrics import Metrics
 from serving.server.rpc.health import add_health
 from serving.server.rpc.model_service import ModelService
 from serving.server.rpc.prediction import PredictionService
+from serving.server.rpc.reflection import add_reflection
 from serving.server.rpc.services import default_threads, make_server
 from serving.server.versions.models import Models
 
@@ -39,20 +42,26 @@ class Front:
             options=flags.grpc_channel_arguments,
         )
         self._health: Any = add_health(self._grpc) if flags.enable_grpc_healthcheck_service else None
+        add_reflection(self._grpc, health=self._health is not None)
         self._http: Any = None
 
-    def open(self, rest_socket: socket.socket | None) -> None:
-        """Start to listen. Raises SetupError if the port or the Unix socket is not available."""
+    def open(self, rest_socket: socket.socket | None, tls: grpc.ServerCredentials | None) -> None:
+        """Start to listen, with `tls` on the gRPC port. Raises SetupError if a port or the socket is not available."""
         flags = self._flags
         address = f"{flags.host}:{flags.port}"
         try:
-            self._grpc.add_insecure_port(address)
+            if flags.port and tls is not None:
+                self._grpc.add_secure_port(address, tls)
+            elif flags.port:
+                self._grpc.add_insecure_port(address)
             if flags.grpc_socket_path:
                 self._grpc.add_insecure_port(f"unix:{flags.grpc_socket_path}")
         except RuntimeError as error:
             raise SetupError(str(error).partition("\n")[0]) from error
         self._grpc.start()
-        _log.info("serving gRPC on %s", address)
+        _log.info(
+            "serving gRPC on %s", f"{address} by TLS" if tls else address if flags.port else flags.grpc_socket_path
+        )
         if rest_socket is not None:
             self._open_rest(rest_socket)
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import ssl
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
+
+import grpc
 
 from serving.server.batching.settings import BatchSettings, read_batch_settings
 from serving.server.errors import SetupError, StatusError
 from serving.server.flags import Flags
 from serving.server.text_files import read_text_message
 from serving.server.versions.model_config import ModelConfig, read_model_config
-from serving.wire.protos import MonitoringConfig
+from serving.wire.protos import MonitoringConfig, SSLConfig
 
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
 
@@ -45,6 +50,38 @@ def batching(flags: Flags) -> BatchSettings | None:
     if flags.batching_parameters_file is None:
         return BatchSettings()
     return read_batch_settings(flags.batching_parameters_file)
+
+
+def credentials(flags: Flags) -> grpc.ServerCredentials | None:
+    """Return the key and certificates of the gRPC port, None without TLS.
+
+    As in TF Serving, the SSLConfig holds PEM texts and not paths. Raises SetupError if the file or a text is invalid.
+    """
+    path = flags.ssl_config_file
+    if path is None:
+        return None
+    config = read_text_message(SSLConfig, path)
+    if not config.server_key or not config.server_cert:
+        raise SetupError(f"{path}: server_key and server_cert must be set: write the PEM texts of both into the file")
+    if config.client_verify and not config.custom_ca:
+        raise SetupError(f"{path}: client_verify is set without custom_ca: write the PEM text of the CA into the file")
+    _check_pair(path, config.server_key, config.server_cert)
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=config.client_verify,
+    )
+
+
+def _check_pair(path: Path, key: str, certificate: str) -> None:
+    """Raise SetupError if the key and the certificate are not a pair: gRPC would only fail each handshake."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".pem") as file:  # readable by this user only
+        file.write(f"{key.strip()}\n{certificate.strip()}\n")
+        file.flush()
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file.name)
+        except (ssl.SSLError, ValueError) as error:
+            raise SetupError(f"{path}: server_key and server_cert are not a key and its certificate in PEM") from error
 
 
 def metrics_path(flags: Flags) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,18 @@ def _import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
     return tf
 
 
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a SavedModel is loaded: the tags of its graph, and numbers of threads, 0 being chosen by the processor.
+
+    `intra_op_threads` compute within an operator, `inter_op_threads` run operators at the same time.
+    """
+
+    tags: tuple[str, ...] = ("serve",)
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+
+
 class LoadedModel:
     """A version in memory. Threads may call `run` at the same time, but not after `close`.
 
@@ -43,19 +56,20 @@ class LoadedModel:
     loaded.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: SessionSettings = SessionSettings()) -> None:
         tf = _import_tensorflow()
         self._tf = tf
         self._lock = threading.Lock()
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
         cores = os.cpu_count() or 1
         config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=cores, inter_op_parallelism_threads=min(cores, 2)
+            intra_op_parallelism_threads=settings.intra_op_threads or cores,
+            inter_op_parallelism_threads=settings.inter_op_threads or min(cores, 2),
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             with self._session.graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
+                meta_graph = tf.compat.v1.saved_model.load(self._session, list(settings.tags), str(folder))
             self._require_variables(folder)
         except tf.errors.OpError as error:
             self._session.close()

@@ -18,23 +18,26 @@ WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 _MAX_RECORDS: Final = 1000
 
 
-def warm_up(servable: Servable, folder: Path) -> None:
-    """Run all warm-up records of a version; does nothing if the version has none.
+def warm_up(servable: Servable, folder: Path, iterations: int = 1) -> int:
+    """Run each warm-up record of a version `iterations` times. Return how many records the version has.
 
     Raises LoadError if the file cannot be read, has more than 1000 records or a record that is not a Predict call, or
     if a record fails, since clients' calls would then fail too.
     """
     path = folder / WARMUP_FILE
     if not path.is_file():
-        return
+        return 0
     try:
         records = _records(path)
         if len(records) > _MAX_RECORDS:
             raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS})")
         for record in records:
-            run_signature(servable, _request(record))
+            request = _request(record)
+            for _ in range(iterations):
+                run_signature(servable, request)
     except StatusError as error:
         raise LoadError(f"a warm-up record failed: {error.message}", error.code.value[0]) from error
+    return len(records)
 
 
 def _records(path: Path) -> list[bytes]:

@@ -16,6 +16,9 @@ def test_the_flags_are_tensorflow_model_servers(tmp_path: Path) -> None:
             f"--model_base_path={tmp_path}",
             "--enable_serialization_as_tensor_content",
             "--prefer_tflite_model=true",
+            "--saved_model_tags=serve,gpu",
+            "--enable_model_warmup=false",
+            "--tensorflow_intra_op_parallelism=3",
             "--grpc_channel_arguments=grpc.max_connection_age_ms=5,grpc.x=y",
             "--enable_batching=false",
         ]
@@ -27,6 +30,8 @@ def test_the_flags_are_tensorflow_model_servers(tmp_path: Path) -> None:
         flags.model_base_path,
         flags.enable_serialization_as_tensor_content,
     )
+    assert flags.saved_model_tags == ("serve", "gpu")
+    assert (flags.enable_model_warmup, flags.tensorflow_intra_op_parallelism) == (False, 3)
     assert flags.grpc_channel_arguments == (("grpc.max_connection_age_ms", 5), ("grpc.x", "y"))
 
 
@@ -39,7 +44,14 @@ def test_the_flags_are_tensorflow_model_servers(tmp_path: Path) -> None:
         ["--rest_api_port=8500"],
         ["--rest_api_port=65536"],
         ["--enable_batching=perhaps"],
-        ["--ssl_config_file=x"],
+        ["--rest_api_enable_cors_support"],
+        ["--use_alts_credentials=true"],
+        ["--platform_config_file=x"],
+        ["--mixed_precision=bfloat16"],
+        ["--num_load_threads=many"],
+        ["--per_process_gpu_memory_fraction=half"],
+        ["--saved_model_tags="],
+        ["--tensorflow_session_parallelism=2", "--tensorflow_inter_op_parallelism=1"],
         ["--port=0"],
         ["--port=x"],
         ["--model_name="],
@@ -59,6 +71,42 @@ def test_a_flag_that_cannot_be_followed_is_refused(
 
     assert exit_.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_flags_without_effect_are_taken(tmp_path: Path) -> None:
+    """Each with its reason for the log; and so are those that cannot be followed, at their defaults."""
+    flags = parse(
+        [
+            f"--model_base_path={tmp_path}",
+            "--num_load_threads=2",
+            "--flush_filesystem_caches=false",
+            "--per_process_gpu_memory_fraction",
+            "0.5",
+            "--enable_profiler",
+            "--xla_cpu_compilation_enabled=false",
+            "--platform_config_file=",
+            "--port=0",
+            "--grpc_socket_path=/socket",
+        ]
+    )
+
+    assert [note.split(" has no effect here: ")[0] for note in flags.ineffective] == [
+        "--num_load_threads",
+        "--flush_filesystem_caches",
+        "--per_process_gpu_memory_fraction",
+        "--enable_profiler",
+    ]
+    assert "holds up no other one" in flags.ineffective[0]
+    assert parse([f"--model_base_path={tmp_path}"]).ineffective == ()
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing is started."""
+    with pytest.raises(SystemExit) as exit_:
+        parse(["--version"])
+
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith("TensorFlow ModelServer: ")
 
 
 def test_the_base_path_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
