@@ -196,6 +196,7 @@ def test_the_model_server_is_told_what_it_knows(tmp_path: Path) -> None:
     batching = read_batch_settings(folder / name)
 
     assert given.enable_batching
+    assert "--num_load_threads=2" in flags  # otherwise a broken version holds up all later loads for 302 s
     assert batching.max_batch_size >= most
 
 

@@ -17,8 +17,9 @@ from typing import Any, Final, Literal
 
 from packaging.requirements import Requirement
 
+from serving.batching_file import batching_problem, most_rows
 from serving.client import ModelClient
-from serving.errors import ShelflineError
+from serving.errors import ContractError, ShelflineError
 from workers.errors import StoreUnavailableError
 from workers.health import WORKER_SEEN_KEY
 from workers.io.blobs import BlobStore
@@ -51,8 +52,11 @@ class Finding:
 Findings = Iterator[Finding]
 
 
-def examine(settings: Settings) -> Findings:
-    """Run every check and yield the findings. A check that fails does not stop the others."""
+def examine(settings: Settings, batching_file: Path | None = None) -> Findings:
+    """Run every check and yield the findings. A check that fails does not stop the others.
+
+    `batching_file` is the model server's --batching_parameters_file, which is compared with the models.
+    """
     yield from _versions()
     link = RedisLink(settings.redis_url)
     try:
@@ -63,7 +67,7 @@ def examine(settings: Settings) -> Findings:
     yield from _disks(settings)
     yield from _folders(settings)
     yield _memory(settings)
-    yield from _models(settings)
+    yield from _models(settings, batching_file)
 
 
 def _memory(settings: Settings) -> Finding:
@@ -233,16 +237,31 @@ def _disks(settings: Settings) -> Findings:
         yield Finding(what, level, f"{free / 1e9:.1f} GB free", "" if level == "ok" else "make room on its disk")
 
 
-def _models(settings: Settings) -> Findings:
+def _models(settings: Settings, batching_file: Path | None = None) -> Findings:
+    most = None
+    if batching_file is not None:
+        try:
+            most = most_rows(batching_file)
+        except ContractError as error:
+            yield Finding(
+                "batching file", "error", str(error), "mend it, or name the model server's with --batching-file"
+            )
     client = ModelClient(settings.model_server, timeout=_MODEL_SECONDS)
     try:
         for model in settings.served_models:
             try:
-                version = described(client, settings.contracts, model).version
+                served = described(client, settings.contracts, model)
             except ShelflineError as error:
                 advice = "start the model server, check SHELFLINE_MODEL_SERVER, and see `shelfline models list`"
                 yield Finding(f"model {model}", "error", str(error), advice)
             else:
-                yield Finding(f"model {model}", "ok", f"version {version} is served and has a contract")
+                yield Finding(f"model {model}", "ok", f"version {served.version} is served and has a contract")
+                problem = None if most is None else batching_problem(most, served, settings.batch_rows)
+                if problem:
+                    yield Finding(f"batching of {model}", "error", problem)
+                elif most is not None:
+                    yield Finding(
+                        f"batching of {model}", "ok", f"it takes the calls of a worker, of {most} rows at most"
+                    )
     finally:
         client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -20,14 +21,20 @@ _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 _SOMETHING_WRONG = 1
 
 
-def doctor(*, var: Var = Path("var")) -> None:
+BatchingFile = Annotated[
+    Path | None,
+    typer.Option(help="The model server's --batching_parameters_file: compare it with the models and the settings."),
+]
+
+
+def doctor(*, var: Var = Path("var"), batching_file: BatchingFile = None) -> None:
     """Check versions, Redis, blob store, disks, models, clocks and keys, and say what to do.
 
     The exit status is 1 if something is wrong, 2 if a setting is invalid, and 0 if there are only warnings.
     """
     settings = _settings(var)
     wrong = 0
-    for finding in (*_variables(), *examine(settings), _keys(settings)):
+    for finding in (*_variables(), *examine(settings, batching_file), _keys(settings)):
         advice = f" -> {finding.advice}" if finding.advice else ""
         typer.echo(f"{_MARKS[finding.level]}  {finding.what}: {' '.join(finding.result.split()).rstrip('.')}{advice}")
         wrong += finding.level == "error"

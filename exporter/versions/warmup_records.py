@@ -7,21 +7,21 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.contract import Contract
+from serving.contract import Contract, warmup_rows
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-_ROWS = (1, 8)
 
 
 def write_warmup(folder: Path, contract: Contract) -> None:
     """Write warm-up records into a SavedModel's folder.
 
-    The records call `detect` with 1 row and with 8 rows, the default batch, and `describe` with 1 row.
+    The records call `detect` with 1, 2, 4 and 8 rows, as far as the contract allows, and `describe` with 1 row. With
+    batching, TF Serving refuses a version that has a record with more rows than a batch.
     """
     path = folder / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for rows in _ROWS:
+        for rows in warmup_rows(contract):
             shape = (rows, contract.input_height, contract.input_width, 3)
             writer.write(_record(contract.name, "detect", "images", tf.uint8, shape))
         writer.write(_record(contract.name, "describe", "query", tf.int32, (1,)))

@@ -139,7 +139,7 @@ def test_the_warm_up_records_can_be_run(ssd300_folder: Path, ssd300_model: Sessi
         ssd300_model.predict(request.model_spec.signature_name, tf.make_ndarray(tensor))
         signatures.append((request.model_spec.name, request.model_spec.signature_name))
 
-    assert signatures == [("commodity", "detect"), ("commodity", "detect"), ("commodity", "describe")]
+    assert signatures == [*[("commodity", "detect")] * 4, ("commodity", "describe")]
     assert path.stat().st_size < 1000
 
 

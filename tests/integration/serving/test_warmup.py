@@ -11,9 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from serving.client import ModelClient
+from serving.server.batching.scheduler import BatchScheduler
+from serving.server.batching.settings import BatchSettings
 from serving.server.errors import LoadError
 from serving.server.loading.saved_model import LoadedModel
+from serving.server.loading.version_loader import VersionLoader
 from serving.server.loading.warmup import WARMUP_FILE, warm_up
+from serving.server.metrics import Metrics
 from tests.support.models import tiny_contract
 from tests.support.servers.model_server import ServerProcess, publish, random_images, until
 
@@ -47,12 +51,42 @@ def recorded(prototypes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_each_record_is_run(recorded: Path) -> None:
-    """`detect` with one row and with eight, `describe` with one."""
+    """`detect` with 1, 2, 4 and 8 rows, `describe` with 1."""
     model = Counting(recorded)
     warm_up(model, recorded)
     model.close()
 
-    assert model.rows == [1, 8, 1]
+    assert model.rows == [1, 2, 4, 8, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [(8, None), (4, "a warm-up record failed: Task size 8 is larger than maximum input batch size 4")],
+)
+def test_records_go_through_batching(recorded: Path, rows: int, error: str | None) -> None:
+    """As in TF Serving, which does not start with records that are larger than a batch."""
+    load = VersionLoader(Metrics(), BatchScheduler(BatchSettings(max_batch_size=rows, num_batch_threads=1), Metrics()))
+    if error is None:
+        load(recorded).close()
+        return
+    with pytest.raises(LoadError, match=error):
+        load(recorded)
+
+
+def test_records_may_be_left_aside_or_repeated(recorded: Path, prototypes: Path) -> None:
+    """As the flags say; the time they took is in the metrics."""
+    metrics = Metrics()
+    batching = BatchScheduler(BatchSettings(max_batch_size=1, num_batch_threads=1), Metrics())
+    VersionLoader(metrics, batching, warm_up_iterations=0)(recorded).close()
+
+    assert "model_warmup_latency_count" not in metrics.page()
+    model = Counting(recorded)
+    assert warm_up(model, recorded, 2) == 5
+    model.close()
+    assert model.rows == [1, 1, 2, 2, 4, 4, 8, 8, 1, 1]
+    VersionLoader(metrics, None)(recorded).close()
+    VersionLoader(metrics, None)(prototypes / "1").close()
+    assert f'model_warmup_latency_count{{model_path="{recorded}",status="OK"}} 1' in metrics.page()
 
 
 def test_a_version_without_records_is_left_alone(prototypes: Path) -> None:

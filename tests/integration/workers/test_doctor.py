@@ -258,6 +258,25 @@ def test_a_model_is_missing(healthy: Settings, server: ScriptedServer) -> None:
     assert all("UNAVAILABLE" in finding.result and "SHELFLINE_MODEL_SERVER" in finding.advice for finding in findings)
 
 
+@pytest.mark.parametrize(
+    ("text", "level", "result"),
+    [
+        ("max_batch_size { value: 16 }", "ok", "it takes the calls of a worker, of 16 rows at most"),
+        ("", "ok", "1000 rows at most"),
+        ("max_batch_size { value: 4 }", "error", "warm-up records have up to 8 rows"),
+        ("max_batch_size 4", "error", "is not a batching file"),
+    ],
+)
+def test_the_batching_file_is_compared(healthy: Settings, tmp_path: Path, text: str, level: str, result: str) -> None:
+    """With what the models take and the workers send."""
+    path = tmp_path / "batching.txt"
+    path.write_text(text)
+    findings = [finding for finding in doctor._models(healthy, path) if finding.what.startswith("batching")]
+
+    assert [finding.level for finding in findings] == [level]
+    assert result in findings[0].result
+
+
 def test_packages_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that is known not to work, a package that is missing; those of models may be."""
     version = metadata.version
