@@ -16,7 +16,13 @@ from serving.boxes.decode import constants, decode, prepare
 from serving.boxes.detections import Detections
 from serving.contract import Contract, VersionStatus
 from serving.description import Description
-from serving.errors import ContractError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.errors import (
+    ContractError,
+    ModelOutOfMemoryError,
+    ModelUnavailableError,
+    RowsRejectedError,
+    VersionGoneError,
+)
 from serving.wire.protos import (
     MODEL_SERVICE,
     PREDICTION_SERVICE,
@@ -124,6 +130,8 @@ class ModelClient:
                 f"The model {model} on {self.target} has no signature `describe`: export it with Shelfline's exporter, "
                 "or describe it in a TOML file."
             ) from error
+        except ModelOutOfMemoryError as error:  # the contract is there, and the server has no memory at the moment
+            raise ModelUnavailableError(str(error)) from error
         except RowsRejectedError as error:
             raise ContractError(f"The model {model} cannot describe itself: {error}") from error
         try:

@@ -33,6 +33,13 @@ class RowsRejectedError(ModelError):
     """Raised when the model rejects a batch for a reason that a single row may cause."""
 
 
+class ModelOutOfMemoryError(RowsRejectedError):
+    """Raised when the model server has not enough memory for the rows of a call; fewer rows may fit."""
+
+    code = "model_out_of_memory"
+    retryable = True
+
+
 class ContractError(ModelError):
     """Raised when a model has no description of itself, or one that cannot be served."""
 

@@ -64,6 +64,7 @@ _CODES_BY_STATUS: Mapping[int, tuple[str, ...]] = {
     502: ("contract_invalid", "model_error"),
     503: (
         "busy",
+        "model_out_of_memory",
         "model_unavailable",
         "not_ready",
         "queue_full",

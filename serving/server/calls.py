@@ -50,7 +50,7 @@ def as_status(error: Exception) -> StatusError:
     if isinstance(error, StatusError):
         return error
     if isinstance(error, MemoryError):
-        return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, "There is not enough memory for this call")
+        return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, "OOM when allocating the tensors of this call")
     return StatusError(grpc.StatusCode.INTERNAL, f"The model server failed: {type(error).__name__}")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import grpc
 
-from serving.errors import ModelError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.errors import ModelError, ModelOutOfMemoryError, ModelUnavailableError, RowsRejectedError, VersionGoneError
 
 _Code = grpc.StatusCode
 
@@ -38,8 +39,14 @@ _SETUP_ADVICE: Final = {
     _Code.PERMISSION_DENIED: " The server refuses this client: is a proxy in between?",
 }
 
+# What TensorFlow says if a tensor of the graph does not fit. An overloaded server says other things: a full batch queue
+# is UNAVAILABLE, gRPC's own exhausted threads are RESOURCE_EXHAUSTED "Server Threadpool Exhausted".
+_OUT_OF_MEMORY: Final = re.compile(r"\bOOM\b|out of memory|not enough memory|failed to allocate memory", re.IGNORECASE)
+
 
 def translate(code: grpc.StatusCode, details: str, *, doing: str) -> ModelError:
     """Return the error for a failed call. `doing` describes the call for the message, such as `asking x for y`."""
     text = f"{code.name} while {doing}: {details or 'no details'}.".replace("..", ".")
+    if code is _Code.RESOURCE_EXHAUSTED and _OUT_OF_MEMORY.search(details):
+        return ModelOutOfMemoryError(f"{text} Give the model server more memory, or the model a smaller input.")
     return ERROR_OF.get(code, RowsRejectedError)(text + _SETUP_ADVICE.get(code, ""))

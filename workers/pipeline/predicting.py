@@ -14,8 +14,15 @@ import structlog
 
 from serving.boxes.detections import Detections
 from serving.client import ModelClient, ServedModel
-from serving.errors import ModelUnavailableError, RowsRejectedError, ShelflineError, VersionGoneError
+from serving.errors import (
+    ModelOutOfMemoryError,
+    ModelUnavailableError,
+    RowsRejectedError,
+    ShelflineError,
+    VersionGoneError,
+)
 from workers.jobs.claimed_image import ClaimedImage
+from workers.pipeline.row_limits import RowLimit, RowLimits
 from workers.pipeline.rows import Row
 from workers.telemetry.metrics import BATCH_ROWS, NOT_FINITE, STAGE_SECONDS
 from workers.telemetry.spans import Span, Tracer
@@ -35,6 +42,7 @@ class Predictor:
 
     def __init__(self, client: ModelClient, timeout: float, tracer: Tracer) -> None:
         self._client = client
+        self._limits = RowLimits()
         self._timeout = timeout
         self._tracer = tracer
 
@@ -42,7 +50,8 @@ class Predictor:
         """Return the detections of each row of a batch, or the error of a row that the model rejected.
 
         The call is retried while the model server is unavailable, unless `give_up` returns True. A rejected batch is
-        bisected down to the rows that cause the rejection.
+        bisected down to the rows that cause the rejection. If the model server has not enough memory for it, it is sent
+        in smaller calls, and so are the next batches for a while.
 
         Raises ModelUnavailableError if the model server stays unavailable after retries, VersionGoneError if the
         version is not served any more, ContractError if the answer does not fit the contract.
@@ -52,7 +61,8 @@ class Predictor:
         self._trace_waits(images)
         with structlog.contextvars.bound_contextvars(batch=batch_id):
             call = partial(self._call, served, batch_id)
-            answers = retry_unavailable(partial(bisect_rows, call, batch), give_up)
+            limit = self._limits.of(served.name, served.version)
+            answers = retry_unavailable(partial(predict_within_memory, call, batch, limit), give_up)
             log.info(
                 "batch",
                 model=served.name,
@@ -163,16 +173,41 @@ def backoff(first: float, longest: float, chance: Callable[[], float] = random.r
 def bisect_rows(predict: Callable[[Sequence[AnyRow]], list[Detections]], rows: Sequence[AnyRow]) -> list[RowAnswer]:
     """Call `predict` on all rows. If it rejects them, bisect them down to the rows that cause the rejection.
 
-    One such row among B costs at most 2 log2(B) further calls. Any error but RowsRejectedError is raised at once;
-    the answers before it are lost, and computed again when the images are claimed again.
+    One such row among B costs at most 2 log2(B) further calls. Any error but RowsRejectedError is raised at once; so is
+    ModelOutOfMemoryError, which is about the number of rows. The answers before it are lost, and computed again when
+    the images are claimed again.
     """
     try:
         return list(predict(rows))
+    except ModelOutOfMemoryError:
+        raise
     except RowsRejectedError as error:
         if len(rows) == 1:
             return [error]
     half = len(rows) // 2
     return bisect_rows(predict, rows[:half]) + bisect_rows(predict, rows[half:])
+
+
+def predict_within_memory(
+    predict: Callable[[Sequence[AnyRow]], list[Detections]], rows: Sequence[AnyRow], limit: RowLimit
+) -> list[RowAnswer]:
+    """Call `predict` on all rows in calls of at most `limit` rows; rejected rows are found as in `bisect_rows`.
+
+    If the model server has not enough memory for a call, the limit becomes half its rows, down to one. A row that does
+    not fit alone has the error as its answer. Raises any error but RowsRejectedError.
+    """
+    answers: list[RowAnswer] = []
+    while len(answers) < len(rows):
+        part = rows[len(answers) : len(answers) + limit.rows]
+        try:
+            answers += bisect_rows(predict, part)
+        except ModelOutOfMemoryError as error:
+            if len(part) == 1:
+                answers.append(error)
+                continue
+            limit.lower(len(part) // 2)
+            log.warning("model server is out of memory: it gets smaller calls", rows=len(part) // 2, error=str(error))
+    return answers
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -25,6 +25,7 @@ _BY_CODE: Mapping[str, BaiduCode] = {
     "deadline_exceeded": UNAVAILABLE,
     "image_decode_failed": NOT_AN_IMAGE,
     "image_too_large": WRONG_SIZE,
+    "model_out_of_memory": UNAVAILABLE,
     "model_unavailable": UNAVAILABLE,
     "unsupported_format": NOT_AN_IMAGE,
 }

@@ -34,6 +34,7 @@ class ScriptedServer:
         self.contract = contract or tiny_contract()
         self.version = 1
         self.fault: Callable[[NDArray[np.uint8]], grpc.StatusCode | None] = lambda _images: None
+        self.fault_message = "scripted"
         self.describe_fault: grpc.StatusCode | None = None
         self.batches: list[int] = []  # rows of each `detect` call
         self.traces: list[str] = []  # the `traceparent` of each `detect` call that came with one
@@ -89,7 +90,7 @@ class ScriptedServer:
         self.go.wait(180)
         code = self.fault(images)
         if code is not None:
-            context.abort(code, "scripted")
+            context.abort(code, self.fault_message)
         return encode_response(spec, _detections(images))
 
 

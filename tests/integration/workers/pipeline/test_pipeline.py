@@ -100,6 +100,21 @@ def test_a_row_that_the_model_rejects_fails_alone(worker: Worker, server: Script
     assert len(server.batches) <= 8
 
 
+def test_a_batch_that_does_not_fit_into_memory(worker: Worker, server: ScriptedServer) -> None:
+    """It comes in halves, whose size is remembered; a row that does not fit alone fails alone, and says so."""
+    server.fault_message = "OOM when allocating tensor with shape[8,32,32,3] and type float"
+    too_large = grpc.StatusCode.RESOURCE_EXHAUSTED
+    server.fault = lambda images: too_large if len(images) > 3 or has_white(images) else None
+    job = worker.submit(*[photo(number) for number in range(9)], photo_of(255))
+    worker.detect()
+    results = worker.results(job)
+
+    assert labels(results)[9] == "model_out_of_memory"
+    assert "OOM when allocating" in results[9]["error"]["detail"]
+    assert all(str(label).startswith("product") for label in labels(results)[:9])
+    assert server.batches == [8, 4, 2, 2, 2, 2, 2, 1, 1]
+
+
 def photo_of(value: int) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (32, 32), (value, value, value)).save(out, "PNG")

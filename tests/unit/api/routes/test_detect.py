@@ -56,6 +56,7 @@ def test_the_result_and_its_job(http: FlaskClient, backend: Backend, worker: Ins
         ("image_decode_failed", False, 422),
         ("deadline_exceeded", True, 504),
         ("model_error", False, 502),
+        ("model_out_of_memory", True, 503),
         ("crashed_worker", False, 500),
         ("model_unavailable", True, 503),
     ],

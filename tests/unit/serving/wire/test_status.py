@@ -1,7 +1,7 @@
 import grpc
 import pytest
 
-from serving.errors import ModelError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.errors import ModelError, ModelOutOfMemoryError, ModelUnavailableError, RowsRejectedError, VersionGoneError
 from serving.wire.status import ERROR_OF, translate
 
 ALL_BUT_OK = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
@@ -15,6 +15,35 @@ def test_every_status_code_is_assigned(code: grpc.StatusCode) -> None:
     assert code in ERROR_OF
     assert isinstance(error, ModelError)
     assert str(error).startswith(f"{code.name} while asking x: it broke.")
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "error"),
+    [
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "OOM when allocating tensor with shape[44,300,300,64] and type float on device CPU:0 by allocator cpu",
+            ModelOutOfMemoryError,
+        ),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Out of memory while trying to allocate 12 bytes.", ModelOutOfMemoryError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "failed to allocate memory", ModelOutOfMemoryError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", ModelUnavailableError),
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "Run() timeout exceeded while waiting in batching queue",
+            ModelUnavailableError,
+        ),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "The batch scheduling queue to which this task was submitted is full; currently 4 batches enqueued",
+            ModelUnavailableError,
+        ),
+        (grpc.StatusCode.INTERNAL, "a tensor named ZOOM when allocating", RowsRejectedError),
+    ],
+)
+def test_out_of_memory_is_told_from_overload(code: grpc.StatusCode, details: str, error: type[ModelError]) -> None:
+    """Fewer rows help against the one, waiting against the other."""
+    assert type(translate(code, details, doing="asking x")) is error
 
 
 def test_the_table_says_who_is_at_fault() -> None:

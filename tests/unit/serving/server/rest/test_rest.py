@@ -109,7 +109,7 @@ def test_every_code_has_a_status(code: grpc.StatusCode, api: RestApi, acts: list
     ("error", "status", "text"),
     [
         (RuntimeError("secret"), 500, "The model server failed: RuntimeError"),
-        (MemoryError(), 429, "There is not enough memory for this call"),
+        (MemoryError(), 429, "OOM when allocating the tensors of this call"),
         (StatusError(grpc.StatusCode.INTERNAL, "x" * 1025), 500, "x" * 1024 + "...TRUNCATED"),
     ],
 )
