@@ -25,6 +25,10 @@ class ModelUnavailableError(ModelError):
     retryable = True
 
 
+class ModelTimeoutError(ModelUnavailableError):
+    """Raised when the model server did not answer in time: it is busy, frozen or gone."""
+
+
 class VersionGoneError(ModelUnavailableError):
     """Raised when the server does not have the model or the pinned version, no longer or not yet."""
 

@@ -20,6 +20,7 @@ from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import DUTIES_TASK, PROBE_SECONDS, PROBE_TASK, UPKEEP_QUEUE, CeleryWakeUps, wakeup_key
 from workers.queue.work_queue import breaker_key
 from workers.settings import Settings
+from workers.telemetry.repetition import Repetition
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = threading.Event()
+        self._waits = Repetition()
         self._probe_errors: dict[str, str] = {}  # by model: the error code of its last probe, if that failed
         # A worker with images in flight waits two leases for Redis: later, others have taken the images over.
         self._link = RedisLink(settings.redis_url, patience=2 * settings.lease_seconds)
@@ -88,7 +90,10 @@ class Runtime:
                 self._wakeups.wake(target)
         except (ModelUnavailableError, ContractError, StoreUnavailableError) as error:
             # Claimed images were handed back. The sweep sends wake-ups until they can be processed.
-            log.warning("work waits", target=target, code=error.code, error=str(error))
+            if self._waits.is_due(target, error.code):  # the sweep tries twice a second
+                log.warning("work waits", target=target, code=error.code, error=str(error))
+        else:
+            self._waits.is_over(target)
 
     def _accept_wakeup(self, target: str) -> bool:
         """Accept a wake-up, so that later work causes another one; return whether the target's breaker is open."""

@@ -7,14 +7,21 @@ from typing import Final
 
 import grpc
 
-from serving.errors import ModelError, ModelOutOfMemoryError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.errors import (
+    ModelError,
+    ModelOutOfMemoryError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    RowsRejectedError,
+    VersionGoneError,
+)
 
 _Code = grpc.StatusCode
 
 ERROR_OF: Final[dict[grpc.StatusCode, type[ModelError]]] = {
     # The server cannot be reached or is overloaded: the same call may succeed later.
     _Code.UNAVAILABLE: ModelUnavailableError,
-    _Code.DEADLINE_EXCEEDED: ModelUnavailableError,
+    _Code.DEADLINE_EXCEEDED: ModelTimeoutError,
     _Code.RESOURCE_EXHAUSTED: ModelUnavailableError,
     _Code.ABORTED: ModelUnavailableError,
     _Code.CANCELLED: ModelUnavailableError,

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -113,6 +114,23 @@ def test_a_batch_that_does_not_fit_into_memory(worker: Worker, server: ScriptedS
     assert "OOM when allocating" in results[9]["error"]["detail"]
     assert all(str(label).startswith("product") for label in labels(results)[:9])
     assert server.batches == [8, 4, 2, 2, 2, 2, 2, 1, 1]
+
+
+def test_waiting_is_logged_once_a_minute(worker: Worker, server: ScriptedServer) -> None:
+    """However often the sweep tries; and again once it had worked in between."""
+    job = worker.submit(photo(1))
+    with structlog.testing.capture_logs() as lines:
+        server.describe_fault = grpc.StatusCode.INTERNAL
+        for _ in range(3):
+            worker.detect()
+        assert [line["code"] for line in lines if line["event"] == "work waits"] == ["contract_invalid"]
+        server.describe_fault = None
+        worker.detect()
+        assert worker.store.get(job.id).state is JobState.SUCCEEDED
+        worker.runtime._context.models._cached.clear()
+        server.describe_fault = grpc.StatusCode.INTERNAL
+        worker.detect()
+    assert [line["event"] for line in lines].count("work waits") == 2
 
 
 def photo_of(value: int) -> bytes:

@@ -1,7 +1,14 @@
 import grpc
 import pytest
 
-from serving.errors import ModelError, ModelOutOfMemoryError, ModelUnavailableError, RowsRejectedError, VersionGoneError
+from serving.errors import (
+    ModelError,
+    ModelOutOfMemoryError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    RowsRejectedError,
+    VersionGoneError,
+)
 from serving.wire.status import ERROR_OF, translate
 
 ALL_BUT_OK = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
@@ -55,7 +62,6 @@ def test_the_table_says_who_is_at_fault() -> None:
     assert {
         ModelUnavailableError: {
             "UNAVAILABLE",
-            "DEADLINE_EXCEEDED",
             "RESOURCE_EXHAUSTED",
             "ABORTED",
             "CANCELLED",
@@ -63,6 +69,7 @@ def test_the_table_says_who_is_at_fault() -> None:
             "UNAUTHENTICATED",
             "PERMISSION_DENIED",
         },
+        ModelTimeoutError: {"DEADLINE_EXCEEDED"},
         VersionGoneError: {"NOT_FOUND"},
         RowsRejectedError: {
             "INVALID_ARGUMENT",
