@@ -51,13 +51,17 @@ _KINDS: Final = (
     _kind(7, "string", "O", "string_val"),
     _kind(9, "int64", "<i8", "int64_val"),
     _kind(10, "bool", "?", "bool_val", raw=True),
+    _kind(14, "bfloat16", "<f4", "half_val", bits="<u2"),  # NumPy has no such dtype: decoded as float32
     _kind(17, "uint16", "<u2", "int_val"),
     _kind(19, "half", "<f2", "half_val", bits="<u2"),
     _kind(22, "uint32", "<u4", "uint32_val"),
     _kind(23, "uint64", "<u8", "uint64_val"),
 )
 _BY_NUMBER: Final = {kind.number: kind for kind in _KINDS}
-_BY_NUMPY: Final = {kind.numpy: kind for kind in _KINDS}
+BFLOAT16: Final = 14
+"""TensorFlow's number of bfloat16, the upper half of a float32."""
+
+_BY_NUMPY: Final = {kind.numpy: kind for kind in _KINDS if kind.number != BFLOAT16}
 _FIELD: Final[dict[str, int]] = {field.name: field.number for field in TensorProto.DESCRIPTOR.fields}
 _STRING: Final = 7
 
@@ -142,10 +146,11 @@ def decode(tensor: ProtoMessage) -> Array:
 def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
     if kind.number == _STRING:
         return _strings_from_content(content, count)
-    size = count * kind.numpy.itemsize
+    stored = kind.bits if kind.bits is not None else kind.numpy
+    size = count * stored.itemsize
     if len(content) != size:
         raise TensorError(f"A tensor of {count} {kind.name} needs {size} bytes and has {len(content)}.")
-    return np.frombuffer(content, kind.numpy)
+    return _of_bits(kind, np.frombuffer(content, stored))
 
 
 def _from_field(kind: _Kind, values: Any, count: int) -> Array:  # noqa: ANN401 - a repeated field has no public type
@@ -154,7 +159,7 @@ def _from_field(kind: _Kind, values: Any, count: int) -> Array:  # noqa: ANN401 
     given = values[:count] if len(values) > count else values
     try:
         if kind.bits is not None:
-            flat = np.array(given, kind.bits).view(kind.numpy)
+            flat = _of_bits(kind, np.array(given, kind.bits))
         elif kind.number == _STRING:
             flat = np.empty(len(given), object)
             flat[:] = list(given)
@@ -168,6 +173,20 @@ def _from_field(kind: _Kind, values: Any, count: int) -> Array:  # noqa: ANN401 
     filled = np.full(count, flat[-1] if len(flat) else empty, flat.dtype)
     filled[: len(flat)] = flat
     return filled
+
+
+def _of_bits(kind: _Kind, stored: Array) -> Array:
+    """Return the values of an array as it is stored, which for 16-bit floats holds their bits."""
+    if kind.number == BFLOAT16:
+        return (stored.astype("<u4") << 16).view(kind.numpy)
+    return stored.view(kind.numpy)
+
+
+def as_bfloat16(array: Array) -> Array:
+    """Return a float32 array as TensorFlow's NumPy dtype for bfloat16, which comes with TensorFlow."""
+    import ml_dtypes  # noqa: PLC0415 - clients do not have it
+
+    return array.astype(ml_dtypes.bfloat16)
 
 
 def _strings_from_content(content: bytes, count: int) -> Array:
@@ -190,6 +209,8 @@ def _kind_of(array: Array) -> _Kind:
     dtype = array.dtype
     if dtype.kind in "SU":
         return _BY_NUMBER[_STRING]
+    if dtype.name == "bfloat16":
+        return _BY_NUMBER[BFLOAT16]
     kind = _BY_NUMPY.get(dtype.newbyteorder("<"))
     if kind is None:
         raise TensorError(f"An array of dtype {dtype} cannot be sent to a model.")
@@ -212,7 +233,8 @@ def _parts(array: Array, *, as_content: bool) -> list[bytes | memoryview]:
         content = b"".join([*(_varint(len(text)) for text in texts), *texts])
         return [head.SerializeToString(), *_field(_FIELD["tensor_content"], content)]
     if as_content or kind.raw:
-        buffer = np.ascontiguousarray(array, kind.numpy).reshape(-1).view(np.uint8).data
+        stored = array.view(kind.bits) if kind.number == BFLOAT16 else array.astype(kind.numpy, copy=False)
+        buffer = np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data
         return [head.SerializeToString(), *_field(_FIELD["tensor_content" if as_content else kind.field], buffer)]
     values = array.view(kind.bits) if kind.bits else array
     getattr(head, kind.field).extend(values.ravel().tolist())

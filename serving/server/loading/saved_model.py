@@ -100,7 +100,7 @@ class LoadedModel:
         except self._tf.errors.OpError as error:
             raise from_number(int(error.error_code), str(error.message)) from error
         by_name = dict(zip(wanted, results, strict=True))
-        return [np.asarray(by_name[name]) for name in fetches]
+        return [_array(by_name[name]) for name in fetches]
 
     def close(self) -> None:
         """Free the memory. All calls must have ended."""
@@ -127,3 +127,12 @@ class LoadedModel:
         has_variables = any(operation.type in _VARIABLE_OPS for operation in self._session.graph.get_operations())
         if has_variables and not (folder / "variables" / "variables.index").is_file():
             raise LoadError(f"{folder}/variables is missing or not yet complete", 5)
+
+
+def _array(value: Any) -> NDArray[Any]:  # noqa: ANN401 - what a session returns
+    """Return an output as an array. NumPy's own dtype for bytes would drop the NULs at the end of a scalar string."""
+    if not isinstance(value, bytes):
+        return np.asarray(value)
+    scalar = np.empty((), object)
+    scalar[()] = value
+    return scalar

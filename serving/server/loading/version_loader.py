@@ -65,6 +65,12 @@ class VersionLoader:
 
     def _loaded(self, folder: Path) -> LoadedModel:
         try:
+            if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+                raise LoadError(
+                    f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {folder}. "
+                    "Check that the directory exists and that you have the right permissions for accessing it.",
+                    grpc.StatusCode.NOT_FOUND.value[0],
+                )
             too_large = shortage(folder)
             if too_large:
                 raise LoadError(too_large, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.server.errors import StatusError, invalid_argument
+from serving.server.rest.json_text import parse_json
 from serving.server.rest.json_values import complain, is_base64, shown, to_array
 from serving.wire.protos import ProtoMessage
 
 Array = NDArray[Any]
-
-_PARSE_ERRORS: Final = {  # Python's messages and rapidjson's
-    "Expecting value": "Invalid value.",
-    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
-    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
-    "Expecting ',' delimiter": "Missing a comma or } after an object member.",
-    "Unterminated string starting at": "Missing a closing quotation mark in string.",
-    "Extra data": "The document root must not be followed by other values.",
-}
 
 
 @dataclass(frozen=True)
@@ -65,15 +56,7 @@ def read_request(body: bytes, find: Callable[[str], ProtoMessage]) -> JsonReques
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
-    if not body:
-        raise invalid_argument("JSON Parse error: The document is empty")
-    try:
-        document = json.loads(body)
-    except json.JSONDecodeError as error:
-        reason = _PARSE_ERRORS.get(error.msg, "Invalid value.")
-        raise invalid_argument(f"JSON Parse error: {reason} at offset: {error.pos}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, too many digits in a number, or nested too deeply
-        raise invalid_argument("JSON Parse error: Invalid value. at offset: 0") from error
+    document = parse_json(body)
     if not isinstance(document, dict):
         complain(document, "Is not object")
     return dict(document)

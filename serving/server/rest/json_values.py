@@ -16,12 +16,11 @@ from serving.wire.tensors import dtype_name, numpy_dtype
 
 Array = NDArray[Any]
 
-_LARGEST_INTEGER: Final = {1: 2**24 - 1, 2: 2**53 - 1}  # the largest integer that float and double hold without loss
+_LARGEST: Final = {1: float(np.finfo(np.float32).max), 2: float(np.finfo(np.float64).max)}
 _INTEGERS: Final = {3, 4, 5, 6, 9, 22, 23}  # int32, uint8, int16, int8, int64, uint32, uint64
 _STRING: Final = 7
 _BOOL: Final = 10
 _MOST_DIMENSIONS: Final = 64  # NumPy's limit
-_LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 
 
 def to_array(value: Any, dtype: int) -> Array:  # noqa: ANN401 - any JSON
@@ -78,7 +77,7 @@ def _flattened(value: Any, shape: list[int]) -> list[Any]:  # noqa: ANN401 - any
 
 def _converted(leaves: list[Any], dtype: int) -> Array:
     kinds = set(map(type, leaves))
-    if dtype in _LARGEST_INTEGER:
+    if dtype in _LARGEST:
         return _decimals(leaves, kinds, dtype)
     if dtype == _STRING:
         flat = np.empty(len(leaves), object)
@@ -103,16 +102,13 @@ def _converted(leaves: list[Any], dtype: int) -> Array:
 def _decimals(leaves: list[Any], kinds: set[type], dtype: int) -> Array:
     if kinds - {int, float}:
         _wrong_type(leaves, {int, float}, dtype)
-    largest = _LARGEST_INTEGER[dtype]
     try:
         flat = np.array(leaves, np.float64)
     except OverflowError:
         flat = np.full(len(leaves), np.inf)
-    suspects = np.flatnonzero(np.abs(flat) > largest)
-    for index in suspects.tolist():
+    for index in np.flatnonzero(np.abs(flat) > _LARGEST[dtype]).tolist():
         leaf = leaves[index]
-        lost = abs(leaf) > largest if type(leaf) is int else dtype == 1 and _LARGEST_FLOAT < abs(leaf) < math.inf
-        if lost:
+        if _LARGEST[dtype] < abs(leaf) < math.inf:
             name = dtype_name(dtype)
             raise invalid_argument(f"Cannot convert JSON value: {shown(leaf)} to {name} without loss of precision.")
     return flat.astype(numpy_dtype(dtype))

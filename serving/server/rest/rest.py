@@ -25,7 +25,7 @@ from serving.server.versions.servable import Servable
 from serving.wire.protos import GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, ProtoMessage, SignatureDefMap
 
 _NAME: Final = r"(?i:/v1/models)/(?P<name>[^/:]+)(?:/(?i:versions)/(?P<version>\d+)|/(?i:labels)/(?P<label>[^/:]+))?"
-_PREDICTION: Final = re.compile(rf"{_NAME}:(?P<method>(?i:classify|regress|predict))")
+_PREDICTION: Final = re.compile(rf"{_NAME}:(?P<method>classify|regress|predict)")
 _MODEL: Final = re.compile(rf"(?:{_NAME}|(?i:/v1/models))(?P<metadata>/(?i:metadata))?")
 _API: Final = re.compile("(?i:/v1/).*", re.DOTALL)
 _MAX_VERSION: Final = 2**63 - 1
@@ -96,7 +96,7 @@ class RestApi:
 
     def _answer(self, method: str, path: str, read: Callable[[], bytes]) -> bytes:
         if method == "POST" and (match := _PREDICTION.fullmatch(path)):
-            api = match["method"].lower()
+            api = match["method"]
             spec = _spec(match)
             with self._calls.counted(spec.name, api, "REST"):
                 if api != "predict":

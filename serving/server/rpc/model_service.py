@@ -33,7 +33,7 @@ class ModelService:
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
-        version = self._models.version_asked(spec)
+        version = int(spec.version.value) if spec.HasField("version") else None  # labels are ignored, as in TF Serving
         model = self._models.find(spec.name)
         states = [state for state in (model.states() if model else ()) if version in {None, state.version}]
         if not states:

@@ -20,7 +20,7 @@ from serving.wire.protos import (
     ProtoMessage,
     SignatureDefMap,
 )
-from serving.wire.tensors import decode, dtype_name, encode_response
+from serving.wire.tensors import BFLOAT16, as_bfloat16, decode, dtype_name, encode_response
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 SIGNATURE_DEF: Final = "signature_def"
@@ -106,9 +106,7 @@ def parse(message: ProtoMessage, content: bytes) -> ProtoMessage:
 
 def _feeds(signature: ProtoMessage, given: ProtoMessage) -> dict[str, NDArray[Any]]:
     """Decode the inputs of a request into arrays by tensor name. An input with a default may be missing."""
-    missing = set(signature.inputs) - set(given)
-    if set(given) - set(signature.inputs) or missing - set(signature.defaults):
-        raise invalid_argument(_mismatch(set(given), set(signature.inputs)))
+    _check_names(signature, given)
     feeds = {}
     by_tensor = sorted((info.name, alias, info.dtype) for alias, info in signature.inputs.items())
     for position, (tensor_name, alias, dtype) in enumerate(by_tensor):
@@ -117,10 +115,27 @@ def _feeds(signature: ProtoMessage, given: ProtoMessage) -> dict[str, NDArray[An
             wanted, got = dtype_name(dtype), dtype_name(tensor.dtype)
             raise invalid_argument(f"Expects arg[{position}] to be {wanted} but {got} is provided")
         try:
-            feeds[tensor_name] = decode(tensor)
+            array = decode(tensor)
         except TensorError as error:
             raise invalid_argument(f"tensor parsing error: {alias}") from error
+        feeds[tensor_name] = as_bfloat16(array) if dtype == BFLOAT16 else array
     return feeds
+
+
+def _check_names(signature: ProtoMessage, given: ProtoMessage) -> None:
+    """Raise INVALID_ARGUMENT if an input that has no default is missing, or one is not an input of the signature."""
+    wanted, defaults = set(signature.inputs), set(signature.defaults)
+    extra, missing = set(given) - wanted, wanted - set(given) - defaults
+    if not extra and not missing:
+        return
+    if len(given) != len(wanted) or not missing:
+        raise invalid_argument(_mismatch(set(given), wanted))
+    alias = min(missing)
+    raise invalid_argument(
+        f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request and no "
+        f"default value provided. Inputs expected to be in the request {{{_joined(given)}}}, or default input alias "
+        f"set: {_joined(defaults)}"
+    )
 
 
 def _outputs(signature: ProtoMessage, requested: list[str]) -> list[str]:

@@ -10,11 +10,11 @@ from serving.server.versions.policy import version_number
 def version_folders(base: Path) -> dict[int, Path]:
     """Return the folders in `base` whose names are numbers, by number.
 
-    If two names are the same number (`05` and `5`), the first in sorted order counts. Raises OSError if `base` cannot
-    be read.
+    If several names are the same number (`05` and `5`), the shortest counts, as in TF Serving. Raises OSError if `base`
+    cannot be read.
     """
     folders: dict[int, Path] = {}
-    for folder in sorted(base.iterdir()):
+    for folder in sorted(base.iterdir(), key=lambda path: len(path.name)):
         number = version_number(folder.name)
         if number is not None and folder.is_dir():
             folders.setdefault(number, folder)

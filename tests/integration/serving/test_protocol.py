@@ -115,6 +115,14 @@ ONE = np.zeros(1, np.int32)
             ),
         ),
         (
+            predict(a=ONE),
+            "INVALID_ARGUMENT",
+            (
+                "Signature input alias: query(feed name: query:0) not found in request and no default value "
+                "provided. Inputs expected to be in the request {a}, or default input alias set: "
+            ),
+        ),
+        (
             predict({"signature_name": "serving_default"}, images=np.zeros((1, 32, 32, 3), bool)),
             "INVALID_ARGUMENT",
             "Expects arg[0] to be float but bool is provided",
@@ -173,12 +181,6 @@ def test_predict_refuses_as_tf_serving_does(channel: Caller, request_: ProtoMess
             GetModelStatusRequest(model_spec={"name": "default", "version": {"value": 9}}),
             "NOT_FOUND",
             "Could not find version 9 of model default",
-        ),
-        (
-            STATUS,
-            GetModelStatusRequest(model_spec={"name": "default", "version_label": "x"}),
-            "INVALID_ARGUMENT",
-            "Unrecognized servable version label: x",
         ),
         (
             RELOAD,
@@ -306,6 +308,14 @@ def test_one_version_can_be_asked_for_its_status(channel: Caller) -> None:
 
     (status,) = response.model_version_status
     assert (status.version, status.state, status.status.error_code) == (1, 30, 0)
+
+
+def test_the_status_ignores_labels(bare: Caller) -> None:
+    """As TF Serving does: it is the status of all versions."""
+    request = GetModelStatusRequest(model_spec={"name": "default", "version_label": "x"})
+    response = GetModelStatusResponse.FromString(call(bare, STATUS, request.SerializeToString()))
+
+    assert [item.version for item in response.model_version_status] == [1]
 
 
 def test_metadata_are_the_signatures(channel: Caller) -> None:

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from serving.errors import TensorError
 from serving.wire.protos import ModelSpec, PredictRequest, PredictResponse, ProtoMessage, TensorProto
-from serving.wire.tensors import Array, decode, dtype_name, dtype_number, encode_request, encode_response
+from serving.wire.tensors import Array, as_bfloat16, decode, dtype_name, dtype_number, encode_request, encode_response
 from tests.support.tensors import encode_tensor
 
 DTYPES = ["<f4", "<f8", "<i4", "u1", "<i2", "i1", "<i8", "?", "<u2", "<f2", "<u4", "<u8"]
@@ -157,3 +157,25 @@ def _tensor(*, shape: list[int], **fields: object) -> ProtoMessage:
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
     return tensor
+
+
+@pytest.mark.parametrize("as_content", [False, True])
+def test_bfloat16_is_read_as_float32(as_content: bool) -> None:  # noqa: FBT001 - a table
+    """NumPy has no such dtype without TensorFlow's; every value of it is a float32."""
+    values = np.array([[1.5, -2.0, np.inf], [1e38, 0.0078125, np.nan]], np.float32)
+    half = as_bfloat16(values)
+    tensor = TensorProto.FromString(encode_tensor(half, as_content=as_content))
+
+    assert tensor.dtype == dtype_number(half) == 14
+    assert dtype_name(14) == "bfloat16"
+    assert decode(tensor).dtype == np.float32
+    assert np.array_equal(decode(tensor), half.astype(np.float32), equal_nan=True)
+    assert np.array_equal(as_bfloat16(decode(tensor)).view("<u2"), half.view("<u2"))
+
+
+def test_bfloat16_of_too_few_bytes_is_refused() -> None:
+    """Two bytes each."""
+    tensor = TensorProto(dtype=14, tensor_content=b"123")
+    tensor.tensor_shape.dim.add(size=2)
+    with pytest.raises(TensorError, match="needs 4 bytes and has 3"):
+        decode(tensor)

@@ -74,12 +74,12 @@ def api(tmp_path: Path, acts: list[Act], metrics: Metrics) -> Iterator[RestApi]:
     models.stop()
 
 
-def predict(api: RestApi) -> tuple[int, Any]:
+def predict(api: RestApi, path: str = "/v1/models/m:predict") -> tuple[int, Any]:
     """Status and document of a call."""
     answered: list[str] = []
     environ = {
         "REQUEST_METHOD": "POST",
-        "PATH_INFO": "/v1/models/m:predict",
+        "PATH_INFO": path,
         "wsgi.input": io.BytesIO(b'{"instances": [1]}'),
     }
     body = b"".join(api(environ, lambda status, _: answered.append(status)))
@@ -120,6 +120,12 @@ def test_what_is_not_foreseen_is_a_status_too(
     acts.append(raising(error))
 
     assert predict(api) == (status, {"error": text})
+
+
+def test_methods_have_lower_case(api: RestApi) -> None:
+    """The rest of the path may be written either way."""
+    assert predict(api, "/V1/Models/m:predict")[0] == 200
+    assert predict(api, "/v1/models/m:PREDICT") == (400, {"error": "Malformed request: POST /v1/models/m:PREDICT"})
 
 
 def test_what_takes_too_long_is_504(api: RestApi, acts: list[Act], metrics: Metrics) -> None:
