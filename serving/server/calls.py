@@ -37,6 +37,10 @@ class Calls:
             known = model if self._models.find(model) else ""
             self._metrics.request(known, api, entrypoint, status, time.monotonic() - began)
 
+    def examples(self, model: str, count: int) -> None:
+        """Count the tf.Examples of a call."""
+        self._metrics.examples(model, count)
+
     @contextmanager
     def running(self, model: str) -> Iterator[None]:
         """Record the duration of a graph run; a run that raises is not recorded."""

@@ -14,6 +14,7 @@ from serving.server.errors import SetupError
 from serving.server.flags import Flags
 from serving.server.metrics import Metrics
 from serving.server.rpc.health import add_health
+from serving.server.rpc.inference import InferenceService
 from serving.server.rpc.model_service import ModelService
 from serving.server.rpc.prediction import PredictionService
 from serving.server.rpc.reflection import add_reflection
@@ -34,9 +35,11 @@ class Front:
         self._prediction = PredictionService(
             models, self._calls, as_content=flags.enable_serialization_as_tensor_content
         )
+        self._inference = InferenceService(models, self._calls, checks_names=flags.enable_signature_method_name_check)
         self._status = ModelService(models)
         self._grpc = make_server(
             self._prediction,
+            self._inference,
             self._status,
             threads=flags.grpc_max_threads or default_threads(batching=batching),
             options=flags.grpc_channel_arguments,
@@ -83,6 +86,7 @@ class Front:
         api = RestApi(
             self._models,
             self._prediction,
+            self._inference,
             self._status,
             self._calls,
             timeout=flags.rest_api_timeout_in_ms / 1000 or float("inf"),

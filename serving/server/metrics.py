@@ -76,6 +76,15 @@ class Metrics:
             latency,
             *("model_path", "status"),
         )
+        self._example_counts = histogram(
+            f"{serving}request_example_counts",
+            "The number of tensorflow.Examples per request.",
+            _exponential(1, 2, 15),
+            "model",
+        )
+        self._examples = counter(  # one "_total" is taken off again
+            f"{serving}request_example_count_total_total", "The total number of tensorflow.Examples.", "model"
+        )
         loader = ":tensorflow:cc:saved_model:"
         self._loads = counter(
             f"{loader}load_attempt_count", "The number of attempts to load a SavedModel.", "model_path", "status"
@@ -92,6 +101,11 @@ class Metrics:
     def runtime(self, model: str, seconds: float) -> None:
         """Record the duration of a graph run."""
         self._runtime.labels(model, "Predict", "TF1").observe(seconds * _MICROSECONDS)
+
+    def examples(self, model: str, count: int) -> None:
+        """Count the tf.Examples of a call."""
+        self._example_counts.labels(model).observe(count)
+        self._examples.labels(model).inc(count)
 
     def load(self, path: str, seconds: float, *, succeeded: bool) -> None:
         """Count an attempt to load a version, with its duration."""

@@ -6,22 +6,41 @@ requested outputs. Source of the behaviour: TF Serving's saved_model_warmup.cc a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from serving.server.errors import LoadError, StatusError, invalid_argument
+from serving.server.rpc.examples import CLASSIFICATION, REGRESSION
+from serving.server.rpc.inference import run_method, run_tasks
 from serving.server.rpc.prediction import run_signature
 from serving.server.versions.servable import Servable
-from serving.wire.protos import PredictRequest, ProtoMessage
+from serving.wire.protos import (
+    ClassificationRequest,
+    MultiInferenceRequest,
+    PredictRequest,
+    ProtoMessage,
+    RegressionRequest,
+)
 
 WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 _MAX_RECORDS: Final = 1000
+
+# That a signature is declared for a method is checked with the calls of clients, if at all.
+_CALLS: Final[dict[str, tuple[ProtoMessage, Callable[..., object]]]] = {
+    "predict_log": (PredictRequest, run_signature),
+    "classify_log": (ClassificationRequest, partial(run_method, method=CLASSIFICATION, checks_names=False)),
+    "regress_log": (RegressionRequest, partial(run_method, method=REGRESSION, checks_names=False)),
+    "multi_inference_log": (MultiInferenceRequest, partial(run_tasks, checks_names=False)),
+}
+"""The message and the function of each kind of record."""
 
 
 def warm_up(servable: Servable, folder: Path, iterations: int = 1) -> int:
     """Run each warm-up record of a version `iterations` times. Return how many records the version has.
 
-    Raises LoadError if the file cannot be read, has more than 1000 records or a record that is not a Predict call, or
+    Raises LoadError if the file cannot be read, has more than 1000 records or a record that is not a call, or
     if a record fails, since clients' calls would then fail too.
     """
     path = folder / WARMUP_FILE
@@ -32,9 +51,9 @@ def warm_up(servable: Servable, folder: Path, iterations: int = 1) -> int:
         if len(records) > _MAX_RECORDS:
             raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS})")
         for record in records:
-            request = _request(record)
+            call = _call(record)
             for _ in range(iterations):
-                run_signature(servable, request)
+                call(servable)
     except StatusError as error:
         raise LoadError(f"a warm-up record failed: {error.message}", error.code.value[0]) from error
     return len(records)
@@ -49,7 +68,8 @@ def _records(path: Path) -> list[bytes]:
         raise LoadError(f"the warm-up records cannot be read: {error.message}", int(error.error_code)) from error
 
 
-def _request(record: bytes) -> ProtoMessage:
+def _call(record: bytes) -> Callable[[Servable], object]:
+    """Return the call of a record, as a function of the version. Raises INVALID_ARGUMENT if it is not a call."""
     # These messages and those of serving.wire.protos are in different pools, so they are converted through bytes.
     from tensorflow_serving.apis import prediction_log_pb2  # noqa: PLC0415 - only where there is a file
 
@@ -58,6 +78,9 @@ def _request(record: bytes) -> ProtoMessage:
         log.ParseFromString(record)
     except Exception as error:  # protobuf's own error type differs between its implementations
         raise invalid_argument("Failed to parse PredictionLog from warmup record") from error
-    if log.WhichOneof("log_type") != "predict_log":
-        raise invalid_argument(f"Unsupported log_type for warmup: {log.WhichOneof('log_type')}")
-    return PredictRequest.FromString(log.predict_log.request.SerializeToString())
+    kind = log.WhichOneof("log_type")
+    if kind not in _CALLS:
+        raise invalid_argument(f"Unsupported log_type for warmup: {kind}")
+    message, call = _CALLS[kind]
+    request = message.FromString(getattr(log, kind).request.SerializeToString())
+    return partial(call, request=request)

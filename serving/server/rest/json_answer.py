@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.server.errors import invalid_argument
+from serving.wire.protos import ProtoMessage
 from serving.wire.tensors import dtype_name, dtype_number
 
 Array = NDArray[Any]
@@ -27,6 +28,25 @@ def write_answer(outputs: Mapping[str, Array], *, in_rows: bool) -> bytes:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
     text = _rows(outputs) if in_rows else _columns(outputs)
     return text.encode("utf-8", "surrogateescape")
+
+
+def write_classifications(result: ProtoMessage) -> bytes:
+    """Write a ClassificationResult as `{"results": [[[label, score], ...], ...]}`."""
+    rows = []
+    for item in result.classifications:
+        scores = _decimals(np.array([added.score for added in item.classes], np.float32))
+        labels = [json.dumps(added.label, ensure_ascii=False) for added in item.classes]
+        rows.append(f"[{', '.join(f'[{label}, {score}]' for label, score in zip(labels, scores, strict=True))}]")
+    return _results(rows)
+
+
+def write_regressions(result: ProtoMessage) -> bytes:
+    """Write a RegressionResult as `{"results": [value, ...]}`."""
+    return _results(_decimals(np.array([item.value for item in result.regressions], np.float32)))
+
+
+def _results(values: list[str]) -> bytes:
+    return f'{{\n    "results": [{", ".join(values)}]\n}}'.encode()
 
 
 def _columns(outputs: Mapping[str, Array]) -> str:

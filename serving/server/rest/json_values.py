@@ -45,6 +45,15 @@ def is_base64(value: Any) -> bool:  # noqa: ANN401 - any JSON
     return isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
 
 
+def decoded_base64(value: dict[str, str]) -> bytes:
+    """Return the bytes of `{"b64": "..."}`. Raises INVALID_ARGUMENT if the text is not base64."""
+    text = value["b64"]
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid_argument("Unable to base64 decode") from error
+
+
 def shown(value: Any) -> str:  # noqa: ANN401 - any JSON
     """Return the JSON of a value as error messages quote it."""
     return json.dumps(value, indent=4, ensure_ascii=False)
@@ -121,11 +130,7 @@ def _bytes(leaf: Any) -> bytes:  # noqa: ANN401 - any JSON
         _type_error(leaf, _STRING)
     if not is_base64(leaf):
         complain(leaf, "not formatted correctly for base64 data")
-    text = leaf["b64"]
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid_argument("Unable to base64 decode") from error
+    return decoded_base64(leaf)
 
 
 def _wrong_type(leaves: list[Any], right: set[type], dtype: int) -> NoReturn:
@@ -133,10 +138,10 @@ def _wrong_type(leaves: list[Any], right: set[type], dtype: int) -> NoReturn:
 
 
 def _type_error(value: Any, dtype: int) -> NoReturn:  # noqa: ANN401 - any JSON
-    complain(value, f"Type: {_kind(value)} is not of expected type: {dtype_name(dtype)}")
+    complain(value, f"Type: {kind_of(value)} is not of expected type: {dtype_name(dtype)}")
 
 
-def _kind(value: Any) -> str:  # noqa: ANN401 - any JSON
+def kind_of(value: Any) -> str:  # noqa: ANN401 - any JSON
     """Return rapidjson's name for the type of a value."""
     names = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
     return names.get(type(value)) or str(value)

@@ -14,15 +14,25 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 
 from serving.server.calls import Calls, logged_status
-from serving.server.errors import StatusError, invalid_argument, truncated, unimplemented
+from serving.server.errors import StatusError, invalid_argument, truncated
 from serving.server.metrics import Metrics
-from serving.server.rest.json_answer import write_answer
+from serving.server.rest.json_answer import write_answer, write_classifications, write_regressions
+from serving.server.rest.json_examples import read_examples
 from serving.server.rest.json_request import read_request
+from serving.server.rpc.inference import InferenceService
 from serving.server.rpc.model_service import ModelService
 from serving.server.rpc.prediction import DEFAULT_SIGNATURE, SIGNATURE_DEF, PredictionService, run_outputs
 from serving.server.versions.models import Models
 from serving.server.versions.servable import Servable
-from serving.wire.protos import GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, ProtoMessage, SignatureDefMap
+from serving.wire.protos import (
+    ClassificationRequest,
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+    ModelSpec,
+    ProtoMessage,
+    RegressionRequest,
+    SignatureDefMap,
+)
 
 _NAME: Final = r"(?i:/v1/models)/(?P<name>[^/:]+)(?:/(?i:versions)/(?P<version>\d+)|/(?i:labels)/(?P<label>[^/:]+))?"
 _PREDICTION: Final = re.compile(rf"{_NAME}:(?P<method>classify|regress|predict)")
@@ -60,6 +70,7 @@ class RestApi:
         self,
         models: Models,
         prediction: PredictionService,
+        inference: InferenceService,
         status: ModelService,
         calls: Calls,
         *,
@@ -70,6 +81,7 @@ class RestApi:
         """Store the services. `timeout` is the longest time of a predict call, in seconds."""
         self._models = models
         self._prediction = prediction
+        self._inference = inference
         self._status = status
         self._calls = calls
         self._timeout = timeout
@@ -99,9 +111,7 @@ class RestApi:
             api = match["method"]
             spec = _spec(match)
             with self._calls.counted(spec.name, api, "REST"):
-                if api != "predict":
-                    raise unimplemented(f"{api} is not implemented by the embedded model server")
-                return self._predict(spec, read())
+                return self._predict(api, spec, read())
         if method == "GET" and (match := _MODEL.fullmatch(path)):
             if not match["name"]:
                 raise invalid_argument("Missing model name in request.")
@@ -109,13 +119,14 @@ class RestApi:
             return _json(self._describe(spec) if match["metadata"] else self._state(spec))
         raise invalid_argument(f"Malformed request: {method} {path}")
 
-    def _predict(self, spec: ProtoMessage, body: bytes) -> bytes:
-        """Run a predict call and return its JSON. Raises DEADLINE_EXCEEDED after the timeout.
+    def _predict(self, api: str, spec: ProtoMessage, body: bytes) -> bytes:
+        """Run a call of predict, classify or regress and return its JSON. Raises DEADLINE_EXCEEDED after the timeout.
 
         The graph then still runs to its end, because TensorFlow cannot interrupt it.
         """
         deadline = time.monotonic() + self._timeout
-        work = self._running.submit(self._run, spec, body, deadline)
+        run = {"predict": self._run, "classify": self._classify, "regress": self._regress}[api]
+        work = self._running.submit(run, spec, body, deadline)
         try:
             return work.result(None if self._timeout == float("inf") else self._timeout)
         except TimeoutError:
@@ -131,6 +142,16 @@ class RestApi:
                     servable, request.signature, feeds, sorted(request.signature.outputs), deadline=deadline
                 )
         return write_answer(outputs, in_rows=request.in_rows)
+
+    def _classify(self, spec: ProtoMessage, body: bytes, deadline: float) -> bytes:
+        request = ClassificationRequest(model_spec=spec)
+        read_examples(body, request)
+        return write_classifications(self._inference.classification(request, deadline).result)
+
+    def _regress(self, spec: ProtoMessage, body: bytes, deadline: float) -> bytes:
+        request = RegressionRequest(model_spec=spec)
+        read_examples(body, request)
+        return write_regressions(self._inference.regression(request, deadline).result)
 
     def _state(self, spec: ProtoMessage) -> dict[str, Any]:
         response = self._status.status(GetModelStatusRequest(model_spec=spec))

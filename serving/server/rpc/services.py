@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Final
 
 import grpc
 
 from serving.server.calls import logged_status
-from serving.server.errors import truncated, unimplemented
+from serving.server.errors import truncated
+from serving.server.rpc.inference import InferenceService
 from serving.server.rpc.model_service import ModelService
 from serving.server.rpc.prediction import PredictionService, parse
 from serving.wire.protos import (
@@ -23,8 +23,6 @@ from serving.wire.protos import (
 )
 
 Call = Callable[[bytes, grpc.ServicerContext], bytes]
-
-_UNSUPPORTED: Final = ("Classify", "Regress", "MultiInference")
 
 _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_send_message_length", -1),
@@ -44,6 +42,7 @@ def default_threads(*, batching: bool) -> int:
 
 def make_server(
     prediction: PredictionService,
+    inference: InferenceService,
     models: ModelService,
     *,
     threads: int,
@@ -57,7 +56,9 @@ def make_server(
             "GetModelMetadata": lambda content, _: prediction.metadata(
                 parse(GetModelMetadataRequest, content)
             ).SerializeToString(),
-            **{name: partial(_refuse, name) for name in _UNSUPPORTED},
+            "Classify": lambda content, context: inference.classify(content, _deadline(context)),
+            "Regress": lambda content, context: inference.regress(content, _deadline(context)),
+            "MultiInference": lambda content, context: inference.multi_inference(content, _deadline(context)),
         },
         MODEL_SERVICE: {
             "GetModelStatus": lambda content, _: models.status(
@@ -92,7 +93,3 @@ def _deadline(context: grpc.ServicerContext) -> float | None:
     """Return the deadline of a call in the seconds of `time.monotonic`, or None if it has none."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
-
-
-def _refuse(name: str, _content: bytes, _context: grpc.ServicerContext) -> bytes:
-    raise unimplemented(f"{name} is not implemented by the embedded model server")

@@ -255,18 +255,16 @@ def test_bytes_that_are_no_request_are_refused(bare: Caller, method: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "method",
+    ("method", "message"),
     [
-        "PredictionService/Classify",
-        "PredictionService/Regress",
-        "PredictionService/MultiInference",
+        ("PredictionService/Classify", "Missing ModelSpec"),
+        ("PredictionService/Regress", "Missing ModelSpec"),
+        ("PredictionService/MultiInference", "ModelSpec has no name specified."),
     ],
 )
-def test_calls_that_do_not_exist_are_named(channel: Caller, method: str) -> None:
-    """UNIMPLEMENTED, and which."""
-    code, message = refusal(channel, method, b"")
-
-    assert (code, method.partition("/")[2]) == ("UNIMPLEMENTED", message.split()[0])
+def test_calls_with_examples_are_served(channel: Caller, method: str, message: str) -> None:
+    """What they answer is tested in tests/unit/serving/server/test_inference.py."""
+    assert refusal(channel, method, b"") == ("INVALID_ARGUMENT", message)
 
 
 def test_a_graph_that_raises_is_invalid_argument_without_a_traceback(channel: Caller) -> None:

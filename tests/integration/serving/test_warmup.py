@@ -109,14 +109,14 @@ def test_what_is_no_record_is_refused(recorded: Path, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
     cut.write_bytes((recorded / WARMUP_FILE).read_bytes()[:-1])
     log = prediction_log_pb2.PredictionLog()
-    log.classify_log.SetInParent()
+    log.session_run_log.SetInParent()
     for path, record in ((other, log.SerializeToString()), (rubbish, b"\xff")):
         with tf.io.TFRecordWriter(str(path)) as writer:
             writer.write(record)
 
     with pytest.raises(LoadError, match="warm-up records cannot be read"):
         warm_up(model, tmp_path / "cut")
-    with pytest.raises(LoadError, match="Unsupported log_type for warmup: classify_log"):
+    with pytest.raises(LoadError, match="Unsupported log_type for warmup: session_run_log"):
         warm_up(model, tmp_path / "other")
     with pytest.raises(LoadError, match="Failed to parse PredictionLog"):
         warm_up(model, tmp_path / "rubbish")

@@ -18,6 +18,7 @@ from serving.server.calls import Calls
 from serving.server.errors import StatusError
 from serving.server.metrics import Metrics
 from serving.server.rest.rest import HTTP_STATUS, RestApi
+from serving.server.rpc.inference import InferenceService
 from serving.server.rpc.model_service import ModelService
 from serving.server.rpc.prediction import PredictionService
 from serving.server.versions.lifecycle import Lifecycle
@@ -70,7 +71,8 @@ def api(tmp_path: Path, acts: list[Act], metrics: Metrics) -> Iterator[RestApi]:
     models.configure([ModelConfig("m", tmp_path)])
     wait_until(lambda: models.configured[0].is_available)
     prediction = PredictionService(models, calls)
-    yield RestApi(models, prediction, ModelService(models), calls, timeout=0.2, threads=2, metrics=metrics)
+    inference = InferenceService(models, calls)
+    yield RestApi(models, prediction, inference, ModelService(models), calls, timeout=0.2, threads=2, metrics=metrics)
     models.stop()
 
 
