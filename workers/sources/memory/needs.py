@@ -71,11 +71,17 @@ def _tiff_bytes(image: Image.Image, images: int) -> int:
     """Return how many bytes a TIFF and images take: libtiff decodes a tile or a strip at once, perhaps the only one."""
     tags: Any = getattr(image, "tag_v2", {})
     pieces: Any = getattr(image, "tile", ())
-    bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
-    samples = tags.get(_SAMPLES_PER_PIXEL, 1) if tags.get(_PLANAR, 1) == 1 else 1
-    rows, columns = tags.get(_TILE_ROWS, tags.get(_STRIP_ROWS, image.height)), tags.get(_TILE_COLUMNS, image.width)
-    by_libtiff = any(piece[0] == "libtiff" for piece in pieces)
-    at_once = min(rows, image.height) * columns * samples * bits // 8 if by_libtiff else 0
+    if not any(piece[0] == "libtiff" for piece in pieces):
+        return image.width * image.height * images * _BYTES_PER_DECODED_PIXEL
+
+    def number(tag: int, default: int) -> int:
+        value = tags.get(tag)
+        return int(value) if isinstance(value, int) else default  # a damaged tag may have many values
+
+    samples = number(_SAMPLES_PER_PIXEL, 1) if number(_PLANAR, 1) == 1 else 1
+    rows, columns = number(_TILE_ROWS, number(_STRIP_ROWS, image.height)), number(_TILE_COLUMNS, image.width)
+    bits = int(max(tags.get(_BITS_PER_SAMPLE, (1,))))
+    at_once = min(rows, image.height) * columns * samples * bits // 8
     return image.width * image.height * images * _BYTES_PER_DECODED_PIXEL + at_once
 
 

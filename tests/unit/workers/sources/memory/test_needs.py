@@ -49,6 +49,15 @@ def test_a_tiff_in_one_strip_needs_the_strip() -> None:
         assert bytes_to_decode(image, image.size, content, beside=1) == 14 * WIDTH * HEIGHT
 
 
+@pytest.mark.parametrize("tag", [277, 278, 284, 322, 323])
+def test_a_damaged_tag_of_a_tiff_counts_for_nothing(tag: int) -> None:
+    """One with thousands of values in place of a number; to multiply it would make a tuple of millions."""
+    content = tiff(np.zeros((HEIGHT, WIDTH), np.uint16), compressed=True)
+    with Image.open(io.BytesIO(content)) as image:
+        image.tag_v2._tags_v2[tag] = (1,) * 5000  # type: ignore[attr-defined]
+        assert bytes_to_decode(image, image.size, content) == 9 * WIDTH * HEIGHT
+
+
 @pytest.mark.parametrize(
     ("content", "whole", "reduced"),
     [
