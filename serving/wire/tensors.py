@@ -233,7 +233,8 @@ def _parts(array: Array, *, as_content: bool) -> list[bytes | memoryview]:
         content = b"".join([*(_varint(len(text)) for text in texts), *texts])
         return [head.SerializeToString(), *_field(_FIELD["tensor_content"], content)]
     if as_content or kind.raw:
-        stored = array.view(kind.bits) if kind.number == BFLOAT16 else array.astype(kind.numpy, copy=False)
+        bits = kind.bits if kind.number == BFLOAT16 else None
+        stored = array.view(bits) if bits else array.astype(kind.numpy, copy=False)
         buffer = np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data
         return [head.SerializeToString(), *_field(_FIELD["tensor_content" if as_content else kind.field], buffer)]
     values = array.view(kind.bits) if kind.bits else array

@@ -44,7 +44,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
 def _parse(text: str) -> Any:  # noqa: ANN401 - any JSON
     if _SURROGATE.search(text):
         _check_surrogates(text)
-    hooks: dict[str, Callable[[str], float]] = {}
+    hooks: dict[str, Any] = {}
     if _MAYBE_TOO_BIG.search(text):  # the hooks cost time for each number
         hooks = {"parse_float": _checked(float), "parse_int": _checked(int)}
     decoder = json.JSONDecoder(object_pairs_hook=_first_of_each, **hooks)

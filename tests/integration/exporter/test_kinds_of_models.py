@@ -133,21 +133,21 @@ def write_with_constants(folder: Path, *, table: bool = False) -> None:
     model.kernel = tf.Variable(random.normal(0, 0.2, (8, 8, 3, 14)).astype(np.float32))
     model.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2]), 0) if table else None
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def returned() -> tf.Tensor:
         return tf.constant(kernels[0])
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def shared(x: tf.Tensor) -> tf.Tensor:
         return tf.matmul(x, tf.constant(kernels[1]))
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def outer(x: tf.Tensor) -> tf.Tensor:
         weights = tf.constant(kernels[2])
         with tf.control_dependencies([weights]):
             return shared(tf.matmul(x, weights)) + tf.matmul(x, returned())
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def in_loop(x: tf.Tensor) -> tf.Tensor:
         return tf.matmul(x, tf.constant(kernels[4]))
 
@@ -366,7 +366,11 @@ def test_layers_of_keras_2_with_arguments_that_they_do_not_use(tmp_path: Path) -
     model = keras.Model(entry, layers.Reshape((64, 7), name="boxes")(x))
     model.save(tmp_path / "model.h5")
     unused = {"groups": 1, "kernel_initializer": None, "kernel_regularizer": None, "kernel_constraint": None}
-    layers_of_keras_2 = {"DepthwiseConv2D": unused, "SeparableConv2D": unused, "Conv2DTranspose": {"groups": 1}}
+    layers_of_keras_2: dict[str, dict[str, Any]] = {
+        "DepthwiseConv2D": unused,
+        "SeparableConv2D": unused,
+        "Conv2DTranspose": {"groups": 1},
+    }
     as_keras_2(tmp_path / "model.h5", layers_of_keras_2)
     toml = contract(tmp_path)
 

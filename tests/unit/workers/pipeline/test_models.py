@@ -14,7 +14,6 @@ from serving.errors import ContractError, ModelTimeoutError, ModelUnavailableErr
 from serving.wire.status import ERROR_OF
 from tests.support.models import tiny_contract
 from tests.support.polling import wait_until
-from workers.pipeline import models as module
 from workers.pipeline.models import Models
 from workers.store.catalog import Published
 
@@ -68,7 +67,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         nonlocal passed
         passed += seconds
 
-    monkeypatch.setattr(module.time, "monotonic", lambda: real() + passed)
+    monkeypatch.setattr(time, "monotonic", lambda: real() + passed)
     return pass_
 
 

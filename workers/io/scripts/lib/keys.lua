@@ -20,6 +20,7 @@
 -- sl:tidied                 string  the sweep tidied up. lanes/sweep. 60 s
 -- sl:worker-seen            string  a worker is there. workers/runtime.py. 60 s
 -- sl:store-id               string  the id of the blob store. workers/store/store_id.py. stays
+-- sl:nothing                -       asked for to learn whether Redis accepts commands. nobody writes it. never there
 -- sl:open                   hash    rows and bytes that wait, in all, by owner, by lane. lib/account. stays
 -- sl:rate:<model>           hash    measured rows per time. lib/account. stays
 -- sl:due                    zset    duties by due time. lib/duties and scripts that make a duty. stays
