@@ -227,6 +227,7 @@ def test_the_gpu_takes_the_same_server(tmp_path: Path) -> None:
     batching = read_batch_settings(PROJECT / "docs" / "tf-serving" / name)
 
     assert serving["image"] == f"{SERVICES['serving']['image']}-gpu"
+    assert [flag.replace("-gpu", "") for flag in serving["command"]] == SERVICES["serving"]["command"]
     assert given.enable_batching
     assert batching.max_batch_size == 64
     for variable, value in worker["environment"].items():
