@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -291,6 +291,37 @@ def test_a_model_that_was_just_exported(up: tuple[Shell, str]) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("name", ["-m workers.io.embedded_redis", "--app workers.main:app"])
+def test_a_process_of_the_stack_that_dies(up: tuple[Shell, str], name: str) -> None:
+    """It is started again, and the stack goes on with what it has."""
+    shell, url = up
+    (main,) = [process for process, command in shell.processes().items() if _is_main(process, command, name)]
+    main.kill()
+    wait_until(lambda: main not in shell.processes(), what="the end of the process")
+
+    photo = (SAMPLES / "photo-coffee.jpg").read_bytes()
+    wait_until(lambda: _detected(url, photo), what="an image that is done")
+    assert any(_is_main(process, command, name) for process, command in shell.processes().items())
+
+
+def _detected(url: str, photo: bytes) -> bool:
+    try:
+        return httpx.post(f"{url}/v1/detect?wait=5", files={"images": ("a.jpg", photo)}, timeout=30).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _is_main(process: psutil.Process, command: str, name: str) -> bool:
+    """Return whether this is the process of a command that its runner started, and no child of it."""
+    try:
+        parent = process.parent()
+        above = " ".join(parent.cmdline()) if parent else ""
+    except psutil.NoSuchProcess:
+        return False
+    return name in command and not command.startswith("/bin/sh") and (name not in above or above.startswith("/bin/sh"))
+
+
+@pytest.mark.process
 def test_what_the_api_refuses(up: tuple[Shell, str]) -> None:
     """Folders outside the roots, missing ones, empty ones, jobs that do not exist: a problem each."""
     shell, url = up
@@ -376,21 +407,19 @@ def test_an_interrupted_detect(shell: Shell) -> None:
     assert not (shell.var / "run").exists()
 
 
-def _commands(shell: Shell) -> list[str]:
-    return list(shell.processes().values())
-
-
 @pytest.mark.process
-def test_a_process_of_the_stack_that_dies(shell: Shell) -> None:
-    """Where a part of the stack dies the rest ends, and the command says so in one line with the log's path."""
+def test_a_process_of_the_stack_that_dies_again_and_again(shell: Shell) -> None:
+    """Then the rest ends, and the command says so in one line with the log's path."""
     process = shell.start("detect", SAMPLES)
-    wait_until(
-        lambda: any("valkey-server" in command and "--version" not in command for command in _commands(shell)), 120
-    )
-    for pid, command in shell.processes().items():
-        if "-m workers.io.embedded_redis" in command and not command.startswith("/bin/sh"):
-            pid.kill()
 
+    def ended() -> bool:
+        for child, command in shell.processes().items():
+            if _is_main(child, command, "-m workers.io.embedded_redis"):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+        return process.poll() is not None
+
+    wait_until(ended, what="the end of the command")
     _, err = process.communicate()
 
     assert process.returncode == 2
