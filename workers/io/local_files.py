@@ -18,7 +18,7 @@ PRIVATE_FOLDER = 0o700
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _HERE = secrets.token_hex(4)  # with process id and count, it makes the names of temporary files unique
 _WRITES = itertools.count()
-_SYNC_THREADS = 16  # per process
+_SYNC_THREADS = 8  # per process; each has a file open
 _FEW_CALLERS, _FEW_FILES = 2, 8
 
 
