@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.workers.conftest import Worker
-from workers.errors import JobGoneError, JobNotFoundError, QueueFullError, TooManyImagesError, WebhookStateError
+from workers.errors import JobGoneError, JobNotFoundError, QueueFullError, TooManyBytesError, WebhookStateError
 from workers.io.blobs import BlobStore, check_blobs
 from workers.io.redis_link import RedisLink
 from workers.jobs.job import new_id
@@ -49,7 +49,7 @@ def stored(settings: Settings) -> list[Path]:
 
 
 @pytest.mark.parametrize(("origin", "written"), [(files, 0), (items, 0), (archive, 2)])
-@pytest.mark.parametrize("refusal", [TooManyImagesError, QueueFullError])
+@pytest.mark.parametrize("refusal", [TooManyBytesError, QueueFullError])
 def test_what_is_refused_leaves_nothing(
     make_worker: Callable[..., Worker],
     monkeypatch: pytest.MonkeyPatch,
@@ -58,7 +58,7 @@ def test_what_is_refused_leaves_nothing(
     refusal: type[Exception],
 ) -> None:
     """No worker is there to delete it. Where the length is told nothing is written; else the API deletes it."""
-    worker = make_worker(max_blob_bytes=MANY_BYTES - 1 if refusal is TooManyImagesError else MANY_BYTES + 10)
+    worker = make_worker(max_blob_bytes=MANY_BYTES - 1 if refusal is TooManyBytesError else MANY_BYTES + 10)
     if refusal is QueueFullError:  # because of what is stored already
         worker.submit(bytes(100))
     before = stored(worker.settings)
