@@ -61,6 +61,8 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 	@$(PY) -m tests.bench.exported_models
 	@$(PY) -m tests.bench.model_server
 	@$(PY) -m tests.bench.submits
+	@$(PY) -m tests.bench.slow_clients
+	@$(PY) -m tests.bench.large_json
 	@$(PY) -m tests.bench.results
 	@$(PY) -m tests.bench.webhooks
 
