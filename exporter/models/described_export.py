@@ -15,11 +15,13 @@ from exporter.versions.origin import Origin
 from exporter.weights.custom_code import explain, import_modules
 from exporter.weights.keras2 import keras_2_layers
 from exporter.weights.model_code import keras_version, refuse_config_code, refuse_graph_code
+from exporter.weights.other_formats import refuse_other_formats
 from exporter.weights.stored_weights import digest
-from serving.description import Description
+from serving.description import Description, RawInput
 
 if TYPE_CHECKING:
     from exporter.graph.wrapping import RawModel
+    from exporter.models.savedmodels import LoadedSignature
 
 
 def export_described(
@@ -45,6 +47,7 @@ def export_described(
     """
     if modules and kind != "keras":
         raise ExportError("--import is for the code of Keras models: leave it out.")
+    refuse_other_formats(source, kind)
     source_digest = digest(source) if kind == "keras" else savedmodel_digest(source)
     description, model = read_contract(contract_file, models, name=name, weights_sha256=source_digest)
     require_free(model, version)
@@ -100,27 +103,40 @@ def load_savedmodel(source: Path, description: Description, *, trust_model_code:
 
     Raises ExportError if the graph contains untrusted code, does not load or does not fit the description.
     """
+    loaded = open_savedmodel(source, description.signature, trust_model_code=trust_model_code)
+    return signature_model(loaded, description.input, source)
+
+
+def open_savedmodel(source: Path, signature: str, *, trust_model_code: bool = False) -> LoadedSignature:
+    """Load a signature of a SavedModel.
+
+    Raises ExportError if the graph contains untrusted code, does not load or has no such signature.
+    """
     tensorflow.prepare()
-    from exporter.graph.inputs import model_inputs  # noqa: PLC0415 - it imports TensorFlow
-    from exporter.graph.wrapping import RawModel  # noqa: PLC0415 - it imports TensorFlow
     from exporter.models.savedmodels import load_signature  # noqa: PLC0415 - it imports TensorFlow
 
     if not trust_model_code:
         refuse_graph_code(source)
-    tensor = description.input.tensor
     try:
-        loaded = load_signature(source, description.signature)
+        return load_signature(source, signature)
     except ExportError:
         raise
     except Exception as error:  # TensorFlow raises errors of any type
         raise _load_error(source, error) from error
-    described = [tensor, *(constant.tensor for constant in description.input.constants)]
+
+
+def signature_model(loaded: LoadedSignature, raw_input: RawInput, source: Path) -> RawModel:
+    """Return a loaded signature as a model. Raises ExportError if its inputs are not those of `raw_input`."""
+    from exporter.graph.inputs import model_inputs  # noqa: PLC0415 - it imports TensorFlow
+    from exporter.graph.wrapping import RawModel  # noqa: PLC0415 - it imports TensorFlow
+
+    described = [raw_input.tensor, *(constant.tensor for constant in raw_input.constants)]
     if set(loaded.inputs) != set(described):
         inputs = ", ".join(sorted(loaded.inputs))
         raise ExportError(f"{source} takes {inputs}, its description says {', '.join(described)}.")
-    entry = loaded.inputs[tensor]
+    entry = loaded.inputs[raw_input.tensor]
     return RawModel(
-        call=lambda images: loaded.call(**model_inputs(description.input, images)),
+        call=lambda images: loaded.call(**model_inputs(raw_input, images)),
         shape=tuple(entry.shape),
         dtype=entry.dtype,
         # Constants count as weights: a file of several hundred MB must not be copied from graph to graph.

@@ -14,6 +14,7 @@ from exporter.versions.folders import require_free
 from exporter.versions.origin import Origin
 from exporter.weights.filling import fill, ssd300_classes
 from exporter.weights.labels import read_labels
+from exporter.weights.other_formats import refuse_other_formats
 from exporter.weights.stored_weights import StoredWeights, digest, open_weights
 from serving.contract import Contract
 from serving.conventions import SsdRaw
@@ -50,6 +51,7 @@ def export_ssd300(
     folder of the version. Raises ExportError; no files are left then.
     """
     require_free(model, version)
+    refuse_other_formats(weights, "ssd300")
     with open_weights(weights) as stored:
         classes = _classes(stored, options.classes, weights)
         contract = make_contract(
