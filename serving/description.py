@@ -96,6 +96,11 @@ class Description(FrozenModel):
             raise ValueError(f"label_offset {output.label_offset} is above the lowest label's id, {first}")
         return self
 
+    def named(self, name: str, weights_sha256: str) -> Self:
+        """Return the same description of a model with this name and this sha256 of its weights."""
+        contract = self.contract.model_copy(update={"name": name, "weights_sha256": weights_sha256})
+        return self.model_copy(update={"contract": contract})
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the names of the output tensors that the client reads."""

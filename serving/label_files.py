@@ -72,6 +72,17 @@ def read_label_file(path: Path, *, from_1: bool = False) -> tuple[Label, ...]:
     return labels
 
 
+def labels_of(names: Any, path: Path) -> tuple[Label, ...]:  # noqa: ANN401 - whatever a document holds
+    """Return the labels of a document that was read from the file `path`: a list of names, or names by id.
+
+    Raises ContractError as `read_label_file` does.
+    """
+    listed, _ = _of_document(names, path)
+    labels = tuple(sorted(listed, key=lambda label: label.id))
+    refuse_twins(labels, str(path))
+    return labels
+
+
 def refuse_twins(labels: tuple[Label, ...], where: str) -> None:
     """Raise ContractError if two labels have the same id or the same name.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,14 @@ from PIL import Image, ImageOps
 from exporter.errors import ExportError
 from serving.boxes.preprocess import resize_to_input
 from serving.contract import Contract
+
+_MOST_PHOTOS: Final = 8
+
+
+def sample_photos(contract: Contract, folder: Path | None) -> NDArray[np.uint8]:
+    """Return the first photos of a folder, if there is one, and made-up photos; see below."""
+    made_up = made_up_photos(contract)
+    return np.concatenate([read_photos(contract, folder)[:_MOST_PHOTOS], made_up]) if folder else made_up
 
 
 def read_photos(contract: Contract, folder: Path) -> NDArray[np.uint8]:

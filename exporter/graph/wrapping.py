@@ -18,7 +18,7 @@ from exporter.graph.detection import TENSORFLOW, detections
 from exporter.graph.fixed_batches import in_fixed_batches
 from exporter.graph.frozen import write_frozen
 from exporter.graph.open_batch import open_batch
-from exporter.graph.sample_photos import made_up_photos, read_photos
+from exporter.graph.sample_photos import sample_photos
 from exporter.graph.signatures import Signature, describe_signature
 from exporter.graph.variables import write_archive
 from exporter.versions.origin import Origin
@@ -28,7 +28,6 @@ from serving.description import Description
 from serving.errors import RowsRejectedError
 
 _FREEZE_BELOW = 64 << 20
-_MOST_PHOTOS = 8
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,7 @@ def export_wrapped(
     """
     description = origin.description
     _check_input(raw_model, description)
-    samples = made_up_photos(description.contract)
-    if images:
-        samples = np.concatenate([read_photos(description.contract, images)[:_MOST_PHOTOS], samples])
-    prepared = prepare(samples, description.input)
+    prepared = prepare(sample_photos(description.contract, images), description.input)
     with _one_line_errors(tf.errors.OpError):
         check_boxes(raw_model.answers(prepared), description)
     raw_model = _opened(raw_model, prepared)

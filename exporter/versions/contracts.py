@@ -29,5 +29,4 @@ def read_contract(path: Path, models: Path, *, name: str | None, weights_sha256:
     """
     description = read_description(path)
     model = model_folder(models, name or description.contract.name)
-    contract = description.contract.model_copy(update={"name": model.name, "weights_sha256": weights_sha256})
-    return description.model_copy(update={"contract": contract}), model
+    return description.named(model.name, weights_sha256), model

@@ -1,0 +1,1 @@
+"""Export the YOLO detectors that Ultralytics and YOLOv5 write."""
