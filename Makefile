@@ -69,6 +69,7 @@ bench: .venv/.installed-dev ## Measure the whole chain against the model in proc
 requirements: .venv/.installed-dev ## Pin what the requirements*.in ask for
 	@$(PIN) requirements.in requirements-full.in -o requirements-full.txt
 	@$(PIN) -c requirements-full.txt requirements.in -o requirements.txt
+	@$(PIN) --no-build-isolation -c requirements-full.txt --extra onnx pyproject.toml -o requirements-onnx.txt
 	@$(PIN) requirements-dev.in -o requirements-dev.txt
 
 protos: .venv/.installed-dev ## Write serving/wire/protos.binpb from the installed tensorflow-serving-api

@@ -11,9 +11,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from exporter.errors import ExportError
 from exporter.graph import tensorflow
 from exporter.models.described_export import export_described
+from exporter.models.onnx_files.onnx_export import export_onnx
 from exporter.models.ssd300_export import Ssd300Options, export_ssd300
+from exporter.models.yolo.yolo_export import YoloOptions, export_yolo
 from exporter.models_command import Modules, with_default_command
 from exporter.models_command import app as models_app
 from exporter.versions.folders import complete_versions, model_folder
@@ -41,9 +44,26 @@ TrustModelCode = Annotated[
 ]
 
 
+YoloName = Annotated[str | None, typer.Option(help="The name of the served model. Default: the name of the file.")]
+YoloLabels = Annotated[
+    Path | None, typer.Option(help="A file of names, such as data.yaml, instead of those in the model.")
+]
+ScoreThreshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Leave out detections with a score of this or less. Default: 0.25.")
+]
+NmsIou = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Keep one of two boxes of a class with a higher IoU. Default: the model's own."),
+]
+MaxDetections = Annotated[
+    int | None,
+    typer.Option(min=1, max=10_000, help="Maximum number of detections per image. Default: the model's own."),
+]
+
+
 @app.callback()
 def _exporter() -> None:
-    """Turn a trained Keras detector into a versioned model that describes itself."""
+    """Turn a trained detector into a versioned model that describes itself."""
 
 
 @app.command()
@@ -155,6 +175,74 @@ def inspect(
     )
     text = json.dumps(inspection.document(), ensure_ascii=False, indent=2) + "\n" if as_json else inspection.draft
     typer.echo(text, nl=False)
+
+
+@app.command()
+def yolo(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of the SavedModel that Ultralytics or YOLOv5 wrote.")
+    ],
+    *,
+    name: YoloName = None,
+    labels: YoloLabels = None,
+    score_threshold: ScoreThreshold = None,
+    nms_iou: NmsIou = None,
+    max_detections: MaxDetections = None,
+    models: Models = Path("models"),
+    version: Version = None,
+    dry_run: DryRun = False,
+    images: SampleImages = None,
+    trust_model_code: TrustModelCode = False,
+) -> None:
+    """Export a YOLO that Ultralytics or YOLOv5 wrote as a SavedModel; its metadata.yaml is its contract."""
+    path = export_yolo(
+        source,
+        models,
+        YoloOptions(score_threshold, nms_iou, max_detections, labels),
+        name=name,
+        version=version,
+        dry_run=dry_run,
+        images=images,
+        trust_model_code=trust_model_code,
+    )
+    _show(path, dry_run=dry_run)
+
+
+@app.command()
+def onnx(
+    source: Annotated[Path, typer.Argument(metavar="MODEL", help="The ONNX file.")],
+    *,
+    contract: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file that describes the model; a YOLO of Ultralytics or YOLOv5 needs none."),
+    ] = None,
+    name: YoloName = None,
+    labels: YoloLabels = None,
+    score_threshold: ScoreThreshold = None,
+    nms_iou: NmsIou = None,
+    max_detections: MaxDetections = None,
+    models: Models = Path("models"),
+    version: Version = None,
+    dry_run: DryRun = False,
+    images: SampleImages = None,
+) -> None:
+    """Export an ONNX detector. This needs the extra `onnx`."""
+    options = YoloOptions(score_threshold, nms_iou, max_detections, labels)
+    if contract is not None and options != YoloOptions():
+        raise ExportError(
+            "The contract has names and thresholds: leave out --contract, or --labels, --score-threshold, --nms-iou "
+            "and --max-detections."
+        )
+    path = export_onnx(
+        source,
+        models,
+        contract or options,
+        name=name,
+        version=version,
+        dry_run=dry_run,
+        images=images,
+    )
+    _show(path, dry_run=dry_run)
 
 
 def _show(path: Path, *, dry_run: bool) -> None:

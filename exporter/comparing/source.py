@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import ExportError
 from exporter.models.described_export import load_keras, load_savedmodel, savedmodel_digest
+from exporter.models.onnx_files.onnx_model import read_onnx, runtime_model
 from exporter.models.ssd300_export import load_ssd300
 from exporter.versions.origin import Origin
 from exporter.weights.stored_weights import digest
@@ -42,7 +43,10 @@ class SourceModel:
 
 def _require_same_file(path: Path, origin: Origin) -> None:
     """Raise ExportError if the file's sha256 is not the contract's: another model would differ in any case."""
-    actual = savedmodel_digest(path) if origin.kind == "savedmodel" else digest(path)
+    if origin.kind == "onnx":
+        actual = read_onnx(path).sha256
+    else:
+        actual = savedmodel_digest(path) if origin.kind == "savedmodel" else digest(path)
     expected = origin.description.contract.weights_sha256
     if actual != expected:
         raise ExportError(
@@ -58,4 +62,6 @@ def _load(path: Path, origin: Origin, *, trust_model_code: bool, modules: Sequen
         return load_ssd300(path)
     if origin.kind == "keras":
         return load_keras(path, origin.description, trust_model_code=trust_model_code, modules=modules)
+    if origin.kind == "onnx":
+        return runtime_model(read_onnx(path), origin.description.input)
     return load_savedmodel(path, origin.description, trust_model_code=trust_model_code)

@@ -20,7 +20,7 @@ ORIGIN_FILE = "assets.extra/source.json"
 class Origin(FrozenModel):
     """The kind of the source model and the description of its inputs and raw outputs."""
 
-    kind: Literal["ssd300", "keras", "savedmodel"]
+    kind: Literal["ssd300", "keras", "savedmodel", "onnx"]
     description: Description
 
     @model_validator(mode="before")

@@ -1,0 +1,1 @@
+"""Export detectors in ONNX files. This needs the extra `onnx`."""
