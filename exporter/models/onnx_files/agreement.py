@@ -25,23 +25,28 @@ _BEST: Final = 100
 def require_agreement(original: Iterable[Outputs], converted: Iterable[Outputs], description: Description) -> None:
     """Raise ExportError if two models find other boxes in the same images.
 
-    `original` and `converted` are raw outputs of batches. The best boxes of either must be among those of the other,
-    since a model that selects its boxes may list equal ones in another order.
+    `original` and `converted` are raw outputs of batches, which may have other sizes. The best boxes of either must be
+    among those of the other, since a model that selects its boxes may list equal ones in another order.
     """
     largest = 0.0
-    for first, second in zip(original, converted, strict=True):
-        try:
-            decoded = [candidates(outputs, description) for outputs in (first, second)]
-        except RowsRejectedError as error:
-            raise ExportError(f"The model is not what its description says: {error}") from error
-        for row in range(len(decoded[0].boxes)):
-            one, other = ((answer.boxes[row], _scores(answer)[row]) for answer in decoded)
-            largest = max(largest, _distance(one, other), _distance(other, one))
+    try:
+        decoded = [candidates(_whole(answers), description) for answers in (original, converted)]
+    except RowsRejectedError as error:
+        raise ExportError(f"The model is not what its description says: {error}") from error
+    for row in range(len(decoded[0].boxes)):
+        one, other = ((answer.boxes[row], _scores(answer)[row]) for answer in decoded)
+        largest = max(largest, _distance(one, other), _distance(other, one))
     if largest > TOLERANCE:
         raise ExportError(
             f"The converted model is not the ONNX file: boxes or scores of sample images differ by {largest:.2g}. If "
             "the program that trained the model writes SavedModels, export it as one."
         )
+
+
+def _whole(answers: Iterable[Outputs]) -> dict[str, NDArray[Any]]:
+    """Return the outputs of all batches as those of one."""
+    listed = list(answers)
+    return {name: np.concatenate([outputs[name] for outputs in listed]) for name in listed[0]}
 
 
 def _scores(answer: Candidates) -> NDArray[np.float32]:

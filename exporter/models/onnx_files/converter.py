@@ -24,13 +24,14 @@ _SAMPLES: Final = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
 
 def convert(source: Path, folder: Path, height: int, width: int) -> None:
-    """Write the SavedModel of an ONNX file into `folder`. A side of the images that the file leaves open is fixed.
+    """Write the SavedModel of an ONNX file into `folder`. Sizes that the file leaves open are fixed: the batch at 1.
 
     Its signature `serving_default` takes `input_0`, `input_1`, ... and answers `output_0`, `output_1`, ..., in the
     order, the shapes and the types of the file.
     """
     import onnx  # noqa: PLC0415 - the extra `onnx`
     import onnx2tf  # noqa: PLC0415 - likewise; it takes seconds
+    import onnxruntime  # noqa: PLC0415 - likewise
     import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds to import
     import tf_keras  # noqa: PLC0415 - likewise
 
@@ -38,10 +39,16 @@ def convert(source: Path, folder: Path, height: int, width: int) -> None:
     constants = {constant.name for constant in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in constants]
     for entry in entries:
-        _fix_size([*entry.type.tensor_type.shape.dim], height, width)
+        _fix_sizes([*entry.type.tensor_type.shape.dim], height, width)
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         np.save(_SAMPLES, np.random.default_rng(0).random((20, 128, 128, 3), np.float32))
-        onnx.save(onnx.shape_inference.infer_shapes(model), "model.onnx")
+        onnx.save(model, "fixed.onnx")
+        # With fixed sizes, all that is computed of them is constant. onnx2tf needs shapes that are constants.
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = "folded.onnx"
+        onnxruntime.InferenceSession("fixed.onnx", options, providers=["CPUExecutionProvider"])
+        onnx.save(onnx.shape_inference.infer_shapes(onnx.load("folded.onnx")), "model.onnx")
         network = onnx2tf.convert(
             input_onnx_file_path="model.onnx",
             output_folder_path=scratch,
@@ -66,12 +73,17 @@ def convert(source: Path, folder: Path, height: int, width: int) -> None:
     archive.write_out(str(folder))
 
 
-def _fix_size(sides: list[Any], height: int, width: int) -> None:
-    """Fix the open sides of images (N, 3, H, W) or (N, H, W, 3); other inputs have four dimensions hardly ever."""
-    if len(sides) != 4:
-        return
-    first = 1 if sides[3].dim_value == 3 and sides[1].dim_value != 3 else 2
-    for side, value in zip(sides[first:], (height, width), strict=False):
+def _fix_sizes(sides: list[Any], height: int, width: int) -> None:
+    """Fix the open sizes of an input: the batch, and the sides of images (N, 3, H, W) or (N, H, W, 3).
+
+    onnx2tf takes a batch of 1 more often than an open one: of a YOLO with open sizes it made a graph that fails.
+    """
+    sizes = {0: 1}
+    if len(sides) == 4:
+        first = 1 if sides[3].dim_value == 3 and sides[1].dim_value != 3 else 2
+        sizes |= {first: height, first + 1: width}
+    for number, value in sizes.items():
+        side = sides[number]
         if side.dim_value < 1:
             side.dim_value = value
 

@@ -52,7 +52,15 @@ def export_onnx(
     prepared = prepare(sample_photos(description.contract, images), description.input)
     original = runtime_model(file, description.input)
     converted = converted_model(file, description.input, size)
-    require_agreement(original.answers(prepared), converted.answers(prepared), description)
+    try:
+        answers = list(converted.answers(prepared))
+    except Exception as error:  # TensorFlow raises errors of any type
+        reason = str(getattr(error, "message", error)).strip().splitlines()[-1][:300]
+        raise ExportError(
+            f"The converted model does not run: {reason}: export {source} again with a fixed size, in Ultralytics with "
+            "dynamic=False, or as a SavedModel."
+        ) from error
+    require_agreement(original.answers(prepared), answers, description)
     origin = Origin(kind="onnx", description=description)
     return export_wrapped(converted, origin, model, version=version, dry_run=dry_run, images=images)
 

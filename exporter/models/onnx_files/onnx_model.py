@@ -116,10 +116,9 @@ def runtime_model(file: OnnxFile, raw_input: RawInput) -> RawModel:
     from serving.boxes.decode import constants  # noqa: PLC0415
 
     shape, dtype = _images(file, raw_input)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)
     try:
-        session = onnxruntime.InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(file.path), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises errors of any type
         raise ExportError(f"{file.path} does not load: {_first_line(error)}") from error
 
