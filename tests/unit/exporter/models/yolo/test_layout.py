@@ -109,6 +109,7 @@ def test_another_number_of_classes_is_refused(answer: NDArray[Any], classes: int
         ({"x": np.zeros((1, 100, 4)), "y": np.zeros((1, 100))}, "If YOLOv5 wrote it with --nms"),
         ({"x": np.zeros((1, 1000))}, "not the boxes of a detector"),
         ({"x": grid(CELLS, 5) * 50}, "95 % of the centres are within"),
+        ({"x": grid(CELLS, 5, units="normalised") * 0.1}, r"95 % of the centres are within 0\.09"),
         ({"x": grid(CELLS, 5) * np.nan}, "no centre is a number"),
         ({"x": selected(300, count=0)}, "the model finds 0 in sample images: name with --images a folder"),
         ({"x": selected(300, count=2)}, "the model finds 2"),
