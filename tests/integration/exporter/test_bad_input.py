@@ -118,7 +118,7 @@ def test_what_is_not_there(saved: Path, tmp_path: Path) -> None:
     code = ("--trust-model-code", "--import", "mylayers")
     assert_refused("savedmodel", saved, tmp_path, "--import is for the code of Keras models", *code)
     assert_refused("savedmodel", tmp_path, tmp_path, "no SavedModel: it has no saved_model.pb")
-    assert_refused("keras", tmp_path / "none.keras", tmp_path, "No such file")
+    assert_refused("keras", tmp_path / "none.keras", tmp_path, "name the file or the folder of the model")
 
 
 def write_weights(path: Path) -> None:
