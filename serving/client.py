@@ -31,7 +31,15 @@ from serving.wire.protos import (
     GetModelStatusResponse,
     ModelVersionStatus,
 )
-from serving.wire.responses import DETECT_OUTPUTS, parse_response, parse_signatures, to_contract, to_detections
+from serving.wire.responses import (
+    DETECT_OUTPUTS,
+    check_spec,
+    max_response_bytes,
+    parse_response,
+    parse_signatures,
+    to_contract,
+    to_detections,
+)
 from serving.wire.status import translate
 from serving.wire.tensors import encode_request
 
@@ -41,7 +49,6 @@ _STATUS: Final = f"/{MODEL_SERVICE}/GetModelStatus"
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),  # the default of 4 MiB is less than 8 raw SSD300 outputs
     # After a 75 s outage, a channel with default options reconnected 31.6 s late. With these it reconnects at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -54,6 +61,10 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # by default DNS is queried at most every 30 s
 )
+
+
+_LEAST_RESPONSE: Final = 16 << 20  # bytes that each connection takes: one serves most models, and their contracts
+_LARGEST_RESPONSE: Final = 2**31 - 1  # of gRPC
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class ModelClient:
         self.timeout = timeout
         self._on_error = on_error
         self._lock = threading.Lock()
-        self._channel: grpc.Channel | None = None
+        self._channels: dict[int, grpc.Channel] = {}  # by the largest response that they take, in bytes
 
     def __repr__(self) -> str:
         return f"ModelClient({self.target!r})"
@@ -136,6 +147,7 @@ class ModelClient:
             raise ContractError(f"The model {model} cannot describe itself: {error}") from error
         try:
             spec, outputs = parse_response(content)
+            check_spec(spec, model, spec.version.value if version is None else version)
         except RowsRejectedError as error:
             raise ContractError(str(error)) from error
         answered = spec.version.value if spec.HasField("version") else version
@@ -186,16 +198,23 @@ class ModelClient:
             signature, outputs = described.signature, described.outputs
         request = encode_request(served.name, signature, inputs, version=served.version, outputs=outputs)
         doing = f"asking {served.name} version {served.version} on {self.target} for {rows} rows"
+        limit = max_response_bytes(contract, len(images), raw=described is not None)
+        seconds = self.timeout if timeout is None else timeout
         try:
-            content = self._call(_PREDICT, request, self.timeout if timeout is None else timeout, doing, metadata)
+            content = self._call(_PREDICT, request, seconds, doing, metadata, max_bytes=limit)
         except _NoSignatureError as error:
             raise ContractError(
                 f"The model {served.name} on {self.target} has no signature `{signature}`: "
                 "export it with Shelfline's exporter, or mend its TOML file."
             ) from error
-        _, answered = parse_response(content)
+        if len(content) > limit:
+            raise RowsRejectedError(
+                f"The answer has {len(content)} bytes; the contract allows {limit} for {len(images)} rows."
+            )
+        spec, answered = parse_response(content)
+        check_spec(spec, served.name, served.version)
         if described is None:
-            return to_detections(answered, rows)
+            return to_detections(answered, rows, contract.max_detections)
         detections = decode(answered, described)
         if len(detections) != len(images):
             raise RowsRejectedError(f"The model answered {len(detections)} rows; {len(images)} were asked for.")
@@ -225,22 +244,35 @@ class ModelClient:
     def close(self) -> None:
         """Close the connection and end its calls. A later call opens a new connection."""
         with self._lock:
-            channel, self._channel = self._channel, None
-        if channel is not None:
+            channels, self._channels = self._channels, {}
+        for channel in channels.values():
             channel.close()
 
-    def _open(self) -> grpc.Channel:
+    def _open(self, max_bytes: int) -> grpc.Channel:
+        """Return a channel that takes responses of `max_bytes`, which is rounded up to a power of two."""
+        limit = min(max(_LEAST_RESPONSE, 1 << (max_bytes - 1).bit_length()), _LARGEST_RESPONSE)
         with self._lock:
-            if self._channel is None:
-                self._channel = grpc.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
-            return self._channel
+            if limit not in self._channels:
+                options = (*_CHANNEL_OPTIONS, ("grpc.max_receive_message_length", limit))
+                self._channels[limit] = grpc.insecure_channel(self.target, options=options)
+            return self._channels[limit]
 
     def _call(
-        self, method: str, request: bytes, timeout: float, doing: str, metadata: Sequence[tuple[str, str]] = ()
+        self,
+        method: str,
+        request: bytes,
+        timeout: float,
+        doing: str,
+        metadata: Sequence[tuple[str, str]] = (),
+        *,
+        max_bytes: int = _LEAST_RESPONSE,
     ) -> bytes:
-        """Make one unary call with raw bytes. A gRPC serializer would copy the batch once more."""
+        """Make one unary call with raw bytes. A gRPC serializer would copy the batch once more.
+
+        A larger response than `max_bytes`, rounded up to a power of two, is refused before it is read.
+        """
         try:
-            content: bytes = self._open().unary_unary(method, None, None)(
+            content: bytes = self._open(max_bytes).unary_unary(method, None, None)(
                 request, timeout=timeout, metadata=tuple(metadata)
             )
         except grpc.RpcError as error:

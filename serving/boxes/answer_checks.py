@@ -1,4 +1,4 @@
-"""Checks of a model's answer that hold for every convention: scores are probabilities, counts are possible.
+"""Checks of a model's answer: scores are probabilities, counts are possible, boxes begin before they end.
 
 Values that are not finite fail no row: the detections that have them are left out, and counted.
 """
@@ -19,6 +19,10 @@ _SCORE_SLACK: Final = 1e-3
 """How far a score may be outside 0..1. A float32 sigmoid may exceed 1 by rounding; a logit is much further outside."""
 
 
+_SIDE_SLACK: Final = 1e-5
+"""By how much of the input a box may end before it begins: float32 rounding of a box without area."""
+
+
 def check_probabilities(scores: NDArray[Any]) -> None:
     """Raise RowsRejectedError if a score is not in 0..1. NaN passes: it is to be left out before or after."""
     if ((scores < -_SCORE_SLACK) | (scores > 1 + _SCORE_SLACK)).any():
@@ -30,7 +34,19 @@ def check_probabilities(scores: NDArray[Any]) -> None:
 def check_counts(counts: NDArray[Any], max_detections: int) -> None:
     """Raise RowsRejectedError if a value of `num_detections` is not a number in 0..`max_detections`."""
     if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts <= max_detections).all()):
-        raise RowsRejectedError(f"num_detections is not within 0..{max_detections}, the number of its boxes.")
+        raise RowsRejectedError(
+            f"num_detections is not within 0..{max_detections}: the answer has no more boxes, or the contract allows "
+            "no more."
+        )
+
+
+def check_sides(boxes: NDArray[Any]) -> None:
+    """Raise RowsRejectedError if a box of (K, 4) ends before it begins. A box may be without area."""
+    if (boxes[:, :2] - boxes[:, 2:] > _SIDE_SLACK).any():
+        raise RowsRejectedError(
+            "A detection's box ends before it begins: the model must answer [ymin, xmin, ymax, xmax], with ymin <= "
+            "ymax and xmin <= xmax."
+        )
 
 
 def surely_probabilities(scores: NDArray[Any]) -> bool:

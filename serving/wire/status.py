@@ -51,8 +51,13 @@ _SETUP_ADVICE: Final = {
 _OUT_OF_MEMORY: Final = re.compile(r"\bOOM\b|out of memory|not enough memory|failed to allocate memory", re.IGNORECASE)
 
 
+_TOO_LARGE: Final = "message larger than max"  # so gRPC says it: it refuses a message before it reads it
+
+
 def translate(code: grpc.StatusCode, details: str, *, doing: str) -> ModelError:
     """Return the error for a failed call. `doing` describes the call for the message, such as `asking x for y`."""
+    if code is _Code.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+        return RowsRejectedError(f"The answer is larger than the contract allows ({details}), while {doing}.")
     text = f"{code.name} while {doing}: {details or 'no details'}.".replace("..", ".")
     if code is _Code.RESOURCE_EXHAUSTED and _OUT_OF_MEMORY.search(details):
         return ModelOutOfMemoryError(f"{text} Give the model server more memory, or the model a smaller input.")

@@ -18,6 +18,7 @@ from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.options import Lane
 from workers.jobs.result import Outcome, compact_json, head
 from workers.sources.decoding import Prepared
+from workers.telemetry.metrics import NO_AREA
 
 _BULK_TURN = 8  # one row in so many is kept for the bulk lane, if it has any
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
@@ -155,7 +156,8 @@ def _succeeded(claimed: ClaimedImage, served: ServedModel, merged: Detections, p
     """Return the outcome of a processed image, after applying the job's `min_score` and `max_detections`.
 
     `merged.boxes` (N, 4) are [ymin, xmin, ymax, xmax], normalised to the upright original image. The result has each
-    box in pixels of that image (`box`) and normalised (`box_normalized`), both clipped to the image.
+    box in pixels of that image (`box`) and normalised (`box_normalized`), both clipped to the image. A box without area
+    is left out and counted.
     """
     width, height = prepared.width, prepared.height
     options, labels = claimed.options, served.contract.label_by_id
@@ -167,8 +169,11 @@ def _succeeded(claimed: ClaimedImage, served: ServedModel, merged: Detections, p
             break  # detections are sorted, best first
         if len(detections) == options.max_detections:
             break
-        label = labels.get(label_id)
         sides = [min(1.0, max(0.0, side)) for side in box]
+        if sides[0] >= sides[2] or sides[1] >= sides[3]:
+            NO_AREA.add(served.name, str(served.version))
+            continue
+        label = labels.get(label_id)
         pixels = [round(side * size, 2) for side, size in zip(sides, (height, width, height, width), strict=True)]
         detections.append(
             {

@@ -101,7 +101,7 @@ def test_a_client_opens_nothing_before_its_first_call() -> None:
     """So it may be made before a fork; closing it is no end either."""
     client = ModelClient("127.0.0.1:1")
 
-    assert client._channel is None
+    assert client._channels == {}
     assert "127.0.0.1:1" in repr(client)
     client.close()
 
@@ -197,7 +197,7 @@ def test_a_channel_closed_meanwhile_is_unavailable(client: ModelClient, monkeypa
     """ValueError is what grpc raises then, which must not reach a worker."""
     closed = grpc.insecure_channel("127.0.0.1:1")
     closed.close()
-    monkeypatch.setattr(client, "_open", lambda: closed)
+    monkeypatch.setattr(client, "_open", lambda _max_bytes: closed)
 
     with pytest.raises(ModelUnavailableError, match="closed"):
         client.status("default")

@@ -33,6 +33,8 @@ class ScriptedServer:
     def __init__(self, contract: Contract | None = None) -> None:
         self.contract = contract or tiny_contract()
         self.version = 1
+        self.answered_as: tuple[str, int] | None = None  # model and version that an answer names; None: the true ones
+        self.answer: Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]] | None] = lambda _images: None  # None: usual
         self.fault: Callable[[NDArray[np.uint8]], grpc.StatusCode | None] = lambda _images: None
         self.fault_message = "scripted"
         self.describe_fault: grpc.StatusCode | None = None
@@ -56,7 +58,11 @@ class ScriptedServer:
                 (MODEL_SERVICE, "GetModelStatus", self._status),
             )
         ]
-        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+        options = [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
         self.server = grpc.server(ThreadPoolExecutor(4), handlers=handlers, options=options)
         assert self.server.add_insecure_port(self.target) == self.port
         self.server.start()
@@ -79,6 +85,8 @@ class ScriptedServer:
         spec.name, spec.signature_name, spec.version.value = "default", request.model_spec.signature_name, self.version
         if request.model_spec.HasField("version") and request.model_spec.version.value != self.version:
             context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(default, 1)")
+        if self.answered_as is not None:
+            spec.name, spec.version.value = self.answered_as
         if request.model_spec.signature_name == "describe":
             if self.describe_fault is not None:
                 context.abort(self.describe_fault, "scripted")
@@ -91,7 +99,7 @@ class ScriptedServer:
         code = self.fault(images)
         if code is not None:
             context.abort(code, self.fault_message)
-        return encode_response(spec, _detections(images))
+        return encode_response(spec, self.answer(images) or _detections(images))
 
 
 def _detections(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
