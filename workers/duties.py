@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor
+from contextlib import nullcontext
 
 import structlog
 
-from workers.errors import StoreUnavailableError
+from workers.errors import ManifestLostError, StoreUnavailableError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import Job, JobState, manifest_path
 from workers.jobs.options import rows_each
 from workers.jobs.output import Output
 from workers.queue.duty_leases import DutyLease, LeaseLostError
+from workers.queue.time_limits import SpareThreads, TimeLimits
 from workers.queue.work_queue import window, window_images
 from workers.results.output_writer import OutputError, OutputWriter
 from workers.settings import Settings
 from workers.sources.enumeration import Enumeration
 from workers.store.catalog import Catalog
 from workers.store.job_store import REMEMBERED_JOBS
-from workers.store.manifests import read_window
+from workers.store.manifests import read_all
 from workers.store.result_segments import Segments
 
 log = structlog.get_logger(__name__)
 
 MAX_DUTIES = 100  # per run
+
+_SILENT = frozenset({"purge", "finish"})  # duties that may work for long without a sign of life
+_PATIENCE = 10  # for these
 
 _Handler = Callable[[DutyLease, str], None]  # given the lease, and what the duty is for: a job or a path
 
@@ -40,7 +44,7 @@ class Duties:
 
     `wake` wakes workers for a model whose lane got images. `long_duties_thread` does long duties (listing images,
     writing output), so that other duties do not wait for them; without it the caller's thread does them. A long duty
-    ends early when `stopping` returns True.
+    ends early when `stopping` returns True. `limits` notices a duty that hangs in the blob store or in a folder.
     """
 
     def __init__(
@@ -50,7 +54,8 @@ class Duties:
         settings: Settings,
         wake: Callable[[str], None],
         *,
-        long_duties_thread: Executor | None = None,
+        limits: TimeLimits | None = None,
+        long_duties_thread: SpareThreads | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._link = link
@@ -60,6 +65,8 @@ class Duties:
         self._segments = Segments(link, blobs)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._wake = wake
+        self._limits = limits
+        self._limit_seconds = max(settings.image_seconds, settings.lease_seconds)
         self._long_duties_thread = long_duties_thread
         self._stopping = stopping
         self._enumeration = Enumeration(link, blobs, settings)
@@ -86,23 +93,28 @@ class Duties:
                 return tried
             duty, value = leased
             lease = DutyLease(self._link, duty, value, self._lease_ms, self._stopping)
-            if lease.duty.startswith("enumerate:"):
+            kind = lease.duty.partition(":")[0]
+            if kind == "enumerate":
                 self._do_long(self._enumerate, lease)
             else:
-                self._do(self._handlers[lease.duty.partition(":")[0]], lease)
+                self._do("duty", self._handlers[kind], lease)
         return max_duties
 
     def _do_long(self, handler: _Handler, lease: DutyLease) -> None:
         """Do a duty that may take longer than a lease, in another thread if there is one."""
         if self._long_duties_thread:
-            self._long_duties_thread.submit(self._do, handler, lease)
+            self._long_duties_thread.submit(self._do, "long-duty", handler, lease)
         else:
-            self._do(handler, lease)
+            self._do("long-duty", handler, lease)
 
-    @staticmethod
-    def _do(handler: _Handler, lease: DutyLease) -> None:
+    def _do(self, thread: str, handler: _Handler, lease: DutyLease) -> None:
+        kind, _, of = lease.duty.partition(":")
+        seconds = self._limit_seconds * (_PATIENCE if kind in _SILENT else 1)
+        limited = self._limits.limited(thread, lease.duty, seconds) if self._limits else nullcontext()
         try:
-            handler(lease, lease.duty.partition(":")[2])
+            with limited as activity:
+                lease.on_renewal = activity.renew if activity else lease.on_renewal
+                handler(lease, of)
         except StoreUnavailableError as error:
             log.warning("duty put off", duty=lease.duty, error=str(error))
         except LeaseLostError:
@@ -123,19 +135,27 @@ class Duties:
 
     def _top_up(self, lease: DutyLease, job_id: str) -> None:
         with translated():
-            model, fed, offset, waiting, manifest, *row_counts = self._link.client.hmget(
-                f"sl:job:{job_id}", "model", "fed", "fed_offset", "waiting", "manifest", "guess", "rows", "rowed"
+            names = ("model", "fed", "fed_offset", "total", "waiting", "manifest", "guess", "rows", "rowed")
+            model, fed, offset, total, waiting, manifest, *row_counts = self._link.client.hmget(
+                f"sl:job:{job_id}", *names
             )
         if fed is None:
             lease.end()
             return
         images = max(0, window_images(self._window, rows_each(*row_counts)) - int(waiting))
-        sources, end = read_window(self._blobs, manifest or manifest_path(job_id), int(offset), images)
-        flat = [field for source in sources for field in source.fields]
-        if not self._link.run("lanes/topup", lease.duty, lease.lease, job_id, fed, self._window, end, *flat):
-            log.error("the manifest ends before its job", job=job_id, images=fed)
+        try:
+            images = min(images, int(total) - int(fed))
+            sources, end = read_all(self._blobs, manifest or manifest_path(job_id), int(offset), images)
+        except ManifestLostError as error:
+            self._blobs.check()  # if the store is down, this is an outage, and the duty is done later
+            log.error("the list of a job's images is lost", job=job_id, error=str(error))  # noqa: TRY400
+            detail = f"{error} The images from number {fed} on were given up: submit them again."
+            why = json.dumps({"code": error.code, "detail": detail, "retryable": error.retryable})
+            self._link.run("jobs/manifest_lost", lease.duty, lease.lease, job_id, why)
             return
-        self._wake(model)
+        flat = [field for source in sources for field in source.fields]
+        if self._link.run("lanes/topup", lease.duty, lease.lease, job_id, fed, self._window, end, *flat):
+            self._wake(model)
 
     def _seal(self, lease: DutyLease, segment: str) -> None:
         job_id, _, number = segment.partition(":")

@@ -194,6 +194,12 @@ class ManifestError(JobError):
     code = "manifest_invalid"
 
 
+class ManifestLostError(JobError):
+    """Raised when the list of a job's images is no longer in the blob store, or is damaged there."""
+
+    code = "manifest_lost"
+
+
 class ArchiveError(JobError):
     """Raised when a file cannot be read as an archive."""
 
@@ -296,3 +302,16 @@ class WorkerCrashedError(ImageError):
     """Raised when the processing of an image killed the worker three times."""
 
     code = "crashed_worker"
+
+
+class ImageTimeoutError(ImageError):
+    """Raised when an image took too long to read or to decode, for the third time."""
+
+    code = "image_timeout"
+    retryable = True
+
+
+class ImageVersionGoneError(ImageError):
+    """Raised when the version of the model that a job asks for was not served for too long."""
+
+    code = "version_gone"

@@ -7,7 +7,9 @@ import io
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Self
 
@@ -22,6 +24,7 @@ from workers.settings import Settings
 _OPEN_FOLDER = 0o777  # less the umask
 _NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
 _RETRY_WHEN_FULL = 30  # seconds
+_CHECK_SECONDS = 5.0
 
 
 class BlobStore:
@@ -39,6 +42,8 @@ class BlobStore:
         self._disk = DiskSync(self._root) if self.is_folder and durable else None
         self._new_root_mode = PRIVATE_FOLDER if private else _OPEN_FOLDER
         self._mode: int | None = None  # of folders; known once the root is there
+        self._check: Future[None] | None = None  # one at a time, or a store that hangs would take a thread each time
+        self._checking = threading.Lock()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -89,17 +94,16 @@ class BlobStore:
 
         Raises ImageMissingError, ImageTooLargeError (it has more bytes), StoreUnavailableError.
         """
-        with self._translated("read"):
-            try:
-                with self._files.open(self._path(path), "rb") as file:
-                    return bounded(file, max_bytes)
-            except FileNotFoundError as error:
-                raise ImageMissingError("The image's bytes are no longer in the blob store.") from error
+        with self._opened(path) as file:
+            return bounded(file, max_bytes)
 
     def read_lines(self, path: str, offset: int, count: int) -> tuple[list[bytes], int]:
-        """Return up to `count` lines from byte `offset`, and the offset after them. Raises StoreUnavailableError."""
+        """Return up to `count` lines from byte `offset`, and the offset after them.
+
+        Raises ImageMissingError if there is no such blob, StoreUnavailableError.
+        """
         lines: list[bytes] = []
-        with self._translated("read"), self._files.open(self._path(path), "rb") as file:
+        with self._opened(path) as file:
             file.seek(offset)
             while len(lines) < count and (line := file.readline()):
                 lines.append(line)
@@ -112,12 +116,40 @@ class BlobStore:
             self._files.rm(self._path(path), recursive=True)
 
     def check(self) -> None:
-        """Raise StoreUnavailableError if nothing can be written."""
-        with self._translated("written"):
-            if self.is_folder:
-                self._folder_mode()
-            self._files.makedirs(self._root, exist_ok=True)
-            self._files.pipe_file(self._path("check"), b"ok")
+        """Raise StoreUnavailableError if nothing can be written within five seconds."""
+        with self._checking:
+            if self._check is None or self._check.done():
+                self._check = Future()
+                threading.Thread(target=self._write_check, args=(self._check,), name="blob-check", daemon=True).start()
+            check = self._check
+        try:
+            check.result(_CHECK_SECONDS)
+        except TimeoutError as error:
+            raise StoreUnavailableError(
+                f"The blob store does not answer within {_CHECK_SECONDS:g} s: check BLOB_URL and its mount."
+            ) from error
+
+    def _write_check(self, check: Future[None]) -> None:
+        """Write a blob, in a thread, which alone hangs if the store does."""
+        try:
+            with self._translated("written"):
+                if self.is_folder:
+                    self._folder_mode()
+                self._files.makedirs(self._root, exist_ok=True)
+                self._files.pipe_file(self._path("check"), b"ok")
+        except BaseException as error:  # noqa: BLE001  raised by `check`
+            check.set_exception(error)
+        else:
+            check.set_result(None)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[BinaryIO]:
+        with self._translated("read"):
+            try:
+                with self._files.open(self._path(path), "rb") as file:
+                    yield file
+            except FileNotFoundError as error:
+                raise ImageMissingError("The image's bytes are no longer in the blob store.") from error
 
     def write_once(self, path: str, content: bytes, max_bytes: int) -> bytes:
         """Store a blob unless there is one, and return the one that is stored, of at most `max_bytes` bytes.

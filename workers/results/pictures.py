@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import structlog
 
-from workers.errors import ImageError
+from workers.errors import ImageError, ManifestLostError
 from workers.io.blobs import BlobStore
 from workers.jobs.job import ImageSource, Job
 from workers.results.drawing import draw, drawable, drawing_share, save_jpeg
@@ -71,7 +71,11 @@ def write_pictures(
 def _sources(job: Job, blobs: BlobStore) -> Iterator[ImageSource]:
     offset = 0
     while True:
-        sources, offset = read_window(blobs, job.manifest, offset, _WINDOW)
+        try:
+            sources, offset = read_window(blobs, job.manifest, offset, _WINDOW)
+        except ManifestLostError as error:
+            log.warning("images not drawn", job=job.id, error=str(error))
+            return
         if not sources:
             return
         yield from sources

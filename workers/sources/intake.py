@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from workers.errors import ImageError, JobError, JobStateError, NoImagesError
+from workers.errors import ImageError, JobError, JobStateError, ManifestLostError, NoImagesError
 from workers.io.blobs import BlobStore
 from workers.io.guarded_http import webhook_guard
 from workers.io.locations import check_output
@@ -31,7 +31,7 @@ from workers.sources.uploads import Upload
 from workers.store.catalog import Catalog
 from workers.store.idempotency import IdempotencyKeys, Reservation
 from workers.store.job_store import JobStore
-from workers.store.manifests import read_window, write_manifest
+from workers.store.manifests import read_all, write_manifest
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +105,10 @@ class Intake:
         offset = 0
         lines = self._store.results(job.id)
         while results := list(itertools.islice(lines, 1000)):
-            sources, offset = read_window(self._blobs, job.manifest, offset, len(results))
+            try:
+                sources, offset = read_all(self._blobs, job.manifest, offset, len(results))
+            except ManifestLostError as error:
+                raise JobStateError(f"{error} Submit the failed images again.") from error
             for source, result in zip(sources, results, strict=True):
                 if json.loads(result)["state"] == "failed":
                     yield source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from workers.errors import ImageChangedError, ImageMissingError, ItemNotFoundError
+from workers.errors import ImageChangedError, ImageMissingError, ItemNotFoundError, ManifestLostError
 from workers.io.blobs import BlobStore
 from workers.jobs.job import ImageSource
 from workers.settings import Settings
@@ -46,7 +46,10 @@ class OriginalImages:
             raise ItemNotFoundError(f"The job has the images 0 to {job.total - 1}: there is no image {index}.")
         offset = first = 0
         while True:
-            sources, offset = read_window(self._blobs, job.manifest, offset, min(_WINDOW, index + 1 - first))
+            try:
+                sources, offset = read_window(self._blobs, job.manifest, offset, min(_WINDOW, index + 1 - first))
+            except ManifestLostError as error:
+                raise ItemNotFoundError(str(error)) from error
             if index - first < len(sources):
                 return sources[index - first]
             if not sources:

@@ -7,7 +7,13 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from workers.errors import DuplicateIdError, NoImagesError, TooManyImagesError
+from workers.errors import (
+    DuplicateIdError,
+    ImageMissingError,
+    ManifestLostError,
+    NoImagesError,
+    TooManyImagesError,
+)
 from workers.io.blobs import BlobStore
 from workers.jobs.job import ImageSource
 
@@ -23,10 +29,23 @@ def manifest_line(source: ImageSource) -> bytes:
 def read_window(blobs: BlobStore, manifest: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
     """Return up to `count` images of a manifest from a byte offset on, and the offset after them.
 
-    Raises StoreUnavailableError if the blob store is down.
+    Raises ManifestLostError if it is missing or damaged, StoreUnavailableError if the blob store is down.
     """
-    lines, end = blobs.read_lines(manifest, offset, count)
-    return [ImageSource(*json.loads(line)) for line in lines], end
+    try:
+        lines, end = blobs.read_lines(manifest, offset, count)
+        return [ImageSource(*json.loads(line)) for line in lines], end
+    except ImageMissingError as error:
+        raise ManifestLostError(f"The list of the job's images, {manifest}, is no longer in the blob store.") from error
+    except (ValueError, TypeError) as error:
+        raise ManifestLostError(f"The list of the job's images, {manifest}, is damaged in the blob store.") from error
+
+
+def read_all(blobs: BlobStore, manifest: str, offset: int, count: int) -> tuple[list[ImageSource], int]:
+    """Return `count` images of a manifest as `read_window` does. Raises ManifestLostError also if it has fewer."""
+    sources, end = read_window(blobs, manifest, offset, count)
+    if len(sources) < count:
+        raise ManifestLostError(f"The list of the job's images, {manifest}, ends too early in the blob store.")
+    return sources, end
 
 
 @dataclass

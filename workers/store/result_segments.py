@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
-from workers.errors import ImageMissingError, JobGoneError
+from workers.errors import ImageMissingError, JobGoneError, ManifestLostError
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.index_set import IndexSet, Range
@@ -82,7 +83,7 @@ class Segments:
         for number, first in enumerate(range(0, job.total, SEGMENT)):
             sources: list[ImageSource] = []
             if job.given_up:
-                sources, offset = read_window(self._blobs, job.manifest, offset, min(SEGMENT, job.total - first))
+                sources, offset = self._sources(job, first, offset)
             results = self._open(job.id, number)
             if results is None:
                 continue
@@ -95,6 +96,14 @@ class Segments:
                 self._seal(job.id, number, results | missing)
             elif missing:
                 self._link.run("results/fill_given_up", job.id, *(part for line in missing.items() for part in line))
+
+    def _sources(self, job: Job, first: int, offset: int) -> tuple[list[ImageSource], int]:
+        """Return the images of a segment, and the offset after them; numbers as names where the manifest is lost."""
+        count, sources = min(SEGMENT, job.total - first), list[ImageSource]()
+        with suppress(ManifestLostError):
+            sources, offset = read_window(self._blobs, job.manifest, offset, count)
+        unknown = range(first + len(sources), first + count)
+        return sources + [ImageSource(f"image {index}", "") for index in unknown], offset
 
     def _open(self, job_id: str, number: int) -> dict[str, str] | None:
         """Return the results of an open segment; None if it is sealed, or the job has ended or was deleted."""

@@ -150,16 +150,6 @@ def test_only_ids_are_looked_up(bench: Bench) -> None:
             bench.store.get(other)
 
 
-def test_a_manifest_that_is_cut_short_is_not_retried_at_once(bench: Bench) -> None:
-    """The duty stays, for after its lease; it does not spin."""
-    job = bench.submit(100)
-    path = bench.blobs._path(f"jobs/{job.id}/manifest.jsonl")
-    bench.blobs._files.pipe_file(path, b"".join(bench.blobs._files.cat_file(path).splitlines(keepends=True)[:32]))
-    bench.queue.claim("default", 24)
-    assert bench.duties.run_due() == 1
-    assert bench.duties.run_due() == 0
-
-
 def test_a_claim_passes_over_any_number_of_given_up_images(bench: Bench) -> None:
     """A few hundred at a time, since Redis does nothing else meanwhile; what lies behind them is claimed."""
     for _ in range(80):
