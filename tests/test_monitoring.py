@@ -128,6 +128,9 @@ def test_an_alert_fires_and_ends(tmp_path: Path) -> None:
         "shelfline_oldest_waiting_seconds{model='busy'}": ("0+60x9", None),  # a long queue that moves
         "shelfline_batch_rows_count{model='busy'}": ("0+60x9", None),
         "shelfline_takeovers_total": ("0 0 3x7", "ShelflineTakeovers"),
+        "shelfline_unattended_seconds{model='m'}": ("0 60 120x7", "ShelflineNotConsuming"),
+        "shelfline_unattended_seconds{model='busy'}": ("0x9", None),
+        "shelfline_overdue_images_total{stage='decode'}": ("0 0 3x7", "ShelflineImagesOverdue"),
         "shelfline_redis_durable": ("1x9", None),
         "shelfline_worker_seen": ("1x9", None),
     }

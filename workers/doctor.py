@@ -21,7 +21,7 @@ from serving.batching_file import batching_problem, most_rows
 from serving.client import ModelClient
 from serving.errors import ContractError, ShelflineError
 from workers.errors import StoreUnavailableError
-from workers.health import WORKER_SEEN_KEY
+from workers.health import NO_WORKER, OK, consumption
 from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink, translated
 from workers.pipeline.models import described
@@ -131,7 +131,7 @@ def _redis(link: RedisLink) -> Findings:
             seconds, micros = link.client.time()
             took = time.time() - before
             info = link.client.info()
-            seen = link.client.exists(WORKER_SEEN_KEY)
+            consumed = consumption(link)
     except StoreUnavailableError as error:
         yield Finding("redis", "error", str(error), "start Redis, or a whole stack with `shelfline up`")
         return
@@ -155,10 +155,12 @@ def _redis(link: RedisLink) -> Findings:
             "redis", "warning", f"it uses {used / limit:.0%} of its maxmemory", "raise maxmemory; delete old jobs"
         )
     yield _clock(seconds + micros / 1e6 - before - took / 2)
-    if seen:
-        yield Finding("worker", "ok", "one took up work within the last minute")
+    if consumed == OK:
+        yield Finding("worker", "ok", "one is there, and takes what waits")
+    elif consumed == NO_WORKER:
+        yield Finding("worker", "warning", "none took up work lately", "start the process `worker`")
     else:
-        yield Finding("worker", "warning", "none took up work within the last minute", "start the process `worker`")
+        yield Finding("worker", "error", consumed, "end the process `worker`, and start it again")
 
 
 def _policy(policy: str) -> Finding:

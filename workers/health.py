@@ -13,7 +13,40 @@ from workers.store.catalog import Catalog
 
 OK = "ok"
 WORKER_SEEN_KEY = "sl:worker-seen"  # set, with a time to live, by workers that answer a wake-up or probe the model
-WORKER_SEEN_SECONDS = 60
+ATTENDED_SECONDS = 25  # how long such a note is valid; also in lib/constants.lua
+_LATE_MS = 1000 * ATTENDED_SECONDS
+NO_WORKER = "No worker has taken up work lately: start one."
+
+
+def note_worker(link: RedisLink, target: str = "") -> None:
+    """Note that a worker is alive and, with `target`, that it works for it or knows why nobody can.
+
+    Raises StoreUnavailableError if Redis is down.
+    """
+    with translated(), link.client.pipeline(transaction=False) as pipe:
+        pipe.set(WORKER_SEEN_KEY, "1", ex=ATTENDED_SECONDS)
+        if target:
+            pipe.set(f"sl:attended:{target}", "1", ex=ATTENDED_SECONDS)
+        pipe.execute()
+
+
+def consumption(link: RedisLink) -> str:
+    """Return "ok" if a worker is there, and takes the images and does the duties that wait; else what is wrong.
+
+    Work is late after 25 s in which it could have been taken, and none was: none of its target, for an image. Images
+    that wait since their model is not available are not late. Raises StoreUnavailableError if Redis is down.
+    """
+    with translated():
+        seen = link.client.exists(WORKER_SEEN_KEY)
+    if not seen:
+        return NO_WORKER
+    target, image_ms, duty_ms = link.run("monitoring/unattended")
+    advice = "look at the workers' logs, and restart them"
+    if image_ms > _LATE_MS:
+        return f"No worker takes images of {target}; the oldest has waited for {image_ms / 1000:.0f} s: {advice}."
+    if duty_ms > _LATE_MS:
+        return f"No worker lists, ends or deletes jobs; the oldest waits for {duty_ms / 1000:.0f} s: {advice}."
+    return OK
 
 
 class Health:
@@ -35,8 +68,7 @@ class Health:
         model = self._settings.model
         try:
             published = Catalog(self._link).look_up(model)
-            with translated():
-                seen = self._link.client.exists(WORKER_SEEN_KEY)
+            results["worker"] = consumption(self._link)
         except StoreUnavailableError as error:
             return results | {"redis": str(error), "model": "unknown", "worker": "unknown"}
         results["redis"] = self._redis_keeps_jobs()
@@ -44,8 +76,6 @@ class Health:
             results["model"] = f"No worker has looked for model {model!r} lately."
         elif not published.available:
             results["model"] = published.error
-        if not seen:
-            results["worker"] = "No worker has taken up work lately: start one."
         return results
 
     def _redis_keeps_jobs(self) -> str:

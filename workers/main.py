@@ -6,8 +6,7 @@ import os
 import signal
 from contextlib import suppress
 from functools import cache, partial
-from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from celery import signals
 
@@ -16,6 +15,7 @@ from workers.io.blobs import BlobStore
 from workers.io.redis_link import RedisLink
 from workers.process import refuse
 from workers.queue.bootsteps import WakeAfterTask
+from workers.queue.pool_process import SilentProcesses, beat, end_on_sigterm
 from workers.queue.sweep import PROBE_SOON, sweep
 from workers.queue.timer import repeat
 from workers.queue.wakeups import CeleryWakeUps
@@ -28,39 +28,27 @@ from workers.telemetry.publishing import start_publishing, stop_publishing
 return_large_blocks()
 settings, app = open_worker()
 app.steps["consumer"].add(WakeAfterTask)
+_STUCK: Final = 70  # exit status, EX_SOFTWARE of sysexits.h: a manager that restarts only what failed restarts it
+_SILENT_SECONDS: Final = 10.0  # on top of twice an image's time limit
+_LOOK_SECONDS: Final = 1.0
 _pools: list[Any] = []  # the pool of this process; empty until the worker is ready
 
 
 @cache
 def runtime() -> Runtime:
     """Return this process's runtime, opened at first use. In a pool process that is after the fork."""
-    return Runtime(settings)
+    return Runtime(settings, replace=lambda: os.kill(os.getpid(), signal.SIGTERM), beat=beat)
 
 
 register_tasks(app, runtime)
-
-
-def _drain(_signal: int, _frame: FrameType | None) -> None:
-    runtime().stop()
+end_on_sigterm(lambda: runtime().stop())
 
 
 @signals.worker_process_init.connect(weak=False)
 def _prepare_pool_process(**_: object) -> None:
     """Prepare a process of a prefork pool, whose tasks run in its main thread."""
-    signals.task_prerun.connect(_drain_on_sigterm, weak=False)
     start_publishing(RedisLink(settings.redis_url).run)
     runtime()  # open the connections now, so that the first image does not wait for them
-
-
-def _drain_on_sigterm(**_: object) -> None:
-    """Install the SIGTERM handler that lets this pool process finish its batch.
-
-    A process manager signals the whole process group, and without a handler Celery's pool processes would die at once,
-    with a batch in flight. The handler is installed when a task begins, since the pool sets its own after
-    worker_process_init.
-    """
-    if signal.getsignal(signal.SIGTERM) is not _drain:
-        signal.signal(signal.SIGTERM, _drain)
 
 
 @signals.worker_process_shutdown.connect(weak=False)
@@ -85,6 +73,15 @@ def _drain_tasks(**_: object) -> None:
                 os.kill(pid, signal.SIGTERM)
 
 
+@signals.worker_shutdown.connect(weak=False)
+def _end_stuck_worker(**_: object) -> None:
+    """End a worker with a threads pool at once if one of its threads hangs: Python would wait for it for ever."""
+    if runtime.cache_info().currsize and runtime().is_stuck:
+        runtime().end_traces()
+        stop_publishing()
+        os._exit(_STUCK)
+
+
 @signals.worker_init.connect(weak=False)
 def _check_redis(**_: object) -> None:
     link = RedisLink(settings.redis_url, patience=10)
@@ -103,3 +100,11 @@ def _start_sweep(sender: Any, **_: object) -> None:  # noqa: ANN401  Celery carr
     start_publishing(RedisLink(settings.redis_url).run)
     link = RedisLink(settings.redis_url)
     repeat("sweep", partial(sweep, link, CeleryWakeUps(link, app), settings), PROBE_SOON)
+    silent = SilentProcesses(2 * settings.image_seconds + _SILENT_SECONDS)
+    repeat("silent processes", partial(_end_silent, silent, sender.pool), _LOOK_SECONDS)
+
+
+def _end_silent(silent: SilentProcesses, pool: Any) -> float:  # noqa: ANN401  Celery carries no types
+    with suppress(AttributeError):  # the pool has been stopped meanwhile
+        silent.end(pool.info.get("processes", ()))
+    return _LOOK_SECONDS

@@ -33,6 +33,12 @@ _LANE_GAUGES: Final = (
         "shelfline_oldest_waiting_seconds",
         "How long the oldest unclaimed image has waited; 0: none waits.",
     ),
+    (
+        "unattended",
+        max,
+        "shelfline_unattended_seconds",
+        "How long the oldest unclaimed image waits while no worker takes images of its model; 0: some do.",
+    ),
     ("job", max, "shelfline_oldest_job_seconds", "Age of the oldest job with unfinished images; 0: there is none."),
 )
 
@@ -106,7 +112,7 @@ class MetricsPage:
         yield _gauge("shelfline_model_version", "The version that processes new images.", versions, "model")
         with translated():
             seen = self._link.client.exists(WORKER_SEEN_KEY)
-        yield _gauge("shelfline_worker_seen", "Whether a worker took up work within the last minute.", {(): seen})
+        yield _gauge("shelfline_worker_seen", "Whether a worker took up work within the last 25 s.", {(): seen})
 
     def _redis(self) -> Iterator[Family]:
         with translated():

@@ -173,8 +173,20 @@ class Settings(BaseSettings):
         description="With `tiles: auto`: pixels of a photo per pixel of the model's input, on each side.",
     )
     decode_threads: int = Field(default=2, ge=1, le=64, description="Threads per worker process that decode images.")
+    image_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a worker may take to read and decode one image. An image that takes longer counts as one "
+        "that killed its worker: the third time it fails.",
+    )
     lease_seconds: float = Field(
         default=30.0, ge=0.5, description="After this time without a renewal from a worker, its images are taken over."
+    )
+    version_gone_seconds: float = Field(
+        default=600.0,
+        ge=0,
+        description="How long a job waits for a `model_version` that the model server does not have any more. Its "
+        "remaining images then fail, or go to the newest version if it has `version_fallback`.",
     )
     slice_seconds: float = Field(
         default=2.0, gt=0, description="How long a worker stays with one model while others wait."

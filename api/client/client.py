@@ -21,7 +21,7 @@ from api.client.webhooks import Webhooks
 from serving.contract import Contract
 from workers.jobs.document import JobDocument, JobsDocument
 from workers.jobs.job import JobState
-from workers.jobs.options import Lane
+from workers.jobs.options import Lane, VersionFallback
 from workers.results.formats.registry import FormatName
 
 _IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
 
     model: str | None
     model_version: int | None
+    version_fallback: VersionFallback | None
     min_score: float | None
     max_detections: int | None
     tiles: str | None

@@ -56,6 +56,7 @@ _CODES_BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "unknown_model",
         "unprocessable",
         "unsupported_format",
+        "version_gone",
     ),
     429: ("concurrency_limited", "rate_limited", "too_many_connections"),
     431: ("headers_too_large",),
@@ -72,7 +73,7 @@ _CODES_BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "upload_storage_full",
         "wait_too_long",
     ),
-    504: ("deadline_exceeded",),
+    504: ("deadline_exceeded", "image_timeout"),
 }
 STATUS_BY_CODE: Mapping[str, int] = {code: status for status, codes in _CODES_BY_STATUS.items() for code in codes}
 

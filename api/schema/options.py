@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from api.requests.checking import RequestModel
 from serving.boxes.tiles import MAX_TILES, checked_tiles
-from workers.jobs.options import JobOptions
+from workers.jobs.options import JobOptions, VersionFallback
 
 TILES = "^(off|auto|[1-9][0-9]?x[1-9][0-9]?)$"
 
@@ -22,6 +22,11 @@ class OptionFields(RequestModel):
     )
     model_version: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(
         default=None, description="The version of the model. Null: the newest one when the image is processed."
+    )
+    version_fallback: VersionFallback | None = Field(
+        default=None,
+        description="What happens to images whose `model_version` is not served any more, after 10 minutes (a "
+        "setting): `latest` processes them with the newest version; null fails them with `version_gone`.",
     )
     min_score: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
         default=None, description="Leave out detections below this score."

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from workers.jobs.job import Estimate, Job, JobState
-from workers.jobs.options import Lane
+from workers.jobs.options import Lane, VersionFallback
 from workers.jobs.output import Output, OutputFormat
 
 
@@ -67,6 +67,7 @@ class OptionsDocument(Document):
     overlap: float = 0.2
     max_failure_rate: float | None = None
     cache: bool = False
+    version_fallback: VersionFallback | None = None
 
 
 class WhyDocument(Document):

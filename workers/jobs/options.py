@@ -9,6 +9,7 @@ from typing import Literal, Self
 from serving.boxes.tiles import Grid
 
 Lane = Literal["interactive", "bulk"]
+VersionFallback = Literal["latest"]
 
 _AUTO_ROWS = 9  # rows per image, assumed until some of the job are done: a photo of some megapixels makes 5 to 21
 
@@ -17,11 +18,12 @@ _AUTO_ROWS = 9  # rows per image, assumed until some of the job are done: a phot
 class JobOptions:
     """What the caller asked for. `min_score` (0..1) and `max_detections` can only narrow the model's answer.
 
-    Without a `model_version` each image is processed by the newest version at its turn. `priority` names the lane;
-    without it a small job is interactive. `tiles` is `off`, `auto`, or a grid of rows by columns, as in `2x3`. Tiles
-    overlap by `overlap`, a fraction of a tile's side. Once enough images of a job are done, it is given up if a larger
-    share of them than `max_failure_rate` (0..1) failed. With `cache` a stored result is used if the same bytes were
-    processed before by the same version with the same options.
+    Without a `model_version` each image is processed by the newest version at its turn. If the version is not served
+    for too long, its images fail, or go to the newest version with `version_fallback` `latest`. `priority` names the
+    lane; without it a small job is interactive. `tiles` is `off`, `auto`, or a grid of rows by columns, as in `2x3`.
+    Tiles overlap by `overlap`, a fraction of a tile's side. Once enough images of a job are done, it is given up if a
+    larger share of them than `max_failure_rate` (0..1) failed. With `cache` a stored result is used if the same bytes
+    were processed before by the same version with the same options.
     """
 
     model: str
@@ -33,6 +35,7 @@ class JobOptions:
     overlap: float = 0.2
     max_failure_rate: float | None = None
     cache: bool = False
+    version_fallback: VersionFallback | None = None
 
     @property
     def grid(self) -> Grid | None:

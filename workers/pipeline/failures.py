@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from serving.errors import RowsRejectedError
-from workers.errors import ImageMissingError, StoreUnavailableError
+from workers.errors import ImageMissingError, ImageTimeoutError, StoreUnavailableError
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.result import failed
 from workers.pipeline.context import PipelineContext
 from workers.pipeline.in_flight import InFlight
+from workers.queue.work_queue import MAX_STARTS
+from workers.telemetry.metrics import OVERDUE
 
 log = structlog.get_logger(__name__)
 
@@ -36,18 +38,40 @@ class Failures:
         The image fails at its last retry if the blob store works otherwise. If it does not, this is an outage, which
         does not count against the image.
         """
-        fault = True
-        if image.faults + 1 >= _MAX_FAULTS:
-            try:
-                self._context.blobs.check()
-            except StoreUnavailableError:
-                fault = False
-            else:
-                self._in_flight.done(failed(image, ImageMissingError(str(error))))
-                return False
+        fault = image.faults + 1 < _MAX_FAULTS or not self._is_outage()
+        if fault and image.faults + 1 >= _MAX_FAULTS:
+            self._in_flight.done(failed(image, ImageMissingError(str(error))))
+            return False
         log.warning("image waits", job=image.job, index=image.index, error=str(error))
         self._hand_back([image], fault=fault)
         return True
+
+    def overdue(self, image: ClaimedImage, *, reading: bool) -> None:
+        """Retry or fail an image that took too long to prepare; `reading` says that it was not read in that time.
+
+        It counts as one that killed its worker: it is handed back as such, and fails the third time. If the whole blob
+        store does not answer, this is an outage, which does not count against the image.
+        """
+        OVERDUE.add("read" if reading else "decode")
+        seconds, doing = self._context.settings.image_seconds, "read" if reading else "decode"
+        log.warning("image takes too long", job=image.job, index=image.index, to=doing, seconds=seconds)
+        if reading and self._is_outage():
+            self._hand_back([image], fault=False)
+        elif image.starts + 1 >= MAX_STARTS:
+            text = (
+                f"To {doing} the image took longer than {seconds:g} s, after {MAX_STARTS - 1} attempts that did not "
+                "end either: send an intact file, or raise SHELFLINE_IMAGE_SECONDS."
+            )
+            self._in_flight.done(failed(image, ImageTimeoutError(text)))
+        else:
+            self._in_flight.hand_back([image], fault=False, as_death=True)
+
+    def _is_outage(self) -> bool:
+        try:
+            self._context.blobs.check()
+        except StoreUnavailableError:
+            return True
+        return False
 
     def rejected_alike(self, rejected: Mapping[ClaimedImage, RowsRejectedError]) -> bool:
         """Retry or fail the images of a batch of which the model rejected every row.

@@ -24,6 +24,7 @@ from workers.io.guarded_http import Guard, Limits, send
 from workers.io.urls import parse_http_url
 from workers.jobs.claimed_image import ClaimedImage
 from workers.pipeline.in_flight import Leases
+from workers.queue.time_limits import TimeLimits
 from workers.queue.work_queue import WorkQueue
 from workers.settings import Settings
 from workers.sources.references import failed_ref, fetched_path
@@ -50,6 +51,7 @@ class Fetcher:
         queue: WorkQueue,
         blobs: BlobStore,
         leases: Leases,
+        limits: TimeLimits,
         wake: Callable[[str], None],
         draining: Callable[[], bool],
     ) -> None:
@@ -57,6 +59,7 @@ class Fetcher:
         self._queue = queue
         self._blobs = blobs
         self._leases = leases
+        self._limits = limits
         self._wake = wake
         self._draining = draining
         self._guard: Guard | None = None  # made at first use, since it reads the certificates
@@ -98,9 +101,11 @@ class Fetcher:
         return host
 
     def _run(self, target: str, image: ClaimedImage, host: str) -> None:
+        seconds = self._settings.fetch_seconds + self._settings.image_seconds  # to fetch it, and to store it
         try:
             try:
-                ref = self._fetch_and_store(target, image)
+                with self._limits.limited("fetch", f"{image.job}/{image.index}", seconds):
+                    ref = self._fetch_and_store(target, image)
             finally:
                 with self._lock:
                     self._busy[host] -= 1

@@ -73,10 +73,13 @@ class InFlight:
         self._outcomes = []
         return duty_due
 
-    def hand_back(self, images: Sequence[ClaimedImage], *, fault: bool) -> None:
-        """Put images back into their lanes; with `fault` it counts against their retry budget."""
+    def hand_back(self, images: Sequence[ClaimedImage], *, fault: bool, as_death: bool = False) -> None:
+        """Put images back into their lanes; with `fault` it counts against their retry budget.
+
+        With `as_death` their start count stays, as if the worker had died of them.
+        """
         self._remove([image.key for image in images])
-        self._queue.hand_back(images, fault=fault)
+        self._queue.hand_back(images, fault=fault, started=not as_death)
 
     def hand_back_all(self, not_started: Collection[ClaimedImage]) -> bool:
         """Put all remaining images back into their lanes; return whether there were any.

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,13 @@ import structlog
 from serving.boxes.detections import Detections
 from serving.client import ServedModel
 from serving.errors import RowsRejectedError, VersionGoneError
-from workers.errors import ImageDecodeError, ImageError, StoreUnavailableError, WorkerCrashedError
+from workers.errors import (
+    ImageDecodeError,
+    ImageError,
+    ImageVersionGoneError,
+    StoreUnavailableError,
+    WorkerCrashedError,
+)
 from workers.jobs.claimed_image import ClaimedImage
 from workers.jobs.result import Outcome, cached, failed
 from workers.pipeline.claimer import LOOK_EVERY, Claimer
@@ -28,8 +35,10 @@ from workers.pipeline.failures import Failures
 from workers.pipeline.in_flight import InFlight
 from workers.pipeline.predicting import RowAnswer
 from workers.pipeline.rows import ImageRows, Row, RowBuffer
+from workers.queue.time_limits import Activity
 from workers.queue.work_queue import MAX_STARTS
 from workers.sources.decoding import Tiling, prepare
+from workers.sources.memory.budget import waiting_in
 from workers.sources.references import fetch, is_remote
 from workers.telemetry.metrics import STAGE_SECONDS
 
@@ -37,27 +46,51 @@ log = structlog.get_logger(__name__)
 
 _LATE_PART = 0.25  # share of a Predict's duration that the model may wait for late interactive images
 _FIRST_GUESS = 0.1  # assumed seconds of a Predict, until one was timed
+_PART_SECONDS = 1.0  # how long the model waits for images that would fill a batch
+_QUIET_SECONDS = 1.0  # without progress, after which duties are done beside: they may wait for this process
 _CRASHED = f"The worker died {MAX_STARTS} times while it processed this image: the file is probably malformed."
 _UNEXPECTED = "The image could not be processed; the worker's log says why."
 
 
-class Pipeline:
-    """Process the images in the lanes of one target for a time slice. Not thread-safe."""
+@dataclass(eq=False)
+class _Preparation:
+    """An image that is being prepared; `activity` is None until a thread does so, and `reading` until it is read."""
 
-    def __init__(self, context: PipelineContext, target: str, served: ServedModel) -> None:
+    image: ClaimedImage
+    activity: Activity | None = None
+    reading: bool = True
+
+    @property
+    def overdue(self) -> bool:
+        return self.activity is not None and self.activity.overdue
+
+
+class Pipeline:
+    """Process the images in the lanes of one target for a time slice. Not thread-safe.
+
+    `gone` is the error of images that ask for the target's version, if that is not served any more: it is their outcome
+    unless their job takes another version, and `served` is that one.
+    """
+
+    def __init__(
+        self, context: PipelineContext, target: str, served: ServedModel, gone: ImageVersionGoneError | None = None
+    ) -> None:
         self._context = context
         self._target = target
         self._served = served
+        self._gone = gone
         self._batch_rows = min(context.settings.batch_rows, served.contract.max_batch_rows)
         self._claimer = Claimer(context, target, self._batch_rows)
         self._in_flight = InFlight(context.queue, context.store, context.leases)
         self._failures = Failures(context, self._in_flight, target)
-        self._preparing: dict[Future[ImageRows | Outcome], ClaimedImage] = {}
+        self._preparing: dict[Future[ImageRows | Outcome], _Preparation] = {}
         self._ready = RowBuffer(self._batch_rows)
         self._predicting: Future[list[RowAnswer]] | None = None
         self._batch: list[Row] = []  # the rows that the model works on
         self._sent_at, self._predict_seconds = 0.0, _FIRST_GUESS
         self._late_until: float | None = None  # until when the next batch waits for late interactive images
+        self._part_since: float | None = None  # since when the model waits for images that would fill a batch
+        self._progress_at = time.monotonic()  # when an image was prepared, or the model answered
         self._suspects: deque[ClaimedImage] = deque()  # being processed when a worker died: each runs alone
         self._running_suspect: ClaimedImage | None = None  # the suspect that is being processed
         self._in_vain = False  # whether the last claim brought only images by URL, and the fetcher refused some of them
@@ -77,8 +110,9 @@ class Pipeline:
                 self._collect()
                 if not self._in_flight:
                     self._claim()
-            if self._predicting is not None:  # the process is stopping: settle the batch in flight
-                wait([self._predicting])
+            if self._in_flight or self._predicting is not None:  # the process is stopping: settle the batch in flight
+                if self._predicting is not None:
+                    wait([self._predicting])
                 self._collect()
         finally:
             handed_back = self._hand_back_rest()
@@ -89,13 +123,21 @@ class Pipeline:
         futures: list[Future[Any]] = [*self._preparing]
         if self._predicting is not None:
             futures.append(self._predicting)
+        self._context.attend(self._target, consuming=self._predicting is not None)
         left = self._late_until - time.monotonic() if self._late_until is not None else 0.0
         wait(futures, timeout=left if left > 0 else LOOK_EVERY, return_when=FIRST_COMPLETED)
 
     def _collect(self) -> None:
         """Take the images that are prepared and the model's answers, and settle the images that are done."""
-        for future in [future for future in self._preparing if future.done()]:
+        done = [future for future in self._preparing if future.done()]
+        for future in done:
             self._take_prepared(future)
+        self._take_overdue()
+        if done or (self._predicting is not None and self._predicting.done()):
+            self._progress_at = time.monotonic()
+        elif time.monotonic() - self._progress_at > _QUIET_SECONDS:
+            self._progress_at = time.monotonic()
+            self._context.upkeep_thread.submit(self._context.duties.run_due)
         if self._predicting is not None and self._predicting.done():
             self._decode()
         elif self._predicting is not None and self._claimer.may_look:
@@ -109,9 +151,11 @@ class Pipeline:
         if self._suspects or self._running_suspect:
             return
         rows_ahead = self._ready.counts()
-        for image in self._preparing.values():
-            rows_ahead[image.lane] += image.rows
+        for preparation in self._preparing.values():
+            rows_ahead[preparation.image.lane] += preparation.image.rows
         claimed = self._claimer.claim(rows_ahead, self._served.version, busy=bool(self._in_flight))
+        if self._gone is not None:
+            claimed = self._fail_gone(claimed, self._gone)
         images = [image for image in claimed if not is_remote(image.ref)]
         refused = self._context.fetcher.fetch(self._target, [image for image in claimed if is_remote(image.ref)])
         self._in_vain = refused and not images
@@ -126,25 +170,42 @@ class Pipeline:
         self._start([image for image in images if not image.starts])
         self._settle()
 
+    def _fail_gone(self, claimed: Sequence[ClaimedImage], gone: ImageVersionGoneError) -> list[ClaimedImage]:
+        """Fail the images whose job takes no other version than the one that is gone; return the others."""
+        failing = [image for image in claimed if image.options.version_fallback is None]
+        self._in_flight.add(failing)
+        for image in failing:
+            self._in_flight.done(failed(image, gone))
+        self._settle()
+        return [image for image in claimed if image.options.version_fallback is not None]
+
     # 2. Prepare.
 
     def _start(self, images: Sequence[ClaimedImage]) -> None:
         for image in self._in_flight.start(images):
-            self._preparing[self._context.decode_threads.submit(self._prepare, image)] = image
+            preparation = _Preparation(image)
+            self._preparing[self._context.decode_threads.submit(self._prepare, preparation)] = preparation
 
-    def _prepare(self, image: ClaimedImage) -> ImageRows | Outcome:
+    def _prepare(self, preparation: _Preparation) -> ImageRows | Outcome:
         """Fetch and decode an image, in a thread; return its rows, or its outcome if its result is in the cache.
 
-        What libraries log meanwhile, or warn of, names the image.
+        What libraries log meanwhile, or warn of, names the image. Its time limit leaves out the wait for memory.
         """
+        image = preparation.image
         context, options, digest = self._context, image.options, ""
-        with structlog.contextvars.bound_contextvars(job=image.job, index=image.index, image=image.name):
+        with (
+            context.limits.limited("image", f"{image.job}/{image.index}", context.settings.image_seconds) as activity,
+            waiting_in(activity.paused),
+            structlog.contextvars.bound_contextvars(job=image.job, index=image.index, image=image.name),
+        ):
+            preparation.activity = activity
             with STAGE_SECONDS.timing("fetch"):
                 content = fetch(image.ref, context.blobs, context.settings)
             if options.cache:
                 digest = hashlib.sha256(content).hexdigest()
                 if result := context.cache.look_up(digest, self._served, options):
                     return cached(image, result)
+            preparation.reading = False
             scale = context.settings.tile_scale
             tiling = None if options.tiles == "off" else Tiling(options.grid, options.overlap, scale)
             with STAGE_SECONDS.timing("decode"):
@@ -152,7 +213,7 @@ class Pipeline:
         return ImageRows(image, prepared, digest)
 
     def _take_prepared(self, future: Future[ImageRows | Outcome]) -> None:
-        image = self._preparing.pop(future)
+        image = self._preparing.pop(future).image
         try:
             prepared = future.result()
         except ImageError as error:
@@ -168,6 +229,18 @@ class Pipeline:
                 self._ready.add(prepared.rows())
             else:
                 self._in_flight.done(prepared)
+
+    def _take_overdue(self) -> None:
+        """Give up waiting for images that take too long; the threads that still work on them are left to themselves.
+
+        The process is told to stop meanwhile, and is replaced.
+        """
+        overdue = [future for future, item in self._preparing.items() if item.overdue and not future.done()]
+        if overdue:
+            self._context.limits.look()  # before the next claim
+        for future in overdue:
+            preparation = self._preparing.pop(future)
+            self._failures.overdue(preparation.image, reading=preparation.reading)
 
     # 3. Predict.
 
@@ -189,11 +262,23 @@ class Pipeline:
             self._claim()  # the next rows are claimed and prepared while the model works
 
     def _may_predict(self) -> bool:
+        """Return whether to send a batch: a full one, or what is ready if nothing that is prepared would fill it soon.
+
+        What is ready waits for at most a second, since an image that is being prepared may never be.
+        """
         urgent = self._ready.count("interactive") and not self._prepares_interactive()
-        return bool(len(self._ready) >= self._batch_rows or urgent or (self._ready and not self._preparing))
+        if len(self._ready) >= self._batch_rows or urgent or not (self._ready and self._preparing):
+            self._part_since = None
+            return bool(self._ready)
+        if self._part_since is None:
+            self._part_since = time.monotonic()
+        if time.monotonic() - self._part_since < _PART_SECONDS:
+            return False
+        self._part_since = None
+        return True
 
     def _prepares_interactive(self) -> bool:
-        return any(image.lane == "interactive" for image in self._preparing.values())
+        return any(preparation.image.lane == "interactive" for preparation in self._preparing.values())
 
     def _waits_for_late(self) -> bool:
         """Claim late interactive images, and return whether the batch waits until they are prepared.
@@ -249,8 +334,13 @@ class Pipeline:
         if outcome := image.add_answer(row.number, detections, served):
             self._in_flight.done(outcome)
             if image.digest:
-                cache, options = self._context.cache, image.claimed.options
-                self._context.decode_threads.submit(cache.put, image.digest, served, options, outcome)
+                self._context.decode_threads.submit(self._keep, image, served, outcome)
+
+    def _keep(self, image: ImageRows, served: ServedModel, outcome: Outcome) -> None:
+        """Keep a result in the cache, in a thread."""
+        context, claimed = self._context, image.claimed
+        with context.limits.limited("result", f"{claimed.job}/{claimed.index}", context.settings.image_seconds):
+            context.cache.put(image.digest, served, claimed.options, outcome)
 
     def _change_version(self) -> None:
         """Replace the pinned version, which was unloaded, by the target's current one.

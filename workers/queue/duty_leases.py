@@ -22,6 +22,7 @@ class DutyLease:
         self._lease_ms = lease_ms
         self._stopping = stopping
         self._renewed_at = -float("inf")
+        self.on_renewal: Callable[[], None] = lambda: None  # called at each sign of life of who does the duty
 
     def renew(self) -> None:
         """Renew the lease if a third of it has passed since the last renewal; cheap to call often.
@@ -29,6 +30,7 @@ class DutyLease:
         Raises LeaseLostError if the lease is lost or the process is told to stop, StoreUnavailableError if Redis is
         down.
         """
+        self.on_renewal()
         if self._stopping():
             raise LeaseLostError
         if time.monotonic() - self._renewed_at < self._lease_ms / 3000:

@@ -18,6 +18,7 @@ from workers.settings import Settings
 from workers.telemetry.metrics import HAND_BACKS
 
 MAX_STARTS = 3  # an image that was being processed at this many deaths of its worker fails as their cause
+_GONE_FORGOTTEN_MS = 60_000
 WINDOW_BATCHES = 4  # at most so many batches of one job wait in a lane
 
 
@@ -99,6 +100,18 @@ class WorkQueue:
         """Open the breaker: no worker claims images of the target for so many seconds."""
         with translated():
             self._link.client.set(breaker_key(target), "1", px=int(seconds * 1000))
+
+    def version_gone(self, target: str) -> float:
+        """Note that the model server does not have the version of a target; return for how many seconds it has not.
+
+        They count from the first call, if a call came in every minute since and none of `version_found`.
+        """
+        return int(self._link.run("lanes/version_gone", target, _GONE_FORGOTTEN_MS)) / 1000
+
+    def version_found(self, target: str) -> None:
+        """Note that the model server has the version of a target."""
+        with translated():
+            self._link.client.delete(f"sl:version-gone:{target}")
 
     def hand_back(self, images: Sequence[ClaimedImage], *, started: bool = True, fault: bool = False) -> None:
         """Put images back at the end of their lane, for any worker to claim.

@@ -28,6 +28,12 @@ IMAGES: Final = Counter(  # counted once each: by the scripts that settle an ima
 TAKEOVERS: Final = Counter(
     "shelfline_takeovers_total", "Images taken over from a worker that did not renew their leases."
 )
+OVERDUE: Final = Counter(
+    "shelfline_overdue_images_total",
+    "Images that took longer than SHELFLINE_IMAGE_SECONDS to read or to decode.",
+    ("stage",),
+    (("read", "decode"),),
+)
 HAND_BACKS: Final = Counter(
     "shelfline_hand_backs_total", "Images that a worker put back into their lane without a result."
 )
@@ -56,6 +62,11 @@ RPC_ERRORS: Final = Counter(
 NOT_FINITE: Final = Counter(
     "shelfline_not_finite_total",
     "Detections that were left out because the model answered NaN or infinity for them.",
+    ("model", "version"),
+)
+NO_AREA: Final = Counter(
+    "shelfline_no_area_total",
+    "Detections that were left out because their box has no area within the photo.",
     ("model", "version"),
 )
 REQUESTS: Final = Counter(

@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def photo(seed: int) -> bytes:
     colour = tuple(int(value) for value in np.random.default_rng(seed).integers(0, 255, 3))
     out = io.BytesIO()
     Image.new("RGB", (32, 32), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def plain(value: int) -> bytes:
+    """A small PNG all of whose values are the same: 255 is white."""
+    out = io.BytesIO()
+    Image.new("RGB", (32, 32), (value, value, value)).save(out, "PNG")
     return out.getvalue()
 
 
@@ -154,16 +162,22 @@ def ringing(front: Worker) -> Worker:
 
 
 @pytest.fixture
-def start(front: Worker, tmp_path: Path) -> Iterator[Callable[[str], CeleryWorker]]:
+def start_of(tmp_path: Path) -> Iterator[Callable[..., CeleryWorker]]:
+    """Starts workers with the settings of a front end."""
     started: list[CeleryWorker] = []
 
-    def begin(pool: str, queues: str = "detect,upkeep") -> CeleryWorker:
-        started.append(CeleryWorker(front.settings, pool, tmp_path / "worker.log", queues))
+    def begin(front: Worker, pool: str, queues: str = "detect,upkeep", app: str = "workers.main:app") -> CeleryWorker:
+        started.append(CeleryWorker(front.settings, pool, tmp_path / "worker.log", queues, app))
         return started[-1]
 
     yield begin
     for worker in started:
         worker.kill()
+
+
+@pytest.fixture
+def start(front: Worker, start_of: Callable[..., CeleryWorker]) -> Callable[..., CeleryWorker]:
+    return partial(start_of, front)
 
 
 def complete(front: Worker, job: Job) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.machine import SLOWNESS
 from tests.support.polling import wait_until
 from tests.support.processes.celery_worker import CeleryWorker
 from tests.support.servers.scripted_server import ScriptedServer
 
-from .conftest import POOLS, Worker, complete, photo, slowly, under_way
+from .conftest import LEASE, POOLS, Worker, complete, photo, plain, ringing, slowly, under_way
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -113,3 +114,53 @@ def test_a_model_server_that_goes_and_comes(
     wait_until(lambda: front.store.get(job.id).running == 0, what="the hand-back")
     server.start()
     complete(front, job)
+
+
+@pytest.mark.process
+def test_a_pool_process_that_gets_sigterm_is_replaced(
+    front: Worker, start: Callable[..., CeleryWorker], server: ScriptedServer
+) -> None:
+    """Alone, without its worker: idle as well as busy. A busy one hands back first, so nobody waits for a lease."""
+    worker = start("prefork")
+    complete(front, front.submit(photo(1)))
+    for busy in (False, True):
+        slowly(server, 0.3 if busy else 0.0)
+        job = front.submit(*[photo(number) for number in range(60)]) if busy else None
+        if job:
+            under_way(front, job, 8)
+        child = worker.pool_process
+        child.terminate()
+        wait_until(lambda child=child: not child.is_running() or child.status() == "zombie", what="its end")  # type: ignore[misc]
+        slowly(server, 0.0)
+        complete(front, job or front.submit(photo(2)))
+        assert worker.process.poll() is None
+    log = worker.log.read_text()
+    assert "Traceback" not in log
+    assert "took over" not in log
+
+
+@pytest.mark.process
+def test_a_pool_process_that_hangs_is_replaced(
+    make_worker: Callable[..., Worker], start_of: Callable[..., CeleryWorker]
+) -> None:
+    """One whose thread hangs ends by itself, one that a thread stops altogether is killed; other images are done."""
+    front = ringing(make_worker(lease_seconds=LEASE, image_seconds=SLOWNESS))
+    worker = start_of(front, "prefork", app="tests.support.processes.hanging_worker:app")
+    for value, code in ((255, "image_timeout"), (0, "crashed_worker")):
+        job = front.submit(photo(1), plain(value), photo(2))
+        wait_until(lambda job=job: front.store.get(job.id).state.terminal, what="the end of the job")  # type: ignore[misc]
+        assert [result.get("error", {}).get("code") for result in front.results(job)] == [None, code, None]
+    assert worker.process.poll() is None
+
+
+@pytest.mark.process
+def test_a_worker_with_threads_that_hangs_ends(
+    make_worker: Callable[..., Worker], start_of: Callable[..., CeleryWorker]
+) -> None:
+    """So that its manager starts it again, with a status that says that it failed. Other images are done before."""
+    front = ringing(make_worker(lease_seconds=LEASE, image_seconds=4 * SLOWNESS))
+    worker = start_of(front, "threads", app="tests.support.processes.hanging_worker:app")
+    job = front.submit(photo(1), plain(255), photo(2))
+    assert worker.process.wait(180) == 70
+    assert front.store.get(job.id).running == 0
+    assert front.store.get(job.id).succeeded == 2

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Final
 
 MAX_BYTES_PER_PIXEL: Final = 12  # of a progressive CMYK JPEG; see needs.py for what needs more
+
+Pause = Callable[[], AbstractContextManager[None]]
+_pause: ContextVar[Pause] = ContextVar("pause", default=nullcontext)
 
 
 class Budget:
@@ -36,7 +40,7 @@ class Budget:
     def take(self, count: int, limit: int) -> None:
         """Wait until `count` bytes fit into `limit` with those in use, or until none is in use, and take them."""
         ticket = object()
-        with self._changed:
+        with _pause.get()(), self._changed:
             self._waiting.append(ticket)
             try:
                 self._changed.wait_for(
@@ -99,3 +103,13 @@ def decoding_share(max_pixels: int, at_least: int = 0) -> Iterator[Share]:
         yield share
     finally:
         share.give_back()
+
+
+@contextmanager
+def waiting_in(pause: Pause) -> Iterator[None]:
+    """Have this thread wait for memory inside of `pause()`: it then waits for others, and does not hang itself."""
+    token = _pause.set(pause)
+    try:
+        yield
+    finally:
+        _pause.reset(token)

@@ -337,6 +337,8 @@ PROVOKED: dict[str, Callable[[Lab], TestResponse]] = {
     "host_not_allowed": lambda lab: lab.call(base_url="http://elsewhere.example"),
     "idempotency_in_flight": _in_flight,
     "idempotency_mismatch": _other_body,
+    "image_timeout": _of_image("image_timeout"),
+    "version_gone": _of_image("version_gone"),
     "image_decode_failed": _of_image("image_decode_failed", _undrawable(b"\x89PNG\r\n\x1a\n" + b"x" * 100)),
     "image_missing": _of_image("image_missing", _missing_image),
     "image_too_large": _of_image(

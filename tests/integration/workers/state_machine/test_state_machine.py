@@ -157,7 +157,7 @@ class QueueMachine(WorkerRules):
         return sum(self.link.client.xlen(stream) for stream in self.link.streams())
 
     def nothing_is_left(self) -> None:
-        kept = ("sl:gone", "sl:idempotency:", "sl:lane:", "sl:rate:", "sl:ring:", "test:")
+        kept = ("sl:attended", "sl:gone", "sl:idempotency:", "sl:lane:", "sl:rate:", "sl:ring:", "test:")
         left = {key for key in self.link.client.keys("*") if not key.startswith(kept)}
         assert left <= {"sl:metrics", "sl:open", "sl:models", "sl:tidied"}
         assert [path for path in self.folder.rglob("*") if path.is_file() and path.name != "check"] == []

@@ -29,6 +29,7 @@ NEVER_ANSWERED = {
     "connection_failed",
     "invalid_url",
     "key_not_found",
+    "manifest_lost",
     "output_failed",
     "robot_refused",
     "settings_invalid",

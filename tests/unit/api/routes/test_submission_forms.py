@@ -301,7 +301,7 @@ def test_a_zip_above_the_limit(http: FlaskClient, backend: Backend) -> None:
 def test_options_of_a_job(http: FlaskClient, backend: Backend) -> None:
     """Every option is shown with the job; in a form metadata is JSON."""
     options = {"model_version": 3, "min_score": 0.5, "max_detections": 5, "priority": "interactive"}
-    options |= {"tiles": "2x3", "overlap": 0.25, "max_failure_rate": 0.5, "cache": True}
+    options |= {"tiles": "2x3", "overlap": 0.25, "max_failure_rate": 0.5, "cache": True, "version_fallback": "latest"}
     metadata = {"shelf": "7", "store": "Köln"}
 
     by_json = http.post("/v1/jobs", json={"items": [{"image": BASE64}], "metadata": metadata, **options}).get_json()
@@ -338,6 +338,7 @@ def test_options_of_a_job(http: FlaskClient, backend: Backend) -> None:
         {"overlap": -0.1},
         {"overlap": 0.9},
         {"max_failure_rate": 1.1},
+        {"version_fallback": "newest"},
         {"cache": 1},
         {"annotate": 1},
         {"annotate": -1, "output_url": "s3://b/c"},

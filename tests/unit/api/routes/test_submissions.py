@@ -26,6 +26,7 @@ DEFAULTS = {
     "tiles": "off",
     "overlap": 0.2,
     "max_failure_rate": None,
+    "version_fallback": None,
     "cache": False,
 }
 

@@ -55,4 +55,5 @@ more = false
 take('interactive', max_interactive)
 take('bulk', math.max(0, max_rows - rows))
 more = more or looks >= LOOKS
+if #items > 0 then attend(model) end
 return '{"items":' .. as_json(items) .. ',"due":' .. tostring(due) .. ',"more":' .. tostring(more) .. '}'

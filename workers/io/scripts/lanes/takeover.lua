@@ -32,4 +32,5 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
     end
   end
 end
+if #items > 0 then attend(model) end
 return as_json(items)

@@ -15,3 +15,13 @@ local function need_again(member) redis.call('ZADD', 'sl:due', fmt(now_ms()), me
 local function end_duty(member, lease)
   if redis.call('ZSCORE', 'sl:due', member) == lease then redis.call('ZREM', 'sl:due', member) end
 end
+
+-- Returns for how many ms the oldest member of a set of due times has been due and not leased; 0 if none is due.
+-- Urgent duties have scores that lie AHEAD_MS earlier.
+local function oldest_due(key, now)
+  local function age(from, to)
+    local oldest = redis.call('ZRANGEBYSCORE', key, from, fmt(to), 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    return oldest and to - tonumber(oldest) or 0
+  end
+  return math.max(age('-inf', now - AHEAD_MS), age(fmt(now - AHEAD_MS / 2), now))
+end

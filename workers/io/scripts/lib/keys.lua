@@ -17,8 +17,11 @@
 -- sl:ring:<target>          string  a wake-up is on its way. lib/lanes, workers/runtime.py. 2 s
 -- sl:upkeep:<task>          string  an upkeep task was started. workers/queue/wakeups.py. 0.5 s to 5 s
 -- sl:breaker:<target>       string  no claims for now. workers/queue/work_queue.py. 1 s to 4 s
+-- sl:version-gone:<target>  string  since when a version is not served. lanes/version_gone, runtime.py. 60 s
 -- sl:tidied                 string  the sweep tidied up. lanes/sweep. 60 s
--- sl:worker-seen            string  a worker is there. workers/runtime.py. 60 s
+-- sl:worker-seen            string  a worker is there. workers/health.py. 25 s
+-- sl:attended:<target>      string  a worker takes images of it, or knows why not. lanes/*, workers/health.py. 25 s
+-- sl:attended-duties        string  a worker does duties. duties/lease_duty. 25 s
 -- sl:store-id               string  the id of the blob store. workers/store/store_id.py. stays
 -- sl:nothing                -       asked for to learn whether Redis accepts commands. nobody writes it. never there
 -- sl:open                   hash    rows and bytes that wait, in all, by owner, by lane. lib/account. stays
@@ -45,6 +48,7 @@ local function job_key(id) return 'sl:job:' .. id end
 local function items_key(id) return 'sl:job:' .. id .. ':items' end
 local function segment_key(id, index) return 'sl:job:' .. id .. ':seg:' .. fmt(math.floor(index / SEGMENT)) end
 local function stream_key(model, lane) return 'sl:lane:' .. model .. ':' .. lane end
+local function attended_key(what) return 'sl:attended:' .. what end
 local GONE = 'sl:gone'
 local function active_key(model, lane) return 'sl:active:' .. model .. ':' .. lane end
 local function owner_key(owner) return 'sl:jobs:' .. owner end

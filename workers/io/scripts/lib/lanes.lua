@@ -26,6 +26,16 @@ local function unclaimed(stream)
   return redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
 end
 
+-- Returns for how many ms the oldest unclaimed image of a lane has waited; 0 if none waits.
+local function oldest_unclaimed(stream, now)
+  local first = unclaimed(stream)
+  return first and math.max(0, now - tonumber(string.match(first[1], '^%d+'))) or 0
+end
+
+-- Notes that a worker takes images of a target; returns whether one did lately.
+local function attend(model) redis.call('SET', attended_key(model), '1', 'EX', ATTENDED_SECONDS) end
+local function attended(model) return redis.call('EXISTS', attended_key(model)) == 1 end
+
 -- Adds images of a job to its lane, and has the sweep look there. ARGV from `from` on is name, ref, custom_id, name,
 -- ref, custom_id, ...
 local function feed(id, model, lane, fed, offset, from)

@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from workers.errors import ImageError, ImageTooLargeError
 from workers.results.drawing import draw, drawable, drawing_share
 from workers.sources.decoding import decode, prepare
 from workers.sources.memory import budget
-from workers.sources.memory.budget import Budget, Share, budget_bytes, decoding_share
+from workers.sources.memory.budget import Budget, Share, budget_bytes, decoding_share, waiting_in
 
 LIMIT = 100
 PHOTO = encoded(noise(60, 40), "JPEG")
@@ -262,3 +263,26 @@ def test_what_follows_the_decoding_counts_too(of_this_process: Budget) -> None:
         image = drawable(PHOTO, MAX_PIXELS, result, share)
         assert isinstance(image, Image.Image)
         assert of_this_process.used == 12 * 60 * 40
+
+
+def test_the_wait_for_memory_can_be_told_from_work(threads: ThreadPoolExecutor) -> None:
+    """A thread that waits hangs because another does: its own time does not count."""
+    shared, waits = Budget(), threading.Event()
+
+    @contextmanager
+    def paused() -> Iterator[None]:
+        waits.set()
+        yield
+        waits.clear()
+
+    def take() -> None:
+        with waiting_in(paused):
+            shared.take(1, LIMIT)
+
+    shared.take(LIMIT, LIMIT)
+    waiting = threads.submit(take)
+    wait_until(waits.is_set)
+    wait_until(lambda: shared.waiting == 1)
+    shared.give_back(LIMIT)
+    waiting.result(60)
+    assert not waits.is_set()
