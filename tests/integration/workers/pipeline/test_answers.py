@@ -26,7 +26,7 @@ WRONG = {
     "more than the contract allows": ([BOX] * (MOST + 1), "num_detections is not within 0..4"),
     "ymax before ymin": ([[0.5, 0.2, 0.1, 0.6]], "ends before it begins"),
     "xmax before xmin": ([BOX, [0.1, 0.6, 0.5, 0.2]], "ends before it begins"),
-    "more bytes than the contract allows": ([BOX] * 20_000, "the contract allows"),
+    "more bytes than the contract allows": ([BOX] * 20_000, "bytes; the contract allows"),
     "more bytes than a connection takes": ([BOX] * MANY, "larger than the contract allows"),
 }
 
