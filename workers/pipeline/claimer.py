@@ -36,12 +36,19 @@ class Claimer:
         self._looked_at = 0.0
         self._last_slice = False  # because other work waits
         self._closed = False
+        self._slice_over = False  # why it is closed, if it is
         self.work_left = False
 
     def close(self, *, work_left: bool) -> None:
         """Stop claiming; `work_left` says whether unclaimed images may be left."""
         self._closed = True
         self.work_left = work_left
+
+    def begin_slice(self) -> None:
+        """Claim for another time slice if the last one is over, though other work waits: it cannot be taken anyway."""
+        if not self._closed or self._slice_over:
+            self._closed = self._slice_over = self._last_slice = False
+            self._ends_at = time.monotonic() + self._context.settings.slice_seconds
 
     @property
     def may_look(self) -> bool:
@@ -70,6 +77,7 @@ class Claimer:
         over_for = time.monotonic() - self._ends_at if self._last_slice else -1.0
         if self._context.draining() or (over_for >= 0 and not busy) or over_for >= slice_seconds:
             self.close(work_left=True)
+            self._slice_over = True
             return []
         self._looked_at = time.monotonic()
         batch, room = self._batch_rows, 2 * self._batch_rows - sum(rows_ahead.values())

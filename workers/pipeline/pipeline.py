@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 _LATE_PART = 0.25  # share of a Predict's duration that the model may wait for late interactive images
 _FIRST_GUESS = 0.1  # assumed seconds of a Predict, until one was timed
 _PART_SECONDS = 1.0  # how long the model waits for images that would fill a batch
-_QUIET_SECONDS = 1.0  # without progress, after which duties are done beside: they may wait for this process
+_QUIET_SECONDS = 1.0  # without progress, after which other work is done beside: it may wait for this process
 _CRASHED = f"The worker died {MAX_STARTS} times while it processed this image: the file is probably malformed."
 _UNEXPECTED = "The image could not be processed; the worker's log says why."
 
@@ -90,7 +90,7 @@ class Pipeline:
         self._sent_at, self._predict_seconds = 0.0, _FIRST_GUESS
         self._late_until: float | None = None  # until when the next batch waits for late interactive images
         self._part_since: float | None = None  # since when the model waits for images that would fill a batch
-        self._progress_at = time.monotonic()  # when an image was prepared, or the model answered
+        self._progress_at = time.monotonic()  # when an image was begun or prepared, or the model answered
         self._suspects: deque[ClaimedImage] = deque()  # being processed when a worker died: each runs alone
         self._running_suspect: ClaimedImage | None = None  # the suspect that is being processed
         self._in_vain = False  # whether the last claim brought only images by URL, and the fetcher refused some of them
@@ -136,19 +136,30 @@ class Pipeline:
         if done or (self._predicting is not None and self._predicting.done()):
             self._progress_at = time.monotonic()
         elif time.monotonic() - self._progress_at > _QUIET_SECONDS:
-            self._progress_at = time.monotonic()
-            self._context.upkeep_thread.submit(self._context.duties.run_due)
+            self._go_on_beside()
         if self._predicting is not None and self._predicting.done():
             self._decode()
         elif self._predicting is not None and self._claimer.may_look:
             self._claim()
         self._settle()
 
+    def _go_on_beside(self) -> None:
+        """Do duties and claim images beside what makes no progress: an image that hangs, or a model that is slow.
+
+        Images are claimed beside a suspect too, but no other suspect is begun. So an image that is there when its
+        worker dies has that death counted once: the next time it runs alone itself.
+        """
+        self._progress_at = time.monotonic()
+        self._context.upkeep_thread.submit(self._context.duties.run_due)
+        if self._predicting is None:
+            self._claimer.begin_slice()
+            self._claim(beside_suspects=True)
+
     # 1. Claim.
 
-    def _claim(self) -> None:
+    def _claim(self, *, beside_suspects: bool = False) -> None:
         """Claim images for the room that is left beside the ready rows and those of images being prepared."""
-        if self._suspects or self._running_suspect:
+        if (self._suspects or self._running_suspect) and not beside_suspects:
             return
         rows_ahead = self._ready.counts()
         for preparation in self._preparing.values():
@@ -182,6 +193,7 @@ class Pipeline:
     # 2. Prepare.
 
     def _start(self, images: Sequence[ClaimedImage]) -> None:
+        self._progress_at = time.monotonic()
         for image in self._in_flight.start(images):
             preparation = _Preparation(image)
             self._preparing[self._context.decode_threads.submit(self._prepare, preparation)] = preparation

@@ -16,7 +16,7 @@ from tests.support.polling import wait_until
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.errors import StoreUnavailableError
 from workers.io.blobs import BlobStore
-from workers.jobs.job import Job
+from workers.jobs.job import Job, JobState
 from workers.jobs.options import JobOptions
 from workers.pipeline import pipeline
 from workers.queue import time_limits
@@ -173,7 +173,7 @@ def test_what_is_beside_an_image_that_hangs_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Long before its time is over its neighbours are done, a folder is listed and a canceled job ends.
+    """Long before its time is over its neighbours are done, another folder is listed and done, and a canceled job ends.
 
     The only process does it all, and is asked for nothing but the images of one model.
     """
@@ -187,13 +187,33 @@ def test_what_is_beside_an_image_that_hangs_goes_on(
     assert sum(server.batches) == IMAGES - 1
     named = NamedSource("folder", str(tmp_path))
     listed = worker.intake.submit(named, JobOptions("default"))
-    wait_until(lambda: worker.store.get(listed.id).total == 1, what="the list of the folder")
+    wait_until(lambda: worker.store.get(listed.id).state is JobState.SUCCEEDED, what="the job of the folder")
     canceled = worker.intake.submit(Files([("1.png", io.BytesIO(photo(1)))]), JobOptions("other"))
     worker.store.cancel(canceled.id)
     wait_until(lambda: worker.store.get(canceled.id).state.terminal, what="the end of the canceled job")
     assert run.is_alive()
     hang.over.set()
     run.join(LONG)
+
+
+def test_beside_a_suspect_that_hangs_no_other_suspect_begins(
+    make_worker: Callable[..., Worker], hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that were never begun are done beside it. If it kills the worker, no image was there at two deaths."""
+    in_decoder(hang, monkeypatch)
+    worker = make_worker(image_seconds=LONG)
+    suspects = worker.submit(WHITE, photo(1), priority="interactive")
+    key = f"sl:job:{suspects.id}:items"
+    worker.link.client.hset(key, mapping={"starts:0": 1, "starts:1": 1})
+    run = threading.Thread(target=worker.runtime.detect, args=["default"])
+    run.start()
+    wait_until(lambda: hang.threads == 1, what="the suspect that hangs")
+    others = worker.submit(*[photo(number) for number in range(IMAGES)])
+    wait_until(lambda: worker.store.get(others.id).state is JobState.SUCCEEDED, what="the other job")
+    assert worker.link.client.hgetall(key) == {"starts:0": "2", "starts:1": "1"}
+    hang.over.set()
+    run.join(LONG)
+    assert worker.store.get(suspects.id).state is JobState.SUCCEEDED
 
 
 def test_a_duty_that_hangs_keeps_no_other(
