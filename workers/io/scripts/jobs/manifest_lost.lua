@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- requires: keys, states, duties, endings
 -- ARGV: duty, lease, job, the reason as JSON.
 -- Gives up the rest of a job whose list of images is lost, and ends it as failed. Images in flight get their results.
