@@ -63,8 +63,9 @@ class Health:
         try:
             self._blobs.check()
         except StoreUnavailableError as error:
-            results["blob_store"] = str(error)
-        results["disk"] = self._disk()
+            results |= {"blob_store": str(error), "disk": "unknown"}  # a store that hangs would not tell its space
+        else:
+            results["disk"] = self._disk()
         model = self._settings.model
         try:
             published = Catalog(self._link).look_up(model)
