@@ -8,6 +8,7 @@ from tests.integration.workers.conftest import Worker, photo
 from tests.support.polling import wait_until
 from tests.support.servers.scripted_server import ScriptedServer
 from workers.jobs.job import Job, JobState
+from workers.store.catalog import Catalog
 
 PINNED = "default@1"
 IMAGES = 40  # more than a window
@@ -53,7 +54,9 @@ def test_images_wait_for_a_version_that_may_come_back(
     server.version = 2
     for _ in range(3):
         worker.runtime.detect(PINNED)
+    worker.runtime.probe()
     stored = worker.store.get(job.id)
+    assert "Version 1" in str(Catalog(worker.link).waiting_for(stored))
     assert (stored.succeeded, stored.failed, stored.queued) == (0, 0, IMAGES)
     assert worker.link.client.exists(f"sl:version-gone:{PINNED}")
     server.version = 1
