@@ -119,7 +119,10 @@ def _load_through_session(source: Path, saved: saved_model_pb2.SavedModel, name:
     def call(**given: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = function(*(given[alias] for alias in inputs))
         # A call of a function in the graph does not tell the shapes of what it returns.
-        return {alias: tf.ensure_shape(output, shapes[alias]) for alias, output in outputs.items()}
+        return {
+            alias: tf.ensure_shape(output, shapes[alias]) if output.shape.rank is None else output
+            for alias, output in outputs.items()
+        }
 
     holder = tf.Module()
     holder.kept = list(variables.values())
