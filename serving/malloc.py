@@ -25,3 +25,13 @@ def set_malloc_options(options: Mapping[int, int]) -> bool:
         return False
     results = [mallopt(option, value) == 1 for option, value in options.items()]
     return all(results)
+
+
+def trim_heap() -> bool:
+    """Return the free pages of malloc to the kernel. Return False on a libc other than glibc."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return False
+    trim(0)
+    return True

@@ -18,6 +18,7 @@ from serving.server.errors import SetupError, StatusError
 from serving.server.flags import Flags, parse
 from serving.server.front import Front
 from serving.server.loading import allocator
+from serving.server.loading.kept_memory import KeptMemory
 from serving.server.loading.saved_model import SessionSettings
 from serving.server.loading.version_loader import VersionLoader
 from serving.server.metrics import Metrics
@@ -74,6 +75,7 @@ def _serve(flags: Flags) -> None:
         return
     front = Front(flags, models, metrics, batching=scheduler is not None)
     front.open(rest_socket, tls)
+    KeptMemory(front.calls.runs).start()
     if flags.model_config_file is not None and flags.model_config_file_poll_wait_seconds:
         _poll_configuration(models, flags.model_config_file, flags.model_config_file_poll_wait_seconds)
     stop.wait(float("inf"))

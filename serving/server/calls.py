@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ class Calls:
     def __init__(self, models: Models, metrics: Metrics) -> None:
         self._models = models
         self._metrics = metrics
+        self._lock = threading.Lock()
+        self._begun = self._under_way = 0
 
     @contextmanager
     def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
@@ -45,8 +48,20 @@ class Calls:
     def running(self, model: str) -> Iterator[None]:
         """Record the duration of a graph run; a run that raises is not recorded."""
         began = time.monotonic()
-        yield
+        with self._lock:
+            self._begun += 1
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
         self._metrics.runtime(model, time.monotonic() - began)
+
+    def runs(self) -> tuple[int, int]:
+        """Return how many graph runs have begun, and how many are under way."""
+        with self._lock:
+            return self._begun, self._under_way
 
 
 def as_status(error: Exception) -> StatusError:

@@ -31,11 +31,11 @@ class Front:
         self._flags = flags
         self._models = models
         self._metrics = metrics
-        self._calls = Calls(models, metrics)
+        self.calls = Calls(models, metrics)
         self._prediction = PredictionService(
-            models, self._calls, as_content=flags.enable_serialization_as_tensor_content
+            models, self.calls, as_content=flags.enable_serialization_as_tensor_content
         )
-        self._inference = InferenceService(models, self._calls, checks_names=flags.enable_signature_method_name_check)
+        self._inference = InferenceService(models, self.calls, checks_names=flags.enable_signature_method_name_check)
         self._status = ModelService(models)
         self._grpc = make_server(
             self._prediction,
@@ -88,7 +88,7 @@ class Front:
             self._prediction,
             self._inference,
             self._status,
-            self._calls,
+            self.calls,
             timeout=flags.rest_api_timeout_in_ms / 1000 or float("inf"),
             threads=threads,
             metrics=self._metrics,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.malloc import MMAP_THRESHOLD, TRIM_THRESHOLD, set_malloc_options
+from serving.malloc import MMAP_THRESHOLD, TRIM_THRESHOLD, set_malloc_options, trim_heap
 
 
 def test_every_option_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +41,14 @@ def test_no_libc_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ctypes, "CDLL", no_library)
     assert not set_malloc_options({TRIM_THRESHOLD: 5})
+    assert not trim_heap()
+
+
+def test_the_heap_is_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is glibc, whose malloc_trim gets the bytes to keep."""
+    kept: list[int] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(malloc_trim=kept.append))
+    assert trim_heap()
+    assert kept == [0]
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+    assert not trim_heap()
