@@ -101,6 +101,7 @@ def socket_in_no_folder(tmp: Path) -> Made:
 
 def model_that_needs_too_much_memory(tmp: Path) -> Made:
     (tmp / "1" / "variables").mkdir(parents=True)
+    (tmp / "1" / "saved_model.pb").touch()
     with (tmp / "1" / "variables" / "variables.data-00000-of-00001").open("wb") as file:
         os.truncate(file.fileno(), 10**13)  # a hole: it takes no room on the disk
     return (

@@ -65,7 +65,7 @@ def test_a_busy_server_is_bounded(resident: int, trims: int) -> None:
 
 def test_runs_are_counted() -> None:
     """Those that raise too."""
-    calls = Calls(Models(lambda name: Lifecycle(name, load=pytest.fail)), Metrics())
+    calls = Calls(Models(lambda name: Lifecycle(name, load=lambda _: pytest.fail("nothing is loaded"))), Metrics())
     with calls.running("m"):
         assert calls.runs() == (1, 1)
     with pytest.raises(RuntimeError), calls.running("m"):
