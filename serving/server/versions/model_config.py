@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from serving.server.errors import SetupError, failed_precondition, invalid_argum
 from serving.server.text_files import read_text_message
 from serving.server.versions.policy import VersionPolicy
 from serving.wire.protos import ModelServerConfig, ProtoMessage
+
+_log = logging.getLogger(__name__)
 
 _LIST: Final = "model_config_list"
 _TENSORFLOW: Final = "tensorflow"
@@ -66,6 +69,8 @@ def model_configs(message: ProtoMessage) -> list[ModelConfig]:
             )
     for config in listed:
         _check_platform(config)
+        if config.HasField("logging_config"):
+            _log.warning("logging_config of model %s has no effect here: requests are not logged", config.name)
     return [
         ModelConfig(
             config.name, Path(config.base_path), _policy(config.model_version_policy), dict(config.version_labels)

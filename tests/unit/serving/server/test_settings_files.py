@@ -61,6 +61,16 @@ def test_batching_that_cannot_be_is_refused(tmp_path: Path, text: str, message: 
         read_batch_settings(written(tmp_path, text))
 
 
+def test_request_logging_is_said_to_have_no_effect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The model is served all the same."""
+    text = """model_config_list { config { name: "a" base_path: "/a" model_platform: "tensorflow"
+              logging_config { sampling_config { sampling_rate: 0.5 } } } }"""
+    (config,) = read_model_config(written(tmp_path, text))
+
+    assert config.name == "a"
+    assert "logging_config of model a has no effect here" in caplog.text
+
+
 def test_a_configuration_names_models(tmp_path: Path) -> None:
     """With policies and labels; an empty file names none."""
     text = """
