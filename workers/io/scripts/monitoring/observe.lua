@@ -1,8 +1,8 @@
 -- requires: constants, values, keys, duties, lanes
 -- Reads what /metrics shows of the queue; writes nothing.
 -- Returns JSON. For each lane: target, images in flight (held), the age in ms of the oldest unclaimed image (waits; also
--- as unattended, if no worker takes images of the target) and of the oldest job (job), rows without a result, and the measured rate in rows per second. Then the duties and the
--- webhook destinations that are due, and the stored bytes.
+-- as unattended, if no worker takes images of the target) and of the oldest job (job), rows without a result, and the
+-- measured rate in rows per second. Then the duties and the webhook destinations that are due, and the stored bytes.
 local now, lanes = now_ms(), {}
 for _, model in ipairs(redis.call('SMEMBERS', 'sl:models')) do
   local rate = redis.call('HMGET', rate_key(model), 'rows', 'ms')
