@@ -6,7 +6,6 @@ Both are started once. After each test they are the same processes, and they wor
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -29,6 +28,7 @@ from workers.sources.origins.simple import Files
 pytestmark = pytest.mark.process
 
 SENDER = "workers.webhooks.main:app"
+HOSTS = tuple(f"127.0.0.{number}" for number in range(1, 21))  # nothing listens on their port 80
 
 
 class Rig:
@@ -38,12 +38,12 @@ class Rig:
         self.front = front
         self.link = front.link
         self.processes = processes
-        self._hosts = itertools.count(1)
+        self._hosts = iter(HOSTS)
 
     def check(self) -> None:
         """Check that worker and sender still run, and that each does what a new job needs of it."""
         files = Files([("a.png", io.BytesIO(photo(1)))])
-        submission = Submission(webhook=Webhook(f"http://127.0.0.{next(self._hosts)}/"))  # has not failed before
+        submission = Submission(webhook=Webhook(f"http://{next(self._hosts)}/"))  # has not failed before
         job = self.front.intake.submit(files, JobOptions("default"), submission)
         complete(self.front, job)
         wait_until(lambda: self.link.client.llen(f"sl:job:{job.id}:attempts"), what="an attempt of the sender")
@@ -62,21 +62,27 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     redis.start()
     model.start()
     settings = Settings(
-        redis_url=redis.url, blob_url=str(folder / "blobs"), model_server=model.target, lease_seconds=LEASE
+        redis_url=redis.url,
+        blob_url=str(folder / "blobs"),
+        model_server=model.target,
+        lease_seconds=LEASE,
+        webhook_private_hosts=frozenset(HOSTS),
     )
     link = RedisLink(settings.redis_url)
     front = ringing(Worker(settings, link))
     log = folder / "log"
     processes = [CeleryWorker(settings, "prefork", log), CeleryWorker(settings, "threads", log, "webhooks", SENDER)]
     made = Rig(front, processes)
-    made.check()
-    yield made
-    for process in processes:
-        process.kill()
-    front.close()
-    link.close()
-    model.stop()
-    redis.kill()
+    try:
+        made.check()
+        yield made
+    finally:
+        for process in processes:
+            process.kill()
+        front.close()
+        link.close()
+        model.stop()
+        redis.kill()
 
 
 @pytest.mark.parametrize("reason", STATES)

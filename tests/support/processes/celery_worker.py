@@ -29,6 +29,7 @@ class CeleryWorker:
             "SHELFLINE_LEASE_SECONDS": str(settings.lease_seconds),
             "SHELFLINE_IMAGE_SECONDS": str(settings.image_seconds),
             "SHELFLINE_FETCH_PRIVATE_HOSTS": ",".join(settings.fetch_private_hosts),
+            "SHELFLINE_WEBHOOK_PRIVATE_HOSTS": ",".join(settings.webhook_private_hosts),
             "SHELFLINE_FOLDER_ROOTS": os.pathsep.join(map(str, settings.folder_roots)),
             **({"SHELFLINE_CONTRACTS": str(settings.contracts)} if settings.contracts else {}),
         }
