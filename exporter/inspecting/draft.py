@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from serving.description import UNKNOWN
 
 _SECTIONS: Final = ("", "input", "output")
 _LINE: Final = 120
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def draft_text(told: Sequence[Told], labels: Told | tuple[Label, ...], head: Iterable[str] = ()) -> str:
@@ -19,7 +21,8 @@ def draft_text(told: Sequence[Told], labels: Told | tuple[Label, ...], head: Ite
 
     `head` are lines that stand as comments above all.
     """
-    lines = [f"# {line}".rstrip() for line in head]
+    # A comment of TOML is one line without control characters; names in a model's file may have some.
+    lines = [_CONTROL.sub("?", f"# {line}").rstrip() for line in head]
     if lines:
         lines.append("")
     for section in _SECTIONS:
@@ -35,7 +38,7 @@ def draft_text(told: Sequence[Told], labels: Told | tuple[Label, ...], head: Ite
 
 def _line(told: Told) -> list[str]:
     text = f"{told.key} = {_value(told.value)}"
-    why = " ".join(told.why.split())
+    why = _CONTROL.sub("?", " ".join(told.why.split()))
     if told.value == UNKNOWN:
         return [f"# NOT TOLD: {why}", text]
     if not why:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from exporter.graph import tensorflow
 from exporter.inspecting.draft import draft_text
 from exporter.inspecting.facts import Hints, ModelFacts, SignatureFacts, TensorFacts, Told
 from exporter.inspecting.hints import read_hints
+from exporter.weights.other_formats import refuse_other_formats
 from exporter.weights.stored_weights import open_weights
 from serving.contract import Label
 from serving.description import UNKNOWN
 
 if TYPE_CHECKING:
+    from exporter.inspecting.layouts import Layout
     from exporter.inspecting.opening import Run
     from exporter.inspecting.trial import Trial
 
@@ -90,8 +93,7 @@ def inspect_model(
     `images` is a folder of photos, `labels` a file of the names of its classes. Raises ExportError if there is no such
     model or photo, or if a Keras model does not load, and ContractError for a file of labels that cannot be read.
     """
-    if not path.exists():
-        raise ExportError(f"There is no {path}: name the folder of a SavedModel, or a .keras or .h5 file.")
+    refuse_other_formats(path, "inspect")
     hints = read_hints(path, labels)
     if path.is_dir():
         facts, run, not_run = _savedmodel(path, hints, trust_model_code=trust_model_code)
@@ -118,9 +120,7 @@ def inspect_model(
 
 def _savedmodel(path: Path, hints: Hints, *, trust_model_code: bool) -> tuple[ModelFacts, Run | None, str]:
     if not (path / "saved_model.pb").is_file():
-        inside = [each.parent for each in sorted(path.glob("*/saved_model.pb"))]
-        more = f": name {inside[0]}" if inside else ", and is no SavedModel: name the folder of one"
-        raise ExportError(f"{path} has no saved_model.pb{more}.")
+        raise ExportError(f"{path} is no SavedModel: it has no saved_model.pb.")
     tensorflow.prepare()
     from exporter.inspecting.opening import open_savedmodel_facts, savedmodel_run  # noqa: PLC0415 - it imports TensorFlow
 
@@ -203,7 +203,7 @@ def _keys(
     else:
         why = layout.why if layout else "the model was not run"
         keys.append(Told("output", "convention", UNKNOWN, f"{why}. See docs/export.md for those that there are"))
-    return keys, _labels(facts, layout.classes if layout else None)
+    return keys, _labels(facts, layout)
 
 
 def _input_keys(facts: ModelFacts, entry: TensorFacts, known: dict[str, Told]) -> Iterator[Told]:
@@ -221,11 +221,17 @@ def _input_keys(facts: ModelFacts, entry: TensorFacts, known: dict[str, Told]) -
         yield Told("input", "constants", UNKNOWN, f"the model's other inputs: {others}")
 
 
-def _labels(facts: ModelFacts, classes: int | None) -> Told | tuple[Label, ...]:
+def _labels(facts: ModelFacts, layout: Layout | None) -> Told | tuple[Label, ...]:
     labels, file = facts.hints.labels, facts.hints.labels_file
+    classes = layout.classes if layout else None
     many = f"the model has {classes} classes" if classes else "the outputs do not tell how many classes there are"
+    example = '["tea", "rice"]'
+    if layout and layout.convention == "ssd_raw":
+        many += " beside the background, which is the first of the names"
+        example = '["background", "tea", "rice"]'
+        labels = tuple(label for label in labels if label.id)
     if not labels:
-        return Told("", "labels", UNKNOWN, f'{many}: ["tea", "rice"] or a file of a name per line; or use --labels')
+        return Told("", "labels", UNKNOWN, f"{many}: {example} or a file of a name per line; or use --labels")
     if classes and classes != len(labels):
         return Told("", "labels", UNKNOWN, f"{many}, but {file} names {len(labels)}")
     return labels
@@ -269,7 +275,7 @@ def _report(inspection: Inspection) -> Iterator[str]:
                 parts.append("whole numbers")
             if each.finite < 1:
                 parts.append(f"{1 - each.finite:.1%} are no numbers")
-            yield f"    {each.name} (N, {', '.join(map(str, each.shape))}): {', '.join(parts)}"
+            yield f"    {each.name} ({', '.join(['N', *map(str, each.shape)])}): {', '.join(parts)}"
         if len(trial.found) > 1:
             yield "By how photos were prepared:"
             yield from (f"    {name}: {text}" for name, text in trial.found.items())
@@ -278,4 +284,5 @@ def _report(inspection: Inspection) -> Iterator[str]:
     if inspection.unknown:
         yield f'Not told, and "{UNKNOWN}" below: {", ".join(inspection.unknown)}.'
     else:
-        yield f"All was told: shelfline export {facts.command} {facts.path} --contract contract.toml"
+        source = shlex.quote(str(facts.path))
+        yield f"All was told: shelfline export {facts.command} {source} --contract contract.toml"

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from exporter.errors import ExportError
 
-Command = Literal["ssd300", "keras", "savedmodel", "yolo", "onnx"]
+Command = Literal["ssd300", "keras", "savedmodel", "yolo", "onnx", "inspect"]
 
 _TAKEN: Final[dict[Command, set[str]]] = {
     "ssd300": {"hdf5", "keras"},
@@ -19,6 +19,7 @@ _TAKEN: Final[dict[Command, set[str]]] = {
     "savedmodel": {"savedmodel"},
     "yolo": {"savedmodel"},
     "onnx": {"onnx"},
+    "inspect": {"hdf5", "keras", "savedmodel"},
 }
 
 _FROM_PT: Final = "`yolo export model=best.pt format=saved_model`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,31 @@ def test_a_model_of_tensorflow_1(tmp_path: Path) -> None:
     assert inspection.unknown == ["resize_mode", "input.scale"]
     assert contract(inspection)["output"]["convention"] == "yolo_v5"
     assert "0 to 255: " in " ".join(inspection.report())
+
+
+def test_the_course_s_ssd(tmp_path: Path) -> None:
+    """The first name of its labels is the background. The command that the draft names can be pasted."""
+    import tensorflow as tf
+
+    fixed = tf.concat([tf.random.stateless_uniform((64, 4), (1, 2)), tf.fill((64, 4), 0.1)], -1)
+
+    def answer(images: Any) -> dict[str, Any]:
+        parts = tf.reshape(tf.nn.avg_pool2d(images, 8, 8, "VALID"), (-1, 64, 3)) / 255
+        rows = tf.tile(fixed[None], (tf.shape(images)[0], 1, 1))
+        return {"concat": tf.concat([tf.repeat(parts, 3, -1)[..., :7], rows], -1)}
+
+    folder = tmp_path / "SSD 1"
+    function = tf.function(answer).get_concrete_function(tf.TensorSpec((None, 64, 64, 3), tf.float32, "images"))
+    tf.saved_model.save(tf.Module(), str(folder), {"serving_default": function})
+    (tmp_path / "labels.txt").write_text("background\ntea\nrice\n")
+    (folder / "pipeline.config").write_text("fixed_shape_resizer { height: 64 width: 64 }")
+
+    inspection = inspect_model(folder, labels=tmp_path / "labels.txt")
+
+    draft = contract(inspection)
+    assert draft["output"]["convention"] == "ssd_raw"
+    assert draft["labels"] == [{"id": 1, "name": "tea"}, {"id": 2, "name": "rice"}]
+    assert shlex.split(inspection.report()[-1])[-3:] == [str(folder), "--contract", "contract.toml"]
 
 
 def test_a_model_of_the_zoo(tmp_path: Path) -> None:
@@ -207,6 +233,12 @@ def text_file(folder: Path) -> Path:
     return folder / "model.keras"
 
 
+def pytorch_file(folder: Path) -> Path:
+    """A model that has to be converted first."""
+    (folder / "best.pt").touch()
+    return folder / "best.pt"
+
+
 def without_signature(folder: Path) -> Path:
     """A SavedModel that does not say what it takes."""
     import tensorflow as tf
@@ -225,9 +257,11 @@ def parent(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda folder: folder / "none", "There is no .*none: name the folder"),
-        (lambda folder: folder, "is no SavedModel: name the folder of one"),
-        (parent, "has no saved_model.pb: name .*saved"),
+        (lambda folder: folder / "none", "There is no .*none: name the file or the folder"),
+        (lambda folder: folder, "is no SavedModel: it has no saved_model.pb"),
+        (parent, "holds a SavedModel: name that, .*saved"),
+        (pytorch_file, "is a PyTorch file: make a SavedModel of it"),
+        (lambda folder: damaged(folder) / "saved_model.pb", "is a part of a SavedModel: name its folder"),
         (damaged, "damaged or empty"),
         (text_file, "is no whole Keras model"),
         (weights_only, "holds the weights of 3 layers .* and no model: for SSD300 use"),

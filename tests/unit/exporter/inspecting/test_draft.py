@@ -22,7 +22,7 @@ KEYS = [
     Told("", "max_detections", 300),
     Told("", "antialias", value=False),
     Told("input", "tensor", 'odd "name" \\ of 输入\x7f\t'),
-    Told("input", "scale", [255, 255, 255], "by measure"),
+    Told("input", "scale", [255, 255, 255], "by measure of\x7f\x00 it"),
     Told("output", "convention", "end_to_end"),
     Told("output", "tensor", "o"),
 ]
@@ -33,7 +33,7 @@ NAMES = (Label(id=0, name='tea "x"\n'), Label(id=1, name="茶"))
 def test_a_draft_is_a_contract(tmp_path: Path, labels: tuple[Label, ...]) -> None:
     """Whatever is in its values."""
     path = tmp_path / "contract.toml"
-    path.write_text(draft_text(KEYS, labels, ["what it is", ""]), "utf-8")
+    path.write_text(draft_text(KEYS, labels, ["what it is\nnms = 1", ""]), "utf-8")
 
     description = read_description(path)
 
