@@ -16,6 +16,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NUMBER = re.compile(r"[0-9]+")
 _USED = re.compile(r"([0-9]+)(?:\.disabled)?")
 _MODEL_FILE = "saved_model.pb"
+_SUFFIX = re.compile(r"(?:\.keras|\.h5|\.hdf5|\.onnx|_saved_model)$")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def model_folder(models: Path, name: str) -> Path:
@@ -25,6 +27,32 @@ def model_folder(models: Path, name: str) -> Path:
             f"name: {name!r} must begin with a letter or digit and contain only letters, digits, '.', '_' and '-'."
         )
     return models / name
+
+
+def named_folder(models: Path, name: str | None, source: Path) -> Path:
+    """Return the folder of the versions of the model `name`, or else of a name that is made of that of `source`.
+
+    Raises ExportError for an invalid name, or if none can be made.
+    """
+    name = name or name_of_file(source)
+    if not name:
+        raise ExportError(
+            f"No name of a model can be made of {source}, since it may have only letters, digits, '.', '_' and '-': "
+            "give one with --name."
+        )
+    return model_folder(models, name)
+
+
+def name_of_file(path: Path) -> str:
+    """Return a valid name of a model that is made of the name of its file or folder, or '' if nothing is left of it.
+
+    A number and `saved_model` say nothing of a model, so it has the name of the folder around it then.
+    """
+    path = path.resolve()
+    stem = _SUFFIX.sub("", path.name)
+    if stem.isdigit() or stem == "saved_model":
+        stem = path.parent.name
+    return _NOT_IN_NAMES.sub("-", stem).strip("._-")
 
 
 def complete_versions(model: Path) -> dict[int, Path]:

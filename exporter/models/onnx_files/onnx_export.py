@@ -9,9 +9,9 @@ from exporter.graph import tensorflow
 from exporter.models.onnx_files.agreement import require_agreement
 from exporter.models.onnx_files.onnx_model import OnnxFile, converted_model, read_onnx, runtime_model
 from exporter.models.yolo.metadata import metadata_of_properties
-from exporter.models.yolo.yolo_export import YoloOptions, default_name, describe_yolo
+from exporter.models.yolo.yolo_export import YoloOptions, describe_yolo
 from exporter.versions.contracts import read_contract
-from exporter.versions.folders import model_folder, require_free
+from exporter.versions.folders import named_folder, require_free
 from exporter.versions.origin import Origin
 from exporter.weights.other_formats import refuse_other_formats
 from serving.boxes.decode import prepare
@@ -41,7 +41,7 @@ def export_onnx(
         description, model = read_contract(contract, models, name=name, weights_sha256=file.sha256)
         require_free(model, version)
     else:
-        model = model_folder(models, name or default_name(source.stem))
+        model = named_folder(models, name, source)
         require_free(model, version)
         description = _describe(file, contract, images).named(model.name, file.sha256)
     tensorflow.prepare()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -12,7 +11,7 @@ from exporter.models.described_export import open_savedmodel, savedmodel_digest,
 from exporter.models.yolo.layout import tell_output
 from exporter.models.yolo.metadata import YoloMetadata, read_metadata
 from exporter.versions.contracts import make_contract
-from exporter.versions.folders import model_folder, require_free
+from exporter.versions.folders import named_folder, require_free
 from exporter.versions.origin import Origin
 from exporter.weights.other_formats import refuse_other_formats
 from serving.boxes.decode import prepare
@@ -21,8 +20,6 @@ from serving.description import Description, RawInput
 
 if TYPE_CHECKING:
     from exporter.graph.wrapping import RawModel
-
-_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def export_yolo(
     refuse_other_formats(source, "yolo")
     source_digest = savedmodel_digest(source)
     metadata = read_metadata(source, options.labels)
-    model = model_folder(models, name or default_name(source.resolve().name.removesuffix("_saved_model")))
+    model = named_folder(models, name, source)
     require_free(model, version)
     loaded = open_savedmodel(source, "serving_default", trust_model_code=trust_model_code)
     if len(loaded.inputs) != 1:
@@ -78,11 +75,6 @@ def export_yolo(
 
     origin = Origin(kind="savedmodel", description=description.named(model.name, source_digest))
     return export_wrapped(raw_model, origin, model, version=version, dry_run=dry_run, images=images)
-
-
-def default_name(stem: str) -> str:
-    """Return a valid name of a served model that is made of the name of its file."""
-    return _NOT_IN_NAMES.sub("-", stem).lstrip("._-").rstrip("-") or "yolo"
 
 
 def describe_yolo(

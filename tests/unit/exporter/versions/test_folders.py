@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ExportError, VersionExistsError
-from exporter.versions.folders import complete_versions, model_folder, next_free, publish, require_free, used_numbers
+from exporter.versions.folders import (
+    complete_versions,
+    model_folder,
+    name_of_file,
+    named_folder,
+    next_free,
+    publish,
+    require_free,
+    used_numbers,
+)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../shop", "a/b", "/shop", ".shop", "a b", "shop\n"])
@@ -14,6 +23,30 @@ def test_a_model_s_folder_lies_in_the_models_folder(name: str) -> None:
     assert Path("models/shop-2.x") == model_folder(Path("models"), "shop-2.x")
     with pytest.raises(ExportError, match=r"^name: "):
         model_folder(Path("models"), name)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("shelf.keras", "shelf"),
+        ("best_saved_model", "best"),
+        ("best.v2.onnx", "best.v2"),
+        ("sku/1", "sku"),
+        ("zoo/saved_model", "zoo"),
+        ("绿茶 [v2] x", "v2-x"),
+        ("_my shelf_", "my-shelf"),
+        ("绿茶", ""),
+    ],
+)
+def test_a_model_is_called_as_its_file(file: str, name: str) -> None:
+    """Of which only what may be in a name stays. A name that is given goes first; there must be one."""
+    assert name_of_file(Path(file)) == name
+    assert named_folder(Path("models"), "tea", Path(file)) == Path("models/tea")
+    if name:
+        assert named_folder(Path("models"), None, Path(file)) == Path("models", name)
+    else:
+        with pytest.raises(ExportError, match=r"No name of a model can be made of 绿茶.*give one with --name"):
+            named_folder(Path("models"), None, Path(file))
 
 
 def write(folder: Path) -> None:
