@@ -151,6 +151,8 @@ def first_problem(error: ValidationError) -> str:
     """Return the first invalid field of a contract and what is wrong with it, without a full stop."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]).removeprefix("contract.") or "contract"
+    if first["type"] == "tuple_type":
+        return f"{field}: it must be a list in square brackets"
     return f"{field}: {first['msg'].removeprefix('Value error, ')}"
 
 

@@ -106,7 +106,7 @@ def keras_config(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
             return json.loads(file.attrs["model_config"])
     except (OSError, KeyError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise ExportError(
-            f"{path} is no whole Keras model: name a .keras file, or an .h5 file of model.save."
+            f"{path} is no whole Keras model, or is damaged: name a .keras file, or an .h5 file of model.save."
         ) from error
 
 

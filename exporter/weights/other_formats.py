@@ -113,14 +113,14 @@ def refuse_other_formats(path: Path, command: Command) -> None:
     form = _format(path)
     if form in _TAKEN[command]:
         return
-    if form is None:
-        if inner := next(iter(sorted(path.glob("*/saved_model.pb"))), None):
-            raise ExportError(f"{path} holds a SavedModel: name that, {inner.parent}.")
-        return
     if path.name == "saved_model.pb":
         raise ExportError(f"{path} is a part of a SavedModel: name its folder, {path.parent}.")
     if form != "savedmodel" and (path.parent / "saved_model.pb").is_file():
         raise ExportError(f"{path} stands in the folder of a SavedModel: name that, {path.parent}.")
+    if form is None:
+        if inner := next(iter(sorted(path.glob("*/saved_model.pb"))), None):
+            raise ExportError(f"{path} holds a SavedModel: name that, {inner.parent}.")
+        return
     raise ExportError(f"{path} {_way(form, path)}.")
 
 

@@ -149,7 +149,11 @@ def of_keras_2(package: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("name", "write", "complaint"),
     [
-        ("model.keras", lambda path: path.write_bytes(b"tea"), "is no whole Keras model: name a .keras file"),
+        (
+            "model.keras",
+            lambda path: path.write_bytes(b"tea"),
+            "is no whole Keras model, or is damaged: name a .keras file",
+        ),
         ("model.keras", lambda path: path.write_bytes(b"PK\x03\x04tea"), "is no whole Keras model"),
         ("model.keras", zipped(metadata="{}"), "is no whole Keras model"),
         ("model.keras", zipped(config="{"), "is no whole Keras model"),
@@ -161,7 +165,7 @@ def of_keras_2(package: str) -> Callable[[Path], None]:
             "saved by Keras 2.15.0, and Keras 3 cannot read it (it names tf_keras.",
         ),
         ("model.keras", of_keras_2("keras"), "functional cannot be imported): convert it with Keras 2, `pip install"),
-        ("weights.h5", write_weights, "is no whole Keras model: name a .keras file, or an .h5 file of"),
+        ("weights.h5", write_weights, "is no whole Keras model, or is damaged: name a .keras file, or an .h5 file of"),
     ],
 )
 def test_what_is_no_whole_keras_model(

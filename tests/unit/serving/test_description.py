@@ -66,6 +66,7 @@ def test_numbers_that_no_class_has_share_a_name(tmp_path: Path) -> None:
         ("ssd_raw", "ssd", "output: "),
         ('tensor = "concat_3:0"', "", "output.ssd_raw.tensor: Field required"),
         ("103.939, ", "", "input.mean"),
+        ("[output]", "scale = 255\n[output]", "input.scale: it must be a list in square brackets"),
         ("labels.txt", "none.txt", "none.txt: No such file"),
         ('name = "commodity"', "name = ", "not a TOML file"),
         ("[input]", "surprise = 1\n[input]", "surprise: "),

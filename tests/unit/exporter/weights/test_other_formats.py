@@ -8,7 +8,7 @@ import pytest
 from exporter.errors import ExportError
 from exporter.weights.other_formats import Command, refuse_other_formats
 
-COMMANDS: tuple[Command, ...] = ("ssd300", "keras", "savedmodel", "yolo", "onnx")
+COMMANDS: tuple[Command, ...] = ("ssd300", "keras", "savedmodel", "yolo", "onnx", "inspect")
 
 
 def make(path: Path) -> Path:
@@ -66,9 +66,9 @@ def test_a_file_that_no_command_takes_gets_a_way(tmp_path: Path, name: str, way:
 @pytest.mark.parametrize(
     ("name", "takers", "way"),
     [
-        ("saved:saved_model.pb", {"savedmodel", "yolo"}, "name it in `shelfline export savedmodel`"),
-        ("model.keras", {"ssd300", "keras"}, "name it in `shelfline export keras`"),
-        ("model.h5", {"ssd300", "keras"}, "name it in `shelfline export keras` if it is a whole Keras model"),
+        ("saved:saved_model.pb", {"savedmodel", "yolo", "inspect"}, "name it in `shelfline export savedmodel`"),
+        ("model.keras", {"ssd300", "keras", "inspect"}, "name it in `shelfline export keras`"),
+        ("model.h5", {"ssd300", "keras", "inspect"}, "name it in `shelfline export keras` if it is"),
         ("model.onnx", {"onnx"}, "name it in `shelfline export onnx`"),
         ("model.npz", set(COMMANDS), ""),
         ("photos:a.jpg", set(COMMANDS), ""),
@@ -109,6 +109,9 @@ def test_a_part_of_something_names_the_whole(tmp_path: Path) -> None:
         refuse_other_formats(folder / "saved_model.pb", "yolo")
     with pytest.raises(ExportError, match=f"stands in the folder of a SavedModel: name that, {folder}"):
         refuse_other_formats(folder / "best_float32.tflite", "yolo")
+    (folder / "metadata.yaml").touch()
+    with pytest.raises(ExportError, match=f"stands in the folder of a SavedModel: name that, {folder}"):
+        refuse_other_formats(folder / "metadata.yaml", "yolo")
     with pytest.raises(ExportError, match=f"holds a SavedModel: name that, {folder}"):
         refuse_other_formats(tmp_path, "savedmodel")
 
