@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,8 @@ from exporter.graph import tensorflow
 from exporter.inspecting.draft import draft_text
 from exporter.inspecting.facts import Hints, ModelFacts, SignatureFacts, TensorFacts, Told
 from exporter.inspecting.hints import read_hints
+from exporter.models.yolo.metadata import METADATA_FILE
+from exporter.versions.folders import name_of_file
 from exporter.weights.other_formats import refuse_other_formats
 from exporter.weights.stored_weights import open_weights
 from serving.contract import Label
@@ -175,7 +176,7 @@ def _keys(
     layout = trial.layout if trial else None
     known = dict(facts.hints.told) | ({each.key: each for each in trial.told} if trial else {})
     top = {each.key: each for each in layout.top} if layout else {}
-    keys: list[Told] = [Told("", "name", _name(facts.path), "--name takes its place")]
+    keys: list[Told] = [Told("", "name", name_of_file(facts.path) or "model", "--name takes its place")]
     any_size = "the model takes any size: give that of its training"
     for place, key in enumerate(("input_height", "input_width")):
         keys.append(Told("", key, size[place], "pixels") if size else Told("", key, UNKNOWN, any_size))
@@ -237,13 +238,6 @@ def _labels(facts: ModelFacts, layout: Layout | None) -> Told | tuple[Label, ...
     return labels
 
 
-def _name(path: Path) -> str:
-    stem = path.resolve().name.removesuffix(".keras").removesuffix(".h5").removesuffix("_saved_model")
-    if stem.isdigit() or stem == "saved_model":
-        stem = path.resolve().parent.name
-    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]", "-", stem).strip("-") or "model"
-
-
 def _distinct(facts: ModelFacts) -> Iterator[tuple[str, SignatureFacts]]:
     """Yield the signatures that differ, with the names of those that are the same. The one to wrap comes first."""
     by_tensors: dict[Any, list[SignatureFacts]] = {}
@@ -266,23 +260,29 @@ def _report(inspection: Inspection) -> Iterator[str]:
     if trial is None:
         yield f"It was not run: {inspection.not_run or 'no input has the shape of photos'}."
     else:
-        yield f"It was run on {trial.photos}, as {trial.size[1]} x {trial.size[0]} pixels, and answered"
-        for each in trial.statistics:
-            parts = [f"{each.least:.4g} to {each.most:.4g}", f"{each.over_a_quarter} over 0.25"]
-            if each.sum_of_last_axis is not None:
-                parts.append(f"the last axis adds up to {each.sum_of_last_axis:.4g} on average")
-            if each.whole_numbers:
-                parts.append("whole numbers")
-            if each.finite < 1:
-                parts.append(f"{1 - each.finite:.1%} are no numbers")
-            yield f"    {each.name} ({', '.join(['N', *map(str, each.shape)])}): {', '.join(parts)}"
-        if len(trial.found) > 1:
-            yield "By how photos were prepared:"
-            yield from (f"    {name}: {text}" for name, text in trial.found.items())
+        yield from _of_trial(trial)
     if facts.hints.labels_file:
         yield f"Labels: {len(facts.hints.labels)} of {facts.hints.labels_file}."
+    source = shlex.quote(str(facts.path))
     if inspection.unknown:
         yield f'Not told, and "{UNKNOWN}" below: {", ".join(inspection.unknown)}.'
     else:
-        source = shlex.quote(str(facts.path))
         yield f"All was told: shelfline export {facts.command} {source} --contract contract.toml"
+    if (facts.path / METADATA_FILE).is_file():
+        yield f"Ultralytics wrote it, so it needs no contract: shelfline export yolo {source}"
+
+
+def _of_trial(trial: Trial) -> Iterator[str]:
+    yield f"It was run on {trial.photos}, as {trial.size[1]} x {trial.size[0]} pixels, and answered"
+    for each in trial.statistics:
+        parts = [f"{each.least:.4g} to {each.most:.4g}", f"{each.over_a_quarter} over 0.25"]
+        if each.sum_of_last_axis is not None:
+            parts.append(f"the last axis adds up to {each.sum_of_last_axis:.4g} on average")
+        if each.whole_numbers:
+            parts.append("whole numbers")
+        if each.finite < 1:
+            parts.append(f"{1 - each.finite:.1%} are no numbers")
+        yield f"    {each.name} ({', '.join(['N', *map(str, each.shape)])}): {', '.join(parts)}"
+    if len(trial.found) > 1:
+        yield "By how photos were prepared:"
+        yield from (f"    {name}: {text}" for name, text in trial.found.items())

@@ -22,6 +22,7 @@ from serving.description import UNKNOWN, RawInput
 _MOST_PHOTOS: Final = 4
 _CLEARLY: Final = 3.0
 _A_LITTLE: Final = 1.25
+_BETTER: Final = 1.1
 _FEWEST: Final = 3
 
 # What models are trained with, by what is said of it. Means and scales are those of Keras and torchvision.
@@ -83,15 +84,16 @@ def try_model(
     known = told.get("scale")
     candidates = {"as is": {}} if entry.dtype == "uint8" else PIXELS
     if known and entry.dtype != "uint8":
-        candidates = {name: fields for name, fields in PIXELS.items() if fields.get("scale") == known.value}
-        candidates = dict(list(candidates.items())[:1]) or {"as the file says": {"scale": known.value}}
+        fitting = [(name, fields) for name, fields in PIXELS.items() if fields.get("scale", [1, 1, 1]) == known.value]
+        # That a graph scales pixels does not say that it takes them as they are: photos may show a mean before it.
+        candidates = dict(fitting[: None if images else 1]) or {"as the file says": {"scale": known.value}}
     answers: dict[str, tuple[Outputs, Layout]] = {}
     for name, fields in candidates.items():
         answer = run(prepare(photos, RawInput(**base, **fields)))
         answers[name] = answer, tell_layout(answer, size, labels)
     sums = {name: _found(layout) for name, (_, layout) in answers.items()}
     found = {name: f"{count} scores over 0.25, the best {best:.2f}" for name, (count, _, best) in sums.items()}
-    best, pixels = _tell_pixels(sums, candidates, of_photos=images is not None)
+    best, pixels = _tell_pixels(sums, candidates, of_photos=images is not None, is_scaled=known is not None)
     if any(each.value == UNKNOWN for each in pixels):  # wrong pixels may give wild boxes: look at those that tell most
         best = min(answers, key=lambda name: (answers[name][1].unknown, -sums[name][1]))
     outputs, layout = answers[best]
@@ -145,12 +147,16 @@ def _tell_pixels(
     candidates: Mapping[str, Mapping[str, Any]],
     *,
     of_photos: bool,
+    is_scaled: bool,
 ) -> tuple[str, tuple[Told, ...]]:
-    """Return the best way to scale pixels, and the keys that say so, UNKNOWN if none is clearly the best."""
+    """Return the best way to scale pixels, and the keys that say so, UNKNOWN if none is clearly the best.
+
+    With `is_scaled` the scale is known, and the first way stands unless another is better.
+    """
     ranked = sorted(sums, key=lambda name: -sums[name][1])
-    best = ranked[0]
-    if len(ranked) == 1:
-        return best, ()
+    best, first = ranked[0], next(iter(candidates))
+    if len(ranked) == 1 or (is_scaled and sums[best][1] < _BETTER * sums[first][1]):
+        return first, ()
     count, total, _ = sums[best]
     clear = of_photos and count >= _FEWEST and total >= _CLEARLY * sums[ranked[1]][1]
     why = "; ".join(f"{name}: {sums[name][0]} scores over 0.25" for name in candidates)

@@ -107,6 +107,9 @@ def test_the_course_s_ssd(tmp_path: Path) -> None:
     draft = contract(inspection)
     assert draft["output"]["convention"] == "ssd_raw"
     assert draft["labels"] == [{"id": 1, "name": "tea"}, {"id": 2, "name": "rice"}]
+    (tmp_path / "labels.txt").write_text("background\ntea\n")
+    fewer = inspect_model(folder, labels=tmp_path / "labels.txt").draft
+    assert "2 classes beside the background, which is the first of the names, but" in fewer
     assert shlex.split(inspection.report()[-1])[-3:] == [str(folder), "--contract", "contract.toml"]
 
 
@@ -147,6 +150,7 @@ def test_a_model_of_ultralytics(tmp_path: Path) -> None:
     assert description.input.scale == (255, 255, 255)
     assert isinstance(description.output, YoloV8)
     assert "Signature serving_default, serve takes" in inspection.report(), "they are the same"
+    assert inspection.report()[-1] == f"Ultralytics wrote it, so it needs no contract: shelfline export yolo {folder}"
     (folder / "metadata.yaml").write_text("author: [")
     assert "resize_mode" in inspect_model(folder).unknown
 
@@ -169,7 +173,13 @@ def bright_spots(scale: float) -> Any:
 
     images = keras.Input((64, 64, 3), name="images")
     negative = keras.ops.max(keras.ops.relu(-images), axis=(1, 2, 3), keepdims=True)
-    brightness = (keras.layers.MaxPooling2D(8)(images)[..., :1] - negative) / scale
+    return detector_of(images, (keras.layers.MaxPooling2D(8)(images)[..., :1] - negative) / scale)
+
+
+def detector_of(images: Any, brightness: Any) -> Any:
+    """A detector of cells whose brightness is between 0.9 and 1.2."""
+    import keras
+
     scores = keras.ops.sigmoid(200 * (brightness - 0.9) * (1.2 - brightness))
     scores = keras.layers.Reshape((-1, 1), name="scores")(scores)
     boxes = keras.layers.Reshape((-1, 4), name="boxes")(keras.ops.concatenate([brightness] * 4, -1))
@@ -192,6 +202,21 @@ def test_how_pixels_are_scaled_is_told_by_photos(tmp_path: Path, scale: float, e
     assert "1 photo in" in one.document()["run"]["photos"]
     with pytest.raises(ExportError, match="There is no photo in"):
         inspect_model(tmp_path / "spots.keras", images=tmp_path / "none")
+
+
+def test_a_model_that_scales_pixels_may_take_them_minus_a_mean(tmp_path: Path) -> None:
+    """Photos show it; made-up images do not."""
+    import keras
+
+    images = keras.Input((64, 64, 3), name="images")
+    scaled = keras.layers.Rescaling(1 / 255, offset=0.5)(images)
+    detector_of(images, keras.layers.MaxPooling2D(8)(scaled)[..., :1]).save(tmp_path / "spots.keras")
+
+    shown = contract(inspect_model(tmp_path / "spots.keras", images=spots(tmp_path / "photos")))["input"]
+
+    assert (shown["channels"], shown["mean"], shown["scale"]) == ("bgr", [103.939, 116.779, 123.68], [1, 1, 1])
+    made_up = contract(inspect_model(tmp_path / "spots.keras"))["input"]
+    assert (made_up["scale"], "mean" in made_up) == ([1, 1, 1], False)
 
 
 def test_what_it_prints(own_keras: Path, tmp_path: Path) -> None:
