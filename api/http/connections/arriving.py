@@ -13,9 +13,10 @@ MAX_HEAD_BYTES = 65_536  # of all headers together; gunicorn limits each to 8190
 SMALL_BODY_BYTES = 65_536  # a body is read without a thread up to here
 MIN_BYTES_PER_SECOND = 1000
 _MAX_LINE_BYTES = 4096  # of a request line; gunicorn refuses a longer one
-_REQUEST_LINE = re.compile(rb"(?P<method>[A-Z]{3,20}) (?P<path>[^ ?#]+)[^ ]* HTTP/1\.(?P<minor>[01])")
+# `++` and `*+` give nothing back: a pattern that tries again would keep all connections waiting, for minutes or days.
+_REQUEST_LINE = re.compile(rb"(?P<method>[A-Z]{3,20}) (?P<path>[^ ?#]++)[^ ]*+ HTTP/1\.(?P<minor>[01])")
 _HEADERS = {
-    name: re.compile(rb"\r\n%b:[ \t]*([^\r]*?)[ \t]*(?=\r\n)" % name.replace(b"-", rb"\-"), re.IGNORECASE)
+    name: re.compile(rb"\r\n%b:([^\r]*+)(?=\r\n)" % name.replace(b"-", rb"\-"), re.IGNORECASE)
     for name in (b"authorization", b"content-length", b"expect", b"transfer-encoding")
 }
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -83,7 +84,7 @@ class Arrival:
 
     def _read_fields(self, head: bytearray, line: re.Match[bytes]) -> None:
         self.path = bytes(line["path"])
-        values = {name: pattern.findall(head) for name, pattern in _HEADERS.items()}
+        values = {name: [text.strip(b" \t") for text in header.findall(head)] for name, header in _HEADERS.items()}
         self.key = b"".join(values[b"authorization"][:1])
         lengths, codings = values[b"content-length"], values[b"transfer-encoding"]
         self._needed = 0

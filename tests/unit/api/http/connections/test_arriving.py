@@ -90,6 +90,26 @@ def test_what_a_head_tells() -> None:
     assert _fed(GET + b"\r\n").path == b"/healthz"
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * 1_000_000 + b"\r\n",
+        GET + b"Authorization:" + b" " * 1_000_000 + b"\rx\r\n\r\n",
+        GET + b"Authorization: a" + b" " * 1_000_000 + b"a\r\n\r\n",
+    ],
+)
+def test_a_hostile_head_keeps_no_other_connection_waiting(head: bytes) -> None:
+    """The thread that reads all heads looks at each byte once. With patterns that try again it took minutes or days."""
+    assert _fed(head, len(head)).is_ready
+
+
+def test_spaces_around_a_value() -> None:
+    """They do not belong to it."""
+    assert _fed(POST + b"Authorization:\t  Bearer  sl_x \t\r\nContent-Length: 0\r\n\r\n").key == b"Bearer  sl_x"
+    assert _fed(POST + b"Authorization:\r\n\r\n").key == b""
+
+
 def test_a_head_has_a_size() -> None:
     """Nobody fills the memory with headers."""
     with pytest.raises(HeadersTooLargeError):
