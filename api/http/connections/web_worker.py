@@ -257,7 +257,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_arriving, conn))
         conn.is_watched = True
 
+    def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """Receive the next request of a connection, unless it was closed meanwhile; see `_on_arriving`."""
+        if conn in self.keepalived_conns:
+            super().on_client_socket_readable(conn, client)
+
     def _on_arriving(self, conn: Connection, _sock: socket.socket) -> None:
+        if not conn.is_watched:  # closed to make room, by an event that the poller told together with this one
+            return
         try:
             self._has_left(conn)
         except ShelflineError as error:
