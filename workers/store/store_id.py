@@ -20,8 +20,10 @@ def check_store_id(link: RedisLink, blobs: BlobStore) -> None:
     """
     own = blobs.write_once(_PATH, secrets.token_hex(16).encode(), _MAX_BYTES).decode("ascii", "replace")
     with translated():
-        link.client.set(KEY, own, nx=True)
         kept = link.client.get(KEY)
+        if kept is None:  # Redis refuses `SET`, also with NX, while it is full, a replica, or without disk
+            link.client.set(KEY, own, nx=True)
+            kept = link.client.get(KEY)
     if kept != own:
         raise SettingsError(
             f"REDIS_URL and BLOB_URL do not belong together: the jobs of this Redis have their images in another blob "

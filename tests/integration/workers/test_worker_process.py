@@ -11,6 +11,8 @@ from tests.support.machine import SLOWNESS
 from tests.support.polling import wait_until
 from tests.support.processes.celery_worker import CeleryWorker
 from tests.support.servers.scripted_server import ScriptedServer
+from workers.queue.wakeups import PROBE_TASK
+from workers.store.store_id import check_store_id
 
 from .conftest import LEASE, POOLS, Worker, complete, photo, plain, ringing, slowly, under_way
 
@@ -81,6 +83,25 @@ def test_sigterm_hands_back_at_once(
     slowly(server, 0.0)
     start(pool)
     complete(front, job)
+
+
+@pytest.mark.process
+def test_a_worker_that_starts_while_redis_is_full(
+    front: Worker, start: Callable[[str], CeleryWorker], server: ScriptedServer
+) -> None:
+    """It stays, and does what waits once there is room."""
+    check_store_id(front.link, front.blobs)
+    job = front.submit(photo(1))
+    front.link.client.config_set("maxmemory", 1)
+    try:
+        worker = start("prefork")
+        swept = f"sl:upkeep:{PROBE_TASK}"
+        wait_until(lambda: front.link.client.exists(swept) or worker.process.poll() is not None, what="its sweep")
+    finally:
+        front.link.client.config_set("maxmemory", 0)
+    complete(front, job)
+    assert worker.process.poll() is None
+    assert sum(server.batches) == 1
 
 
 @pytest.mark.process
