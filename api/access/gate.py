@@ -118,8 +118,8 @@ class Gate:
 
     def _count(self, who: str, rates: str) -> None:
         g.rate_states = self._rates.hit(who, rates)
-        last = g.rate_states[-1]
-        if last.exceeded:
+        last = g.rate_states[-1] if g.rate_states else None
+        if last and last.exceeded:
             raise RateLimitedError(last.quota, last.window, last.reset)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from workers.errors import KeyNotFoundError
+from workers.errors import KeyNotFoundError, StoreUnavailableError
 from workers.io.redis_link import RedisLink, translated
 from workers.jobs.job import Quota
 from workers.settings_checks import Name, parsed_rates
@@ -131,7 +132,8 @@ class KeyStore:
     def find(self, secret: str) -> ApiKey | None:
         """Return the record of a key, whatever its state; None if the key is unknown.
 
-        The use of an active key is recorded as `last_used_at`.
+        The use of an active key is recorded as `last_used_at`, unless Redis refuses to write it: in a full Redis keys
+        stay valid, so that their owners can delete jobs.
         """
         key_id = id_of(secret)
         with translated(), self._link.client.pipeline(transaction=False) as together:
@@ -145,7 +147,7 @@ class KeyStore:
             return None
         now = self.now()
         if key.state(now) == "active" and now - (key.last_used_at or 0.0) > _USED_EVERY:
-            with translated():
+            with suppress(StoreUnavailableError), translated():
                 self._link.client.hset(_USED, key_id, now)
         return key
 

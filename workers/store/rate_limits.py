@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from workers.errors import StoreUnavailableError
 from workers.io.redis_link import RedisLink, translated
 from workers.settings_checks import parsed_rates
 
@@ -38,13 +39,20 @@ class RateLimits:
     def hit(self, caller: str, rates: str) -> list[RateLimitState]:
         """Count a request of a caller; return the state of each rate limit, the shortest window first.
 
-        A request that exceeds a limit is not counted for it. The limits with longer windows are then left out.
+        A request that exceeds a limit is not counted for it. The limits with longer windows are then left out. If Redis
+        is there but refuses to write, nothing is counted and the list is empty: a full Redis must let callers delete
+        jobs, and it accepts no work anyway.
         """
-        states = []
+        states: list[RateLimitState] = []
         for rate in parsed_rates(rates):
-            with translated():
-                counted = self._counter.hit(rate, caller)
-                reset_at, left = self._counter.get_window_stats(rate, caller)
+            try:
+                with translated():
+                    counted = self._counter.hit(rate, caller)
+                    reset_at, left = self._counter.get_window_stats(rate, caller)
+            except StoreUnavailableError as error:
+                if not error.reason:
+                    raise
+                return []
             reset = max(1, math.ceil(reset_at - time.time()))
             window = rate.get_expiry()
             name = f"{rate.amount}-in-{window}s"

@@ -85,6 +85,19 @@ def test_a_rate(http: FlaskClient, keys: KeyStore) -> None:
     assert http.get("/v1/models", headers=bearer(keys, rate="2/minute")).status_code == 200
 
 
+def test_a_key_in_a_full_redis(http: FlaskClient, keys: KeyStore, link: RedisLink) -> None:
+    """It may cancel and delete, which makes room; its requests are not counted meanwhile, and nothing is accepted."""
+    mine = bearer(keys, rate="1/minute")
+    link.client.config_set("maxmemory", 1)
+    try:
+        answers = [http.delete(JOB, headers=mine), http.post(f"{JOB}/cancel", headers=mine), upload(http, mine, 1)]
+    finally:
+        link.client.config_set("maxmemory", 0)
+
+    assert [answer.status_code for answer in answers] == [404, 404, 503]
+    assert not any("RateLimit" in answer.headers for answer in answers)
+
+
 def test_a_rate_of_the_settings(http: FlaskClient, keys: KeyStore) -> None:
     """For keys that name none; what is public is neither counted nor told."""
     assert http.get("/v1/models", headers=bearer(keys)).headers["RateLimit-Policy"] == '"1000-in-60s";q=1000;w=60'

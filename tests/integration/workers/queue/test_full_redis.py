@@ -16,6 +16,9 @@ from workers.health import Health
 from workers.io.redis_link import RedisLink
 from workers.queue.celery_app import create_celery
 from workers.queue.wakeups import DUTIES_TASK, UPKEEP_QUEUE, CeleryWakeUps
+from workers.store.api_keys import KeyStore, KeyTerms
+from workers.store.rate_limits import RateLimits
+from workers.store.store_id import check_store_id
 
 
 @contextmanager
@@ -53,6 +56,7 @@ def without_disk(link: RedisLink) -> Iterator[None]:
     """Redis cannot save to its disk: a folder has the name of its file."""
     config = link.client.config_get("dir", "dbfilename")
     in_the_way = Path(config["dir"]) / config["dbfilename"] / "folder"
+    in_the_way.parent.unlink(missing_ok=True)  # of another test
     in_the_way.mkdir(parents=True)
     link.client.config_set("save", "3600 1")
     link.client.bgsave()
@@ -85,6 +89,20 @@ def test_a_state_of_redis_is_told(bench: Bench, reason: str) -> None:
     assert checks["redis"].endswith(str(refused.value))
     assert Health(bench.link, bench.blobs, bench.settings).checks()["redis"] == "ok"
     assert bench.submit(1).total == 1
+
+
+@pytest.mark.parametrize("reason", [reason for reason in STATES if reason != "redis_evicts"])
+def test_callers_and_new_workers_are_let_in(bench: Bench, reason: str) -> None:
+    """Keys are valid though their use cannot be noted, requests are not counted, and the blob store is known."""
+    keys, rates = KeyStore(bench.link), RateLimits(bench.link)
+    secret, key = keys.create(KeyTerms(name="a", owner="a", rate="2/minute"))
+    check_store_id(bench.link, bench.blobs)
+    with STATES[reason](bench.link):
+        assert keys.find(secret) == key
+        assert rates.hit(key.id, "2/minute") == []
+        check_store_id(bench.link, bench.blobs)
+
+    assert [state.left for state in rates.hit(key.id, "2/minute")] == [1]
 
 
 def test_a_full_redis_can_be_emptied(bench: Bench) -> None:
