@@ -99,8 +99,8 @@ def test_a_worker_that_starts_while_redis_is_full(
         wait_until(lambda: front.link.client.exists(swept) or worker.process.poll() is not None, what="its sweep")
     finally:
         front.link.client.config_set("maxmemory", 0)
-    complete(front, job)
     assert worker.process.poll() is None
+    complete(front, job)
     assert sum(server.batches) == 1
 
 
