@@ -78,15 +78,17 @@ def client(models: Path) -> Iterator[ModelClient]:
     client = ModelClient(server.target, timeout=180)
     try:
         server.start(ready=False)
-        until(lambda: is_available(client), "the server to load all")
+        until(lambda: is_available(server, client), "the server to load all")
         yield client
     finally:
         client.close()
         server.end()
 
 
-def is_available(client: ModelClient) -> bool:
-    """Whether the server serves all models."""
+def is_available(server: ServerProcess, client: ModelClient) -> bool:
+    """Whether the server serves all models; fails at once if it died."""
+    assert server.process is not None
+    assert server.process.poll() is None, server.text()
     try:
         return all(status.state == "AVAILABLE" for name in NAMES for status in client.status(name))
     except ModelUnavailableError:
