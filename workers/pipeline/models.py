@@ -91,7 +91,10 @@ class Models:
                 del self._refreshing[target]
             outcome()
 
-        threading.Thread(target=ask, name="describe", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="describe", daemon=True).start()
+        except RuntimeError:  # there are too many threads: others must not wait for an answer that never comes
+            ask()
         return refresh
 
     def _ask(self, target: str) -> ServedModel:

@@ -62,7 +62,8 @@ class Predictor:
         with structlog.contextvars.bound_contextvars(batch=batch_id):
             call = partial(self._call, served, batch_id)
             limit = self._limits.of(served.name, served.version)
-            answers = retry_unavailable(partial(predict_within_memory, call, batch, limit), give_up)
+            within_memory = partial(predict_within_memory, call, batch, limit, least=served.fixed_rows or 1)
+            answers = retry_unavailable(within_memory, give_up)
             log.info(
                 "batch",
                 model=served.name,
@@ -189,12 +190,17 @@ def bisect_rows(predict: Callable[[Sequence[AnyRow]], list[Detections]], rows: S
 
 
 def predict_within_memory(
-    predict: Callable[[Sequence[AnyRow]], list[Detections]], rows: Sequence[AnyRow], limit: RowLimit
+    predict: Callable[[Sequence[AnyRow]], list[Detections]],
+    rows: Sequence[AnyRow],
+    limit: RowLimit,
+    *,
+    least: int = 1,
 ) -> list[RowAnswer]:
     """Call `predict` on all rows in calls of at most `limit` rows; rejected rows are found as in `bisect_rows`.
 
-    If the model server has not enough memory for a call, the limit becomes half its rows, down to one. A row that does
-    not fit alone has the error as its answer. Raises any error but RowsRejectedError.
+    If the model server has not enough memory for a call, the limit becomes half its rows. A call of `least` rows is not
+    halved: its rows have the error as their answer. That is one row, or as many as each call of the model has, since
+    fewer of them would take as much memory. Raises any error but RowsRejectedError.
     """
     answers: list[RowAnswer] = []
     while len(answers) < len(rows):
@@ -202,8 +208,8 @@ def predict_within_memory(
         try:
             answers += bisect_rows(predict, part)
         except ModelOutOfMemoryError as error:
-            if len(part) == 1:
-                answers.append(error)
+            if len(part) <= least:
+                answers += [error] * len(part)
                 continue
             limit.lower(len(part) // 2)
             log.warning("model server is out of memory: it gets smaller calls", rows=len(part) // 2, error=str(error))

@@ -83,6 +83,22 @@ def test_nothing_waits_for_a_busy_server(server: Server, models: Models, later: 
     wait_until(lambda: models.current("default").version == 2)
 
 
+def test_without_a_thread_the_caller_asks(
+    server: Server, models: Models, later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise all that come later would wait for an answer to a question that nobody asked."""
+    models.current("default")
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for version in (2, 3):
+        later(3)
+        server.version = version
+        assert models.current("default").version == version
+
+
 @pytest.mark.parametrize("target", ["default", "default@1"])
 def test_a_server_that_answers_late_is_trusted_for_a_while(
     server: Server, models: Models, later: Callable[[float], None], target: str

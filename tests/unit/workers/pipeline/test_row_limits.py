@@ -44,6 +44,16 @@ def test_calls_are_halved_until_they_fit() -> None:
     assert model.calls == [2, 2, 1]
 
 
+def test_calls_of_a_fixed_size_are_not_halved() -> None:
+    """They would be filled up to as many rows, take as much memory, and be slow for ten minutes."""
+    model, limit = Model(fits=3), RowLimit()
+
+    answers = predict_within_memory(model.predict, range(8), limit, least=8)
+    assert [type(answer) for answer in answers] == [ModelOutOfMemoryError] * 8
+    assert model.calls == [8]
+    assert limit.rows > 1000
+
+
 def test_the_full_size_is_tried_again_after_a_while() -> None:
     """The memory may be there then. Meanwhile the limit is only lowered."""
     now = 100.0
