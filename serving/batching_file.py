@@ -34,8 +34,11 @@ def batching_problem(most: int, served: ServedModel, batch_rows: int) -> str | N
     `batch_rows` is the most rows that a worker sends in a call.
     """
     contract = served.contract
-    if served.fixed_rows is not None:
-        return f"it takes {served.fixed_rows} rows a call and no other number: serve it without --enable_batching"
+    if served.fixed_rows not in {None, most}:  # with as many, no two calls are merged
+        return (
+            f"it takes {served.fixed_rows} rows a call and no other number: serve it without --enable_batching, "
+            f"or with max_batch_size {served.fixed_rows}"
+        )
     sent, recorded = min(batch_rows, contract.max_batch_rows), max(warmup_rows(contract))
     if served.description is None and recorded > most:
         return (

@@ -45,10 +45,12 @@ def test_a_worker_s_batch_and_the_warm_up_fit(
 
 
 def test_a_model_of_one_batch_size_is_not_merged() -> None:
-    """The server would merge its calls to batches that it does not take."""
+    """The server would merge its calls to batches that it does not take, unless a call fills a batch."""
     served = ServedModel("m", 1, contract_of(2), fixed_rows=2)
 
-    assert "without --enable_batching" in (batching_problem(1000, served, 16) or "")
+    for most in (1, 3, 1000):
+        assert "without --enable_batching, or with max_batch_size 2" in (batching_problem(most, served, 16) or "")
+    assert batching_problem(2, served, 16) is None
     assert batching_problem(1000, replace(served, fixed_rows=None), 16) is None
 
 
