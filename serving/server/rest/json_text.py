@@ -20,9 +20,13 @@ _REASONS: Final = {  # Python's messages and rapidjson's
     "Expecting ':' delimiter": "Missing a colon after a name of object member.",
     "Expecting ',' delimiter": "Missing a comma or } after an object member.",
     "Unterminated string starting at": "Missing a closing quotation mark in string.",
+    "Invalid control character at": "Invalid encoding in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
 }
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _STRING_OR_INF: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\bInf\b', re.DOTALL)
-_MAYBE_TOO_BIG: Final = re.compile(r"[eE]\+?\d{3}|\d{309}")
+_MAYBE_TOO_BIG: Final = re.compile(r"[eE]\+?\d{3}|\d{210}")  # 210 digits and an exponent of two may make 1e309
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _BLANKS: Final = " \t\n\r"
@@ -33,10 +37,9 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
     if not body:
         raise _refusal("The document is empty")
     try:
-        text = body.decode("utf-8")
-        return _parse(text)
+        return _parse(body.decode("utf-8-sig"))  # rapidjson skips a byte order mark too
     except json.JSONDecodeError as error:
-        raise _refusal(_REASONS.get(error.msg, "Invalid value."), error.pos) from error
+        raise _refusal(_reason(error), error.pos) from error
     except (ValueError, RecursionError) as error:  # not UTF-8, too many digits in a number, or nested too deeply
         raise _refusal("Invalid value.", 0) from error
 
@@ -56,6 +59,25 @@ def _parse(text: str) -> Any:  # noqa: ANN401 - any JSON
             raise
     spelled_out = _STRING_OR_INF.sub(lambda match: "Infinity" if match[0] == "Inf" else match[0], text)
     return decoder.raw_decode(spelled_out, start)[0]
+
+
+def _reason(error: json.JSONDecodeError) -> str:
+    if not error.doc.strip(_BLANKS):
+        return "The document is empty."
+    if error.msg == "Expecting ',' delimiter" and _is_in_list(error.doc[: error.pos]):
+        return "Missing a comma or ] after an array element."
+    return _REASONS.get(error.msg, "Invalid value.")
+
+
+def _is_in_list(text: str) -> bool:
+    """Return whether the end of `text`, the beginning of a JSON document, is in a list, and not in an object."""
+    opened: list[str] = []
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in {"[", "{"}:
+            opened.append(match[0])
+        elif match[0] in {"]", "}"}:
+            opened.pop()
+    return opened[-1:] == ["["]
 
 
 def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

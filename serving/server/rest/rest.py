@@ -34,7 +34,7 @@ from serving.wire.protos import (
     SignatureDefMap,
 )
 
-_NAME: Final = r"(?i:/v1/models)/(?P<name>[^/:]+)(?:/(?i:versions)/(?P<version>\d+)|/(?i:labels)/(?P<label>[^/:]+))?"
+_NAME: Final = r"(?i:/v1/models)/(?P<name>[^/:]+)(?:/(?i:versions)/(?P<version>[0-9]+)|/(?i:labels)/(?P<label>[^/:]+))?"
 _PREDICTION: Final = re.compile(rf"{_NAME}:(?P<method>classify|regress|predict)")
 _MODEL: Final = re.compile(rf"(?:{_NAME}|(?i:/v1/models))(?P<metadata>/(?i:metadata))?")
 _API: Final = re.compile("(?i:/v1/).*", re.DOTALL)

@@ -157,6 +157,15 @@ def test_a_request_of_another_form_is_refused(document: Any, of: ProtoMessage, m
         (b"", "JSON Parse error: The document is empty"),
         (b"nil", "JSON Parse error: Invalid value. at offset: 0"),
         (b'{"a" 1}', "JSON Parse error: Missing a colon after a name of object member. at offset: 5"),
+        (b" \n", "JSON Parse error: The document is empty. at offset: 2"),
+        (b'{"a": 1 2}', "JSON Parse error: Missing a comma or } after an object member. at offset: 8"),
+        (b'{"a": [1 2]}', "JSON Parse error: Missing a comma or ] after an array element. at offset: 9"),
+        (b'{"a": [{"[": 1} 2]}', "JSON Parse error: Missing a comma or ] after an array element. at offset: 16"),
+        (b'[{"a\\"]": [] 2}]', "JSON Parse error: Missing a comma or } after an object member. at offset: 13"),
+        (b'"a\nb"', "JSON Parse error: Invalid encoding in string. at offset: 2"),
+        (b'"a\\x"', "JSON Parse error: Invalid escape character in string. at offset: 2"),
+        (b'"\\u00g0"', "JSON Parse error: Incorrect hex digit after \\u escape in string. at offset: 2"),
+        (b'{"x": 1' + b"0" * 250 + b"e99}", "JSON Parse error: Number too big to be stored in double. at offset: 0"),
         (b'{"x": 1e400}', "JSON Parse error: Number too big to be stored in double. at offset: 0"),
         (b'{"x": -1' + b"0" * 309 + b"}", "JSON Parse error: Number too big to be stored in double. at offset: 0"),
         (b'"\\ud800"', "JSON Parse error: The surrogate pair in string is invalid. at offset: 1"),
@@ -179,6 +188,7 @@ def test_what_is_no_json_is_refused(body: bytes, message: str) -> None:
     ("body", "values"),
     [
         (b'{"instances": [1]} and more', [1.0]),
+        (b'\xef\xbb\xbf{"instances": [1]}', [1.0]),
         (b' \n{"instances": [Inf, -Inf, Infinity, NaN]}', [np.inf, -np.inf, np.inf, np.nan]),
         (b'{"instances": [1], "instances": [2], "x": "Inf \\" Inf"}', [1.0]),
         (b'{"x": "Inf, \\ud83d\\ude00 \\\\ud800", "instances": [Inf, 1e300, 1.5e-400]}', [np.inf, 1e300, 0.0]),
@@ -186,7 +196,10 @@ def test_what_is_no_json_is_refused(body: bytes, message: str) -> None:
     ],
 )
 def test_what_rapidjson_takes(body: bytes, values: list[float]) -> None:
-    """Bytes behind the document, infinities in both spellings; of a name that comes twice the first value counts."""
+    """A byte order mark, bytes behind the document, infinities in both spellings.
+
+    Of a name that comes twice the first value counts.
+    """
     request = read_request(body, lambda _: signature(x=2))
 
     assert np.array_equal(request.inputs["x"], np.array(values), equal_nan=True)

@@ -130,6 +130,13 @@ def test_methods_have_lower_case(api: RestApi) -> None:
     assert predict(api, "/v1/models/m:PREDICT") == (400, {"error": "Malformed request: POST /v1/models/m:PREDICT"})
 
 
+def test_versions_are_ascii_digits(api: RestApi) -> None:
+    """Python reads those of other scripts too, and TF Serving does not."""
+    assert predict(api, "/v1/models/m/versions/1:predict")[0] == 200
+    arabic = "/v1/models/m/versions/\u0661:predict"
+    assert predict(api, arabic.encode().decode("latin-1")) == (400, {"error": f"Malformed request: POST {arabic}"})
+
+
 def test_what_takes_too_long_is_504(api: RestApi, acts: list[Act], metrics: Metrics) -> None:
     """Its thread is free again when the graph is done."""
     gate = threading.Event()
