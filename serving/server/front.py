@@ -49,22 +49,24 @@ class Front:
         self._http: Any = None
 
     def open(self, rest_socket: socket.socket | None, tls: grpc.ServerCredentials | None) -> None:
-        """Start to listen, with `tls` on the gRPC port. Raises SetupError if a port or the socket is not available."""
+        """Start to listen; gRPC by `tls` if it is given, also on the Unix socket, as in TF Serving.
+
+        Raises SetupError if a port or the socket is not available.
+        """
         flags = self._flags
-        address = f"{flags.host}:{flags.port}"
+        addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+        if flags.grpc_socket_path:
+            addresses.append(f"unix:{flags.grpc_socket_path}")
         try:
-            if flags.port and tls is not None:
-                self._grpc.add_secure_port(address, tls)
-            elif flags.port:
-                self._grpc.add_insecure_port(address)
-            if flags.grpc_socket_path:
-                self._grpc.add_insecure_port(f"unix:{flags.grpc_socket_path}")
+            for address in addresses:
+                if tls is None:
+                    self._grpc.add_insecure_port(address)
+                else:
+                    self._grpc.add_secure_port(address, tls)
         except RuntimeError as error:
             raise SetupError(str(error).partition("\n")[0]) from error
         self._grpc.start()
-        _log.info(
-            "serving gRPC on %s", f"{address} by TLS" if tls else address if flags.port else flags.grpc_socket_path
-        )
+        _log.info("serving gRPC on %s%s", " and ".join(addresses), "" if tls is None else " by TLS")
         if rest_socket is not None:
             self._open_rest(rest_socket)
 

@@ -82,6 +82,20 @@ def test_grpc_by_tls(tmp_path: Path, authority: trustme.CA, pair: tuple[str, str
         front.drain(0)
 
 
+def test_the_socket_is_by_tls_too(tmp_path: Path, authority: trustme.CA, pair: tuple[str, str]) -> None:
+    """As in TF Serving: whoever asks for TLS gets nothing without it, with --port=0 neither."""
+    socket = tmp_path / "socket"
+    config = ssl_config(tmp_path, *pair)
+    front = opened(tmp_path, "--port=0", f"--grpc_socket_path={socket}", f"--ssl_config_file={config}")
+    trusting = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    named = (("grpc.ssl_target_name_override", "localhost"),)
+    try:
+        assert code_of(grpc.secure_channel(f"unix:{socket}", trusting, named)) == "INVALID_ARGUMENT"
+        assert code_of(grpc.insecure_channel(f"unix:{socket}")) == "UNAVAILABLE"
+    finally:
+        front.drain(0)
+
+
 @pytest.mark.parametrize(
     ("keys", "certificates", "more", "message"),
     [
