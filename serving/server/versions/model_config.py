@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,6 @@ from serving.server.text_files import read_text_message
 from serving.server.versions.policy import VersionPolicy
 from serving.wire.protos import ModelServerConfig, ProtoMessage
 
-_log = logging.getLogger(__name__)
-
 _LIST: Final = "model_config_list"
 _TENSORFLOW: Final = "tensorflow"
 _DEPRECATED_TENSORFLOW: Final = 1
@@ -22,12 +19,16 @@ _DEPRECATED_TENSORFLOW: Final = 1
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The configuration of a model: the folder of its versions, the version policy, and version by label."""
+    """The configuration of a model: the folder of its versions, the version policy, and version by label.
+
+    `logs_requests` says that it has a `logging_config`, which has no effect here.
+    """
 
     name: str
     base_path: Path
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: Mapping[str, int] = field(default_factory=dict)
+    logs_requests: bool = False
 
 
 def read_model_config(path: Path) -> list[ModelConfig]:
@@ -69,11 +70,13 @@ def model_configs(message: ProtoMessage) -> list[ModelConfig]:
             )
     for config in listed:
         _check_platform(config)
-        if config.HasField("logging_config"):
-            _log.warning("logging_config of model %s has no effect here: requests are not logged", config.name)
     return [
         ModelConfig(
-            config.name, Path(config.base_path), _policy(config.model_version_policy), dict(config.version_labels)
+            config.name,
+            Path(config.base_path),
+            _policy(config.model_version_policy),
+            dict(config.version_labels),
+            logs_requests=config.HasField("logging_config"),
         )
         for config in listed
     ]

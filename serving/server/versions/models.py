@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from serving.server.versions.policy import State, VersionPolicy
 from serving.server.versions.servable import Servable
 from serving.server.versions.table import unknown_servable
 from serving.wire.protos import ProtoMessage
+
+_log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.05
 
@@ -31,6 +34,7 @@ class Models:
         self._by_name: dict[str, Lifecycle] = {}
         self._labels: Mapping[str, Mapping[str, int]] = {}
         self._configured: frozenset[str] = frozenset()
+        self._unlogged: frozenset[str] = frozenset()  # models whose logging_config the log has a word about
         self._reloading = threading.Lock()
         self._stopping = False
 
@@ -59,6 +63,10 @@ class Models:
         wanted = frozenset(config.name for config in configs)
         for name in self._configured - wanted:
             by_name[name].configure(None, VersionPolicy())
+        unlogged = frozenset(config.name for config in configs if config.logs_requests)
+        for name in sorted(unlogged - self._unlogged):  # once, however often the file is read
+            _log.warning("logging_config of model %s has no effect here: requests are not logged", name)
+        self._unlogged = unlogged
         new = sorted(wanted - self._configured)
         self._labels = {config.name: dict(config.labels) for config in configs}
         self._by_name, self._configured = by_name, wanted

@@ -8,7 +8,9 @@ import pytest
 from serving.server.batching.settings import BatchSettings, read_batch_settings
 from serving.server.errors import SetupError
 from serving.server.loading import memory
+from serving.server.versions.lifecycle import Lifecycle
 from serving.server.versions.model_config import ModelConfig, read_model_config
+from serving.server.versions.models import Models
 from serving.server.versions.policy import VersionPolicy
 
 
@@ -62,13 +64,17 @@ def test_batching_that_cannot_be_is_refused(tmp_path: Path, text: str, message: 
 
 
 def test_request_logging_is_said_to_have_no_effect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The model is served all the same."""
+    """Once, however often the file is read; the model is served all the same."""
     text = """model_config_list { config { name: "a" base_path: "/a" model_platform: "tensorflow"
               logging_config { sampling_config { sampling_rate: 0.5 } } } }"""
-    (config,) = read_model_config(written(tmp_path, text))
+    path = written(tmp_path, text)
+    models = Models(lambda name: Lifecycle(name, load=lambda _: pytest.fail("nothing is loaded")))
+    for _ in range(3):
+        models.configure(read_model_config(path))
+    models.stop()
 
-    assert config.name == "a"
-    assert "logging_config of model a has no effect here" in caplog.text
+    assert [model.name for model in models.configured] == ["a"]
+    assert caplog.text.count("logging_config of model a has no effect here") == 1
 
 
 def test_a_configuration_names_models(tmp_path: Path) -> None:
