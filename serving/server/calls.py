@@ -28,7 +28,7 @@ class Calls:
 
     @contextmanager
     def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Count a call, its duration and its final status."""
+        """Count a call, its final status and, if that is OK, its duration."""
         began = time.monotonic()
         status = "OK"
         try:
@@ -45,7 +45,7 @@ class Calls:
         self._metrics.examples(model, count)
 
     @contextmanager
-    def running(self, model: str) -> Iterator[None]:
+    def running(self, model: str, api: str = "Predict") -> Iterator[None]:
         """Record the duration of a graph run; a run that raises is not recorded."""
         began = time.monotonic()
         with self._lock:
@@ -56,7 +56,7 @@ class Calls:
         finally:
             with self._lock:
                 self._under_way -= 1
-        self._metrics.runtime(model, time.monotonic() - began)
+        self._metrics.runtime(model, api, time.monotonic() - began)
 
     def runs(self) -> tuple[int, int]:
         """Return how many graph runs have begun, and how many are under way."""

@@ -94,13 +94,14 @@ class Metrics:
         )
 
     def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Count a call of a model that has ended, with its status and duration."""
+        """Count a call of a model that has ended, with its status and, if that is OK, its duration."""
         self._requests.labels(model, status).inc()
-        self._latency.labels(model, api, entrypoint).observe(seconds * _MICROSECONDS)
+        if status == "OK":
+            self._latency.labels(model, api, entrypoint).observe(seconds * _MICROSECONDS)
 
-    def runtime(self, model: str, seconds: float) -> None:
+    def runtime(self, model: str, api: str, seconds: float) -> None:
         """Record the duration of a graph run."""
-        self._runtime.labels(model, "Predict", "TF1").observe(seconds * _MICROSECONDS)
+        self._runtime.labels(model, api, "TF1").observe(seconds * _MICROSECONDS)
 
     def examples(self, model: str, count: int) -> None:
         """Count the tf.Examples of a call."""

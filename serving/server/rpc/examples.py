@@ -43,6 +43,7 @@ class Method(ABC):
 
     name: ClassVar[str]  # the method_name of the signature
     kind: ClassVar[str]  # its name in error messages
+    api: ClassVar[str]  # its name in metrics
 
     def check_name(self, signature: ProtoMessage) -> None:
         """Raise INVALID_ARGUMENT if the signature is declared for another method."""
@@ -76,6 +77,7 @@ class Classification(Method):
 
     name = "tensorflow/serving/classify"
     kind = "classification"
+    api = "Classify"
     _dtypes: Final = {"classes": _STRING, "scores": _FLOAT}
 
     def result(self, signature: ProtoMessage, outputs: Mapping[str, Array], examples: int) -> ProtoMessage:
@@ -124,6 +126,7 @@ class Regression(Method):
 
     name = "tensorflow/serving/regress"
     kind = "regression"
+    api = "Regress"
 
     def result(self, signature: ProtoMessage, outputs: Mapping[str, Array], examples: int) -> ProtoMessage:
         """See Method. The result is a RegressionResult."""

@@ -35,13 +35,13 @@ class InferenceService:
     def classify(self, content: bytes, deadline: float | None = None) -> bytes:
         """Answer the bytes of a ClassificationRequest with those of a ClassificationResponse."""
         request = parse(ClassificationRequest, content)
-        with self._calls.counted(request.model_spec.name, "Classify", "GRPC"):
+        with self._calls.counted(request.model_spec.name, CLASSIFICATION.api, "GRPC"):
             return bytes(self.classification(request, deadline).SerializeToString())
 
     def regress(self, content: bytes, deadline: float | None = None) -> bytes:
         """Answer the bytes of a RegressionRequest with those of a RegressionResponse."""
         request = parse(RegressionRequest, content)
-        with self._calls.counted(request.model_spec.name, "Regress", "GRPC"):
+        with self._calls.counted(request.model_spec.name, REGRESSION.api, "GRPC"):
             return bytes(self.regression(request, deadline).SerializeToString())
 
     def multi_inference(self, content: bytes, deadline: float | None = None) -> bytes:
@@ -49,7 +49,7 @@ class InferenceService:
         request = parse(MultiInferenceRequest, content)
         spec = request.tasks[0].model_spec if request.tasks else ModelSpec()
         with self._calls.counted(spec.name, "MultiInference", "GRPC"):
-            with self._models.acquire(spec) as (version, servable), self._calls.running(spec.name):
+            with self._models.acquire(spec) as (version, servable), self._calls.running(spec.name, "MultiInference"):
                 response = run_tasks(servable, request, checks_names=self._checks_names, deadline=deadline)
             for task, item in zip(request.tasks, response.results, strict=True):
                 _fill_spec(item.model_spec, task.model_spec, version)
@@ -70,7 +70,7 @@ class InferenceService:
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
-        with self._models.acquire(spec) as (version, servable), self._calls.running(spec.name):
+        with self._models.acquire(spec) as (version, servable), self._calls.running(spec.name, method.api):
             result = run_method(servable, method, request, checks_names=self._checks_names, deadline=deadline)
         response.result.CopyFrom(result)
         _fill_spec(response.model_spec, spec, version)

@@ -164,7 +164,11 @@ def test_regress(service: InferenceService, metrics: Metrics) -> None:
         assert [item.value for item in response.result.regressions] == [0.5, 0.25]
         assert (response.model_spec.name, response.model_spec.version.value) == ("m", 3)
         assert response.model_spec.signature_name == resolved
+    with pytest.raises(StatusError):  # its duration would make the server look fast
+        service.regress(filled(RegressionRequest(), "unheard of"))
     page = metrics.page()
+    assert ':request_count{model_name="m",status="INVALID_ARGUMENT"} 1' in page
+    assert 'runtime_latency_count{model_name="m",API="Regress",runtime="TF1"} 2' in page
     assert 'request_example_counts_sum{model="m"} 4' in page
     assert ':tensorflow:serving:request_example_count_total{model="m"} 4' in page
     assert 'request_latency_count{model_name="m",API="Regress",entrypoint="GRPC"} 2' in page
