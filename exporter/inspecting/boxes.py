@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.inspecting.facts import Told
+from exporter.inspecting.facts import Finding
 from serving.description import UNKNOWN
 
 Boxes = NDArray[Any]
@@ -19,7 +19,9 @@ _MOSTLY: Final = 0.98
 _CLEARLY: Final = 2.0
 
 
-def tell_boxes(boxes: Boxes, size: tuple[int, int], usual: str | None = None, *, selected: bool = False) -> list[Told]:
+def tell_boxes(
+    boxes: Boxes, size: tuple[int, int], usual: str | None = None, *, selected: bool = False
+) -> list[Finding]:
     """Tell `box_units` and `box_order` of boxes (M, P, 4) for an input of `size` (height, width) in pixels.
 
     Boxes that are not finite, and boxes of zeros (padding), are left out. `usual` is the order that the model's family
@@ -30,10 +32,10 @@ def tell_boxes(boxes: Boxes, size: tuple[int, int], usual: str | None = None, *,
     chosen = boxes[finite].astype(np.float64)
     if len(chosen) < _FEWEST:
         why = f"the model has only {len(chosen)} boxes for the sample photos: try others with --images"
-        return [Told("output", "box_order", usual or UNKNOWN, why), Told("output", "box_units", UNKNOWN, why)]
+        return [Finding("output", "box_order", usual or UNKNOWN, why), Finding("output", "box_units", UNKNOWN, why)]
     units, why_units = _units(chosen, size)
     order, why_order = _order(boxes, finite, size if units == "pixels" else (1, 1), usual, selected=selected)
-    return [Told("output", "box_order", order, why_order), Told("output", "box_units", units, why_units)]
+    return [Finding("output", "box_order", order, why_order), Finding("output", "box_units", units, why_units)]
 
 
 def _units(chosen: Boxes, size: tuple[int, int]) -> tuple[str, str]:

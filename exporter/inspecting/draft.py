@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from exporter.inspecting.facts import Told
+from exporter.inspecting.facts import Finding
 from serving.contract import Label
 from serving.description import UNKNOWN
 
@@ -16,7 +16,7 @@ _LINE: Final = 120
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def draft_text(told: Sequence[Told], labels: Told | tuple[Label, ...], head: Iterable[str] = ()) -> str:
+def draft_text(findings: Sequence[Finding], labels: Finding | tuple[Label, ...], head: Iterable[str] = ()) -> str:
     """Return a contract.toml of the keys, each with its reason. `labels` is UNKNOWN with its reason, or the labels.
 
     `head` are lines that stand as comments above all.
@@ -28,7 +28,7 @@ def draft_text(told: Sequence[Told], labels: Told | tuple[Label, ...], head: Ite
     for section in _SECTIONS:
         if section:
             lines += ["", f"[{section}]"]
-        for each in told:
+        for each in findings:
             if each.section == section:
                 lines += _line(each)
         if not section:
@@ -36,10 +36,10 @@ def draft_text(told: Sequence[Told], labels: Told | tuple[Label, ...], head: Ite
     return "\n".join(lines) + "\n"
 
 
-def _line(told: Told) -> list[str]:
-    text = f"{told.key} = {_value(told.value)}"
-    why = _CONTROL.sub("?", " ".join(told.why.split()))
-    if told.value == UNKNOWN:
+def _line(finding: Finding) -> list[str]:
+    text = f"{finding.key} = {_value(finding.value)}"
+    why = _CONTROL.sub("?", " ".join(finding.why.split()))
+    if finding.value == UNKNOWN:
         return [f"# NOT TOLD: {why}", text]
     if not why:
         return [text]
@@ -48,8 +48,8 @@ def _line(told: Told) -> list[str]:
     return [f"# {why}", text]
 
 
-def _labels(labels: Told | tuple[Label, ...]) -> list[str]:
-    if isinstance(labels, Told):
+def _labels(labels: Finding | tuple[Label, ...]) -> list[str]:
+    if isinstance(labels, Finding):
         return _line(labels)
     if [label.id for label in labels] == list(range(len(labels))) and not any(label.root for label in labels):
         return ["labels = [", *(f"    {_value(label.name)}," for label in labels), "]"]

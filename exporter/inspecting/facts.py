@@ -38,7 +38,7 @@ class SignatureFacts:
 
 
 @dataclass(frozen=True)
-class Told:
+class Finding:
     """A key of the contract, its value or UNKNOWN, and why. `section` is '', 'input' or 'output'."""
 
     section: Literal["", "input", "output"]
@@ -51,12 +51,12 @@ class Told:
 class Hints:
     """What files say of a model: in it, or beside it.
 
-    `labels` come from the file `labels_file`. `told` are keys of the contract that are certain.
+    `labels` come from the file `labels_file`. `findings` are keys of the contract that are certain.
     """
 
     labels: tuple[Label, ...] = ()
     labels_file: Path | None = None
-    told: Mapping[str, Told] = field(default_factory=dict)
+    findings: Mapping[str, Finding] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

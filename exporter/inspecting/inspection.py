@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from exporter.errors import ExportError, ModelNotRunError
 from exporter.graph import tensorflow
 from exporter.inspecting.draft import draft_text
-from exporter.inspecting.facts import Hints, ModelFacts, SignatureFacts, TensorFacts, Told
+from exporter.inspecting.facts import Finding, Hints, ModelFacts, SignatureFacts, TensorFacts
 from exporter.inspecting.hints import read_hints
 from exporter.models.yolo.metadata import METADATA_FILE
 from exporter.versions.folders import name_of_file
@@ -36,19 +36,19 @@ class Inspection:
     facts: ModelFacts
     trial: Trial | None
     not_run: str
-    told: tuple[Told, ...]
-    labels: Told | tuple[Label, ...]
+    findings: tuple[Finding, ...]
+    labels: Finding | tuple[Label, ...]
 
     @property
     def unknown(self) -> list[str]:
         """Return the keys that could not be told."""
-        told = [*self.told, *([self.labels] if isinstance(self.labels, Told) else [])]
-        return [f"{each.section}.{each.key}".strip(".") for each in told if each.value == UNKNOWN]
+        findings = [*self.findings, *([self.labels] if isinstance(self.labels, Finding) else [])]
+        return [f"{each.section}.{each.key}".strip(".") for each in findings if each.value == UNKNOWN]
 
     @property
     def draft(self) -> str:
         """Return the draft of the contract, with what was found as comments above it."""
-        return draft_text(self.told, self.labels, self.report())
+        return draft_text(self.findings, self.labels, self.report())
 
     def report(self) -> list[str]:
         """Return what was found, in lines of text."""
@@ -62,7 +62,7 @@ class Inspection:
             "kind": facts.kind,
             "command": f"shelfline export {facts.command}",
             "signatures": [asdict(signature) for signature in facts.signatures],
-            "labels": None if isinstance(self.labels, Told) else [label.model_dump() for label in self.labels],
+            "labels": None if isinstance(self.labels, Finding) else [label.model_dump() for label in self.labels],
             "labels_file": str(facts.hints.labels_file) if facts.hints.labels_file else None,
             "run": None
             if self.trial is None
@@ -71,11 +71,11 @@ class Inspection:
                 "height": self.trial.size[0],
                 "width": self.trial.size[1],
                 "outputs": [asdict(each) for each in self.trial.statistics],
-                "scores": dict(self.trial.found),
+                "scores": dict(self.trial.scores),
             },
             "not_run": self.not_run or None,
-            "convention": next((told.value for told in self.told if told.key == "convention"), UNKNOWN),
-            "told": [asdict(each) for each in self.told],
+            "convention": next((finding.value for finding in self.findings if finding.key == "convention"), UNKNOWN),
+            "findings": [asdict(each) for each in self.findings],
             "unknown": self.unknown,
             "contract": self.draft,
         }
@@ -112,11 +112,11 @@ def inspect_model(
 
         count = len(hints.labels) or None
         try:
-            trial = try_model(run, entry, size or _ANY_SIZE, facts.hints.told, labels=count, images=images)
+            trial = try_model(run, entry, size or _ANY_SIZE, facts.hints.findings, labels=count, images=images)
         except ModelNotRunError as error:
             not_run = str(error)
-    told, named = _keys(facts, entry, size, trial)
-    return Inspection(facts, trial, not_run, tuple(told), named)
+    findings, named = _keys(facts, entry, size, trial)
+    return Inspection(facts, trial, not_run, tuple(findings), named)
 
 
 def _savedmodel(path: Path, hints: Hints, *, trust_model_code: bool) -> tuple[ModelFacts, Run | None, str]:
@@ -161,68 +161,68 @@ def _entry(facts: ModelFacts) -> TensorFacts | None:
 
 def _size(facts: ModelFacts) -> tuple[int, int] | None:
     """Return (height, width) of the input in pixels, None if it is open and no file says it."""
-    entry, told = _entry(facts), facts.hints.told
+    entry, findings = _entry(facts), facts.hints.findings
     shape = (entry.shape if entry else None) or (None, None, None, None)
     height, width = shape[2:] if shape[3] != 3 and shape[1] == 3 else shape[1:3]
-    height = height or (told["input_height"].value if "input_height" in told else None)
-    width = width or (told["input_width"].value if "input_width" in told else None)
+    height = height or (findings["input_height"].value if "input_height" in findings else None)
+    width = width or (findings["input_width"].value if "input_width" in findings else None)
     return (height, width) if height and width else None
 
 
 def _keys(
     facts: ModelFacts, entry: TensorFacts | None, size: tuple[int, int] | None, trial: Trial | None
-) -> tuple[list[Told], Told | tuple[Label, ...]]:
+) -> tuple[list[Finding], Finding | tuple[Label, ...]]:
     """Return all keys of the draft in their order, and the labels."""
     layout = trial.layout if trial else None
-    known = dict(facts.hints.told) | ({each.key: each for each in trial.told} if trial else {})
+    known = dict(facts.hints.findings) | ({each.key: each for each in trial.findings} if trial else {})
     top = {each.key: each for each in layout.top} if layout else {}
-    keys: list[Told] = [Told("", "name", name_of_file(facts.path) or "model", "--name takes its place")]
+    keys: list[Finding] = [Finding("", "name", name_of_file(facts.path) or "model", "--name takes its place")]
     any_size = "the model takes any size: give that of its training"
     for place, key in enumerate(("input_height", "input_width")):
-        keys.append(Told("", key, size[place], "pixels") if size else Told("", key, UNKNOWN, any_size))
+        keys.append(Finding("", key, size[place], "pixels") if size else Finding("", key, UNKNOWN, any_size))
     if facts.signature.name not in {"", "serving_default"}:
-        keys.append(Told("", "signature", facts.signature.name, "the signature to wrap"))
+        keys.append(Finding("", "signature", facts.signature.name, "the signature to wrap"))
     keys.append(
         known.get("resize_mode")
-        or Told("", "resize_mode", UNKNOWN, '"stretch" or "letterbox" (padded), as photos were in its training')
+        or Finding("", "resize_mode", UNKNOWN, '"stretch" or "letterbox" (padded), as photos were in its training')
     )
     keys += [known[key] for key in ("align", "pad_colour", "antialias", "clip") if key in known]
     if "antialias" not in known:
-        keys.append(Told("", "antialias", True, "Pillow's filters; false for OpenCV's and tf.image.resize"))
+        keys.append(Finding("", "antialias", True, "Pillow's filters; false for OpenCV's and tf.image.resize"))
     keys += [
-        Told("", "score_threshold", 0.25, "your choice: what is reported"),
-        top.get("nms") or Told("", "nms", "per_class", 'your choice; "none" if the model suppresses overlaps itself'),
-        Told("", "nms_iou", 0.5, "your choice: of two boxes that overlap more, the better stays"),
-        Told("", "max_detections", 300, "your choice"),
+        Finding("", "score_threshold", 0.25, "your choice: what is reported"),
+        top.get("nms") or Finding("", "nms", "per_class", 'your choice; "none" if the model suppresses itself'),
+        Finding("", "nms_iou", 0.5, "your choice: of two boxes that overlap more, the better stays"),
+        Finding("", "max_detections", 300, "your choice"),
     ]
     if entry is None:
-        keys.append(Told("input", "tensor", UNKNOWN, "which input takes the photos, (N, H, W, 3) or (N, 3, H, W)"))
+        keys.append(Finding("input", "tensor", UNKNOWN, "which input takes the photos, (N, H, W, 3) or (N, 3, H, W)"))
     else:
         keys += _input_keys(facts, entry, known)
     if layout and layout.keys:
         keys += layout.keys
     else:
         why = layout.why if layout else "the model was not run"
-        keys.append(Told("output", "convention", UNKNOWN, f"{why}. See docs/export.md for those that there are"))
+        keys.append(Finding("output", "convention", UNKNOWN, f"{why}. See docs/export.md for those that there are"))
     return keys, _labels(facts, layout)
 
 
-def _input_keys(facts: ModelFacts, entry: TensorFacts, known: dict[str, Told]) -> Iterator[Told]:
-    yield Told("input", "tensor", entry.name)
-    yield Told("input", "dtype", entry.dtype)
+def _input_keys(facts: ModelFacts, entry: TensorFacts, known: dict[str, Finding]) -> Iterator[Finding]:
+    yield Finding("input", "tensor", entry.name)
+    yield Finding("input", "dtype", entry.dtype)
     shape = entry.shape or ()
     if len(shape) == 4 and shape[1] == 3 and shape[3] != 3:
-        yield Told("input", "layout", "nchw", "channels first")
+        yield Finding("input", "layout", "nchw", "channels first")
     if entry.dtype != "uint8":
         why = "pixels are divided by it: 1 for 0 to 255, 255 for 0 to 1"
         yield from (known[key] for key in ("channels", "mean") if key in known)
-        yield known.get("scale") or Told("input", "scale", UNKNOWN, why)
+        yield known.get("scale") or Finding("input", "scale", UNKNOWN, why)
     if len(facts.signature.inputs) > 1:
         others = ", ".join(str(each) for each in facts.signature.inputs if each != entry)
-        yield Told("input", "constants", UNKNOWN, f"the model's other inputs: {others}")
+        yield Finding("input", "constants", UNKNOWN, f"the model's other inputs: {others}")
 
 
-def _labels(facts: ModelFacts, layout: Layout | None) -> Told | tuple[Label, ...]:
+def _labels(facts: ModelFacts, layout: Layout | None) -> Finding | tuple[Label, ...]:
     labels, file = facts.hints.labels, facts.hints.labels_file
     classes = layout.classes if layout else None
     many = f"the model has {classes} classes" if classes else "the outputs do not tell how many classes there are"
@@ -232,9 +232,9 @@ def _labels(facts: ModelFacts, layout: Layout | None) -> Told | tuple[Label, ...
         example = '["background", "tea", "rice"]'
         labels = tuple(label for label in labels if label.id)
     if not labels:
-        return Told("", "labels", UNKNOWN, f"{many}: {example} or a file of a name per line; or use --labels")
+        return Finding("", "labels", UNKNOWN, f"{many}: {example} or a file of a name per line; or use --labels")
     if classes and classes != len(labels):
-        return Told("", "labels", UNKNOWN, f"{many}, but {file} names {len(labels)}")
+        return Finding("", "labels", UNKNOWN, f"{many}, but {file} names {len(labels)}")
     return labels
 
 
@@ -283,6 +283,6 @@ def _of_trial(trial: Trial) -> Iterator[str]:
         if each.finite < 1:
             parts.append(f"{1 - each.finite:.1%} are no numbers")
         yield f"    {each.name} ({', '.join(['N', *map(str, each.shape)])}): {', '.join(parts)}"
-    if len(trial.found) > 1:
+    if len(trial.scores) > 1:
         yield "By how photos were prepared:"
-        yield from (f"    {name}: {text}" for name, text in trial.found.items())
+        yield from (f"    {name}: {text}" for name, text in trial.scores.items())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.inspecting.boxes import tell_boxes
-from exporter.inspecting.facts import Told
+from exporter.inspecting.facts import Finding
 from serving.conventions import TF_OBJECT_DETECTION
 from serving.description import UNKNOWN
 
@@ -32,21 +32,21 @@ class Layout:
     None if they are not known. `top` are further keys of the contract.
     """
 
-    keys: Sequence[Told] = ()
+    keys: Sequence[Finding] = ()
     why: str = ""
     classes: int | None = None
     scores: NDArray[Any] | None = None
-    top: Sequence[Told] = ()
+    top: Sequence[Finding] = ()
 
     @property
     def unknown(self) -> int:
         """Return how many keys were not told; a layout without a convention has the most."""
-        return sum(told.value == UNKNOWN for told in self.keys) if self.keys else 99
+        return sum(finding.value == UNKNOWN for finding in self.keys) if self.keys else 99
 
     @property
     def convention(self) -> str:
         """Return the name of the convention, '' if none fits."""
-        return next((str(told.value) for told in self.keys if told.key == "convention"), "")
+        return next((str(finding.value) for finding in self.keys if finding.key == "convention"), "")
 
 
 def tell_layout(outputs: Outputs, size: tuple[int, int], labels: int | None) -> Layout:
@@ -85,30 +85,30 @@ def _tf_object_detection(outputs: Outputs) -> Layout:
     scores = outputs["detection_scores"]
     classes = outputs["detection_classes"][scores > 0]
     lowest = int(classes.min()) if len(classes) else 1
-    keys = [Told("output", "convention", "tf_object_detection", "by the names of the outputs")]
+    keys = [Finding("output", "convention", "tf_object_detection", "by the names of the outputs")]
     if lowest == 0:
-        keys.append(Told("output", "label_offset", 0, "class 0 is among the answers"))
+        keys.append(Finding("output", "label_offset", 0, "class 0 is among the answers"))
     return Layout(keys, scores=scores, top=_SELECTS_ITSELF)
 
 
-_SELECTS_ITSELF = (Told("", "nms", "none", "the model selects its detections itself"),)
+_SELECTS_ITSELF = (Finding("", "nms", "none", "the model selects its detections itself"),)
 
 
 def _one_tensor(name: str, raw: NDArray[Any], size: tuple[int, int], labels: int | None) -> Layout:
     if _is_end_to_end(raw):
         keys = [
-            Told("output", "convention", "end_to_end", "six columns: a box, a score and a whole number"),
-            Told("output", "tensor", name),
+            Finding("output", "convention", "end_to_end", "six columns: a box, a score and a whole number"),
+            Finding("output", "tensor", name),
             *tell_boxes(raw[..., :4], size, "xyxy", selected=True),
-            Told("output", "label_offset", 0, "a class is a label's id minus it"),
+            Finding("output", "label_offset", 0, "a class is a label's id minus it"),
         ]
         return Layout(keys, scores=raw[..., 4], top=_SELECTS_ITSELF)
     if _is_ssd(raw):
         keys = [
-            Told(
+            Finding(
                 "output", "convention", "ssd_raw", "the last 8 columns are the same for all photos: priors, variances"
             ),
-            Told("output", "tensor", name),
+            Finding("output", "tensor", name),
         ]
         return Layout(keys, classes=raw.shape[2] - 13, scores=raw[..., 5:-8])
     return _yolo(name, raw, size, labels)
@@ -140,12 +140,12 @@ def _yolo(name: str, raw: NDArray[Any], size: tuple[int, int], labels: int | Non
         return Layout(why=f"{name} has {width} columns, fewer than a box and a score")
     scores = rows[..., 4:]
     if scores.min() < -1e-3 or scores.max() > 1 + 1e-3:
-        found = f"{scores.min():.3g} to {scores.max():.3g}"
-        return Layout(why=f"the columns of {name} behind the boxes are no scores: they go from {found}")
+        seen = f"{scores.min():.3g} to {scores.max():.3g}"
+        return Layout(why=f"the columns of {name} behind the boxes are no scores: they go from {seen}")
     convention, why = _yolo_kind(count, width, axis, size, labels)
-    keys = [Told("output", "convention", convention, why), Told("output", "tensor", name)]
+    keys = [Finding("output", "convention", convention, why), Finding("output", "tensor", name)]
     if convention == "yolo_v8":
-        keys.append(Told("output", "boxes_axis", axis, f"the axis of the {count} boxes"))
+        keys.append(Finding("output", "boxes_axis", axis, f"the axis of the {count} boxes"))
     keys += tell_boxes(rows[..., :4], size, "cxcywh")
     if convention == UNKNOWN:
         return Layout(keys)
@@ -191,9 +191,9 @@ def _boxes_class_scores(outputs: Outputs, boxes: str, name: str, size: tuple[int
     columns = scores.shape[2]
     shape = f"boxes (N, {scores.shape[1]}, 4) and {columns} scores for each"
     keys = [
-        Told("output", "convention", "boxes_class_scores", shape),
-        Told("output", "boxes", boxes),
-        Told("output", "scores", name),
+        Finding("output", "convention", "boxes_class_scores", shape),
+        Finding("output", "boxes", boxes),
+        Finding("output", "scores", name),
         *tell_boxes(outputs[boxes], size, "cxcywh" if boxes == _OF_DETR else None),
     ]
     best = np.bincount(scores.argmax(-1).ravel(), minlength=columns)
@@ -204,24 +204,24 @@ def _boxes_class_scores(outputs: Outputs, boxes: str, name: str, size: tuple[int
     probabilities: NDArray[Any] | None = scores
     background = "none"
     if scores.min() < 0 or scores.max() > 1:
-        found = f"the scores go from {scores.min():.3g} to {scores.max():.3g}, so they are logits"
+        seen = f"the scores go from {scores.min():.3g} to {scores.max():.3g}, so they are logits"
         if labels == columns:
-            activation, why = "sigmoid", f"{found}; there are as many columns as labels, so none is a background"
+            activation, why = "sigmoid", f"{seen}; there are as many columns as labels, so none is a background"
             probabilities = 1 / (1 + np.exp(-np.clip(scores, -60, 60)))
         elif labels == columns - 1:
-            activation, why, background = "softmax", f"{found}; one column more than labels is the background", is_last
+            activation, why, background = "softmax", f"{seen}; one column more than labels is the background", is_last
             powers = np.exp(scores - scores.max(-1, keepdims=True))
             probabilities = powers / powers.sum(-1, keepdims=True)
         else:
-            activation, why, background = UNKNOWN, f'{found}: "softmax" with a background, or "sigmoid"', UNKNOWN
+            activation, why, background = UNKNOWN, f'{seen}: "softmax" with a background, or "sigmoid"', UNKNOWN
             probabilities = None
     elif np.abs(sums - 1).max() < 1e-3 and labels != columns:
         activation, why, background = "none", "the scores of a box add up to 1", is_last
     else:
         activation, why = "none", f"the scores go from {scores.min():.3g} to {scores.max():.3g}"
-    keys.append(Told("output", "activation", activation, why))
+    keys.append(Finding("output", "activation", activation, why))
     column = f"column {usual} is the best of {usually:.0%} of the boxes"
-    keys.append(Told("output", "background", background, column if background != "none" else ""))
+    keys.append(Finding("output", "background", background, column if background != "none" else ""))
     known = None if UNKNOWN in {activation, background} else columns - (background != "none")
     if probabilities is not None and background in {"first", "last"}:
         probabilities = probabilities[..., 1:] if background == "first" else probabilities[..., :-1]
@@ -237,11 +237,11 @@ def _boxes_scores_labels(outputs: Outputs, boxes: str, flat: Sequence[str], size
     (labels,) = whole
     (scores,) = (name for name in flat if name != labels)
     keys = [
-        Told("output", "convention", "boxes_scores_labels", f"boxes, scores and whole numbers of {boxes}"),
-        Told("output", "boxes", boxes),
-        Told("output", "scores", scores),
-        Told("output", "labels", labels),
+        Finding("output", "convention", "boxes_scores_labels", f"boxes, scores and whole numbers of {boxes}"),
+        Finding("output", "boxes", boxes),
+        Finding("output", "scores", scores),
+        Finding("output", "labels", labels),
         *tell_boxes(outputs[boxes], size),
-        Told("output", "label_offset", 0, "a label is a label's id minus it"),
+        Finding("output", "label_offset", 0, "a label is a label's id minus it"),
     ]
     return Layout(keys, scores=outputs[scores])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 
 from exporter.errors import ExportError, ModelNotRunError
-from exporter.inspecting.facts import Hints, ModelFacts, SignatureFacts, TensorFacts, Told
+from exporter.inspecting.facts import Finding, Hints, ModelFacts, SignatureFacts, TensorFacts
 from exporter.models.described_export import load_network
 from exporter.models.keras_models import output_names
 from exporter.models.savedmodels import load_signature
@@ -43,12 +43,12 @@ def open_savedmodel_facts(path: Path, hints: Hints) -> ModelFacts:
             f"{path} has no signature, so nothing says what it takes: save it again with `signatures=`, or a Keras "
             "model with `model.export`."
         )
-    told = dict(hints.told)
-    if "scale" not in told and (scale := _scale_in_graph(meta.graph_def)):
+    findings = dict(hints.findings)
+    if "scale" not in findings and (scale := _scale_in_graph(meta.graph_def)):
         why = f"the model scales pixels itself: its graph has the constant {scale:.4g}"
-        told["scale"] = Told("input", "scale", [1, 1, 1], why)
+        findings["scale"] = Finding("input", "scale", [1, 1, 1], why)
     kind = _kind(path, meta)
-    return ModelFacts(path, kind, "savedmodel", signatures, Hints(hints.labels, hints.labels_file, told))
+    return ModelFacts(path, kind, "savedmodel", signatures, Hints(hints.labels, hints.labels_file, findings))
 
 
 def _kind(path: Path, meta: Any) -> str:  # noqa: ANN401 - TensorFlow's MetaGraphDef

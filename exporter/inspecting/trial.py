@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import ModelNotRunError
 from exporter.graph.sample_photos import made_up_photos, read_photos
-from exporter.inspecting.facts import TensorFacts, Told
+from exporter.inspecting.facts import Finding, TensorFacts
 from exporter.inspecting.layouts import Layout, Outputs, tell_layout
 from exporter.inspecting.opening import Run
 from serving.boxes.decode import prepare
@@ -52,36 +52,36 @@ class OutputStatistics:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a model answered. `photos` says which photos; `found` are the scores over 0.25 by what pixels were tried."""
+    """What a model answered. `photos` says which photos; `scores` are those over 0.25 by what pixels were tried."""
 
     photos: str
     size: tuple[int, int]
     statistics: tuple[OutputStatistics, ...]
     layout: Layout
-    told: tuple[Told, ...]
-    found: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    scores: Mapping[str, str]
 
 
 def try_model(
     run: Run,
     entry: TensorFacts,
     size: tuple[int, int],
-    told: Mapping[str, Told],
+    findings: Mapping[str, Finding],
     *,
     labels: int | None,
     images: Path | None,
 ) -> Trial:
     """Run a model with the input `entry` on photos of `size` (height, width), and tell what its outputs are.
 
-    `told` are the keys that are certain already; what they leave open of the pixels is tried. Raises ModelNotRunError
-    if the model does not run, ExportError if `images` has no photo.
+    `findings` are the keys that are certain already; what they leave open of the pixels is tried. Raises
+    ModelNotRunError if the model does not run, ExportError if `images` has no photo.
     """
     if entry.dtype not in {"float32", "uint8"}:
         raise ModelNotRunError(f"its input is {entry.dtype}, and photos are float32 or uint8")
     layout_of_input = "nchw" if is_nchw(entry) else "nhwc"
-    photos = _photos(size, images, letterbox=_is_letterbox(told))
+    photos = _photos(size, images, letterbox=_is_letterbox(findings))
     base = {"tensor": entry.name, "layout": layout_of_input, "dtype": entry.dtype}
-    known = told.get("scale")
+    known = findings.get("scale")
     candidates = {"as is": {}} if entry.dtype == "uint8" else PIXELS
     if known and entry.dtype != "uint8":
         fitting = [(name, fields) for name, fields in PIXELS.items() if fields.get("scale", [1, 1, 1]) == known.value]
@@ -92,21 +92,21 @@ def try_model(
         answer = run(prepare(photos, RawInput(**base, **fields)))
         answers[name] = answer, tell_layout(answer, size, labels)
     sums = {name: _found(layout) for name, (_, layout) in answers.items()}
-    found = {name: f"{count} scores over 0.25, the best {best:.2f}" for name, (count, _, best) in sums.items()}
+    scores = {name: f"{count} scores over 0.25, the best {best:.2f}" for name, (count, _, best) in sums.items()}
     best, pixels = _tell_pixels(sums, candidates, of_photos=images is not None, is_scaled=known is not None)
     if any(each.value == UNKNOWN for each in pixels):  # wrong pixels may give wild boxes: look at those that tell most
         best = min(answers, key=lambda name: (answers[name][1].unknown, -sums[name][1]))
     outputs, layout = answers[best]
-    shapes: tuple[Told, ...] = ()
-    if images and "resize_mode" not in told:
+    shapes: tuple[Finding, ...] = ()
+    if images and "resize_mode" not in findings:
         boxed = prepare(_photos(size, images, letterbox=True), RawInput(**base, **candidates[best]))
         other = _found(tell_layout(run(boxed), size, labels))
-        found |= {"letterboxed": f"{other[0]} scores over 0.25, the best {other[2]:.2f}"}
+        scores |= {"letterboxed": f"{other[0]} scores over 0.25, the best {other[2]:.2f}"}
         shapes = _tell_shape(sums[best], other)
     many = f"{len(photos)} photos" if len(photos) > 1 else "1 photo"
     where = f"{many} in {images}" if images else f"{len(photos)} made-up images"
     statistics = tuple(_statistics(name, value) for name, value in sorted(outputs.items()))
-    return Trial(where, size, statistics, layout, (*pixels, *shapes), found)
+    return Trial(where, size, statistics, layout, (*pixels, *shapes), scores)
 
 
 def is_nchw(entry: TensorFacts) -> bool:
@@ -114,8 +114,8 @@ def is_nchw(entry: TensorFacts) -> bool:
     return entry.shape is not None and len(entry.shape) == 4 and entry.shape[1] == 3 and entry.shape[3] != 3
 
 
-def _is_letterbox(told: Mapping[str, Told]) -> bool:
-    return "resize_mode" in told and told["resize_mode"].value == "letterbox"
+def _is_letterbox(findings: Mapping[str, Finding]) -> bool:
+    return "resize_mode" in findings and findings["resize_mode"].value == "letterbox"
 
 
 def _photos(size: tuple[int, int], images: Path | None, *, letterbox: bool) -> NDArray[np.uint8]:
@@ -148,7 +148,7 @@ def _tell_pixels(
     *,
     of_photos: bool,
     is_scaled: bool,
-) -> tuple[str, tuple[Told, ...]]:
+) -> tuple[str, tuple[Finding, ...]]:
     """Return the best way to scale pixels, and the keys that say so, UNKNOWN if none is clearly the best.
 
     With `is_scaled` the scale is known, and the first way stands unless another is better.
@@ -162,18 +162,18 @@ def _tell_pixels(
     why = "; ".join(f"{name}: {sums[name][0]} scores over 0.25" for name in candidates)
     if not clear:
         hint = "" if of_photos else "; photos of yours tell it, with --images"
-        return best, (Told("input", "scale", UNKNOWN, f"pixels are divided by it. {why}{hint}"),)
+        return best, (Finding("input", "scale", UNKNOWN, f"pixels are divided by it. {why}{hint}"),)
     return best, tuple(
-        Told("input", key, value, f"pixels from {best}. {why}") for key, value in candidates[best].items()
+        Finding("input", key, value, f"pixels from {best}. {why}") for key, value in candidates[best].items()
     )
 
 
-def _tell_shape(stretched: tuple[int, float, float], boxed: tuple[int, float, float]) -> tuple[Told, ...]:
+def _tell_shape(stretched: tuple[int, float, float], boxed: tuple[int, float, float]) -> tuple[Finding, ...]:
     why = f"scores over 0.25: {stretched[0]} stretched, {boxed[0]} letterboxed"
     least, most = sorted((stretched[1], boxed[1]))
     if max(stretched[0], boxed[0]) < _FEWEST or most < _A_LITTLE * least:
-        return (Told("", "resize_mode", UNKNOWN, f'"stretch" or "letterbox", as in its training. {why}'),)
-    return (Told("", "resize_mode", "stretch" if stretched[1] > boxed[1] else "letterbox", why),)
+        return (Finding("", "resize_mode", UNKNOWN, f'"stretch" or "letterbox", as in its training. {why}'),)
+    return (Finding("", "resize_mode", "stretch" if stretched[1] > boxed[1] else "letterbox", why),)
 
 
 def _statistics(name: str, value: NDArray[Any]) -> OutputStatistics:

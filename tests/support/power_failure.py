@@ -39,16 +39,16 @@ class Disk:
 
     def survivors(self) -> dict[str, bytes]:
         """Return what a power failure now would leave: the files below the root by path, with their bytes."""
-        found: dict[str, bytes] = {}
-        self._collect(_inode(self._root), "", found)
-        return found
+        files: dict[str, bytes] = {}
+        self._collect(_inode(self._root), "", files)
+        return files
 
-    def _collect(self, folder: _Inode, path: str, found: dict[str, bytes]) -> None:
+    def _collect(self, folder: _Inode, path: str, files: dict[str, bytes]) -> None:
         for name, inode in self._names.get(folder, {}).items():
             if inode in self._bytes:
-                found[path + name] = self._bytes[inode]
+                files[path + name] = self._bytes[inode]
             elif inode in self._names:
-                self._collect(inode, f"{path}{name}/", found)
+                self._collect(inode, f"{path}{name}/", files)
 
 
 def _inode(path: Path) -> _Inode:

@@ -288,8 +288,8 @@ class JobStore:
         if is_id("job", job_id):
             first = f"[{job_id} ".encode()
             with translated():
-                found = self._link.client.zrangebylex("sl:gone", first, first + b"\xff", 0, 1)
-            if found:
-                owner = found[0].partition(" ")[2]
+                gone = self._link.client.zrangebylex("sl:gone", first, first + b"\xff", 0, 1)
+            if gone:
+                owner = gone[0].partition(" ")[2]
                 return JobGoneError(f"The job {job_id} was deleted, with its results.", owner)
         return unknown_job(job_id)

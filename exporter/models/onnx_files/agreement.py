@@ -34,8 +34,8 @@ def require_agreement(original: Iterable[Outputs], converted: Iterable[Outputs],
     except RowsRejectedError as error:
         raise ExportError(f"The model is not what its description says: {error}") from error
     for row in range(len(decoded[0].boxes)):
-        one, other = ((answer.boxes[row], _scores(answer)[row]) for answer in decoded)
-        largest = max(largest, _distance(one, other), _distance(other, one))
+        left, right = ((answer.boxes[row], _scores(answer)[row]) for answer in decoded)
+        largest = max(largest, _distance(left, right), _distance(right, left))
     if largest > TOLERANCE:
         raise ExportError(
             f"The converted model is not the ONNX file: boxes or scores of sample images differ by {largest:.2g}. If "
@@ -55,12 +55,12 @@ def _scores(answer: Candidates) -> NDArray[np.float32]:
     return scores
 
 
-def _distance(one: tuple[Any, Any], other: tuple[Any, Any]) -> float:
+def _distance(answer: tuple[Any, Any], other: tuple[Any, Any]) -> float:
     """Return how far the best boxes of an answer are from the nearest boxes of another, infinite if one has no like.
 
     Each answer is boxes (P, 4) and scores (P, C). The distance is the largest difference of box edges and of scores.
     """
-    boxes, scores = one
+    boxes, scores = answer
     finite = np.isfinite(boxes).all(-1) & np.isfinite(scores).all(-1)
     boxes, scores = boxes[finite], scores[finite]
     if not len(boxes):

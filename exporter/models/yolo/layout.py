@@ -151,11 +151,11 @@ def _units(raw: NDArray[np.float32], size: tuple[int, int]) -> BoxUnits:
         for units, extent in _extents(size):
             if (reach > 0.5 * extent).all() and (reach < 2 * extent).all():
                 return units
-        found = f"95 % of the centres are within {reach[0]:.3g} x {reach[1]:.3g}"
+        seen = f"95 % of the centres are within {reach[0]:.3g} x {reach[1]:.3g}"
     else:
-        found = "no centre is a number"
+        seen = "no centre is a number"
     raise ExportError(
-        f"Whether boxes are in pixels or normalised cannot be told: {found}, "
+        f"Whether boxes are in pixels or normalised cannot be told: {seen}, "
         f"of an input of {size[1]} x {size[0]} pixels. If the model is right, {_CONTRACT}."
     )
 

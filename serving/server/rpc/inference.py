@@ -142,6 +142,6 @@ def _tasks(servable: Servable, request: ProtoMessage, *, checks_names: bool) -> 
     return list(tasks.values())
 
 
-def _fill_spec(answered: ProtoMessage, asked: ProtoMessage, version: int) -> None:
-    answered.name, answered.signature_name = asked.name, asked.signature_name or DEFAULT_SIGNATURE
+def _fill_spec(answered: ProtoMessage, requested: ProtoMessage, version: int) -> None:
+    answered.name, answered.signature_name = requested.name, requested.signature_name or DEFAULT_SIGNATURE
     answered.version.value = version

@@ -194,12 +194,12 @@ def test_how_pixels_are_scaled_is_told_by_photos(tmp_path: Path, scale: float, e
     inspection = inspect_model(tmp_path / "spots.keras", images=spots(tmp_path / "photos"))
 
     assert contract(inspection)["input"]["scale"] == expected
-    found = inspection.document()["run"]["scores"]
-    assert set(found) > {"0 to 255", "0 to 1", "letterboxed"}
+    scores = inspection.document()["run"]["scores"]
+    assert set(scores) > {"0 to 255", "0 to 1", "letterboxed"}
     assert "2 photos in" in inspection.document()["run"]["photos"]
-    one = inspect_model(tmp_path / "spots.keras", images=tmp_path / "photos" / "0.png")
-    assert contract(one)["input"]["scale"] == expected
-    assert "1 photo in" in one.document()["run"]["photos"]
+    of_one_photo = inspect_model(tmp_path / "spots.keras", images=tmp_path / "photos" / "0.png")
+    assert contract(of_one_photo)["input"]["scale"] == expected
+    assert "1 photo in" in of_one_photo.document()["run"]["photos"]
     with pytest.raises(ExportError, match="There is no photo in"):
         inspect_model(tmp_path / "spots.keras", images=tmp_path / "none")
 
@@ -230,7 +230,7 @@ def test_what_it_prints(own_keras: Path, tmp_path: Path) -> None:
     assert document["signatures"][0]["inputs"] == [{"name": "images", "shape": [None, 64, 64, 3], "dtype": "float32"}]
     assert document["unknown"] == ["resize_mode"]
     assert {"section": "output", "key": "box_units", "value": "pixels"}.items() <= next(
-        told.items() for told in document["told"] if told["key"] == "box_units"
+        finding.items() for finding in document["findings"] if finding["key"] == "box_units"
     )
     (tmp_path / "contract.toml").write_text(text.stdout)
     refused = export_command("keras", own_keras, "--contract", tmp_path / "contract.toml", "--models", tmp_path)

@@ -167,8 +167,8 @@ def test_a_contract_and_options_are_refused(tmp_path: Path) -> None:
 def test_the_extra_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that installs it; nothing else of Shelfline needs it."""
     (tmp_path / "best.onnx").write_bytes(b"")
-    found: dict[str, Any] = {"onnx": object(), "onnxruntime": object()}
-    monkeypatch.setattr(onnx_model, "find_spec", found.get)
+    modules: dict[str, Any] = {"onnx": object(), "onnxruntime": object()}
+    monkeypatch.setattr(onnx_model, "find_spec", modules.get)
 
     refused = export_command("onnx", tmp_path / "best.onnx", "--models", tmp_path / "models")
 

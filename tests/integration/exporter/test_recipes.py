@@ -205,5 +205,5 @@ def test_kerashub_s_own_detections(tmp_path: Path) -> None:
             assert len(own) == len(answered[photo]) > 3
             assert [number for number, _, _ in own] == answered[photo].classes.tolist()
             np.testing.assert_allclose([score for _, score, _ in own], answered[photo].scores, atol=1e-3)
-            found = np.clip([box for _, _, box in own], 0, 64)
-            np.testing.assert_allclose(found, answered[photo].boxes * 64, atol=0.5)
+            own_boxes = np.clip([box for _, _, box in own], 0, 64)
+            np.testing.assert_allclose(own_boxes, answered[photo].boxes * 64, atol=0.5)

@@ -90,8 +90,8 @@ CASES: list[tuple[Callable[[Worker], None], str]] = [
 def test_who_takes_what_waits(worker: Worker, state: Callable[[Worker], None], said: str) -> None:
     """It is late if it could have been taken, and nobody took any of its kind."""
     state(worker)
-    found = consumption(worker.link)
-    assert found.startswith(said) if said else found == OK
+    verdict = consumption(worker.link)
+    assert verdict.startswith(said) if said else verdict == OK
 
 
 @pytest.mark.usefixtures("at_once")
@@ -108,16 +108,16 @@ def test_the_metric_tells_how_long_nobody_takes_images(worker: Worker) -> None:
     """It is 0 while somebody does."""
     page = MetricsPage(worker.link, worker.settings)
 
-    def told() -> float:
+    def unattended() -> float:
         families = {family.name: family for family in page.collect()}
         return max(sample.value for sample in families["shelfline_unattended_seconds"].samples)
 
-    assert told() == 0
+    assert unattended() == 0
     worker.submit(photo(1))
     worker.submit(photo(2))
-    assert told() > 0
+    assert unattended() > 0
     worker.runtime._context.queue.claim("default", 1)
-    assert told() == 0
+    assert unattended() == 0
 
 
 def test_scripts_and_python_agree_for_how_long_attention_counts(link: RedisLink) -> None:

@@ -37,15 +37,15 @@ def at_script(monkeypatch: pytest.MonkeyPatch, disk: Disk) -> Callable[[str], li
     """Record what a power failure would leave whenever a script is about to run."""
 
     def record(script: str) -> list[dict[str, bytes]]:
-        run, found = RedisLink.run, []
+        run, survivors = RedisLink.run, []
 
         def recorded(link: RedisLink, name: str, *args: object) -> Any:
             if name == script:
-                found.append(disk.survivors())
+                survivors.append(disk.survivors())
             return run(link, name, *args)
 
         monkeypatch.setattr(RedisLink, "run", recorded)
-        return found
+        return survivors
 
     return record
 

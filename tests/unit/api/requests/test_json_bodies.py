@@ -82,8 +82,8 @@ def test_a_body_may_have_the_values_of_a_valid_request(settings: Settings, backe
     """As many as items with all their members have, and some more; one more is refused, whatever it is."""
     client = _app(settings, backend)
     most = 4 * settings.max_job_images + 1000
-    for one in ("1", "[]", "{}"):
-        few, many = (",".join([one] * ((most - 2 + more) // (1 if one == "1" else 2))) for more in (0, 4))
+    for value in ("1", "[]", "{}"):
+        few, many = (",".join([value] * ((most - 2 + more) // (1 if value == "1" else 2))) for more in (0, 4))
         assert _post(client, f'{{"x": [{few}]}}')[1] == "unknown_field"
         status, code, detail = _post(client, f'{{"x": [{many}]}}')
         assert (status, code) == (413, "request_too_large")

@@ -37,7 +37,7 @@ def in_order(boxes: NDArray[Any], order: str) -> NDArray[Any]:
     )
 
 
-def told(boxes: NDArray[Any], usual: str | None = None) -> tuple[str, str]:
+def order_and_units(boxes: NDArray[Any], usual: str | None = None) -> tuple[str, str]:
     """The order and the units that are told."""
     order, units = tell_boxes(boxes, (HEIGHT, WIDTH), usual)
     return order.value, units.value
@@ -55,7 +55,7 @@ def test_boxes_of_a_grid(order: str, units: str, anchors: int) -> None:
     boxes[:, -3:] = 0
     boxes[0, 5] = np.nan
 
-    assert told(boxes) == (order, units)
+    assert order_and_units(boxes) == (order, units)
 
 
 def test_selected_boxes() -> None:
@@ -63,19 +63,19 @@ def test_selected_boxes() -> None:
     random = np.random.default_rng(0)
     boxes = random.permutation(in_order(grid_boxes(), "xyxy"), axis=1)
 
-    assert told(boxes) == (UNKNOWN, "pixels")
-    assert told(boxes, "xyxy") == ("xyxy", "pixels")
-    assert told(random.permutation(grid_boxes(), axis=1), "cxcywh") == ("cxcywh", "pixels")
+    assert order_and_units(boxes) == (UNKNOWN, "pixels")
+    assert order_and_units(boxes, "xyxy") == ("xyxy", "pixels")
+    assert order_and_units(random.permutation(grid_boxes(), axis=1), "cxcywh") == ("cxcywh", "pixels")
 
 
 @pytest.mark.parametrize("boxes", [np.zeros((1, 50, 4)), np.full((1, 50, 4), np.nan), np.zeros((1, 0, 4))])
 def test_no_boxes(boxes: NDArray[np.float64]) -> None:
     """Nothing is told of padding alone."""
-    assert told(boxes) == (UNKNOWN, UNKNOWN)
-    assert told(boxes, "xyxy") == ("xyxy", UNKNOWN)
+    assert order_and_units(boxes) == (UNKNOWN, UNKNOWN)
+    assert order_and_units(boxes, "xyxy") == ("xyxy", UNKNOWN)
 
 
 @pytest.mark.parametrize("factor", [0.02, 100])
 def test_units_that_are_neither(factor: float) -> None:
     """As of deltas to anchors, or of cells of a grid."""
-    assert told(grid_boxes() * factor)[1] == UNKNOWN
+    assert order_and_units(grid_boxes() * factor)[1] == UNKNOWN

@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from exporter.inspecting.draft import draft_text
-from exporter.inspecting.facts import Told
+from exporter.inspecting.facts import Finding
 from serving.contract import Label
 from serving.description import UNKNOWN, read_description
 from serving.errors import ContractError
 
 KEYS = [
-    Told("", "name", "sku"),
-    Told("", "input_height", 64, "pixels"),
-    Told("", "input_width", 64, "a reason that is so long " * 8),
-    Told("", "score_threshold", 0.25),
-    Told("", "nms_iou", 0.5),
-    Told("", "max_detections", 300),
-    Told("", "antialias", value=False),
-    Told("input", "tensor", 'odd "name" \\ of 输入\x7f\t'),
-    Told("input", "scale", [255, 255, 255], "by measure of\x7f\x00 it"),
-    Told("output", "convention", "end_to_end"),
-    Told("output", "tensor", "o"),
+    Finding("", "name", "sku"),
+    Finding("", "input_height", 64, "pixels"),
+    Finding("", "input_width", 64, "a reason that is so long " * 8),
+    Finding("", "score_threshold", 0.25),
+    Finding("", "nms_iou", 0.5),
+    Finding("", "max_detections", 300),
+    Finding("", "antialias", value=False),
+    Finding("input", "tensor", 'odd "name" \\ of 输入\x7f\t'),
+    Finding("input", "scale", [255, 255, 255], "by measure of\x7f\x00 it"),
+    Finding("output", "convention", "end_to_end"),
+    Finding("output", "tensor", "o"),
 ]
 NAMES = (Label(id=0, name='tea "x"\n'), Label(id=1, name="茶"))
 
@@ -46,8 +46,8 @@ def test_a_draft_is_a_contract(tmp_path: Path, labels: tuple[Label, ...]) -> Non
 def test_what_was_not_told_is_named(tmp_path: Path, place: int, key: str) -> None:
     """By the export too, before anything else is looked at."""
     keys = list(KEYS)
-    keys[place] = Told(keys[place].section, keys[place].key, UNKNOWN, "one of\n two")
-    text = draft_text(keys, Told("", "labels", ["a"]))
+    keys[place] = Finding(keys[place].section, keys[place].key, UNKNOWN, "one of\n two")
+    text = draft_text(keys, Finding("", "labels", ["a"]))
     path = tmp_path / "contract.toml"
     path.write_text(text, "utf-8")
 

@@ -43,11 +43,11 @@ def ssd() -> NDArray[np.float32]:
     return np.concatenate([offsets, conf, np.repeat(priors, 2, 0)], -1).astype(np.float32)
 
 
-def selected(found: int = 20) -> NDArray[np.float32]:
+def selected(count: int = 20) -> NDArray[np.float32]:
     """Corners, score and class of selected detections, with padding."""
-    boxes = in_order(grid_boxes(), "xyxy")[:, :found]
+    boxes = in_order(grid_boxes(), "xyxy")[:, :count]
     rows = np.zeros((2, 300, 6), np.float32)
-    rows[:, :found] = np.concatenate([boxes, scores(boxes, 1), np.floor(scores(boxes, 1, 0, 5))], -1)
+    rows[:, :count] = np.concatenate([boxes, scores(boxes, 1), np.floor(scores(boxes, 1, 0, 5))], -1)
     return rows
 
 
@@ -73,7 +73,7 @@ def detections(lowest: int) -> Outputs:
 
 def keys(layout: Layout) -> dict[str, Any]:
     """The keys of `[output]`."""
-    return {told.key: told.value for told in layout.keys}
+    return {finding.key: finding.value for finding in layout.keys}
 
 
 CASES: list[tuple[Callable[[], Outputs], int | None, dict[str, Any], int | None]] = [
@@ -149,7 +149,7 @@ def test_what_outputs_are(
     assert expected.items() <= keys(layout).items()
     assert layout.classes == classes
     is_selected = layout.convention in {"end_to_end", "tf_object_detection"}
-    assert ("nms" in {told.key for told in layout.top}) == is_selected
+    assert ("nms" in {finding.key for finding in layout.top}) == is_selected
 
 
 @pytest.mark.parametrize(

@@ -35,18 +35,18 @@ def answer() -> NDArray[np.float32]:
 
 def test_rounding_is_no_difference() -> None:
     """Also where a box has no number in both."""
-    one, other = answer(), answer() + 5e-4
-    one[0, 0] = other[0, 0] = np.nan
+    left, right = answer(), answer() + 5e-4
+    left[0, 0] = right[0, 0] = np.nan
 
-    require_agreement([{"x": one}], [{"x": other}], described(YOLO))
+    require_agreement([{"x": left}], [{"x": right}], described(YOLO))
 
 
 def test_the_order_of_selected_boxes_is_no_difference() -> None:
     """Those with equal scores may come in any."""
-    one = answer()
-    one[..., 5] = 0
+    own = answer()
+    own[..., 5] = 0
 
-    require_agreement([{"x": one}], [{"x": one[:1, ::-1]}, {"x": one[1:, ::-1]}], described(SELECTED))
+    require_agreement([{"x": own}], [{"x": own[:1, ::-1]}, {"x": own[1:, ::-1]}], described(SELECTED))
 
 
 @pytest.mark.parametrize("column", range(6))
@@ -54,12 +54,12 @@ def test_the_order_of_selected_boxes_is_no_difference() -> None:
 @pytest.mark.parametrize("change", [3e-3, np.nan])
 def test_one_value_of_a_good_box_is_a_difference(column: int, change: float, *, first: bool) -> None:
     """In either answer, of any image: a box edge or a score."""
-    one, other = answer(), answer()
-    one[1, 7, 4:] = other[1, 7, 4:] = (0.95, 0.96)
-    (one if first else other)[1, 7, column] += change
+    left, right = answer(), answer()
+    left[1, 7, 4:] = right[1, 7, 4:] = (0.95, 0.96)
+    (left if first else right)[1, 7, column] += change
 
     with pytest.raises(ExportError, match="boxes or scores of sample images differ by"):
-        require_agreement([{"x": one}], [{"x": other}], described(YOLO))
+        require_agreement([{"x": left}], [{"x": right}], described(YOLO))
 
 
 def test_an_answer_of_another_shape_is_refused() -> None:
