@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 LONG_POLLS = 224  # callers of a web process that wait for a job; a waiting thread costs a stack of about 100 kB
 UPLOADS = 128  # threads that read large bodies
-THREADS = LONG_POLLS + UPLOADS + 32  # 32 threads stay free for short requests, so that nobody blocks them
+THREADS = LONG_POLLS + UPLOADS + 32  # the last 32 are for short requests
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 

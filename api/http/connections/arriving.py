@@ -51,7 +51,7 @@ class Arrival:
 
     @property
     def missing(self) -> int:
-        """Return how many bytes of the body have not come; 0 also if nobody knows."""
+        """Return how many bytes of the body have not arrived, or 0 if that is not known."""
         return max(0, self._head_end + self._needed - len(self.data)) if self._needed else 0
 
     def add(self, piece: bytes, now: float) -> None:

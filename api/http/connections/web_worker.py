@@ -186,7 +186,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn carries no types
 
     @property
     def has_unread_bytes(self) -> bool:
-        """Return whether the client may still send what nobody reads; after a response that ends the connection."""
+        """Return whether the client may still be sending, after a response that ends the connection."""
         request = self.parser.mesg if self.parser else None
         return request is None or bool(request.body_is_left)
 

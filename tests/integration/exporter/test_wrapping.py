@@ -13,25 +13,10 @@ from serving.contract import Contract
 from serving.description import read_description
 from serving.errors import ContractError
 from tests.support.export_command import run_export
+from tests.support.raw_models import RAW_CONTRACT as CONTRACT
 from tests.unit.exporter.compare import assert_same, rows
 
 ROOT = Path(__file__).parents[3]
-CONTRACT = """
-name = "yolo"
-input_height = 32
-input_width = 64
-score_threshold = 0.25
-nms_iou = 0.5
-max_detections = 10
-labels = ["tea", "rice"]
-
-[input]
-scale = [255, 255, 255]
-
-[output]
-convention = "yolo_raw"
-tensor = "boxes"
-"""
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras saving on NumPy 2
 
